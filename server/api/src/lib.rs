@@ -1,0 +1,26 @@
+//! The words of the Kubernetes API: kinds, schemas, selectors, patches, quantities, `Status`.
+//!
+//! Pure values and functions: no I/O, no clock, no tokio, so that it also builds for WebAssembly. The API
+//! server, the controllers, the dashboard and the tests all speak through this crate.
+//!
+//! - [`kinds`]: every resource that v1.36 serves, one row each.
+//! - [`fields`]: every field of every built-in type, generated, one row each; strict decoding, pruning,
+//!   strategic merge patch, OpenAPI and protobuf are driven by it.
+//! - [`status`]: errors as upstream words them.
+//! - [`patch`]: JSON patch, merge patch, strategic merge patch.
+//! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
+
+pub mod defaults;
+pub mod discovery;
+pub mod fields;
+pub mod kinds;
+pub mod meta;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod selector;
+pub mod status;
+pub mod strict;
+pub mod table;
+pub mod validate;
+pub mod validation;
