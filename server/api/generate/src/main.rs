@@ -1,2 +1,20 @@
-//! sampan
-fn main() {}
+//! Generates the tables of `sampan-api`.
+//!
+//! Run by hand (`cargo run` in this folder) when a crate it reads moves; its output is committed.
+
+mod kinds;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+fn main() -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
+    write(&source.join("kinds/rows.rs"), kinds::generate()?.as_bytes())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}: {} bytes", path.display(), bytes.len());
+    Ok(())
+}
