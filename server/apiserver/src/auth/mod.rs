@@ -1,0 +1,5 @@
+//! Who may do what.
+
+mod user;
+
+pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, UserInfo};
