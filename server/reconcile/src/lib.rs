@@ -1,1 +1,27 @@
-//! sampan
+//! Keyed, level-triggered control loops over shared informers.
+//!
+//! [`Informers`] keeps one decoded copy of each kind per process ([`Informer`]), fed by one list and one watch.
+//! Whoever needs a kind reads that copy through indexes and subscribes to its deltas, which are never lost. A
+//! [`Controller`] maps deltas to keys; a [`Queue`] keeps each key once, gives it to one worker at a time and
+//! backs off per key. [`Recorder`] writes events as upstream's correlator does.
+//!
+//! Nothing here polls: an idle cluster costs parked tasks only. A controller that has written waits with
+//! [`Informer::reached`] until its own informer shows the write, so that the next pass over the same key
+//! never acts on a state older than its own deeds; this replaces upstream's expectations.
+
+mod controller;
+mod correlator;
+mod informer;
+mod informers;
+mod key;
+mod queue;
+mod recorder;
+mod reflector;
+mod store;
+
+pub use controller::{Controller, Error, Sources, run};
+pub use informer::{Delta, Deltas, Informer};
+pub use informers::Informers;
+pub use key::{Key, Object};
+pub use queue::Queue;
+pub use recorder::{EventType, Recorder, reference};

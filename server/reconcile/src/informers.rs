@@ -1,0 +1,71 @@
+//! All informers of the process: each kind is listed and watched once.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use sampan_process::Tasks;
+
+use crate::informer::Informer;
+use crate::key::Object;
+use crate::reflector::{Reflector, Target};
+
+type Running = HashMap<(TypeId, String), Box<dyn Any + Send>>;
+
+/// Gives out informers and starts each at its first use. Cheap to clone.
+#[derive(Clone)]
+pub struct Informers {
+    client: kube::Client,
+    tasks: Tasks,
+    running: Arc<Mutex<Running>>,
+}
+
+impl Informers {
+    /// Informers that read through `client` and end with the drain of `tasks`.
+    pub fn new(client: kube::Client, tasks: Tasks) -> Self {
+        Self { client, tasks, running: Arc::default() }
+    }
+
+    /// The one informer of all objects of a kind.
+    pub fn of<K>(&self) -> Informer<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
+    {
+        self.shared(K::url_path(&(), None), false)
+    }
+
+    /// An informer of its own, narrowed by the selectors of `config`; not shared.
+    pub fn with<K>(&self, config: watcher::Config) -> Informer<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
+    {
+        let path = K::url_path(&(), None);
+        self.start(Target { path, labels: config.label_selector, fields: config.field_selector, metadata_only: false })
+    }
+
+    /// The informer of the metadata (PartialObjectMetadata) of the objects under an API path such as
+    /// `/apis/apps/v1/deployments`, decoded as the caller's own type.
+    pub fn metadata<T: Object + std::fmt::Debug>(&self, path: &str) -> Informer<T> {
+        self.shared(path.to_owned(), true)
+    }
+
+    fn shared<T: Object + std::fmt::Debug>(&self, path: String, metadata_only: bool) -> Informer<T> {
+        let mut running = self.running.lock();
+        let slot = (TypeId::of::<T>(), path.clone());
+        if let Some(informer) = running.get(&slot).and_then(|any| any.downcast_ref::<Informer<T>>()) {
+            return informer.clone();
+        }
+        let informer = self.start(Target { path, metadata_only, ..Target::default() });
+        running.insert(slot, Box::new(informer.clone()));
+        informer
+    }
+
+    fn start<T: Object + std::fmt::Debug>(&self, target: Target) -> Informer<T> {
+        let informer = Informer::empty();
+        let reflector = Reflector { client: self.client.clone(), target, informer: informer.clone() };
+        self.tasks.spawn_until_drain("informer", reflector.run());
+        informer
+    }
+}
