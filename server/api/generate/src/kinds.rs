@@ -289,3 +289,10 @@ fn kind<'a>(
     line.push_str(", ..ROW },");
     Ok(line)
 }
+
+/// The schema of every kind and whether it has lists.
+pub fn schemas() -> Result<Vec<(String, bool)>> {
+    let rows = SURFACE.lines().skip(1).map(parse).collect::<Result<Vec<_>>>()?;
+    let kinds = rows.iter().filter(|row| !row.resource.contains('/'));
+    Ok(kinds.map(|row| (schema(row.group, row.version, row.kind), row.actions.contains(&"list"))).collect())
+}
