@@ -1,1 +1,155 @@
-//! strict
+//! Bodies of requests: from bytes to a checked [`Value`], with everything said that upstream says.
+//!
+//! Upstream decodes into Go structs, which drops unknown fields, refuses wrong types and settles how a value
+//! is written. We keep objects as values, so that work is done here, driven by the field table through the
+//! small trait [`Node`]:
+//!
+//! - [`parse`] reads JSON or YAML and, in one pass, prunes unknown fields and lists them together with
+//!   duplicate ones, in the order of the document;
+//! - [`conform`] checks types, removes nulls and writes quantities and times canonically; it is also what a
+//!   patched object goes through;
+//! - [`decode`] is both, with upstream's words for the answer.
+//!
+//! Required fields and the meaning of values are [`crate::validate`]'s business.
+//!
+//! Ported from `sigs.k8s.io/json`, `apimachinery/pkg/runtime/serializer/json` and
+//! `apiserver/pkg/endpoints/handlers/rest.go`.
+
+mod conform;
+mod node;
+mod parse;
+#[cfg(test)]
+pub(crate) mod tests;
+mod yaml;
+
+pub use conform::{conform, conform_object};
+pub use node::{Merge, Node, Shape};
+pub use parse::{Format, Parsed, parse};
+
+use serde_json::Value;
+
+use crate::status::ApiError;
+
+/// The `fieldValidation` parameter: what becomes of unknown and duplicate fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Dropped silently.
+    Ignore,
+    /// Dropped with a `Warning` header each.
+    #[default]
+    Warn,
+    /// The request fails.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter; empty is the default.
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
+        match text {
+            "" | "Warn" => Ok(Self::Warn),
+            "Ignore" => Ok(Self::Ignore),
+            "Strict" => Ok(Self::Strict),
+            other => Err(ApiError::bad_request(format!(
+                "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+}
+
+/// The kind that an endpoint expects.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the names are upstream's
+pub struct Expected<'a> {
+    pub group: &'a str,
+    pub version: &'a str,
+    pub kind: &'a str,
+}
+
+impl Expected<'_> {
+    /// `Pod in version "v1" cannot be handled as a Pod: why`.
+    pub fn unfit(&self, why: impl std::fmt::Display) -> ApiError {
+        let Self { version, kind, .. } = self;
+        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+    }
+
+    fn api_version(&self) -> String {
+        crate::meta::to_api_version(self.group, self.version)
+    }
+}
+
+/// A decoded body, and what to say in `Warning` headers.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The object: pruned, conforming, with kind and apiVersion.
+    pub value: Value,
+    /// `unknown field "spec.x"`, in order.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes the body of a create or update.
+pub fn decode<N: Node>(
+    body: &[u8],
+    format: Format,
+    node: N,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let parsed = parse(body, format, Some(node)).map_err(|why| unrecognized(body, expected, &why))?;
+    let mut value = parsed.value;
+    identify(&mut value, expected)?;
+    let patched = conform(&mut value, node).map_err(|why| expected.unfit(why))?;
+    debug_assert!(patched.is_empty(), "parse has pruned already");
+    match mode {
+        FieldValidation::Strict if !parsed.problems.is_empty() => Err(strict_error(expected, &parsed.problems)),
+        FieldValidation::Warn => Ok(Decoded { value, warnings: parsed.problems }),
+        _ => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
+
+/// `… strict decoding error: unknown field "a", duplicate field "b"`.
+pub fn strict_error(expected: Expected<'_>, problems: &[String]) -> ApiError {
+    expected.unfit(format_args!("strict decoding error: {}", problems.join(", ")))
+}
+
+/// Upstream's `transformDecodeError` for a body that says not even its kind.
+fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
+    let shown: String = String::from_utf8_lossy(body).chars().take(30).collect();
+    let dots = if body.len() > 30 { " ..." } else { "" };
+    let kind = expected.kind;
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {why} ({shown}{dots})"
+    ))
+}
+
+/// Fills in absent kind and apiVersion, refuses others than the endpoint's.
+fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
+    let Value::Object(map) = value else {
+        let why = format!("json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}", conform::json_type(value));
+        return Err(unrecognized(value.to_string().as_bytes(), expected, &why));
+    };
+    for (key, right) in [("apiVersion", expected.api_version()), ("kind", expected.kind.to_owned())] {
+        match map.get(key) {
+            None | Some(Value::Null) => drop(map.insert(key.to_owned(), right.into())),
+            Some(Value::String(text)) if text.is_empty() => drop(map.insert(key.to_owned(), right.into())),
+            Some(Value::String(text)) if *text == right => {}
+            Some(Value::String(text)) => return Err(mismatch(key, text, &right, expected)),
+            Some(other) => {
+                let why = format!("json: cannot unmarshal {} into Go struct field .{key} of type string", conform::json_type(other));
+                return Err(unrecognized(b"", expected, &why));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(key: &str, found: &str, right: &str, expected: Expected<'_>) -> ApiError {
+    if key == "apiVersion" {
+        return ApiError::bad_request(format!(
+            "the API version in the data ({found}) does not match the expected API version ({right})"
+        ));
+    }
+    let Expected { version, kind, .. } = expected;
+    ApiError::bad_request(format!(
+        "{found} in version {version:?} cannot be handled as a {kind}: converting ({version}.{found}) to ({kind}): unknown conversion"
+    ))
+}

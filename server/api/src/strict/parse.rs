@@ -1,0 +1,244 @@
+//! One pass over a document: values in, unknown and duplicate fields out.
+//!
+//! A serde visitor rather than `serde_json::Value`'s own, because that one silently keeps the last of two
+//! equal keys. Nesting is bounded by both parsers (128), so that nothing downstream can overflow the stack.
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
+
+use super::node::{Node, Shape};
+use super::yaml;
+
+/// How the body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    Json,
+    Yaml,
+}
+
+/// A document and what strict decoding holds against it.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    /// Pruned by the schema; duplicates resolved to the last.
+    pub value: Value,
+    /// `unknown field "a.b"`, `duplicate field "c"`, in document order.
+    pub problems: Vec<String>,
+}
+
+/// Reads one document. Without a `node` nothing is unknown.
+pub fn parse<N: Node>(body: &[u8], format: Format, node: Option<N>) -> Result<Parsed, String> {
+    match format {
+        Format::Json => json(body, node),
+        Format::Yaml => yaml(body, node),
+    }
+}
+
+fn json<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
+    let mut found = Found::default();
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let seed = Seed { node, path: &Path::Root, found: &mut found };
+    let value = seed.deserialize(&mut reader).map_err(json_error)?;
+    reader.end().map_err(json_error)?;
+    Ok(Parsed { value, problems: found.problems })
+}
+
+fn json_error(error: serde_json::Error) -> String {
+    if error.is_eof() {
+        return "json parse error: unexpected end of JSON input".to_owned();
+    }
+    format!("json parse error: {error}")
+}
+
+fn yaml<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
+    let mut found = Found { yaml: true, ..Found::default() };
+    let seed = Seed { node, path: &Path::Root, found: &mut found };
+    let value = seed
+        .deserialize(serde_yaml_ng::Deserializer::from_str(text))
+        .map_err(|error| format!("yaml: {error}"))?;
+    let mut problems = Vec::new();
+    if !found.twice.is_empty() {
+        problems.push(yaml::already_set(text, &found.twice));
+    }
+    // upstream looks for unknown fields in the YAML turned into JSON, whose keys are sorted
+    found.problems.sort();
+    problems.extend(found.problems);
+    Ok(Parsed { value, problems })
+}
+
+#[derive(Default)]
+struct Found {
+    problems: Vec<String>,
+    /// Keys given twice in YAML, which upstream words by line.
+    twice: Vec<String>,
+    yaml: bool,
+}
+
+/// Where we are; written out only when there is something to say.
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Key(Path::Root, key) => f.write_str(key),
+            Path::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Path::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+struct Seed<'a, N> {
+    node: Option<N>,
+    path: &'a Path<'a>,
+    found: &'a mut Found,
+}
+
+impl<'de, N: Node> DeserializeSeed<'de> for Seed<'_, N> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// A map's key; YAML's numbers and booleans become text, as upstream turns them into JSON.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = String;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E: Error>(self, v: &str) -> Result<String, E> {
+        Ok(v.to_owned())
+    }
+    fn visit_string<E: Error>(self, v: String) -> Result<String, E> {
+        Ok(v)
+    }
+    fn visit_bool<E: Error>(self, v: bool) -> Result<String, E> {
+        Ok(v.to_string())
+    }
+    fn visit_i64<E: Error>(self, v: i64) -> Result<String, E> {
+        Ok(v.to_string())
+    }
+    fn visit_u64<E: Error>(self, v: u64) -> Result<String, E> {
+        Ok(v.to_string())
+    }
+    fn visit_f64<E: Error>(self, v: f64) -> Result<String, E> {
+        Ok(v.to_string())
+    }
+    fn visit_unit<E: Error>(self) -> Result<String, E> {
+        Ok("null".to_owned())
+    }
+}
+
+impl<'de, N: Node> Visitor<'de> for Seed<'_, N> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_bool<E: Error>(self, v: bool) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_u64<E: Error>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_str<E: Error>(self, v: &str) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_string<E: Error>(self, v: String) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let node = match self.node.map(Node::shape) {
+            Some(Shape::List(item)) => Some(item),
+            _ => None,
+        };
+        let mut list = Vec::new();
+        loop {
+            let path = Path::Index(self.path, list.len());
+            match items.next_element_seed(Seed { node, path: &path, found: &mut *self.found })? {
+                Some(item) => list.push(item),
+                None => return Ok(list.into()),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        let mut unknown: Vec<String> = Vec::new();
+        while let Some(key) = entries.next_key_seed(Key)? {
+            let path = Path::Key(self.path, &key);
+            let node = match self.node.map(|node| (node, node.shape())) {
+                Some((node, Shape::Object)) => match node.field(&key) {
+                    Some(field) => Some(field),
+                    None if self.found.yaml && key == "<<" => Some(node),
+                    None => {
+                        entries.next_value::<IgnoredAny>()?;
+                        if !unknown.contains(&key) {
+                            self.found.problems.push(format!("unknown field \"{path}\""));
+                            unknown.push(key);
+                        } else if self.found.yaml {
+                            self.found.twice.push(key);
+                        }
+                        continue;
+                    }
+                },
+                Some((_, Shape::Map(item))) => Some(item),
+                _ => None,
+            };
+            if map.contains_key(&key) {
+                self.found.duplicate(&path, &key);
+            }
+            let value = entries.next_value_seed(Seed { node, path: &path, found: &mut *self.found })?;
+            map.insert(key, value);
+        }
+        if self.found.yaml {
+            yaml::merge_keys(&mut map);
+        }
+        Ok(map.into())
+    }
+}
+
+impl Found {
+    fn duplicate(&mut self, path: &Path<'_>, key: &str) {
+        if self.yaml {
+            self.twice.push(key.to_owned());
+        } else {
+            let text = format!("duplicate field \"{path}\"");
+            if !self.problems.contains(&text) {
+                self.problems.push(text);
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+/// A table small enough to read: what of Pod and Deployment the cases of this crate need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Toy(&'static str, Merge<'static>);
+
+impl Toy {
+    pub(crate) fn of(ty: &'static str) -> Self {
+        Toy(ty, Merge::default())
+    }
+}
+
+const MERGE: Merge<'static> = Merge { merge: true, replace: false, retain_keys: false, key: None };
+const fn by(key: &'static str) -> Merge<'static> {
+    Merge { key: Some(key), ..MERGE }
+}
+
+impl Node for Toy {
+    fn shape(self) -> Shape<Self> {
+        if let Some(item) = self.0.strip_prefix("[]") {
+            return Shape::List(Toy::of(item));
+        }
+        if let Some(item) = self.0.strip_prefix("map:") {
+            return Shape::Map(Toy::of(item));
+        }
+        match self.0 {
+            "string" => Shape::Text,
+            "bool" => Shape::Bool,
+            "int32" => Shape::Int32,
+            "int64" => Shape::Int64,
+            "float" => Shape::Float,
+            "quantity" => Shape::Quantity,
+            "intstr" => Shape::IntOrString,
+            "time" => Shape::Time,
+            "micro" => Shape::MicroTime,
+            "bytes" => Shape::Bytes,
+            "any" => Shape::Any,
+            _ => Shape::Object,
+        }
+    }
+    fn field(self, json: &str) -> Option<Self> {
+        let none = Merge::default();
+        let retain = Merge { retain_keys: true, ..none };
+        Some(match (self.0, json) {
+            (_, "kind" | "apiVersion" | "name" | "image" | "value" | "protocol" | "mountPath" | "nodeName") => Toy("string", none),
+            (_, "metadata") => Toy("ObjectMeta", none),
+            ("ObjectMeta", "labels") => Toy("map:string", none),
+            ("ObjectMeta", "finalizers") => Toy("[]string", MERGE),
+            ("ObjectMeta", "creationTimestamp") => Toy("time", none),
+            ("Pod", "spec") => Toy("PodSpec", none),
+            ("Deployment", "spec") => Toy("DeploymentSpec", none),
+            ("DeploymentSpec", "replicas") => Toy("int32", none),
+            ("DeploymentSpec", "paused") => Toy("bool", none),
+            ("DeploymentSpec", "strategy") => Toy("Strategy", retain),
+            ("Strategy", "type") => Toy("string", none),
+            ("Strategy", "rollingUpdate") => Toy("Rolling", none),
+            ("Rolling", "maxSurge") => Toy("intstr", none),
+            ("PodSpec", "containers") => Toy("[]Container", by("name")),
+            ("PodSpec", "tolerations") => Toy("[]any", none),
+            ("PodSpec", "volumes") => Toy("[]Volume", Merge { retain_keys: true, ..by("name") }),
+            ("PodSpec", "activeDeadlineSeconds") => Toy("int64", none),
+            ("Volume", "emptyDir" | "hostPath") => Toy("any", none),
+            ("Container", "env") => Toy("[]Env", by("name")),
+            ("Container", "ports") => Toy("[]Port", by("containerPort")),
+            ("Container", "args") => Toy("[]string", none),
+            ("Container", "limits") => Toy("map:quantity", none),
+            ("Port", "containerPort") => Toy("int32", none),
+            ("Secret", "data") => Toy("map:bytes", none),
+            ("Secret", "at") => Toy("micro", none),
+            ("Secret", "weight") => Toy("float", none),
+            _ => return None,
+        })
+    }
+    fn name(self) -> &'static str {
+        self.0
+    }
+    fn merge(self) -> Merge<'static> {
+        self.1
+    }
+}
+
+const DEPLOYMENT: Expected<'static> = Expected { group: "apps", version: "v1", kind: "Deployment" };
+const POD: Expected<'static> = Expected { group: "", version: "v1", kind: "Pod" };
+
+fn pod(body: &str, mode: FieldValidation) -> Result<Decoded, ApiError> {
+    decode(body.as_bytes(), Format::Json, Toy::of("Pod"), POD, mode)
+}
+
+#[test]
+fn unknown_and_duplicate_fields_are_named_in_order() {
+    let body = r#"{"spec": {"unknown1": 1, "twin": {"x": [1]}, "twin": 2, "paused": true, "paused": false, "replicas": 1}, "metadata": {"labels": {"a": "b", "a": "c"}}}"#;
+    let error =
+        decode(body.as_bytes(), Format::Json, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Strict).unwrap_err();
+    assert_eq!(
+        error.message,
+        "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.unknown1\", \
+         unknown field \"spec.twin\", duplicate field \"spec.paused\", duplicate field \"metadata.labels.a\""
+    );
+    assert_eq!(error.code, 400);
+    let decoded =
+        decode(body.as_bytes(), Format::Json, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.warnings.len(), 4);
+    assert_eq!(
+        decoded.value,
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"paused": false, "replicas": 1}, "metadata": {"labels": {"a": "c"}}})
+    );
+}
+
+#[test]
+fn nested_paths_have_indices() {
+    let body = r#"{"spec": {"containers": [{"name": "a", "name": "b"}, {"x": 1, "Name": "c"}]}}"#;
+    assert_eq!(
+        pod(body, FieldValidation::Warn).unwrap().warnings,
+        [
+            r#"duplicate field "spec.containers[0].name""#,
+            r#"unknown field "spec.containers[1].x""#,
+            r#"unknown field "spec.containers[1].Name""#
+        ]
+    );
+}
+
+#[test]
+fn yaml_duplicates_have_lines() {
+    let body = "kind: Deployment\nspec:\n  unknown: 1\n  replicas: 1\n  # again\n  replicas: 2\nmetadata:\n  name: a\n";
+    let decoded =
+        decode(body.as_bytes(), Format::Yaml, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn).unwrap();
+    assert_eq!(
+        decoded.warnings,
+        ["yaml: unmarshal errors:\n  line 6: key \"replicas\" already set in map", "unknown field \"spec.unknown\""]
+    );
+    assert_eq!(decoded.value["spec"], json!({"replicas": 2}));
+}
+
+#[test]
+fn yaml_has_merge_keys_and_one_document() {
+    let body = "spec:\n  containers:\n  - &a {name: x, image: i}\n  - {<<: *a, name: y}\n";
+    let decoded = decode(body.as_bytes(), Format::Yaml, Toy::of("Pod"), POD, FieldValidation::Strict).unwrap();
+    assert_eq!(decoded.value["spec"]["containers"][1], json!({"name": "y", "image": "i"}));
+    assert!(parse::<()>(b"a: 1\n---\nb: 2\n", Format::Yaml, None).is_err());
+}
+
+#[test]
+fn type_errors_are_upstreams() {
+    for (body, why) in [
+        (r#"{"spec": {"containers": "x"}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"),
+        (r#"{"spec": {"containers": [{"env": [{"value": 1}]}]}}"#, "json: cannot unmarshal number into Go struct field Env.spec.containers.env.value of type string"),
+        (r#"{"spec": {"containers": [{"ports": [{"containerPort": 1.5}]}]}}"#, "json: cannot unmarshal number 1.5 into Go struct field Port.spec.containers.ports.containerPort of type int32"),
+        (r#"{"spec": {"containers": [{"ports": [{"containerPort": 99999999999}]}]}}"#, "json: cannot unmarshal number 99999999999 into Go struct field Port.spec.containers.ports.containerPort of type int32"),
+        (r#"{"metadata": {"labels": {"a": true}}}"#, "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string"),
+        (r#"{"spec": {"containers": [{"limits": {"cpu": "1x"}}]}}"#, "unable to parse quantity's suffix"),
+        (r#"{"spec": 5}"#, "json: cannot unmarshal number into Go struct field Pod.spec of type v1.PodSpec"),
+    ] {
+        let error = pod(body, FieldValidation::Ignore).unwrap_err();
+        assert_eq!(error.message, format!("Pod in version \"v1\" cannot be handled as a Pod: {why}"));
+    }
+}
+
+#[test]
+fn values_are_written_as_upstream_writes_them() {
+    let cases = [
+        ("Pod", r#"{"metadata": {"creationTimestamp": null}, "spec": {"containers": [{"limits": {"cpu": 0.5, "memory": "1024Mi"}}]}}"#,
+            json!({"metadata": {}, "spec": {"containers": [{"limits": {"cpu": "500m", "memory": "1Gi"}}]}})),
+        ("Pod", r#"{"metadata": {"creationTimestamp": "2024-01-01T02:00:00+02:00", "labels": {"a": null}}}"#,
+            json!({"metadata": {"creationTimestamp": "2024-01-01T00:00:00Z", "labels": {"a": ""}}})),
+        ("Secret", r#"{"data": {"a": "aGk="}, "at": "2024-01-01T00:00:00Z", "weight": 1}"#,
+            json!({"data": {"a": "aGk="}, "at": "2024-01-01T00:00:00.000000Z", "weight": 1})),
+    ];
+    for (ty, body, expected) in cases {
+        let mut value = serde_json::from_str(body).unwrap();
+        assert_eq!(conform(&mut value, Toy::of(ty)), Ok(vec![]));
+        assert_eq!(value, expected);
+    }
+    let mut bad = json!({"data": {"a": "a!k="}});
+    assert_eq!(conform(&mut bad, Toy::of("Secret")).unwrap_err(), "illegal base64 data at input byte 1");
+    let mut bad = json!({"metadata": {"creationTimestamp": "now"}});
+    assert_eq!(
+        conform(&mut bad, Toy::of("Pod")).unwrap_err(),
+        "parsing time \"now\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"now\" as \"2006\""
+    );
+}
+
+#[test]
+fn a_body_must_be_of_its_endpoint() {
+    for (body, message) in [
+        (r#"{"apiVersion": "v2"}"#, "the API version in the data (v2) does not match the expected API version (v1)"),
+        (r#"{"kind": "Service"}"#, "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (Pod): unknown conversion"),
+        ("{\"a\":", "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({\"a\":)"),
+    ] {
+        let error = pod(body, FieldValidation::Strict).unwrap_err();
+        assert_eq!((error.message.as_str(), error.code), (message, 400));
+    }
+    for body in ["null", "[]", "1", "", "{} {}", "\u{0}"] {
+        assert_eq!(pod(body, FieldValidation::Ignore).unwrap_err().code, 400, "{body}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, format) in [("[", Format::Json), ("{\"a\":", Format::Json), ("[", Format::Yaml), ("- ", Format::Yaml)] {
+        let body = open.repeat(100_000);
+        assert!(parse::<()>(body.as_bytes(), format, None).is_err());
+    }
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
+    assert!(parse::<()>(bomb.as_bytes(), Format::Yaml, None).is_err());
+}
+
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z0-9./$ -]{0,8}".prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("spec".to_owned()), Just("metadata".to_owned()), Just("containers".to_owned()), Just("name".to_owned()),
+        Just("labels".to_owned()), Just("limits".to_owned()), Just("env".to_owned()), Just("$patch".to_owned()), "[a-z$/]{0,6}",
+    ];
+    leaf.prop_recursive(5, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..5)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn decoding_never_panics(body in "[\\[\\]{}\":,a-z0-9&*<|> \n-]{0,60}") {
+        for format in [Format::Json, Format::Yaml] {
+            let _ = decode(body.as_bytes(), format, Toy::of("Pod"), POD, FieldValidation::Strict);
+        }
+    }
+
+    #[test]
+    fn conforming_never_panics_and_settles(mut value in any_json()) {
+        if conform(&mut value, Toy::of("Pod")).is_ok() {
+            let settled = value.clone();
+            prop_assert_eq!(conform(&mut value, Toy::of("Pod")), Ok(vec![]));
+            prop_assert_eq!(value, settled);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What YAML has beyond JSON: merge keys, and the lines that upstream names for duplicates.
+
+use serde_json::{Map, Value};
+
+/// Resolves `<<`: the entries of the mapping (or mappings) it names, under those that are there.
+pub(super) fn merge_keys(map: &mut Map<String, Value>) {
+    let Some(merged) = map.shift_remove("<<") else { return };
+    let sources = match merged {
+        Value::Array(list) => list,
+        other => vec![other],
+    };
+    for source in sources {
+        let Value::Object(source) = source else { continue };
+        for (key, value) in source {
+            map.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// go-yaml's words for keys given twice.
+pub(super) fn already_set(text: &str, keys: &[String]) -> String {
+    let mut lines = duplicate_lines(text);
+    let mut out = "yaml: unmarshal errors:".to_owned();
+    for key in keys {
+        let line = match lines.iter().position(|(_, found)| found == key) {
+            Some(at) => lines.remove(at).0,
+            None => 1,
+        };
+        out.push_str(&format!("\n  line {line}: key {key:?} already set in map"));
+    }
+    out
+}
+
+/// Keys of block mappings that come a second time, with their line. The parser says *that* a key is there
+/// twice, but not where; flow mappings and odd layouts are not followed here and fall back to line 1.
+fn duplicate_lines(text: &str) -> Vec<(usize, String)> {
+    let mut open: Vec<(usize, Vec<String>)> = Vec::new();
+    let mut found = Vec::new();
+    let mut scalar: Option<usize> = None;
+    for (number, line) in text.lines().enumerate() {
+        let body = line.trim_start_matches(' ');
+        let mut indent = line.len() - body.len();
+        if body.is_empty() || body.starts_with('#') {
+            continue;
+        }
+        if scalar.is_some_and(|at| indent > at) {
+            continue;
+        }
+        scalar = None;
+        let mut rest = body;
+        while let Some(item) = rest.strip_prefix("- ") {
+            // a new item of a list: its mapping starts afresh
+            let inner = item.trim_start_matches(' ');
+            indent += rest.len() - inner.len();
+            open.retain(|(at, _)| *at < indent);
+            rest = inner;
+        }
+        let Some((key, value)) = split_key(rest) else { continue };
+        open.retain(|(at, _)| *at <= indent);
+        if value.starts_with(['|', '>']) {
+            scalar = Some(indent);
+        }
+        match open.last_mut() {
+            Some((at, keys)) if *at == indent && keys.iter().any(|k| k == key) => {
+                found.push((number + 1, key.to_owned()));
+            }
+            Some((at, keys)) if *at == indent => keys.push(key.to_owned()),
+            _ => open.push((indent, vec![key.to_owned()])),
+        }
+    }
+    found
+}
+
+fn split_key(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = match text.split_once(": ") {
+        Some(pair) => pair,
+        None => (text.trim_end().strip_suffix(':')?, ""),
+    };
+    Some((key.trim().trim_matches(['"', '\'']), value.trim_start()))
+}
