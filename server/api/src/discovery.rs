@@ -1,1 +1,288 @@
-//! discovery
+//! What the server tells clients it serves: the JSON of `/api`, `/apis` and what lies below them.
+//!
+//! Plain discovery, one document per group and version, for old clients; aggregated discovery
+//! (`apidiscovery.k8s.io`), one document for all, for new ones. Pure functions of [`crate::kinds`]; custom
+//! resources and aggregated API servers are added by the API server, which appends to the lists.
+
+use serde_json::{Map, Value, json};
+
+use crate::kinds::{self, Group, Kind, Subresource};
+
+/// The version of aggregated discovery that a client accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregated {
+    /// `apidiscovery.k8s.io/v2`, since Kubernetes 1.30.
+    V2,
+    /// `apidiscovery.k8s.io/v2beta1`, since 1.26.
+    V2beta1,
+}
+
+impl Aggregated {
+    /// The version of the group `apidiscovery.k8s.io`.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V2beta1 => "v2beta1",
+        }
+    }
+
+    /// The content type of the answer.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::V2 => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            Self::V2beta1 => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+        }
+    }
+
+    /// The first version in an Accept header that this module can write, if the client asks for one before
+    /// plain JSON.
+    pub fn accepted(accept: &str) -> Option<Self> {
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default();
+            let parts: Vec<&str> = parts.collect();
+            let has = |wanted: &str| parts.contains(&wanted);
+            if media != "application/json" && media != "*/*" && media != "application/*" {
+                continue;
+            }
+            if !has("as=APIGroupDiscoveryList") || !has("g=apidiscovery.k8s.io") {
+                return None;
+            }
+            match () {
+                () if has("v=v2") => return Some(Self::V2),
+                () if has("v=v2beta1") => return Some(Self::V2beta1),
+                () => {}
+            }
+        }
+        None
+    }
+}
+
+/// `/api`: the versions of the core group and the address clients reach the server at (`host:port`).
+pub fn api_versions(server_address: &str) -> Value {
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+    })
+}
+
+/// `/apis`: every named group.
+pub fn api_group_list() -> Value {
+    let named = kinds::groups().iter().filter(|group| !group.name.is_empty());
+    let groups: Vec<Value> = named.map(|group| Value::Object(group_body(group))).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// `/apis/<group>`.
+pub fn api_group(name: &str) -> Option<Value> {
+    let group = kinds::group(name).filter(|group| !group.name.is_empty())?;
+    let mut object = Map::new();
+    object.insert("kind".into(), "APIGroup".into());
+    object.insert("apiVersion".into(), "v1".into());
+    object.extend(group_body(group));
+    Some(Value::Object(object))
+}
+
+fn group_body(group: &Group) -> Map<String, Value> {
+    let version = |version: &str| json!({"groupVersion": kinds::api_version(group.name, version), "version": version});
+    let versions: Vec<Value> = group.versions.iter().map(|name| version(name)).collect();
+    let mut body = Map::new();
+    body.insert("name".into(), group.name.into());
+    body.insert("preferredVersion".into(), versions.first().cloned().unwrap_or_default());
+    body.insert("versions".into(), versions.into());
+    body
+}
+
+/// `/api/v1` and `/apis/<group>/<version>`.
+pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
+    let mut resources: Vec<(String, Value)> = Vec::new();
+    for kind in kinds::of_version(group, version) {
+        resources.push((kind.plural.to_owned(), resource(kind)));
+        for sub in kind.subresources {
+            let name = format!("{}/{}", kind.plural, sub.name);
+            resources.push((name.clone(), subresource(kind, sub, &name)));
+        }
+    }
+    if resources.is_empty() {
+        return None;
+    }
+    resources.sort_by(|a, b| a.0.cmp(&b.0));
+    let resources: Vec<Value> = resources.into_iter().map(|(_, value)| value).collect();
+    let mut list = Map::new();
+    list.insert("kind".into(), "APIResourceList".into());
+    if !group.is_empty() {
+        list.insert("apiVersion".into(), "v1".into());
+    }
+    list.insert("groupVersion".into(), kinds::api_version(group, version).into());
+    list.insert("resources".into(), resources.into());
+    Some(Value::Object(list))
+}
+
+fn resource(kind: &Kind) -> Value {
+    let mut object = Map::new();
+    object.insert("name".into(), kind.plural.into());
+    object.insert("singularName".into(), kind.singular.into());
+    object.insert("namespaced".into(), kind.namespaced.into());
+    object.insert("kind".into(), kind.kind.into());
+    object.insert("verbs".into(), kind.verbs.into());
+    for (name, values) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+        if !values.is_empty() {
+            object.insert(name.into(), values.into());
+        }
+    }
+    if !kind.storage_hash.is_empty() {
+        object.insert("storageVersionHash".into(), kind.storage_hash.into());
+    }
+    Value::Object(object)
+}
+
+fn subresource(kind: &Kind, sub: &Subresource, name: &str) -> Value {
+    let mut object = Map::new();
+    object.insert("name".into(), name.into());
+    object.insert("singularName".into(), "".into());
+    object.insert("namespaced".into(), kind.namespaced.into());
+    if (sub.group, sub.version) != (kind.group, kind.version) {
+        object.insert("group".into(), sub.group.into());
+        object.insert("version".into(), sub.version.into());
+    }
+    object.insert("kind".into(), sub.kind.into());
+    object.insert("verbs".into(), sub.verbs.into());
+    Value::Object(object)
+}
+
+/// `/api` for clients that accept aggregated discovery.
+pub fn aggregated_core(format: Aggregated) -> Value {
+    aggregated(format, kinds::groups().iter().filter(|group| group.name.is_empty()))
+}
+
+/// `/apis` for clients that accept aggregated discovery.
+pub fn aggregated_groups(format: Aggregated) -> Value {
+    aggregated(format, kinds::groups().iter().filter(|group| !group.name.is_empty()))
+}
+
+fn aggregated<'a>(format: Aggregated, groups: impl Iterator<Item = &'a Group>) -> Value {
+    let items: Vec<Value> = groups.map(aggregated_group).collect();
+    json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{}", format.version()),
+        "metadata": {},
+        "items": items,
+    })
+}
+
+fn aggregated_group(group: &Group) -> Value {
+    let mut metadata = Map::new();
+    if !group.name.is_empty() {
+        metadata.insert("name".into(), group.name.into());
+    }
+    metadata.insert("creationTimestamp".into(), Value::Null);
+    let versions: Vec<Value> = group.versions.iter().map(|version| aggregated_version(group.name, version)).collect();
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_version(group: &str, version: &str) -> Value {
+    let mut kinds: Vec<&Kind> = kinds::of_version(group, version).collect();
+    kinds.sort_by_key(|kind| kind.plural);
+    let resources: Vec<Value> = kinds.into_iter().map(aggregated_resource).collect();
+    json!({"version": version, "resources": resources, "freshness": "Current"})
+}
+
+fn response_kind(group: &str, version: &str, kind: &str) -> Value {
+    json!({"group": group, "version": version, "kind": kind})
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let mut object = Map::new();
+    object.insert("resource".into(), kind.plural.into());
+    object.insert("responseKind".into(), response_kind(kind.group, kind.version, kind.kind));
+    object.insert("scope".into(), if kind.namespaced { "Namespaced" } else { "Cluster" }.into());
+    object.insert("singularResource".into(), kind.singular.into());
+    object.insert("verbs".into(), kind.verbs.into());
+    for (name, values) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+        if !values.is_empty() {
+            object.insert(name.into(), values.into());
+        }
+    }
+    let subresource = |sub: &Subresource| {
+        json!({
+            "subresource": sub.name,
+            "responseKind": response_kind(sub.group, sub.version, sub.kind),
+            "verbs": sub.verbs,
+        })
+    };
+    let subresources: Vec<Value> = kind.subresources.iter().map(subresource).collect();
+    if !subresources.is_empty() {
+        object.insert("subresources".into(), subresources.into());
+    }
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_documents_read_as_upstreams() {
+        let groups = api_group_list();
+        let names: Vec<&str> =
+            groups["groups"].as_array().into_iter().flatten().filter_map(|group| group["name"].as_str()).collect();
+        assert_eq!(names[..4], ["apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io"]);
+        let autoscaling = api_group("autoscaling").expect("a group");
+        assert_eq!(autoscaling["preferredVersion"]["groupVersion"], "autoscaling/v2");
+        assert!(api_group("").is_none());
+        assert!(api_resource_list("apps", "v2").is_none());
+        assert_eq!(api_versions("10.0.0.1:6443")["serverAddressByClientCIDRs"][0]["serverAddress"], "10.0.0.1:6443");
+    }
+
+    #[test]
+    fn resources_are_sorted_and_name_foreign_kinds() {
+        let list = api_resource_list("", "v1").expect("core");
+        assert!(list.get("apiVersion").is_none());
+        let resources = list["resources"].as_array().expect("resources");
+        let names: Vec<&str> = resources.iter().filter_map(|resource| resource["name"].as_str()).collect();
+        assert!(names.is_sorted());
+        let find = |name: &str| &resources[names.iter().position(|found| *found == name).expect(name)];
+        assert_eq!(
+            find("pods/eviction"),
+            &json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy",
+                "version": "v1", "kind": "Eviction", "verbs": ["create"]})
+        );
+        assert_eq!(
+            find("configmaps"),
+            &json!({"name": "configmaps", "singularName": "configmap", "namespaced": true, "kind": "ConfigMap",
+                "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+                "shortNames": ["cm"], "storageVersionHash": "qFsyl6wFWjQ="})
+        );
+        assert!(find("pods/exec").get("group").is_none());
+    }
+
+    #[test]
+    fn the_aggregated_document_holds_all() {
+        let groups = aggregated_groups(Aggregated::V2);
+        assert_eq!(groups["apiVersion"], "apidiscovery.k8s.io/v2");
+        let items = groups["items"].as_array().expect("items");
+        assert_eq!(items.len() + 1, kinds::groups().len());
+        let core = aggregated_core(Aggregated::V2beta1);
+        assert_eq!(core["items"][0]["metadata"], json!({"creationTimestamp": null}));
+        let resources = core["items"][0]["versions"][0]["resources"].as_array().expect("resources");
+        let pods = resources.iter().find(|resource| resource["resource"] == "pods").expect("pods");
+        assert_eq!(pods["scope"], "Namespaced");
+        assert_eq!(pods["subresources"].as_array().map(Vec::len), Some(10));
+    }
+
+    #[test]
+    fn accept_headers_choose_the_form() {
+        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                       application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        for (accept, expected) in [
+            (kubectl, Some(Aggregated::V2)),
+            ("application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io", Some(Aggregated::V2beta1)),
+            ("application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList, application/json", None),
+            ("application/json, */*", None),
+            ("", None),
+        ] {
+            assert_eq!(Aggregated::accepted(accept), expected, "{accept}");
+        }
+    }
+}
