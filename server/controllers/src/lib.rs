@@ -1,1 +1,12 @@
-//! sampan
+//! The controller manager: one file per controller, one flat list.
+//!
+//! Every controller decides in pure functions of plain values (`plan`), tested by tables, and acts in a thin
+//! rim. They read shared informers, write through the API as `system:kube-controller-manager`, and never talk to
+//! each other. Reasons, messages and conditions are upstream's words.
+
+mod claim;
+mod context;
+mod deployment;
+mod pod_control;
+mod replicaset;
+mod words;
