@@ -1,0 +1,266 @@
+//! The file: one connection, whole transactions in one call.
+//!
+//! sqlx runs SQLite on a thread of its own and hops there and back per call, so a transaction is one text
+//! of several statements with all its rows in two parameters: the values' bytes end to end, and a JSON array
+//! that says where each row's parts are.
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use crate::config::Seal;
+use crate::error::WriteError;
+use crate::types::{Entry, Event, EventKind};
+
+/// The schema, in numbered steps.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../../migrations");
+
+/// Marks the file as ours in SQLite's header: "SMPN".
+pub const APPLICATION_ID: i64 = 0x534d_504e;
+
+/// Pages in the write-ahead log at which a commit also writes them back: 16 MiB.
+const CHECKPOINT_PAGES: &str = "4096";
+
+const COMMIT: &str = "
+BEGIN IMMEDIATE;
+DELETE FROM state WHERE revision IN (SELECT value FROM json_each(?3));
+DELETE FROM history WHERE revision <= ?4;
+INSERT INTO state (revision, bucket, name, sealed, value)
+SELECT r.value ->> 0, CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
+       CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT), r.value ->> 8,
+       substr(?2, r.value ->> 9, r.value ->> 10)
+FROM json_each(?1) AS r;
+INSERT INTO history (revision, at, kind, previous)
+SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3
+FROM json_each(?1) AS r WHERE r.value ->> 2 >= 0;
+UPDATE meta SET written = ?5, reserved = ?6, compacted = ?4;
+COMMIT";
+
+/// The revisions that the file keeps about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Last revision in the file.
+    pub written: u64,
+    /// No revision above this one has been published.
+    pub reserved: u64,
+    /// History at and below may be gone.
+    pub compacted: u64,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Disk {
+    connection: SqliteConnection,
+}
+
+/// Rows of one transaction in the shape that [`COMMIT`] reads.
+#[derive(Default)]
+pub struct Rows {
+    table: String,
+    bytes: Vec<u8>,
+}
+
+impl Rows {
+    /// Adds a change and the state it made.
+    pub fn event(&mut self, event: &Event, seal: &dyn Seal) {
+        let kind = match event.kind {
+            EventKind::Created => 0,
+            EventKind::Updated => 1,
+            EventKind::Deleted => 2,
+        };
+        self.row(&event.entry, event.at, kind, event.prev.as_ref().map(|prev| prev.revision), seal);
+    }
+
+    /// Adds a state without its history.
+    pub fn state(&mut self, entry: &Entry, seal: &dyn Seal) {
+        self.row(entry, 0, -1, None, seal);
+    }
+
+    fn row(&mut self, entry: &Entry, at: i64, kind: i8, previous: Option<u64>, seal: &dyn Seal) {
+        let sealed = seal.seal(&entry.key, &entry.value);
+        let comma = if self.table.is_empty() { '[' } else { ',' };
+        let _ = write!(self.table, "{comma}[{},{at},{kind},", entry.revision);
+        let _ = match previous {
+            Some(revision) => write!(self.table, "{revision},"),
+            None => write!(self.table, "null,"),
+        };
+        self.part(entry.key.bucket.as_bytes());
+        self.part(entry.key.name.as_bytes());
+        let _ = write!(self.table, "{},", u8::from(sealed.is_some()));
+        self.part(sealed.as_deref().unwrap_or(&entry.value));
+        self.table.pop();
+        self.table.push(']');
+    }
+
+    /// Adds bytes, and where they are (SQL counts from one) to the table.
+    fn part(&mut self, bytes: &[u8]) {
+        let _ = write!(self.table, "{},{},", self.bytes.len() + 1, bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// How many bytes of values there are.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn finish(mut self) -> (String, Vec<u8>) {
+        match self.table.is_empty() {
+            true => self.table.push_str("[]"),
+            false => self.table.push(']'),
+        }
+        (self.table, self.bytes)
+    }
+}
+
+/// `revisions` as a JSON array.
+fn array(revisions: &[u64]) -> String {
+    let mut text = String::with_capacity(2 + revisions.len() * 8);
+    text.push('[');
+    for (index, revision) in revisions.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}{revision}");
+    }
+    text.push(']');
+    text
+}
+
+impl Disk {
+    /// Opens or makes the file at `path` and brings its schema up to date.
+    pub async fn open(path: &Path, max_pages: Option<u32>) -> Result<Self, sqlx::Error> {
+        let mut connection = writable(path).connect().await?;
+        if let Some(pages) = max_pages {
+            let limit = format!("PRAGMA max_page_count = {pages}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(&mut connection).await?;
+        }
+        MIGRATOR.run(&mut connection).await?;
+        Ok(Self { connection })
+    }
+
+    /// Opens the file for looking only; nothing in it or beside it changes but an index of the log, which
+    /// SQLite needs when there is a log, and which [`crate::inspect`] removes.
+    pub async fn look(path: &Path, log: bool) -> Result<SqliteConnection, sqlx::Error> {
+        quiet(path).read_only(true).immutable(!log).connect().await
+    }
+
+    /// The connection, for reading.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    /// Deletes the states `garbage`, adds `rows`, moves the marks: all or nothing, on the disk when this
+    /// returns.
+    pub async fn commit(&mut self, rows: Rows, garbage: &[u64], marks: Marks) -> Result<(), WriteError> {
+        let (table, bytes) = rows.finish();
+        let done = sqlx::query(COMMIT)
+            .bind(table)
+            .bind(bytes)
+            .bind(array(garbage))
+            .bind(marks.compacted.cast_signed())
+            .bind(marks.written.cast_signed())
+            .bind(marks.reserved.cast_signed())
+            .execute(&mut self.connection)
+            .await;
+        match done {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // SQLite has rolled back by itself after some errors; then this says so, which is as good
+                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+                Err(write_error(&error))
+            }
+        }
+    }
+
+    /// Gives the database this uid.
+    pub async fn set_uid(&mut self, uid: &str) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE meta SET uid = ?1").bind(uid).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Gives free pages back to the file system when there are many, and empties the write-ahead log.
+    pub async fn tidy(&mut self) -> Result<(), sqlx::Error> {
+        let free = self.pragma("PRAGMA freelist_count").await?;
+        let pages = self.pragma("PRAGMA page_count").await?;
+        if free > 256 && free * 4 > pages {
+            sqlx::raw_sql("PRAGMA incremental_vacuum(8192)").execute(&mut self.connection).await?;
+        }
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    async fn pragma(&mut self, text: &'static str) -> Result<i64, sqlx::Error> {
+        sqlx::query(text).fetch_one(&mut self.connection).await?.try_get(0)
+    }
+
+    /// Writes the log back and closes the file.
+    pub async fn close(self) -> Result<(), sqlx::Error> {
+        self.connection.close().await
+    }
+}
+
+fn quiet(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).disable_statement_logging().thread_name(|_| "sampan-sqlite".into())
+}
+
+/// Exclusive: no second process, and no shared-memory file beside the database.
+fn writable(path: &Path) -> SqliteConnectOptions {
+    quiet(path)
+        .create_if_missing(true)
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("journal_size_limit", "16777216")
+        .pragma("application_id", APPLICATION_ID.to_string())
+}
+
+/// Primary result codes of SQLite; see <https://www.sqlite.org/rescode.html>.
+pub mod code {
+    /// The file is locked.
+    pub const BUSY: i64 = 5;
+    /// The file is malformed.
+    pub const CORRUPT: i64 = 11;
+    /// No space.
+    pub const FULL: i64 = 13;
+    /// The file is not a database.
+    pub const NOTADB: i64 = 26;
+}
+
+/// SQLite's primary result code of `error`.
+pub fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<i64>().ok().map(|code| code & 0xff)
+}
+
+/// Whether the disk is full.
+pub fn is_full(error: &sqlx::Error) -> bool {
+    let out_of_space = |error: &std::io::Error| {
+        matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    };
+    match error {
+        sqlx::Error::Io(error) => out_of_space(error),
+        error => primary_code(error) == Some(code::FULL),
+    }
+}
+
+fn write_error(error: &sqlx::Error) -> WriteError {
+    match is_full(error) {
+        true => WriteError::Full(error.to_string()),
+        false => WriteError::Failed(error.to_string()),
+    }
+}
+
+/// All events of `events` as rows.
+pub fn rows<'a>(events: impl IntoIterator<Item = &'a Arc<Event>>, seal: &dyn Seal) -> Rows {
+    let mut rows = Rows::default();
+    for event in events {
+        rows.event(event, seal);
+    }
+    rows
+}

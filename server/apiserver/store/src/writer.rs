@@ -1,0 +1,315 @@
+//! The writer task: takes what has queued, decides it, commits it, publishes it, answers; then again.
+//!
+//! It sleeps until a request comes or the next thing is due: writing relaxed changes, compaction, tidying
+//! the file.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::disk::{Disk, Marks, rows};
+use crate::error::WriteError;
+use crate::plan::Plan;
+use crate::store::Shared;
+use crate::types::{Entry, Event, EventKind, Write};
+
+/// Revisions that the file reserves ahead, so that relaxed changes can be published before they are written.
+const RESERVE: u64 = 10_000;
+/// Requests that go down in one transaction.
+const BATCH: usize = 1024;
+/// Compacted changes whose rows one transaction deletes.
+const GARBAGE: usize = 4096;
+/// Relaxed changes that may wait while the disk refuses them.
+const UNWRITTEN: usize = 65_536;
+/// How long after the first commit the file is tidied.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// How long the writer leaves the disk alone after a failure, unless a write comes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of one write.
+pub type Written = Result<Arc<Entry>, WriteError>;
+
+/// What handles of the store ask of the writer.
+pub enum Request {
+    /// One write.
+    One(Write, oneshot::Sender<Written>),
+    /// Several in one commit.
+    Many(Vec<Write>, oneshot::Sender<Vec<Written>>),
+    /// Finish.
+    Close(oneshot::Sender<()>),
+}
+
+enum Reply {
+    One(oneshot::Sender<Written>),
+    Many(oneshot::Sender<Vec<Written>>),
+}
+
+struct Ask {
+    writes: Vec<Write>,
+    reply: Reply,
+}
+
+/// The task's state.
+pub struct Writer {
+    shared: Arc<Shared>,
+    config: Config,
+    disk: Disk,
+    marks: Marks,
+    requests: mpsc::Receiver<Request>,
+    /// Published, not yet in the file; in revision order.
+    unwritten: Vec<Arc<Event>>,
+    /// Revisions whose states are to be deleted from the file.
+    garbage: Vec<u64>,
+    flush_at: Option<Instant>,
+    tidy_at: Option<Instant>,
+    compacted_at: Option<Instant>,
+    /// After a failure nothing is due before this; writes try again at once.
+    paused_until: Option<Instant>,
+    /// Held while the store is open.
+    _lock: File,
+}
+
+impl Writer {
+    /// A writer to `disk`.
+    pub fn new(
+        shared: Arc<Shared>,
+        config: Config,
+        disk: Disk,
+        marks: Marks,
+        requests: mpsc::Receiver<Request>,
+        lock: File,
+    ) -> Self {
+        Self {
+            shared,
+            config,
+            disk,
+            marks,
+            requests,
+            unwritten: Vec::new(),
+            garbage: Vec::new(),
+            flush_at: None,
+            tidy_at: None,
+            compacted_at: None,
+            paused_until: None,
+            _lock: lock,
+        }
+    }
+
+    /// Runs until the store is closed or its last handle is dropped.
+    pub async fn run(mut self) {
+        let mut batch = Vec::new();
+        let mut closing = Vec::new();
+        while closing.is_empty() {
+            let due = self.due();
+            let received = tokio::select! {
+                biased;
+                received = self.requests.recv_many(&mut batch, BATCH) => received,
+                () = sleep_until(due) => {
+                    self.on_time().await;
+                    continue;
+                }
+            };
+            if received == 0 {
+                break;
+            }
+            let (relaxed, durable) = self.sort(&mut batch, &mut closing);
+            self.write(relaxed, true).await;
+            self.write(durable, false).await;
+        }
+        self.finish().await;
+        for closed in closing {
+            let _ = closed.send(());
+        }
+    }
+
+    /// Splits a batch into requests that need not wait for the disk and those that must.
+    fn sort(&self, batch: &mut Vec<Request>, closing: &mut Vec<oneshot::Sender<()>>) -> (Vec<Ask>, Vec<Ask>) {
+        let asks = batch.drain(..).filter_map(|request| match request {
+            Request::One(write, reply) => Some(Ask { writes: vec![write], reply: Reply::One(reply) }),
+            Request::Many(writes, reply) => Some(Ask { writes, reply: Reply::Many(reply) }),
+            Request::Close(reply) => {
+                closing.push(reply);
+                None
+            }
+        });
+        asks.partition(|ask| ask.writes.iter().all(|write| (self.config.relaxed)(&write.key)))
+    }
+
+    /// Decides, commits unless `relaxed`, publishes and answers `asks`.
+    async fn write(&mut self, asks: Vec<Ask>, relaxed: bool) {
+        if asks.is_empty() {
+            return;
+        }
+        let (events, mut answers) = self.plan(asks);
+        let last = events.last().map_or(0, |event| event.revision);
+        let waits = relaxed && last <= self.marks.reserved && self.unwritten.len() < UNWRITTEN;
+        let refused = match (events.is_empty(), waits) {
+            (true, _) => None,
+            (false, true) => {
+                self.unwritten.extend_from_slice(&events);
+                self.flush_at.get_or_insert(Instant::now() + self.config.relaxed_delay);
+                None
+            }
+            (false, false) => self.commit(&events).await.err(),
+        };
+        match &refused {
+            None => self.shared.publish(&events),
+            Some(error) => answers.iter_mut().for_each(|(_, answer)| self.refuse(answer, error)),
+        }
+        for (reply, answer) in answers {
+            send(reply, answer);
+        }
+        if refused.is_none() {
+            self.shared.hub.lock().publish(&events);
+        }
+    }
+
+    fn plan(&self, asks: Vec<Ask>) -> (Vec<Arc<Event>>, Vec<(Reply, Vec<Written>)>) {
+        let memory = self.shared.memory.read();
+        let mut plan = Plan::new(&memory, &self.config, self.shared.clock.now());
+        let mut answers = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let written = ask.writes.into_iter().map(|write| plan.add(write)).collect();
+            answers.push((ask.reply, written));
+        }
+        (plan.events, answers)
+    }
+
+    /// Nothing of the batch was committed: what was granted, and what was refused because of something
+    /// granted, is answered with the disk's error.
+    fn refuse(&self, answer: &mut [Written], error: &WriteError) {
+        let published = self.shared.memory.read().revision();
+        for written in answer {
+            let stands = match written {
+                Err(WriteError::Exists(entry) | WriteError::Changed(entry)) => entry.revision <= published,
+                Err(WriteError::Missing) | Ok(_) => false,
+                Err(_) => true,
+            };
+            if !stands {
+                *written = Err(error.clone());
+            }
+        }
+    }
+
+    /// Writes what is unwritten, then `events`, and deletes what was compacted.
+    async fn commit(&mut self, events: &[Arc<Event>]) -> Result<(), WriteError> {
+        self.collect_garbage();
+        let rows = rows(self.unwritten.iter().chain(events), &*self.config.seal);
+        let last = events.last().or(self.unwritten.last()).map_or(self.marks.written, |event| event.revision);
+        let reserved = match last + RESERVE / 2 > self.marks.reserved {
+            true => last + RESERVE,
+            false => self.marks.reserved,
+        };
+        let compacted = self.shared.memory.read().oldest();
+        self.save(rows, Marks { written: last, reserved, compacted }).await
+    }
+
+    async fn save(&mut self, rows: crate::disk::Rows, marks: Marks) -> Result<(), WriteError> {
+        self.disk.commit(rows, &self.garbage, marks).await?;
+        self.marks = marks;
+        self.unwritten.clear();
+        self.garbage.clear();
+        self.flush_at = None;
+        self.paused_until = None;
+        self.tidy_at.get_or_insert(Instant::now() + TIDY);
+        Ok(())
+    }
+
+    /// Forgets what is too old or too much; its rows go with the next commit.
+    fn collect_garbage(&mut self) {
+        if self.compaction_due().is_none_or(|due| due > Instant::now()) || self.garbage.len() >= GARBAGE {
+            return;
+        }
+        let cutoff = self.shared.clock.now() - millis(self.config.history);
+        let mut memory = self.shared.memory.write();
+        let gone = memory.compact(cutoff, self.config.history_max_bytes, self.marks.written, GARBAGE);
+        drop(memory);
+        if gone.len() < GARBAGE {
+            self.compacted_at = Some(Instant::now());
+        }
+        for event in gone {
+            self.garbage.extend(event.prev.as_ref().map(|prev| prev.revision));
+            if event.kind == EventKind::Deleted {
+                self.garbage.push(event.revision);
+            }
+        }
+    }
+
+    /// When compaction is next due: when the oldest change is too old, but twenty times per window at most.
+    fn compaction_due(&self) -> Option<Instant> {
+        let memory = self.shared.memory.read();
+        let oldest = memory.oldest_event_at()?;
+        if memory.over(self.config.history_max_bytes) {
+            return Some(Instant::now());
+        }
+        let age = self.shared.clock.now().saturating_sub(oldest).max(0).unsigned_abs();
+        let left = self.config.history.saturating_sub(Duration::from_millis(age));
+        let pause = self.compacted_at.map(|at| at + self.config.history / 20);
+        Some((Instant::now() + left).max(pause.unwrap_or_else(Instant::now)))
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let due = [self.flush_at, self.tidy_at, self.compaction_due()].into_iter().flatten().min();
+        due.map(|due| self.paused_until.map_or(due, |pause| due.max(pause)))
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if (due(self.compaction_due()) || due(self.flush_at))
+            && let Err(error) = self.commit(&[]).await
+        {
+            tracing::warn!(%error, unwritten = self.unwritten.len(), "cannot write to the database");
+            self.paused_until = Some(now + PAUSE);
+        }
+        if due(self.tidy_at) {
+            self.tidy_at = None;
+            if let Err(error) = self.disk.tidy().await {
+                tracing::warn!(%error, "cannot tidy the database");
+                self.tidy_at = Some(now + TIDY);
+            }
+        }
+    }
+
+    /// Writes what is unwritten, gives back the reserved revisions and closes the file.
+    async fn finish(mut self) {
+        self.requests.close();
+        self.shared.hub.lock().close();
+        let rows = rows(&self.unwritten, &*self.config.seal);
+        let (revision, compacted) = {
+            let memory = self.shared.memory.read();
+            (memory.revision(), memory.oldest())
+        };
+        let marks = Marks { written: revision, reserved: revision, compacted };
+        if let Err(error) = self.save(rows, marks).await {
+            tracing::error!(%error, unwritten = self.unwritten.len(), "relaxed writes are lost");
+        }
+        let _ = self.disk.tidy().await;
+        if let Err(error) = self.disk.close().await {
+            tracing::error!(%error, "cannot close the database");
+        }
+    }
+}
+
+fn send(reply: Reply, mut answer: Vec<Written>) {
+    match reply {
+        Reply::One(reply) => drop(reply.send(answer.pop().unwrap_or(Err(WriteError::Closed)))),
+        Reply::Many(reply) => drop(reply.send(answer)),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
