@@ -1,0 +1,34 @@
+//! NodeResourcesFit: what is left on a node must cover what the pod asks for.
+
+use super::Refusal;
+use crate::pods::PodInfo;
+use crate::world::NodeInfo;
+
+/// One reason per resource that is short, as upstream's `fitsRequest`.
+pub fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
+    let mut short = Vec::new();
+    let mut never = false;
+    if node.pods.len() as i64 + 1 > node.allocatable_pods {
+        short.push("Too many pods".to_owned());
+    }
+    let (wants, has, used) = (&pod.requests, &node.allocatable, &node.requested);
+    let mut require = |name: &str, want: i64, has: i64, used: i64| {
+        if want > 0 && want > has - used {
+            short.push(format!("Insufficient {name}"));
+            never |= want > has;
+        }
+    };
+    require("cpu", wants.milli_cpu, has.milli_cpu, used.milli_cpu);
+    require("memory", wants.memory, has.memory, used.memory);
+    require("ephemeral-storage", wants.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage);
+    for (name, want) in &wants.extended {
+        let amount = |resources: &crate::resources::Resources| resources.extended.get(name).copied().unwrap_or(0);
+        require(name, *want, amount(has), amount(used));
+    }
+    match (short.is_empty(), never) {
+        (true, _) => Ok(()),
+        // more than the node has even when empty: removing pods cannot help
+        (false, true) => Err(Refusal { reasons: short, preemptable: false }),
+        (false, false) => Err(Refusal::preemptable(short)),
+    }
+}

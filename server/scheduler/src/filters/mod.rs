@@ -1,0 +1,63 @@
+//! Which nodes a pod can run on. One file per plugin of upstream's, run in upstream's order; the first that
+//! refuses gives the reasons for its node.
+
+mod affinity;
+mod fit;
+mod node;
+mod spread;
+
+use crate::pods::{Namespaces, PodInfo};
+use crate::world::{NodeInfo, World};
+
+use affinity::PodAffinity;
+pub use spread::Spread;
+
+/// Why a node was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Upstream's texts, such as `Insufficient cpu`.
+    pub reasons: Vec<String>,
+    /// Removing pods from the node could help.
+    pub preemptable: bool,
+}
+
+impl Refusal {
+    fn fixed(reason: impl Into<String>) -> Self {
+        Self { reasons: vec![reason.into()], preemptable: false }
+    }
+
+    fn preemptable(reasons: Vec<String>) -> Self {
+        Self { reasons, preemptable: true }
+    }
+}
+
+/// What is computed once per pod, before nodes are looked at.
+pub struct Filters<'a> {
+    pod: &'a PodInfo,
+    affinity: PodAffinity<'a>,
+    spread: Spread<'a>,
+}
+
+impl<'a> Filters<'a> {
+    /// Prepares the filters for `pod`.
+    pub fn new(pod: &'a PodInfo, world: &World) -> Self {
+        Self { pod, affinity: PodAffinity::new(pod, world), spread: Spread::new(pod, world) }
+    }
+
+    /// Whether the pod can run on `node`.
+    pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        node::unschedulable(self.pod, node)?;
+        node::name(self.pod, node)?;
+        node::taints(self.pod, node)?;
+        node::affinity(self.pod, node)?;
+        node::ports(self.pod, node)?;
+        fit::check(self.pod, node)?;
+        self.spread.check(node)?;
+        self.affinity.check(node)
+    }
+}
+
+/// Namespaces are read where terms select them.
+pub(crate) fn namespaces(world: &World) -> &Namespaces {
+    &world.namespaces
+}

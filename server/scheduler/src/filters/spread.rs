@@ -1,0 +1,105 @@
+//! PodTopologySpread: hard constraints (`whenUnsatisfiable: DoNotSchedule`).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+
+use super::{Refusal, node::required_affinity_matches};
+use crate::pods::PodInfo;
+use crate::selectors::{Labels, label_selector_matches};
+use crate::world::{NodeInfo, World};
+
+/// One hard constraint with the pods that match it, counted by domain.
+struct Constraint<'a> {
+    rule: &'a TopologySpreadConstraint,
+    counts: BTreeMap<String, i64>,
+    /// The pod itself would count.
+    counts_itself: bool,
+}
+
+/// The pod's hard constraints.
+pub struct Spread<'a> {
+    constraints: Vec<Constraint<'a>>,
+}
+
+impl<'a> Spread<'a> {
+    /// Counts matching pods by domain.
+    pub fn new(pod: &'a PodInfo, world: &World) -> Self {
+        let rules = pod.spec().topology_spread_constraints.as_deref().unwrap_or(&[]);
+        let hard: Vec<&TopologySpreadConstraint> =
+            rules.iter().filter(|rule| rule.when_unsatisfiable == "DoNotSchedule").collect();
+        let keys: Vec<&str> = hard.iter().map(|rule| rule.topology_key.as_str()).collect();
+        let eligible = |rule: &TopologySpreadConstraint, node: &NodeInfo| {
+            keys.iter().all(|key| node.labels().contains_key(*key)) && is_eligible(rule, pod, node)
+        };
+        let count = |rule: &'a TopologySpreadConstraint| Constraint {
+            rule,
+            counts: count_by_domain(rule, pod, world.nodes().filter(|node| eligible(rule, node))),
+            counts_itself: matches(rule, pod, pod),
+        };
+        Self { constraints: hard.into_iter().map(count).collect() }
+    }
+
+    /// Whether the skew stays within bounds if the pod runs on `node`.
+    pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        for constraint in &self.constraints {
+            let Some(domain) = node.labels().get(&constraint.rule.topology_key) else {
+                let text = "node(s) didn't match pod topology spread constraints (missing required label)";
+                return Err(Refusal::fixed(text));
+            };
+            let here = constraint.counts.get(domain).copied().unwrap_or(0) + i64::from(constraint.counts_itself);
+            if here - constraint.minimum() > i64::from(constraint.rule.max_skew) {
+                let text = "node(s) didn't match pod topology spread constraints";
+                return Err(Refusal::preemptable(vec![text.into()]));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Constraint<'_> {
+    /// The smallest count of a domain; 0 while there are fewer domains than `minDomains`.
+    fn minimum(&self) -> i64 {
+        let enough = self.counts.len() as i64 >= i64::from(self.rule.min_domains.unwrap_or(1));
+        if enough { self.counts.values().copied().min().unwrap_or(0) } else { 0 }
+    }
+}
+
+/// Pods that match a rule, by value of its topology key; domains without any count 0.
+pub fn count_by_domain<'n>(
+    rule: &TopologySpreadConstraint,
+    pod: &PodInfo,
+    nodes: impl Iterator<Item = &'n NodeInfo>,
+) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for node in nodes {
+        let Some(domain) = node.labels().get(&rule.topology_key) else { continue };
+        let matching = node.pods.values().filter(|other| {
+            other.pod.metadata.deletion_timestamp.is_none() && matches(rule, pod, other)
+        });
+        *counts.entry(domain.clone()).or_insert(0) += matching.count() as i64;
+    }
+    counts
+}
+
+/// Whether a node counts for a rule: nodeAffinityPolicy (default Honor), nodeTaintsPolicy (default Ignore).
+pub fn is_eligible(rule: &TopologySpreadConstraint, pod: &PodInfo, node: &NodeInfo) -> bool {
+    let by_affinity = rule.node_affinity_policy.as_deref() == Some("Ignore") || required_affinity_matches(pod, node);
+    let by_taints = rule.node_taints_policy.as_deref() != Some("Honor") || super::node::taints(pod, node).is_ok();
+    by_affinity && by_taints
+}
+
+fn matches(rule: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo) -> bool {
+    let keys = rule.match_label_keys.as_deref().unwrap_or(&[]);
+    let same = |key: &String, own: &Labels| own.get(key).is_none_or(|value| other.labels().get(key) == Some(value));
+    other.namespace() == pod.namespace()
+        && label_selector_matches(rule.label_selector.as_ref(), other.labels())
+        && keys.iter().all(|key| same(key, pod.labels()))
+}
+
+impl Spread<'_> {
+    /// Matching pods by domain for a soft rule, over the nodes that count for it.
+    pub fn count(rule: &TopologySpreadConstraint, pod: &PodInfo, world: &World) -> BTreeMap<String, i64> {
+        count_by_domain(rule, pod, world.nodes().filter(|node| is_eligible(rule, pod, node)))
+    }
+}

@@ -1,0 +1,132 @@
+//! What the scheduler reads of a pod, computed once when it is first seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec};
+
+use crate::resources::{Resources, pod_requests};
+use crate::selectors::{Labels, label_selector_matches};
+
+/// The name of the scheduler that takes pods which name none.
+pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
+
+/// A port of the host that a pod takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Address; `0.0.0.0` is all of them.
+    pub ip: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Number.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether both cannot be on one node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let any = |ip: &str| ip == "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || any(&self.ip) || any(&other.ip))
+    }
+}
+
+/// A pod with what filters and scores need.
+#[derive(Clone, Debug)]
+pub struct PodInfo {
+    /// The object.
+    pub pod: Arc<Pod>,
+    /// What it asks for.
+    pub requests: Resources,
+    /// Host ports that it takes.
+    pub ports: Vec<HostPort>,
+}
+
+impl PodInfo {
+    /// Computes the rest from the object.
+    pub fn new(pod: Arc<Pod>) -> Self {
+        let spec = pod.spec.as_ref();
+        let (requests, ports) = (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
+        Self { pod, requests, ports }
+    }
+
+    /// `namespace/name`.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.namespace(), self.pod.metadata.name.as_deref().unwrap_or_default())
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        self.pod.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The specification; the API server refuses pods without one.
+    pub fn spec(&self) -> &PodSpec {
+        static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+        self.pod.spec.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// The labels.
+    pub fn labels(&self) -> &Labels {
+        static NONE: Labels = BTreeMap::new();
+        self.pod.metadata.labels.as_ref().unwrap_or(&NONE)
+    }
+
+    /// The priority; 0 without one.
+    pub fn priority(&self) -> i32 {
+        self.spec().priority.unwrap_or(0)
+    }
+
+    /// Terms of required pod affinity.
+    pub fn affinity(&self) -> &[PodAffinityTerm] {
+        let affinity = self.spec().affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
+        affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[])
+    }
+
+    /// Terms of required pod anti-affinity.
+    pub fn anti_affinity(&self) -> &[PodAffinityTerm] {
+        let affinity = self.spec().affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[])
+    }
+}
+
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            let ip = port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
+            let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
+            Some(HostPort { ip, protocol, port: port.host_port.filter(|port| *port > 0)? })
+        })
+        .collect()
+}
+
+/// Labels of the namespaces, for terms that select namespaces.
+pub type Namespaces = BTreeMap<String, Labels>;
+
+/// Whether `pod` is one that a term of a pod in namespace `own` means.
+pub fn term_selects(term: &PodAffinityTerm, own: &str, owner: &Labels, pod: &PodInfo, namespaces: &Namespaces) -> bool {
+    in_namespaces(term, own, pod.namespace(), namespaces)
+        && label_selector_matches(term.label_selector.as_ref(), pod.labels())
+        && keys_agree(term.match_label_keys.as_deref(), owner, pod.labels(), true)
+        && keys_agree(term.mismatch_label_keys.as_deref(), owner, pod.labels(), false)
+}
+
+/// `matchLabelKeys` wants the values equal, `mismatchLabelKeys` different; keys the owner lacks do not count.
+fn keys_agree(keys: Option<&[String]>, owner: &Labels, labels: &Labels, equal: bool) -> bool {
+    keys.unwrap_or(&[]).iter().all(|key| owner.get(key).is_none_or(|value| (labels.get(key) == Some(value)) == equal))
+}
+
+fn in_namespaces(term: &PodAffinityTerm, own: &str, namespace: &str, namespaces: &Namespaces) -> bool {
+    let named = term.namespaces.as_deref().unwrap_or(&[]);
+    if named.is_empty() && term.namespace_selector.is_none() {
+        return namespace == own;
+    }
+    static NONE: Labels = BTreeMap::new();
+    named.iter().any(|name| name == namespace)
+        || term.namespace_selector.as_ref().is_some_and(|selector| {
+            label_selector_matches(Some(selector), namespaces.get(namespace).unwrap_or(&NONE))
+        })
+}

@@ -1,0 +1,302 @@
+//! The rim: deltas in, bindings, events and conditions out.
+//!
+//! One task owns the world and the queue. Everything that happens reaches it as an [`Input`]; API calls run beside
+//! it and come back as inputs, too.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use sampan_process::{Component, Drain, Health, Tasks};
+use sampan_reconcile::{Delta, Informers, Recorder, reference};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use crate::plan::{Decision, schedule};
+use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
+use crate::preempt::Preemption;
+use crate::queue::Queue;
+use crate::world::{World, is_finished};
+
+/// What the binary gives the scheduler.
+pub struct Config {
+    /// Acts as `system:kube-scheduler`.
+    pub client: Client,
+    /// The process's shared informers.
+    pub informers: Informers,
+    /// Where readiness is told.
+    pub health: Health,
+}
+
+/// The scheduler.
+pub struct Scheduler {
+    client: Client,
+    informers: Informers,
+    health: Health,
+    recorder: Recorder,
+}
+
+/// What the API said to a call.
+enum Output {
+    Bound(Arc<PodInfo>, String, Result<(), kube::Error>),
+    Told,
+}
+
+enum Input {
+    Pod(Delta<Pod>),
+    Node(Delta<Node>),
+    Namespace(Delta<Namespace>),
+    Call(Output),
+    Due,
+    Drain,
+}
+
+/// What the one task owns.
+struct State {
+    world: World,
+    queue: Queue,
+    calls: FuturesUnordered<BoxFuture<'static, Output>>,
+    tie: u64,
+}
+
+impl Scheduler {
+    /// Prepares the scheduler; its event recorder runs under `tasks`.
+    pub fn new(config: Config, tasks: &Tasks) -> Self {
+        let recorder = Recorder::new(config.client.clone(), DEFAULT_SCHEDULER, "", tasks);
+        let Config { client, informers, health } = config;
+        Self { client, informers, health, recorder }
+    }
+
+    /// Schedules until the drain.
+    pub async fn run(&self, drain: Drain) {
+        let (pods, nodes) = (self.informers.of::<Pod>(), self.informers.of::<Node>());
+        let namespaces = self.informers.of::<Namespace>();
+        let mut inputs = futures::stream::select_all([
+            pods.subscribe().into_stream().map(Input::Pod).boxed(),
+            nodes.subscribe().into_stream().map(Input::Node).boxed(),
+            namespaces.subscribe().into_stream().map(Input::Namespace).boxed(),
+        ]);
+        tokio::select! {
+            () = drain.wait() => return,
+            _ = async { tokio::join!(pods.synced(), nodes.synced(), namespaces.synced()) } => {}
+        }
+        self.health.ready(Component::Scheduler);
+        tracing::info!("scheduling");
+        let mut state = State { world: World::default(), queue: Queue::default(), calls: FuturesUnordered::new(), tie: 0 };
+        loop {
+            let due = state.queue.advance(Instant::now());
+            let input = tokio::select! {
+                biased;
+                () = drain.wait() => Input::Drain,
+                Some(input) = inputs.next() => input,
+                Some(output) = state.calls.next() => Input::Call(output),
+                () = std::future::ready(()), if state.queue.has_active() => {
+                    self.schedule_one(&mut state);
+                    continue;
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Input::Due,
+            };
+            match input {
+                Input::Pod(delta) => pod_changed(&mut state, &delta),
+                Input::Node(delta) => node_changed(&mut state, &delta),
+                Input::Namespace(delta) => namespace_changed(&mut state, &delta),
+                Input::Call(Output::Bound(pod, node, result)) => self.bound(&mut state, pod, &node, result),
+                Input::Call(Output::Told) | Input::Due => {}
+                Input::Drain => break,
+            }
+        }
+        while state.calls.next().await.is_some() {}
+    }
+
+    fn schedule_one(&self, state: &mut State) {
+        let Some(pod) = state.queue.pop() else { return };
+        state.tie = state.tie.wrapping_add(1);
+        match schedule(&pod, &state.world, state.tie) {
+            Decision::Bind { node } => {
+                state.world.apply_pod(pod.clone(), &node);
+                state.calls.push(Box::pin(bind(self.client.clone(), pod, node)));
+            }
+            Decision::Unschedulable { message, preemption } => self.unschedulable(state, pod, message, preemption),
+        }
+    }
+
+    fn unschedulable(&self, state: &mut State, pod: Arc<PodInfo>, message: String, preemption: Option<Preemption>) {
+        tracing::info!(pod = pod.key(), message, "pod fits nowhere");
+        self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
+        let client = self.client.clone();
+        if let Some(preemption) = &preemption {
+            for key in &preemption.victims {
+                self.announce_preemption(state, key, &preemption.node, &pod);
+                state.calls.push(Box::pin(evict(client.clone(), key.clone())));
+            }
+        }
+        let nominated = preemption.map(|preemption| preemption.node);
+        state.calls.push(Box::pin(tell(client, pod.clone(), message, nominated)));
+        state.queue.failed(pod, false, Instant::now());
+    }
+
+    fn announce_preemption(&self, state: &State, victim: &str, node: &str, by: &PodInfo) {
+        let uid = by.pod.metadata.uid.as_deref().unwrap_or_default();
+        let found = state.world.nodes().find_map(|node| node.pods.get(victim));
+        if let Some(victim) = found {
+            let text = format!("Preempted by pod {uid} on node {node}");
+            self.recorder.normal(&reference(&*victim.pod), "Preempted", text);
+        }
+    }
+
+    fn bound(&self, state: &mut State, pod: Arc<PodInfo>, node: &str, result: Result<(), kube::Error>) {
+        match result {
+            Ok(()) => {
+                tracing::info!(pod = pod.key(), node, "bound");
+                let text = format!("Successfully assigned {} to {node}", pod.key());
+                self.recorder.normal(&reference(&*pod.pod), "Scheduled", text);
+                state.queue.remove(&pod.key());
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => state.world.delete_pod(&pod.key()),
+            Err(error) => {
+                tracing::warn!(pod = pod.key(), node, %error, "binding refused");
+                self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", format!("binding rejected: {error}"));
+                state.world.delete_pod(&pod.key());
+                state.queue.failed(pod, true, Instant::now());
+            }
+        }
+    }
+}
+
+/// Whether a pod without a node is ours to place, now.
+fn wants_a_node(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let ours = spec.scheduler_name.as_deref().unwrap_or(DEFAULT_SCHEDULER) == DEFAULT_SCHEDULER;
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    ours && !gated && pod.metadata.deletion_timestamp.is_none() && !is_finished(pod)
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
+    let key = format!("{}/{}", delta.key.namespace(), delta.key.name);
+    let Some(pod) = delta.new.as_ref().filter(|pod| !is_finished(pod)) else {
+        let counted = state.world.has_pod(&key);
+        state.world.delete_pod(&key);
+        state.queue.remove(&key);
+        if counted {
+            state.queue.world_changed();
+        }
+        return;
+    };
+    let info = Arc::new(PodInfo::new(pod.clone()));
+    match node_of(pod) {
+        Some(node) => {
+            let news = !state.world.has_pod(&key) || labels_differ(delta);
+            state.world.apply_pod(info, node);
+            state.queue.remove(&key);
+            if news {
+                state.queue.world_changed();
+            }
+        }
+        None if state.world.has_pod(&key) => {} // assumed: its binding is under way
+        None if !wants_a_node(pod) => state.queue.remove(&key),
+        None if spec_differs(delta) => state.queue.add(info),
+        None => state.queue.refresh(&info),
+    }
+}
+
+fn labels_differ(delta: &Delta<Pod>) -> bool {
+    match (&delta.old, &delta.new) {
+        (Some(old), Some(new)) => old.metadata.labels != new.metadata.labels,
+        _ => true,
+    }
+}
+
+fn spec_differs(delta: &Delta<Pod>) -> bool {
+    match (&delta.old, &delta.new) {
+        (Some(old), Some(new)) => old.spec != new.spec || old.metadata.labels != new.metadata.labels,
+        _ => true,
+    }
+}
+
+fn node_changed(state: &mut State, delta: &Delta<Node>) {
+    match &delta.new {
+        Some(node) => state.world.apply_node(node.clone()),
+        None => state.world.delete_node(&delta.key.name),
+    }
+    if node_differs(delta) {
+        state.queue.world_changed();
+    }
+}
+
+/// Whether a change of a node can matter to a pod: a heartbeat cannot.
+fn node_differs(delta: &Delta<Node>) -> bool {
+    let (Some(old), Some(new)) = (&delta.old, &delta.new) else { return true };
+    let room = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
+    old.spec != new.spec || old.metadata.labels != new.metadata.labels || room(old) != room(new)
+}
+
+fn namespace_changed(state: &mut State, delta: &Delta<Namespace>) {
+    let labels = delta.new.as_ref().map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
+    match labels {
+        Some(labels) => _ = state.world.namespaces.insert(delta.key.name.clone(), labels),
+        None => _ = state.world.namespaces.remove(&delta.key.name),
+    }
+}
+
+fn api(client: Client, pod: &PodInfo) -> (Api<Pod>, String) {
+    (Api::namespaced(client, pod.namespace()), pod.pod.metadata.name.clone().unwrap_or_default())
+}
+
+async fn bind(client: Client, pod: Arc<PodInfo>, node: String) -> Output {
+    let (api, name) = api(client, &pod);
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": name, "namespace": pod.namespace(), "uid": pod.pod.metadata.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    let result = api.create_subresource::<_, serde_json::Value>("binding", &name, &PostParams::default(), &binding).await;
+    Output::Bound(pod, node, result.map(drop))
+}
+
+async fn evict(client: Client, key: String) -> Output {
+    let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
+    let api: Api<Pod> = Api::namespaced(client, namespace);
+    let condition = json!({"status": {"conditions": [{
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "lastTransitionTime": jiff::Timestamp::now(),
+    }]}});
+    // a victim that is gone already has made its room
+    let _ = api.patch_status(name, &PatchParams::default(), &Patch::Strategic(condition)).await;
+    if let Err(error) = api.delete(name, &DeleteParams::default()).await {
+        tracing::warn!(pod = key, %error, "victim of a preemption not deleted");
+    }
+    Output::Told
+}
+
+/// Tells the pod's owner through its status why it has no node, unless it says so already.
+async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Option<String>) -> Output {
+    let conditions = pod.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let said = conditions.into_iter().flatten().any(|condition| {
+        condition.type_ == "PodScheduled" && condition.status == "False" && condition.message.as_deref() == Some(&message)
+    });
+    if said && nominated.is_none() {
+        return Output::Told;
+    }
+    let mut status = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+        "lastTransitionTime": jiff::Timestamp::now(),
+    }]});
+    if let Some(node) = nominated {
+        status["nominatedNodeName"] = node.into();
+    }
+    let (api, name) = api(client, &pod);
+    let patch = Patch::Strategic(json!({ "status": status }));
+    if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+        tracing::debug!(pod = pod.key(), %error, "condition not written");
+    }
+    Output::Told
+}
