@@ -1,1 +1,1 @@
-//! sampan
+//! Rules of the repository, held as tests: see `tests/`.

@@ -1,0 +1,49 @@
+# The habits. `make help` lists them; every target can be run again at no cost.
+SHELL := /bin/bash
+export CARGO_TERM_PROGRESS_WHEN ?= never
+SAMPAN := target/release/sampan
+SETUP := .ci/setup
+
+.PHONY: help up build test test-long bench verify fix generate clean
+
+help: ## list the habits
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: build ## install what is missing, build, start a cluster, deploy the demo
+	@$(SETUP) run
+	@.ci/as-root $(SAMPAN) start
+	@.ci/as-root $(SAMPAN) demo
+
+build: ## leave target/release/sampan
+	@$(SETUP) build
+	cargo build --release --locked -p sampan --bin sampan
+
+test: ## install what the tests need, run them all
+	@$(SETUP) build run test
+	@.ci/test
+
+test-long: ## the slow suites: long crash loops and mutation runs
+	@$(SETUP) build run test
+	@SAMPAN_TEST_LONG=1 .ci/test
+
+bench: build ## print the table of numbers, each beside its peer
+	@$(SETUP) run bench
+	cargo build --release --locked -p sampan-bench
+	@.ci/as-root target/release/sampan-bench all --sampan $(SAMPAN)
+
+verify: ## read only: format, clippy, docs, tidy
+	@$(SETUP) build
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+	cargo test --release --locked -p sampan-tidy
+
+fix: ## format, and let clippy mend what it can
+	cargo clippy --fix --allow-dirty --workspace --all-targets
+	cargo fmt --all
+
+generate: ## make the API tables anew from k8s-openapi and k8s-pb
+	cd server/api/generate && cargo run --release
+
+clean: ## remove what was built
+	cargo clean

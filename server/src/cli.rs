@@ -1,0 +1,138 @@
+//! The command line, declared. What each verb does is in `verbs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::profile::RuntimeKind;
+use crate::ui::Format;
+
+/// One binary that is a whole Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(name = "sampan", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The cluster to work on
+    #[arg(short, long, global = true, default_value = "sampan", env = "SAMPAN_PROFILE")]
+    pub profile: String,
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum, default_value = "text")]
+    pub output: Format,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start the cluster; returns when the node is Ready
+    Start(Start),
+    /// Stop the cluster and its pods; nothing is lost
+    Stop {
+        /// Stop the control plane only; containers go on running
+        #[arg(long)]
+        keep_pods: bool,
+    },
+    /// Show what runs; the exit code has a bit for what does not (1 host, 2 cluster, 4 Kubernetes)
+    Status,
+    /// Delete the cluster with everything in it
+    Delete,
+    /// Show what the cluster's components said
+    Logs {
+        /// A component, such as kube-apiserver or kubelet; all of the daemon's if none
+        component: Option<String>,
+        /// Go on as more is said
+        #[arg(short, long)]
+        follow: bool,
+        /// Only the last lines
+        #[arg(long, default_value_t = 200)]
+        tail: usize,
+    },
+    /// Run kubectl against this cluster: sampan kubectl -- get pods
+    Kubectl {
+        /// kubectl's own arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The images that pods start from
+    #[command(subcommand)]
+    Image(Image),
+    /// Apply the built-in demo and wait until it answers
+    Demo,
+    /// Save the database of the running cluster to a file
+    Backup {
+        /// The file to write; must not exist
+        file: PathBuf,
+    },
+    /// Show the version
+    Version {
+        /// Only the number
+        #[arg(long)]
+        short: bool,
+    },
+    /// Print completions for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Run the node daemon in the foreground (what `start` starts)
+    #[command(hide = true)]
+    Daemon,
+}
+
+/// Settings of a cluster; kept for later starts.
+#[derive(Debug, Default, Args)]
+pub struct Start {
+    /// Port of the API server on 127.0.0.1 (default 6443, or the next free one)
+    #[arg(long)]
+    pub apiserver_port: Option<u16>,
+    /// What runs containers
+    #[arg(long, value_enum)]
+    pub container_runtime: Option<RuntimeKind>,
+    /// Mirror of docker.io, such as http://127.0.0.1:5000; may be given more than once
+    #[arg(long, value_delimiter = ',')]
+    pub registry_mirror: Vec<String>,
+    /// Registry to speak to without TLS, such as 10.0.0.5:5000; may be given more than once
+    #[arg(long, value_delimiter = ',')]
+    pub insecure_registry: Vec<String>,
+    /// Country whose image mirrors to use: cn
+    #[arg(long)]
+    pub image_mirror_country: Option<String>,
+    /// The node's name (default: the host's)
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// Addresses for pods
+    #[arg(long)]
+    pub pod_cidr: Option<String>,
+    /// Seconds to wait until the node is Ready
+    #[arg(long, default_value_t = 60)]
+    pub wait_timeout: u64,
+    /// Leave the current kubectl context as it is
+    #[arg(long)]
+    pub keep_context: bool,
+}
+
+/// What can be done with images.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// List the images
+    #[command(alias = "list")]
+    Ls,
+    /// Pull an image from its registry
+    Pull {
+        /// Its name, such as nginx:alpine
+        image: String,
+    },
+    /// Load images from a docker-save or OCI archive
+    Load {
+        /// The archive
+        archive: PathBuf,
+    },
+    /// Remove images
+    #[command(alias = "remove")]
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+}

@@ -1,0 +1,271 @@
+//! The user's own kubeconfig: our entries merged in under a lock, found again by our mark, removed on delete.
+//!
+//! The file is edited as a YAML value, so that what others wrote survives. The lock is kubectl's own:
+//! `<file>.lock`, created exclusively. Entries carry an extension named `sampan.dev` with the profile.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Gid, Uid, User};
+use serde_yaml_ng::{Mapping, Value};
+
+use crate::failure::{Failure, Kind};
+use crate::profile::write_private;
+
+/// Name of the extension that marks our entries.
+const MARK: &str = "sampan.dev";
+/// How long another writer may hold the lock before we give up.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// How to reach a cluster as its administrator.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Access {
+    /// Such as `https://127.0.0.1:6443`.
+    pub server: String,
+    /// The CA's certificate, PEM.
+    pub ca_pem: String,
+    /// The client certificate, PEM.
+    pub certificate_pem: String,
+    /// Its key, PEM.
+    pub key_pem: String,
+}
+
+/// The person whose kubeconfig it is: under sudo the one who called it.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Home directory.
+    pub home: PathBuf,
+    /// User and group that own the file.
+    pub ids: Option<(Uid, Gid)>,
+}
+
+impl Owner {
+    /// From `SUDO_UID`, else the process's own user.
+    pub fn detect() -> Self {
+        let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).map(Uid::from_raw);
+        let user = sudo.filter(|_| Uid::effective().is_root()).and_then(|uid| User::from_uid(uid).ok().flatten());
+        match user {
+            Some(user) => Self { home: user.dir, ids: Some((user.uid, user.gid)) },
+            None => Self { home: std::env::var_os("HOME").unwrap_or_else(|| "/root".into()).into(), ids: None },
+        }
+    }
+
+    /// The file to edit: the first of `KUBECONFIG`, else `~/.kube/config`; links resolved.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let named = std::env::var_os("KUBECONFIG").and_then(|list| std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()));
+        let path = named.unwrap_or_else(|| self.home.join(".kube/config"));
+        std::fs::canonicalize(&path).unwrap_or(path)
+    }
+
+    fn give(&self, path: &Path) -> std::io::Result<()> {
+        match self.ids {
+            Some((uid, gid)) => nix::unistd::chown(path, Some(uid), Some(gid)).map_err(Into::into),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Merges a cluster in and makes it current, unless `keep_context`. Returns the context's name: `wanted`, or with a number if
+/// someone else's context has that name.
+pub fn merge(path: &Path, owner: &Owner, profile: &str, wanted: &str, access: &Access, keep_context: bool) -> Result<String, Failure> {
+    edit(path, owner, |root| {
+        let name = free_name(root, profile, wanted);
+        let current = root.get("current-context").cloned();
+        remove_entries(root, profile);
+        insert(root, profile, &name, access);
+        if let (true, Some(current)) = (keep_context, current) {
+            root.insert("current-context".into(), current);
+        }
+        name
+    })
+}
+
+/// Removes a profile's entries; `current-context` too if it was ours. A file that does not exist is fine.
+pub fn remove(path: &Path, owner: &Owner, profile: &str) -> Result<(), Failure> {
+    if path.exists() { edit(path, owner, |root| remove_entries(root, profile)) } else { Ok(()) }
+}
+
+/// The server of the profile's entry, if there is one.
+pub fn server(path: &Path, profile: &str) -> Option<String> {
+    let root: Mapping = serde_yaml_ng::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let entry = list(&root, "clusters").iter().find(|entry| is_ours(entry, "cluster", profile))?;
+    Some(entry.get("cluster")?.get("server")?.as_str()?.to_owned())
+}
+
+fn edit<T>(path: &Path, owner: &Owner, change: impl FnOnce(&mut Mapping) -> T) -> Result<T, Failure> {
+    let fail = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(Kind::Kubeconfig, format!("cannot {what} kubeconfig {}: {error}", path.display()))
+    };
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    if !directory.exists() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory);
+        made.and_then(|()| owner.give(directory)).map_err(|e| fail("create the directory of", &e))?;
+    }
+    let _lock = Lock::take(path).map_err(|e| fail("lock", &e))?;
+    let mut root = match std::fs::read(path) {
+        Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Mapping::new(),
+        Ok(bytes) => serde_yaml_ng::from_slice(&bytes).map_err(|e| fail("parse", &e))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Mapping::new(),
+        Err(error) => return Err(fail("read", &error)),
+    };
+    let result = change(&mut root);
+    let text = serde_yaml_ng::to_string(&root).map_err(|e| fail("encode", &e))?;
+    write_private(path, text.as_bytes()).and_then(|()| owner.give(path)).map_err(|e| fail("write", &e))?;
+    Ok(result)
+}
+
+/// kubectl's lock file; removed when dropped.
+struct Lock(PathBuf);
+
+impl Lock {
+    fn take(path: &Path) -> std::io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let lock = PathBuf::from(name);
+        let began = Instant::now();
+        loop {
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock) {
+                Ok(_) => return Ok(Self(lock)),
+                // kubectl holds it for milliseconds and offers nothing to wait on
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && began.elapsed() < LOCK_WAIT => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let text = format!("{} is held by another program (remove it if none runs)", lock.display());
+                    return Err(std::io::Error::new(error.kind(), text));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The three lists and the key under which each entry holds its value.
+const LISTS: [(&str, &str); 3] = [("clusters", "cluster"), ("contexts", "context"), ("users", "user")];
+
+fn list<'a>(root: &'a Mapping, name: &str) -> &'a [Value] {
+    root.get(name).and_then(Value::as_sequence).map_or(&[], Vec::as_slice)
+}
+
+fn is_ours(entry: &Value, key: &str, profile: &str) -> bool {
+    let extensions = entry.get(key).and_then(|inner| inner.get("extensions")).and_then(Value::as_sequence);
+    extensions.into_iter().flatten().any(|extension| {
+        extension.get("name").and_then(Value::as_str) == Some(MARK)
+            && extension.get("extension").and_then(|e| e.get("profile")).and_then(Value::as_str) == Some(profile)
+    })
+}
+
+/// `wanted`, or `wanted-2`, … if an entry of that name is not ours.
+fn free_name(root: &Mapping, profile: &str, wanted: &str) -> String {
+    let taken = |name: &str| {
+        LISTS.iter().any(|(all, key)| {
+            list(root, all)
+                .iter()
+                .any(|entry| entry.get("name").and_then(Value::as_str) == Some(name) && !is_ours(entry, key, profile))
+        })
+    };
+    let numbered = (2..).map(|n| format!("{wanted}-{n}"));
+    // the sequence has no end, and the file has
+    std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
+}
+
+fn remove_entries(root: &mut Mapping, profile: &str) {
+    let mut current_is_ours = false;
+    let current = root.get("current-context").and_then(Value::as_str).map(str::to_owned);
+    for (all, key) in LISTS {
+        if let Some(entries) = root.get_mut(all).and_then(Value::as_sequence_mut) {
+            entries.retain(|entry| {
+                let ours = is_ours(entry, key, profile);
+                current_is_ours |= ours && key == "context" && entry.get("name").and_then(Value::as_str) == current.as_deref();
+                !ours
+            });
+        }
+    }
+    if current_is_ours {
+        root.insert("current-context".into(), "".into());
+    }
+}
+
+fn insert(root: &mut Mapping, profile: &str, name: &str, access: &Access) {
+    use base64::Engine;
+    let base64 = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
+    let ours = serde_json::json!([{"name": MARK, "extension": {"profile": profile, "version": env!("CARGO_PKG_VERSION")}}]);
+    let entries = [
+        serde_json::json!({"name": name, "cluster": {
+            "certificate-authority-data": base64(&access.ca_pem), "server": access.server, "extensions": ours}}),
+        serde_json::json!({"name": name, "context": {
+            "cluster": name, "user": name, "namespace": "default", "extensions": ours}}),
+        serde_json::json!({"name": name, "user": {
+            "client-certificate-data": base64(&access.certificate_pem),
+            "client-key-data": base64(&access.key_pem), "extensions": ours}}),
+    ];
+    root.entry("apiVersion".into()).or_insert("v1".into());
+    root.entry("kind".into()).or_insert("Config".into());
+    for ((all, _), entry) in LISTS.iter().zip(entries) {
+        let slot = root.entry((*all).into()).or_insert(Value::Sequence(Vec::new()));
+        if !slot.is_sequence() {
+            *slot = Value::Sequence(Vec::new());
+        }
+        if let (Some(entries), Ok(entry)) = (slot.as_sequence_mut(), serde_yaml_ng::to_value(entry)) {
+            entries.push(entry);
+        }
+    }
+    root.insert("current-context".into(), name.into());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn access() -> Access {
+        let text = |s: &str| s.to_owned();
+        Access { server: text("https://127.0.0.1:6443"), ca_pem: text("ca"), certificate_pem: text("c"), key_pem: text("k") }
+    }
+
+    fn temporary(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("sampan-kubeconfig-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        directory.join("sub/config")
+    }
+
+    const OWNER: Owner = Owner { home: PathBuf::new(), ids: None };
+
+    #[test]
+    fn a_cluster_comes_and_goes_and_the_rest_stays() {
+        let path = temporary("merge");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let before = "apiVersion: v1\nkind: Config\npreferences:\n  colors: true\nclusters:\n- name: sampan\n  cluster:\n    server: https://elsewhere\ncurrent-context: x\n";
+        std::fs::write(&path, before).unwrap();
+        let name = merge(&path, &OWNER, "sampan", "sampan", &access(), false).unwrap();
+        assert_eq!(name, "sampan-2");
+        assert_eq!(merge(&path, &OWNER, "sampan", "sampan", &access(), false).unwrap(), "sampan-2");
+        assert_eq!(server(&path, "sampan").as_deref(), Some("https://127.0.0.1:6443"));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        remove(&path, &OWNER, "sampan").unwrap();
+        let after: Mapping = serde_yaml_ng::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(list(&after, "clusters").len(), 1);
+        assert!(list(&after, "users").is_empty() && after["current-context"] == "");
+        assert_eq!(after["preferences"]["colors"], true);
+    }
+
+    #[test]
+    fn a_file_that_is_not_yaml_is_left_alone() {
+        let path = temporary("broken");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "a: [").unwrap();
+        let failure = merge(&path, &OWNER, "sampan", "sampan", &access(), false).unwrap_err();
+        assert_eq!(failure.kind, Kind::Kubeconfig);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a: [");
+        assert!(!path.with_extension("lock").exists());
+    }
+}

@@ -1,0 +1,280 @@
+//! What the command line says, in English and Simplified Chinese.
+//!
+//! One enum, one `match` per language, so that a message without a translation does not compile. Error
+//! details that come from the kernel, a registry or the API stay as they are.
+
+use crate::failure::Kind;
+
+/// A language of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locale {
+    /// English.
+    English,
+    /// 简体中文.
+    Chinese,
+}
+
+impl Locale {
+    /// The user's, from `LC_ALL`, `LC_MESSAGES`, `LANG`, or the system.
+    pub fn detect() -> Self {
+        let from_environment = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        Self::of(&from_environment.or_else(sys_locale::get_locale).unwrap_or_default())
+    }
+
+    fn of(name: &str) -> Self {
+        if name.to_ascii_lowercase().starts_with("zh") { Locale::Chinese } else { Locale::English }
+    }
+}
+
+/// Everything that is said on the way.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs)] // the English text below says what each is
+pub enum Message {
+    Greeting { version: String, system: String },
+    AlreadyRunning { profile: String },
+    Starting { profile: String, runtime: String },
+    Restarting { profile: String, runtime: String },
+    PreparingKubernetes { version: String },
+    GeneratingCertificates,
+    OpeningStore,
+    StartingControlPlane,
+    ServingAt { address: String },
+    StartingRuntime { runtime: String },
+    ConfiguringNetwork { cidr: String },
+    VerifyingComponents,
+    Kubeconfig { path: String },
+    Done { context: String },
+    Stopping { profile: String },
+    StoppingPods { count: usize },
+    Stopped { profile: String },
+    NotRunning { profile: String },
+    Deleting { profile: String },
+    Deleted { profile: String },
+    NothingToDelete { profile: String },
+    Pulling { image: String },
+    Pulled { image: String },
+    Loading { path: String },
+    Loaded { image: String },
+    Removed { image: String },
+    DemoApplied,
+    DemoRunning { pod: String, url: String },
+    TryNext,
+    KeptPods { count: usize },
+}
+
+impl Message {
+    /// The emoji that opens the line on a terminal, as minikube's users know them.
+    pub fn emoji(&self) -> &'static str {
+        match self {
+            Message::Greeting { .. } => "😄",
+            Message::AlreadyRunning { .. } | Message::Restarting { .. } => "🏃",
+            Message::Starting { .. } => "👍",
+            Message::PreparingKubernetes { .. } => "🚢",
+            Message::GeneratingCertificates
+            | Message::OpeningStore
+            | Message::StartingControlPlane
+            | Message::ServingAt { .. } => "▪",
+            Message::StartingRuntime { .. } => "📦",
+            Message::ConfiguringNetwork { .. } => "🔗",
+            Message::VerifyingComponents => "🔎",
+            Message::Kubeconfig { .. } => "🔑",
+            Message::Done { .. } | Message::DemoRunning { .. } => "🏄",
+            Message::Stopping { .. } | Message::StoppingPods { .. } => "✋",
+            Message::Stopped { .. } | Message::KeptPods { .. } => "🛑",
+            Message::NotRunning { .. } | Message::NothingToDelete { .. } => "🤷",
+            Message::Deleting { .. } => "🔥",
+            Message::Deleted { .. } | Message::Removed { .. } => "💀",
+            Message::Pulling { .. } | Message::Loading { .. } => "🚜",
+            Message::Pulled { .. } | Message::Loaded { .. } => "✅",
+            Message::DemoApplied => "🌟",
+            Message::TryNext => "💡",
+        }
+    }
+
+    /// Whether the line belongs under the one before it.
+    pub fn is_detail(&self) -> bool {
+        self.emoji() == "▪"
+    }
+
+    /// A name for tools, stable over versions.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Greeting { .. } => "Initial sampan Setup",
+            Message::AlreadyRunning { .. } => "Already Running",
+            Message::Starting { .. } | Message::Restarting { .. } => "Starting Node",
+            Message::PreparingKubernetes { .. } => "Preparing Kubernetes",
+            Message::GeneratingCertificates => "Generating certificates",
+            Message::OpeningStore => "Opening Store",
+            Message::StartingControlPlane => "Booting Control Plane",
+            Message::ServingAt { .. } => "Serving API",
+            Message::StartingRuntime { .. } => "Starting Container Runtime",
+            Message::ConfiguringNetwork { .. } => "Configuring Pod Network",
+            Message::VerifyingComponents => "Verifying Kubernetes",
+            Message::Kubeconfig { .. } => "Updating Kubeconfig",
+            Message::Done { .. } => "Done",
+            Message::Stopping { .. } | Message::StoppingPods { .. } => "Stopping",
+            Message::Stopped { .. } | Message::KeptPods { .. } => "Stopped",
+            Message::NotRunning { .. } => "Not Running",
+            Message::Deleting { .. } => "Deleting",
+            Message::Deleted { .. } => "Deleted",
+            Message::NothingToDelete { .. } => "Nothing To Delete",
+            Message::Pulling { .. } => "Pulling Image",
+            Message::Pulled { .. } => "Pulled Image",
+            Message::Loading { .. } => "Loading Image",
+            Message::Loaded { .. } => "Loaded Image",
+            Message::Removed { .. } => "Removed Image",
+            Message::DemoApplied => "Applying Demo",
+            Message::DemoRunning { .. } => "Demo Running",
+            Message::TryNext => "Next Commands",
+        }
+    }
+
+    /// The text.
+    pub fn text(&self, locale: Locale) -> String {
+        match locale {
+            Locale::English => self.english(),
+            Locale::Chinese => self.chinese(),
+        }
+    }
+
+    fn english(&self) -> String {
+        match self {
+            Message::Greeting { version, system } => format!("sampan {version} on {system}"),
+            Message::AlreadyRunning { profile } => format!("The \"{profile}\" cluster is running already"),
+            Message::Starting { profile, runtime } => {
+                format!("Starting \"{profile}\" control-plane node, {runtime} runtime")
+            }
+            Message::Restarting { profile, runtime } => {
+                format!("Starting the existing \"{profile}\" cluster, {runtime} runtime")
+            }
+            Message::PreparingKubernetes { version } => format!("Preparing Kubernetes {version} ..."),
+            Message::GeneratingCertificates => "Generating certificates and keys ...".into(),
+            Message::OpeningStore => "Opening the store ...".into(),
+            Message::StartingControlPlane => "Booting up control plane ...".into(),
+            Message::ServingAt { address } => format!("Serving the API at {address}"),
+            Message::StartingRuntime { runtime } => format!("Starting container runtime {runtime} ..."),
+            Message::ConfiguringNetwork { cidr } => format!("Configuring pod network {cidr} ..."),
+            Message::VerifyingComponents => "Verifying Kubernetes components ...".into(),
+            Message::Kubeconfig { path } => format!("Updated kubeconfig {path}"),
+            Message::Done { context } => {
+                format!("Done! kubectl is now configured to use \"{context}\" cluster and \"default\" namespace by default")
+            }
+            Message::Stopping { profile } => format!("Stopping \"{profile}\" ..."),
+            Message::StoppingPods { count } => format!("Stopping {count} pods ..."),
+            Message::Stopped { profile } => format!("\"{profile}\" is stopped; `sampan start` brings it back as it was"),
+            Message::KeptPods { count } => format!("{count} pods go on running without the control plane"),
+            Message::NotRunning { profile } => format!("The \"{profile}\" cluster is not running"),
+            Message::Deleting { profile } => format!("Deleting \"{profile}\" ..."),
+            Message::Deleted { profile } => format!("Removed all traces of the \"{profile}\" cluster"),
+            Message::NothingToDelete { profile } => format!("There is no cluster \"{profile}\""),
+            Message::Pulling { image } => format!("Pulling {image} ..."),
+            Message::Pulled { image } => format!("{image} is present"),
+            Message::Loading { path } => format!("Loading {path} ..."),
+            Message::Loaded { image } => format!("Loaded {image}"),
+            Message::Removed { image } => format!("Removed {image}"),
+            Message::DemoApplied => "Applied the demo".into(),
+            Message::DemoRunning { pod, url } => format!("Pod {pod} is Running and answers at {url}"),
+            Message::TryNext => "Try next:".into(),
+        }
+    }
+
+    fn chinese(&self) -> String {
+        match self {
+            Message::Greeting { version, system } => format!("{system} 上的 sampan {version}"),
+            Message::AlreadyRunning { profile } => format!("集群“{profile}”已在运行"),
+            Message::Starting { profile, runtime } => format!("正在启动“{profile}”的控制平面节点，容器运行时：{runtime}"),
+            Message::Restarting { profile, runtime } => format!("正在启动已有的集群“{profile}”，容器运行时：{runtime}"),
+            Message::PreparingKubernetes { version } => format!("正在准备 Kubernetes {version} ..."),
+            Message::GeneratingCertificates => "正在生成证书和密钥 ...".into(),
+            Message::OpeningStore => "正在打开存储 ...".into(),
+            Message::StartingControlPlane => "正在启动控制平面 ...".into(),
+            Message::ServingAt { address } => format!("API 服务地址：{address}"),
+            Message::StartingRuntime { runtime } => format!("正在启动容器运行时 {runtime} ..."),
+            Message::ConfiguringNetwork { cidr } => format!("正在配置 Pod 网络 {cidr} ..."),
+            Message::VerifyingComponents => "正在验证 Kubernetes 组件 ...".into(),
+            Message::Kubeconfig { path } => format!("已更新 kubeconfig：{path}"),
+            Message::Done { context } => {
+                format!("完成！kubectl 现已配置，默认使用集群“{context}”和命名空间“default”")
+            }
+            Message::Stopping { profile } => format!("正在停止“{profile}” ..."),
+            Message::StoppingPods { count } => format!("正在停止 {count} 个 Pod ..."),
+            Message::Stopped { profile } => format!("“{profile}”已停止；运行 `sampan start` 可原样恢复"),
+            Message::KeptPods { count } => format!("{count} 个 Pod 在没有控制平面的情况下继续运行"),
+            Message::NotRunning { profile } => format!("集群“{profile}”未运行"),
+            Message::Deleting { profile } => format!("正在删除“{profile}” ..."),
+            Message::Deleted { profile } => format!("已清除集群“{profile}”的所有痕迹"),
+            Message::NothingToDelete { profile } => format!("没有名为“{profile}”的集群"),
+            Message::Pulling { image } => format!("正在拉取 {image} ..."),
+            Message::Pulled { image } => format!("{image} 已就绪"),
+            Message::Loading { path } => format!("正在加载 {path} ..."),
+            Message::Loaded { image } => format!("已加载 {image}"),
+            Message::Removed { image } => format!("已删除 {image}"),
+            Message::DemoApplied => "已部署示例应用".into(),
+            Message::DemoRunning { pod, url } => format!("Pod {pod} 正在运行，可访问 {url}"),
+            Message::TryNext => "接下来可以试试：".into(),
+        }
+    }
+}
+
+/// The suggestion that goes with a [`Kind`] of failure.
+pub struct Advice {
+    english: &'static str,
+    chinese: &'static str,
+}
+
+impl Advice {
+    /// The suggestion for `kind`.
+    pub fn of(kind: Kind) -> Advice {
+        let (english, chinese) = match kind {
+            Kind::Internal => (
+                "This should not happen. Look at `sampan logs` and report it with that output.",
+                "这不应该发生。请查看 `sampan logs` 并附上其输出进行反馈。",
+            ),
+            Kind::Usage => ("Run the command with --help.", "请使用 --help 查看该命令的用法。"),
+            Kind::NotFound => ("Check the name; `sampan status` and `sampan image ls` show what there is.", "请检查名称；`sampan status` 和 `sampan image ls` 可列出现有内容。"),
+            Kind::Locked => ("Wait for the other sampan command to end, then try again.", "请等待另一个 sampan 命令结束后重试。"),
+            Kind::StorageFull => ("Free disk space; nothing was lost, and writes go on by themselves.", "请释放磁盘空间；数据没有丢失，写入会自动恢复。"),
+            Kind::PermissionDenied => ("Run as root (sudo sampan …): containers need the rights named above.", "请以 root 身份运行（sudo sampan …）：容器需要上述权限。"),
+            Kind::Kubeconfig => ("Mend or move the named file, or point KUBECONFIG at another one.", "请修复或移走该文件，或将 KUBECONFIG 指向其他文件。"),
+            Kind::HostMissing => ("Install what is named above (Debian, Ubuntu: apt-get install …) and try again.", "请安装上述缺失的组件（Debian、Ubuntu：apt-get install …）后重试。"),
+            Kind::PortTaken => ("Choose another port with --apiserver-port, or stop what listens there.", "请用 --apiserver-port 选择其他端口，或停止占用该端口的程序。"),
+            Kind::ForeignCluster => ("Stop the other cluster, or choose another port with --apiserver-port.", "请停止另一个集群，或用 --apiserver-port 选择其他端口。"),
+            Kind::PodNetwork => ("Check that nftables is installed and that the pod CIDR is free (--pod-cidr).", "请确认已安装 nftables，且 Pod 网段未被占用（--pod-cidr）。"),
+            Kind::Store => ("The file was not touched. Restore a backup, use a newer sampan, or `sampan delete` and start afresh.", "文件未被改动。请恢复备份、使用更新版本的 sampan，或运行 `sampan delete` 后重新开始。"),
+            Kind::Runtime => ("Check the runtime named above; --container-runtime chooses another.", "请检查上述容器运行时；可用 --container-runtime 选择其他运行时。"),
+            Kind::Image => ("Check the image's name and the registry; --registry-mirror names a mirror.", "请检查镜像名称和镜像仓库；可用 --registry-mirror 指定镜像源。"),
+            Kind::DaemonStart => ("Look at `sampan logs`.", "请查看 `sampan logs`。"),
+            Kind::NotRunning => ("Run `sampan start`.", "请运行 `sampan start`。"),
+            Kind::NodeNotReady => ("Look at `sampan logs` and `kubectl describe node`.", "请查看 `sampan logs` 和 `kubectl describe node`。"),
+        };
+        Advice { english, chinese }
+    }
+
+    /// The text.
+    pub fn text(&self, locale: Locale) -> &'static str {
+        match locale {
+            Locale::English => self.english,
+            Locale::Chinese => self.chinese,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_is_the_languages() {
+        for (name, locale) in [
+            ("zh_CN.UTF-8", Locale::Chinese),
+            ("zh-Hans-CN", Locale::Chinese),
+            ("C.UTF-8", Locale::English),
+            ("en_US.UTF-8", Locale::English),
+            ("", Locale::English),
+        ] {
+            assert_eq!(Locale::of(name), locale, "{name}");
+        }
+    }
+}

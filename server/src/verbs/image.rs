@@ -1,0 +1,81 @@
+//! `sampan image`: what pods start from.
+
+use serde_json::Value;
+
+use super::{Context, Outcome};
+use crate::cli::Image;
+use crate::control::{self, Request};
+use crate::messages::Message;
+use crate::ui::Format;
+
+/// Runs the verb.
+pub async fn run(mut context: Context, verb: Image) -> Outcome {
+    match verb {
+        Image::Ls => list(&context).await,
+        Image::Pull { image } => pull(&mut context, image).await,
+        Image::Load { archive } => load(&mut context, &archive).await,
+        Image::Rm { images } => {
+            for image in images {
+                ask(&context, Request::ImageRemove { image: image.clone() }).await?;
+                context.ui.step(&Message::Removed { image });
+            }
+            Ok(0)
+        }
+    }
+}
+
+async fn ask(context: &Context, request: Request) -> Result<Value, crate::failure::Failure> {
+    control::ask(&context.profile.socket(), &request, drop).await
+}
+
+async fn list(context: &Context) -> Outcome {
+    let images = ask(context, Request::ImageList).await?;
+    if context.ui.format() == Format::Json {
+        context.ui.value(&images);
+        return Ok(0);
+    }
+    context.ui.plain(&format!("{:<60} {:<14} {:>10}", "IMAGE", "ID", "SIZE"));
+    for image in images.as_array().into_iter().flatten() {
+        let id = image["id"].as_str().unwrap_or_default().trim_start_matches("sha256:");
+        let size = megabytes(image["sizeBytes"].as_u64().unwrap_or(0));
+        let names = image["repoTags"].as_array().filter(|tags| !tags.is_empty()).or(image["repoDigests"].as_array());
+        for name in names.into_iter().flatten().filter_map(Value::as_str) {
+            context.ui.plain(&format!("{name:<60} {:<14} {size:>10}", id.get(..12).unwrap_or(id)));
+        }
+    }
+    Ok(0)
+}
+
+/// `12.3MB`, as docker and minikube print sizes.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{}MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+async fn pull(context: &mut Context, image: String) -> Outcome {
+    context.ui.step(&Message::Pulling { image: image.clone() });
+    ask(context, Request::ImagePull { image: image.clone() }).await?;
+    context.ui.step(&Message::Pulled { image });
+    Ok(0)
+}
+
+async fn load(context: &mut Context, archive: &std::path::Path) -> Outcome {
+    let archive = std::fs::canonicalize(archive).map_err(|error| {
+        let message = format!("archive {}: {error}", archive.display());
+        crate::failure::Failure::new(crate::failure::Kind::NotFound, message)
+    })?;
+    context.ui.step(&Message::Loading { path: archive.display().to_string() });
+    let images = ask(context, Request::ImageLoad { archive }).await?;
+    for image in images.as_array().into_iter().flatten() {
+        let name = image["repoTags"][0].as_str().or(image["id"].as_str()).unwrap_or_default();
+        context.ui.step(&Message::Loaded { image: name.to_owned() });
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes_have_one_decimal() {
+        assert_eq!(super::megabytes(12_345_678), "12.3MB");
+    }
+}
