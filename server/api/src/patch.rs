@@ -1,1 +1,121 @@
-//! patch
+//! The three patches: JSON patch (RFC 6902), JSON merge patch (RFC 7396), strategic merge patch.
+//!
+//! [`apply`] takes an object and a body and gives the patched object, conforming to the field table, or
+//! upstream's error. What it does not do is admission, validation and the write: a patched object goes the
+//! way of an update. Server-side apply is another matter.
+//!
+//! Ported from `apiserver/pkg/endpoints/handlers/patch.go` and `apimachinery/pkg/util/strategicpatch`.
+
+mod json;
+mod order;
+mod strategic;
+#[cfg(test)]
+mod tests;
+
+pub use strategic::{Error as StrategicError, strategic};
+
+use serde_json::Value;
+
+use crate::status::{ApiError, FieldError, Reason};
+use crate::strict::{Decoded, Expected, FieldValidation, Format, Node, conform, parse};
+
+/// The patch's media type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchType {
+    /// `application/json-patch+json`
+    Json,
+    /// `application/merge-patch+json`
+    Merge,
+    /// `application/strategic-merge-patch+json`
+    Strategic,
+}
+
+impl PatchType {
+    /// By media type, without its parameters.
+    pub fn parse(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/json-patch+json" => Some(Self::Json),
+            "application/merge-patch+json" => Some(Self::Merge),
+            "application/strategic-merge-patch+json" => Some(Self::Strategic),
+            _ => None,
+        }
+    }
+}
+
+/// Applies `body` to `object` of the type `node`.
+pub fn apply<N: Node>(
+    patch_type: PatchType,
+    body: &[u8],
+    object: &Value,
+    node: N,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
+    let mut value = object.clone();
+    match patch_type {
+        PatchType::Json => json::apply(&mut value, &parsed.value)?,
+        PatchType::Merge => {
+            if !parsed.value.is_object() {
+                return Err(ApiError::bad_request("invalid JSON Patch"));
+            }
+            json_patch::merge(&mut value, &parsed.value);
+        }
+        PatchType::Strategic => {
+            let Value::Object(patch) = parsed.value else {
+                return Err(ApiError::bad_request("Invalid JSON document"));
+            };
+            strategic(&mut value, patch, node).map_err(strategic_error)?;
+        }
+    }
+    finish(value, body, node, expected, mode, parsed.problems)
+}
+
+fn finish<N: Node>(
+    mut value: Value,
+    body: &[u8],
+    node: N,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+    mut problems: Vec<String>,
+) -> Result<Decoded, ApiError> {
+    let refused = |why: String| {
+        let shown = String::from_utf8_lossy(body).into_owned();
+        ApiError::invalid("", "", "", vec![FieldError::invalid("patch", shown, why)])
+    };
+    if !value.is_object() {
+        return Err(refused(format!("{} is not an object", value)));
+    }
+    problems.extend(conform(&mut value, node).map_err(refused)?);
+    problems.dedup();
+    if value["kind"] != expected.kind {
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): kind must not be changed",
+            expected.kind
+        )));
+    }
+    match mode {
+        FieldValidation::Strict if !problems.is_empty() => {
+            Err(refused(format!("strict decoding error: {}", problems.join(", "))))
+        }
+        FieldValidation::Warn => Ok(Decoded { value, warnings: problems }),
+        _ => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
+
+/// Upstream's `NewGenericServerResponse(422, …)`, with what went wrong as a cause.
+fn unprocessable(why: impl std::fmt::Display) -> ApiError {
+    let message = "the server rejected our request due to an error in our request";
+    let mut error = ApiError::new(Reason::Invalid, message);
+    error.causes = vec![("UnexpectedServerResponse".to_owned(), why.to_string(), String::new())];
+    error
+}
+
+/// Upstream's `interpretStrategicMergePatchError`; what it would answer with 500 is 422 here.
+fn strategic_error(error: StrategicError) -> ApiError {
+    use StrategicError::*;
+    match error {
+        PrimitiveList | RetainKeys | SetElementOrder => ApiError::bad_request(error.to_string()),
+        _ => unprocessable(error),
+    }
+}

@@ -18,6 +18,7 @@
 mod conform;
 mod node;
 mod parse;
+mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod yaml;
@@ -25,6 +26,7 @@ mod yaml;
 pub use conform::{conform, conform_object};
 pub use node::{Merge, Node, Shape};
 pub use parse::{Format, Parsed, parse};
+pub use table::Spot;
 
 use serde_json::Value;
 

@@ -206,6 +206,23 @@ fn deep_nesting_is_refused() {
     assert!(parse::<()>(bomb.as_bytes(), Format::Yaml, None).is_err());
 }
 
+#[test]
+fn the_field_table_is_a_node() {
+    let pod = Spot::root("io.k8s.api.core.v1.Pod").unwrap();
+    let body = r#"{"spec": {"containers": [{"name": "a", "imag": "x", "resources": {"limits": {"cpu": 1, "memory": "1024Mi"}}, "livenessProbe": {"httpGet": {"port": "http"}}}], "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1000Mi"}}]}, "metadata": {"managedFields": [{"fieldsV1": {"f:a": {}}}], "creationTimestamp": null}}"#;
+    let decoded = decode(body.as_bytes(), Format::Json, pod, POD, FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.warnings, [r#"unknown field "spec.containers[0].imag""#]);
+    let container = &decoded.value["spec"]["containers"][0];
+    assert_eq!(container["resources"]["limits"], json!({"cpu": "1", "memory": "1Gi"}));
+    assert_eq!(decoded.value["spec"]["volumes"][0]["emptyDir"], json!({"sizeLimit": "1000Mi"}));
+    assert_eq!(decoded.value["metadata"], json!({"managedFields": [{"fieldsV1": {"f:a": {}}}]}));
+    let containers = pod.field("spec").and_then(|s| s.field("containers")).unwrap();
+    assert_eq!((containers.merge().merge, containers.merge().key), (true, Some("name")));
+    let wrong = r#"{"spec": {"containers": [{"ports": [{"containerPort": "80"}]}]}}"#;
+    let error = decode(wrong.as_bytes(), Format::Json, pod, POD, FieldValidation::Warn).unwrap_err();
+    assert!(error.message.ends_with("json: cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32"));
+}
+
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

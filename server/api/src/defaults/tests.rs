@@ -1,0 +1,97 @@
+use super::*;
+use crate::strict::tests::any_json;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn filled(kind: &str, group: &str, version: &str, object: Value) -> Value {
+    let mut object = object;
+    apply(kind, group, version, &mut object);
+    let once = object.clone();
+    apply(kind, group, version, &mut object);
+    assert_eq!(object, once, "defaults settle");
+    object
+}
+
+#[test]
+fn a_pod_is_filled_in() {
+    let pod = json!({"spec": {"containers": [{
+        "name": "a", "image": "nginx:1.25", "ports": [{"containerPort": 80}],
+        "resources": {"limits": {"cpu": "1"}, "requests": {"memory": "1Gi"}},
+        "livenessProbe": {"httpGet": {"port": 80}},
+        "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    }], "volumes": [{"name": "v"}, {"name": "c", "configMap": {"name": "c"}}, {"name": "h", "hostPath": {"path": "/"}},
+        {"name": "p", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}});
+    assert_eq!(
+        filled("Pod", "", "v1", pod),
+        json!({"spec": {
+            "containers": [{
+                "name": "a", "image": "nginx:1.25", "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1", "memory": "1Gi"}},
+                "livenessProbe": {"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1,
+                    "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3},
+                "env": [{"name": "N", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}],
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "IfNotPresent"
+            }],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}},
+                {"name": "h", "hostPath": {"path": "/", "type": ""}},
+                {"name": "p", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}}],
+            "enableServiceLinks": true, "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
+            "dnsPolicy": "ClusterFirst", "securityContext": {}, "schedulerName": "default-scheduler"
+        }})
+    );
+}
+
+#[test]
+fn pull_policy_follows_the_tag() {
+    for (image, policy) in [
+        ("nginx", "Always"),
+        ("nginx:latest", "Always"),
+        ("nginx:1", "IfNotPresent"),
+        ("localhost:5000/nginx", "Always"),
+        ("localhost:5000/nginx:1", "IfNotPresent"),
+        ("nginx@sha256:00", "IfNotPresent"),
+        ("", "Always"),
+    ] {
+        assert_eq!(image_pull_policy(image), policy, "{image}");
+    }
+}
+
+#[test]
+fn each_kind_is_filled_in() {
+    let cases = [
+        ("Deployment", "apps", json!({"spec": {}}), json!({"spec": {"replicas": 1, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}})),
+        ("Deployment", "apps", json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}}}), json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}})),
+        ("DaemonSet", "apps", json!({}), json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}, "revisionHistoryLimit": 10}})),
+        ("Job", "batch", json!({}), json!({"spec": {"completions": 1, "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": false, "podReplacementPolicy": "TerminatingOrFailed"}})),
+        ("Service", "", json!({"spec": {"ports": [{"port": 80}]}}), json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None", "type": "ClusterIP", "internalTrafficPolicy": "Cluster"}})),
+        ("Secret", "", json!({}), json!({"type": "Opaque"})),
+        ("Namespace", "", json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}}, "status": {"phase": "Active"}})),
+        ("ReplicationController", "", json!({"spec": {}}), json!({"spec": {"replicas": 1}})),
+        ("RoleBinding", "rbac.authorization.k8s.io", json!({"roleRef": {"kind": "Role", "name": "a"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s"}]}),
+            json!({"roleRef": {"kind": "Role", "name": "a", "apiGroup": "rbac.authorization.k8s.io"}, "subjects": [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}, {"kind": "ServiceAccount", "name": "s"}]})),
+        ("StorageClass", "storage.k8s.io", json!({}), json!({"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"})),
+        ("ConfigMap", "", json!({}), json!({})),
+    ];
+    for (kind, group, before, after) in cases {
+        assert_eq!(filled(kind, group, "v1", before), after, "{kind}");
+    }
+}
+
+#[test]
+fn controllers_take_labels_from_their_template() {
+    let before = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
+    let after = filled("ReplicationController", "", "v1", before);
+    assert_eq!(after["metadata"]["labels"], json!({"a": "b"}));
+    assert_eq!(after["spec"]["selector"], json!({"a": "b"}));
+    assert_eq!(after["spec"]["template"]["spec"]["dnsPolicy"], "ClusterFirst");
+    assert!(after["spec"]["template"]["spec"].get("enableServiceLinks").is_none());
+}
+
+proptest! {
+    #[test]
+    fn defaults_never_panic(mut object in any_json()) {
+        for kind in crate::kinds::all() {
+            apply(kind.kind, kind.group, kind.version, &mut object);
+        }
+    }
+}

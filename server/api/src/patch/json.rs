@@ -1,0 +1,86 @@
+//! JSON patch, operation by operation, so that what it may cost is bounded.
+
+use json_patch::PatchOperation;
+use serde_json::Value;
+
+use super::unprocessable;
+use crate::status::{ApiError, Reason};
+
+const MAX_OPERATIONS: usize = 10_000;
+/// Upstream's `AccumulatedCopySizeLimit`: what all copies together may add.
+const MAX_COPIED: usize = 3 << 20;
+/// Deeper than any body may be nested, shallow enough for every recursion over a value.
+const MAX_DEPTH: usize = 256;
+
+pub(super) fn apply(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
+    let count = patch.as_array().map_or(0, Vec::len);
+    if count > MAX_OPERATIONS {
+        let message =
+            format!("Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}");
+        return Err(ApiError::new(Reason::RequestEntityTooLarge, message));
+    }
+    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
+    let mut copied = 0;
+    for operation in operations.iter() {
+        if nothing_to_test(object, operation) {
+            continue;
+        }
+        bound(object, operation, &mut copied)?;
+        json_patch::patch_unsafe(object, std::slice::from_ref(operation))
+            .map_err(|why| unprocessable(describe(operation, &why)))?;
+    }
+    Ok(())
+}
+
+/// Testing for null what is not there succeeds upstream.
+fn nothing_to_test(object: &Value, operation: &PatchOperation) -> bool {
+    match operation {
+        PatchOperation::Test(test) => test.value.is_null() && object.pointer(test.path.as_str()).is_none(),
+        _ => false,
+    }
+}
+
+fn bound(object: &Value, operation: &PatchOperation, copied: &mut usize) -> Result<(), ApiError> {
+    let (path, value) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Copy(copy) => (&copy.path, object.pointer(copy.from.as_str())),
+        PatchOperation::Move(moved) => (&moved.path, object.pointer(moved.from.as_str())),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
+    };
+    let Some(value) = value else { return Ok(()) };
+    if path.as_str().matches('/').count() + depth(value) > MAX_DEPTH {
+        return Err(unprocessable("the patched object would be nested too deeply"));
+    }
+    if matches!(operation, PatchOperation::Copy(_)) {
+        *copied += value.to_string().len();
+        if *copied > MAX_COPIED {
+            return Err(unprocessable(format!(
+                "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// evanphx/json-patch's words, which upstream passes on.
+fn describe(operation: &PatchOperation, why: &json_patch::PatchError) -> String {
+    let path = operation.path();
+    match operation {
+        PatchOperation::Test(_) => format!("testing value {path} failed: test failed"),
+        PatchOperation::Remove(_) => format!("remove operation does not apply: doc is missing path: {path}: missing value"),
+        PatchOperation::Replace(_) => format!("replace operation does not apply: doc is missing key: {path}: missing value"),
+        PatchOperation::Add(_) => format!("add operation does not apply: doc is missing path: \"{path}\": missing value"),
+        PatchOperation::Move(_) => format!("move operation does not apply: {}", why.kind),
+        PatchOperation::Copy(_) => format!("copy operation does not apply: {}", why.kind),
+    }
+}

@@ -1,0 +1,163 @@
+use super::*;
+use crate::strict::tests::{Toy, any_json};
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+fn smp(ty: &'static str, object: Value, patch: Value) -> Result<Value, StrategicError> {
+    let mut object = object;
+    let Value::Object(patch) = patch else { panic!("a patch is an object") };
+    strategic(&mut object, patch, Toy::of(ty))?;
+    Ok(object)
+}
+
+fn containers(list: Value) -> Value {
+    json!({"spec": {"containers": list}})
+}
+
+#[test]
+fn keyed_lists_merge_by_key() {
+    let before = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
+    for (patch, after) in [
+        (json!([{"name": "b", "image": "3"}]), json!([{"name": "a", "image": "1"}, {"name": "b", "image": "3"}])),
+        (json!([{"name": "c"}]), json!([{"name": "c"}, {"name": "a", "image": "1"}, {"name": "b", "image": "2"}])),
+        (json!([{"name": "a", "$patch": "delete"}]), json!([{"name": "b", "image": "2"}])),
+        (json!([{"$patch": "replace"}, {"name": "z"}]), json!([{"name": "z"}])),
+        (json!([{"name": "a", "image": null}]), json!([{"name": "a"}, {"name": "b", "image": "2"}])),
+        (json!([{"name": "a", "$patch": "replace", "args": []}]), json!([{"name": "a", "args": []}, {"name": "b", "image": "2"}])),
+        (json!([{"name": "a", "$patch": "merge", "args": ["x"]}]), json!([{"name": "a", "image": "1", "args": ["x"]}, {"name": "b", "image": "2"}])),
+    ] {
+        assert_eq!(smp("Pod", before.clone(), containers(patch.clone())), Ok(containers(after)), "{patch}");
+    }
+}
+
+#[test]
+fn order_is_set_by_directive() {
+    let before = containers(json!([{"name": "a"}, {"name": "b"}, {"name": "c"}]));
+    let patch = json!({"spec": {
+        "$setElementOrder/containers": [{"name": "c"}, {"name": "a"}, {"name": "d"}],
+        "containers": [{"name": "d", "image": "4"}]
+    }});
+    let after = smp("Pod", before.clone(), patch).unwrap();
+    let names: Vec<&str> = after["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["b", "c", "a", "d"]);
+    let wrong = json!({"spec": {"$setElementOrder/containers": [{"name": "c"}], "containers": [{"name": "d"}]}});
+    assert!(matches!(smp("Pod", before, wrong), Err(StrategicError::Order(..))));
+}
+
+#[test]
+fn primitive_lists_merge_or_are_replaced() {
+    let meta = |list: Value| json!({"metadata": {"finalizers": list}});
+    assert_eq!(smp("Pod", meta(json!(["a", "b"])), meta(json!(["b", "c"]))), Ok(meta(json!(["a", "b", "c"]))));
+    let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}});
+    assert_eq!(smp("Pod", meta(json!(["a", "b"])), patch), Ok(meta(json!(["b"]))));
+    let patch = json!({"metadata": {"$setElementOrder/finalizers": ["c", "b"], "finalizers": ["c"]}});
+    assert_eq!(smp("Pod", meta(json!(["a", "b"])), patch), Ok(meta(json!(["c", "a", "b"]))));
+    let args = |list: Value| containers(json!([{"name": "a", "args": list}]));
+    assert_eq!(smp("Pod", args(json!(["x", "y"])), args(json!(["z"]))), Ok(args(json!(["z"]))));
+}
+
+#[test]
+fn maps_merge_and_keep_what_is_retained() {
+    let strategy = |s: Value| json!({"spec": {"strategy": s}});
+    let before = strategy(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}));
+    let patch = strategy(json!({"$retainKeys": ["type"], "type": "Recreate"}));
+    assert_eq!(smp("Deployment", before.clone(), patch), Ok(strategy(json!({"type": "Recreate"}))));
+    let patch = strategy(json!({"$patch": "replace", "type": "Recreate"}));
+    assert_eq!(smp("Deployment", before.clone(), patch), Ok(strategy(json!({"type": "Recreate"}))));
+    let patch = strategy(json!({"$patch": "delete"}));
+    assert_eq!(smp("Deployment", before.clone(), patch), Ok(strategy(json!({}))));
+    let patch = strategy(json!({"$retainKeys": ["rollingUpdate"], "type": "Recreate"}));
+    assert_eq!(smp("Deployment", before, patch), Err(StrategicError::RetainKeysContent));
+    let labels = |l: Value| json!({"metadata": {"labels": l}});
+    assert_eq!(smp("Pod", labels(json!({"a": "1", "b": "2"})), labels(json!({"a": null, "c": "3"}))), Ok(labels(json!({"b": "2", "c": "3"}))));
+}
+
+#[test]
+fn directives_without_counterpart_leave_no_trace() {
+    let patch = json!({"spec": {"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "a", "x": null}, {"name": "b", "$patch": "delete"}], "$retainKeys": ["containers"]}});
+    assert_eq!(smp("Pod", json!({}), patch), Ok(containers(json!([{"name": "a"}]))));
+}
+
+#[test]
+fn wrong_directives_are_refused() {
+    let before = containers(json!([{"name": "a"}]));
+    for (patch, error) in [
+        (containers(json!([{"image": "x"}])), "map: {\"image\":\"x\"} does not contain declared merge key: name"),
+        (json!({"spec": {"$patch": "nonsense"}}), "unknown patch type: \"nonsense\" in map: {}"),
+        (json!({"spec": {"$retainKeys": 1}}), "invalid patch format of retainKeys"),
+        (json!({"spec": {"$setElementOrder/containers": 1}}), "invalid patch format of setElementOrder list"),
+        (json!({"spec": {"$deleteFromPrimitiveList/x": 1}}), "invalid patch format of primitive list"),
+    ] {
+        assert_eq!(smp("Pod", before.clone(), patch).unwrap_err().to_string(), error);
+    }
+}
+
+const POD: Expected<'static> = Expected { group: "", version: "v1", kind: "Pod" };
+
+fn full(patch_type: PatchType, patch: &str, mode: FieldValidation) -> Result<Decoded, ApiError> {
+    let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a"}]}});
+    apply(patch_type, patch.as_bytes(), &object, Toy::of("Pod"), POD, mode)
+}
+
+#[test]
+fn each_patch_type_applies() {
+    for (patch_type, patch) in [
+        (PatchType::Json, r#"[{"op": "add", "path": "/metadata/labels/c", "value": "d"}]"#),
+        (PatchType::Merge, r#"{"metadata": {"labels": {"c": "d"}}}"#),
+        (PatchType::Strategic, r#"{"metadata": {"labels": {"c": "d"}}}"#),
+    ] {
+        let value = full(patch_type, patch, FieldValidation::Strict).unwrap().value;
+        assert_eq!(value["metadata"]["labels"], json!({"a": "b", "c": "d"}));
+    }
+}
+
+#[test]
+fn answers_to_wrong_patches() {
+    for (patch_type, patch, code) in [
+        (PatchType::Json, r#"[{"op": "test", "path": "/metadata/labels/a", "value": "x"}]"#, 422),
+        (PatchType::Json, r#"[{"op": "remove", "path": "/metadata/labels/x"}]"#, 422),
+        (PatchType::Json, r#"[{"op": "sing", "path": "/x"}]"#, 400),
+        (PatchType::Json, r#"{"metadata": {}}"#, 400),
+        (PatchType::Json, r#"[{"op": "replace", "path": "", "value": 1}]"#, 422),
+        (PatchType::Json, r#"[{"op": "replace", "path": "/spec", "value": 1}]"#, 422),
+        (PatchType::Json, "{", 400),
+        (PatchType::Merge, "[]", 400),
+        (PatchType::Merge, r#"{"spec": {"containers": 1}}"#, 422),
+        (PatchType::Merge, r#"{"kind": "Service"}"#, 400),
+        (PatchType::Strategic, r#"{"spec": {"containers": [{}]}}"#, 422),
+        (PatchType::Strategic, "null", 400),
+    ] {
+        assert_eq!(full(patch_type, patch, FieldValidation::Ignore).unwrap_err().code, code, "{patch}");
+    }
+    let error = full(PatchType::Merge, r#"{"spec": {"x": 1}}"#, FieldValidation::Strict).unwrap_err();
+    assert_eq!(
+        error.message,
+        " \"\" is invalid: patch: Invalid value: \"{\\\"spec\\\": {\\\"x\\\": 1}}\": strict decoding error: unknown field \"spec.x\""
+    );
+}
+
+#[test]
+fn copies_cannot_blow_up_the_object() {
+    let copy = r#"{"op": "copy", "from": "/spec", "path": "/spec/a"}"#;
+    let patch = format!("[{}]", vec![copy; 5000].join(","));
+    assert_eq!(full(PatchType::Json, &patch, FieldValidation::Ignore).unwrap_err().code, 422);
+}
+
+proptest! {
+    #[test]
+    fn patches_never_panic(object in any_json(), patch in any_json()) {
+        let body = patch.to_string();
+        for patch_type in [PatchType::Json, PatchType::Merge, PatchType::Strategic] {
+            let _ = apply(patch_type, body.as_bytes(), &object, Toy::of("Pod"), POD, FieldValidation::Ignore);
+        }
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing(object in any_json()) {
+        if object.is_object() {
+            let mut patched = object.clone();
+            strategic(&mut patched, Map::new(), Toy::of("Pod")).unwrap();
+            prop_assert_eq!(patched, object);
+        }
+    }
+}
