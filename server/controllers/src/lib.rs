@@ -7,6 +7,13 @@
 mod claim;
 mod context;
 mod deployment;
+mod gc;
+mod manager;
+mod namespace;
+mod namespace_defaults;
 mod pod_control;
 mod replicaset;
+mod resources;
 mod words;
+
+pub use manager::{Config, ControllerManager, Error};

@@ -1,0 +1,122 @@
+//! Requests about objects of any kind, by their row in the kinds table.
+
+use std::collections::HashSet;
+
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams};
+use kube::core::Request;
+use sampan_api::kinds::{self, Kind};
+use serde::Deserialize;
+use serde_json::Value;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// An object of which only the metadata is known.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Partial {
+    pub metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+struct PartialList {
+    #[serde(default)]
+    items: Vec<Partial>,
+}
+
+/// Every stored kind once, in one of its versions, that can be listed, watched and deleted. Events are left out
+/// if `events` is false: nobody owns one.
+pub(crate) fn deletable(events: bool) -> Vec<&'static Kind> {
+    let mut seen = HashSet::new();
+    let preferred = |kind: &Kind| kinds::group(kind.group).and_then(|g| g.versions.first()) == Some(&kind.version);
+    let mut all: Vec<&Kind> = kinds::all().iter().filter(|kind| !kind.virtual_).collect();
+    all.sort_by_key(|kind| !preferred(kind));
+    all.retain(|kind| {
+        ["delete", "list", "watch"].iter().all(|verb| kind.allows(verb))
+            && (events || kind.kind != "Event")
+            && seen.insert(kind.storage_group)
+    });
+    all
+}
+
+/// The API path of a kind's collection.
+pub(crate) fn path(kind: &Kind, namespace: Option<&str>) -> String {
+    let root = match kind.group {
+        "" => format!("/api/{}", kind.version),
+        group => format!("/apis/{group}/{}", kind.version),
+    };
+    match namespace.filter(|_| kind.namespaced) {
+        Some(namespace) => format!("{root}/namespaces/{namespace}/{}", kind.plural),
+        None => format!("{root}/{}", kind.plural),
+    }
+}
+
+/// One kind's objects in one namespace, or of the cluster.
+pub(crate) struct Collection {
+    client: kube::Client,
+    request: Request,
+}
+
+impl Collection {
+    pub fn new(client: &kube::Client, kind: &Kind, namespace: Option<&str>) -> Self {
+        Self { client: client.clone(), request: Request::new(path(kind, namespace)) }
+    }
+
+    pub async fn list(&self) -> kube::Result<Vec<Partial>> {
+        let http = self.request.list_metadata(&ListParams::default()).map_err(kube::Error::BuildRequest)?;
+        Ok(self.client.request::<PartialList>(http).await?.items)
+    }
+
+    /// The object's metadata; `None` if there is no such object.
+    pub async fn get(&self, name: &str) -> kube::Result<Option<Partial>> {
+        let http = self.request.get_metadata(name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+        found(self.client.request(http).await)
+    }
+
+    /// Deletes; what is gone or has changed is left alone.
+    pub async fn delete(&self, name: &str, params: &DeleteParams) -> kube::Result<()> {
+        let http = self.request.delete(name, params).map_err(kube::Error::BuildRequest)?;
+        found(self.client.request::<Value>(http).await).map(drop)
+    }
+
+    pub async fn delete_all(&self, params: &DeleteParams) -> kube::Result<()> {
+        let http = self.request.delete_collection(params, &ListParams::default());
+        found(self.client.request::<Value>(http.map_err(kube::Error::BuildRequest)?).await).map(drop)
+    }
+
+    pub async fn merge(&self, name: &str, body: &Value) -> kube::Result<()> {
+        let http = self.request.patch(name, &PatchParams::default(), &Patch::Merge(body));
+        found(self.client.request::<Value>(http.map_err(kube::Error::BuildRequest)?).await).map(drop)
+    }
+}
+
+fn found<T>(result: kube::Result<T>) -> kube::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn each_stored_kind_comes_once() {
+        let all = deletable(false);
+        let count = |plural: &str| all.iter().filter(|kind| kind.plural == plural).count();
+        assert_eq!((count("pods"), count("deployments"), count("events"), count("bindings")), (1, 1, 0, 0));
+        let autoscaler = all.iter().find(|kind| kind.plural == "horizontalpodautoscalers").unwrap();
+        assert_eq!(autoscaler.version, "v2");
+    }
+
+    #[test]
+    fn paths() {
+        let pod = kinds::by_resource("", "v1", "pods").unwrap();
+        let deployment = kinds::by_resource("apps", "v1", "deployments").unwrap();
+        let node = kinds::by_resource("", "v1", "nodes").unwrap();
+        assert_eq!(path(pod, None), "/api/v1/pods");
+        assert_eq!(path(deployment, Some("a")), "/apis/apps/v1/namespaces/a/deployments");
+        assert_eq!(path(node, Some("a")), "/api/v1/nodes");
+    }
+}
