@@ -141,6 +141,11 @@ pub fn all() -> impl Iterator<Item = &'static Type> {
     (0..parse::count()).map(parse::nth)
 }
 
+/// A number that changes when the table does.
+pub fn fingerprint() -> u64 {
+    *parse::FINGERPRINT
+}
+
 impl Type {
     /// The field of that JSON name.
     pub fn field(&self, json: &str) -> Option<&Field> {

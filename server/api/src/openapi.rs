@@ -1,1 +1,147 @@
-//! openapi
+//! The published description of the API: OpenAPI v3 per group and version, and one OpenAPI v2 document.
+//!
+//! kubectl reads them for `explain`, for client-side validation, for the merge keys of `apply`, and to learn
+//! whether the server knows `fieldValidation` and `dryRun`; old kubectl and Helm 3 read v2 as protobuf.
+//! Documents are built on request, one schema at a time, and never kept: who serves them may keep compressed
+//! bytes under [`hash`].
+
+mod gnostic;
+mod paths;
+mod schemas;
+
+use serde_json::{Map, Value, json};
+
+use crate::fields::{self, Type};
+use crate::kinds::{self, Kind};
+use schemas::{Dialect, Schemas};
+
+/// The content type of [`v2_proto`].
+pub const V2_PROTO_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
+/// A short text that changes when the documents do; the same for all of them, since one table makes them.
+pub fn hash() -> String {
+    format!("{:016X}", fields::fingerprint())
+}
+
+/// The path of a document below `/openapi/v3`: `api/v1` or `apis/apps/v1`.
+pub fn v3_path(group: &str, version: &str) -> String {
+    match group {
+        "" => format!("api/{version}"),
+        _ => format!("apis/{group}/{version}"),
+    }
+}
+
+/// `/openapi/v3`: where the document of each group and version is.
+pub fn v3_index() -> Value {
+    let hash = hash();
+    let mut paths = Map::new();
+    for group in kinds::groups() {
+        for version in group.versions {
+            let path = v3_path(group.name, version);
+            let url = format!("/openapi/v3/{path}?hash={hash}");
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
+    json!({"paths": paths})
+}
+
+/// The document of one group and version as JSON text; `server_version` is what `/version` says.
+pub fn v3(group: &str, version: &str, server_version: &str) -> Option<String> {
+    let kinds: Vec<&Kind> = kinds::of_version(group, version).collect();
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut writer = Writer::default();
+    let info = json!({"title": "Kubernetes", "version": server_version});
+    writer.text.push_str(&format!(r#"{{"openapi":"3.0.0","info":{info},"paths":{{"#));
+    for (path, item) in paths::of_kinds(&kinds, Dialect::V3) {
+        writer.member(&path, &item);
+    }
+    writer.text.push_str(r#"},"components":{"schemas":{"#);
+    writer.open();
+    let mut schemas = Schemas::new(Dialect::V3);
+    for ty in schemas::reachable(&roots(&kinds)) {
+        writer.member(ty.name, &schemas.definition(ty));
+    }
+    let bearer = json!({"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"});
+    writer.text.push_str(&format!(r#"}},"securitySchemes":{{"BearerToken":{bearer}}}}}}}"#));
+    Some(writer.text)
+}
+
+/// `/openapi/v2` as JSON text.
+pub fn v2(server_version: &str) -> String {
+    let mut writer = Writer::default();
+    let info = json!({"title": "Kubernetes", "version": server_version});
+    writer.text.push_str(&format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#));
+    let kinds = all_kinds();
+    for (path, item) in paths::of_kinds(&kinds, Dialect::V2) {
+        writer.member(&path, &item);
+    }
+    writer.text.push_str(r#"},"definitions":{"#);
+    writer.open();
+    let mut schemas = Schemas::new(Dialect::V2);
+    for ty in schemas::reachable(&roots(&kinds)) {
+        writer.member(ty.name, &schemas.definition(ty));
+    }
+    let bearer = json!({"BearerToken": {"description": "Bearer Token authentication", "type": "apiKey",
+        "name": "authorization", "in": "header"}});
+    writer.text.push_str(&format!(r#"}},"securityDefinitions":{bearer},"security":[{{"BearerToken":[]}}]}}"#));
+    writer.text
+}
+
+/// `/openapi/v2` as gnostic's protobuf, package `openapi.v2`.
+pub fn v2_proto(server_version: &str) -> Vec<u8> {
+    let kinds = all_kinds();
+    let mut document = gnostic::Document::new("Kubernetes", server_version);
+    for (path, item) in paths::of_kinds(&kinds, Dialect::V2) {
+        document.path(&path, &item);
+    }
+    let mut schemas = Schemas::new(Dialect::V2);
+    for ty in schemas::reachable(&roots(&kinds)) {
+        document.definition(ty.name, &schemas.definition(ty));
+    }
+    document.finish()
+}
+
+fn all_kinds() -> Vec<&'static Kind> {
+    kinds::all().iter().collect()
+}
+
+/// The types that the paths of these kinds name.
+fn roots(kinds: &[&Kind]) -> Vec<&'static Type> {
+    let mut names: Vec<String> = ["DeleteOptions", "Status", "Patch", "WatchEvent"].map(|name| format!("{META}.{name}")).into();
+    for kind in kinds {
+        names.push(kind.schema.to_owned());
+        names.push(format!("{}List", kind.schema));
+        names.extend(kind.subresources.iter().map(|sub| sub.schema.to_owned()));
+    }
+    names.iter().filter_map(|name| fields::type_of(name)).collect()
+}
+
+/// Members of a JSON object, written one by one so that a whole document is never held as a tree.
+#[derive(Default)]
+struct Writer {
+    text: String,
+    started: bool,
+}
+
+impl Writer {
+    fn open(&mut self) {
+        self.started = false;
+    }
+
+    fn member(&mut self, name: &str, value: &Value) {
+        if self.started {
+            self.text.push(',');
+        }
+        self.started = true;
+        self.text.push_str(&Value::from(name).to_string());
+        self.text.push(':');
+        self.text.push_str(&value.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests;

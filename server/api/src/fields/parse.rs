@@ -142,3 +142,8 @@ fn item(text: &str) -> &'static FieldType {
         other => Box::leak(Box::new(other)),
     }
 }
+
+/// FNV-1a over the table.
+pub(super) static FINGERPRINT: LazyLock<u64> = LazyLock::new(|| {
+    TEXT.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+});

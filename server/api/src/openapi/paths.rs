@@ -1,0 +1,404 @@
+//! Paths and operations of kinds, after upstream's `endpoints/installer.go`.
+
+use serde_json::{Map, Value, json};
+
+use crate::kinds::{Kind, Subresource};
+
+use super::META;
+use super::schemas::{Dialect, gvk};
+
+/// What an operation takes in its query: name, type, description.
+type Parameter = (&'static str, &'static str, &'static str);
+
+const PRETTY: Parameter = ("pretty", "string", "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or command-line HTTP tool (curl and wget).");
+const DRY_RUN: Parameter = ("dryRun", "string", "When present, indicates that modifications should not be persisted. An invalid or unrecognized dryRun directive will result in an error response and no further processing of the request. Valid values are: - All: all dry run stages will be processed");
+const FIELD_MANAGER: Parameter = ("fieldManager", "string", "fieldManager is a name associated with the actor or entity that is making these changes. The value must be less than or 128 characters long, and only contain printable characters, as defined by https://golang.org/pkg/unicode/#IsPrint.");
+const FIELD_VALIDATION: Parameter = ("fieldValidation", "string", "fieldValidation instructs the server on how to handle objects in the request (POST/PUT/PATCH) containing unknown or duplicate fields. Valid values are: - Ignore: silently drop them. - Warn: a warning for each, and drop them. This is the default in v1.23+ - Strict: fail the request with a BadRequest error.");
+const FORCE: Parameter = ("force", "boolean", "Force is going to \"force\" Apply requests. It means user will re-acquire conflicting fields owned by other people. Force flag must be unset for non-apply patch requests.");
+const WRITE: [Parameter; 3] = [DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
+const LIST: [Parameter; 10] = [
+    ("allowWatchBookmarks", "boolean", "allowWatchBookmarks requests watch events with type \"BOOKMARK\"."),
+    ("continue", "string", "The continue option should be set when retrieving more results from the server."),
+    ("fieldSelector", "string", "A selector to restrict the list of returned objects by their fields. Defaults to everything."),
+    ("labelSelector", "string", "A selector to restrict the list of returned objects by their labels. Defaults to everything."),
+    ("limit", "integer", "limit is a maximum number of responses to return for a list call."),
+    ("resourceVersion", "string", "resourceVersion sets a constraint on what resource versions a request may be served from."),
+    ("resourceVersionMatch", "string", "resourceVersionMatch determines how resourceVersion is applied to list calls."),
+    ("sendInitialEvents", "boolean", "`sendInitialEvents=true` may be set together with `watch=true`: the stream begins with synthetic events for all objects, then a bookmark."),
+    ("timeoutSeconds", "integer", "Timeout for the list/watch call. This limits the duration of the call, regardless of any activity or inactivity."),
+    ("watch", "boolean", "Watch for changes to the described resources and return them as a stream of add, update, and remove notifications. Specify resourceVersion."),
+];
+const DELETE: [Parameter; 5] = [
+    DRY_RUN,
+    ("gracePeriodSeconds", "integer", "The duration in seconds before the object should be deleted. Value must be non-negative integer. The value zero indicates delete immediately."),
+    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean", "if set to true, it will trigger an unsafe deletion of the resource in case the normal deletion flow fails with a corrupt object error."),
+    ("orphanDependents", "boolean", "Deprecated: please use the PropagationPolicy, this field will be deprecated in 1.7."),
+    ("propagationPolicy", "string", "Whether and how garbage collection will be performed. Acceptable values are: 'Orphan', 'Background', 'Foreground'."),
+];
+const LOG: [Parameter; 9] = [
+    ("container", "string", "The container for which to stream logs. Defaults to only container if there is one container in the pod."),
+    ("follow", "boolean", "Follow the log stream of the pod. Defaults to false."),
+    ("insecureSkipTLSVerifyBackend", "boolean", "insecureSkipTLSVerifyBackend indicates that the apiserver should not confirm the validity of the serving certificate of the backend it is connecting to."),
+    ("limitBytes", "integer", "If set, the number of bytes to read from the server before terminating the log output."),
+    ("previous", "boolean", "Return previous terminated container logs. Defaults to false."),
+    ("sinceSeconds", "integer", "A relative time in seconds before the current time from which to show logs."),
+    ("stream", "string", "Specify which container log stream to return to the client. Acceptable values are \"All\", \"Stdout\" and \"Stderr\"."),
+    ("tailLines", "integer", "If set, the number of lines from the end of the logs to show."),
+    ("timestamps", "boolean", "If true, add an RFC3339 or RFC3339Nano timestamp at the beginning of every line of log output. Defaults to false."),
+];
+const STREAMS: [Parameter; 6] = [
+    ("command", "string", "Command is the remote command to execute. argv array. Not executed within a shell."),
+    ("container", "string", "Container in which to execute the command. Defaults to only container if there is only one container in the pod."),
+    ("stderr", "boolean", "Redirect the standard error stream of the pod for this call."),
+    ("stdin", "boolean", "Redirect the standard input stream of the pod for this call. Defaults to false."),
+    ("stdout", "boolean", "Redirect the standard output stream of the pod for this call."),
+    ("tty", "boolean", "TTY if true indicates that a tty will be allocated for the exec call. Defaults to false."),
+];
+const PORTS: [Parameter; 1] = [("ports", "integer", "List of ports to forward Required when using WebSockets")];
+const PATH: [Parameter; 1] = [("path", "string", "Path is the URL path to use for the current proxy request.")];
+
+const PATCH_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// One operation, in no dialect yet.
+struct Operation {
+    method: &'static str,
+    id: String,
+    action: &'static str,
+    kind: Value,
+    description: String,
+    query: Vec<Parameter>,
+    body: Option<String>,
+    /// The schema of the answer; plain text if there is none.
+    answer: Option<String>,
+    codes: &'static [&'static str],
+}
+
+/// Every path of these kinds with its item, in order of path.
+pub(super) fn of_kinds<'a>(kinds: &'a [&'a Kind], dialect: Dialect) -> impl Iterator<Item = (String, Value)> + 'a {
+    let mut kinds = kinds.to_vec();
+    kinds.sort_by_key(|kind| (kind.group, kind.version, kind.plural));
+    kinds.into_iter().flat_map(move |kind| of_kind(kind, dialect))
+}
+
+fn of_kind(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
+    let root = match kind.group {
+        "" => format!("/api/{}", kind.version),
+        group => format!("/apis/{group}/{}", kind.version),
+    };
+    let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
+    let collection = format!("{root}{scope}/{}", kind.plural);
+    let tag = tag(kind);
+    let item = |operations: Vec<Operation>, parameters: &[&str]| render(dialect, &tag, operations, parameters);
+    let (outer, inner): (&[&str], &[&str]) = match kind.namespaced {
+        true => (&["namespace"], &["name", "namespace"]),
+        false => (&[], &["name"]),
+    };
+    let mut paths = vec![(collection.clone(), item(of_collection(kind), outer))];
+    let single = of_object(kind);
+    if !single.is_empty() {
+        paths.push((format!("{collection}/{{name}}"), item(single, inner)));
+    }
+    for sub in kind.subresources {
+        let path = format!("{collection}/{{name}}/{}", sub.name);
+        paths.push((path.clone(), item(of_subresource(kind, sub, false), inner)));
+        if sub.name == "proxy" {
+            let inner = [inner, &["path"]].concat();
+            paths.push((format!("{path}/{{path}}"), item(of_subresource(kind, sub, true), &inner)));
+        }
+    }
+    if kind.namespaced && kind.allows("list") {
+        let mut everywhere = list(kind);
+        everywhere.id = format!("list{}{}ForAllNamespaces", camel(kind), kind.kind);
+        paths.push((format!("{root}/{}", kind.plural), item(vec![everywhere], &[])));
+    }
+    paths
+}
+
+/// `CoreV1`, `RbacAuthorizationV1`: how operation ids spell a group and version.
+fn camel(kind: &Kind) -> String {
+    let group = if kind.group.is_empty() { "core" } else { kind.group.trim_end_matches(".k8s.io") };
+    let words = group.split('.').chain([kind.version]);
+    words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..])).collect()
+}
+
+/// `core_v1`, `rbacAuthorization_v1`.
+fn tag(kind: &Kind) -> String {
+    let group = if kind.group.is_empty() { "core" } else { kind.group.trim_end_matches(".k8s.io") };
+    let mut words = group.split('.');
+    let first = words.next().unwrap_or_default().to_owned();
+    let rest = words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]));
+    format!("{first}{}_{}", rest.collect::<String>(), kind.version)
+}
+
+fn scoped(kind: &Kind) -> String {
+    format!("{}{}", if kind.namespaced { "Namespaced" } else { "" }, kind.kind)
+}
+
+fn own(kind: &Kind) -> Value {
+    gvk(kind.group, kind.version, kind.kind)
+}
+
+fn list(kind: &Kind) -> Operation {
+    Operation {
+        method: "get",
+        id: format!("list{}{}", camel(kind), scoped(kind)),
+        action: "list",
+        kind: own(kind),
+        description: format!("list or watch objects of kind {}", kind.kind),
+        query: LIST.to_vec(),
+        body: None,
+        answer: Some(format!("{}List", kind.schema)),
+        codes: &["200"],
+    }
+}
+
+fn of_collection(kind: &Kind) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    if kind.allows("list") {
+        operations.push(list(kind));
+    }
+    if kind.allows("create") {
+        let id = format!("create{}{}", camel(kind), scoped(kind));
+        operations.push(write("post", id, own(kind), kind.schema, kind.kind));
+    }
+    if kind.allows("deletecollection") {
+        let mut query = [&LIST[..], &DELETE[..]].concat();
+        query.sort_unstable();
+        operations.push(Operation {
+            id: format!("delete{}Collection{}", camel(kind), scoped(kind)),
+            action: "deletecollection",
+            description: format!("delete collection of {}", kind.kind),
+            query,
+            ..delete(kind)
+        });
+    }
+    operations
+}
+
+fn delete(kind: &Kind) -> Operation {
+    Operation {
+        method: "delete",
+        id: format!("delete{}{}", camel(kind), scoped(kind)),
+        action: "delete",
+        kind: own(kind),
+        description: format!("delete a {}", kind.kind),
+        query: DELETE.to_vec(),
+        body: Some(format!("{META}.DeleteOptions")),
+        answer: Some(format!("{META}.Status")),
+        codes: &["200", "202"],
+    }
+}
+
+fn of_object(kind: &Kind) -> Vec<Operation> {
+    let id = |verb: &str| format!("{verb}{}{}", camel(kind), scoped(kind));
+    let mut operations = Vec::new();
+    if kind.allows("get") {
+        operations.push(read(id("read"), own(kind), kind.schema, kind.kind));
+    }
+    if kind.allows("update") {
+        operations.push(write("put", id("replace"), own(kind), kind.schema, kind.kind));
+    }
+    if kind.allows("patch") {
+        operations.push(write("patch", id("patch"), own(kind), kind.schema, kind.kind));
+    }
+    if kind.allows("delete") {
+        operations.push(delete(kind));
+    }
+    operations
+}
+
+fn read(id: String, kind: Value, schema: &str, name: &str) -> Operation {
+    Operation {
+        method: "get",
+        id,
+        action: "get",
+        kind,
+        description: format!("read the specified {name}"),
+        query: Vec::new(),
+        body: None,
+        answer: Some(schema.to_owned()),
+        codes: &["200"],
+    }
+}
+
+fn write(method: &'static str, id: String, kind: Value, schema: &str, name: &str) -> Operation {
+    let (verb, codes): (_, &[&str]) = match method {
+        "post" => ("create a", &["200", "201", "202"]),
+        "patch" => ("partially update the specified", &["200", "201"]),
+        _ => ("replace the specified", &["200", "201"]),
+    };
+    let mut query = WRITE.to_vec();
+    if method == "patch" {
+        query.push(FORCE);
+    }
+    let body = if method == "patch" { format!("{META}.Patch") } else { schema.to_owned() };
+    Operation {
+        method,
+        id,
+        action: method,
+        kind,
+        description: format!("{verb} {name}"),
+        query,
+        body: Some(body),
+        answer: Some(schema.to_owned()),
+        codes,
+    }
+}
+
+fn of_subresource(kind: &Kind, sub: &Subresource, with_path: bool) -> Vec<Operation> {
+    let suffix: String = sub.name[..1].to_uppercase() + &sub.name[1..];
+    let target = gvk(sub.group, sub.version, sub.kind);
+    if sub.kind.ends_with("Options") {
+        let suffix = if with_path { format!("{suffix}WithPath") } else { suffix };
+        return connects(kind, sub, &suffix, &target);
+    }
+    let id = |verb: &str| format!("{verb}{}{}{suffix}", camel(kind), scoped(kind));
+    let mut operations = Vec::new();
+    let what = format!("{} of the specified {}", sub.name, kind.kind);
+    for verb in sub.verbs {
+        operations.push(match *verb {
+            "get" if sub.name == "log" => Operation {
+                query: LOG.to_vec(),
+                answer: None,
+                ..read(id("read"), target.clone(), sub.schema, &what)
+            },
+            "get" => read(id("read"), target.clone(), sub.schema, &what),
+            "update" => write("put", id("replace"), target.clone(), sub.schema, &what),
+            "patch" => write("patch", id("patch"), target.clone(), sub.schema, &what),
+            _ => write("post", id("create"), target.clone(), sub.schema, &what),
+        });
+    }
+    operations
+}
+
+fn connects(kind: &Kind, sub: &Subresource, suffix: &str, target: &Value) -> Vec<Operation> {
+    let query: &[Parameter] = match sub.name {
+        "exec" => &STREAMS,
+        "attach" => &STREAMS[1..],
+        "portforward" => &PORTS,
+        _ => &PATH,
+    };
+    let connect = |verb: &&str| {
+        let (method, name) = match *verb {
+            "create" => ("post", "Post"),
+            "update" => ("put", "Put"),
+            "patch" => ("patch", "Patch"),
+            "delete" => ("delete", "Delete"),
+            _ => ("get", "Get"),
+        };
+        Operation {
+            method,
+            id: format!("connect{}{name}{}{suffix}", camel(kind), scoped(kind)),
+            action: "connect",
+            kind: target.clone(),
+            description: format!("connect {} requests to {} of {}", name.to_uppercase(), sub.name, kind.kind),
+            query: query.to_vec(),
+            body: None,
+            answer: None,
+            codes: &["200"],
+        }
+    };
+    sub.verbs.iter().map(connect).collect()
+}
+
+fn render(dialect: Dialect, tag: &str, operations: Vec<Operation>, path_parameters: &[&str]) -> Value {
+    let mut item = Map::new();
+    for operation in operations {
+        item.insert(operation.method.into(), operation.render(dialect, tag));
+    }
+    let mut parameters: Vec<Value> = path_parameters.iter().map(|name| path_parameter(dialect, name)).collect();
+    parameters.push(query_parameter(dialect, &PRETTY));
+    item.insert("parameters".into(), parameters.into());
+    Value::Object(item)
+}
+
+fn path_parameter(dialect: Dialect, name: &str) -> Value {
+    let description = match name {
+        "namespace" => "object name and auth scope, such as for teams and projects",
+        "path" => "path to the resource",
+        _ => "name of the resource",
+    };
+    let mut value = json!({"name": name, "in": "path", "description": description, "required": true});
+    set_type(dialect, &mut value, "string");
+    value
+}
+
+fn query_parameter(dialect: Dialect, (name, ty, description): &Parameter) -> Value {
+    let mut value = json!({"name": name, "in": "query", "description": description});
+    set_type(dialect, &mut value, ty);
+    value
+}
+
+fn set_type(dialect: Dialect, parameter: &mut Value, ty: &str) {
+    match dialect {
+        Dialect::V2 => {
+            parameter["type"] = ty.into();
+            parameter["uniqueItems"] = true.into();
+        }
+        Dialect::V3 => parameter["schema"] = json!({"type": ty, "uniqueItems": true}),
+    }
+}
+
+impl Operation {
+    fn render(self, dialect: Dialect, tag: &str) -> Value {
+        let mut parameters: Vec<Value> =
+            self.query.iter().map(|parameter| query_parameter(dialect, parameter)).collect();
+        let mut value = json!({"description": self.description, "operationId": self.id, "tags": [tag]});
+        let patch = self.action == "patch";
+        let produces = match self.answer {
+            Some(_) => json!(["application/json", "application/yaml"]),
+            None => json!(["*/*"]),
+        };
+        match (dialect, &self.body) {
+            (Dialect::V2, Some(body)) => {
+                let required = self.method != "delete";
+                parameters.insert(0, json!({"name": "body", "in": "body", "required": required, "schema": dialect.reference(body)}));
+            }
+            (Dialect::V3, Some(body)) => value["requestBody"] = request_body(dialect, body, patch),
+            (_, None) => {}
+        }
+        if dialect == Dialect::V2 {
+            value["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+            value["produces"] = produces;
+            value["schemes"] = json!(["https"]);
+        }
+        value["parameters"] = parameters.into();
+        value["responses"] = self.responses(dialect);
+        value["x-kubernetes-action"] = self.action.into();
+        value["x-kubernetes-group-version-kind"] = self.kind;
+        value
+    }
+
+    fn responses(&self, dialect: Dialect) -> Value {
+        let mut responses = Map::new();
+        for code in self.codes {
+            let description = match *code {
+                "201" => "Created",
+                "202" => "Accepted",
+                _ => "OK",
+            };
+            let schema = self.answer.as_ref().map_or(json!({"type": "string"}), |name| dialect.reference(name));
+            let response = match (dialect, &self.answer) {
+                (Dialect::V2, _) => json!({"description": description, "schema": schema}),
+                (Dialect::V3, Some(_)) => json!({"description": description, "content": {
+                    "application/json": {"schema": schema.clone()}, "application/yaml": {"schema": schema}}}),
+                (Dialect::V3, None) => json!({"description": description, "content": {"*/*": {"schema": schema}}}),
+            };
+            responses.insert((*code).to_owned(), response);
+        }
+        responses.insert("401".into(), json!({"description": "Unauthorized"}));
+        Value::Object(responses)
+    }
+}
+
+fn request_body(dialect: Dialect, body: &str, patch: bool) -> Value {
+    let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+    let schema = |ty: &&str| ((*ty).to_owned(), json!({"schema": dialect.reference(body)}));
+    let content: Map<String, Value> = types.iter().map(schema).collect();
+    json!({"content": content})
+}
