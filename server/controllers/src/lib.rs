@@ -7,6 +7,7 @@
 mod claim;
 mod context;
 mod deployment;
+mod endpoints;
 mod gc;
 mod manager;
 mod namespace;

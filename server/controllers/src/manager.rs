@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::deployment::Deployments;
+use crate::endpoints::{LegacyEndpoints, Slices};
 use crate::gc::GarbageCollector;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa};
@@ -103,5 +104,7 @@ impl ControllerManager {
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
         running.start(Deployments::new(context));
+        running.start(Slices::new(context));
+        running.start(LegacyEndpoints::new(context));
     }
 }
