@@ -85,7 +85,8 @@ pub fn api_group(name: &str) -> Option<Value> {
 }
 
 fn group_body(group: &Group) -> Map<String, Value> {
-    let version = |version: &str| json!({"groupVersion": kinds::api_version(group.name, version), "version": version});
+    let version =
+        |version: &str| json!({"groupVersion": kinds::api_version(group.name, version), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(|name| version(name)).collect();
     let mut body = Map::new();
     body.insert("name".into(), group.name.into());
@@ -177,7 +178,8 @@ fn aggregated_group(group: &Group) -> Value {
         metadata.insert("name".into(), group.name.into());
     }
     metadata.insert("creationTimestamp".into(), Value::Null);
-    let versions: Vec<Value> = group.versions.iter().map(|version| aggregated_version(group.name, version)).collect();
+    let versions: Vec<Value> =
+        group.versions.iter().map(|version| aggregated_version(group.name, version)).collect();
     json!({"metadata": metadata, "versions": versions})
 }
 
@@ -225,14 +227,21 @@ mod tests {
     #[test]
     fn the_plain_documents_read_as_upstreams() {
         let groups = api_group_list();
-        let names: Vec<&str> =
-            groups["groups"].as_array().into_iter().flatten().filter_map(|group| group["name"].as_str()).collect();
+        let names: Vec<&str> = groups["groups"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|group| group["name"].as_str())
+            .collect();
         assert_eq!(names[..4], ["apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io"]);
         let autoscaling = api_group("autoscaling").expect("a group");
         assert_eq!(autoscaling["preferredVersion"]["groupVersion"], "autoscaling/v2");
         assert!(api_group("").is_none());
         assert!(api_resource_list("apps", "v2").is_none());
-        assert_eq!(api_versions("10.0.0.1:6443")["serverAddressByClientCIDRs"][0]["serverAddress"], "10.0.0.1:6443");
+        assert_eq!(
+            api_versions("10.0.0.1:6443")["serverAddressByClientCIDRs"][0]["serverAddress"],
+            "10.0.0.1:6443"
+        );
     }
 
     #[test]
@@ -277,7 +286,10 @@ mod tests {
                        application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         for (accept, expected) in [
             (kubectl, Some(Aggregated::V2)),
-            ("application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io", Some(Aggregated::V2beta1)),
+            (
+                "application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io",
+                Some(Aggregated::V2beta1),
+            ),
             ("application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList, application/json", None),
             ("application/json, */*", None),
             ("", None),

@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(sub(row("apps", "v1", "deployments"), "scale").schema, "io.k8s.api.autoscaling.v1.Scale");
         assert_eq!(sub(row("", "v1", "serviceaccounts"), "token").kind, "TokenRequest");
         assert_eq!(row("events.k8s.io", "v1", "events").storage_group, "events");
-        let hpa = [row("autoscaling", "v1", "horizontalpodautoscalers"), row("autoscaling", "v2", "horizontalpodautoscalers")];
+        let hpa = [
+            row("autoscaling", "v1", "horizontalpodautoscalers"),
+            row("autoscaling", "v2", "horizontalpodautoscalers"),
+        ];
         assert_eq!(hpa[0].storage_group, "horizontalpodautoscalers.autoscaling");
         assert_eq!(hpa[0].storage_hash, hpa[1].storage_hash);
         assert!(!row("", "v1", "namespaces").allows("deletecollection"));

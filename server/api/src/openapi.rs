@@ -87,7 +87,9 @@ pub fn v2(server_version: &str) -> String {
     }
     let bearer = json!({"BearerToken": {"description": "Bearer Token authentication", "type": "apiKey",
         "name": "authorization", "in": "header"}});
-    writer.text.push_str(&format!(r#"}},"securityDefinitions":{bearer},"security":[{{"BearerToken":[]}}]}}"#));
+    writer
+        .text
+        .push_str(&format!(r#"}},"securityDefinitions":{bearer},"security":[{{"BearerToken":[]}}]}}"#));
     writer.text
 }
 
@@ -111,7 +113,8 @@ fn all_kinds() -> Vec<&'static Kind> {
 
 /// The types that the paths of these kinds name.
 fn roots(kinds: &[&Kind]) -> Vec<&'static Type> {
-    let mut names: Vec<String> = ["DeleteOptions", "Status", "Patch", "WatchEvent"].map(|name| format!("{META}.{name}")).into();
+    let mut names: Vec<String> =
+        ["DeleteOptions", "Status", "Patch", "WatchEvent"].map(|name| format!("{META}.{name}")).into();
     for kind in kinds {
         names.push(kind.schema.to_owned());
         names.push(format!("{}List", kind.schema));

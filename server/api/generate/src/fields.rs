@@ -37,9 +37,8 @@ const CONSTANTS: &[(&str, &str)] =
     &[("ref(AzureDataDiskCachingReadWrite)", "\"ReadWrite\""), ("ref(AzureSharedBlobDisk)", "\"Shared\"")];
 
 /// Markers that k8s-pb's comments lack: (type, field, marker, value), after upstream's v1.36 OpenAPI.
-const EXTRA: &[(&str, &str, &str, &str)] = &[
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.Condition", "type", "required", ""),
-];
+const EXTRA: &[(&str, &str, &str, &str)] =
+    &[("io.k8s.apimachinery.pkg.apis.meta.v1.Condition", "type", "required", "")];
 
 /// What the run produced.
 pub struct Output {
@@ -163,7 +162,12 @@ impl Tables {
     }
 
     /// Proto fields by JSON name, looking through messages that JSON inlines.
-    fn join(&mut self, name: &str, message: &Message, properties: &Map<String, Value>) -> BTreeMap<String, Found> {
+    fn join(
+        &mut self,
+        name: &str,
+        message: &Message,
+        properties: &Map<String, Value>,
+    ) -> BTreeMap<String, Found> {
         let by_key: BTreeMap<String, &str> =
             properties.keys().map(|json| (key(json), json.as_str())).collect();
         let mut found = BTreeMap::new();
@@ -209,7 +213,8 @@ impl Tables {
         let mut tag = "0".to_owned();
         if let Some((path, proto)) = found {
             tag = path.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
-            if code == "s" && proto.message.as_deref().is_some_and(|name| name.ends_with(".meta.v1.duration")) {
+            if code == "s" && proto.message.as_deref().is_some_and(|name| name.ends_with(".meta.v1.duration"))
+            {
                 code = "D".to_owned();
             }
             self.check_wire(owner, json, &code, proto);

@@ -179,11 +179,15 @@ pub fn schema(group: &str, version: &str, kind: &str) -> String {
 }
 
 /// The version upstream stores a kind in: what `storageVersionHash` is made of.
-fn storage_version<'a>(row: &Row<'a>, served: &BTreeMap<(&'a str, &'a str), Vec<&'a str>>) -> (&'a str, &'a str) {
+fn storage_version<'a>(
+    row: &Row<'a>,
+    served: &BTreeMap<(&'a str, &'a str), Vec<&'a str>>,
+) -> (&'a str, &'a str) {
     if row.resource == "events" {
         return ("", "v1");
     }
-    let order = GROUPS.iter().find(|(group, _)| *group == row.group).map_or(&[][..], |(_, versions)| versions);
+    let order =
+        GROUPS.iter().find(|(group, _)| *group == row.group).map_or(&[][..], |(_, versions)| versions);
     let versions = &served[&(row.group, row.resource)];
     let best = order.iter().find_map(|version| versions.iter().find(|served| *served == version));
     (row.group, best.copied().unwrap_or(row.version))
@@ -269,7 +273,8 @@ fn kind<'a>(
     let all = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
     let verbs = verbs(row);
     let verbs = if verbs == all { "ALL".to_owned() } else { format!("&{verbs:?}") };
-    let mut line = format!("    Kind {{ group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {resource:?}");
+    let mut line =
+        format!("    Kind {{ group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {resource:?}");
     write!(line, ", singular: {:?}, namespaced: {namespaced}, verbs: {verbs}", kind.to_lowercase())?;
     write!(line, ", schema: {:?}", schema(group, version, kind))?;
     write!(line, ", storage_group: {:?}, storage_version: {storage_version:?}", bucket(group, resource))?;

@@ -112,7 +112,9 @@ pub fn collect(generator: &mut SchemaGenerator) {
         k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions,
         k8s_openapi::apimachinery::pkg::apis::meta::v1::Patch,
         k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta,
-        k8s_openapi::apimachinery::pkg::apis::meta::v1::WatchEvent<k8s_openapi::apimachinery::pkg::runtime::RawExtension>,
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::WatchEvent<
+            k8s_openapi::apimachinery::pkg::runtime::RawExtension,
+        >,
         k8s_openapi::apimachinery::pkg::runtime::RawExtension,
         k8s_openapi::apimachinery::pkg::version::Info,
     );

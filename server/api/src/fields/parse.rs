@@ -15,7 +15,8 @@ struct Row {
     decoded: OnceLock<Type>,
 }
 
-static ROWS: LazyLock<Box<[Row]>> = LazyLock::new(|| TEXT.split('=').skip(1).map(row).collect::<Vec<_>>().into());
+static ROWS: LazyLock<Box<[Row]>> =
+    LazyLock::new(|| TEXT.split('=').skip(1).map(row).collect::<Vec<_>>().into());
 
 fn row(text: &'static str) -> Row {
     Row { name: text.split('|').next().unwrap_or(text), body: text, decoded: OnceLock::new() }
@@ -145,5 +146,6 @@ fn item(text: &str) -> &'static FieldType {
 
 /// FNV-1a over the table.
 pub(super) static FINGERPRINT: LazyLock<u64> = LazyLock::new(|| {
-    TEXT.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    TEXT.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 });

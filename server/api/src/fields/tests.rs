@@ -31,7 +31,13 @@ fn lists_say_how_their_items_are_told_apart() {
         ),
         ("api.core.v1.Container/env", Some(ListType::Map), "name", Some("merge"), Some("name")),
         ("api.core.v1.Container/args", Some(ListType::Atomic), "", None, None),
-        ("api.core.v1.Container/volumeMounts", Some(ListType::Map), "mountPath", Some("merge"), Some("mountPath")),
+        (
+            "api.core.v1.Container/volumeMounts",
+            Some(ListType::Map),
+            "mountPath",
+            Some("merge"),
+            Some("mountPath"),
+        ),
         ("api.core.v1.PodStatus/conditions", Some(ListType::Map), "type", Some("merge"), Some("type")),
         ("api.core.v1.ServiceSpec/ports", Some(ListType::Map), "port,protocol", Some("merge"), Some("port")),
         ("api.core.v1.ServiceAccount/secrets", Some(ListType::Map), "name", Some("merge"), Some("name")),
@@ -71,7 +77,10 @@ fn types_and_tags_are_upstreams() {
         assert_eq!((found.ty, found.tags), (ty, tags), "{path}");
     }
     let volume = field("api.core.v1.Volume/emptyDir");
-    assert_eq!((volume.tags, volume.ty.object().map(|ty| ty.name)), (&[2, 2][..], Some("io.k8s.api.core.v1.EmptyDirVolumeSource")));
+    assert_eq!(
+        (volume.tags, volume.ty.object().map(|ty| ty.name)),
+        (&[2, 2][..], Some("io.k8s.api.core.v1.EmptyDirVolumeSource"))
+    );
     assert_eq!(field("api.admissionregistration.v1.NamedRuleWithOperations/apiGroups").tags, [2, 2, 1]);
 }
 
@@ -90,7 +99,11 @@ fn required_and_default_are_upstreams() {
 fn every_kind_and_its_list_has_a_type() {
     for kind in kinds::all() {
         assert!(type_of(kind.schema).is_some(), "{}", kind.schema);
-        assert!(!kind.allows("list") || type_of(&format!("{}List", kind.schema)).is_some(), "{}", kind.schema);
+        assert!(
+            !kind.allows("list") || type_of(&format!("{}List", kind.schema)).is_some(),
+            "{}",
+            kind.schema
+        );
     }
 }
 
@@ -102,7 +115,13 @@ fn the_table_is_sorted_and_whole() {
         last = ty.name;
         assert!(ty.fields.is_sorted_by(|a, b| a.json < b.json), "{}", ty.name);
         for field in &ty.fields {
-            assert_eq!(field.list_type == Some(ListType::Map), !field.map_keys.is_empty(), "{} {}", ty.name, field.json);
+            assert_eq!(
+                field.list_type == Some(ListType::Map),
+                !field.map_keys.is_empty(),
+                "{} {}",
+                ty.name,
+                field.json
+            );
             if let Some(default) = field.default {
                 serde_json::from_str::<serde_json::Value>(default).expect("a default is JSON");
             }
@@ -124,5 +143,7 @@ fn descriptions_belong_to_their_fields() {
     let value = taint.field("value").expect("a field");
     assert_eq!(docs.of_field(taint, value), "The taint value corresponding to the taint key.");
     assert!(Docs::of_package("io.k8s").is_none());
-    assert!(type_of("io.k8s.api.core.v1.Pod").is_some_and(|pod| pod.doc().starts_with("Pod is a collection")));
+    assert!(
+        type_of("io.k8s.api.core.v1.Pod").is_some_and(|pod| pod.doc().starts_with("Pod is a collection"))
+    );
 }

@@ -56,8 +56,12 @@ fn scalar_name(ty: &FieldType) -> Option<&'static str> {
         FieldType::RawExtension => "io.k8s.apimachinery.pkg.runtime.RawExtension",
         FieldType::FieldsV1 => "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
         FieldType::Json => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
-        FieldType::SchemaOrArray => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
-        FieldType::SchemaOrBool => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+        FieldType::SchemaOrArray => {
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray"
+        }
+        FieldType::SchemaOrBool => {
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool"
+        }
         FieldType::SchemaOrStrings => {
             "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray"
         }
@@ -107,7 +111,8 @@ impl Schemas {
     fn object(&self, ty: &Type, docs: Option<&Docs>) -> Map<String, Value> {
         let mut object = Map::new();
         object.insert("type".into(), "object".into());
-        let required: Vec<&str> = ty.fields.iter().filter(|field| field.required).map(|field| field.json).collect();
+        let required: Vec<&str> =
+            ty.fields.iter().filter(|field| field.required).map(|field| field.json).collect();
         if !required.is_empty() {
             object.insert("required".into(), required.into());
         }
@@ -172,7 +177,9 @@ impl Schemas {
             FieldType::IntOrString => typed("string", "int-or-string"),
             FieldType::Quantity if v3 => members([("oneOf", one_of("number"))]),
             FieldType::Bool => members([("type", "boolean".into())]),
-            FieldType::String | FieldType::Duration | FieldType::Quantity => members([("type", "string".into())]),
+            FieldType::String | FieldType::Duration | FieldType::Quantity => {
+                members([("type", "string".into())])
+            }
             FieldType::RawExtension | FieldType::FieldsV1 => members([("type", "object".into())]),
             _ => Map::new(),
         }

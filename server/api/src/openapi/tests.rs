@@ -58,7 +58,10 @@ fn schemas_carry_upstreams_extensions() {
     assert_eq!(affinity["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Affinity");
     assert!(affinity["description"].is_string());
     let pod = &schemas["io.k8s.api.core.v1.Pod"];
-    assert_eq!(pod["x-kubernetes-group-version-kind"], json!([{"group": "", "kind": "Pod", "version": "v1"}]));
+    assert_eq!(
+        pod["x-kubernetes-group-version-kind"],
+        json!([{"group": "", "kind": "Pod", "version": "v1"}])
+    );
     assert_eq!(schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"], "TCP");
     let quantity = &schemas["io.k8s.apimachinery.pkg.api.resource.Quantity"];
     assert_eq!(quantity["oneOf"].as_array().map(Vec::len), Some(2));
@@ -70,14 +73,18 @@ fn operations_say_what_kubectl_looks_for() {
     let apps = document("apps", "v1");
     let patch = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
     assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
-    assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "apps", "kind": "Deployment", "version": "v1"}));
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "apps", "kind": "Deployment", "version": "v1"})
+    );
     let parameters = patch["parameters"].as_array().expect("parameters");
     for name in ["dryRun", "fieldManager", "fieldValidation", "force"] {
         assert!(parameters.iter().any(|found| found["name"] == name && found["in"] == "query"), "{name}");
     }
     assert!(patch["requestBody"]["content"]["application/apply-patch+yaml"].is_object());
     let core = document("", "v1");
-    let id = |path: &str, method: &str| core["paths"][path][method]["operationId"].as_str().map(str::to_owned);
+    let id =
+        |path: &str, method: &str| core["paths"][path][method]["operationId"].as_str().map(str::to_owned);
     for (path, method, expected) in [
         ("/api/v1/pods", "get", "listCoreV1PodForAllNamespaces"),
         ("/api/v1/namespaces/{namespace}/pods", "get", "listCoreV1NamespacedPod"),
@@ -118,7 +125,8 @@ fn fields_of(mut bytes: &[u8], wanted: u64) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes);
-        let length = if key & 7 == 2 { varint(&mut bytes) as usize } else { varint(&mut bytes).min(0) as usize };
+        let length =
+            if key & 7 == 2 { varint(&mut bytes) as usize } else { varint(&mut bytes).min(0) as usize };
         if key >> 3 == wanted {
             found.push(&bytes[..length]);
         }
@@ -139,7 +147,8 @@ fn the_protobuf_reads_back() {
     };
     let spec = find("io.k8s.api.core.v1.PodSpec");
     let properties = fields_of(fields_of(spec, 25)[0], 1);
-    let containers = properties.iter().find(|entry| fields_of(entry, 1) == [b"containers"]).expect("containers");
+    let containers =
+        properties.iter().find(|entry| fields_of(entry, 1) == [b"containers"]).expect("containers");
     let extensions = fields_of(fields_of(containers, 2)[0], 31);
     let strategy = extensions.iter().find(|entry| fields_of(entry, 1) == [b"x-kubernetes-patch-strategy"]);
     let yaml = fields_of(fields_of(strategy.expect("a strategy"), 2)[0], 2)[0];
