@@ -13,9 +13,12 @@ use tokio::task::JoinHandle;
 use crate::context::Context;
 use crate::deployment::Deployments;
 use crate::endpoints::{LegacyEndpoints, Slices};
+use crate::event_ttl::EventTtl;
 use crate::gc::GarbageCollector;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa};
+use crate::node::{NodeLifecycle, TaintEviction};
+use crate::pod_gc::PodGc;
 use crate::replicaset::ReplicaSets;
 
 /// What the controllers are given.
@@ -106,5 +109,9 @@ impl ControllerManager {
         running.start(Deployments::new(context));
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
+        running.start(NodeLifecycle::new(context));
+        running.start(TaintEviction::new(context));
+        running.start(PodGc::new(context));
+        running.start(EventTtl::new(context));
     }
 }

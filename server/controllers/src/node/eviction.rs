@@ -1,0 +1,162 @@
+//! Taint eviction (upstream's `taint_eviction.go`): pods leave a node with a NoExecute taint that they do not
+//! tolerate, or no longer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
+use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+use serde_json::json;
+
+use crate::context::{BY_NODE, Context};
+use crate::pod_control::delete_params;
+use crate::words::{name, namespace, uid};
+
+/// How long a pod may stay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stay {
+    Forever,
+    For(Duration),
+    Over,
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let effect = set(&toleration.effect).is_none_or(|effect| effect == taint.effect);
+    let key = set(&toleration.key).is_none_or(|key| key == taint.key);
+    let value = match toleration.operator.as_deref().unwrap_or("Equal") {
+        "Exists" => true,
+        "Equal" | "" => toleration.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or(""),
+        _ => false,
+    };
+    effect && key && value
+}
+
+/// Decides by taints and tolerations: time counts from when the taint was added.
+pub(crate) fn stay(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Stay {
+    let mut end: Option<Timestamp> = None;
+    for taint in taints.iter().filter(|taint| taint.effect == "NoExecute") {
+        let fitting: Vec<_> = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).collect();
+        if fitting.is_empty() {
+            return Stay::Over;
+        }
+        let Some(seconds) = fitting.iter().filter_map(|toleration| toleration.toleration_seconds).min() else { continue };
+        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        let until = since + Duration::from_secs(seconds.max(0).unsigned_abs());
+        end = Some(end.map_or(until, |end| end.min(until)));
+    }
+    match end {
+        None => Stay::Forever,
+        Some(end) if end <= now => Stay::Over,
+        Some(end) => Stay::For(end.duration_since(now).unsigned_abs()),
+    }
+}
+
+fn no_execute(node: &Node) -> Vec<&Taint> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.filter(|taint| taint.effect == "NoExecute").collect()
+}
+
+/// The controller.
+pub(crate) struct TaintEviction {
+    context: Context,
+    nodes: Informer<Node>,
+    recorder: Recorder,
+}
+
+impl TaintEviction {
+    pub fn new(context: &Context) -> Self {
+        let recorder = context.recorder("taint-eviction-controller");
+        Self { context: context.clone(), nodes: context.informers.of(), recorder }
+    }
+
+    async fn evict(&self, pod: &Pod) -> Result<(), Error> {
+        let message = format!("Marking for deletion Pod {}", pod.key());
+        self.recorder.normal(&reference(pod), "TaintManagerEviction", message);
+        let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": Time(Timestamp::now())});
+        let body = json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {"conditions": [condition]}});
+        match api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+            result => drop(result?),
+        }
+        match api.delete(name(&pod.metadata), &delete_params(&pod.metadata)).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            result => Ok(drop(result?)),
+        }
+    }
+}
+
+impl Controller for TaintEviction {
+    type Key = Key;
+
+    fn name(&self) -> &'static str {
+        "taint-eviction-controller"
+    }
+
+    fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
+        let this = self.clone();
+        sources.on(&self.nodes, move |delta| {
+            let taints = |node: &Option<Arc<Node>>| {
+                node.iter().flat_map(|node| no_execute(node)).cloned().collect::<Vec<_>>()
+            };
+            if taints(&delta.old) == taints(&delta.new) {
+                return Vec::new();
+            }
+            this.context.pods.by_index(BY_NODE, &delta.key.name).iter().map(|pod| pod.key()).collect()
+        });
+        let this = self.clone();
+        sources.on(&self.context.pods, move |delta| {
+            let node = delta.new.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+            let node = node.and_then(|node| this.nodes.get(&Key::cluster(&node)));
+            let tainted = node.is_some_and(|node| !no_execute(&node).is_empty());
+            if tainted { vec![delta.key.clone()] } else { Vec::new() }
+        });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(pod) = self.context.pods.get(key).filter(|p| p.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
+        let Some(spec) = &pod.spec else { return Ok(None) };
+        let node = spec.node_name.as_ref().and_then(|node| self.nodes.get(&Key::cluster(node)));
+        let taints = node.and_then(|node| node.spec.as_ref()?.taints.clone()).unwrap_or_default();
+        match stay(&taints, spec.tolerations.as_deref().unwrap_or_default(), Timestamp::now()) {
+            Stay::Forever => Ok(None),
+            Stay::For(delay) => Ok(Some(delay)),
+            Stay::Over => self.evict(&pod).await.map(|()| None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn stays() {
+        let now: Timestamp = "2026-01-01T00:05:00Z".parse().unwrap();
+        let taint = json!({"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"});
+        let other = json!({"key": "soft", "effect": "NoSchedule"});
+        let cases = [
+            (vec![&other], json!([]), Stay::Forever),
+            (vec![&taint], json!([]), Stay::Over),
+            (vec![&taint], json!([{"operator": "Exists"}]), Stay::Forever),
+            (vec![&taint], json!([{"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"}]), Stay::Forever),
+            (vec![&taint], json!([{"key": "k", "value": "w"}]), Stay::Over),
+            (vec![&taint], json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 310}]), Stay::For(Duration::from_secs(10))),
+            (vec![&taint], json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 300}]), Stay::Over),
+        ];
+        for (taints, tolerations, expected) in cases {
+            let taints: Vec<Taint> = taints.into_iter().map(|t| serde_json::from_value(t.clone()).unwrap()).collect();
+            let typed: Vec<Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
+            assert_eq!(stay(&taints, &typed, now), expected, "{tolerations}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Pod garbage collector (upstream's `gc_controller.go`): pods whose node is gone or out of service, pods that
+//! ended before they were scheduled, and ended pods beyond a number.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use parking_lot::Mutex;
+use sampan_reconcile::{Controller, Error, Informer, Key, Object, Sources};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::context::{BY_NODE, Context};
+use crate::pod_control::delete_params;
+use crate::words::{created, is_terminal, name, namespace, uid};
+
+/// Ended pods beyond this number go, the oldest first.
+const ENDED_MAX: usize = 12_500;
+/// A node has to be missing for so long before its pods go.
+const QUARANTINE: Duration = Duration::from_secs(40);
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+const ENDED: &str = "ended";
+
+/// What is known of the node a pod names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Home {
+    /// The pod names none.
+    None,
+    Here,
+    OutOfService,
+    /// Missing for so long.
+    Missing(Duration),
+}
+
+/// What to do with a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Keep,
+    Wait(Duration),
+    /// Delete at once; a reason if the pod has to be failed first.
+    Delete(Option<&'static str>),
+}
+
+pub(crate) fn judge(pod: &Pod, home: Home) -> Verdict {
+    let deleting = pod.metadata.deletion_timestamp.is_some();
+    match home {
+        Home::None if deleting => Verdict::Delete(None),
+        Home::Missing(time) if time < QUARANTINE => Verdict::Wait(QUARANTINE - time),
+        Home::Missing(_) => Verdict::Delete(Some("PodGC: node no longer exists")),
+        Home::OutOfService if deleting => Verdict::Delete(Some("PodGC: node is out of service")),
+        Home::None | Home::Here | Home::OutOfService => Verdict::Keep,
+    }
+}
+
+fn is_out_of_service(node: &Node) -> bool {
+    let tainted = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == OUT_OF_SERVICE);
+    let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    tainted && !ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The controller. The empty key stands for the count of ended pods.
+pub(crate) struct PodGc {
+    context: Context,
+    nodes: Informer<Node>,
+    missing: Mutex<HashMap<String, Instant>>,
+}
+
+impl PodGc {
+    pub fn new(context: &Context) -> Self {
+        context.pods.add_index(ENDED, |pod| if is_terminal(pod) { vec![String::new()] } else { Vec::new() });
+        Self { context: context.clone(), nodes: context.informers.of(), missing: Mutex::default() }
+    }
+
+    fn home(&self, pod: &Pod) -> Home {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|node| !node.is_empty());
+        let Some(node) = node else { return Home::None };
+        match self.nodes.get(&Key::cluster(&node)) {
+            Some(node) if is_out_of_service(&node) => Home::OutOfService,
+            Some(_) => Home::Here,
+            None => Home::Missing(self.missing.lock().entry(node).or_insert_with(Instant::now).elapsed()),
+        }
+    }
+
+    async fn delete(&self, pod: &Pod, reason: Option<&str>) -> Result<(), Error> {
+        let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
+        if let Some(reason) = reason.filter(|_| !is_terminal(pod)) {
+            let condition = json!({
+                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
+                "lastTransitionTime": Time(Timestamp::now())});
+            let body = json!({
+                "metadata": {"uid": uid(&pod.metadata)}, "status": {"phase": "Failed", "conditions": [condition]}});
+            match api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+                result => drop(result?),
+            }
+        }
+        let params = DeleteParams { grace_period_seconds: Some(0), ..delete_params(&pod.metadata) };
+        match api.delete(name(&pod.metadata), &params).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            result => Ok(drop(result?)),
+        }
+    }
+
+    async fn trim_ended(&self) -> Result<(), Error> {
+        let mut ended = self.context.pods.by_index(ENDED, "");
+        let surplus = ended.len().saturating_sub(ENDED_MAX);
+        ended.sort_by_key(|pod| created(&pod.metadata));
+        for pod in &ended[..surplus] {
+            self.delete(pod, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The API itself has to say that the node is gone.
+    async fn is_gone(&self, pod: &Pod) -> Result<bool, Error> {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        Ok(self.context.cluster::<Node>().get_opt(&node).await?.is_none())
+    }
+}
+
+impl Controller for PodGc {
+    type Key = Key;
+
+    fn name(&self) -> &'static str {
+        "pod-garbage-collector-controller"
+    }
+
+    fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
+        let this = self.clone();
+        sources.on(&self.nodes, move |delta| {
+            let out = |node: &Option<Arc<Node>>| node.as_ref().map(|node| is_out_of_service(node));
+            if out(&delta.old) == out(&delta.new) {
+                return Vec::new();
+            }
+            match delta.new {
+                Some(_) => _ = this.missing.lock().remove(&delta.key.name),
+                None => _ = this.missing.lock().insert(delta.key.name.clone(), Instant::now()),
+            }
+            this.context.pods.by_index(BY_NODE, &delta.key.name).iter().map(|pod| pod.key()).collect()
+        });
+        let this = self.clone();
+        sources.on(&self.context.pods, move |delta| {
+            let Some(pod) = &delta.new else { return Vec::new() };
+            let mut keys = Vec::new();
+            if !matches!(judge(pod, this.home(pod)), Verdict::Keep) {
+                keys.push(delta.key.clone());
+            }
+            if is_terminal(pod) && this.context.pods.by_index(ENDED, "").len() > ENDED_MAX {
+                keys.push(Key::default());
+            }
+            keys
+        });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        if key.name.is_empty() {
+            return self.trim_ended().await.map(|()| None);
+        }
+        let Some(pod) = self.context.pods.get(key) else { return Ok(None) };
+        let home = self.home(&pod);
+        match judge(&pod, home) {
+            Verdict::Keep => Ok(None),
+            Verdict::Wait(delay) => Ok(Some(delay)),
+            Verdict::Delete(_) if matches!(home, Home::Missing(_)) && !self.is_gone(&pod).await? => Ok(None),
+            Verdict::Delete(reason) => self.delete(&pod, reason).await.map(|()| None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let pod = |deleting: bool| {
+            let mut pod = Pod::default();
+            pod.metadata.deletion_timestamp = deleting.then(|| Time(Timestamp::UNIX_EPOCH));
+            pod
+        };
+        let seconds = Duration::from_secs;
+        let cases = [
+            (false, Home::None, Verdict::Keep),
+            (true, Home::None, Verdict::Delete(None)),
+            (true, Home::Here, Verdict::Keep),
+            (false, Home::Missing(seconds(10)), Verdict::Wait(seconds(30))),
+            (false, Home::Missing(seconds(40)), Verdict::Delete(Some("PodGC: node no longer exists"))),
+            (false, Home::OutOfService, Verdict::Keep),
+            (true, Home::OutOfService, Verdict::Delete(Some("PodGC: node is out of service"))),
+        ];
+        for (deleting, home, expected) in cases {
+            assert_eq!(judge(&pod(deleting), home), expected, "{deleting} {home:?}");
+        }
+    }
+}
