@@ -1,1 +1,86 @@
-//! sampan
+//! The API server: authenticate → authorize → admit → registry, one path for every request.
+//!
+//! [`ApiServer::handle`] is a plain function of a request and its [`Peer`]; actix-web over TLS (`rim`) and
+//! the loopback client are two thin callers of it. There is one implementation of get, list, watch, create,
+//! update, patch, delete and deletecollection for every kind ([`registry`]); a kind that behaves differently
+//! has a strategy ([`strategies`]). Only this crate touches the store.
+//!
+//! What is not here: objects' words (schemas, defaults, validation are in `sampan-api`), revisions and
+//! durability (`sampan-store`), and any knowledge of how a node is reached ([`NodeConnector`]).
+
+pub mod admission;
+pub mod auth;
+mod bootstrap;
+pub mod pipeline;
+pub mod pki;
+pub mod registry;
+pub mod rim;
+pub mod routes;
+pub mod secrets;
+mod server;
+pub mod strategies;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use rustls::pki_types::CertificateDer;
+use sampan_process::BoxedIo;
+
+pub use auth::UserInfo;
+pub use server::{ApiServer, Config, Error, LoopbackHandler};
+
+/// Errors of a response body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A response body: whole, or streamed as a watch or a log is.
+pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The version that `/version` and every node report.
+pub const VERSION: &str = "v1.36.0+sampan";
+
+/// Who is at the other end of a request.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// A TLS connection, with the certificates that the client showed (verified by the handshake or not at all).
+    Tls {
+        /// The client's chain, leaf first; empty without one.
+        certificates: Vec<CertificateDer<'static>>,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// A component in this process, as a fixed user.
+    Loopback(Arc<UserInfo>),
+}
+
+/// Response extension of an authorised exec, attach, port-forward or proxy upgrade: the status is 101, and the
+/// rim hands over the raw connection without writing a head of its own.
+pub struct Takeover(pub Box<dyn FnOnce(BoxedIo) -> BoxFuture<'static, ()> + Send>);
+
+/// [`Takeover`] as a response extension, which has to be `Clone`: the rim takes it out once.
+#[derive(Clone)]
+pub struct TakeoverSlot(pub Arc<parking_lot::Mutex<Option<Takeover>>>);
+
+impl TakeoverSlot {
+    /// A slot holding `takeover`.
+    pub fn new(takeover: Takeover) -> Self {
+        Self(Arc::new(parking_lot::Mutex::new(Some(takeover))))
+    }
+    /// Takes it; `None` if it was taken before.
+    pub fn take(&self) -> Option<Takeover> {
+        self.0.lock().take()
+    }
+}
+
+/// How the API server reaches a node's kubelet: in process, or HTTPS to a remote node. Given by the binary.
+pub trait NodeConnector: Send + Sync {
+    /// One request to the kubelet of `node`.
+    fn request(&self, node: &str, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<ResponseBody>, String>>;
+    /// Hands an upgraded client connection to the kubelet of `node`, which writes the response head itself.
+    fn upgrade(&self, node: &str, request: Request<Bytes>, io: BoxedIo) -> BoxFuture<'static, ()>;
+}

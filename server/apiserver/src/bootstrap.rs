@@ -1,0 +1,96 @@
+//! The objects that a cluster begins with, and those that the API server itself keeps
+//! (`pkg/controlplane/controller/{systemnamespaces,kubernetesservice}`,
+//! `pkg/registry/scheduling/rest/storage_scheduling.go`). RBAC's are `auth`'s.
+
+use std::net::IpAddr;
+
+use sampan_api::kinds;
+use sampan_api::status::{ApiError, Reason};
+use serde_json::{Value, json};
+
+use crate::UserInfo;
+use crate::registry::{Call, Registry, Target, WriteOptions};
+use crate::value::{at, keep, meta, set};
+
+const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
+
+/// Makes what is missing; run at every start.
+pub(crate) async fn objects(registry: &Registry, advertise: IpAddr, port: u16) -> Result<(), ApiError> {
+    let user = UserInfo::new("system:apiserver", &["system:masters"]);
+    let call = Call::new(&user, WriteOptions::default());
+    for name in NAMESPACES {
+        ensure(registry, &call, "", "namespaces", json!({"metadata": {"name": name}})).await?;
+    }
+    for class in priority_classes() {
+        ensure(registry, &call, "scheduling.k8s.io", "priorityclasses", class).await?;
+    }
+    ensure(registry, &call, "", "services", service()).await?;
+    keep_same(registry, &call, "", "endpoints", "subsets", endpoints(advertise, port)).await?;
+    let slice = slice(advertise, port);
+    keep_same(registry, &call, "discovery.k8s.io", "endpointslices", "endpoints", slice).await
+}
+
+async fn ensure(registry: &Registry, call: &Call<'_>, group: &str, plural: &str, body: Value) -> Result<(), ApiError> {
+    let kind = kinds::by_resource(group, "v1", plural).ok_or_else(ApiError::unknown_resource)?;
+    if registry.entry(&Target::new(kind, meta(&body, "namespace"), meta(&body, "name"))).is_ok() {
+        return Ok(());
+    }
+    match registry.create(call, &Target::new(kind, meta(&body, "namespace"), ""), body).await {
+        Err(error) if error.reason != Reason::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// As [`ensure`], and brings `field` and the ports up to date: the host's address may have changed.
+async fn keep_same(registry: &Registry, call: &Call<'_>, group: &str, plural: &str, field: &str, body: Value) -> Result<(), ApiError> {
+    let kind = kinds::by_resource(group, "v1", plural).ok_or_else(ApiError::unknown_resource)?;
+    ensure(registry, call, group, plural, body.clone()).await?;
+    let target = Target::new(kind, meta(&body, "namespace"), meta(&body, "name"));
+    let update = registry.modify(call, &target, |old| {
+        let mut new = old.clone();
+        crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
+        keep(&mut new, &body, &[field]);
+        if !at(&body, &["ports"]).is_null() {
+            set(&mut new, &["ports"], at(&body, &["ports"]).clone());
+        }
+        Ok(new)
+    });
+    update.await.map(drop)
+}
+
+fn priority_classes() -> [Value; 2] {
+    let class = |name: &str, value: i64, text: &str| {
+        json!({"metadata": {"name": name}, "value": value, "description": text, "preemptionPolicy": "PreemptLowerPriority"})
+    };
+    [
+        class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+    ]
+}
+
+fn service() -> Value {
+    json!({
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+        },
+    })
+}
+
+fn endpoints(address: IpAddr, port: u16) -> Value {
+    json!({
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    })
+}
+
+fn slice(address: IpAddr, port: u16) -> Value {
+    json!({
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    })
+}

@@ -1,0 +1,62 @@
+//! Request bodies: size, media type, strictness.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use sampan_api::status::{ApiError, Reason};
+use sampan_api::strict::{self, Decoded, Expected, FieldValidation, Format, Spot};
+use serde_json::Value;
+
+/// Upstream's `DefaultMaxRequestSizeBytes`.
+const LIMIT: usize = 3 * 1024 * 1024;
+
+/// 413 for bodies over the limit.
+pub fn check_size(body: &Bytes) -> Result<(), ApiError> {
+    if body.len() <= LIMIT {
+        return Ok(());
+    }
+    Err(ApiError::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {LIMIT}")))
+}
+
+/// The media type of a request, without parameters; JSON where there is none.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    match text.split(';').next().unwrap_or("").trim() {
+        "" => "application/json",
+        media => media,
+    }
+}
+
+fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
+    match media_type(headers) {
+        "application/json" => Ok(Format::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
+        _ => Err(ApiError::unsupported_media_type(super::negotiate::SUPPORTED)),
+    }
+}
+
+/// The field table's entry of a schema.
+pub fn spot(schema: &str) -> Result<Spot, ApiError> {
+    Spot::root(schema).ok_or_else(|| ApiError::internal(format!("no schema {schema}")))
+}
+
+/// Decodes an object of `schema`.
+pub fn object(headers: &HeaderMap, body: &[u8], schema: &str, expected: Expected<'_>, mode: FieldValidation) -> Result<Decoded, ApiError> {
+    strict::decode(body, format(headers)?, spot(schema)?, expected, mode)
+}
+
+/// Decodes DeleteOptions, whatever version they claim; `None` for an empty body.
+pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>, ApiError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let schema = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+    let parsed = strict::parse(body, format(headers)?, Some(spot(schema)?)).map_err(ApiError::bad_request)?;
+    let mut value = parsed.value;
+    if !value.is_object() {
+        return Err(ApiError::bad_request("the body of a delete has to be DeleteOptions"));
+    }
+    let expected = Expected { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" };
+    strict::conform_object(&mut value, spot(schema)?, expected)?;
+    Ok(Some(value))
+}

@@ -1,0 +1,230 @@
+//! What goes on to a node: log, exec, attach, portforward and proxies
+//! (`pkg/registry/core/pod/strategy.go` `LogLocation`, `ExecLocation`; `pkg/registry/core/*/rest`).
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use sampan_api::kinds;
+use sampan_api::status::{ApiError, Reason};
+use serde_json::{Value, json};
+
+use super::negotiate::Format;
+use super::query::encode;
+use super::resource::{Answer, not_allowed};
+use super::{Context, respond};
+use crate::registry::{Operation, Review, Target};
+use crate::strategies::pod;
+use crate::value::{at, items, meta, text};
+use crate::{ApiServer, ResponseBody, Takeover, TakeoverSlot};
+
+/// Longest error text taken over from a kubelet.
+const ERROR_TEXT: usize = 64 * 1024;
+
+impl ApiServer {
+    pub(super) async fn connect(&self, context: Context, target: Target) -> Answer {
+        let review = Review {
+            operation: Operation::Connect,
+            kind: target.kind,
+            subresource: &target.subresource,
+            namespace: &target.namespace,
+            name: &target.name,
+            user: &context.user,
+            old: None,
+            dry_run: false,
+            store: &self.registry().store,
+        };
+        self.registry().admit(&review, &mut Value::Null)?;
+        self.registry().admit_validate(&review, &Value::Null)?;
+        match (target.kind.kind, target.subresource.as_str()) {
+            ("Pod", "log") => self.log(&context, &target).await,
+            ("Pod", "exec" | "attach" | "portforward") => self.stream(context, &target),
+            ("Node", "proxy") => self.node_proxy(context, &target).await,
+            ("Pod" | "Service", "proxy") => super::proxy::forward(self, context, &target).await,
+            _ => Err(not_allowed()),
+        }
+    }
+
+    async fn log(&self, context: &Context, target: &Target) -> Answer {
+        let (pod, _) = self.registry().object(&Target { subresource: String::new(), ..target.clone() })?;
+        let container = container(&pod, context.query.text("container"))?;
+        let Some(node) = pod::node(&pod) else {
+            return Ok(respond::raw(200, "text/plain", Bytes::new()));
+        };
+        let wanted = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+        let query = pass(&context.query, &wanted);
+        let path = format!("/containerLogs/{}/{}/{container}?{query}", target.namespace, target.name);
+        let request = Request::get(path).body(Bytes::new()).map_err(ApiError::internal)?;
+        let response = self.ask(node, request).await?;
+        if !response.status().is_success() {
+            return Err(node_error(response).await);
+        }
+        let mut response = response;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        Ok(response)
+    }
+
+    async fn ask(&self, node: &str, request: Request<Bytes>) -> Answer {
+        let answer = self.registry().connector()?.request(node, request).await;
+        answer.map_err(|why| ApiError::internal(format!("error reaching node {node}: {why}")))
+    }
+
+    /// exec, attach, portforward: the connection goes to the kubelet as it is.
+    fn stream(&self, context: Context, target: &Target) -> Answer {
+        let (pod, _) = self.registry().object(&Target { subresource: String::new(), ..target.clone() })?;
+        let forward = target.subresource == "portforward";
+        let container = if forward { String::new() } else { container(&pod, context.query.text("container"))? };
+        let node = pod::node(&pod).ok_or_else(|| ApiError::bad_request(format!("pod {} does not have a host assigned", target.name)))?;
+        if target.subresource == "exec" && context.query.all("command").next().is_none() {
+            return Err(ApiError::bad_request("you must specify at least 1 command for the container"));
+        }
+        let path = match forward {
+            true => format!("/portForward/{}/{}?{}", target.namespace, target.name, pass(&context.query, &["port", "ports"])),
+            false => format!("/{}/{}/{}/{container}?{}", target.subresource, target.namespace, target.name, streams(&context)),
+        };
+        self.hand_over(node.to_owned(), path, context)
+    }
+
+    async fn node_proxy(&self, context: Context, target: &Target) -> Answer {
+        let node = target.name.split(':').next().unwrap_or("").to_owned();
+        self.registry().entry(&Target { name: node.clone(), subresource: String::new(), ..target.clone() })?;
+        let query = context.head.uri.query().map_or(String::new(), |q| format!("?{q}"));
+        let path = format!("/{}{query}", context.info.rest);
+        if upgrades(&context.head.headers) {
+            return self.hand_over(node, path, context);
+        }
+        let mut request = Request::builder().method(context.head.method.clone()).uri(path);
+        if let Some(headers) = request.headers_mut() {
+            *headers = end_to_end(&context.head.headers);
+        }
+        let request = request.body(context.body).map_err(ApiError::internal)?;
+        self.ask(&node, request).await
+    }
+
+    /// 101 with a [`Takeover`]: the kubelet writes the head itself.
+    fn hand_over(&self, node: String, path: String, context: Context) -> Answer {
+        if !upgrades(&context.head.headers) {
+            return Err(ApiError::bad_request("Upgrade request required"));
+        }
+        let connector = self.registry().connector()?;
+        let mut request = Request::builder().method(context.head.method.clone()).uri(path).body(Bytes::new()).map_err(ApiError::internal)?;
+        *request.headers_mut() = context.head.headers.clone();
+        request.headers_mut().remove(http::header::AUTHORIZATION);
+        let takeover = Takeover(Box::new(move |io| connector.upgrade(&node, request, io)));
+        let mut response = Response::new(respond::body(Bytes::new()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.extensions_mut().insert(TakeoverSlot::new(takeover));
+        Ok(response)
+    }
+
+    /// `componentstatuses`, which upstream deprecates but still serves.
+    pub(super) fn component_status(&self, context: &Context, target: &Target, format: Format) -> Answer {
+        let one = |name: &str| {
+            let condition = json!({"type": "Healthy", "status": "True", "message": "ok"});
+            json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]})
+        };
+        let names = ["controller-manager", "scheduler", "etcd-0"];
+        let value = match target.name.as_str() {
+            "" => json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": names.map(one)}),
+            name if names.contains(&name) => one(name),
+            _ => return Err(target.not_found()),
+        };
+        let mut response = respond::value(200, &value, format, &context.head.headers);
+        respond::warn(&mut response, &["v1 ComponentStatus is deprecated in v1.19+".to_owned()]);
+        Ok(response)
+    }
+}
+
+/// Whether the client wants another protocol on this connection.
+pub(super) fn upgrades(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+}
+
+/// Headers without those of this hop and of this server's clients.
+pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = headers.clone();
+    for name in [CONNECTION, HOST, http::header::AUTHORIZATION, http::header::TRANSFER_ENCODING, http::header::CONTENT_LENGTH] {
+        kept.remove(name);
+    }
+    kept
+}
+
+/// The named parameters, as they came.
+fn pass(query: &super::query::Query, names: &[&str]) -> String {
+    let kept = query.pairs().iter().filter(|(key, _)| names.contains(&key.as_str()));
+    kept.map(|(key, value)| format!("{key}={}", encode(value))).collect::<Vec<_>>().join("&")
+}
+
+/// The kubelet's names of the stream options.
+fn streams(context: &Context) -> String {
+    let flags = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
+    let mut parts: Vec<String> = flags.iter().filter(|(ours, _)| context.query.flag(ours)).map(|(_, name)| format!("{name}=1")).collect();
+    parts.extend(context.query.all("command").map(|part| format!("command={}", encode(part))));
+    parts.join("&")
+}
+
+/// The container meant: `validateContainer`.
+fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
+    let name = meta(pod, "name");
+    let plain = pod::container_names(pod, "containers");
+    let all: Vec<String> = ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|list| pod::container_names(pod, list)).collect();
+    match (asked, plain.as_slice()) {
+        ("", [one]) => Ok(one.clone()),
+        ("", []) => Err(ApiError::bad_request(format!("a container name must be specified for pod {name}"))),
+        ("", _) => Err(ApiError::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" ")))),
+        (asked, _) if all.iter().any(|c| c == asked) => Ok(asked.to_owned()),
+        (asked, _) => Err(ApiError::bad_request(format!("container {asked} is not valid for pod {name}"))),
+    }
+}
+
+/// A kubelet's refusal, in its own words.
+async fn node_error(response: Response<ResponseBody>) -> ApiError {
+    let code = response.status().as_u16();
+    let mut body = response.into_body();
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if bytes.len() > ERROR_TEXT {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    if let Ok(status) = serde_json::from_str::<Value>(&text) {
+        if status["kind"] == "Status" {
+            return ApiError::new(reason(code), status["message"].as_str().unwrap_or(""));
+        }
+    }
+    ApiError::new(reason(code), text)
+}
+
+fn reason(code: u16) -> Reason {
+    match code {
+        400 => Reason::BadRequest,
+        403 => Reason::Forbidden,
+        404 => Reason::NotFound,
+        503 => Reason::ServiceUnavailable,
+        _ => Reason::InternalError,
+    }
+}
+
+/// The first ready address and port behind a service's port, by name or number; empty means the only one.
+pub(super) fn endpoint(server: &ApiServer, service: &Value, port: &str) -> Option<(String, u16)> {
+    let wanted = items(at(service, &["spec", "ports"])).iter().find(|p| {
+        port.is_empty() || text(p, &["name"]) == port || at(p, &["port"]).to_string() == port
+    })?;
+    let kind = kinds::by_resource("discovery.k8s.io", "v1", "endpointslices")?;
+    let prefix = format!("{}/", meta(service, "namespace"));
+    for entry in server.registry().store.list(kind.storage_group).prefix(&prefix) {
+        let slice: Value = serde_json::from_slice(&entry.value).ok()?;
+        if text(&slice, &["metadata", "labels", "kubernetes.io/service-name"]) != meta(service, "name") {
+            continue;
+        }
+        let port = items(at(&slice, &["ports"])).iter().find(|p| text(p, &["name"]) == text(wanted, &["name"]));
+        let ready = items(at(&slice, &["endpoints"])).iter().find(|e| at(e, &["conditions", "ready"]).as_bool() != Some(false));
+        let address = ready.and_then(|e| items(at(e, &["addresses"])).first()?.as_str().map(str::to_owned));
+        if let (Some(address), Some(port)) = (address, port.and_then(|p| at(p, &["port"]).as_u64())) {
+            return Some((address, u16::try_from(port).ok()?));
+        }
+    }
+    None
+}

@@ -1,0 +1,132 @@
+//! The one way of a request: decode the head → authenticate → impersonate → authorize → do → encode.
+//!
+//! Whatever happens inside, the caller gets an answer: an [`ApiError`] becomes its `Status`, a panic a 500.
+
+pub mod body;
+mod gate;
+pub mod info;
+mod metrics;
+pub mod negotiate;
+pub mod query;
+mod resource;
+pub(crate) use resource::not_allowed;
+pub use gate::{Gate, LoopbackOnly};
+pub mod respond;
+mod scale;
+mod shape;
+mod subresource;
+mod binding;
+mod connect;
+mod proxy;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::ACCEPT;
+use http::request::Parts;
+use http::{Request, Response};
+use sampan_api::status::ApiError;
+
+use crate::auth::{Attributes, Decision};
+use crate::{ApiServer, Peer, ResponseBody, UserInfo};
+use info::RequestInfo;
+use query::Query;
+
+/// One request on its way.
+pub(crate) struct Context {
+    pub head: Parts,
+    pub body: Bytes,
+    pub query: Query,
+    pub info: RequestInfo,
+    pub user: Arc<UserInfo>,
+}
+
+impl Context {
+    pub fn accept(&self) -> &str {
+        self.head.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+    /// `pretty` of the query, or what people with a browser or curl get by default: upstream's `isPrettyPrint`.
+    pub fn pretty(&self) -> bool {
+        match self.query.get("pretty") {
+            Some(_) => self.query.flag("pretty"),
+            None => {
+                let agent = self.head.headers.get("User-Agent").and_then(|v| v.to_str().ok()).unwrap_or("");
+                ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known))
+            }
+        }
+    }
+}
+
+impl ApiServer {
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<ResponseBody> {
+        let began = Instant::now();
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or(""));
+        let info = info::parse(&head.method, head.uri.path(), &query);
+        let seen = info.clone();
+        let answer = AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => respond::error(&error),
+            Err(_) => respond::error(&ApiError::internal("this request caused apiserver to panic. Look in log for details")),
+        };
+        metrics::record(&seen, response.status().as_u16(), began.elapsed());
+        tracing::debug!(verb = %seen.verb, path = %seen.path, code = response.status().as_u16(), took = ?began.elapsed(), "request");
+        response
+    }
+
+    async fn answer(&self, head: Parts, body: Bytes, query: Query, info: RequestInfo, peer: Peer) -> Result<Response<ResponseBody>, ApiError> {
+        body::check_size(&body)?;
+        let user = Arc::new(self.gate().identify(&head, &peer)?);
+        let context = Context { head, body, query, info, user };
+        self.authorize(&context)?;
+        if context.info.is_resource {
+            return self.resource(context).await;
+        }
+        self.path(context).await
+    }
+
+    fn authorize(&self, context: &Context) -> Result<(), ApiError> {
+        let attributes = attributes(&context.info, &context.query);
+        match self.gate().authorize(&context.user, &attributes) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(why) => Err(forbidden(&context.user, &attributes, &why)),
+        }
+    }
+}
+
+/// What authorizers see of a request.
+fn attributes<'a>(info: &'a RequestInfo, query: &'a Query) -> Attributes<'a> {
+    Attributes {
+        verb: &info.verb,
+        group: &info.group,
+        version: &info.version,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &info.name,
+        path: &info.path,
+        is_resource: info.is_resource,
+        field_selector: query.text("fieldSelector"),
+        label_selector: query.text("labelSelector"),
+    }
+}
+
+/// 403 in upstream's words: `handlers/responsewriters/errors.go` `forbiddenMessage`.
+fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> ApiError {
+    let name = &user.name;
+    let Attributes { verb, group, resource, subresource, namespace, .. } = attributes;
+    let tail = if why.is_empty() { String::new() } else { format!(": {why}") };
+    if !attributes.is_resource {
+        let why = format!("User {name:?} cannot {verb} path {:?}{tail}", attributes.path);
+        return ApiError::forbidden("", "", "", &why);
+    }
+    let what = if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
+    let place = if namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {namespace:?}") };
+    let why = format!("User {name:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}");
+    ApiError::forbidden(group, resource, attributes.name, &why)
+}

@@ -1,0 +1,217 @@
+//! Requests for resources: which verb of the registry answers, and in which shape.
+
+use bytes::Bytes;
+use http::Response;
+use sampan_api::kinds::{self, Kind};
+use sampan_api::patch::PatchType;
+use sampan_api::status::{ApiError, Reason};
+use sampan_api::strict::Expected;
+use serde_json::Value;
+
+use super::{Context, body, negotiate, respond, shape};
+use crate::registry::delete::{DeleteOptions, Deleted, success};
+use crate::registry::list::{self, ListOptions};
+use crate::registry::patch::{Patch, SUPPORTED, check_name};
+use crate::registry::watch::{self, WatchOptions};
+use crate::registry::{Call, Target, WriteOptions, in_version};
+use crate::value::meta;
+use crate::{ApiServer, ResponseBody};
+
+pub(crate) type Answer = Result<Response<ResponseBody>, ApiError>;
+
+impl ApiServer {
+    pub(super) async fn resource(&self, context: Context) -> Answer {
+        let info = &context.info;
+        let kind = kinds::by_resource(&info.group, &info.version, &info.resource).ok_or_else(ApiError::unknown_resource)?;
+        check_place(&context, kind)?;
+        let target = Target {
+            kind,
+            namespace: if kind.namespaced { info.namespace.clone() } else { String::new() },
+            name: info.name.clone(),
+            subresource: info.subresource.clone(),
+        };
+        if !info.subresource.is_empty() {
+            return self.subresource(context, target).await;
+        }
+        if !kind.allows(&info.verb) {
+            return Err(not_allowed());
+        }
+        if kind.virtual_ {
+            return self.virtual_resource(context, target).await;
+        }
+        match context.info.verb.as_str() {
+            "get" => self.get(&context, &target).await,
+            "list" => self.list(&context, &target).await,
+            "watch" => self.watch(&context, &target).await,
+            "create" => self.create(&context, &target).await,
+            "update" => self.update(&context, &target).await,
+            "patch" => self.patch(&context, &target).await,
+            "delete" => self.delete(&context, &target).await,
+            "deletecollection" => self.delete_collection(&context, &target).await,
+            _ => Err(not_allowed()),
+        }
+    }
+
+    /// GET, of the object or its status.
+    pub(super) async fn get(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let asked = context.query.text("resourceVersion");
+        if !matches!(asked, "" | "0") {
+            list::not_older(&self.registry().store, list::parse_revision(asked)?).await?;
+        }
+        let entry = self.registry().entry(target)?;
+        let json = in_version(&entry, target.kind);
+        shape::object(200, target.kind, json, format, context)
+    }
+
+    async fn list(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let options = ListOptions::parse(target.kind, &context.query)?;
+        let page = list::page(&self.registry().store, target.kind, &target.namespace, &options).await?;
+        shape::list(target.kind, &page, format, context)
+    }
+
+    async fn watch(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, false)?;
+        let options = WatchOptions::parse(target.kind, &context.query)?;
+        let shape = shape::watch(target.kind, format, context);
+        let store = &self.registry().store;
+        let stream = watch::open(store, target.kind, &target.namespace, options, shape).await?;
+        Ok(shape::stream(stream))
+    }
+
+    async fn create(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let options = WriteOptions::parse(&context.query, "CreateOptions")?;
+        let call = Call::new(&context.user, options);
+        let body = decode(context, target, &call)?;
+        check_namespace(target, &body)?;
+        let written = self.registry().create(&call, target, body).await?;
+        finish(201, target.kind, written.json, format, context, &call)
+    }
+
+    /// PUT, of the object or a subresource that takes the whole object.
+    pub(super) async fn update(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
+        let call = Call::new(&context.user, options);
+        let body = decode(context, target, &call)?;
+        if meta(&body, "name").is_empty() {
+            return Err(ApiError::bad_request("name must be provided"));
+        }
+        check_name(target, &body)?;
+        let written = self.registry().update(&call, target, body).await?;
+        finish(if written.created { 201 } else { 200 }, target.kind, written.json, format, context, &call)
+    }
+
+    /// PATCH, of the object or a subresource that takes the whole object.
+    pub(super) async fn patch(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let options = WriteOptions::parse(&context.query, "PatchOptions")?;
+        let call = Call::new(&context.user, options);
+        let patch = Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation };
+        let written = self.registry().patch(&call, target, patch).await?;
+        finish(200, target.kind, written.json, format, context, &call)
+    }
+
+    async fn delete(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let body = body::delete_options(&context.head.headers, &context.body)?;
+        let options = DeleteOptions::parse(&context.query, body.as_ref())?;
+        let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
+        match self.registry().delete(&call, target, &options).await? {
+            Deleted::Waiting(json) => shape::object(200, target.kind, json, format, context),
+            Deleted::Gone(json, _) if returns_deleted(target.kind) => shape::object(200, target.kind, json, format, context),
+            Deleted::Gone(_, last) => Ok(respond::value(200, &success(target, &last), format, &context.head.headers)),
+        }
+    }
+
+    async fn delete_collection(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let body = body::delete_options(&context.head.headers, &context.body)?;
+        let options = DeleteOptions::parse(&context.query, body.as_ref())?;
+        let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
+        let list_options = ListOptions::parse(target.kind, &context.query)?;
+        let page = list::page(&self.registry().store, target.kind, &target.namespace, &list_options).await?;
+        for entry in &page.entries {
+            let (namespace, name) = entry.key.name.split_once('/').unwrap_or(("", &entry.key.name));
+            let one = Target::new(target.kind, namespace, name);
+            match self.registry().delete(&call, &one, &options).await {
+                Err(error) if error.reason == Reason::NotFound => {}
+                other => drop(other?),
+            }
+        }
+        shape::list(target.kind, &page, format, context)
+    }
+}
+
+/// Kinds whose deletion answers with the object: `ReturnDeletedObject` of their stores.
+fn returns_deleted(kind: &Kind) -> bool {
+    kind.group.is_empty()
+        && matches!(
+            kind.kind,
+            "Pod" | "Service" | "PersistentVolume" | "PersistentVolumeClaim" | "PodTemplate" | "ResourceQuota" | "ServiceAccount"
+        )
+}
+
+/// 405 as upstream's routes give it.
+pub(crate) fn not_allowed() -> ApiError {
+    ApiError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+}
+
+/// Namespaced kinds are created and read in a namespace, others are not.
+fn check_place(context: &Context, kind: &Kind) -> Result<(), ApiError> {
+    let info = &context.info;
+    let single = matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete") || !info.subresource.is_empty();
+    if kind.namespaced && info.namespace.is_empty() && (single || info.verb == "create" || info.verb == "deletecollection") {
+        return Err(not_allowed());
+    }
+    let own = kind.plural == "namespaces" && kind.group.is_empty();
+    if !kind.namespaced && !info.namespace.is_empty() && !own {
+        return Err(ApiError::unknown_resource());
+    }
+    if single && info.name.is_empty() {
+        return Err(not_allowed());
+    }
+    Ok(())
+}
+
+/// Decodes the body as an object of the target's kind.
+pub(crate) fn decode(context: &Context, target: &Target, call: &Call<'_>) -> Result<Value, ApiError> {
+    let kind = target.kind;
+    let expected = Expected { group: kind.group, version: kind.version, kind: kind.kind };
+    decode_as(context, kind.schema, expected, call)
+}
+
+/// Decodes the body as an object of `schema`.
+pub(crate) fn decode_as(context: &Context, schema: &str, expected: Expected<'_>, call: &Call<'_>) -> Result<Value, ApiError> {
+    let decoded = body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
+    *call.warnings.lock() = decoded.warnings;
+    Ok(decoded.value)
+}
+
+/// `EnsureObjectNamespaceMatchesRequestNamespace`.
+pub(crate) fn check_namespace(target: &Target, body: &Value) -> Result<(), ApiError> {
+    let namespace = meta(body, "namespace");
+    let right = if target.kind.namespaced { namespace.is_empty() || namespace == target.namespace } else { true };
+    if right {
+        return Ok(());
+    }
+    Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+}
+
+pub(crate) fn patch_type(context: &Context) -> Result<PatchType, ApiError> {
+    let media = body::media_type(&context.head.headers);
+    if media == "application/apply-patch+yaml" || media == "application/apply-patch+cbor" {
+        let why = format!("server-side apply ({media}) is not served yet; use one of: {}", SUPPORTED.join(", "));
+        return Err(ApiError::new(Reason::UnsupportedMediaType, why));
+    }
+    PatchType::parse(media).ok_or_else(|| ApiError::unsupported_media_type(SUPPORTED))
+}
+
+/// The answer to a write, with its warnings.
+pub(crate) fn finish(code: u16, kind: &'static Kind, json: Bytes, format: negotiate::Format, context: &Context, call: &Call<'_>) -> Answer {
+    let mut response = shape::object(code, kind, json, format, context)?;
+    respond::warn(&mut response, &call.warnings.lock());
+    Ok(response)
+}

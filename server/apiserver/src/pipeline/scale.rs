@@ -1,0 +1,96 @@
+//! `/scale`: the autoscaling/v1 view of what has replicas.
+
+use sampan_api::kinds::Kind;
+use sampan_api::selector::Selector;
+use sampan_api::status::{ApiError, FieldError};
+use sampan_api::strict::Expected;
+use serde_json::{Value, json};
+
+use super::resource::{Answer, decode_as, not_allowed, patch_type};
+use super::{Context, negotiate, respond};
+use crate::ApiServer;
+use crate::registry::patch::{Patch, check_name, patched};
+use crate::registry::{Call, Target, WriteOptions};
+use crate::value::{at, items, meta, remove, set};
+
+const EXPECTED: Expected<'_> = Expected { group: "autoscaling", version: "v1", kind: "Scale" };
+const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+impl ApiServer {
+    pub(super) async fn scale(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        if context.info.verb == "get" {
+            let (object, _) = self.registry().object(target)?;
+            return Ok(respond::value(200, &scale_of(target.kind, &object), format, &context.head.headers));
+        }
+        let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
+        let call = Call::new(&context.user, options);
+        let body = match context.info.verb.as_str() {
+            "update" => Some(decode_as(context, SCHEMA, EXPECTED, &call)?),
+            "patch" => None,
+            _ => return Err(not_allowed()),
+        };
+        let patch = match &body {
+            Some(_) => None,
+            None => Some(Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation }),
+        };
+        let whole = Target { subresource: String::new(), ..target.clone() };
+        let written = self.registry().modify(&call, &whole, |old| {
+            let scale = match (&body, patch) {
+                (Some(body), _) => body.clone(),
+                (None, Some(patch)) => patched(patch, &scale_of(target.kind, old), SCHEMA, EXPECTED)?.0,
+                (None, None) => return Err(not_allowed()),
+            };
+            check_name(target, &scale)?;
+            rescaled(target, old, &scale)
+        });
+        let written = written.await?;
+        let object: Value = serde_json::from_slice(&written.json).map_err(ApiError::internal)?;
+        Ok(self.reply(200, &scale_of(target.kind, &object), format, context, &call))
+    }
+}
+
+/// The object with the replicas that `scale` wants.
+fn rescaled(target: &Target, old: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let replicas = at(scale, &["spec", "replicas"]).as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
+    }
+    let mut new = old.clone();
+    set(&mut new, &["spec", "replicas"], replicas);
+    match meta(scale, "resourceVersion") {
+        "" => drop(remove(&mut new, &["metadata", "resourceVersion"])),
+        revision => set(&mut new, &["metadata", "resourceVersion"], revision),
+    }
+    if !meta(scale, "uid").is_empty() {
+        set(&mut new, &["metadata", "uid"], meta(scale, "uid"));
+    }
+    Ok(new)
+}
+
+fn scale_of(kind: &Kind, object: &Value) -> Value {
+    let selector = match (kind.kind, at(object, &["spec", "selector"])) {
+        (_, Value::Null) => String::new(),
+        ("ReplicationController", Value::Object(labels)) => Selector::from_map(labels).to_string(),
+        // FormatLabelSelector prints plain labels as equalities
+        (_, selector) if items(at(selector, &["matchExpressions"])).is_empty() => {
+            at(selector, &["matchLabels"]).as_object().map(|labels| Selector::from_map(labels).to_string()).unwrap_or_default()
+        }
+        (_, selector) => Selector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default(),
+    };
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        set(&mut metadata, &[field], meta(object, field));
+    }
+    let mut spec = json!({});
+    let replicas = at(object, &["spec", "replicas"]).as_i64().unwrap_or(1);
+    if replicas != 0 {
+        set(&mut spec, &["replicas"], replicas);
+    }
+    let mut status = json!({"replicas": at(object, &["status", "replicas"]).as_i64().unwrap_or(0)});
+    if !selector.is_empty() {
+        set(&mut status, &["selector"], selector);
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}

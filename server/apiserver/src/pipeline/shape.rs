@@ -1,0 +1,150 @@
+//! Objects, lists and watches as the client wants to see them: as they are, as a Table, as metadata only.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use sampan_api::kinds::Kind;
+use sampan_api::status::ApiError;
+use sampan_store::Entry;
+use serde_json::{Value, json};
+
+use super::negotiate::{As, Format};
+use super::{Context, respond};
+use crate::ResponseBody;
+use crate::registry::list::{self, Page};
+use crate::registry::watch::{Plain, Shape, WatchBody, bookmark};
+use crate::registry::in_version;
+use crate::value::{at, meta};
+
+type Answer = Result<Response<ResponseBody>, ApiError>;
+
+/// One object.
+pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, context: &Context) -> Answer {
+    let headers = &context.head.headers;
+    let shaped = match format.shape {
+        As::Object => return Ok(respond::encoded(code, json, format, headers)),
+        As::Metadata => metadata(&parse(&json)?),
+        As::Table => {
+            let object = parse(&json)?;
+            let meta = json!({"resourceVersion": meta(&object, "resourceVersion")});
+            table(kind, &[object], meta, include(context), true)
+        }
+    };
+    Ok(respond::value(code, &shaped, format, headers))
+}
+
+/// A page.
+pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context) -> Answer {
+    let headers: &HeaderMap = &context.head.headers;
+    let objects = || page.entries.iter().map(|e| parse(&in_version(e, kind))).collect::<Result<Vec<_>, _>>();
+    let shaped = match format.shape {
+        As::Object => return Ok(respond::encoded(200, list::encode(kind, page), format, headers)),
+        As::Metadata => {
+            let items: Vec<Value> = objects()?.iter().map(metadata).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list::list_meta(page), "items": items})
+        }
+        As::Table => table(kind, &objects()?, list::list_meta(page), include(context), true),
+    };
+    Ok(respond::value(200, &shaped, format, headers))
+}
+
+fn parse(json: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(json).map_err(ApiError::internal)
+}
+
+/// `PartialObjectMetadata`.
+fn metadata(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"])})
+}
+
+/// What each row carries: `includeObject`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+fn include(context: &Context) -> Include {
+    match context.query.text("includeObject") {
+        "None" => Include::None,
+        "Object" => Include::Object,
+        _ => Include::Metadata,
+    }
+}
+
+fn table(kind: &'static Kind, objects: &[Value], list_meta: Value, include: Include, columns: bool) -> Value {
+    let now = jiff::Timestamp::now();
+    let rows: Vec<Value> = objects.iter().map(|object| {
+        let mut row = crate::strategies::columns::row(kind, object, now);
+        match include {
+            Include::None => {}
+            Include::Metadata => row["object"] = metadata(object),
+            Include::Object => row["object"] = object.clone(),
+        }
+        row
+    }).collect();
+    let definitions = if columns { crate::strategies::columns::definitions(kind) } else { Value::Null };
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta, "columnDefinitions": definitions, "rows": rows})
+}
+
+/// The shape of a watch.
+pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Box<dyn Shape> {
+    match format.shape {
+        As::Object => Box::new(Plain(kind)),
+        As::Metadata => Box::new(Metadata(kind)),
+        As::Table => Box::new(Table { kind, include: include(context), first: true }),
+    }
+}
+
+struct Metadata(&'static Kind);
+
+impl Shape for Metadata {
+    fn slot(&self) -> Option<usize> {
+        (!crate::strategies::convert::many_versions(self.0)).then_some(1)
+    }
+    fn object(&mut self, entry: &Entry) -> Bytes {
+        parse(&in_version(entry, self.0)).map_or_else(|_| entry.value.clone(), |object| metadata(&object).to_string().into())
+    }
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
+        bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end)
+    }
+}
+
+/// Only the first Table of a watch names its columns.
+struct Table {
+    kind: &'static Kind,
+    include: Include,
+    first: bool,
+}
+
+impl Shape for Table {
+    fn slot(&self) -> Option<usize> {
+        None
+    }
+    fn object(&mut self, entry: &Entry) -> Bytes {
+        let Ok(object) = parse(&in_version(entry, self.kind)) else { return entry.value.clone() };
+        let columns = std::mem::take(&mut self.first);
+        let list_meta = json!({"resourceVersion": entry.revision.to_string()});
+        table(self.kind, &[object], list_meta, self.include, columns).to_string().into()
+    }
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
+        // upstream's bookmark of a Table watch is a Table with one row of no cells
+        let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
+        let object: Value = serde_json::from_str(&object).unwrap_or_default();
+        let columns = if std::mem::take(&mut self.first) { crate::strategies::columns::definitions(self.kind) } else { Value::Null };
+        let object = if self.include == Include::Object { object } else { metadata(&object) };
+        let rows = json!([{"cells": [], "object": object}]);
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
+            "columnDefinitions": columns, "rows": rows}).to_string()
+    }
+}
+
+/// The response of a watch.
+pub fn stream(body: WatchBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body.boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().remove(TRANSFER_ENCODING);
+    response
+}

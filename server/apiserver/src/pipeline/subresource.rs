@@ -1,0 +1,63 @@
+//! Subresources: which part of the registry answers each.
+
+use serde_json::Value;
+
+use super::resource::{Answer, decode_as, not_allowed};
+use super::{Context, negotiate, respond};
+use crate::ApiServer;
+use crate::registry::{Call, Target, WriteOptions};
+use sampan_api::status::ApiError;
+use sampan_api::strict::Expected;
+
+impl ApiServer {
+    pub(super) async fn subresource(&self, context: Context, target: Target) -> Answer {
+        let sub = target.kind.subresource(&target.subresource).ok_or_else(ApiError::unknown_resource)?;
+        let verb = context.info.verb.clone();
+        if !sub.allows(&verb) {
+            return Err(not_allowed());
+        }
+        match (sub.name, verb.as_str()) {
+            ("proxy" | "exec" | "attach" | "portforward" | "log", _) => self.connect(context, target).await,
+            ("scale", _) => self.scale(&context, &target).await,
+            ("binding", _) => self.bind(&context, &target).await,
+            ("eviction", _) => self.evict(&context, &target).await,
+            ("token", _) => self.token(&context, &target).await,
+            (_, "get") => self.get(&context, &target).await,
+            (_, "update") => self.update(&context, &target).await,
+            (_, "patch") => self.patch(&context, &target).await,
+            _ => Err(not_allowed()),
+        }
+    }
+
+    /// Creates of kinds that are answered, never stored.
+    pub(super) async fn virtual_resource(&self, context: Context, target: Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        match (target.kind.kind, context.info.verb.as_str()) {
+            ("Binding", "create") => self.bind(&context, &target).await,
+            ("ComponentStatus", _) => self.component_status(&context, &target, format),
+            (_, "create") => {
+                let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
+                let body = super::resource::decode(&context, &target, &call)?;
+                let answer = self.gate().review(&context.user, target.kind, &target.namespace, body).await?;
+                Ok(self.reply(201, &answer, format, &context, &call))
+            }
+            _ => Err(not_allowed()),
+        }
+    }
+
+    async fn token(&self, context: &Context, target: &Target) -> Answer {
+        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
+        let expected = Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
+        let body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
+        let answer = self.gate().token(&context.user, target, body).await?;
+        Ok(self.reply(201, &answer, format, context, &call))
+    }
+
+    /// A value with the call's warnings.
+    pub(super) fn reply(&self, code: u16, value: &Value, format: negotiate::Format, context: &Context, call: &Call<'_>) -> http::Response<crate::ResponseBody> {
+        let mut response = respond::value(code, value, format, &context.head.headers);
+        respond::warn(&mut response, &call.warnings.lock());
+        response
+    }
+}

@@ -1,0 +1,116 @@
+//! What selectors can ask of stored objects: labels and each kind's selectable fields.
+//!
+//! The fields are upstream's (`pkg/apis/*/v1/conversion.go`, `ToSelectableFields` of each strategy).
+
+use sampan_api::kinds::Kind;
+use sampan_store::{Columns, Key};
+use serde_json::Value;
+
+use crate::value::at;
+
+/// One selectable field: its label and where its value is.
+type Field = (&'static str, &'static [&'static str]);
+
+const POD: &[Field] = &[
+    ("spec.nodeName", &["spec", "nodeName"]),
+    ("spec.restartPolicy", &["spec", "restartPolicy"]),
+    ("spec.schedulerName", &["spec", "schedulerName"]),
+    ("spec.serviceAccountName", &["spec", "serviceAccountName"]),
+    ("spec.hostNetwork", &["spec", "hostNetwork"]),
+    ("status.phase", &["status", "phase"]),
+    ("status.podIP", &["status", "podIP"]),
+    ("status.nominatedNodeName", &["status", "nominatedNodeName"]),
+];
+const EVENT: &[Field] = &[
+    ("involvedObject.kind", &["involvedObject", "kind"]),
+    ("involvedObject.namespace", &["involvedObject", "namespace"]),
+    ("involvedObject.name", &["involvedObject", "name"]),
+    ("involvedObject.uid", &["involvedObject", "uid"]),
+    ("involvedObject.apiVersion", &["involvedObject", "apiVersion"]),
+    ("involvedObject.resourceVersion", &["involvedObject", "resourceVersion"]),
+    ("involvedObject.fieldPath", &["involvedObject", "fieldPath"]),
+    ("reason", &["reason"]),
+    ("reportingComponent", &["reportingComponent"]),
+    ("source", &["source", "component"]),
+    ("type", &["type"]),
+];
+
+fn fields_of(bucket: &str) -> &'static [Field] {
+    match bucket {
+        "pods" => POD,
+        "events" => EVENT,
+        "secrets" => &[("type", &["type"])],
+        "services" => &[("spec.clusterIP", &["spec", "clusterIP"]), ("spec.type", &["spec", "type"])],
+        "nodes" => &[("spec.unschedulable", &["spec", "unschedulable"])],
+        "namespaces" => &[("status.phase", &["status", "phase"])],
+        "replicationcontrollers" | "replicasets.apps" => &[("status.replicas", &["status", "replicas"])],
+        "jobs.batch" => &[("status.successful", &["status", "succeeded"])],
+        "certificatesigningrequests.certificates.k8s.io" => &[("spec.signerName", &["spec", "signerName"])],
+        _ => &[],
+    }
+}
+
+/// The labels that a field selector on `kind` may use.
+pub fn selectable(kind: &'static Kind) -> Vec<&'static str> {
+    let own = fields_of(kind.storage_group).iter().map(|(label, _)| *label);
+    let mut labels: Vec<&str> = own.collect();
+    if kind.storage_group == "pods" {
+        labels.push("status.podIPs");
+    }
+    if kind.group == "events.k8s.io" {
+        labels.push("reportingController");
+        labels.extend(["regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid"]);
+    }
+    labels.push("metadata.name");
+    if kind.namespaced {
+        labels.push("metadata.namespace");
+    }
+    labels
+}
+
+/// The store's hook: reads the columns of a value once.
+pub fn read(key: &Key, value: &[u8]) -> Columns {
+    let Ok(object) = serde_json::from_slice::<Value>(value) else { return Columns::default() };
+    let labels = at(&object, &["metadata", "labels"]).as_object().into_iter().flatten();
+    let labels = labels.filter_map(|(k, v)| Some((k.as_str().into(), v.as_str()?.into()))).collect();
+    let (namespace, name) = match key.name.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, &*key.name),
+    };
+    let mut fields: Vec<(Box<str>, Box<str>)> = vec![("metadata.name".into(), name.into())];
+    fields.extend(namespace.map(|namespace| ("metadata.namespace".into(), namespace.into())));
+    for (label, path) in fields_of(&key.bucket) {
+        fields.push(((*label).into(), print(label, at(&object, path)).into()));
+    }
+    if &*key.bucket == "events" {
+        event_fields(&object, &mut fields);
+    }
+    if &*key.bucket == "pods" {
+        let ips = crate::value::items(at(&object, &["status", "podIPs"])).first().map_or("", |ip| crate::value::text(ip, &["ip"]));
+        fields.push(("status.podIPs".into(), ips.into()));
+    }
+    Columns { labels, fields }
+}
+
+fn event_fields(object: &Value, fields: &mut Vec<(Box<str>, Box<str>)>) {
+    let reporting = crate::value::text(object, &["reportingComponent"]);
+    if crate::value::text(object, &["source", "component"]).is_empty() {
+        fields.retain(|(k, _)| &**k != "source");
+        fields.push(("source".into(), reporting.into()));
+    }
+    fields.push(("reportingController".into(), reporting.into()));
+    for part in ["kind", "namespace", "name", "uid"] {
+        let value = crate::value::text(object, &["involvedObject", part]);
+        fields.push((format!("regarding.{part}").into(), value.into()));
+    }
+}
+
+fn print(label: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null if matches!(label, "spec.hostNetwork" | "spec.unschedulable") => "false".into(),
+        Value::Null if matches!(label, "status.replicas" | "status.successful") => "0".into(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,130 @@
+//! create: `registry/generic/registry/store.go` `Create` and `registry/rest/create.go` `BeforeCreate`.
+
+use sampan_api::status::{ApiError, Cause, FieldError, Reason};
+use sampan_api::validation;
+use sampan_store::{Condition, Key};
+use serde_json::{Value, json};
+
+use super::{Call, Operation, Registry, Target, Written, write_error};
+use crate::strategies;
+use crate::value::{meta, now, object, remove, set, text};
+
+/// Attempts at a free generated name: upstream's `maxNameGenerationCreateAttempts`.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Registry {
+    /// Creates `body` in `target`'s namespace. `target.name` is empty but for PUT-creates.
+    pub async fn create(&self, call: &Call<'_>, target: &Target, body: Value) -> Result<Written, ApiError> {
+        let generated = meta(&body, "name").is_empty() && !meta(&body, "generateName").is_empty();
+        let mut attempt = 1;
+        loop {
+            match self.create_once(call, target, body.clone()).await {
+                Err(error) if generated && error.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => attempt += 1,
+                Err(error) if generated && error.reason == Reason::AlreadyExists => {
+                    let mut error = error;
+                    error.retry_after_seconds = Some(1);
+                    return Err(error);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn create_once(&self, call: &Call<'_>, target: &Target, mut new: Value) -> Result<Written, ApiError> {
+        let kind = target.kind;
+        if !meta(&new, "resourceVersion").is_empty() {
+            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        self.stamp(target, &mut new);
+        let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
+        strategies::prepare_create(kind, &mut new);
+        strategies::rules::defaults(kind, &mut new);
+        let review = call.review(self, target, Operation::Create, None);
+        self.admit(&review, &mut new)?;
+        self.require_namespace(target)?;
+        strategies::rules::defaults(kind, &mut new);
+        let errors = create_errors(target, &new);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
+        }
+        self.admit_validate(&review, &new)?;
+        let lease = self.addresses.prepare(target, None, &mut new, call.options.dry_run)?;
+        strategies::convert::to_storage(&mut new, kind);
+        let stored = self.put(target, &new, Condition::Absent, call.options.dry_run).await;
+        let json = stored.map_err(|error| write_error(target, error))?;
+        lease.keep();
+        Ok(Written { json: in_kind(json, target), created: true })
+    }
+
+    /// What the system fills in: upstream's `rest.FillObjectMetaSystemFields` and name generation.
+    fn stamp(&self, target: &Target, new: &mut Value) {
+        let base = meta(new, "generateName").to_owned();
+        if meta(new, "name").is_empty() && !base.is_empty() {
+            set(new, &["metadata", "name"], validation::generate_name(&base, rand::random()));
+        }
+        let metadata = object(new, &["metadata"]);
+        for field in ["managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+            metadata.shift_remove(field);
+        }
+        metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+        metadata.insert("creationTimestamp".into(), now().into());
+        metadata.shift_remove("generation");
+        if strategies::has_generation(target.kind) {
+            metadata.insert("generation".into(), 1.into());
+        }
+        match target.kind.namespaced {
+            true => drop(metadata.insert("namespace".into(), target.namespace.as_str().into())),
+            false => drop(metadata.shift_remove("namespace")),
+        }
+        set(new, &["kind"], target.kind.kind);
+        set(new, &["apiVersion"], target.kind.api_version());
+        if strategies::has_status_subresource(target.kind) && !strategies::keeps_status_on_create(target.kind) {
+            remove(new, &["status"]);
+        }
+    }
+
+    /// The namespace has to exist and not be on its way out: admission plugin NamespaceLifecycle.
+    fn require_namespace(&self, target: &Target) -> Result<(), ApiError> {
+        if !target.kind.namespaced {
+            return Ok(());
+        }
+        let namespace = &target.namespace;
+        let Some(entry) = self.store.get(&Key::new("namespaces", namespace.as_str())) else {
+            return Err(ApiError::not_found("", "namespaces", namespace));
+        };
+        let terminating = entry.columns.fields.iter().any(|(k, v)| &**k == "status.phase" && &**v == "Terminating");
+        if !terminating {
+            return Ok(());
+        }
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let mut error = target.forbidden(&why);
+        let message = format!("namespace {namespace} is being terminated");
+        error.causes = vec![("NamespaceTerminating".into(), message, "metadata.namespace".into())];
+        Err(error)
+    }
+}
+
+fn in_kind(json: bytes::Bytes, target: &Target) -> bytes::Bytes {
+    if !strategies::convert::many_versions(target.kind) {
+        return json;
+    }
+    let Ok(mut object) = serde_json::from_slice(&json) else { return json };
+    strategies::convert::to_version(&mut object, target.kind);
+    object.to_string().into()
+}
+
+pub(super) fn converted(json: bytes::Bytes, target: &Target) -> bytes::Bytes {
+    in_kind(json, target)
+}
+
+fn create_errors(target: &Target, new: &Value) -> Vec<FieldError> {
+    let kind = target.kind;
+    let empty = json!({});
+    let metadata = new.get("metadata").unwrap_or(&empty);
+    let mut errors = validation::object_meta(metadata, kind.namespaced, validation::rule_for(kind.group, kind.kind));
+    if text(new, &["metadata", "name"]).is_empty() && errors.is_empty() {
+        errors.push(FieldError { field: "metadata.name".into(), cause: Cause::Required, value: None, detail: "name or generateName is required".into() });
+    }
+    errors.extend(strategies::rules::create_errors(kind, new));
+    errors
+}

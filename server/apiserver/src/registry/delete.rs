@@ -1,0 +1,279 @@
+//! delete and deletecollection: `registry/generic/registry/store.go` `Delete` and
+//! `registry/rest/delete.go` `BeforeDelete`.
+
+use bytes::Bytes;
+use sampan_api::meta as words;
+use sampan_api::status::{ApiError, FieldError};
+use sampan_store::{Action, Condition, Entry, Write, WriteError};
+use serde_json::{Value, json};
+
+use super::{Call, Operation, Registry, Target, create::converted, decode, encoded, write_error};
+use crate::pipeline::query::Query;
+use crate::strategies;
+use crate::value::{at, meta, object, set, strings, text};
+
+/// What becomes of the dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They keep living.
+    Orphan,
+    /// They are collected afterwards.
+    Background,
+    /// They are collected first.
+    Foreground,
+}
+
+/// `metav1.DeleteOptions`.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    /// `gracePeriodSeconds`.
+    pub grace_seconds: Option<i64>,
+    /// `propagationPolicy`, or what `orphanDependents` means.
+    pub propagation: Option<Propagation>,
+    /// `preconditions.uid`.
+    pub uid: Option<String>,
+    /// `preconditions.resourceVersion`.
+    pub resource_version: Option<String>,
+    /// `dryRun`.
+    pub dry_run: bool,
+}
+
+impl DeleteOptions {
+    /// From the query, or from a body, which wins.
+    pub fn parse(query: &Query, body: Option<&Value>) -> Result<Self, ApiError> {
+        let from_query;
+        let options = match body {
+            Some(body) => body,
+            None => {
+                from_query = query_options(query)?;
+                &from_query
+            }
+        };
+        let mut errors = Vec::new();
+        let dry = strings(at(options, &["dryRun"]));
+        errors.extend(super::options::dry_run_error(&dry.iter().map(String::as_str).collect::<Vec<_>>()));
+        let orphan = at(options, &["orphanDependents"]).as_bool();
+        let policy = at(options, &["propagationPolicy"]).as_str();
+        if orphan.is_some() && policy.is_some() {
+            errors.push(FieldError::invalid("propagationPolicy", policy.unwrap_or(""), "orphanDependents and deletionPropagation cannot be both set"));
+        }
+        let propagation = match (policy, orphan) {
+            (None, None) => None,
+            (None, Some(true)) | (Some("Orphan"), _) => Some(Propagation::Orphan),
+            (None, Some(false)) | (Some("Background"), _) => Some(Propagation::Background),
+            (Some("Foreground"), _) => Some(Propagation::Foreground),
+            (Some(other), _) => {
+                errors.push(FieldError::not_supported("propagationPolicy", other, &["Foreground", "Background", "Orphan", "nil"]));
+                None
+            }
+        };
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", errors));
+        }
+        let precondition = |key: &str| at(options, &["preconditions", key]).as_str().map(str::to_owned);
+        Ok(Self {
+            grace_seconds: at(options, &["gracePeriodSeconds"]).as_i64(),
+            propagation,
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
+            dry_run: !dry.is_empty(),
+        })
+    }
+}
+
+fn query_options(query: &Query) -> Result<Value, ApiError> {
+    let mut options = json!({});
+    if let Some(grace) = query.get("gracePeriodSeconds") {
+        let seconds: i64 = grace.parse().map_err(|_| {
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax"))
+        })?;
+        set(&mut options, &["gracePeriodSeconds"], seconds);
+    }
+    if let Some(policy) = query.get("propagationPolicy") {
+        set(&mut options, &["propagationPolicy"], policy);
+    }
+    if query.get("orphanDependents").is_some() {
+        set(&mut options, &["orphanDependents"], query.flag("orphanDependents"));
+    }
+    let dry: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
+    if !dry.is_empty() {
+        set(&mut options, &["dryRun"], json!(dry));
+    }
+    Ok(options)
+}
+
+/// The outcome of a deletion.
+pub enum Deleted {
+    /// It is gone; the final state.
+    Gone(Bytes, Value),
+    /// It waits for finalizers or its grace period.
+    Waiting(Bytes),
+}
+
+/// What one attempt decided.
+enum Plan {
+    Remove(Value),
+    Mark(Value),
+    /// Marked before; nothing to write.
+    Nothing,
+}
+
+impl Registry {
+    /// Deletes one object, at once or by marking it.
+    pub async fn delete(&self, call: &Call<'_>, target: &Target, options: &DeleteOptions) -> Result<Deleted, ApiError> {
+        loop {
+            let entry = self.entry(target)?;
+            let old = decode(&entry, target.kind)?;
+            check(target, options, &old)?;
+            let review = call.review(self, target, Operation::Delete, Some(&old));
+            self.admit(&review, &mut Value::Null)?;
+            self.admit_validate(&review, &Value::Null)?;
+            match self.attempt(target, options, &entry, old).await {
+                Err(WriteError::Changed(_)) => continue,
+                Err(WriteError::Missing) => return Err(target.not_found()),
+                Err(error) => return Err(write_error(target, error)),
+                Ok(deleted) => return Ok(deleted),
+            }
+        }
+    }
+
+    async fn attempt(&self, target: &Target, options: &DeleteOptions, entry: &Entry, old: Value) -> Result<Deleted, WriteError> {
+        let condition = Condition::Revision(entry.revision);
+        match plan(target, options, old) {
+            Plan::Nothing => Ok(Deleted::Waiting(converted(entry.value.clone(), target))),
+            Plan::Mark(mut new) => {
+                strategies::convert::to_storage(&mut new, target.kind);
+                let json = self.put(target, &new, condition, options.dry_run).await?;
+                Ok(Deleted::Waiting(converted(json, target)))
+            }
+            Plan::Remove(mut last) => {
+                let seen = last.clone();
+                strategies::convert::to_storage(&mut last, target.kind);
+                if options.dry_run {
+                    return Ok(Deleted::Gone(converted(entry.value.clone(), target), seen));
+                }
+                let write = Write { key: target.key(), condition, action: Action::Delete(encoded(&last)) };
+                let done = self.store.write(write).await?;
+                self.addresses.release(target, &last);
+                Ok(Deleted::Gone(converted(done.value.clone(), target), seen))
+            }
+        }
+    }
+}
+
+/// Preconditions.
+fn check(target: &Target, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
+    let (uid, revision) = (meta(old, "uid"), meta(old, "resourceVersion"));
+    if let Some(asked) = options.uid.as_deref().filter(|asked| *asked != uid) {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        return Err(target.conflict(&why));
+    }
+    if let Some(asked) = options.resource_version.as_deref().filter(|asked| *asked != revision) {
+        let why = format!("Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {revision}");
+        return Err(target.conflict(&why));
+    }
+    Ok(())
+}
+
+/// Finalizers that the garbage collector takes off again.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+fn plan(target: &Target, options: &DeleteOptions, old: Value) -> Plan {
+    let mut new = old.clone();
+    propagate(target, options, &mut new);
+    let finalizers = words::finalizers(&new).next().is_some();
+    let marked = words::deletion_timestamp(&old).is_some();
+    let grace = strategies::deletion_grace(target.kind, &old, options.grace_seconds);
+    if target.kind.kind == "Namespace" && target.kind.group.is_empty() {
+        return namespace_plan(new, &old, marked, finalizers);
+    }
+    let before = words::deletion_grace_period_seconds(&old).unwrap_or(0);
+    match (marked, grace) {
+        // a deletion can be hurried, never slowed down: rest.BeforeDelete
+        (true, Some(seconds)) if seconds >= before && before > 0 => unless_same(new, &old),
+        (_, None | Some(0)) if !finalizers => Plan::Remove(new),
+        (true, _) if before == 0 => unless_same(new, &old),
+        (_, grace) => {
+            mark(&mut new, grace.unwrap_or(0), marked.then_some(before));
+            Plan::Mark(new)
+        }
+    }
+}
+
+fn unless_same(new: Value, old: &Value) -> Plan {
+    if new == *old { Plan::Nothing } else { Plan::Mark(new) }
+}
+
+fn namespace_plan(mut new: Value, old: &Value, marked: bool, finalizers: bool) -> Plan {
+    let holds = at(old, &["spec", "finalizers"]).as_array().is_some_and(|f| !f.is_empty());
+    if marked && !holds && !finalizers {
+        return Plan::Remove(new);
+    }
+    if marked {
+        return unless_same(new, old);
+    }
+    if !holds && !finalizers {
+        return Plan::Remove(new);
+    }
+    mark(&mut new, 0, None);
+    object(&mut new, &["metadata"]).shift_remove("deletionGracePeriodSeconds");
+    set(&mut new, &["status", "phase"], "Terminating");
+    Plan::Mark(new)
+}
+
+/// Sets deletionTimestamp (when the grace will be over) and the grace itself.
+fn mark(new: &mut Value, grace: i64, before: Option<i64>) {
+    let base = match before {
+        // hurried: the same beginning, an earlier end
+        Some(was) => words::deletion_timestamp(new)
+            .and_then(|t| t.parse::<jiff::Timestamp>().ok())
+            .map(|t| t.as_second() - was)
+            .unwrap_or_else(|| jiff::Timestamp::now().as_second()),
+        None => jiff::Timestamp::now().as_second(),
+    };
+    let end = jiff::Timestamp::from_second(base + grace).unwrap_or_else(|_| jiff::Timestamp::now());
+    set(new, &["metadata", "deletionTimestamp"], end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    set(new, &["metadata", "deletionGracePeriodSeconds"], grace);
+    if before.is_none() && words::generation(new) > 0 {
+        let generation = words::generation(new) + 1;
+        words::set_generation(new, generation);
+    }
+}
+
+/// `deletionFinalizersForGarbageCollection`: an explicit policy decides which of the two finalizers stays.
+fn propagate(target: &Target, options: &DeleteOptions, new: &mut Value) {
+    if target.kind.group == "" && matches!(target.kind.kind, "Event" | "Namespace") && options.propagation.is_none() {
+        return;
+    }
+    let had: Vec<String> = words::finalizers(new).map(str::to_owned).collect();
+    let (orphan, foreground) = match options.propagation {
+        Some(policy) => (policy == Propagation::Orphan, policy == Propagation::Foreground),
+        None => (had.iter().any(|f| f == ORPHAN), had.iter().any(|f| f == FOREGROUND)),
+    };
+    let mut finalizers: Vec<String> = had.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    if orphan {
+        finalizers.push(ORPHAN.into());
+    }
+    if foreground {
+        finalizers.push(FOREGROUND.into());
+    }
+    if finalizers == had {
+        return;
+    }
+    match finalizers.is_empty() {
+        true => drop(crate::value::remove(new, &["metadata", "finalizers"])),
+        false => set(new, &["metadata", "finalizers"], finalizers),
+    }
+}
+
+/// `Status` of a finished deletion.
+pub fn success(target: &Target, last: &Value) -> Value {
+    let mut details = json!({"name": target.name});
+    if !target.kind.group.is_empty() {
+        set(&mut details, &["group"], target.kind.group);
+    }
+    set(&mut details, &["kind"], target.kind.plural);
+    set(&mut details, &["uid"], text(last, &["metadata", "uid"]));
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

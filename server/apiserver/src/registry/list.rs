@@ -1,0 +1,254 @@
+//! list: snapshots, selectors, pages, and the meaning of resourceVersion
+//! (`k8s.io/apiserver/pkg/storage/etcd3/store.go` `GetList`,
+//! `apimachinery/pkg/apis/meta/internalversion/validation`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sampan_api::kinds::Kind;
+use sampan_api::selector::{FieldSelector, Selector};
+use sampan_api::status::{ApiError, FieldError};
+use sampan_store::{Columns, Entry, Snapshot, Store};
+
+use super::token::Token;
+use crate::pipeline::query::Query;
+
+/// How long a read waits for a revision that is announced but not here yet: upstream's `blockTimeout`.
+const NEWER_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Which objects a list, watch or deletecollection is about.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    labels: Selector,
+    fields: FieldSelector,
+}
+
+impl Filter {
+    /// From `labelSelector` and `fieldSelector`.
+    pub fn parse(kind: &'static Kind, query: &Query) -> Result<Self, ApiError> {
+        let wrong = |why: String| ApiError::bad_request(why);
+        let labels = Selector::parse(query.text("labelSelector")).map_err(wrong)?;
+        let fields = FieldSelector::parse(query.text("fieldSelector")).map_err(wrong)?;
+        let supported = super::columns::selectable(kind);
+        if let Some(field) = fields.unsupported(&supported) {
+            return Err(ApiError::bad_request(unsupported(kind, field)));
+        }
+        Ok(Self { labels, fields })
+    }
+    /// Whether `columns` match.
+    pub fn matches(&self, columns: &Columns) -> bool {
+        self.labels.matches(&columns.labels) && self.fields.matches(&columns.fields)
+    }
+    /// Whether everything matches.
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+    /// The one name that can match, if the selector says so.
+    pub fn name(&self) -> Option<&str> {
+        self.fields.exact("metadata.name")
+    }
+}
+
+fn unsupported(kind: &Kind, field: &str) -> String {
+    match kind.storage_group {
+        // kinds with a conversion function of their own use these words
+        "pods" | "nodes" | "namespaces" | "secrets" | "services" | "events" | "replicationcontrollers" => {
+            format!("field label not supported: {field}")
+        }
+        "replicasets.apps" | "jobs.batch" => format!("field label {field:?} not supported for {}", kind.kind),
+        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    }
+}
+
+/// `metav1.ListOptions`, checked.
+#[derive(Clone, Debug)]
+pub struct ListOptions {
+    /// Selectors.
+    pub filter: Filter,
+    limit: usize,
+    revision: String,
+    exact: bool,
+    not_older: bool,
+    token: Option<Token>,
+}
+
+impl ListOptions {
+    /// Reads and checks the query.
+    pub fn parse(kind: &'static Kind, query: &Query) -> Result<Self, ApiError> {
+        let filter = Filter::parse(kind, query)?;
+        let errors = list_errors(query);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
+        }
+        let limit = match query.text("limit") {
+            "" => 0,
+            text => text.parse::<i64>().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?.max(0),
+        };
+        let token = match query.text("continue") {
+            "" => None,
+            text => Some(Token::decode(text)?),
+        };
+        if token.is_some() && !matches!(query.text("resourceVersion"), "" | "0") {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        let matching = query.text("resourceVersionMatch");
+        Ok(Self {
+            filter,
+            limit: usize::try_from(limit).unwrap_or(0),
+            revision: query.text("resourceVersion").to_owned(),
+            exact: matching == "Exact",
+            not_older: matching == "NotOlderThan",
+            token,
+        })
+    }
+}
+
+fn list_errors(query: &Query) -> Vec<FieldError> {
+    let (matching, revision) = (query.text("resourceVersionMatch"), query.text("resourceVersion"));
+    let mut errors = Vec::new();
+    let field = "resourceVersionMatch";
+    if query.flag("sendInitialEvents") {
+        errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    if matching.is_empty() {
+        return errors;
+    }
+    if revision.is_empty() {
+        errors.push(FieldError::forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+    }
+    if !query.text("continue").is_empty() {
+        errors.push(FieldError::forbidden(field, "resourceVersionMatch is forbidden when continue is provided"));
+    }
+    if !matches!(matching, "Exact" | "NotOlderThan") {
+        errors.push(FieldError::not_supported(field, matching, &["Exact", "NotOlderThan", ""]));
+    }
+    if matching == "Exact" && revision == "0" {
+        errors.push(FieldError::forbidden(field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+    }
+    errors
+}
+
+/// A page.
+pub struct Page {
+    /// The revision that the list shows.
+    pub revision: u64,
+    /// The entries.
+    pub entries: Vec<Arc<Entry>>,
+    /// Where to go on.
+    pub token: Option<String>,
+    /// How many are left, where that is known without counting.
+    pub remaining: Option<usize>,
+}
+
+/// Parses a resourceVersion parameter.
+pub fn parse_revision(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| {
+        let error = FieldError::invalid("resourceVersion", text, format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
+        ApiError::invalid("", "", "", vec![error])
+    })
+}
+
+/// Waits until `revision` has been published, or says that it lies in the future.
+pub async fn not_older(store: &Store, revision: u64) -> Result<(), ApiError> {
+    if store.revision() >= revision || store.wait_for(revision, NEWER_WAIT).await {
+        return Ok(());
+    }
+    Err(ApiError::too_large_resource_version(revision, store.revision()))
+}
+
+/// The page of `kind` that `options` ask for.
+pub async fn page(store: &Store, kind: &'static Kind, namespace: &str, options: &ListOptions) -> Result<Page, ApiError> {
+    let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    let (snapshot, constant) = snapshot(store, kind, options, &prefix).await?;
+    let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
+    let limit = if options.limit == 0 { usize::MAX } else { options.limit };
+    let mut entries = Vec::new();
+    let mut rest = snapshot.prefix_after(&prefix, after.as_deref());
+    let mut token = None;
+    let mut more = 0;
+    for entry in rest.by_ref().filter(|entry| options.filter.matches(&entry.columns)) {
+        if entries.len() < limit {
+            entries.push(entry.clone());
+            continue;
+        }
+        more = 1;
+        token = entries.last().map(|last: &Arc<Entry>| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
+        break;
+    }
+    // upstream counts only where no selector hides anything
+    let remaining = (more == 1 && options.filter.is_everything()).then(|| more + rest.count());
+    let token = token.map(|after| Token { revision: i64::try_from(constant).unwrap_or(-1), after }.encode());
+    Ok(Page { revision: constant, entries, token, remaining })
+}
+
+async fn snapshot(store: &Store, kind: &'static Kind, options: &ListOptions, _prefix: &str) -> Result<(Snapshot, u64), ApiError> {
+    let bucket = kind.storage_group;
+    let at = |revision: u64| store.list_at(bucket, revision).map(|s| (s, revision));
+    if let Some(token) = &options.token {
+        let Ok(revision) = u64::try_from(token.revision) else {
+            let now = store.list(bucket);
+            let revision = now.revision;
+            return Ok((now, revision));
+        };
+        return at(revision).map_err(|_| expired_token(token));
+    }
+    if options.revision.is_empty() || options.revision == "0" {
+        let now = store.list(bucket);
+        let revision = now.revision;
+        return Ok((now, revision));
+    }
+    let revision = parse_revision(&options.revision)?;
+    not_older(store, revision).await?;
+    // without a match rule, a limited list at a revision is exact: etcd3's legacy semantics
+    if options.exact || (!options.not_older && options.limit > 0) {
+        return at(revision).map_err(|old| ApiError::expired(format!("The resourceVersion for the provided list is too old. (oldest {})", old.oldest)));
+    }
+    let now = store.list(bucket);
+    let revision = now.revision;
+    Ok((now, revision))
+}
+
+/// 410 with a token to go on inconsistently: `etcd3/errors.go` `handleCompactedErrorForPaging`.
+fn expired_token(token: &Token) -> ApiError {
+    let mut error = ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
+         the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+         Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
+         deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    error.continue_token = Some(Token { revision: -1, after: token.after.clone() }.encode());
+    error
+}
+
+/// The list's JSON, from the stored bytes.
+pub fn encode(kind: &'static Kind, page: &Page) -> Bytes {
+    let bodies: Vec<Bytes> = page.entries.iter().map(|entry| super::in_version(entry, kind)).collect();
+    let total: usize = bodies.iter().map(|body| body.len() + 1).sum();
+    let mut out = Vec::with_capacity(total + 256);
+    out.extend_from_slice(head(&kind.list_kind(), &kind.api_version(), page).as_bytes());
+    for (i, body) in bodies.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(body);
+    }
+    out.extend_from_slice(b"]}");
+    out.into()
+}
+
+fn head(kind: &str, api_version: &str, page: &Page) -> String {
+    let metadata = list_meta(page);
+    format!("{{\"kind\":{kind:?},\"apiVersion\":{api_version:?},\"metadata\":{metadata},\"items\":[")
+}
+
+/// `ListMeta`.
+pub fn list_meta(page: &Page) -> serde_json::Value {
+    let mut metadata = serde_json::json!({"resourceVersion": page.revision.to_string()});
+    if let Some(token) = &page.token {
+        metadata["continue"] = token.as_str().into();
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}

@@ -1,0 +1,232 @@
+//! One implementation of every verb for every kind.
+//!
+//! Reads come from the store's snapshots and are answered from the stored bytes; writes go
+//! decode → prepare → admit → validate → compare-and-swap. What differs between kinds is asked from
+//! [`crate::strategies`], never decided here.
+
+mod admit;
+pub mod columns;
+pub mod create;
+pub mod delete;
+pub mod list;
+mod options;
+pub mod patch;
+mod token;
+mod update;
+pub mod watch;
+
+use std::sync::{Arc, OnceLock};
+
+use sampan_api::kinds::Kind;
+use sampan_api::status::{ApiError, Reason};
+use sampan_store::{Action, Condition, Entry, Key, Store, Write, WriteError};
+use serde_json::Value;
+
+pub use admit::{Operation, Plugin, Review};
+pub use delete::{DeleteOptions, Deleted, Propagation};
+pub use options::{FieldValidation, WriteOptions};
+
+use crate::strategies::addresses::Addresses;
+use crate::{NodeConnector, UserInfo};
+
+/// All objects, and the rules of changing them. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    /// Where objects are.
+    pub store: Store,
+    plugins: Arc<OnceLock<Vec<Arc<dyn Plugin>>>>,
+    connector: Arc<OnceLock<Arc<dyn NodeConnector>>>,
+    /// Cluster IPs and node ports in use.
+    pub addresses: Arc<Addresses>,
+}
+
+/// One object's place.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// Its namespace, empty for cluster scope.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What of it: empty, `status`, `scale` …
+    pub subresource: String,
+}
+
+impl Target {
+    /// The object itself.
+    pub fn new(kind: &'static Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into(), subresource: String::new() }
+    }
+    /// Its key in the store.
+    pub fn key(&self) -> Key {
+        Key::new(self.kind.storage_group, store_name(&self.namespace, &self.name))
+    }
+    /// `pods "a" not found`.
+    pub fn not_found(&self) -> ApiError {
+        ApiError::not_found(self.kind.group, self.kind.plural, &self.name)
+    }
+    /// 409 with a reason.
+    pub fn conflict(&self, why: &str) -> ApiError {
+        ApiError::conflict(self.kind.group, self.kind.plural, &self.name, why)
+    }
+    fn modified(&self) -> ApiError {
+        ApiError::modified(self.kind.group, self.kind.plural, &self.name)
+    }
+    /// 403 with a reason.
+    pub fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::forbidden(self.kind.group, self.kind.plural, &self.name, why)
+    }
+}
+
+/// `namespace/name`, or the bare name of cluster-scoped kinds.
+pub fn store_name(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+/// The outcome of a write.
+pub struct Written {
+    /// The object as it is now.
+    pub json: bytes::Bytes,
+    /// Whether it came to be.
+    pub created: bool,
+}
+
+impl Registry {
+    /// A registry over `store`.
+    pub fn new(store: Store) -> Self {
+        let addresses = Arc::new(Addresses::from_store(&store));
+        Self { store, plugins: Arc::default(), connector: Arc::default(), addresses }
+    }
+
+    /// Sets the admission plugins, in order; once, before serving.
+    pub fn set_plugins(&self, plugins: Vec<Arc<dyn Plugin>>) {
+        let _ = self.plugins.set(plugins);
+    }
+
+    /// Sets how nodes are reached; once, before pods are asked for logs.
+    pub fn set_connector(&self, connector: Arc<dyn NodeConnector>) {
+        let _ = self.connector.set(connector);
+    }
+
+    /// How nodes are reached.
+    pub fn connector(&self) -> Result<Arc<dyn NodeConnector>, ApiError> {
+        self.connector.get().cloned().ok_or_else(|| ApiError::unavailable("no node is connected yet"))
+    }
+
+    /// The stored object.
+    pub fn entry(&self, target: &Target) -> Result<Arc<Entry>, ApiError> {
+        self.store.get(&target.key()).ok_or_else(|| target.not_found())
+    }
+
+    /// The stored object, decoded, in the version of `target`'s kind.
+    pub fn object(&self, target: &Target) -> Result<(Value, u64), ApiError> {
+        let entry = self.entry(target)?;
+        Ok((decode(&entry, target.kind)?, entry.revision))
+    }
+
+    /// Runs the mutating admission plugins.
+    pub fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        self.plugins.get().into_iter().flatten().try_for_each(|plugin| plugin.admit(review, object))
+    }
+
+    /// Runs the validating admission plugins.
+    pub fn admit_validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        self.plugins.get().into_iter().flatten().try_for_each(|plugin| plugin.validate(review, object))
+    }
+
+    /// Puts `object` under `target`, or pretends to.
+    async fn put(&self, target: &Target, object: &Value, condition: Condition, dry_run: bool) -> Result<bytes::Bytes, WriteError> {
+        if dry_run {
+            return self.pretend(target, object, condition);
+        }
+        let action = Action::Put(encoded(object));
+        Ok(self.store.write(Write { key: target.key(), condition, action }).await?.value.clone())
+    }
+
+    /// What [`Registry::put`] would answer.
+    fn pretend(&self, target: &Target, object: &Value, condition: Condition) -> Result<bytes::Bytes, WriteError> {
+        let found = self.store.get(&target.key());
+        match (condition, found) {
+            (Condition::Absent, Some(entry)) => Err(WriteError::Exists(entry)),
+            (Condition::Revision(_), None) => Err(WriteError::Missing),
+            (Condition::Revision(at), Some(entry)) if entry.revision != at => Err(WriteError::Changed(entry)),
+            (_, entry) => {
+                let value = encoded(object);
+                let revision = entry.map_or(String::new(), |e| e.revision.to_string());
+                let mut bytes = value.bytes;
+                bytes.splice(value.at..value.at, revision.bytes());
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// The object of an entry, in the version that `kind` names.
+pub fn decode(entry: &Entry, kind: &'static Kind) -> Result<Value, ApiError> {
+    let mut object: Value = serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
+    crate::strategies::convert::to_version(&mut object, kind);
+    Ok(object)
+}
+
+/// The bytes of an entry, in the version that `kind` names: the stored ones wherever there is one version.
+pub fn in_version(entry: &Entry, kind: &'static Kind) -> bytes::Bytes {
+    if !crate::strategies::convert::many_versions(kind) {
+        return entry.value.clone();
+    }
+    match decode(entry, kind) {
+        Ok(object) => object.to_string().into(),
+        Err(_) => entry.value.clone(),
+    }
+}
+
+/// The bytes that the store keeps.
+fn encoded(object: &Value) -> sampan_store::Value {
+    let (bytes, at) = sampan_api::meta::encode(object);
+    sampan_store::Value { bytes, at }
+}
+
+/// What the client sees of a refused write.
+fn write_error(target: &Target, error: WriteError) -> ApiError {
+    match error {
+        WriteError::Exists(_) => ApiError::already_exists(target.kind.group, target.kind.plural, &target.name),
+        WriteError::Missing => target.not_found(),
+        WriteError::Changed(_) => target.modified(),
+        WriteError::Full(why) => ApiError::insufficient_storage(format!("no space left to store the object: {why}")),
+        WriteError::Closed => ApiError::unavailable("the apiserver is shutting down"),
+        WriteError::Failed(why) => {
+            tracing::error!(%why, key = %target.key(), "a write failed");
+            ApiError::new(Reason::InternalError, "Internal error occurred: the store failed to write the object")
+        }
+    }
+}
+
+/// Who writes, and how.
+pub struct Call<'a> {
+    /// The user.
+    pub user: &'a UserInfo,
+    /// dryRun and field validation.
+    pub options: WriteOptions,
+    /// Texts for `Warning` headers.
+    pub warnings: parking_lot::Mutex<Vec<String>>,
+}
+
+impl<'a> Call<'a> {
+    /// A call of `user`.
+    pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
+        Self { user, options, warnings: Default::default() }
+    }
+    fn review<'b>(&'b self, registry: &'b Registry, target: &'b Target, operation: Operation, old: Option<&'b Value>) -> Review<'b> {
+        Review {
+            operation,
+            kind: target.kind,
+            subresource: &target.subresource,
+            namespace: &target.namespace,
+            name: &target.name,
+            user: self.user,
+            old,
+            dry_run: self.options.dry_run,
+            store: &registry.store,
+        }
+    }
+}

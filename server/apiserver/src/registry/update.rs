@@ -1,0 +1,193 @@
+//! update: `registry/generic/registry/store.go` `Update` and `registry/rest/update.go` `BeforeUpdate`.
+
+use bytes::Bytes;
+use sampan_api::meta as words;
+use sampan_api::status::ApiError;
+use sampan_api::validation;
+use sampan_store::{Action, Condition, Entry, Write, WriteError};
+use serde_json::{Value, json};
+
+use super::{Call, Operation, Registry, Target, Written, create::converted, decode, encoded, write_error};
+use crate::strategies;
+use crate::value::{at, keep, meta, set};
+
+/// Attempts at a write whose author named no revision.
+const ATTEMPTS: usize = 16;
+
+impl Registry {
+    /// Replaces the object (or one of its subresources) by `body`.
+    pub async fn update(&self, call: &Call<'_>, target: &Target, body: Value) -> Result<Written, ApiError> {
+        if self.store.get(&target.key()).is_none() {
+            if target.subresource.is_empty() && strategies::put_creates(target.kind) {
+                return self.create(call, target, body).await;
+            }
+            return Err(target.not_found());
+        }
+        if meta(&body, "resourceVersion").is_empty() && !strategies::unconditional_update(target.kind) {
+            let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            return Err(ApiError::invalid(target.kind.group, target.kind.kind, &target.name, vec![error]));
+        }
+        self.modify(call, target, |_| Ok(body.clone())).await
+    }
+
+    /// Reads, lets `change` make the new object, and writes it back; again when someone else was faster,
+    /// unless the new object names the revision it was made from.
+    pub async fn modify<F>(&self, call: &Call<'_>, target: &Target, mut change: F) -> Result<Written, ApiError>
+    where
+        F: FnMut(&Value) -> Result<Value, ApiError>,
+    {
+        for _ in 0..ATTEMPTS {
+            let entry = self.entry(target)?;
+            let old = decode(&entry, target.kind)?;
+            let new = change(&old)?;
+            match self.replace(call, target, &entry, &old, new).await? {
+                Some(written) => return Ok(written),
+                None => continue,
+            }
+        }
+        Err(target.modified())
+    }
+
+    /// One attempt; `None` when the object changed meanwhile and the author does not mind.
+    async fn replace(&self, call: &Call<'_>, target: &Target, entry: &Entry, old: &Value, mut new: Value) -> Result<Option<Written>, ApiError> {
+        check_preconditions(target, old, &new)?;
+        let pinned = !meta(&new, "resourceVersion").is_empty();
+        self.prepare(call, target, old, &mut new)?;
+        let lease = self.addresses.prepare(target, Some(old), &mut new, call.options.dry_run)?;
+        strategies::convert::to_storage(&mut new, target.kind);
+        if gone(&new) {
+            return self.finish_deletion(call, target, entry, new).await;
+        }
+        if unchanged(entry, &new) {
+            return Ok(Some(Written { json: converted(entry.value.clone(), target), created: false }));
+        }
+        let condition = Condition::Revision(entry.revision);
+        match self.put(target, &new, condition, call.options.dry_run).await {
+            Ok(json) => {
+                lease.keep();
+                Ok(Some(Written { json: converted(json, target), created: false }))
+            }
+            Err(WriteError::Changed(_)) if !pinned => Ok(None),
+            Err(error) => Err(write_error(target, error)),
+        }
+    }
+
+    /// Everything between the author's object and the stored one.
+    fn prepare(&self, call: &Call<'_>, target: &Target, old: &Value, new: &mut Value) -> Result<(), ApiError> {
+        let kind = target.kind;
+        carry_over(target, old, new);
+        strategies::prepare_update(kind, &target.subresource, old, new);
+        strategies::rules::defaults(kind, new);
+        let review = call.review(self, target, Operation::Update, Some(old));
+        self.admit(&review, new)?;
+        bump_generation(target, old, new);
+        let empty = json!({});
+        let metadata = |v: &Value| v.get("metadata").unwrap_or(&empty).clone();
+        let mut errors = validation::object_meta_update(&metadata(new), &metadata(old));
+        errors.extend(match target.subresource.as_str() {
+            "status" => strategies::rules::status_errors(kind, new, old),
+            "" => strategies::rules::update_errors(kind, new, old),
+            other => strategies::subresource_errors(kind, other, new, old),
+        });
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
+        }
+        self.admit_validate(&review, new)
+    }
+
+    /// The last finalizer of a deleted object went: so does the object.
+    async fn finish_deletion(&self, call: &Call<'_>, target: &Target, entry: &Entry, last: Value) -> Result<Option<Written>, ApiError> {
+        let value = encoded(&last);
+        if call.options.dry_run {
+            return Ok(Some(Written { json: Bytes::from(last.to_string()), created: false }));
+        }
+        let write = Write { key: target.key(), condition: Condition::Revision(entry.revision), action: Action::Delete(value) };
+        match self.store.write(write).await {
+            Ok(done) => {
+                self.addresses.release(target, &last);
+                Ok(Some(Written { json: converted(done.value.clone(), target), created: false }))
+            }
+            Err(WriteError::Changed(_)) => Ok(None),
+            Err(error) => Err(write_error(target, error)),
+        }
+    }
+}
+
+/// The author's UID and revision, if given, have to be the object's.
+fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), ApiError> {
+    let (asked, is) = (meta(new, "uid"), meta(old, "uid"));
+    if !asked.is_empty() && asked != is {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {is}");
+        return Err(target.conflict(&why));
+    }
+    let asked = meta(new, "resourceVersion");
+    if asked.is_empty() || asked == meta(old, "resourceVersion") {
+        return Ok(());
+    }
+    match asked.parse::<u64>() {
+        Ok(_) => Err(target.modified()),
+        Err(_) => {
+            let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", asked, format!("strconv.ParseUint: parsing {asked:?}: invalid syntax"));
+            Err(ApiError::invalid(target.kind.group, target.kind.kind, &target.name, vec![error]))
+        }
+    }
+}
+
+/// Metadata that only the system writes.
+const SYSTEM: &[&str] = &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+
+fn carry_over(target: &Target, old: &Value, new: &mut Value) {
+    for field in SYSTEM {
+        keep(new, old, &["metadata", field]);
+    }
+    crate::value::remove(new, &["metadata", "managedFields"]);
+    crate::value::remove(new, &["metadata", "selfLink"]);
+    keep(new, old, &["metadata", "name"]);
+    keep(new, old, &["metadata", "namespace"]);
+    keep(new, old, &["metadata", "resourceVersion"]);
+    set(new, &["kind"], target.kind.kind);
+    set(new, &["apiVersion"], target.kind.api_version());
+    if words::deletion_timestamp(old).is_some() {
+        drop_new_finalizers(old, new);
+    }
+    match target.subresource.as_str() {
+        "" if strategies::has_status_subresource(target.kind) => keep(new, old, &["status"]),
+        "status" => strategies::keep_all_but_status(target.kind, old, new),
+        _ => {}
+    }
+}
+
+/// No finalizer may join an object that is being deleted; validation says so, this keeps order stable.
+fn drop_new_finalizers(_old: &Value, _new: &mut Value) {}
+
+fn bump_generation(target: &Target, old: &Value, new: &mut Value) {
+    if !strategies::has_generation(target.kind) || !strategies::generation_changes(target.kind, old, new) {
+        return;
+    }
+    words::set_generation(new, words::generation(old) + 1);
+}
+
+/// Whether a deleted object has nothing left to wait for.
+fn gone(new: &Value) -> bool {
+    let finalizers = words::finalizers(new).next().is_some();
+    let deleted = words::deletion_timestamp(new).is_some();
+    let grace = words::deletion_grace_period_seconds(new).unwrap_or(0);
+    let spec_finalizers = at(new, &["spec", "finalizers"]).as_array().is_some_and(|f| !f.is_empty());
+    deleted && !finalizers && grace == 0 && !(meta(new, "namespace").is_empty() && at(new, &["kind"]) == "Namespace" && spec_finalizers)
+}
+
+/// Whether the stored bytes would stay the same but for the revision.
+fn unchanged(entry: &Entry, new: &Value) -> bool {
+    let value = encoded(new);
+    let revision = entry.revision.to_string();
+    let stored = &entry.value;
+    let (head, tail) = value.bytes.split_at(value.at);
+    if stored.len() == value.bytes.len() + revision.len() && stored.starts_with(head) && stored.ends_with(tail) {
+        return true;
+    }
+    // the same fields in another order
+    serde_json::from_slice::<Value>(stored).is_ok_and(|mut old| {
+        keep(&mut old, new, &["metadata", "resourceVersion"]);
+        old == *new
+    })
+}

@@ -1,0 +1,315 @@
+//! watch: a stream of events, from a revision on or beginning with what is there.
+//!
+//! Each event is encoded once for all watchers of the same shape (the store keeps the frames); a watcher costs
+//! a queue and a timer. Bookmarks come from a timer of the watch that asked for them, and only then.
+//! Ported semantics: `k8s.io/apiserver/pkg/storage/cacher` and `handlers/watch.go`.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use sampan_api::kinds::Kind;
+use sampan_api::status::{ApiError, FieldError};
+use sampan_store::{Entry, Event, EventKind, Snapshot, Store, Watch};
+use serde_json::json;
+use tokio::time::{Instant, Sleep};
+
+use super::list::{Filter, not_older, parse_revision};
+use crate::BoxError;
+use crate::pipeline::query::Query;
+
+/// Upstream sends a bookmark about once a minute …
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// … and the last one shortly before the watch times out.
+const BEFORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Default length of a watch: between this and twice this, upstream's `--min-request-timeout`.
+const MIN_TIMEOUT_SECONDS: u64 = 1800;
+/// Most bytes of events put into one chunk.
+const CHUNK: usize = 256 * 1024;
+
+/// `metav1.ListOptions` of a watch, checked.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// Selectors.
+    pub filter: Filter,
+    revision: String,
+    bookmarks: bool,
+    initial: bool,
+    /// Whether the end of the initial state is told: only to who asked with sendInitialEvents.
+    told_end: bool,
+    timeout: Duration,
+}
+
+impl WatchOptions {
+    /// Reads and checks the query.
+    pub fn parse(kind: &'static Kind, query: &Query) -> Result<Self, ApiError> {
+        let filter = Filter::parse(kind, query)?;
+        let errors = errors(query);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
+        }
+        let seconds = match query.text("timeoutSeconds") {
+            "" | "0" => MIN_TIMEOUT_SECONDS + rand::random::<u64>() % MIN_TIMEOUT_SECONDS,
+            text => text.parse().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
+        };
+        let revision = query.text("resourceVersion").to_owned();
+        // unset and "0" begin with what is there, as upstream's legacy watches do
+        let legacy = query.get("sendInitialEvents").is_none() && matches!(revision.as_str(), "" | "0");
+        Ok(Self {
+            filter,
+            initial: legacy || query.flag("sendInitialEvents"),
+            told_end: query.flag("sendInitialEvents"),
+            bookmarks: query.flag("allowWatchBookmarks"),
+            timeout: Duration::from_secs(seconds),
+            revision,
+        })
+    }
+}
+
+fn errors(query: &Query) -> Vec<FieldError> {
+    let (matching, initial) = (query.text("resourceVersionMatch"), query.get("sendInitialEvents").is_some());
+    let mut errors = Vec::new();
+    if initial && matching != "NotOlderThan" {
+        errors.push(FieldError::forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+    }
+    if !initial && !matching.is_empty() {
+        errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+    }
+    if initial && query.flag("sendInitialEvents") && !query.flag("allowWatchBookmarks") {
+        errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents requires setting allowWatchBookmarks to true"));
+    }
+    errors
+}
+
+/// How a watch's objects are written.
+pub trait Shape: Send + Unpin {
+    /// The frame's slot that watchers of this shape share; `None` if it is not shared.
+    fn slot(&self) -> Option<usize>;
+    /// The object's JSON.
+    fn object(&mut self, entry: &Entry) -> Bytes;
+    /// A bookmark's object.
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String;
+}
+
+/// Objects as they are.
+pub struct Plain(pub &'static Kind);
+
+impl Shape for Plain {
+    fn slot(&self) -> Option<usize> {
+        (!crate::strategies::convert::many_versions(self.0)).then_some(0)
+    }
+    fn object(&mut self, entry: &Entry) -> Bytes {
+        super::in_version(entry, self.0)
+    }
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
+        bookmark(self.0.kind, &self.0.api_version(), revision, initial_end)
+    }
+}
+
+/// A bookmark of `kind`.
+pub fn bookmark(kind: &str, api_version: &str, revision: u64, initial_end: bool) -> String {
+    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    if initial_end {
+        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string()
+}
+
+/// The body of a watch.
+pub struct WatchBody {
+    watch: Watch,
+    filter: Filter,
+    shape: Box<dyn Shape>,
+    initial: VecDeque<Arc<Entry>>,
+    /// The revision of the initial state, until its end has been told.
+    initial_end: Option<u64>,
+    bookmarks: bool,
+    next_bookmark: Pin<Box<Sleep>>,
+    end: Pin<Box<Sleep>>,
+    deadline: Instant,
+    last_bookmark: bool,
+    state: BodyState,
+    from: u64,
+}
+
+#[derive(PartialEq, Eq)]
+enum BodyState {
+    Live,
+    Ended,
+}
+
+/// Opens a watch.
+pub async fn open(store: &Store, kind: &'static Kind, namespace: &str, options: WatchOptions, shape: Box<dyn Shape>) -> Result<WatchBody, ApiError> {
+    let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    let asked = match options.revision.as_str() {
+        "" | "0" => 0,
+        text => parse_revision(text)?,
+    };
+    if asked > 0 && options.initial {
+        not_older(store, asked).await?;
+    }
+    let (initial, from) = match options.initial {
+        true => initial(store.list(kind.storage_group), &prefix, &options.filter),
+        false if asked == 0 => (VecDeque::new(), store.revision()),
+        false => (VecDeque::new(), asked),
+    };
+    let watch = store.watch(kind.storage_group, &prefix, from).map_err(|old| ApiError::too_old_resource_version(from, old.oldest))?;
+    let now = Instant::now();
+    let deadline = now + options.timeout;
+    Ok(WatchBody {
+        watch,
+        filter: options.filter,
+        shape,
+        initial,
+        initial_end: (options.told_end && options.bookmarks).then_some(from),
+        bookmarks: options.bookmarks,
+        next_bookmark: Box::pin(tokio::time::sleep_until(first_bookmark(now, deadline))),
+        end: Box::pin(tokio::time::sleep_until(deadline)),
+        deadline,
+        last_bookmark: false,
+        state: BodyState::Live,
+        from,
+    })
+}
+
+fn first_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let jitter = Duration::from_millis(rand::random::<u64>() % 5_000);
+    (now + BOOKMARK_EVERY - jitter).min(deadline.checked_sub(BEFORE_TIMEOUT).unwrap_or(deadline)).max(now)
+}
+
+fn initial(snapshot: Snapshot, prefix: &str, filter: &Filter) -> (VecDeque<Arc<Entry>>, u64) {
+    let entries = snapshot.prefix(prefix).filter(|e| filter.matches(&e.columns)).cloned().collect();
+    (entries, snapshot.revision)
+}
+
+/// What a watcher with `filter` sees of `event`: upstream's `watchCache` event mapping.
+fn seen(event: &Event, filter: &Filter) -> Option<EventKind> {
+    let now = event.kind != EventKind::Deleted && filter.matches(&event.entry.columns);
+    let before = event.prev.as_ref().is_some_and(|prev| filter.matches(&prev.columns));
+    match (before, now) {
+        (false, true) => Some(EventKind::Created),
+        (true, true) => Some(EventKind::Updated),
+        (true, false) => Some(EventKind::Deleted),
+        (false, false) => None,
+    }
+}
+
+fn type_name(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Created => "ADDED",
+        EventKind::Updated => "MODIFIED",
+        EventKind::Deleted => "DELETED",
+    }
+}
+
+fn frame(kind: &str, object: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(object.len() + 32);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
+    out.into()
+}
+
+impl WatchBody {
+    fn event_frame(&mut self, event: &Event) -> Option<Bytes> {
+        let kind = seen(event, &self.filter)?;
+        let left = kind == EventKind::Deleted && event.kind != EventKind::Deleted;
+        let shape = &mut self.shape;
+        // who leaves the selection is shown in its new state; the type differs, so it has a slot of its own
+        let slot = shape.slot().map(|slot| slot * 3 + kind as usize).filter(|slot| *slot < sampan_store::Frames::SLOTS && !left);
+        let mut encode = || frame(type_name(kind), &shape.object(&event.entry));
+        Some(match slot {
+            Some(slot) => event.frames.get_or_init(slot, encode),
+            None => encode(),
+        })
+    }
+
+    fn bookmark_frame(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        frame("BOOKMARK", self.shape.bookmark(revision, initial_end).as_bytes())
+    }
+
+    /// Appends the initial state.
+    fn poll_initial(&mut self, out: &mut BytesMut) {
+        while out.len() < CHUNK {
+            let Some(entry) = self.initial.pop_front() else {
+                if let Some(revision) = self.initial_end.take() {
+                    out.extend_from_slice(&self.bookmark_frame(revision, true));
+                }
+                return;
+            };
+            let object = self.shape.object(&entry);
+            out.extend_from_slice(&frame("ADDED", &object));
+        }
+    }
+
+    fn poll_events(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
+        while out.len() < CHUNK {
+            match self.watch.poll_event(context) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(event))) => {
+                    if let Some(frame) = self.event_frame(&event) {
+                        out.extend_from_slice(&frame);
+                    }
+                }
+                Poll::Ready(Some(Err(_lagged))) => {
+                    let error = ApiError::too_old_resource_version(self.from, self.watch.caught_up_to());
+                    out.extend_from_slice(&frame("ERROR", error.to_value().to_string().as_bytes()));
+                    self.state = BodyState::Ended;
+                    return;
+                }
+                Poll::Ready(None) => {
+                    self.state = BodyState::Ended;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll_bookmark(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
+        if !self.bookmarks || self.last_bookmark || self.next_bookmark.as_mut().poll(context).is_pending() {
+            return;
+        }
+        let revision = self.watch.caught_up_to().max(self.from);
+        out.extend_from_slice(&self.bookmark_frame(revision, false));
+        let now = Instant::now();
+        let last = self.deadline.checked_sub(BEFORE_TIMEOUT).unwrap_or(self.deadline);
+        self.last_bookmark = now >= last;
+        let next = (now + BOOKMARK_EVERY).min(last).max(now + Duration::from_millis(1));
+        self.next_bookmark.as_mut().reset(next);
+        // registers the timer's waker; at most once more
+        if !self.last_bookmark {
+            let _ = self.next_bookmark.as_mut().poll(context);
+        }
+    }
+}
+
+impl Body for WatchBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.state == BodyState::Ended {
+            return Poll::Ready(None);
+        }
+        let mut out = BytesMut::new();
+        this.poll_initial(&mut out);
+        if this.initial.is_empty() && this.initial_end.is_none() {
+            this.poll_events(context, &mut out);
+            this.poll_bookmark(context, &mut out);
+        }
+        if !out.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        }
+        if this.state == BodyState::Ended || this.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,166 @@
+//! Paths that are no resources: discovery, OpenAPI, health, version, metrics.
+
+mod openapi;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Method, Response};
+use sampan_api::discovery::{self, Aggregated};
+use sampan_api::kinds;
+use sampan_api::status::ApiError;
+use sampan_process::{Component, State};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::pipeline::negotiate::{Format, negotiate};
+use crate::pipeline::{Context, respond};
+use crate::{ApiServer, ResponseBody, VERSION};
+
+type Answer = Result<Response<ResponseBody>, ApiError>;
+
+impl ApiServer {
+    pub(crate) async fn path(&self, context: Context) -> Answer {
+        let path = context.info.path.clone();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        if !matches!(context.head.method, Method::GET | Method::HEAD) {
+            return Err(match parts[0] {
+                "api" | "apis" | "openapi" | "version" => crate::pipeline::not_allowed(),
+                _ => ApiError::unknown_resource(),
+            });
+        }
+        match parts.as_slice() {
+            [""] => self.json(&index(), &context),
+            ["healthz" | "livez" | "readyz", rest @ ..] => Ok(self.health(parts[0], rest, &context)),
+            ["version"] => self.json(&version(), &context),
+            ["metrics"] => Ok(metrics()),
+            ["api"] => self.discovery(&context, discovery::aggregated_core, || Some(discovery::api_versions(&self.address()))),
+            ["apis"] => self.discovery(&context, discovery::aggregated_groups, || Some(discovery::api_group_list())),
+            ["apis", group] => self.found(discovery::api_group(group), &context),
+            ["api", version] => self.found(discovery::api_resource_list("", version), &context),
+            ["apis", group, version] => self.found(discovery::api_resource_list(group, version), &context),
+            ["openapi", rest @ ..] => openapi::serve(rest, &context),
+            _ => match self.gate().path(&path) {
+                Some(value) => self.json(&value, &context),
+                None => Err(ApiError::unknown_resource()),
+            },
+        }
+    }
+
+    fn found(&self, value: Option<Value>, context: &Context) -> Answer {
+        self.json(&value.ok_or_else(ApiError::unknown_resource)?, context)
+    }
+
+    fn json(&self, value: &Value, context: &Context) -> Answer {
+        let format = negotiate(context.accept(), false, context.pretty()).unwrap_or(Format::JSON);
+        Ok(respond::value(200, value, format, &context.head.headers))
+    }
+
+    fn discovery(&self, context: &Context, aggregated: fn(Aggregated) -> Value, plain: impl Fn() -> Option<Value>) -> Answer {
+        let Some(format) = Aggregated::accepted(context.accept()) else { return self.found(plain(), context) };
+        let text = Bytes::from(aggregated(format).to_string());
+        let mut response = with_etag(text, format.content_type(), &context.head.headers);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        Ok(response)
+    }
+
+    /// Where clients reach this server, for old clients' `serverAddressByClientCIDRs`.
+    fn address(&self) -> String {
+        format!("{}:{}", self.advertise(), self.port())
+    }
+
+    /// `healthz.go`: every check by name, or `ok`.
+    fn health(&self, endpoint: &str, rest: &[&str], context: &Context) -> Response<ResponseBody> {
+        let excluded: Vec<&str> = context.query.all("exclude").collect();
+        let checks = self.checks(endpoint);
+        if let [name] = rest {
+            return match checks.iter().find(|(check, _)| check == name) {
+                Some((_, true)) => respond::raw(200, "text/plain; charset=utf-8", "ok"),
+                Some(_) => respond::raw(500, "text/plain; charset=utf-8", "internal server error: not ready\n"),
+                None => respond::error(&ApiError::unknown_resource()),
+            };
+        }
+        let failed = checks.iter().any(|(name, well)| !well && !excluded.contains(name));
+        if !failed && context.query.get("verbose").is_none() {
+            return respond::raw(200, "text/plain; charset=utf-8", "ok");
+        }
+        let mut text = String::new();
+        for (name, well) in &checks {
+            text.push_str(&match (excluded.contains(name), well) {
+                (true, _) => format!("[+]{name} excluded: ok\n"),
+                (false, true) => format!("[+]{name} ok\n"),
+                (false, false) => format!("[-]{name} failed: reason withheld\n"),
+            });
+        }
+        text.push_str(&format!("{endpoint} check {}\n", if failed { "failed" } else { "passed" }));
+        respond::raw(if failed { 500 } else { 200 }, "text/plain; charset=utf-8", text)
+    }
+
+    fn checks(&self, endpoint: &str) -> Vec<(&'static str, bool)> {
+        let report = self.health_report();
+        let mut checks = vec![("ping", true), ("log", true), ("etcd", !matches!(report.get(Component::Store).state, State::Failed(_)))];
+        if endpoint == "readyz" {
+            checks.push(("etcd-readiness", true));
+            checks.push(("informer-sync", true));
+        }
+        checks.push(("poststarthook/rbac/bootstrap-roles", true));
+        checks.push(("poststarthook/scheduling/bootstrap-system-priority-classes", true));
+        if endpoint == "readyz" {
+            checks.push(("shutdown", !self.draining()));
+        }
+        checks
+    }
+}
+
+/// A body with its hash; 304 for a client that has it.
+pub(crate) fn with_etag(text: Bytes, content_type: &'static str, request: &HeaderMap) -> Response<ResponseBody> {
+    let tag = format!("\"{}\"", hex(&Sha256::digest(&text)).to_uppercase());
+    let known = request.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v == tag);
+    let mut response = match known {
+        true => respond::raw(304, content_type, Bytes::new()),
+        false => respond::compressed(200, content_type, text, request),
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, value);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `/version`.
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "rustc", "platform": format!("linux/{}", architecture()),
+    })
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `/`: what there is.
+fn index() -> Value {
+    let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
+    for group in kinds::groups().iter().filter(|group| !group.name.is_empty()) {
+        paths.push(format!("/apis/{}", group.name));
+        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
+    }
+    let rest = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version", "/.well-known/openid-configuration"];
+    paths.extend(rest.map(str::to_owned));
+    paths.sort();
+    json!({"paths": paths})
+}
+
+fn metrics() -> Response<ResponseBody> {
+    respond::raw(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", sampan_process::metrics::encode())
+}

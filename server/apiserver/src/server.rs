@@ -1,0 +1,231 @@
+//! The server's parts, put together: `Config → new() → run(drain)`.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use parking_lot::Mutex;
+use sampan_process::{Component, Drain, Health, Tasks};
+use sampan_store::{Key, Seal, Store};
+
+use crate::pipeline::Gate;
+use crate::pki::Pki;
+use crate::registry::{Plugin, Registry, columns};
+use crate::{NodeConnector, Peer, ResponseBody, UserInfo, bootstrap, pki, rim};
+
+/// What the binary decides.
+pub struct Config {
+    /// The profile's data directory: `db/state.db`, `pki/`, `encryption.key`.
+    pub data: PathBuf,
+    /// Where tasks are spawned.
+    pub tasks: Tasks,
+    /// Where readiness is told.
+    pub health: Health,
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// First port to try.
+    pub port: u16,
+    /// This node's name, for the serving certificate.
+    pub node_name: String,
+    /// The host's addresses, for the serving certificate; the first that is not loopback is the one that pods
+    /// reach the API by.
+    pub addresses: Vec<IpAddr>,
+    /// How long the store keeps history (watch resume, exact lists).
+    pub history: Duration,
+}
+
+/// Why the server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory could not be made.
+    #[error("cannot make {path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] sampan_store::OpenError),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Pki(#[from] pki::Error),
+    /// No port to listen on.
+    #[error("cannot listen on {address} port {port} or any of the next hundred: {source}")]
+    Bind {
+        /// The address.
+        address: IpAddr,
+        /// The first port tried.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Serving ended.
+    #[error("serving failed: {0}")]
+    Serve(std::io::Error),
+    /// Objects of the first start.
+    #[error("cannot make the cluster's first objects: {0}")]
+    Bootstrap(#[from] sampan_api::status::ApiError),
+}
+
+/// The API server. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiServer(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    gate: OnceLock<Arc<dyn Gate>>,
+    pki: Pki,
+    health: Health,
+    listener: Mutex<Option<TcpListener>>,
+    advertise: IpAddr,
+    port: u16,
+    drain: Drain,
+}
+
+/// Calls the pipeline as one user; the binary wraps it for `sampan_client::loopback`.
+pub type LoopbackHandler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync>;
+
+/// Open connections may go on this long after the drain began.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl ApiServer {
+    /// Opens the store, makes keys and certificates, binds the port and puts the cluster's first objects there.
+    pub async fn new(config: Config) -> Result<Self, Error> {
+        let db = directory(config.data.join("db"))?;
+        let pki = Pki::open(pki::Config {
+            folder: config.data.join("pki"),
+            node_name: config.node_name.clone(),
+            addresses: config.addresses.clone(),
+            service_ip: Ipv4Addr::new(10, 96, 0, 1).into(),
+            cluster_domain: "cluster.local".into(),
+        })?;
+        let store = open_store(&db, &config, Arc::new(sampan_store::Plain)).await?;
+        let bound = rim::bind(config.bind, config.port);
+        let listener = bound.map_err(|source| Error::Bind { address: config.bind, port: config.port, source })?;
+        let port = listener.local_addr().map_or(config.port, |a| a.port());
+        let advertise = config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
+        let server = Self(Arc::new(Inner {
+            registry: Registry::new(store),
+            gate: OnceLock::new(),
+            pki,
+            health: config.health,
+            listener: Mutex::new(Some(listener)),
+            advertise,
+            port,
+            drain: config.tasks.drain(),
+        }));
+        bootstrap::objects(server.registry(), advertise, port).await?;
+        Ok(server)
+    }
+
+    /// Serves over TLS until `drain`.
+    pub async fn run(self, drain: Drain) -> Result<(), Error> {
+        let listener = match self.0.listener.lock().take() {
+            Some(listener) => listener,
+            // a restart after a failure: the same port again
+            None => rim::bind(self.0.advertise, self.0.port).map_err(Error::Serve)?,
+        };
+        let tls = self.0.pki.server_config()?;
+        let config = rim::Config { listener, tls, workers: 2, grace: GRACE };
+        let server = self.clone();
+        let serve = move |request: Request<Bytes>, peer: Peer| -> BoxFuture<'static, Response<ResponseBody>> {
+            let server = server.clone();
+            Box::pin(async move { server.handle(request, peer).await })
+        };
+        self.0.health.ready(Component::ApiServer);
+        rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)
+    }
+
+    /// Sets authentication and authorization; once, before serving. Until then only loopback is let in.
+    pub fn set_gate(&self, gate: Arc<dyn Gate>) {
+        let _ = self.0.gate.set(gate);
+    }
+
+    /// Sets the admission plugins, in order; once, before serving.
+    pub fn set_plugins(&self, plugins: Vec<Arc<dyn Plugin>>) {
+        self.0.registry.set_plugins(plugins);
+    }
+
+    /// Sets how nodes are reached: the kubelet is made after the API server, for it needs a client.
+    pub fn set_connector(&self, connector: Arc<dyn NodeConnector>) {
+        self.0.registry.set_connector(connector);
+    }
+
+    /// A function that answers requests as `user`, without a socket.
+    pub fn loopback(&self, user: UserInfo) -> LoopbackHandler {
+        let (server, user) = (self.clone(), Arc::new(user));
+        Arc::new(move |request| {
+            let (server, peer) = (server.clone(), Peer::Loopback(user.clone()));
+            Box::pin(async move { server.handle(request, peer).await })
+        })
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Keys and certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.0.pki
+    }
+
+    /// The port in use.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// The address that pods and other nodes reach the API by.
+    pub fn advertise(&self) -> IpAddr {
+        self.0.advertise
+    }
+
+    /// The administrator's kubeconfig, for clients on this machine.
+    pub fn admin_kubeconfig(&self, context: &str) -> serde_json::Value {
+        let server = format!("https://127.0.0.1:{}", self.0.port);
+        pki::kubeconfig(context, &server, self.0.pki.ca_pem(), &self.0.pki.admin())
+    }
+
+    pub(crate) fn gate(&self) -> &dyn Gate {
+        self.0.gate.get().map_or(&crate::pipeline::LoopbackOnly as &dyn Gate, |gate| gate.as_ref())
+    }
+
+    pub(crate) fn health_report(&self) -> &Health {
+        &self.0.health
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.0.drain.started()
+    }
+}
+
+fn directory(path: PathBuf) -> Result<PathBuf, Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    made.map_err(|source| Error::Directory { path: path.clone(), source })?;
+    Ok(path)
+}
+
+async fn open_store(folder: &std::path::Path, config: &Config, seal: Arc<dyn Seal>) -> Result<Store, Error> {
+    let mut options = sampan_store::Config::new(folder.join("state.db"));
+    options.columns = Arc::new(columns::read);
+    options.seal = seal;
+    options.history = config.history;
+    options.relaxed = relaxed;
+    Ok(Store::open(options, config.tasks.clone()).await?)
+}
+
+/// Heartbeats and events may be lost in a crash; nothing else.
+fn relaxed(key: &Key) -> bool {
+    match &*key.bucket {
+        "events" => true,
+        "leases.coordination.k8s.io" => key.name.starts_with("kube-node-lease/"),
+        _ => false,
+    }
+}

@@ -1,0 +1,250 @@
+//! Cluster IPs and node ports of Services: `pkg/registry/core/service/{ipallocator,portallocator}`.
+//!
+//! The sets live in memory and are rebuilt from the stored Services at start, so they cannot drift from them.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sampan_api::status::{ApiError, FieldError};
+use sampan_store::Store;
+use serde_json::{Value, json};
+
+use crate::registry::Target;
+use crate::value::{at, items, remove, set, strings, text};
+
+/// 10.96.0.0/12.
+const NETWORK: u32 = 0x0a60_0000;
+const SIZE: u32 = 1 << 20;
+/// Upstream hands dynamic addresses out above a band kept for static ones (KEP-3070).
+const STATIC_BAND: u32 = 256;
+const PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+/// First port of the dynamic part.
+const STATIC_PORTS: u16 = 86;
+
+#[derive(Default)]
+struct Used {
+    ips: HashSet<u32>,
+    ports: HashSet<(u16, String)>,
+}
+
+/// What is taken.
+#[derive(Clone)]
+pub struct Addresses(Arc<Mutex<Used>>);
+
+/// Addresses taken for a write that has not been stored yet: given back unless kept.
+pub struct Lease {
+    used: Arc<Mutex<Used>>,
+    taken: Used,
+    freed: Used,
+}
+
+impl Lease {
+    /// The write was stored.
+    pub fn keep(mut self) {
+        let mut used = self.used.lock();
+        for ip in std::mem::take(&mut self.freed.ips) {
+            used.ips.remove(&ip);
+        }
+        for port in std::mem::take(&mut self.freed.ports) {
+            used.ports.remove(&port);
+        }
+        self.taken = Used::default();
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut used = self.used.lock();
+        for ip in &self.taken.ips {
+            used.ips.remove(ip);
+        }
+        for port in &self.taken.ports {
+            used.ports.remove(port);
+        }
+    }
+}
+
+fn is_service(target: &Target) -> bool {
+    target.kind.group.is_empty() && target.kind.kind == "Service"
+}
+
+/// What a stored Service holds.
+fn held(service: &Value) -> Used {
+    let mut ips: HashSet<u32> = strings(at(service, &["spec", "clusterIPs"])).iter().filter_map(|ip| number(ip)).collect();
+    ips.extend(number(text(service, &["spec", "clusterIP"])));
+    let mut ports: HashSet<(u16, String)> = items(at(service, &["spec", "ports"])).iter().filter_map(node_port).collect();
+    let check = at(service, &["spec", "healthCheckNodePort"]).as_u64().and_then(|p| u16::try_from(p).ok());
+    ports.extend(check.filter(|p| *p > 0).map(|p| (p, "TCP".to_owned())));
+    Used { ips, ports }
+}
+
+fn node_port(port: &Value) -> Option<(u16, String)> {
+    let number = u16::try_from(at(port, &["nodePort"]).as_u64()?).ok().filter(|n| *n > 0)?;
+    Some((number, protocol(port)))
+}
+
+fn protocol(port: &Value) -> String {
+    let protocol = text(port, &["protocol"]);
+    if protocol.is_empty() { "TCP".into() } else { protocol.into() }
+}
+
+fn number(ip: &str) -> Option<u32> {
+    ip.parse::<Ipv4Addr>().ok().map(u32::from)
+}
+
+impl Addresses {
+    /// What the stored Services hold.
+    pub fn from_store(store: &Store) -> Self {
+        let mut used = Used::default();
+        for entry in store.list("services").map.values() {
+            let Ok(service) = serde_json::from_slice::<Value>(&entry.value) else { continue };
+            let held = held(&service);
+            used.ips.extend(held.ips);
+            used.ports.extend(held.ports);
+        }
+        Self(Arc::new(Mutex::new(used)))
+    }
+
+    /// Gives a deleted Service's addresses back.
+    pub fn release(&self, target: &Target, last: &Value) {
+        if !is_service(target) {
+            return;
+        }
+        let held = held(last);
+        let mut used = self.0.lock();
+        used.ips.retain(|ip| !held.ips.contains(ip));
+        used.ports.retain(|port| !held.ports.contains(port));
+    }
+
+    /// Fills in what `new` lacks and checks what it asks for.
+    pub fn prepare(&self, target: &Target, old: Option<&Value>, new: &mut Value, dry_run: bool) -> Result<Lease, ApiError> {
+        let mut lease = Lease { used: self.0.clone(), taken: Used::default(), freed: Used::default() };
+        if !is_service(target) || target.subresource == "status" {
+            return Ok(lease);
+        }
+        let before = old.map(held).unwrap_or_default();
+        let result = {
+            let mut used = self.0.lock();
+            cluster_ip(&mut used, &mut lease.taken, &before, old, new).and_then(|()| ports(&mut used, &mut lease.taken, &before, new))
+        };
+        if let Err(error) = result {
+            return Err(ApiError::invalid("", "Service", &target.name, vec![error]));
+        }
+        let after = held(new);
+        lease.freed.ips = before.ips.difference(&after.ips).copied().collect();
+        lease.freed.ports = before.ports.difference(&after.ports).cloned().collect();
+        if dry_run {
+            // nothing is stored: what was taken goes back with the lease
+            lease.freed = Used::default();
+        }
+        Ok(lease)
+    }
+}
+
+fn cluster_ip(used: &mut Used, taken: &mut Used, before: &Used, old: Option<&Value>, new: &mut Value) -> Result<(), FieldError> {
+    if text(new, &["spec", "type"]) == "ExternalName" {
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            remove(new, &["spec", field]);
+        }
+        return Ok(());
+    }
+    let first = strings(at(new, &["spec", "clusterIPs"])).into_iter().next().unwrap_or_default();
+    let mut asked = text(new, &["spec", "clusterIP"]).to_owned();
+    if asked.is_empty() {
+        asked = first;
+    }
+    if asked.is_empty() {
+        asked = old.map_or(String::new(), |old| text(old, &["spec", "clusterIP"]).to_owned());
+    }
+    let ip = match asked.as_str() {
+        "None" => asked,
+        "" => take_free(used, taken)?,
+        _ => {
+            let number = number(&asked).filter(|n| (NETWORK..NETWORK + SIZE).contains(n)).ok_or_else(|| out_of_range(&asked))?;
+            if !before.ips.contains(&number) {
+                if !used.ips.insert(number) {
+                    return Err(ip_error(&asked, "provided IP is already allocated"));
+                }
+                taken.ips.insert(number);
+            }
+            asked
+        }
+    };
+    set(new, &["spec", "clusterIP"], ip.as_str());
+    set(new, &["spec", "clusterIPs"], json!([ip]));
+    if at(new, &["spec", "ipFamilies"]).is_null() {
+        set(new, &["spec", "ipFamilies"], json!(["IPv4"]));
+    }
+    if at(new, &["spec", "ipFamilyPolicy"]).is_null() {
+        set(new, &["spec", "ipFamilyPolicy"], "SingleStack");
+    }
+    Ok(())
+}
+
+fn ip_error(ip: &str, why: &str) -> FieldError {
+    FieldError::invalid("spec.clusterIPs", json!([ip]), format!("failed to allocate IP {ip}: {why}"))
+}
+
+fn out_of_range(ip: &str) -> FieldError {
+    ip_error(ip, &format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is 10.96.0.0/12"))
+}
+
+fn take_free(used: &mut Used, taken: &mut Used) -> Result<String, FieldError> {
+    let span = SIZE - STATIC_BAND - 2;
+    let start = rand::random::<u32>() % span;
+    let free = (0..span).map(|i| NETWORK + STATIC_BAND + 1 + (start + i) % span).find(|ip| !used.ips.contains(ip));
+    let Some(ip) = free else {
+        return Err(FieldError::invalid("spec.clusterIPs", json!([]), "failed to allocate a serviceIP: range is full"));
+    };
+    used.ips.insert(ip);
+    taken.ips.insert(ip);
+    Ok(Ipv4Addr::from(ip).to_string())
+}
+
+fn ports(used: &mut Used, taken: &mut Used, before: &Used, new: &mut Value) -> Result<(), FieldError> {
+    let kind = text(new, &["spec", "type"]).to_owned();
+    let wants = kind == "NodePort"
+        || (kind == "LoadBalancer" && at(new, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() != Some(false));
+    let Some(Value::Array(list)) = new.get_mut("spec").and_then(|spec| spec.get_mut("ports")) else { return Ok(()) };
+    for (i, port) in list.iter_mut().enumerate() {
+        let field = format!("spec.ports[{i}].nodePort");
+        match node_port(port) {
+            Some(key) if before.ports.contains(&key) => {
+                if kind == "ClusterIP" {
+                    remove(port, &["nodePort"]);
+                }
+            }
+            Some(key) => {
+                if !PORTS.contains(&key.0) {
+                    return Err(FieldError::invalid(field, key.0, "provided port is not in the valid range. The range of valid ports is 30000-32767"));
+                }
+                if !used.ports.insert(key.clone()) {
+                    return Err(FieldError::invalid(field, key.0, "provided port is already allocated"));
+                }
+                taken.ports.insert(key);
+            }
+            None if wants => {
+                let number = take_port(used, taken, &protocol(port)).ok_or_else(|| {
+                    FieldError::invalid(field, 0, "failed to allocate a nodePort: range is full")
+                })?;
+                set(port, &["nodePort"], number);
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn take_port(used: &mut Used, taken: &mut Used, protocol: &str) -> Option<u16> {
+    let (low, high) = (PORTS.start() + STATIC_PORTS, *PORTS.end());
+    let span = high - low + 1;
+    let start = rand::random::<u16>() % span;
+    let free = (0..span).map(|i| low + (start + i) % span).find(|port| {
+        !used.ports.iter().any(|(number, _)| number == port)
+    })?;
+    used.ports.insert((free, protocol.to_owned()));
+    taken.ports.insert((free, protocol.to_owned()));
+    Some(free)
+}

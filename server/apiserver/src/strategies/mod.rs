@@ -1,0 +1,184 @@
+//! What differs between kinds: generation, status split, grace, allocation, upserts.
+//!
+//! The registry asks; each answer here is a function of the kind and plain values. Defaults and validation are
+//! `sampan-api`'s. Ported from the `strategy.go` files below `pkg/registry`.
+
+pub mod addresses;
+pub mod columns;
+pub mod convert;
+pub mod pod;
+pub mod rules;
+
+use sampan_api::kinds::Kind;
+use sampan_api::meta as words;
+use sampan_api::status::FieldError;
+use serde_json::{Value, json};
+
+use crate::value::{at, keep, object, remove, set, text};
+
+fn is(kind: &Kind, group: &str, name: &str) -> bool {
+    kind.group == group && kind.kind == name
+}
+
+/// Whether upstream counts generations of this kind.
+pub fn has_generation(kind: &Kind) -> bool {
+    match kind.group {
+        "" => matches!(kind.kind, "Pod" | "ReplicationController" | "PodTemplate"),
+        "apps" => kind.kind != "ControllerRevision",
+        "batch" | "admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io" | "policy" | "apiextensions.k8s.io" => true,
+        "networking.k8s.io" => matches!(kind.kind, "Ingress" | "NetworkPolicy" | "IngressClass"),
+        "discovery.k8s.io" => true,
+        "scheduling.k8s.io" => kind.kind == "PriorityClass",
+        "resource.k8s.io" => matches!(kind.kind, "DeviceClass" | "ResourceSlice"),
+        _ => false,
+    }
+}
+
+/// Whether the wanted state differs: everything but metadata and status.
+pub fn generation_changes(_kind: &Kind, old: &Value, new: &Value) -> bool {
+    let wanted = |v: &Value| {
+        let mut v = v.clone();
+        for field in ["metadata", "status", "apiVersion", "kind"] {
+            remove(&mut v, &[field]);
+        }
+        v
+    };
+    wanted(old) != wanted(new)
+}
+
+/// Whether `/status` exists.
+pub fn has_status_subresource(kind: &Kind) -> bool {
+    kind.subresource("status").is_some()
+}
+
+/// Kinds whose creators may say the status.
+pub fn keeps_status_on_create(kind: &Kind) -> bool {
+    is(kind, "", "Node") || is(kind, "", "Pod") || is(kind, "", "Namespace")
+}
+
+/// `AllowCreateOnUpdate`: PUT of an absent object creates it.
+pub fn put_creates(kind: &Kind) -> bool {
+    match kind.group {
+        "" => matches!(kind.kind, "Endpoints" | "Event" | "LimitRange" | "Service"),
+        "rbac.authorization.k8s.io" => true,
+        "coordination.k8s.io" => kind.kind == "Lease",
+        "events.k8s.io" => true,
+        _ => false,
+    }
+}
+
+/// `AllowUnconditionalUpdate`: whether a PUT may leave out the resourceVersion.
+pub fn unconditional_update(kind: &Kind) -> bool {
+    !matches!(
+        (kind.group, kind.kind),
+        ("coordination.k8s.io", _)
+            | ("policy", "PodDisruptionBudget")
+            | ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io", _)
+            | ("storage.k8s.io", "CSIDriver" | "CSINode" | "VolumeAttachment" | "CSIStorageCapacity")
+    )
+}
+
+/// How long a deletion waits; `None` for kinds that know no grace.
+pub fn deletion_grace(kind: &Kind, old: &Value, asked: Option<i64>) -> Option<i64> {
+    is(kind, "", "Pod").then(|| pod::deletion_grace(old, asked))
+}
+
+/// `PrepareForCreate`.
+pub fn prepare_create(kind: &Kind, new: &mut Value) {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod::prepare_create(new),
+        ("", "Namespace") => prepare_namespace(new),
+        ("", "Secret") => string_data(new),
+        ("", "PersistentVolumeClaim") => set(new, &["status"], json!({"phase": "Pending"})),
+        ("", "PersistentVolume") => set(new, &["status"], json!({"phase": "Pending"})),
+        ("", "ServiceAccount") => {}
+        ("apps" | "batch" | "policy" | "autoscaling", _) | ("", "Service" | "ReplicationController") => {
+            if has_status_subresource(kind) {
+                empty_status(kind, new);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The status that Go's zero value prints.
+fn empty_status(kind: &Kind, new: &mut Value) {
+    let status = match kind.kind {
+        "Service" => json!({"loadBalancer": {}}),
+        "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
+        "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
+        "DaemonSet" => json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}),
+        "PodDisruptionBudget" => json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}),
+        "HorizontalPodAutoscaler" => json!({"desiredReplicas": 0, "currentReplicas": 0}),
+        _ => json!({}),
+    };
+    set(new, &["status"], status);
+}
+
+fn prepare_namespace(new: &mut Value) {
+    let name = text(new, &["metadata", "name"]).to_owned();
+    if !crate::value::strings(at(new, &["spec", "finalizers"])).iter().any(|f| f == "kubernetes") {
+        let mut finalizers = crate::value::strings(at(new, &["spec", "finalizers"]));
+        finalizers.push("kubernetes".into());
+        set(new, &["spec", "finalizers"], finalizers);
+    }
+    set(new, &["status"], json!({"phase": "Active"}));
+    if !name.is_empty() {
+        words::set_label(new, "kubernetes.io/metadata.name", &name);
+    }
+}
+
+/// `stringData` is a convenience of writing only.
+fn string_data(new: &mut Value) {
+    use base64::Engine;
+    let Some(Value::Object(plain)) = remove(new, &["stringData"]) else { return };
+    for (key, value) in plain {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or(""));
+        object(new, &["data"]).insert(key, encoded.into());
+    }
+}
+
+/// `PrepareForUpdate`.
+pub fn prepare_update(kind: &Kind, subresource: &str, old: &Value, new: &mut Value) {
+    match (kind.group, kind.kind, subresource) {
+        ("", "Pod", _) => pod::prepare_update(subresource, old, new),
+        ("", "Secret", "") => {
+            string_data(new);
+            if text(new, &["type"]).is_empty() {
+                keep(new, old, &["type"]);
+            }
+        }
+        ("", "Namespace", "") => {
+            keep(new, old, &["spec", "finalizers"]);
+            keep(new, old, &["metadata", "labels", "kubernetes.io/metadata.name"]);
+        }
+        ("", "Namespace", "finalize") => keep(new, old, &["status"]),
+        ("", "Node", "status") => keep(new, old, &["spec"]),
+        ("", "ServiceAccount", _) => {}
+        _ => {}
+    }
+}
+
+/// A write to `/status` changes the status (and harmless metadata) only.
+pub fn keep_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
+    let mut kept = old.clone();
+    for field in ["metadata", "status"] {
+        match at(new, &[field]) {
+            Value::Null => drop(remove(&mut kept, &[field])),
+            value => set(&mut kept, &[field], value.clone()),
+        }
+    }
+    if kind.group == "apps" {
+        keep(&mut kept, old, &["metadata", "labels"]);
+    }
+    keep(&mut kept, old, &["metadata", "ownerReferences"]);
+    *new = kept;
+}
+
+/// What is wrong with a change through a subresource that has rules of its own.
+pub fn subresource_errors(kind: &'static Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+    match (kind.kind, subresource) {
+        ("Pod", _) => pod::subresource_errors(subresource, new, old),
+        _ => Vec::new(),
+    }
+}
