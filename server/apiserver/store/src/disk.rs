@@ -27,19 +27,20 @@ pub const APPLICATION_ID: i64 = 0x534d_504e;
 /// Pages in the write-ahead log at which a commit also writes them back: 16 MiB.
 const CHECKPOINT_PAGES: &str = "4096";
 
+/// Parameters are named `$1`, not `?1`: sqlx miscounts the latter in later statements of one text.
 const COMMIT: &str = "
 BEGIN IMMEDIATE;
-DELETE FROM state WHERE revision IN (SELECT value FROM json_each(?3));
-DELETE FROM history WHERE revision <= ?4;
+DELETE FROM state WHERE revision IN (SELECT value FROM json_each($3));
+DELETE FROM history WHERE revision <= $4;
 INSERT INTO state (revision, bucket, name, sealed, value)
-SELECT r.value ->> 0, CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
-       CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT), r.value ->> 8,
-       substr(?2, r.value ->> 9, r.value ->> 10)
-FROM json_each(?1) AS r;
+SELECT r.value ->> 0, CAST(substr($2, r.value ->> 4, r.value ->> 5) AS TEXT),
+       CAST(substr($2, r.value ->> 6, r.value ->> 7) AS TEXT), r.value ->> 8,
+       substr($2, r.value ->> 9, r.value ->> 10)
+FROM json_each($1) AS r;
 INSERT INTO history (revision, at, kind, previous)
 SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3
-FROM json_each(?1) AS r WHERE r.value ->> 2 >= 0;
-UPDATE meta SET written = ?5, reserved = ?6, compacted = ?4;
+FROM json_each($1) AS r WHERE r.value ->> 2 >= 0;
+UPDATE meta SET written = $5, reserved = $6, compacted = $4;
 COMMIT";
 
 /// The revisions that the file keeps about itself.

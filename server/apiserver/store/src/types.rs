@@ -149,8 +149,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// What the event adds to the history's size.
+    /// What would be free without the event: the state before, and the final state of a deleted key.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.entry.value.len() + 256) as u64
+        let prev = self.prev.as_ref().map_or(0, |prev| prev.value.len());
+        let last = if self.kind == EventKind::Deleted { self.entry.value.len() } else { 0 };
+        (256 + prev + last) as u64
     }
 }
