@@ -1,1 +1,91 @@
-//! validate
+//! What the values of objects must satisfy: upstream's `pkg/apis/*/validation`, in its exact words.
+//!
+//! [`create`] and [`update`] see an object after [`crate::strict`] (types) and [`crate::defaults`], and give
+//! every complaint, as upstream does, not just the first. Kinds without rules of their own here are checked
+//! by schema: [`schema`] asks for the fields that the field table requires. Whether a reference leads
+//! anywhere is never asked.
+
+mod access;
+mod affinity;
+mod cluster;
+mod container;
+mod core;
+mod pod;
+mod pod_update;
+mod probe;
+mod schema;
+mod service;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod workload;
+
+use serde_json::Value;
+
+use crate::kinds::Kind;
+use crate::status::FieldError;
+use crate::validation::{object_meta, object_meta_update, rule_for};
+
+/// What is wrong with a new object of `kind`.
+pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let metadata = object.get("metadata").unwrap_or(&Value::Null);
+    let mut errors = object_meta(metadata, kind.namespaced, rule_for(kind.group, kind.kind));
+    body(kind, object, &mut errors);
+    if (kind.group, kind.kind) == ("", "Pod") {
+        pod::only_on_create(object, &mut errors);
+    }
+    errors
+}
+
+/// What is wrong with `new` as a change of `old`.
+pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let empty = Value::Null;
+    let mut errors =
+        object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));
+    match (kind.group, kind.kind) {
+        ("", "Pod") => return pod_update::update(new, old, errors),
+        ("", "Service") => service::update(new, old, &mut errors),
+        ("", "ConfigMap") => core::config_map_update(new, old, &mut errors),
+        ("", "Secret") => core::secret_update(new, old, &mut errors),
+        ("", "Node") => core::node_update(new, old, &mut errors),
+        ("", "PersistentVolumeClaim") => core::claim_update(new, old, &mut errors),
+        ("apps" | "batch", _) => workload::update(kind.kind, new, old, &mut errors),
+        _ => cluster::update(kind.group, kind.kind, new, old, &mut errors),
+    }
+    body(kind, new, &mut errors);
+    errors
+}
+
+/// What is wrong with `new` as a change of the `status` subresource.
+pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let empty = Value::Null;
+    let mut errors =
+        object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod_update::status(new, old, &mut errors),
+        ("apps" | "batch", _) => workload::status(new, &mut errors),
+        _ => {}
+    }
+    errors
+}
+
+fn body(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod::spec(access::get(object, "spec"), "spec", errors),
+        ("", "Service") => service::service(object, errors),
+        ("", "PodTemplate") => workload::template(access::get(object, "template"), "template", errors),
+        ("", "ReplicationController") => workload::workload("ReplicationController", object, errors),
+        ("", "ConfigMap") => core::config_map(object, errors),
+        ("", "Secret") => core::secret(object, errors),
+        ("", "Node") => core::node(object, errors),
+        ("apps" | "batch", _) => workload::workload(kind.kind, object, errors),
+        (group, name) => {
+            if !cluster::validate(group, name, object, errors) {
+                schema::required(kind.schema, object, errors);
+            }
+        }
+    }
+}
+
+pub use pod::spec as pod_spec;
+pub use schema::required as schema_required;

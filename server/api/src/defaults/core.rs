@@ -1,5 +1,6 @@
 //! The core group.
 
+use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::pod::{pod, remote_volume, template, template_labels};
@@ -12,7 +13,7 @@ pub(super) fn apply(kind: &str, object: &mut Object) {
         "ReplicationController" => replication_controller(object),
         "Service" => service(object),
         "Endpoints" => endpoints(object),
-        "Secret" => set(object, "type", "Opaque"),
+        "Secret" => secret(object),
         "Namespace" => namespace(object),
         "Node" => node(object),
         "PersistentVolume" => persistent_volume(object),
@@ -68,6 +69,17 @@ fn service(object: &mut Object) {
     }
     if kind == "LoadBalancer" {
         set_pointer(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+/// `stringData` is write-only: upstream's conversion moves it into `data`.
+fn secret(object: &mut Object) {
+    set(object, "type", "Opaque");
+    let Some(Value::Object(texts)) = object.shift_remove("stringData") else { return };
+    let Some(data) = made(object, "data") else { return };
+    for (key, value) in texts {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+        data.insert(key, encoded.into());
     }
 }
 

@@ -65,6 +65,7 @@ fn each_kind_is_filled_in() {
         ("Job", "batch", json!({}), json!({"spec": {"completions": 1, "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": false, "podReplacementPolicy": "TerminatingOrFailed"}})),
         ("Service", "", json!({"spec": {"ports": [{"port": 80}]}}), json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None", "type": "ClusterIP", "internalTrafficPolicy": "Cluster"}})),
         ("Secret", "", json!({}), json!({"type": "Opaque"})),
+        ("Secret", "", json!({"data": {"a": "AA=="}, "stringData": {"a": "hi"}}), json!({"data": {"a": "aGk="}, "type": "Opaque"})),
         ("Namespace", "", json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}}, "status": {"phase": "Active"}})),
         ("ReplicationController", "", json!({"spec": {}}), json!({"spec": {"replicas": 1}})),
         ("RoleBinding", "rbac.authorization.k8s.io", json!({"roleRef": {"kind": "Role", "name": "a"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s"}]}),

@@ -1,0 +1,132 @@
+//! ConfigMap, Secret, Node, PersistentVolumeClaim.
+
+use serde_json::Value;
+
+use super::access::*;
+use crate::status::FieldError;
+use crate::validation::{is_config_map_key, is_label_value, is_qualified_name};
+
+/// Upstream's `MaxSecretSize`: also a ConfigMap's.
+const MAX_SIZE: usize = 1 << 20;
+
+pub(super) fn config_map(object: &Value, errors: &mut Errors) {
+    let mut size = 0;
+    for map in ["data", "binaryData"] {
+        for (key, value) in entries(object, map) {
+            let at = format!("{map}[{key}]");
+            invalid_each(errors, &at, key, is_config_map_key(key));
+            if map == "data" && get(object, "binaryData").get(key).is_some() {
+                errors.push(FieldError::invalid(at.as_str(), key.as_str(), "duplicate of key present in binaryData"));
+            }
+            let length = value.as_str().map_or(0, str::len);
+            size += if map == "data" { length } else { length / 4 * 3 };
+        }
+    }
+    if size > MAX_SIZE {
+        errors.push(FieldError::too_long("", MAX_SIZE));
+    }
+}
+
+pub(super) fn config_map_update(new: &Value, old: &Value, errors: &mut Errors) {
+    frozen(new, old, &["data", "binaryData"], errors);
+}
+
+fn frozen(new: &Value, old: &Value, keys: &[&str], errors: &mut Errors) {
+    const WHY: &str = "field is immutable when `immutable` is set";
+    if !is_true(old, "immutable") {
+        return;
+    }
+    if !is_true(new, "immutable") {
+        errors.push(FieldError::forbidden("immutable", WHY));
+    }
+    for key in keys {
+        let empty = |value: &Value| value.as_object().is_none_or(serde_json::Map::is_empty);
+        let (after, before) = (get(new, key), get(old, key));
+        if after != before && !(empty(after) && empty(before)) {
+            errors.push(FieldError::forbidden(*key, WHY));
+        }
+    }
+}
+
+pub(super) fn secret(object: &Value, errors: &mut Errors) {
+    let mut size = 0;
+    for (key, value) in entries(object, "data") {
+        invalid_each(errors, &format!("data[{key}]"), key, is_config_map_key(key));
+        size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+    }
+    if size > MAX_SIZE {
+        errors.push(FieldError::too_long("data", MAX_SIZE));
+    }
+    let lacks = |key: &str| get(object, "data").get(key).is_none();
+    let mut need = |key: &str| {
+        if lacks(key) {
+            errors.push(FieldError::required(format!("data[{key}]"), ""));
+        }
+    };
+    match text(object, "type") {
+        "kubernetes.io/dockercfg" => need(".dockercfg"),
+        "kubernetes.io/dockerconfigjson" => need(".dockerconfigjson"),
+        "kubernetes.io/ssh-auth" => need("ssh-privatekey"),
+        "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().for_each(need),
+        "kubernetes.io/basic-auth" if lacks("username") && lacks("password") => {
+            ["username", "password"].into_iter().for_each(need);
+        }
+        "kubernetes.io/service-account-token" => {
+            let annotations = get(get(object, "metadata"), "annotations");
+            if text(annotations, "kubernetes.io/service-account.name").is_empty() {
+                let at = "metadata.annotations[kubernetes.io/service-account.name]";
+                errors.push(FieldError::required(at, ""));
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn secret_update(new: &Value, old: &Value, errors: &mut Errors) {
+    immutable(new, old, "type", "", errors);
+    frozen(new, old, &["data"], errors);
+}
+
+pub(super) fn node(object: &Value, errors: &mut Errors) {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (at, taint) in each(get(object, "spec"), "taints", "spec") {
+        let (key, value, effect) = (text(taint, "key"), text(taint, "value"), text(taint, "effect"));
+        invalid_each(errors, &join(&at, "key"), key, is_qualified_name(key));
+        invalid_each(errors, &join(&at, "value"), value, is_label_value(value));
+        required_one_of(taint, "effect", &at, &["NoExecute", "NoSchedule", "PreferNoSchedule"], errors);
+        if seen.contains(&(key, effect)) {
+            errors.push(FieldError::duplicate(at.as_str(), taint.clone()));
+        }
+        seen.push((key, effect));
+    }
+}
+
+pub(super) fn node_update(new: &Value, old: &Value, errors: &mut Errors) {
+    let (after, before) = (get(new, "spec"), get(old, "spec"));
+    if !list(before, "podCIDRs").is_empty() && list(after, "podCIDRs") != list(before, "podCIDRs") {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.podCIDRs", why));
+    }
+    let was = text(before, "providerID");
+    if !was.is_empty() && text(after, "providerID") != was {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.providerID", why));
+    }
+}
+
+pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
+    let (after, before) = (get(new, "spec"), get(old, "spec"));
+    let strip = |spec: &Value| {
+        let mut spec = spec.as_object().cloned().unwrap_or_default();
+        spec.shift_remove("resources");
+        spec.shift_remove("volumeAttributesClassName");
+        if text(before, "volumeName").is_empty() {
+            spec.shift_remove("volumeName");
+        }
+        spec
+    };
+    if strip(after) != strip(before) {
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.push(FieldError::forbidden("spec", why));
+    }
+}

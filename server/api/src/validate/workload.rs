@@ -1,0 +1,306 @@
+//! What makes pods: `pkg/apis/apps/validation`, `batch/validation` and the ReplicationController's.
+
+use serde_json::Value;
+
+use super::access::*;
+use super::pod;
+use crate::selector::Selector;
+use crate::status::FieldError;
+use crate::validation::{is_percent, validate_annotations, validate_label_selector, validate_labels};
+
+pub(super) fn workload(kind: &str, object: &Value, errors: &mut Errors) {
+    let spec = get(object, "spec");
+    match kind {
+        "ControllerRevision" => return non_negative(object, &["revision"], "", errors),
+        "Job" => return job(spec, "spec", errors),
+        "CronJob" => return cron_job(object, errors),
+        "ReplicationController" => replication_controller(spec, errors),
+        _ => selector(kind, spec, errors),
+    }
+    let counts = ["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"];
+    non_negative(spec, &counts, "spec", errors);
+    match kind {
+        "Deployment" => deployment(spec, errors),
+        "DaemonSet" => strategy(spec, "updateStrategy", &["OnDelete", "RollingUpdate"], errors),
+        "StatefulSet" => stateful_set(spec, errors),
+        _ => {}
+    }
+    template(get(spec, "template"), "spec.template", errors);
+    always_restarts(kind, spec, errors);
+}
+
+/// `ValidatePodTemplateSpec`.
+pub(super) fn template(template: &Value, at: &str, errors: &mut Errors) {
+    let metadata = get(template, "metadata");
+    errors.extend(validate_labels(metadata.get("labels"), &join(at, "labels")));
+    errors.extend(validate_annotations(metadata.get("annotations"), &join(at, "annotations")));
+    pod::spec(get(template, "spec"), &join(at, "spec"), errors);
+    if !list(get(template, "spec"), "ephemeralContainers").is_empty() {
+        let why = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden(join(at, "spec.ephemeralContainers"), why));
+    }
+}
+
+fn always_restarts(kind: &str, spec: &Value, errors: &mut Errors) {
+    let pod = get(get(spec, "template"), "spec");
+    if matches!(text(pod, "restartPolicy"), "Never" | "OnFailure") {
+        let shown = text(pod, "restartPolicy");
+        errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", shown, &["Always"]));
+    }
+    if has(pod, "activeDeadlineSeconds") {
+        let kind = if kind == "Deployment" { "ReplicaSet" } else { kind };
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden("spec.template.spec.activeDeadlineSeconds", why));
+    }
+}
+
+fn selector(kind: &str, spec: &Value, errors: &mut Errors) {
+    let selector = get(spec, "selector");
+    if selector.is_null() {
+        return errors.push(FieldError::required("spec.selector", ""));
+    }
+    let wrong = validate_label_selector(selector, "spec.selector");
+    let right = wrong.is_empty();
+    errors.extend(wrong);
+    let parsed = Selector::from_object(Some(selector)).ok().filter(|_| right);
+    if parsed.as_ref().is_some_and(Selector::is_everything) {
+        // upstream says deployment for a ReplicaSet, too
+        let name = if kind == "ReplicaSet" { "deployment".to_owned() } else { kind.to_lowercase() };
+        let why = format!("empty selector is invalid for {name}");
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), why));
+    }
+    let labels = get(get(get(spec, "template"), "metadata"), "labels");
+    if parsed.is_some_and(|s| !s.is_everything() && !s.matches(labels)) {
+        let why = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), why));
+    }
+}
+
+fn replication_controller(spec: &Value, errors: &mut Errors) {
+    let selector = get(spec, "selector").as_object().filter(|map| !map.is_empty());
+    if !has(spec, "template") {
+        errors.push(FieldError::required("spec.template", ""));
+    }
+    let Some(selector) = selector else { return errors.push(FieldError::required("spec.selector", "")) };
+    let labels = get(get(get(spec, "template"), "metadata"), "labels");
+    if !Selector::from_map(selector).matches(labels) {
+        let why = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), why));
+    }
+}
+
+fn deployment(spec: &Value, errors: &mut Errors) {
+    strategy(spec, "strategy", &["Recreate", "RollingUpdate"], errors);
+    let (ready, deadline) = (int(spec, "minReadySeconds").unwrap_or(0), int(spec, "progressDeadlineSeconds"));
+    if let Some(deadline) = deadline.filter(|deadline| *deadline <= ready) {
+        let why = "must be greater than minReadySeconds";
+        errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, why));
+    }
+}
+
+fn strategy(spec: &Value, key: &str, types: &[&str], errors: &mut Errors) {
+    let (strategy, at) = (get(spec, key), join("spec", key));
+    let rolling = get(strategy, "rollingUpdate");
+    let rolling_at = join(&at, "rollingUpdate");
+    match text(strategy, "type") {
+        "RollingUpdate" if rolling.is_null() => {
+            errors.push(FieldError::required(rolling_at, "this should be defaulted and never be nil"));
+        }
+        "RollingUpdate" => rolling_update(rolling, &rolling_at, errors),
+        "Recreate" if !rolling.is_null() => {
+            let why = "may not be specified when strategy `type` is 'Recreate'";
+            errors.push(FieldError::forbidden(rolling_at, why));
+        }
+        other if types.contains(&other) => {}
+        other => errors.push(FieldError::not_supported(join(&at, "type"), other, types)),
+    }
+}
+
+fn rolling_update(rolling: &Value, at: &str, errors: &mut Errors) {
+    for key in ["maxUnavailable", "maxSurge"] {
+        int_or_percent(rolling, key, at, errors);
+    }
+    let nothing = |key: &str| match get(rolling, key) {
+        Value::String(percent) => percent == "0%",
+        other => other.as_i64().unwrap_or(0) == 0,
+    };
+    if nothing("maxUnavailable") && nothing("maxSurge") {
+        let shown = get(rolling, "maxUnavailable").clone();
+        let why = "may not be 0 when `maxSurge` is 0";
+        errors.push(FieldError::invalid(join(at, "maxUnavailable"), shown, why));
+    }
+    let percent = text(rolling, "maxUnavailable").strip_suffix('%').and_then(|n| n.parse::<u64>().ok());
+    if percent.is_some_and(|percent| percent > 100) {
+        let shown = get(rolling, "maxUnavailable").clone();
+        errors.push(FieldError::invalid(join(at, "maxUnavailable"), shown, "must not be greater than 100%"));
+    }
+}
+
+/// `ValidatePositiveIntOrPercent`.
+pub(super) fn int_or_percent(value: &Value, key: &str, at: &str, errors: &mut Errors) {
+    match get(value, key) {
+        Value::String(percent) => invalid_each(errors, &join(at, key), percent, is_percent(percent)),
+        _ => non_negative(value, &[key], at, errors),
+    }
+}
+
+fn stateful_set(spec: &Value, errors: &mut Errors) {
+    match text(spec, "podManagementPolicy") {
+        "" => errors.push(FieldError::required("spec.podManagementPolicy", "")),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            let why = "must be 'OrderedReady' or 'Parallel'";
+            errors.push(FieldError::invalid("spec.podManagementPolicy", other, why));
+        }
+    }
+    let strategy = get(spec, "updateStrategy");
+    let at = "spec.updateStrategy";
+    match text(strategy, "type") {
+        "" => errors.push(FieldError::required(at, "")),
+        "OnDelete" if has(strategy, "rollingUpdate") => {
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid(join(at, "rollingUpdate"), get(strategy, "rollingUpdate").clone(), why));
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => non_negative(get(strategy, "rollingUpdate"), &["partition"], "spec.updateStrategy.rollingUpdate", errors),
+        other => {
+            errors.push(FieldError::invalid(at, other, "must be 'RollingUpdate' or 'OnDelete'"));
+        }
+    }
+    let policy = get(spec, "persistentVolumeClaimRetentionPolicy");
+    for key in ["whenDeleted", "whenScaled"] {
+        one_of(policy, key, "spec.persistentVolumeClaimRetentionPolicy", &["Delete", "Retain"], errors);
+    }
+}
+
+fn job(spec: &Value, at: &str, errors: &mut Errors) {
+    let counts = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
+    non_negative(spec, &counts, at, errors);
+    one_of(spec, "completionMode", at, &["Indexed", "NonIndexed"], errors);
+    if text(spec, "completionMode") == "Indexed" && !has(spec, "completions") {
+        let why = "when completion mode is Indexed";
+        errors.push(FieldError::required(join(at, "completions"), why));
+    }
+    if has(spec, "selector") {
+        errors.extend(validate_label_selector(get(spec, "selector"), &join(at, "selector")));
+        let labels = get(get(get(spec, "template"), "metadata"), "labels");
+        if Selector::from_object(spec.get("selector")).is_ok_and(|selector| !selector.matches(labels)) {
+            let why = "`selector` does not match template `labels`";
+            errors.push(FieldError::invalid(join(at, "template.metadata.labels"), labels.clone(), why));
+        }
+    }
+    template(get(spec, "template"), &join(at, "template"), errors);
+    if text(get(get(spec, "template"), "spec"), "restartPolicy") == "Always" {
+        let why = "valid values: \"OnFailure\", \"Never\"";
+        errors.push(FieldError::required(join(at, "template.spec.restartPolicy"), why));
+    }
+}
+
+fn cron_job(object: &Value, errors: &mut Errors) {
+    let name = text(get(object, "metadata"), "name");
+    if name.len() > 52 {
+        errors.push(FieldError::invalid("metadata.name", name, "must be no more than 52 characters"));
+    }
+    let spec = get(object, "spec");
+    match text(spec, "schedule") {
+        "" => errors.push(FieldError::required("spec.schedule", "")),
+        schedule => errors.extend(
+            schedule_error(schedule).map(|why| FieldError::invalid("spec.schedule", schedule, why)),
+        ),
+    }
+    required_one_of(spec, "concurrencyPolicy", "spec", &["Allow", "Forbid", "Replace"], errors);
+    let counts = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
+    non_negative(spec, &counts, "spec", errors);
+    job(get(get(spec, "jobTemplate"), "spec"), "spec.jobTemplate.spec", errors);
+}
+
+fn schedule_error(schedule: &str) -> Option<String> {
+    let count = schedule.split_whitespace().count();
+    if schedule.starts_with('@') || count == 5 {
+        return None;
+    }
+    let shown: Vec<&str> = schedule.split_whitespace().collect();
+    Some(format!("expected exactly 5 fields, found {count}: [{}]", shown.join(" ")))
+}
+
+pub(super) fn update(kind: &str, new: &Value, old: &Value, errors: &mut Errors) {
+    let (after, before) = (get(new, "spec"), get(old, "spec"));
+    match kind {
+        "Deployment" | "ReplicaSet" | "DaemonSet" => immutable(after, before, "selector", "spec", errors),
+        "Job" => {
+            for key in ["completionMode", "selector", "podFailurePolicy", "backoffLimitPerIndex"] {
+                immutable(after, before, key, "spec", errors);
+            }
+            job_template(after, before, errors);
+            if text(after, "completionMode") != "Indexed" {
+                immutable(after, before, "completions", "spec", errors);
+            }
+        }
+        "StatefulSet" => stateful_set_update(after, before, errors),
+        "ControllerRevision" => immutable(new, old, "data", "", errors),
+        _ => {}
+    }
+}
+
+/// A suspended Job that has not started may change where its pods run.
+fn job_template(after: &Value, before: &Value, errors: &mut Errors) {
+    if !is_true(before, "suspend") {
+        return immutable(after, before, "template", "spec", errors);
+    }
+    let strip = |spec: &Value| {
+        let mut template = get(spec, "template").clone();
+        if let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) {
+            for key in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
+                pod.shift_remove(key);
+            }
+        }
+        if let Some(template) = template.as_object_mut() {
+            template.shift_remove("metadata");
+        }
+        template
+    };
+    if strip(after) != strip(before) {
+        let shown = get(after, "template").clone();
+        errors.push(FieldError::invalid("spec.template", shown, crate::validation::FIELD_IS_IMMUTABLE));
+    }
+}
+
+fn stateful_set_update(after: &Value, before: &Value, errors: &mut Errors) {
+    const MAY_CHANGE: &[&str] = &[
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ];
+    let strip = |spec: &Value| {
+        let mut spec = spec.as_object().cloned().unwrap_or_default();
+        spec.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()));
+        spec
+    };
+    if strip(after) != strip(before) {
+        let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+        errors.push(FieldError::forbidden("spec", why));
+    }
+}
+
+pub(super) fn status(new: &Value, errors: &mut Errors) {
+    let counts = [
+        "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "updatedReplicas",
+        "unavailableReplicas", "observedGeneration", "collisionCount", "active", "succeeded", "failed",
+    ];
+    let status = get(new, "status");
+    non_negative(status, &counts, "status", errors);
+    let replicas = int(status, "replicas");
+    for key in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas", "updatedReplicas"] {
+        let count = int(status, key);
+        if let (Some(count), Some(replicas)) = (count, replicas)
+            && count > replicas
+        {
+            let why = "cannot be greater than status.replicas";
+            errors.push(FieldError::invalid(join("status", key), count, why));
+        }
+    }
+}
