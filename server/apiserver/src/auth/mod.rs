@@ -1,5 +1,130 @@
 //! Who may do what.
+//!
+//! ```text
+//!  request ─► authenticate ─► impersonate ─► authorize: system:masters ─► Node ─► RBAC
+//!             certificate      each part       anything     a kubelet's    roles and
+//!             SA token         authorised                   own pods'      bindings
+//!             bootstrap token                               objects
+//! ```
+//!
+//! Everything reads the store's memory; nothing is listed, cached with a delay, or asked of the network. The
+//! reviews (`kubectl auth can-i`) call the same functions as enforcement, so they cannot disagree.
+//!
+//! - [`rules`]: what a rule covers. [`index`]: roles and bindings by subject. [`bootstrap`]: upstream's own roles.
+//! - [`tokens`]: ServiceAccount tokens. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.
+//! - [`node`]: the Node authorizer. [`escalate`]: nobody grants what they do not have. [`reviews`]: questions.
+//!
+//! What is not here: audit, and which request means which verb (that is the pipeline's).
 
+pub mod authenticate;
+pub mod bootstrap;
+mod escalate;
+mod gate;
+pub mod impersonate;
+pub mod index;
+pub mod jwt;
+pub mod node;
+pub mod reviews;
+pub mod rules;
+pub mod tokens;
 mod user;
 
+use std::sync::Arc;
+
+use http::request::Parts;
+use sampan_api::status::ApiError;
+use sampan_store::Store;
+
 pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, UserInfo};
+
+use crate::Peer;
+use crate::pki::TokenKey;
+use index::Index;
+use node::NodeAuthorizer;
+use rules::Rule;
+use tokens::Tokens;
+
+/// Authentication and authorization.
+pub struct Auth {
+    store: Store,
+    index: Index,
+    node: NodeAuthorizer,
+    tokens: Tokens,
+}
+
+impl Auth {
+    /// Over `store`, with tokens of `issuer` (`https://kubernetes.default.svc.<domain>`) signed by `key`.
+    pub fn new(store: Store, key: Arc<TokenKey>, issuer: impl Into<String>) -> Self {
+        Self {
+            index: Index::new(store.clone()),
+            node: NodeAuthorizer::new(store.clone(), bootstrap::node_rules()),
+            tokens: Tokens::new(store.clone(), key, issuer),
+            store,
+        }
+    }
+
+    /// ServiceAccount tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Who asks, impersonation included. Without credentials only health and version are answered.
+    pub fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
+        let user = match authenticate::authenticate(&self.store, &self.tokens, head, peer)? {
+            Some(user) => user,
+            None if open_to_all(head.uri.path()) => UserInfo::anonymous(),
+            None => return Err(ApiError::unauthorized()),
+        };
+        let acting = impersonate::impersonate(&user, &head.headers, |user, attributes| self.authorize(user, attributes))?;
+        Ok(acting.unwrap_or(user))
+    }
+
+    /// Whether they may.
+    pub fn authorize(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision {
+        if user.in_group(MASTERS) {
+            return Decision::Allow(String::new());
+        }
+        let mut reasons = String::new();
+        if let Some(node) = user.node_name() {
+            match self.node.authorize(node, attributes) {
+                Decision::Allow(why) => return Decision::Allow(why),
+                Decision::Deny(why) => reasons = why,
+            }
+        }
+        match self.index.allows(user, attributes) {
+            Some(why) => Decision::Allow(why),
+            None => Decision::Deny(reasons),
+        }
+    }
+
+    /// Every rule that holds for `user` in `namespace`.
+    pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Rule> {
+        self.index.rules(user, namespace)
+    }
+}
+
+/// The paths that anonymous requests may ask for (upstream: `--anonymous-auth` with conditions).
+fn open_to_all(path: &str) -> bool {
+    let root = path.trim_end_matches('/');
+    ["/healthz", "/livez", "/readyz", "/version"].contains(&root)
+}
+
+/// 403 in upstream's words: `handlers/responsewriters/errors.go` `forbiddenMessage`.
+pub fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> ApiError {
+    let Attributes { verb, group, resource, subresource, namespace, name, .. } = *attributes;
+    let tail = if why.is_empty() { String::new() } else { format!(": {why}") };
+    if !attributes.is_resource {
+        let why = format!("User {:?} cannot {verb} path {:?}{tail}", user.name, attributes.path);
+        return ApiError::forbidden("", "", "", &why);
+    }
+    let what = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+    let place = match namespace {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace {namespace:?}"),
+    };
+    let why = format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}", user.name);
+    ApiError::forbidden(group, resource, name, &why)
+}
+
+#[cfg(test)]
+mod tests;

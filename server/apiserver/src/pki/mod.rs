@@ -38,6 +38,8 @@ pub use kubeconfig::kubeconfig;
 pub use token_key::{Jwk, TokenKey};
 
 use authority::Authority;
+pub(crate) use files::write_private;
+
 use files::Folder;
 use serving::Serving;
 

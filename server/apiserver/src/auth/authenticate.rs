@@ -1,0 +1,109 @@
+//! Who asks: client certificate, bearer token (ServiceAccount or bootstrap), or nobody.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::request::Parts;
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use sampan_api::status::ApiError;
+use sampan_store::{Key, Store};
+use serde_json::Value;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{AUTHENTICATED, UserInfo, jwt, tokens::Tokens};
+use crate::Peer;
+use crate::value::{at, meta, text};
+
+const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// The user of the request's credentials; `None` without any, 401 for bad ones.
+pub fn authenticate(store: &Store, tokens: &Tokens, head: &Parts, peer: &Peer) -> Result<Option<UserInfo>, ApiError> {
+    let certificates = match peer {
+        Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
+        Peer::Tls { certificates, .. } => certificates,
+    };
+    if let Some(leaf) = certificates.first() {
+        return certificate_user(leaf).map(Some).ok_or_else(ApiError::unauthorized);
+    }
+    let Some(token) = bearer(head) else { return Ok(None) };
+    token_user(store, tokens, &token, &tokens.api_audiences()).map(|(user, _)| Some(user)).map_err(|why| {
+        tracing::debug!(%why, "bearer token refused");
+        ApiError::unauthorized()
+    })
+}
+
+/// CN is the user, O are the groups: `x509.CommonNameUserConversion`. The chain was verified by the handshake.
+fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    if !parsed.validity().is_valid() {
+        return None;
+    }
+    let subject = parsed.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let mut groups: Vec<String> =
+        subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
+    groups.push(AUTHENTICATED.to_owned());
+    let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
+    let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let extra = [("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")])];
+    Some(UserInfo { name, uid: String::new(), groups, extra: extra.into() })
+}
+
+fn bearer(head: &Parts) -> Option<String> {
+    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
+    if let Some((scheme, token)) = header("authorization").and_then(|v| v.trim().split_once(' ')) {
+        if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
+            return Some(token.trim().to_owned());
+        }
+    }
+    // browsers cannot set headers on a websocket: upstream's `websocket.NewProtocolAuthenticator`
+    let protocols = header("sec-websocket-protocol")?.split(',').map(str::trim);
+    let encoded = protocols.into_iter().find_map(|p| p.strip_prefix(WEBSOCKET_TOKEN))?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
+}
+
+/// The user of a bearer token, and the audiences it is good for among `wanted`.
+pub fn token_user(store: &Store, tokens: &Tokens, token: &str, wanted: &[String]) -> Result<(UserInfo, Vec<String>), String> {
+    let now = Timestamp::now();
+    if jwt::looks_like(token) {
+        return tokens.verify(token, wanted, now).map(|v| (v.user, v.audiences));
+    }
+    let user = bootstrap_user(store, token, now).ok_or("unknown token")?;
+    Ok((user, wanted.iter().filter(|a| tokens.api_audiences().contains(a)).cloned().collect()))
+}
+
+/// `plugin/pkg/auth/authenticator/token/bootstrap`.
+fn bootstrap_user(store: &Store, token: &str, now: Timestamp) -> Option<UserInfo> {
+    let (id, secret) = token.split_once('.')?;
+    let plain = |text: &str, n| text.len() == n && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !plain(id, 6) || !plain(secret, 16) {
+        return None;
+    }
+    let entry = store.get(&Key::new("secrets", format!("kube-system/bootstrap-token-{id}")))?;
+    let object: Value = serde_json::from_slice(&entry.value).ok()?;
+    let data = |key: &str| {
+        let bytes = STANDARD.decode(text(&object, &["data", key])).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    let usable = text(&object, &["type"]) == "bootstrap.kubernetes.io/token"
+        && at(&object, &["metadata", "deletionTimestamp"]).is_null()
+        && meta(&object, "name") == format!("bootstrap-token-{id}")
+        && data("token-id")? == id
+        && same(&data("token-secret")?, secret)
+        && data("usage-bootstrap-authentication")? == "true"
+        && data("expiration").is_none_or(|at| at.parse::<Timestamp>().is_ok_and(|at| at > now));
+    if !usable {
+        return None;
+    }
+    let mut groups = vec!["system:bootstrappers".to_owned()];
+    let more = data("auth-extra-groups").unwrap_or_default();
+    groups.extend(more.split(',').filter(|g| g.starts_with("system:bootstrappers:")).map(str::to_owned));
+    groups.push(AUTHENTICATED.to_owned());
+    Some(UserInfo { name: format!("system:bootstrap:{id}"), groups, ..UserInfo::default() })
+}
+
+/// Equality that takes no longer the more bytes agree.
+fn same(a: &str, b: &str) -> bool {
+    let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest(a).as_ref() == digest(b).as_ref()
+}

@@ -1,0 +1,46 @@
+//! [`Auth`] as the pipeline asks it.
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use http::request::Parts;
+use jiff::Timestamp;
+use sampan_api::kinds::Kind;
+use sampan_api::status::ApiError;
+use serde_json::Value;
+
+use super::{Attributes, Auth, Decision, UserInfo};
+use crate::Peer;
+use crate::pipeline::Gate;
+use crate::registry::Target;
+
+impl Gate for Auth {
+    fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
+        Auth::identify(self, head, peer)
+    }
+
+    fn authorize(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision {
+        Auth::authorize(self, user, attributes)
+    }
+
+    fn review<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        kind: &'static Kind,
+        namespace: &'a str,
+        body: Value,
+    ) -> BoxFuture<'a, Result<Value, ApiError>> {
+        ready(self.answer(user, kind.kind, namespace, body)).boxed()
+    }
+
+    fn token<'a>(&'a self, _: &'a UserInfo, account: &'a Target, body: Value) -> BoxFuture<'a, Result<Value, ApiError>> {
+        ready(self.tokens.request(&account.namespace, &account.name, body, Timestamp::now())).boxed()
+    }
+
+    fn path(&self, path: &str) -> Option<Value> {
+        match path.trim_end_matches('/') {
+            "/openid/v1/jwks" => Some(self.tokens.jwks()),
+            "/.well-known/openid-configuration" => Some(self.tokens.discovery()),
+            _ => None,
+        }
+    }
+}

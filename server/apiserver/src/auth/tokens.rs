@@ -1,0 +1,237 @@
+//! ServiceAccount tokens: made for a TokenRequest, and checked against the objects they are bound to.
+//!
+//! Ported from `pkg/serviceaccount/claims.go` and `pkg/registry/core/serviceaccount/storage/token.go`. A token
+//! dies with its account, and with the pod, secret or node it is bound to: all are looked up by uid at each use.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sampan_api::status::{ApiError, FieldError};
+use sampan_store::{Key, Store};
+use serde_json::{Map, Value, json};
+
+use super::{AUTHENTICATED, UserInfo, jwt};
+use crate::pki::TokenKey;
+use crate::value::{at, items, meta, set, strings, text};
+
+/// Upstream's default lifetime.
+const DEFAULT_SECONDS: i64 = 3600;
+const MIN_SECONDS: i64 = 600;
+const MAX_SECONDS: i64 = 1 << 32;
+/// The lifetime that the ServiceAccount admission plugin asks for; such tokens live longer than they say, for
+/// clients that never read the file again (`WarnOnlyBoundTokenExpirationPeriod`).
+const PROJECTED_SECONDS: i64 = 3607;
+const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
+/// A clock that runs behind may still use a fresh token.
+const LEEWAY_SECONDS: i64 = 30;
+
+/// Makes and checks tokens.
+pub struct Tokens {
+    store: Store,
+    key: Arc<TokenKey>,
+    issuer: String,
+}
+
+/// A verified token.
+pub struct Verified {
+    /// Who it says.
+    pub user: UserInfo,
+    /// For whom it is.
+    pub audiences: Vec<String>,
+}
+
+impl Tokens {
+    /// Tokens of `issuer` signed by `key`.
+    pub fn new(store: Store, key: Arc<TokenKey>, issuer: impl Into<String>) -> Self {
+        Self { store, key, issuer: issuer.into() }
+    }
+
+    /// The audiences of the API server itself.
+    pub fn api_audiences(&self) -> Vec<String> {
+        vec![self.issuer.clone()]
+    }
+
+    /// `/.well-known/openid-configuration`.
+    pub fn discovery(&self) -> Value {
+        json!({
+            "issuer": self.issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+
+    /// `/openid/v1/jwks`.
+    pub fn jwks(&self) -> Value {
+        self.key.jwks()
+    }
+
+    fn object(&self, bucket: &str, name: &str) -> Option<Value> {
+        let entry = self.store.get(&Key::new(bucket, name))?;
+        serde_json::from_slice(&entry.value).ok()
+    }
+
+    /// Answers `create serviceaccounts/token`.
+    pub fn request(&self, namespace: &str, name: &str, mut request: Value, now: Timestamp) -> Result<Value, ApiError> {
+        let account = self
+            .object("serviceaccounts", &format!("{namespace}/{name}"))
+            .ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
+        let seconds = at(&request, &["spec", "expirationSeconds"]).as_i64().unwrap_or(DEFAULT_SECONDS);
+        check_lifetime(name, seconds)?;
+        let mut audiences = strings(at(&request, &["spec", "audiences"]));
+        if audiences.is_empty() {
+            audiences = self.api_audiences();
+        }
+        let mut private = Map::new();
+        private.insert("namespace".into(), namespace.into());
+        private.insert("serviceaccount".into(), json!({"name": name, "uid": meta(&account, "uid")}));
+        self.bind(&request, namespace, name, &mut private)?;
+        let issued = now.as_second();
+        let mut end = issued + seconds;
+        if seconds == PROJECTED_SECONDS && audiences == self.api_audiences() && private.contains_key("pod") {
+            private.insert("warnafter".into(), end.into());
+            end = issued + EXTENDED_SECONDS;
+        }
+        let claims = json!({
+            "aud": audiences, "exp": end, "iat": issued, "iss": self.issuer, "jti": uuid::Uuid::new_v4().to_string(),
+            "kubernetes.io": private, "nbf": issued, "sub": format!("system:serviceaccount:{namespace}:{name}"),
+        });
+        let token = jwt::sign(&self.key, &claims).map_err(ApiError::internal)?;
+        let told = Timestamp::from_second(issued + seconds).map_err(ApiError::internal)?;
+        set(&mut request, &["kind"], "TokenRequest");
+        set(&mut request, &["apiVersion"], "authentication.k8s.io/v1");
+        set(&mut request, &["metadata", "name"], name);
+        set(&mut request, &["metadata", "namespace"], namespace);
+        set(&mut request, &["metadata", "creationTimestamp"], now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        set(&mut request, &["spec", "audiences"], audiences);
+        set(&mut request, &["spec", "expirationSeconds"], seconds);
+        let status = json!({"token": token, "expirationTimestamp": told.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+        set(&mut request, &["status"], status);
+        Ok(request)
+    }
+
+    /// Adds the claim of the object that the token is to be bound to.
+    fn bind(&self, request: &Value, namespace: &str, account: &str, claims: &mut Map<String, Value>) -> Result<(), ApiError> {
+        let reference = at(request, &["spec", "boundObjectRef"]);
+        if reference.is_null() {
+            return Ok(());
+        }
+        let (kind, name, uid) = (text(reference, &["kind"]), text(reference, &["name"]), text(reference, &["uid"]));
+        let (bucket, key) = match kind {
+            "Pod" => ("pods", format!("{namespace}/{name}")),
+            "Secret" => ("secrets", format!("{namespace}/{name}")),
+            "Node" => ("nodes", name.to_owned()),
+            _ => {
+                let version = text(reference, &["apiVersion"]);
+                return Err(ApiError::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+            }
+        };
+        let object = self.object(bucket, &key).ok_or_else(|| ApiError::not_found("", bucket, name))?;
+        let own = meta(&object, "uid");
+        if !uid.is_empty() && uid != own {
+            let why = format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. \
+                 The object might have been deleted and then recreated"
+            );
+            return Err(ApiError::conflict("", bucket, name, &why));
+        }
+        if kind == "Pod" {
+            if text(&object, &["spec", "serviceAccountName"]) != account {
+                let why = format!("cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name.");
+                return Err(ApiError::bad_request(why));
+            }
+            let node = text(&object, &["spec", "nodeName"]);
+            if !node.is_empty() {
+                let uid = self.object("nodes", node).map(|n| meta(&n, "uid").to_owned()).unwrap_or_default();
+                claims.insert("node".into(), json!({"name": node, "uid": uid}));
+            }
+        }
+        claims.insert(kind.to_lowercase(), json!({"name": name, "uid": own}));
+        Ok(())
+    }
+
+    /// Checks a token: signature, issuer, times, audiences, and that everything it names still lives.
+    pub fn verify(&self, token: &str, wanted: &[String], now: Timestamp) -> Result<Verified, String> {
+        let claims = jwt::verify(&self.key, token)?;
+        if text(&claims, &["iss"]) != self.issuer {
+            return Err("unexpected issuer".into());
+        }
+        let time = |claim: &str| at(&claims, &[claim]).as_i64();
+        let now = now.as_second();
+        if time("exp").is_none_or(|exp| now >= exp) {
+            return Err("service account token has expired".into());
+        }
+        if time("nbf").is_some_and(|nbf| now + LEEWAY_SECONDS < nbf) {
+            return Err("service account token is not valid yet".into());
+        }
+        let audiences: Vec<String> = items(at(&claims, &["aud"])).iter().filter_map(|a| a.as_str()).map(str::to_owned).collect();
+        let common: Vec<String> = audiences.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        if common.is_empty() {
+            return Err(format!("token audiences {audiences:?} is invalid for the target audiences {wanted:?}"));
+        }
+        let user = self.user(&claims)?;
+        Ok(Verified { user, audiences: common })
+    }
+
+    fn user(&self, claims: &Value) -> Result<UserInfo, String> {
+        let private = at(claims, &["kubernetes.io"]);
+        let namespace = text(private, &["namespace"]);
+        let (name, uid) = (text(private, &["serviceaccount", "name"]), text(private, &["serviceaccount", "uid"]));
+        let subject = format!("system:serviceaccount:{namespace}:{name}");
+        if text(claims, &["sub"]) != subject {
+            return Err("token subject does not match its claims".into());
+        }
+        let mut user = account_user(namespace, name, uid);
+        self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid)?;
+        let id = format!("JTI={}", text(claims, &["jti"]));
+        user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
+        for (claim, bucket) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
+            let bound = at(private, &[claim]);
+            if bound.is_null() {
+                continue;
+            }
+            let (name, uid) = (text(bound, &["name"]), text(bound, &["uid"]));
+            let key = if claim == "node" { name.to_owned() } else { format!("{namespace}/{name}") };
+            // a pod's token names its node for information; only a token bound to a node dies with it
+            if claim != "node" || private.get("pod").is_none() {
+                self.alive(bucket, &key, uid)?;
+            }
+            if claim != "secret" {
+                for (what, value) in [("name", name), ("uid", uid)] {
+                    user.extra.insert(format!("authentication.kubernetes.io/{claim}-{what}"), vec![value.to_owned()]);
+                }
+            }
+        }
+        Ok(user)
+    }
+
+    fn alive(&self, bucket: &str, name: &str, uid: &str) -> Result<(), String> {
+        let object = self.object(bucket, name).ok_or_else(|| format!("{bucket} {name:?} of the token not found"))?;
+        if meta(&object, "uid") != uid {
+            return Err(format!("{bucket} {name:?} is another one than the token was made for"));
+        }
+        Ok(())
+    }
+}
+
+fn check_lifetime(name: &str, seconds: i64) -> Result<(), ApiError> {
+    let why = match seconds {
+        s if s < MIN_SECONDS => "may not specify a duration less than 10 minutes",
+        s if s > MAX_SECONDS => "may not specify a duration larger than 2^32 seconds",
+        _ => return Ok(()),
+    };
+    let error = FieldError::invalid("spec.expirationSeconds", seconds, why);
+    Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", name, vec![error]))
+}
+
+/// A service account as a user.
+pub fn account_user(namespace: &str, name: &str, uid: &str) -> UserInfo {
+    let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
+    UserInfo {
+        name: format!("system:serviceaccount:{namespace}:{name}"),
+        uid: uid.to_owned(),
+        groups: groups.to_vec(),
+        ..UserInfo::default()
+    }
+}
