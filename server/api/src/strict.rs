@@ -67,6 +67,12 @@ pub struct Expected<'a> {
     pub kind: &'a str,
 }
 
+impl From<&'static crate::kinds::Kind> for Expected<'static> {
+    fn from(kind: &'static crate::kinds::Kind) -> Self {
+        Self { group: kind.group, version: kind.version, kind: kind.kind }
+    }
+}
+
 impl Expected<'_> {
     /// `Pod in version "v1" cannot be handled as a Pod: why`.
     pub fn unfit(&self, why: impl std::fmt::Display) -> ApiError {
@@ -102,7 +108,9 @@ pub fn decode<N: Node>(
     let patched = conform(&mut value, node).map_err(|why| expected.unfit(why))?;
     debug_assert!(patched.is_empty(), "parse has pruned already");
     match mode {
-        FieldValidation::Strict if !parsed.problems.is_empty() => Err(strict_error(expected, &parsed.problems)),
+        FieldValidation::Strict if !parsed.problems.is_empty() => {
+            Err(strict_error(expected, &parsed.problems))
+        }
         FieldValidation::Warn => Ok(Decoded { value, warnings: parsed.problems }),
         _ => Ok(Decoded { value, warnings: Vec::new() }),
     }
@@ -126,7 +134,10 @@ fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
 /// Fills in absent kind and apiVersion, refuses others than the endpoint's.
 fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
     let Value::Object(map) = value else {
-        let why = format!("json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}", conform::json_type(value));
+        let why = format!(
+            "json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            conform::json_type(value)
+        );
         return Err(unrecognized(value.to_string().as_bytes(), expected, &why));
     };
     for (key, right) in [("apiVersion", expected.api_version()), ("kind", expected.kind.to_owned())] {
@@ -136,7 +147,10 @@ fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
             Some(Value::String(text)) if *text == right => {}
             Some(Value::String(text)) => return Err(mismatch(key, text, &right, expected)),
             Some(other) => {
-                let why = format!("json: cannot unmarshal {} into Go struct field .{key} of type string", conform::json_type(other));
+                let why = format!(
+                    "json: cannot unmarshal {} into Go struct field .{key} of type string",
+                    conform::json_type(other)
+                );
                 return Err(unrecognized(b"", expected, &why));
             }
         }

@@ -29,7 +29,11 @@ use crate::validation::{object_meta, object_meta_update, rule_for};
 /// What is wrong with a new object of `kind`.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
-    let mut errors = object_meta(metadata, kind.namespaced, rule_for(kind.group, kind.kind));
+    // reviews and their like are answered, not stored: they have no name
+    let mut errors = match kind.virtual_ {
+        true => Vec::new(),
+        false => object_meta(metadata, kind.namespaced, rule_for(kind.group, kind.kind)),
+    };
     body(kind, object, &mut errors);
     if (kind.group, kind.kind) == ("", "Pod") {
         pod::only_on_create(object, &mut errors);

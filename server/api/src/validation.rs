@@ -10,7 +10,9 @@ mod names;
 mod tests;
 mod text;
 
-pub use meta::{object_meta, object_meta_update, validate_annotations, validate_label_selector, validate_labels};
+pub use meta::{
+    object_meta, object_meta_update, validate_annotations, validate_label_selector, validate_labels,
+};
 pub use names::{NameRule, generate_name, name_errors, rule_for};
 pub use text::*;
 

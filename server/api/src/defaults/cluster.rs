@@ -13,7 +13,9 @@ pub(super) fn apply(kind: &str, group: &str, object: &mut Object) {
         ("storage.k8s.io", "StorageClass") => storage_class(object),
         ("storage.k8s.io", "CSIDriver") => csi_driver(object),
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => binding(object),
-        ("scheduling.k8s.io", "PriorityClass") => set_pointer(object, "preemptionPolicy", "PreemptLowerPriority"),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            set_pointer(object, "preemptionPolicy", "PreemptLowerPriority")
+        }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => custom_resource_definition(object),
         ("apiregistration.k8s.io", "APIService") => api_service(object),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow_schema(object),
@@ -39,7 +41,8 @@ fn network_policy(object: &mut Object) {
         }
     }
     if is_empty(spec.get("policyTypes")) {
-        let types = if is_empty(spec.get("egress")) { json!(["Ingress"]) } else { json!(["Ingress", "Egress"]) };
+        let types =
+            if is_empty(spec.get("egress")) { json!(["Ingress"]) } else { json!(["Ingress", "Egress"]) };
         spec.insert("policyTypes".to_owned(), types);
     }
 }
@@ -117,7 +120,8 @@ fn priority_level(object: &mut Object) {
     let Some(limited) = child(spec, "limited") else { return };
     set_pointer(limited, "nominalConcurrencyShares", 30);
     set_pointer(limited, "lendablePercent", 0);
-    let Some(queuing) = child(limited, "limitResponse").and_then(|response| child(response, "queuing")) else {
+    let Some(queuing) = child(limited, "limitResponse").and_then(|response| child(response, "queuing"))
+    else {
         return;
     };
     for (key, value) in [("handSize", 8), ("queues", 64), ("queueLengthLimit", 50)] {

@@ -59,18 +59,62 @@ fn pull_policy_follows_the_tag() {
 #[test]
 fn each_kind_is_filled_in() {
     let cases = [
-        ("Deployment", "apps", json!({"spec": {}}), json!({"spec": {"replicas": 1, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}})),
-        ("Deployment", "apps", json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}}}), json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}})),
-        ("DaemonSet", "apps", json!({}), json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}, "revisionHistoryLimit": 10}})),
-        ("Job", "batch", json!({}), json!({"spec": {"completions": 1, "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": false, "podReplacementPolicy": "TerminatingOrFailed"}})),
-        ("Service", "", json!({"spec": {"ports": [{"port": 80}]}}), json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None", "type": "ClusterIP", "internalTrafficPolicy": "Cluster"}})),
+        (
+            "Deployment",
+            "apps",
+            json!({"spec": {}}),
+            json!({"spec": {"replicas": 1, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}}),
+        ),
+        (
+            "Deployment",
+            "apps",
+            json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}}}),
+            json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}}),
+        ),
+        (
+            "DaemonSet",
+            "apps",
+            json!({}),
+            json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}, "revisionHistoryLimit": 10}}),
+        ),
+        (
+            "Job",
+            "batch",
+            json!({}),
+            json!({"spec": {"completions": 1, "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": false, "podReplacementPolicy": "TerminatingOrFailed"}}),
+        ),
+        (
+            "Service",
+            "",
+            json!({"spec": {"ports": [{"port": 80}]}}),
+            json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None", "type": "ClusterIP", "internalTrafficPolicy": "Cluster"}}),
+        ),
         ("Secret", "", json!({}), json!({"type": "Opaque"})),
-        ("Secret", "", json!({"data": {"a": "AA=="}, "stringData": {"a": "hi"}}), json!({"data": {"a": "aGk="}, "type": "Opaque"})),
-        ("Namespace", "", json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}}, "status": {"phase": "Active"}})),
+        (
+            "Secret",
+            "",
+            json!({"data": {"a": "AA=="}, "stringData": {"a": "hi"}}),
+            json!({"data": {"a": "aGk="}, "type": "Opaque"}),
+        ),
+        (
+            "Namespace",
+            "",
+            json!({"metadata": {"name": "a"}}),
+            json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}}, "status": {"phase": "Active"}}),
+        ),
         ("ReplicationController", "", json!({"spec": {}}), json!({"spec": {"replicas": 1}})),
-        ("RoleBinding", "rbac.authorization.k8s.io", json!({"roleRef": {"kind": "Role", "name": "a"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s"}]}),
-            json!({"roleRef": {"kind": "Role", "name": "a", "apiGroup": "rbac.authorization.k8s.io"}, "subjects": [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}, {"kind": "ServiceAccount", "name": "s"}]})),
-        ("StorageClass", "storage.k8s.io", json!({}), json!({"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"})),
+        (
+            "RoleBinding",
+            "rbac.authorization.k8s.io",
+            json!({"roleRef": {"kind": "Role", "name": "a"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s"}]}),
+            json!({"roleRef": {"kind": "Role", "name": "a", "apiGroup": "rbac.authorization.k8s.io"}, "subjects": [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}, {"kind": "ServiceAccount", "name": "s"}]}),
+        ),
+        (
+            "StorageClass",
+            "storage.k8s.io",
+            json!({}),
+            json!({"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}),
+        ),
         ("ConfigMap", "", json!({}), json!({})),
     ];
     for (kind, group, before, after) in cases {

@@ -9,7 +9,10 @@ fn an_object_is_encoded_with_a_gap_for_its_revision() {
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"n","uid":"u","resourceVersion":"42","labels":{}},"spec":{"a":"b\"c"}}"#,
         ),
         (json!({"data": {}}), r#"{"metadata":{"resourceVersion":"42"},"data":{}}"#),
-        (json!({"metadata": {"annotations": {"a": "é"}}}), r#"{"metadata":{"resourceVersion":"42","annotations":{"a":"é"}}}"#),
+        (
+            json!({"metadata": {"annotations": {"a": "é"}}}),
+            r#"{"metadata":{"resourceVersion":"42","annotations":{"a":"é"}}}"#,
+        ),
         (json!(null), r#"{"metadata":{"resourceVersion":"42"}}"#),
     ];
     for (object, expected) in cases {
@@ -25,7 +28,9 @@ fn readers_answer_with_nothing_for_what_is_not_there() {
     let object = json!({"metadata": {"name": 5, "finalizers": "x", "labels": []}});
     assert_eq!((name(&object), namespace(&object), generation(&object)), ("", "", 0));
     assert_eq!(finalizers(&object).count(), 0);
-    assert!(labels(&object).is_none() && deletion_timestamp(&object).is_none() && controller(&object).is_none());
+    assert!(
+        labels(&object).is_none() && deletion_timestamp(&object).is_none() && controller(&object).is_none()
+    );
 }
 
 #[test]

@@ -15,8 +15,9 @@ const MAX_DEPTH: usize = 256;
 pub(super) fn apply(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
     let count = patch.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
-        let message =
-            format!("Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}");
+        let message = format!(
+            "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
+        );
         return Err(ApiError::new(Reason::RequestEntityTooLarge, message));
     }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
@@ -77,9 +78,15 @@ fn describe(operation: &PatchOperation, why: &json_patch::PatchError) -> String 
     let path = operation.path();
     match operation {
         PatchOperation::Test(_) => format!("testing value {path} failed: test failed"),
-        PatchOperation::Remove(_) => format!("remove operation does not apply: doc is missing path: {path}: missing value"),
-        PatchOperation::Replace(_) => format!("replace operation does not apply: doc is missing key: {path}: missing value"),
-        PatchOperation::Add(_) => format!("add operation does not apply: doc is missing path: \"{path}\": missing value"),
+        PatchOperation::Remove(_) => {
+            format!("remove operation does not apply: doc is missing path: {path}: missing value")
+        }
+        PatchOperation::Replace(_) => {
+            format!("replace operation does not apply: doc is missing key: {path}: missing value")
+        }
+        PatchOperation::Add(_) => {
+            format!("add operation does not apply: doc is missing path: \"{path}\": missing value")
+        }
         PatchOperation::Move(_) => format!("move operation does not apply: {}", why.kind),
         PatchOperation::Copy(_) => format!("copy operation does not apply: {}", why.kind),
     }

@@ -144,7 +144,8 @@ fn without_directives(map: Map<String, Value>) -> Map<String, Value> {
 fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), Error> {
     let Some(keys) = patch.shift_remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(keys) = keys else { return Err(Error::RetainKeys) };
-    let keys: Vec<&str> = keys.iter().map(|k| k.as_str().ok_or(Error::RetainKeys)).collect::<Result<_, _>>()?;
+    let keys: Vec<&str> =
+        keys.iter().map(|k| k.as_str().ok_or(Error::RetainKeys)).collect::<Result<_, _>>()?;
     let stray = |(key, value): (&String, &Value)| {
         !value.is_null() && !is_directive(key) && !keys.contains(&key.as_str())
     };

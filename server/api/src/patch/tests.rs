@@ -18,13 +18,25 @@ fn containers(list: Value) -> Value {
 fn keyed_lists_merge_by_key() {
     let before = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
     for (patch, after) in [
-        (json!([{"name": "b", "image": "3"}]), json!([{"name": "a", "image": "1"}, {"name": "b", "image": "3"}])),
-        (json!([{"name": "c"}]), json!([{"name": "c"}, {"name": "a", "image": "1"}, {"name": "b", "image": "2"}])),
+        (
+            json!([{"name": "b", "image": "3"}]),
+            json!([{"name": "a", "image": "1"}, {"name": "b", "image": "3"}]),
+        ),
+        (
+            json!([{"name": "c"}]),
+            json!([{"name": "c"}, {"name": "a", "image": "1"}, {"name": "b", "image": "2"}]),
+        ),
         (json!([{"name": "a", "$patch": "delete"}]), json!([{"name": "b", "image": "2"}])),
         (json!([{"$patch": "replace"}, {"name": "z"}]), json!([{"name": "z"}])),
         (json!([{"name": "a", "image": null}]), json!([{"name": "a"}, {"name": "b", "image": "2"}])),
-        (json!([{"name": "a", "$patch": "replace", "args": []}]), json!([{"name": "a", "args": []}, {"name": "b", "image": "2"}])),
-        (json!([{"name": "a", "$patch": "merge", "args": ["x"]}]), json!([{"name": "a", "image": "1", "args": ["x"]}, {"name": "b", "image": "2"}])),
+        (
+            json!([{"name": "a", "$patch": "replace", "args": []}]),
+            json!([{"name": "a", "args": []}, {"name": "b", "image": "2"}]),
+        ),
+        (
+            json!([{"name": "a", "$patch": "merge", "args": ["x"]}]),
+            json!([{"name": "a", "image": "1", "args": ["x"]}, {"name": "b", "image": "2"}]),
+        ),
     ] {
         assert_eq!(smp("Pod", before.clone(), containers(patch.clone())), Ok(containers(after)), "{patch}");
     }
@@ -38,16 +50,21 @@ fn order_is_set_by_directive() {
         "containers": [{"name": "d", "image": "4"}]
     }});
     let after = smp("Pod", before.clone(), patch).unwrap();
-    let names: Vec<&str> = after["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        after["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["b", "c", "a", "d"]);
-    let wrong = json!({"spec": {"$setElementOrder/containers": [{"name": "c"}], "containers": [{"name": "d"}]}});
+    let wrong =
+        json!({"spec": {"$setElementOrder/containers": [{"name": "c"}], "containers": [{"name": "d"}]}});
     assert!(matches!(smp("Pod", before, wrong), Err(StrategicError::Order(..))));
 }
 
 #[test]
 fn primitive_lists_merge_or_are_replaced() {
     let meta = |list: Value| json!({"metadata": {"finalizers": list}});
-    assert_eq!(smp("Pod", meta(json!(["a", "b"])), meta(json!(["b", "c"]))), Ok(meta(json!(["a", "b", "c"]))));
+    assert_eq!(
+        smp("Pod", meta(json!(["a", "b"])), meta(json!(["b", "c"]))),
+        Ok(meta(json!(["a", "b", "c"])))
+    );
     let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}});
     assert_eq!(smp("Pod", meta(json!(["a", "b"])), patch), Ok(meta(json!(["b"]))));
     let patch = json!({"metadata": {"$setElementOrder/finalizers": ["c", "b"], "finalizers": ["c"]}});
@@ -69,7 +86,10 @@ fn maps_merge_and_keep_what_is_retained() {
     let patch = strategy(json!({"$retainKeys": ["rollingUpdate"], "type": "Recreate"}));
     assert_eq!(smp("Deployment", before, patch), Err(StrategicError::RetainKeysContent));
     let labels = |l: Value| json!({"metadata": {"labels": l}});
-    assert_eq!(smp("Pod", labels(json!({"a": "1", "b": "2"})), labels(json!({"a": null, "c": "3"}))), Ok(labels(json!({"b": "2", "c": "3"}))));
+    assert_eq!(
+        smp("Pod", labels(json!({"a": "1", "b": "2"})), labels(json!({"a": null, "c": "3"}))),
+        Ok(labels(json!({"b": "2", "c": "3"})))
+    );
 }
 
 #[test]
@@ -82,7 +102,10 @@ fn directives_without_counterpart_leave_no_trace() {
 fn wrong_directives_are_refused() {
     let before = containers(json!([{"name": "a"}]));
     for (patch, error) in [
-        (containers(json!([{"image": "x"}])), "map: {\"image\":\"x\"} does not contain declared merge key: name"),
+        (
+            containers(json!([{"image": "x"}])),
+            "map: {\"image\":\"x\"} does not contain declared merge key: name",
+        ),
         (json!({"spec": {"$patch": "nonsense"}}), "unknown patch type: \"nonsense\" in map: {}"),
         (json!({"spec": {"$retainKeys": 1}}), "invalid patch format of retainKeys"),
         (json!({"spec": {"$setElementOrder/containers": 1}}), "invalid patch format of setElementOrder list"),

@@ -44,7 +44,9 @@ impl FieldSelector {
 
     /// Whether `fields` meet every term; a missing field is the empty string.
     pub fn matches(&self, fields: &(impl Lookup + ?Sized)) -> bool {
-        self.terms.iter().all(|term| (fields.lookup(&term.field).unwrap_or_default() == &*term.value) == term.equal)
+        self.terms
+            .iter()
+            .all(|term| (fields.lookup(&term.field).unwrap_or_default() == &*term.value) == term.equal)
     }
 
     /// The value that `field` must have exactly, if the selector says so.

@@ -130,9 +130,7 @@ impl Parser<'_> {
             Token::Operator(operator, _) => Ok(operator),
             Token::Word(word) if word == "in" => Ok(Operator::In),
             Token::Word(word) if word == "notin" => Ok(Operator::NotIn),
-            token => {
-                Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", token.literal()))
-            }
+            token => Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", token.literal())),
         }
     }
 

@@ -47,13 +47,21 @@ fn errors_are_upstreams() {
         ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
         ("a=(", "unable to parse requirement: found '(', expected: identifier"),
         ("!=a", "found '!=', expected: !, identifier, or 'end of string'"),
-        ("a>x", "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer"),
+        (
+            "a>x",
+            "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(Selector::parse(text).unwrap_err(), expected, "{text}");
     }
     let error = Selector::parse("a=-").unwrap_err();
-    assert!(error.starts_with("unable to parse requirement: values[0][a]: Invalid value: \"-\": a valid label must be"), "{error}");
+    assert!(
+        error.starts_with(
+            "unable to parse requirement: values[0][a]: Invalid value: \"-\": a valid label must be"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -71,7 +79,10 @@ fn objects_are_selectors() {
         assert_eq!(Selector::from_object(Some(&selector)).unwrap().matches(&labels), expected, "{selector}");
     }
     let bad = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
-    assert_eq!(Selector::from_object(Some(&bad)).unwrap_err(), "\"Near\" is not a valid label selector operator");
+    assert_eq!(
+        Selector::from_object(Some(&bad)).unwrap_err(),
+        "\"Near\" is not a valid label selector operator"
+    );
 }
 
 #[test]

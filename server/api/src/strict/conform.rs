@@ -66,7 +66,11 @@ impl<'a> Place<'a> {
         if self.owner.is_empty() {
             return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
         }
-        format!("json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}", self.owner, self.fields())
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}",
+            self.owner,
+            self.fields()
+        )
     }
 }
 
@@ -220,8 +224,9 @@ fn quantity(value: &mut Value) -> Result<(), String> {
 /// RFC 3339 in UTC, with `digits` of a second's fraction.
 fn time(text: &mut String, digits: u8) -> Result<(), String> {
     let layout = if digits == 0 { "2006-01-02T15:04:05Z07:00" } else { "2006-01-02T15:04:05.000000Z07:00" };
-    let parsed: jiff::Timestamp =
-        text.parse().map_err(|_| format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))?;
+    let parsed: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))?;
     let printer = jiff::fmt::temporal::DateTimePrinter::new().precision(Some(digits));
     let mut out = String::with_capacity(27);
     printer.print_timestamp(&parsed, &mut out).map_err(|why| why.to_string())?;

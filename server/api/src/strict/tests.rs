@@ -44,7 +44,10 @@ impl Node for Toy {
         let none = Merge::default();
         let retain = Merge { retain_keys: true, ..none };
         Some(match (self.0, json) {
-            (_, "kind" | "apiVersion" | "name" | "image" | "value" | "protocol" | "mountPath" | "nodeName") => Toy("string", none),
+            (
+                _,
+                "kind" | "apiVersion" | "name" | "image" | "value" | "protocol" | "mountPath" | "nodeName",
+            ) => Toy("string", none),
             (_, "metadata") => Toy("ObjectMeta", none),
             ("ObjectMeta", "labels") => Toy("map:string", none),
             ("ObjectMeta", "finalizers") => Toy("[]string", MERGE),
@@ -92,7 +95,8 @@ fn pod(body: &str, mode: FieldValidation) -> Result<Decoded, ApiError> {
 fn unknown_and_duplicate_fields_are_named_in_order() {
     let body = r#"{"spec": {"unknown1": 1, "twin": {"x": [1]}, "twin": 2, "paused": true, "paused": false, "replicas": 1}, "metadata": {"labels": {"a": "b", "a": "c"}}}"#;
     let error =
-        decode(body.as_bytes(), Format::Json, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Strict).unwrap_err();
+        decode(body.as_bytes(), Format::Json, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Strict)
+            .unwrap_err();
     assert_eq!(
         error.message,
         "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.unknown1\", \
@@ -100,7 +104,8 @@ fn unknown_and_duplicate_fields_are_named_in_order() {
     );
     assert_eq!(error.code, 400);
     let decoded =
-        decode(body.as_bytes(), Format::Json, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn).unwrap();
+        decode(body.as_bytes(), Format::Json, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn)
+            .unwrap();
     assert_eq!(decoded.warnings.len(), 4);
     assert_eq!(
         decoded.value,
@@ -125,10 +130,14 @@ fn nested_paths_have_indices() {
 fn yaml_duplicates_have_lines() {
     let body = "kind: Deployment\nspec:\n  unknown: 1\n  replicas: 1\n  # again\n  replicas: 2\nmetadata:\n  name: a\n";
     let decoded =
-        decode(body.as_bytes(), Format::Yaml, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn).unwrap();
+        decode(body.as_bytes(), Format::Yaml, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn)
+            .unwrap();
     assert_eq!(
         decoded.warnings,
-        ["yaml: unmarshal errors:\n  line 6: key \"replicas\" already set in map", "unknown field \"spec.unknown\""]
+        [
+            "yaml: unmarshal errors:\n  line 6: key \"replicas\" already set in map",
+            "unknown field \"spec.unknown\""
+        ]
     );
     assert_eq!(decoded.value["spec"], json!({"replicas": 2}));
 }
@@ -136,7 +145,8 @@ fn yaml_duplicates_have_lines() {
 #[test]
 fn yaml_has_merge_keys_and_one_document() {
     let body = "spec:\n  containers:\n  - &a {name: x, image: i}\n  - {<<: *a, name: y}\n";
-    let decoded = decode(body.as_bytes(), Format::Yaml, Toy::of("Pod"), POD, FieldValidation::Strict).unwrap();
+    let decoded =
+        decode(body.as_bytes(), Format::Yaml, Toy::of("Pod"), POD, FieldValidation::Strict).unwrap();
     assert_eq!(decoded.value["spec"]["containers"][1], json!({"name": "y", "image": "i"}));
     assert!(parse::<()>(b"a: 1\n---\nb: 2\n", Format::Yaml, None).is_err());
 }
@@ -144,11 +154,26 @@ fn yaml_has_merge_keys_and_one_document() {
 #[test]
 fn type_errors_are_upstreams() {
     for (body, why) in [
-        (r#"{"spec": {"containers": "x"}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"),
-        (r#"{"spec": {"containers": [{"env": [{"value": 1}]}]}}"#, "json: cannot unmarshal number into Go struct field Env.spec.containers.env.value of type string"),
-        (r#"{"spec": {"containers": [{"ports": [{"containerPort": 1.5}]}]}}"#, "json: cannot unmarshal number 1.5 into Go struct field Port.spec.containers.ports.containerPort of type int32"),
-        (r#"{"spec": {"containers": [{"ports": [{"containerPort": 99999999999}]}]}}"#, "json: cannot unmarshal number 99999999999 into Go struct field Port.spec.containers.ports.containerPort of type int32"),
-        (r#"{"metadata": {"labels": {"a": true}}}"#, "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string"),
+        (
+            r#"{"spec": {"containers": "x"}}"#,
+            "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            r#"{"spec": {"containers": [{"env": [{"value": 1}]}]}}"#,
+            "json: cannot unmarshal number into Go struct field Env.spec.containers.env.value of type string",
+        ),
+        (
+            r#"{"spec": {"containers": [{"ports": [{"containerPort": 1.5}]}]}}"#,
+            "json: cannot unmarshal number 1.5 into Go struct field Port.spec.containers.ports.containerPort of type int32",
+        ),
+        (
+            r#"{"spec": {"containers": [{"ports": [{"containerPort": 99999999999}]}]}}"#,
+            "json: cannot unmarshal number 99999999999 into Go struct field Port.spec.containers.ports.containerPort of type int32",
+        ),
+        (
+            r#"{"metadata": {"labels": {"a": true}}}"#,
+            "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
         (r#"{"spec": {"containers": [{"limits": {"cpu": "1x"}}]}}"#, "unable to parse quantity's suffix"),
         (r#"{"spec": 5}"#, "json: cannot unmarshal number into Go struct field Pod.spec of type v1.PodSpec"),
     ] {
@@ -160,12 +185,21 @@ fn type_errors_are_upstreams() {
 #[test]
 fn values_are_written_as_upstream_writes_them() {
     let cases = [
-        ("Pod", r#"{"metadata": {"creationTimestamp": null}, "spec": {"containers": [{"limits": {"cpu": 0.5, "memory": "1024Mi"}}]}}"#,
-            json!({"metadata": {}, "spec": {"containers": [{"limits": {"cpu": "500m", "memory": "1Gi"}}]}})),
-        ("Pod", r#"{"metadata": {"creationTimestamp": "2024-01-01T02:00:00+02:00", "labels": {"a": null}}}"#,
-            json!({"metadata": {"creationTimestamp": "2024-01-01T00:00:00Z", "labels": {"a": ""}}})),
-        ("Secret", r#"{"data": {"a": "aGk="}, "at": "2024-01-01T00:00:00Z", "weight": 1}"#,
-            json!({"data": {"a": "aGk="}, "at": "2024-01-01T00:00:00.000000Z", "weight": 1})),
+        (
+            "Pod",
+            r#"{"metadata": {"creationTimestamp": null}, "spec": {"containers": [{"limits": {"cpu": 0.5, "memory": "1024Mi"}}]}}"#,
+            json!({"metadata": {}, "spec": {"containers": [{"limits": {"cpu": "500m", "memory": "1Gi"}}]}}),
+        ),
+        (
+            "Pod",
+            r#"{"metadata": {"creationTimestamp": "2024-01-01T02:00:00+02:00", "labels": {"a": null}}}"#,
+            json!({"metadata": {"creationTimestamp": "2024-01-01T00:00:00Z", "labels": {"a": ""}}}),
+        ),
+        (
+            "Secret",
+            r#"{"data": {"a": "aGk="}, "at": "2024-01-01T00:00:00Z", "weight": 1}"#,
+            json!({"data": {"a": "aGk="}, "at": "2024-01-01T00:00:00.000000Z", "weight": 1}),
+        ),
     ];
     for (ty, body, expected) in cases {
         let mut value = serde_json::from_str(body).unwrap();
@@ -184,9 +218,18 @@ fn values_are_written_as_upstream_writes_them() {
 #[test]
 fn a_body_must_be_of_its_endpoint() {
     for (body, message) in [
-        (r#"{"apiVersion": "v2"}"#, "the API version in the data (v2) does not match the expected API version (v1)"),
-        (r#"{"kind": "Service"}"#, "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (Pod): unknown conversion"),
-        ("{\"a\":", "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({\"a\":)"),
+        (
+            r#"{"apiVersion": "v2"}"#,
+            "the API version in the data (v2) does not match the expected API version (v1)",
+        ),
+        (
+            r#"{"kind": "Service"}"#,
+            "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (Pod): unknown conversion",
+        ),
+        (
+            "{\"a\":",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({\"a\":)",
+        ),
     ] {
         let error = pod(body, FieldValidation::Strict).unwrap_err();
         assert_eq!((error.message.as_str(), error.code), (message, 400));
@@ -198,7 +241,9 @@ fn a_body_must_be_of_its_endpoint() {
 
 #[test]
 fn deep_nesting_is_refused() {
-    for (open, format) in [("[", Format::Json), ("{\"a\":", Format::Json), ("[", Format::Yaml), ("- ", Format::Yaml)] {
+    for (open, format) in
+        [("[", Format::Json), ("{\"a\":", Format::Json), ("[", Format::Yaml), ("- ", Format::Yaml)]
+    {
         let body = open.repeat(100_000);
         assert!(parse::<()>(body.as_bytes(), format, None).is_err());
     }
@@ -232,8 +277,15 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         "[a-z0-9./$ -]{0,8}".prop_map(Value::from),
     ];
     let key = prop_oneof![
-        Just("spec".to_owned()), Just("metadata".to_owned()), Just("containers".to_owned()), Just("name".to_owned()),
-        Just("labels".to_owned()), Just("limits".to_owned()), Just("env".to_owned()), Just("$patch".to_owned()), "[a-z$/]{0,6}",
+        Just("spec".to_owned()),
+        Just("metadata".to_owned()),
+        Just("containers".to_owned()),
+        Just("name".to_owned()),
+        Just("labels".to_owned()),
+        Just("limits".to_owned()),
+        Just("env".to_owned()),
+        Just("$patch".to_owned()),
+        "[a-z$/]{0,6}",
     ];
     leaf.prop_recursive(5, 48, 6, move |inner| {
         prop_oneof![

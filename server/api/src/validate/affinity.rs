@@ -65,7 +65,11 @@ fn node_term(term: &Value, at: &str, errors: &mut Errors) {
             )),
             "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
             other => {
-                errors.push(FieldError::invalid(join(&at, "operator"), other, "not a valid selector operator"));
+                errors.push(FieldError::invalid(
+                    join(&at, "operator"),
+                    other,
+                    "not a valid selector operator",
+                ));
             }
         }
         let key = text(expression, "key");
@@ -93,7 +97,8 @@ pub(super) fn tolerations(holder: &Value, at: &str, errors: &mut Errors) {
         if !key.is_empty() {
             invalid_each(errors, &join(&at, "key"), key, is_qualified_name(key));
         } else if operator != "Exists" {
-            let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            let why =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             errors.push(FieldError::invalid(join(&at, "operator"), operator, why));
         }
         if has(toleration, "tolerationSeconds") && effect != "NoExecute" {
@@ -108,7 +113,9 @@ pub(super) fn tolerations(holder: &Value, at: &str, errors: &mut Errors) {
                 errors.push(FieldError::invalid(join(&at, "operator"), toleration.clone(), why));
             }
             "Exists" => {}
-            other => errors.push(FieldError::not_supported(join(&at, "operator"), other, &["Equal", "Exists"])),
+            other => {
+                errors.push(FieldError::not_supported(join(&at, "operator"), other, &["Equal", "Exists"]))
+            }
         }
         if !effect.is_empty() {
             one_of(toleration, "effect", &at, &["NoExecute", "NoSchedule", "PreferNoSchedule"], errors);
@@ -142,7 +149,10 @@ pub(super) fn spread(spec: &Value, at: &str, errors: &mut Errors) {
         }
         seen.push((key, when));
         if has(constraint, "labelSelector") {
-            errors.extend(validate_label_selector(get(constraint, "labelSelector"), &join(&at, "labelSelector")));
+            errors.extend(validate_label_selector(
+                get(constraint, "labelSelector"),
+                &join(&at, "labelSelector"),
+            ));
         }
     }
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::access::*;
 use super::workload::int_or_percent;
 use crate::status::FieldError;
-use crate::validation::{is_dns1123_label, is_ip, is_wildcard_dns1123_subdomain, is_dns1123_subdomain, validate_label_selector};
+use crate::validation::{
+    is_dns1123_label, is_dns1123_subdomain, is_ip, is_wildcard_dns1123_subdomain, validate_label_selector,
+};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -55,9 +57,16 @@ fn rules(kind: &str, object: &Value, errors: &mut Errors) {
             let shown = get(rule, "nonResourceURLs").clone();
             let at = join(&at, "nonResourceURLs");
             if kind == "Role" {
-                errors.push(FieldError::invalid(at.as_str(), shown.clone(), "namespaced rules cannot apply to non-resource URLs"));
+                errors.push(FieldError::invalid(
+                    at.as_str(),
+                    shown.clone(),
+                    "namespaced rules cannot apply to non-resource URLs",
+                ));
             }
-            if !list(rule, "apiGroups").is_empty() || !resources.is_empty() || !list(rule, "resourceNames").is_empty() {
+            if !list(rule, "apiGroups").is_empty()
+                || !resources.is_empty()
+                || !list(rule, "resourceNames").is_empty()
+            {
                 let why = "rules cannot apply to both regular resources and non-resource URLs";
                 errors.push(FieldError::invalid(at.as_str(), shown, why));
             }
@@ -196,7 +205,11 @@ fn ingress(object: &Value, errors: &mut Errors) {
         let check = if host.contains('*') { is_wildcard_dns1123_subdomain } else { is_dns1123_subdomain };
         optional_text(rule, "host", &at, check, errors);
         if !host.is_empty() && is_ip(host).is_empty() {
-            errors.push(FieldError::invalid(join(&at, "host"), host, "must be a DNS name, not an IP address"));
+            errors.push(FieldError::invalid(
+                join(&at, "host"),
+                host,
+                "must be a DNS name, not an IP address",
+            ));
         }
         let http = get(rule, "http");
         if !http.is_null() && list(http, "paths").is_empty() {
@@ -217,7 +230,11 @@ fn ingress_path(path: &Value, at: &str, errors: &mut Errors) {
                 errors.push(FieldError::invalid(join(at, "path"), value, "must be an absolute path"));
             }
             for bad in ["//", "/./", "/../", "%2f", "%2F"].iter().filter(|bad| value.contains(**bad)) {
-                errors.push(FieldError::invalid(join(at, "path"), value, format!("must not contain '{bad}'")));
+                errors.push(FieldError::invalid(
+                    join(at, "path"),
+                    value,
+                    format!("must not contain '{bad}'"),
+                ));
             }
         }
         "ImplementationSpecific" if !value.is_empty() && !value.starts_with('/') => {
@@ -235,7 +252,9 @@ fn ingress_path(path: &Value, at: &str, errors: &mut Errors) {
 fn backend(backend: &Value, at: &str, errors: &mut Errors) {
     let (service, resource) = (get(backend, "service"), get(backend, "resource"));
     match (service.is_null(), resource.is_null()) {
-        (false, false) => errors.push(FieldError::invalid(at, "", "cannot set both resource and service backends")),
+        (false, false) => {
+            errors.push(FieldError::invalid(at, "", "cannot set both resource and service backends"))
+        }
         (true, true) => errors.push(FieldError::required(at, "resource or service backend is required")),
         (true, false) => {}
         (false, true) => {

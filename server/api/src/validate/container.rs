@@ -29,7 +29,11 @@ pub(super) fn container(container: &Value, at: &str, volumes: &[&str], errors: &
     if image.is_empty() {
         errors.push(FieldError::required(join(at, "image"), ""));
     } else if image.trim() != image {
-        errors.push(FieldError::invalid(join(at, "image"), image, "must not have leading or trailing whitespace"));
+        errors.push(FieldError::invalid(
+            join(at, "image"),
+            image,
+            "must not have leading or trailing whitespace",
+        ));
     }
     one_of(container, "terminationMessagePolicy", at, &["FallbackToLogsOnError", "File"], errors);
     one_of(container, "imagePullPolicy", at, &["Always", "IfNotPresent", "Never"], errors);
@@ -84,7 +88,11 @@ fn env_var(env: &Value, at: &str, errors: &mut Errors) {
         let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
         errors.push(FieldError::invalid(from_at.as_str(), "", why));
     } else if !text(env, "value").is_empty() {
-        errors.push(FieldError::invalid(from_at.as_str(), "", "may not be specified when `value` is not empty"));
+        errors.push(FieldError::invalid(
+            from_at.as_str(),
+            "",
+            "may not be specified when `value` is not empty",
+        ));
     } else if set > 1 {
         let why = "may not have more than one field specified at a time";
         errors.push(FieldError::invalid(from_at.as_str(), "", why));
@@ -100,7 +108,13 @@ fn env_var(env: &Value, at: &str, errors: &mut Errors) {
         }
     }
     if has(from, "resourceFieldRef") {
-        required_text(get(from, "resourceFieldRef"), "resource", &join(&from_at, "resourceFieldRef"), any_text, errors);
+        required_text(
+            get(from, "resourceFieldRef"),
+            "resource",
+            &join(&from_at, "resourceFieldRef"),
+            any_text,
+            errors,
+        );
     }
 }
 
@@ -178,12 +192,18 @@ pub(super) fn resources(resources: &Value, at: &str, errors: &mut Errors) {
             let at = format!("{at}.{list}[{name}]");
             resource_name(name, &at, errors);
             if let Some(amount) = quantity(amount).filter(|q| q.sign() < 0) {
-                errors.push(FieldError::invalid(at, amount.to_string(), "must be greater than or equal to 0"));
+                errors.push(FieldError::invalid(
+                    at,
+                    amount.to_string(),
+                    "must be greater than or equal to 0",
+                ));
             }
         }
     }
     for (name, amount) in entries(resources, "requests") {
-        let (Some(request), limit) = (quantity(amount), limits.get(name).and_then(quantity)) else { continue };
+        let (Some(request), limit) = (quantity(amount), limits.get(name).and_then(quantity)) else {
+            continue;
+        };
         let at = join(at, "requests");
         match limit {
             Some(limit) if request > limit => errors.push(FieldError::invalid(
@@ -197,7 +217,10 @@ pub(super) fn resources(resources: &Value, at: &str, errors: &mut Errors) {
                 format!("must be equal to {name} limit of {limit}"),
             )),
             None if name.contains('/') => {
-                errors.push(FieldError::required(join(at.trim_end_matches(".requests"), "limits"), "Limit must be set for non overcommitable resources"));
+                errors.push(FieldError::required(
+                    join(at.trim_end_matches(".requests"), "limits"),
+                    "Limit must be set for non overcommitable resources",
+                ));
             }
             _ => {}
         }
@@ -248,6 +271,10 @@ pub(super) fn seccomp(context: &Value, at: &str, errors: &mut Errors) {
         errors.push(FieldError::required(join(&at, "localhostProfile"), why));
     } else if !localhost && has(profile, "localhostProfile") {
         let why = "can only be set when seccomp type is Localhost";
-        errors.push(FieldError::invalid(join(&at, "localhostProfile"), get(profile, "localhostProfile").clone(), why));
+        errors.push(FieldError::invalid(
+            join(&at, "localhostProfile"),
+            get(profile, "localhostProfile").clone(),
+            why,
+        ));
     }
 }

@@ -16,7 +16,11 @@ pub(super) fn config_map(object: &Value, errors: &mut Errors) {
             let at = format!("{map}[{key}]");
             invalid_each(errors, &at, key, is_config_map_key(key));
             if map == "data" && get(object, "binaryData").get(key).is_some() {
-                errors.push(FieldError::invalid(at.as_str(), key.as_str(), "duplicate of key present in binaryData"));
+                errors.push(FieldError::invalid(
+                    at.as_str(),
+                    key.as_str(),
+                    "duplicate of key present in binaryData",
+                ));
             }
             let length = value.as_str().map_or(0, str::len);
             size += if map == "data" { length } else { length / 4 * 3 };

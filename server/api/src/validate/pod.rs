@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::access::*;
 use super::{affinity, container, volume};
 use crate::status::FieldError;
-use crate::validation::{is_dns1123_label, is_dns1123_subdomain, is_ip, is_qualified_name, range_error, validate_labels};
+use crate::validation::{
+    is_dns1123_label, is_dns1123_subdomain, is_ip, is_qualified_name, range_error, validate_labels,
+};
 
 /// Checks a pod's spec at the path `at`.
 pub fn spec(spec: &Value, at: &str, errors: &mut Vec<FieldError>) {
@@ -28,7 +30,9 @@ pub fn spec(spec: &Value, at: &str, errors: &mut Vec<FieldError>) {
         optional_text(spec, key, at, is_dns1123_label, errors);
     }
     non_negative(spec, &["terminationGracePeriodSeconds"], at, errors);
-    if let Some(seconds) = int(spec, "activeDeadlineSeconds").filter(|s| !(1..=i64::from(i32::MAX)).contains(s)) {
+    if let Some(seconds) =
+        int(spec, "activeDeadlineSeconds").filter(|s| !(1..=i64::from(i32::MAX)).contains(s))
+    {
         let why = range_error(1, i64::from(i32::MAX));
         errors.push(FieldError::invalid(join(at, "activeDeadlineSeconds"), seconds, why));
     }
@@ -142,7 +146,11 @@ fn dns(spec: &Value, at: &str, errors: &mut Errors) {
     }
     if list(config, "nameservers").len() > 3 {
         let shown = get(config, "nameservers").clone();
-        errors.push(FieldError::invalid(join(&config_at, "nameservers"), shown, "must not have more than 3 nameservers"));
+        errors.push(FieldError::invalid(
+            join(&config_at, "nameservers"),
+            shown,
+            "must not have more than 3 nameservers",
+        ));
     }
     for (at, server) in each(config, "nameservers", &config_at) {
         let server = server.as_str().unwrap_or_default();

@@ -147,15 +147,12 @@ fn zero(value: &Value) -> bool {
 pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
     let (after, before) = (get(new, "status"), get(old, "status"));
     if text(get(new, "spec"), "nodeName") != text(get(old, "spec"), "nodeName") {
-        let name = text(get(new, "spec"), "nodeName");
-        errors.push(FieldError::forbidden("status.nodeName", format!("may not be changed directly ({name})")));
+        errors.push(FieldError::forbidden("status.nodeName", "may not be changed directly"));
     }
-    if !text(before, "nominatedNodeName").is_empty() {
-        optional_text(after, "nominatedNodeName", "status", crate::validation::is_dns1123_subdomain, errors);
-    }
-    let class = text(before, "qosClass");
-    if !class.is_empty() && text(after, "qosClass") != class {
-        let shown = text(after, "qosClass").to_owned();
+    optional_text(after, "nominatedNodeName", "status", crate::validation::is_dns1123_subdomain, errors);
+    let (class, was) = (text(after, "qosClass"), text(before, "qosClass"));
+    if !class.is_empty() && !was.is_empty() && class != was {
+        let shown = class.to_owned();
         errors.push(FieldError::invalid("status.qosClass", shown, FIELD_IS_IMMUTABLE));
     }
 }

@@ -21,7 +21,12 @@ pub(super) fn all(container: &Value, at: &str, errors: &mut Errors) {
     let lifecycle = get(container, "lifecycle");
     for hook in ["postStart", "preStop"] {
         if has(lifecycle, hook) {
-            handler(get(lifecycle, hook), &format!("{at}.lifecycle.{hook}"), &["exec", "httpGet", "tcpSocket", "sleep"], errors);
+            handler(
+                get(lifecycle, hook),
+                &format!("{at}.lifecycle.{hook}"),
+                &["exec", "httpGet", "tcpSocket", "sleep"],
+                errors,
+            );
         }
     }
 }

@@ -5,11 +5,21 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn kind(name: &str) -> &'static Kind {
-    ["", "apps", "batch", "rbac.authorization.k8s.io", "networking.k8s.io", "policy", "coordination.k8s.io",
-        "scheduling.k8s.io", "discovery.k8s.io", "storage.k8s.io"]
-        .iter()
-        .find_map(|group| kinds::by_kind(group, "v1", name))
-        .unwrap()
+    [
+        "",
+        "apps",
+        "batch",
+        "rbac.authorization.k8s.io",
+        "networking.k8s.io",
+        "policy",
+        "coordination.k8s.io",
+        "scheduling.k8s.io",
+        "discovery.k8s.io",
+        "storage.k8s.io",
+    ]
+    .iter()
+    .find_map(|group| kinds::by_kind(group, "v1", name))
+    .unwrap()
 }
 
 /// A valid object of each kind that has rules.
@@ -20,15 +30,25 @@ fn valid(name: &str) -> Value {
     let mut object = match name {
         "Pod" => json!({"spec": pod}),
         "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" => workload,
-        "ReplicationController" | "PodTemplate" => json!({"spec": {"template": template}, "template": template}),
-        "Job" => json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}}),
-        "CronJob" => json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}}}}),
+        "ReplicationController" | "PodTemplate" => {
+            json!({"spec": {"template": template}, "template": template})
+        }
+        "Job" => {
+            json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}})
+        }
+        "CronJob" => {
+            json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}}}})
+        }
         "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
-        "RoleBinding" => json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}),
+        "RoleBinding" => {
+            json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]})
+        }
         "Role" => json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}),
         "PriorityClass" => json!({"value": 5}),
         "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}),
-        "Ingress" => json!({"spec": {"rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}}),
+        "Ingress" => {
+            json!({"spec": {"rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}})
+        }
         "StorageClass" => json!({"provisioner": "p"}),
         _ => json!({}),
     };
@@ -41,9 +61,30 @@ fn valid(name: &str) -> Value {
 }
 
 const KINDS: &[&str] = &[
-    "Pod", "Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "ReplicationController", "PodTemplate", "Job",
-    "CronJob", "Service", "ConfigMap", "Secret", "Namespace", "Node", "ServiceAccount", "Role", "RoleBinding",
-    "Lease", "PodDisruptionBudget", "PriorityClass", "EndpointSlice", "Ingress", "NetworkPolicy", "StorageClass",
+    "Pod",
+    "Deployment",
+    "ReplicaSet",
+    "DaemonSet",
+    "StatefulSet",
+    "ReplicationController",
+    "PodTemplate",
+    "Job",
+    "CronJob",
+    "Service",
+    "ConfigMap",
+    "Secret",
+    "Namespace",
+    "Node",
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "Lease",
+    "PodDisruptionBudget",
+    "PriorityClass",
+    "EndpointSlice",
+    "Ingress",
+    "NetworkPolicy",
+    "StorageClass",
 ];
 
 fn shown(errors: Vec<FieldError>) -> String {
@@ -77,34 +118,159 @@ fn changed(name: &str, pointer: &str, value: Value) -> Value {
 fn errors_on_create_are_upstreams() {
     let cases = [
         ("Pod", "/spec/containers", json!([]), "spec.containers: Required value"),
-        ("Pod", "/spec/containers/0/name", json!("A"), "spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"),
+        (
+            "Pod",
+            "/spec/containers/0/name",
+            json!("A"),
+            "spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ),
         ("Pod", "/spec/containers/0/image", json!(""), "spec.containers[0].image: Required value"),
-        ("Pod", "/spec/containers/0/ports", json!([{"containerPort": 70000, "protocol": "TCP"}]), "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"),
-        ("Pod", "/spec/containers/0/volumeMounts", json!([{"name": "v", "mountPath": "/x"}]), "spec.containers[0].volumeMounts[0].name: Not found: \"v\""),
-        ("Pod", "/spec/containers/0/resources", json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}), "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"),
-        ("Pod", "/spec/containers/0/livenessProbe", json!({}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
-        ("Pod", "/spec/containers/1", json!({"name": "a", "image": "i"}), "spec.containers[1].name: Duplicate value: \"a\""),
-        ("Pod", "/spec/restartPolicy", json!("X"), "spec.restartPolicy: Unsupported value: \"X\": supported values: \"Always\", \"Never\", \"OnFailure\""),
-        ("Pod", "/spec/volumes", json!([{"name": "v"}]), "spec.volumes[0]: Required value: must specify a volume type"),
-        ("Pod", "/spec/tolerations", json!([{"operator": "Equal"}]), "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\""),
-        ("Pod", "/spec/terminationGracePeriodSeconds", json!(-1), "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0"),
-        ("Deployment", "/spec/replicas", json!(-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
-        ("Deployment", "/spec/selector/matchLabels/a", json!("c"), "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"),
+        (
+            "Pod",
+            "/spec/containers/0/ports",
+            json!([{"containerPort": 70000, "protocol": "TCP"}]),
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            "Pod",
+            "/spec/containers/0/volumeMounts",
+            json!([{"name": "v", "mountPath": "/x"}]),
+            "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+        ),
+        (
+            "Pod",
+            "/spec/containers/0/resources",
+            json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ),
+        (
+            "Pod",
+            "/spec/containers/0/livenessProbe",
+            json!({}),
+            "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+        ),
+        (
+            "Pod",
+            "/spec/containers/1",
+            json!({"name": "a", "image": "i"}),
+            "spec.containers[1].name: Duplicate value: \"a\"",
+        ),
+        (
+            "Pod",
+            "/spec/restartPolicy",
+            json!("X"),
+            "spec.restartPolicy: Unsupported value: \"X\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ),
+        (
+            "Pod",
+            "/spec/volumes",
+            json!([{"name": "v"}]),
+            "spec.volumes[0]: Required value: must specify a volume type",
+        ),
+        (
+            "Pod",
+            "/spec/tolerations",
+            json!([{"operator": "Equal"}]),
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+        ),
+        (
+            "Pod",
+            "/spec/terminationGracePeriodSeconds",
+            json!(-1),
+            "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "Deployment",
+            "/spec/replicas",
+            json!(-1),
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "Deployment",
+            "/spec/selector/matchLabels/a",
+            json!("c"),
+            "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
+        ),
         ("Deployment", "/spec/selector", Value::Null, "spec.selector: Required value"),
-        ("Deployment", "/spec/template/spec/restartPolicy", json!("Never"), "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""),
-        ("Deployment", "/spec/strategy/type", json!("Recreate"), "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"),
-        ("Job", "/spec/template/spec/restartPolicy", json!("Always"), "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""),
-        ("CronJob", "/spec/schedule", json!("* *"), "spec.schedule: Invalid value: \"* *\": expected exactly 5 fields, found 2: [* *]"),
+        (
+            "Deployment",
+            "/spec/template/spec/restartPolicy",
+            json!("Never"),
+            "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+        ),
+        (
+            "Deployment",
+            "/spec/strategy/type",
+            json!("Recreate"),
+            "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+        ),
+        (
+            "Job",
+            "/spec/template/spec/restartPolicy",
+            json!("Always"),
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+        ),
+        (
+            "CronJob",
+            "/spec/schedule",
+            json!("* *"),
+            "spec.schedule: Invalid value: \"* *\": expected exactly 5 fields, found 2: [* *]",
+        ),
         ("Service", "/spec/ports", json!([]), "spec.ports: Required value"),
-        ("Service", "/spec/type", json!("X"), "spec.type: Unsupported value: \"X\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\""),
-        ("Service", "/spec/ports/0/nodePort", json!(30000), "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"),
-        ("ConfigMap", "/data", json!({"a b": "c"}), "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', or 'KEY_NAME', or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"),
-        ("Secret", "/type", json!("kubernetes.io/tls"), "data[tls.crt]: Required value; data[tls.key]: Required value"),
-        ("Role", "/rules/0/verbs", json!([]), "rules[0].verbs: Required value: verbs must contain at least one value"),
-        ("RoleBinding", "/subjects/0/kind", json!("X"), "subjects[0].kind: Unsupported value: \"X\": supported values: \"Group\", \"ServiceAccount\", \"User\""),
-        ("Lease", "/spec", json!({"leaseDurationSeconds": 0}), "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"),
-        ("Ingress", "/spec/rules/0/http/paths/0/pathType", Value::Null, "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"),
-        ("PriorityClass", "/metadata/name", json!("system-x"), "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only"),
+        (
+            "Service",
+            "/spec/type",
+            json!("X"),
+            "spec.type: Unsupported value: \"X\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
+        ),
+        (
+            "Service",
+            "/spec/ports/0/nodePort",
+            json!(30000),
+            "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+        ),
+        (
+            "ConfigMap",
+            "/data",
+            json!({"a b": "c"}),
+            "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', or 'KEY_NAME', or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        ),
+        (
+            "Secret",
+            "/type",
+            json!("kubernetes.io/tls"),
+            "data[tls.crt]: Required value; data[tls.key]: Required value",
+        ),
+        (
+            "Role",
+            "/rules/0/verbs",
+            json!([]),
+            "rules[0].verbs: Required value: verbs must contain at least one value",
+        ),
+        (
+            "RoleBinding",
+            "/subjects/0/kind",
+            json!("X"),
+            "subjects[0].kind: Unsupported value: \"X\": supported values: \"Group\", \"ServiceAccount\", \"User\"",
+        ),
+        (
+            "Lease",
+            "/spec",
+            json!({"leaseDurationSeconds": 0}),
+            "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+        ),
+        (
+            "Ingress",
+            "/spec/rules/0/http/paths/0/pathType",
+            Value::Null,
+            "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
+        ),
+        (
+            "PriorityClass",
+            "/metadata/name",
+            json!("system-x"),
+            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only",
+        ),
     ];
     for (name, pointer, value, expected) in cases {
         let mut object = changed(name, pointer, value);
@@ -121,19 +287,53 @@ fn errors_on_update_are_upstreams() {
         ("Pod", "/spec/containers/0/image", json!("j"), ""),
         ("Pod", "/spec/tolerations", json!([{"operator": "Exists"}]), ""),
         ("Pod", "/spec/activeDeadlineSeconds", json!(5), ""),
-        ("Pod", "/spec/containers/1", json!({"name": "b", "image": "i", "imagePullPolicy": "Always"}), "spec.containers: Forbidden: pod updates may not add or remove containers"),
-        ("Deployment", "/spec/selector/matchLabels", json!({}), "spec.selector: Invalid value: {\"matchLabels\":{}}: field is immutable; spec.selector: Invalid value: {\"matchLabels\":{}}: empty selector is invalid for deployment"),
-        ("StatefulSet", "/spec/serviceName", json!("x"), "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"),
-        ("RoleBinding", "/roleRef/name", json!("x"), "roleRef: Invalid value: {\"kind\":\"Role\",\"name\":\"x\",\"apiGroup\":\"rbac.authorization.k8s.io\"}: cannot change roleRef"),
+        (
+            "Pod",
+            "/spec/containers/1",
+            json!({"name": "b", "image": "i", "imagePullPolicy": "Always"}),
+            "spec.containers: Forbidden: pod updates may not add or remove containers",
+        ),
+        (
+            "Deployment",
+            "/spec/selector/matchLabels",
+            json!({}),
+            "spec.selector: Invalid value: {\"matchLabels\":{}}: field is immutable; spec.selector: Invalid value: {\"matchLabels\":{}}: empty selector is invalid for deployment",
+        ),
+        (
+            "StatefulSet",
+            "/spec/serviceName",
+            json!("x"),
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        ),
+        (
+            "RoleBinding",
+            "/roleRef/name",
+            json!("x"),
+            "roleRef: Invalid value: {\"kind\":\"Role\",\"name\":\"x\",\"apiGroup\":\"rbac.authorization.k8s.io\"}: cannot change roleRef",
+        ),
         ("PriorityClass", "/value", json!(6), "value: Forbidden: may not be changed in an update."),
         ("Secret", "/type", json!("x"), "type: Invalid value: \"x\": field is immutable"),
-        ("Namespace", "/metadata/resourceVersion", json!(""), "metadata.resourceVersion: Invalid value: \"\": must be specified for an update"),
+        (
+            "Namespace",
+            "/metadata/resourceVersion",
+            json!(""),
+            "metadata.resourceVersion: Invalid value: \"\": must be specified for an update",
+        ),
     ];
     for (name, pointer, value, expected) in cases {
-        assert_eq!(shown(update(kind(name), &changed(name, pointer, value), &valid(name))), expected, "{name} {pointer}");
+        assert_eq!(
+            shown(update(kind(name), &changed(name, pointer, value), &valid(name))),
+            expected,
+            "{name} {pointer}"
+        );
     }
     let errors = shown(update(kind("Pod"), &changed("Pod", "/spec/hostPID", json!(true)), &valid("Pod")));
-    assert!(errors.starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"), "{errors}");
+    assert!(
+        errors.starts_with(
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+        ),
+        "{errors}"
+    );
     assert!(errors.ends_with("- \tspec.hostPID: null\n+ \tspec.hostPID: true"), "{errors}");
 }
 
@@ -145,7 +345,10 @@ fn immutable_maps_stay() {
         let mut new = old.clone();
         assert_eq!(shown(update(kind(name), &new, &old)), "");
         new["data"] = json!({"a": "Yg=="});
-        assert_eq!(shown(update(kind(name), &new, &old)), "data: Forbidden: field is immutable when `immutable` is set");
+        assert_eq!(
+            shown(update(kind(name), &new, &old)),
+            "data: Forbidden: field is immutable when `immutable` is set"
+        );
     }
     let old = changed("Service", "/spec/clusterIP", json!("10.96.0.5"));
     let new = changed("Service", "/spec/clusterIP", json!("10.96.0.6"));

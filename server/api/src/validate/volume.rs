@@ -23,8 +23,13 @@ pub(super) fn volumes<'a>(spec: &'a Value, at: &str, errors: &mut Errors) -> Vec
 }
 
 fn source(volume: &Value, at: &str, errors: &mut Errors) {
-    let kinds: Vec<&String> =
-        volume.as_object().into_iter().flatten().filter(|(k, v)| *k != "name" && !v.is_null()).map(|(k, _)| k).collect();
+    let kinds: Vec<&String> = volume
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(k, v)| *k != "name" && !v.is_null())
+        .map(|(k, _)| k)
+        .collect();
     match kinds.split_first() {
         None => errors.push(FieldError::required(at, "must specify a volume type")),
         Some((first, rest)) => {
@@ -71,8 +76,16 @@ fn one_source(kind: &str, source: &Value, at: &str, errors: &mut Errors) {
 }
 
 fn host_path(source: &Value, at: &str, errors: &mut Errors) {
-    const TYPES: &[&str] =
-        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    const TYPES: &[&str] = &[
+        "",
+        "BlockDevice",
+        "CharDevice",
+        "Directory",
+        "DirectoryOrCreate",
+        "File",
+        "FileOrCreate",
+        "Socket",
+    ];
     let path = text(source, "path");
     if path.is_empty() {
         errors.push(FieldError::required(join(at, "path"), ""));
@@ -109,8 +122,14 @@ fn key_paths(source: &Value, at: &str, errors: &mut Errors) {
 }
 
 fn projected(source: &Value, at: &str, errors: &mut Errors) {
-    const KINDS: &[&str] =
-        &["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+    const KINDS: &[&str] = &[
+        "secret",
+        "configMap",
+        "downwardAPI",
+        "serviceAccountToken",
+        "clusterTrustBundle",
+        "podCertificate",
+    ];
     for (at, projection) in each(source, "sources", at) {
         let mut set = KINDS.iter().filter(|kind| has(projection, kind));
         set.next();

@@ -159,10 +159,19 @@ fn stateful_set(spec: &Value, errors: &mut Errors) {
         "" => errors.push(FieldError::required(at, "")),
         "OnDelete" if has(strategy, "rollingUpdate") => {
             let why = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.push(FieldError::invalid(join(at, "rollingUpdate"), get(strategy, "rollingUpdate").clone(), why));
+            errors.push(FieldError::invalid(
+                join(at, "rollingUpdate"),
+                get(strategy, "rollingUpdate").clone(),
+                why,
+            ));
         }
         "OnDelete" => {}
-        "RollingUpdate" => non_negative(get(strategy, "rollingUpdate"), &["partition"], "spec.updateStrategy.rollingUpdate", errors),
+        "RollingUpdate" => non_negative(
+            get(strategy, "rollingUpdate"),
+            &["partition"],
+            "spec.updateStrategy.rollingUpdate",
+            errors,
+        ),
         other => {
             errors.push(FieldError::invalid(at, other, "must be 'RollingUpdate' or 'OnDelete'"));
         }
@@ -174,7 +183,8 @@ fn stateful_set(spec: &Value, errors: &mut Errors) {
 }
 
 fn job(spec: &Value, at: &str, errors: &mut Errors) {
-    let counts = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
+    let counts =
+        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
     non_negative(spec, &counts, at, errors);
     one_of(spec, "completionMode", at, &["Indexed", "NonIndexed"], errors);
     if text(spec, "completionMode") == "Indexed" && !has(spec, "completions") {
@@ -204,9 +214,8 @@ fn cron_job(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     match text(spec, "schedule") {
         "" => errors.push(FieldError::required("spec.schedule", "")),
-        schedule => errors.extend(
-            schedule_error(schedule).map(|why| FieldError::invalid("spec.schedule", schedule, why)),
-        ),
+        schedule => errors
+            .extend(schedule_error(schedule).map(|why| FieldError::invalid("spec.schedule", schedule, why))),
     }
     required_one_of(spec, "concurrencyPolicy", "spec", &["Allow", "Forbid", "Replace"], errors);
     let counts = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
@@ -288,8 +297,17 @@ fn stateful_set_update(after: &Value, before: &Value, errors: &mut Errors) {
 
 pub(super) fn status(new: &Value, errors: &mut Errors) {
     let counts = [
-        "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "updatedReplicas",
-        "unavailableReplicas", "observedGeneration", "collisionCount", "active", "succeeded", "failed",
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "updatedReplicas",
+        "unavailableReplicas",
+        "observedGeneration",
+        "collisionCount",
+        "active",
+        "succeeded",
+        "failed",
     ];
     let status = get(new, "status");
     non_negative(status, &counts, "status", errors);

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::FIELD_IS_IMMUTABLE;
 use super::names::{NameRule, name_errors};
 use super::text::{is_dns1123_label, is_label_value, is_qualified_name};
-use super::FIELD_IS_IMMUTABLE;
 use crate::status::FieldError;
 
 /// 256 KiB: keys and values of all annotations together.
@@ -52,7 +52,11 @@ pub fn object_meta(metadata: &Value, namespaced: bool, rule: NameRule) -> Vec<Fi
 fn common(metadata: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|g| *g < 0) {
-        errors.push(FieldError::invalid("metadata.generation", generation, "must be greater than or equal to 0"));
+        errors.push(FieldError::invalid(
+            "metadata.generation",
+            generation,
+            "must be greater than or equal to 0",
+        ));
     }
     errors.extend(validate_labels(metadata.get("labels"), "metadata.labels"));
     errors.extend(validate_annotations(metadata.get("annotations"), "metadata.annotations"));
@@ -110,11 +114,9 @@ fn expression_errors(expression: &Value, at: &str) -> Vec<FieldError> {
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         )),
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        other => errors.push(FieldError::invalid(
-            format!("{at}.operator"),
-            other,
-            "not a valid selector operator",
-        )),
+        other => {
+            errors.push(FieldError::invalid(format!("{at}.operator"), other, "not a valid selector operator"))
+        }
     }
     let key = text(expression, "key");
     errors.extend(each_invalid(&format!("{at}.key"), key, is_qualified_name(key)));

@@ -52,14 +52,13 @@ fn names_are_right_or_wrong() {
 fn texts_are_upstreams() {
     assert_eq!(
         is_dns1123_label("A"),
-        ["a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"]
+        [
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+        ]
     );
     assert_eq!(is_dns1123_label("a.b"), ["must not contain dots"]);
     assert_eq!(is_path_segment("a/b%", false), ["may not contain '/'", "may not contain '%'"]);
-    assert_eq!(
-        is_qualified_name("")[0],
-        "name part must be non-empty"
-    );
+    assert_eq!(is_qualified_name("")[0], "name part must be non-empty");
 }
 
 #[test]
@@ -122,7 +121,10 @@ fn metadata_of_a_changed_object() {
     };
     assert_eq!(change("uid", json!("u")), "");
     assert_eq!(change("uid", json!("v")), "metadata.uid: Invalid value: \"v\": field is immutable");
-    assert_eq!(change("resourceVersion", json!("")), "metadata.resourceVersion: Invalid value: \"\": must be specified for an update");
+    assert_eq!(
+        change("resourceVersion", json!("")),
+        "metadata.resourceVersion: Invalid value: \"\": must be specified for an update"
+    );
     assert_eq!(
         change("finalizers", json!(["a/b", "c/d"])),
         "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"c/d\"}"
