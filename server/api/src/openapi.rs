@@ -6,6 +6,7 @@
 //! bytes under [`hash`].
 
 mod gnostic;
+mod parameters;
 mod paths;
 mod schemas;
 
@@ -15,8 +16,12 @@ use crate::fields::{self, Type};
 use crate::kinds::{self, Kind};
 use schemas::{Dialect, Schemas};
 
-/// The content type of [`v2_proto`].
-pub const V2_PROTO_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What clients accept when they want [`v2_proto`].
+pub const V2_PROTO_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The content type of [`v2_proto`]: not what was asked for, since clients cannot parse a media type with an
+/// `@` (kube-openapi's `handler.go` answers so too).
+pub const V2_PROTO_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 

@@ -10,6 +10,7 @@ mod age;
 mod cluster;
 mod network;
 mod pods;
+mod rules;
 mod storage;
 mod words;
 mod workloads;
@@ -53,6 +54,10 @@ struct Printer {
     cells: Cells,
 }
 
+const fn printer(bucket: &'static str, columns: &'static [Column], cells: Cells) -> Printer {
+    Printer { bucket, columns, cells }
+}
+
 const NAME: Column = Column {
     name: "Name",
     ty: "string",
@@ -92,20 +97,27 @@ fn default_cells(object: &Value, _now: Timestamp) -> Vec<Value> {
     vec![access::name(object), access::text(object, "/metadata/creationTimestamp").into()]
 }
 
-fn printer(kind: &Kind) -> Option<&'static Printer> {
-    let rooms =
-        [pods::PRINTERS, workloads::PRINTERS, network::PRINTERS, storage::PRINTERS, cluster::PRINTERS];
-    rooms.into_iter().flatten().find(|printer| printer.bucket == kind.storage_group)
+static ROOMS: [&[Printer]; 6] = [
+    pods::PRINTERS,
+    workloads::PRINTERS,
+    network::PRINTERS,
+    storage::PRINTERS,
+    cluster::PRINTERS,
+    rules::PRINTERS,
+];
+
+fn printer_of(kind: &Kind) -> Option<&'static Printer> {
+    ROOMS.into_iter().flatten().find(|printer| printer.bucket == kind.storage_group)
 }
 
 /// The columns of a kind.
 pub fn columns(kind: &Kind) -> &'static [Column] {
-    printer(kind).map_or(DEFAULT, |printer| printer.columns)
+    printer_of(kind).map_or(DEFAULT, |printer| printer.columns)
 }
 
 /// The cells of one object, as many as there are [`columns`].
 pub fn row(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
-    printer(kind).map_or(default_cells as Cells, |printer| printer.cells)(object, now)
+    printer_of(kind).map_or(default_cells as Cells, |printer| printer.cells)(object, now)
 }
 
 /// The columns of a kind without a printer, custom resources without printer columns among them.

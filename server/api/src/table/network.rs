@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::access::{has, list, map, name, number, strings, text, text_or};
 use super::age::age;
 use super::words;
-use super::{AGE, Column, NAME, Printer, text as column, wide};
+use super::{AGE, Column, NAME, Printer, printer, text as column, wide};
 
 static SERVICE: &[Column] = &[
     NAME,
@@ -63,15 +63,15 @@ static CIDR: &[Column] = &[
 static ADDRESS: &[Column] =
     &[NAME, column("ParentRef", "ParentRef references the resource that an IPAddress is attached to.")];
 
-pub(super) static PRINTERS: &[Printer] = &[
-    Printer { bucket: "services", columns: SERVICE, cells: service },
-    Printer { bucket: "endpoints", columns: ENDPOINTS, cells: endpoints },
-    Printer { bucket: "endpointslices.discovery.k8s.io", columns: SLICE, cells: slice },
-    Printer { bucket: "ingresses.networking.k8s.io", columns: INGRESS, cells: ingress },
-    Printer { bucket: "ingressclasses.networking.k8s.io", columns: INGRESS_CLASS, cells: ingress_class },
-    Printer { bucket: "networkpolicies.networking.k8s.io", columns: POLICY, cells: policy },
-    Printer { bucket: "servicecidrs.networking.k8s.io", columns: CIDR, cells: cidr },
-    Printer { bucket: "ipaddresses.networking.k8s.io", columns: ADDRESS, cells: address },
+pub(super) const PRINTERS: &[Printer] = &[
+    printer("services", SERVICE, service),
+    printer("endpoints", ENDPOINTS, endpoints),
+    printer("endpointslices.discovery.k8s.io", SLICE, slice),
+    printer("ingresses.networking.k8s.io", INGRESS, ingress),
+    printer("ingressclasses.networking.k8s.io", INGRESS_CLASS, ingress_class),
+    printer("networkpolicies.networking.k8s.io", POLICY, policy),
+    printer("servicecidrs.networking.k8s.io", CIDR, cidr),
+    printer("ipaddresses.networking.k8s.io", ADDRESS, address),
 ];
 
 fn service(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::access::{boolean, condition, has, list, map, name, number, text, text_or};
 use super::age::{age, since};
 use super::words;
-use super::{AGE, Column, NAME, Printer, text as column, wide};
+use super::{AGE, Column, NAME, Printer, printer, text as column, wide};
 
 static POD_COLUMNS: &[Column] = &[
     NAME,
@@ -36,10 +36,8 @@ static TEMPLATE_COLUMNS: &[Column] = &[
     column("Pod Labels", "The labels for the pod template."),
 ];
 
-pub(super) static PRINTERS: &[Printer] = &[
-    Printer { bucket: "pods", columns: POD_COLUMNS, cells: pod },
-    Printer { bucket: "podtemplates", columns: TEMPLATE_COLUMNS, cells: template },
-];
+pub(super) const PRINTERS: &[Printer] =
+    &[printer("pods", POD_COLUMNS, pod), printer("podtemplates", TEMPLATE_COLUMNS, template)];
 
 fn template(object: &Value, _now: Timestamp) -> Vec<Value> {
     let [names, images] = words::containers(object, "/template/spec");

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::access::{boolean, has, list, name, strings, text, text_or};
 use super::age::age;
-use super::{AGE, Column, NAME, Printer, boolean as flag, integer, text as column, wide};
+use super::{AGE, Column, NAME, Printer, boolean as flag, integer, printer, text as column, wide};
 
 static VOLUME: &[Column] = &[
     NAME,
@@ -112,19 +112,19 @@ static CAPACITY: &[Column] = &[
     column("Capacity", "capacity is the value reported by the CSI driver in its GetCapacityResponse."),
 ];
 
-pub(super) static PRINTERS: &[Printer] = &[
-    Printer { bucket: "persistentvolumes", columns: VOLUME, cells: volume },
-    Printer { bucket: "persistentvolumeclaims", columns: CLAIM, cells: claim },
-    Printer { bucket: "storageclasses.storage.k8s.io", columns: CLASS, cells: class },
+pub(super) const PRINTERS: &[Printer] = &[
+    printer("persistentvolumes", VOLUME, volume),
+    printer("persistentvolumeclaims", CLAIM, claim),
+    printer("storageclasses.storage.k8s.io", CLASS, class),
     Printer {
         bucket: "volumeattributesclasses.storage.k8s.io",
         columns: ATTRIBUTES_CLASS,
         cells: attributes_class,
     },
-    Printer { bucket: "volumeattachments.storage.k8s.io", columns: ATTACHMENT, cells: attachment },
-    Printer { bucket: "csinodes.storage.k8s.io", columns: NODE, cells: node },
-    Printer { bucket: "csidrivers.storage.k8s.io", columns: DRIVER, cells: driver },
-    Printer { bucket: "csistoragecapacities.storage.k8s.io", columns: CAPACITY, cells: capacity },
+    printer("volumeattachments.storage.k8s.io", ATTACHMENT, attachment),
+    printer("csinodes.storage.k8s.io", NODE, node),
+    printer("csidrivers.storage.k8s.io", DRIVER, driver),
+    printer("csistoragecapacities.storage.k8s.io", CAPACITY, capacity),
 ];
 
 fn access_modes(object: &Value, pointer: &str) -> String {

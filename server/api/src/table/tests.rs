@@ -55,11 +55,7 @@ fn every_kind_has_as_many_cells_as_columns() {
         assert_eq!(cells.len(), columns(kind).len(), "{}", kind.plural);
         assert!(columns(kind).iter().any(|column| column.format == "name"), "{}", kind.plural);
     }
-    for printer in
-        [pods::PRINTERS, workloads::PRINTERS, network::PRINTERS, storage::PRINTERS, cluster::PRINTERS]
-            .into_iter()
-            .flatten()
-    {
+    for printer in ROOMS.into_iter().flatten() {
         assert!(kinds::all().iter().any(|kind| kind.storage_group == printer.bucket), "{}", printer.bucket);
     }
 }

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::access::{condition, has, list, map, name, number, text, text_or};
 use super::age::{age, human_duration, seconds_between, since};
 use super::words;
-use super::{AGE, CONTAINERS, Column, IMAGES, NAME, Printer, SELECTOR, boolean, integer, text as column};
+use super::{
+    AGE, CONTAINERS, Column, IMAGES, NAME, Printer, SELECTOR, boolean, integer, printer, text as column,
+};
 
 static REPLICAS: &[Column] = &[
     NAME,
@@ -136,17 +138,17 @@ pub(super) static SCALE_COLUMNS: &[Column] = &[
     AGE,
 ];
 
-pub(super) static PRINTERS: &[Printer] = &[
-    Printer { bucket: "replicationcontrollers", columns: REPLICAS, cells: replication_controller },
-    Printer { bucket: "replicasets.apps", columns: REPLICAS, cells: replica_set },
-    Printer { bucket: "deployments.apps", columns: DEPLOYMENT, cells: deployment },
-    Printer { bucket: "daemonsets.apps", columns: DAEMON_SET, cells: daemon_set },
-    Printer { bucket: "statefulsets.apps", columns: STATEFUL_SET, cells: stateful_set },
-    Printer { bucket: "jobs.batch", columns: JOB, cells: job },
-    Printer { bucket: "cronjobs.batch", columns: CRON_JOB, cells: cron_job },
-    Printer { bucket: "horizontalpodautoscalers.autoscaling", columns: AUTOSCALER, cells: autoscaler },
-    Printer { bucket: "poddisruptionbudgets.policy", columns: BUDGET, cells: budget },
-    Printer { bucket: "controllerrevisions.apps", columns: REVISION, cells: revision },
+pub(super) const PRINTERS: &[Printer] = &[
+    printer("replicationcontrollers", REPLICAS, replication_controller),
+    printer("replicasets.apps", REPLICAS, replica_set),
+    printer("deployments.apps", DEPLOYMENT, deployment),
+    printer("daemonsets.apps", DAEMON_SET, daemon_set),
+    printer("statefulsets.apps", STATEFUL_SET, stateful_set),
+    printer("jobs.batch", JOB, job),
+    printer("cronjobs.batch", CRON_JOB, cron_job),
+    printer("horizontalpodautoscalers.autoscaling", AUTOSCALER, autoscaler),
+    printer("poddisruptionbudgets.policy", BUDGET, budget),
+    printer("controllerrevisions.apps", REVISION, revision),
 ];
 
 /// The wide cells of a kind with a pod template.
