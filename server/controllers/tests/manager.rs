@@ -1,0 +1,191 @@
+//! All controllers together against an API in memory: the daily life of a Deployment, and its end.
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::Fake;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use sampan_controllers::{Config, ControllerManager};
+use sampan_process::{Component, Health, Tasks};
+use sampan_reconcile::{Informer, Informers, Key};
+use serde_json::json;
+
+struct Cluster {
+    client: kube::Client,
+    informers: Informers,
+    tasks: Tasks,
+}
+
+fn cluster() -> Cluster {
+    let client = sampan_client::loopback(Arc::new(Fake::default()), "default");
+    let tasks = Tasks::new(Component::ControllerManager);
+    let informers = Informers::new(client.clone(), tasks.clone());
+    let config = Config {
+        client: client.clone(),
+        informers: informers.clone(),
+        root_ca_pem: "PEM".to_owned(),
+        health: Health::new(),
+    };
+    let (manager, drain) = (ControllerManager::new(config, tasks.clone()), tasks.drain());
+    tasks.spawn("manager", async move { manager.run(drain).await });
+    Cluster { client, informers, tasks }
+}
+
+impl Cluster {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    async fn namespace(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let ns = json!({"metadata": {"name": "default"}, "spec": {"finalizers": ["kubernetes"]}});
+        namespaces.create(&PostParams::default(), &serde_json::from_value(ns).unwrap()).await.unwrap();
+    }
+
+    async fn deploy(&self, replicas: i32) {
+        let deployment = json!({"metadata": {"name": "web"}, "spec": {
+            "replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
+        let typed = serde_json::from_value(deployment).unwrap();
+        self.api::<Deployment>().create(&PostParams::default(), &typed).await.unwrap();
+    }
+
+    /// Makes every pod run, as a kubelet would, until `condition` holds.
+    async fn until(&self, what: &str, condition: impl Fn(&Informer<Pod>) -> bool + Send + Sync) {
+        let pods: Informer<Pod> = self.informers.of();
+        let mut number = 0;
+        let live = pods.until(|pods| {
+            for pod in pods.list() {
+                let waiting = pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none());
+                if waiting && pod.metadata.deletion_timestamp.is_none() {
+                    number += 1;
+                    self.run_pod(pod.metadata.name.clone().unwrap(), number);
+                }
+            }
+            condition(pods)
+        });
+        tokio::time::timeout(Duration::from_secs(30), live).await.unwrap_or_else(|_| panic!("timed out: {what}"));
+    }
+
+    fn run_pod(&self, name: String, number: usize) {
+        let api = self.api::<Pod>();
+        self.tasks.spawn("kubelet", async move {
+            let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let body = json!({"status": {"phase": "Running", "podIP": format!("10.244.0.{number}"), "conditions": [ready]}});
+            let _ = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(body)).await;
+        });
+    }
+
+    async fn wait<K>(&self, what: &str, condition: impl Fn(&Informer<K>) -> bool + Send + Sync)
+    where
+        K: kube::Resource<DynamicType = ()> + sampan_reconcile::Object + std::fmt::Debug,
+    {
+        let informer = self.informers.of::<K>();
+        let live = informer.until(condition);
+        tokio::time::timeout(Duration::from_secs(30), live).await.unwrap_or_else(|_| {
+            panic!("timed out: {what}: {:#?}", informer.list())
+        });
+    }
+
+    async fn available(&self, count: i32) {
+        let done = move |deployments: &Informer<Deployment>| {
+            let web = deployments.get(&Key::namespaced("default", "web"));
+            web.and_then(|d| d.status.clone()).is_some_and(|status| {
+                status.available_replicas == Some(count) && status.updated_replicas == Some(count)
+                    && status.replicas == Some(count)
+            })
+        };
+        let status = self.wait::<Deployment>("the deployment's status", done);
+        let pods = self.until("pods", move |pods| pods.len() == usize::try_from(count).unwrap());
+        tokio::join!(status, pods);
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_lives_rolls_and_is_collected() {
+    let cluster = cluster();
+    cluster.namespace().await;
+    cluster.wait::<ServiceAccount>("default account", |all| all.len() == 1).await;
+    cluster.wait::<ConfigMap>("root ca", |all| all.len() == 1).await;
+
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    let services = cluster.api::<Service>();
+    services.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await.unwrap();
+    cluster.deploy(3).await;
+    cluster.available(3).await;
+    let addresses = |slices: &Informer<EndpointSlice>| -> usize {
+        slices.list().iter().map(|slice| slice.endpoints.iter().flatten().count()).sum()
+    };
+    cluster.wait::<EndpointSlice>("three endpoints", move |slices| addresses(slices) == 3).await;
+
+    let deployments = cluster.api::<Deployment>();
+    let scale = json!({"spec": {"replicas": 10}});
+    deployments.patch("web", &PatchParams::default(), &Patch::Merge(scale)).await.unwrap();
+    cluster.available(10).await;
+
+    let pods = cluster.api::<Pod>();
+    let one = cluster.informers.of::<Pod>().list()[0].metadata.name.clone().unwrap();
+    pods.delete(&one, &DeleteParams::default()).await.unwrap();
+    cluster.until("a replacement", |pods| {
+        pods.len() == 10 && pods.get(&Key::namespaced("default", &one)).is_none()
+    }).await;
+
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
+    deployments.patch("web", &PatchParams::default(), &Patch::Merge(image)).await.unwrap();
+    let new = |pod: &Arc<Pod>| pod.spec.as_ref().is_some_and(|spec| spec.containers[0].image.as_deref() == Some("b"));
+    cluster.until("only new pods", move |pods| pods.len() == 10 && pods.list().iter().all(new)).await;
+    cluster.available(10).await;
+    assert_eq!(cluster.informers.of::<ReplicaSet>().len(), 2);
+    let scaled = |event: &Arc<Event>| event.message.as_deref().is_some_and(|m| m.starts_with("Scaled up replica set web-") && m.ends_with("from 0 to 3"));
+    cluster.wait::<Event>("ScalingReplicaSet", move |events| events.list().iter().any(scaled)).await;
+
+    deployments.delete("web", &DeleteParams::background()).await.unwrap();
+    cluster.wait::<ReplicaSet>("no replica sets", Informer::is_empty).await;
+    cluster.until("no pods", Informer::is_empty).await;
+    assert_eq!(cluster.tasks.finish(Duration::from_secs(5)).await, 0);
+}
+
+#[tokio::test]
+async fn foreground_deletion_waits_and_orphans_stay() {
+    let cluster = cluster();
+    cluster.namespace().await;
+    cluster.deploy(2).await;
+    cluster.available(2).await;
+    let foreground = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..Default::default() };
+    cluster.api::<Deployment>().delete("web", &foreground).await.unwrap();
+    cluster.wait::<Deployment>("the deployment's end", Informer::is_empty).await;
+    let pods = cluster.api::<Pod>().list(&Default::default()).await.unwrap();
+    assert!(pods.items.is_empty(), "the owner went before its dependents");
+
+    cluster.deploy(2).await;
+    cluster.available(2).await;
+    let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
+    cluster.api::<Deployment>().delete("web", &orphan).await.unwrap();
+    cluster.wait::<Deployment>("the deployment's end", Informer::is_empty).await;
+    let free = |rs: &Arc<ReplicaSet>| rs.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
+    cluster.wait::<ReplicaSet>("orphaned", move |sets| sets.len() == 1 && sets.list().iter().all(free)).await;
+    assert_eq!(cluster.informers.of::<Pod>().len(), 2);
+}
+
+#[tokio::test]
+async fn a_namespace_is_emptied_and_goes() {
+    let cluster = cluster();
+    cluster.namespace().await;
+    cluster.deploy(2).await;
+    cluster.available(2).await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.delete("default", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<Namespace>("the namespace's end", Informer::is_empty).await;
+    let left = cluster.api::<Pod>().list(&Default::default()).await.unwrap();
+    assert!(left.items.is_empty());
+}
