@@ -12,6 +12,7 @@ use std::io::Write as _;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
+use crate::merges::{self, Merges};
 use crate::protos::{self, Message, marker};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -51,6 +52,7 @@ struct Tables {
     definitions: Map<String, Value>,
     messages: BTreeMap<String, Message>,
     numbers: BTreeMap<String, usize>,
+    merges: Merges,
     notes: Vec<String>,
 }
 
@@ -64,7 +66,13 @@ pub fn generate(mut definitions: Map<String, Value>, kinds: &[(String, bool)]) -
     }
     definitions.sort_keys();
     let numbers = definitions.keys().enumerate().map(|(number, name)| (name.clone(), number)).collect();
-    let mut tables = Tables { definitions, messages: protos::read()?, numbers, notes: Vec::new() };
+    let mut tables = Tables {
+        definitions,
+        messages: protos::read()?,
+        merges: merges::read()?,
+        numbers,
+        notes: Vec::new(),
+    };
     let mut fields = String::new();
     let mut docs: BTreeMap<String, String> = BTreeMap::new();
     for (name, schema) in tables.definitions.clone() {
@@ -208,7 +216,7 @@ impl Tables {
         required: bool,
         found: Option<&Found>,
     ) -> Result<String> {
-        let no_markers = Vec::new();
+        let newer = self.newer_markers(owner, json);
         let mut code = self.code(property).with_context(|| format!("{owner}.{json}"))?;
         let mut tag = "0".to_owned();
         if let Some((path, proto)) = found {
@@ -221,12 +229,19 @@ impl Tables {
         } else if !(json == "apiVersion" || json == "kind") && !owner.ends_with("List") {
             self.notes.push(format!("no tag: {owner}.{json}"));
         }
-        let markers = found.map_or(&no_markers, |(_, proto)| &proto.markers);
+        let markers = found.map_or(&newer, |(_, proto)| &proto.markers);
         let mut line = format!("{json}\t{code}\t{tag}");
         for mark in marks(owner, json, &code, required, markers, property) {
             write!(line, "\t{mark}")?;
         }
         Ok(line)
+    }
+
+    /// What `DeepMerge` knows of a list that k8s-pb lacks.
+    fn newer_markers(&self, owner: &str, json: &str) -> protos::Markers {
+        let of_type = self.merges.iter().filter(|((name, _), _)| name == owner);
+        let found = of_type.into_iter().find(|((_, field), _)| key(field) == key(json));
+        found.map(|(_, markers)| markers.clone()).unwrap_or_default()
     }
 
     fn check_wire(&mut self, owner: &str, json: &str, code: &str, proto: &protos::Field) {

@@ -4,6 +4,7 @@
 
 mod fields;
 mod kinds;
+mod merges;
 mod protos;
 mod roots;
 

@@ -37,7 +37,7 @@ pub fn marker<'a>(markers: &'a Markers, name: &str) -> Option<&'a str> {
 
 /// Every message by its schema name.
 pub fn read() -> Result<BTreeMap<String, Message>> {
-    let root = source()?;
+    let root = source("k8s-pb")?;
     let mut messages = BTreeMap::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -53,8 +53,8 @@ pub fn read() -> Result<BTreeMap<String, Message>> {
     Ok(messages)
 }
 
-/// Where cargo keeps the sources of k8s-pb.
-fn source() -> Result<PathBuf> {
+/// Where cargo keeps the sources of a crate.
+pub fn source(name: &str) -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let output = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
         .args(["metadata", "--format-version=1", "--manifest-path"])
@@ -63,8 +63,8 @@ fn source() -> Result<PathBuf> {
         .context("cannot run cargo metadata")?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
-    let package = packages.iter().find(|package| package["name"] == "k8s-pb").context("no k8s-pb")?;
-    let manifest = package["manifest_path"].as_str().context("k8s-pb without a manifest")?;
+    let package = packages.iter().find(|package| package["name"] == name).context("no such crate")?;
+    let manifest = package["manifest_path"].as_str().context("a crate without a manifest")?;
     Ok(Path::new(manifest).parent().context("a manifest without a folder")?.join("src"))
 }
 

@@ -212,7 +212,8 @@ fn other_kinds_print_as_upstreams() {
     let meta = || json!({"name": "x", "creationTimestamp": "2026-06-01T11:00:00Z"});
     let template =
         || json!({"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "j:2"}]}});
-    let cases: Vec<((&str, &str, &str), Value, Vec<&str>)> = vec![
+    type Case = ((&'static str, &'static str, &'static str), Value, Vec<&'static str>);
+    let cases: Vec<Case> = vec![
         (
             ("apps", "v1", "deployments"),
             json!({"metadata": meta(), "spec": {"replicas": 3, "template": template(),
