@@ -230,6 +230,10 @@ impl Tables {
             self.notes.push(format!("no tag: {owner}.{json}"));
         }
         let markers = found.map_or(&newer, |(_, proto)| &proto.markers);
+        let said = marker(&newer, "listType").filter(|said| *said != "atomic");
+        if said.is_some() && marker(markers, "listType").is_none() {
+            self.notes.push(format!("only DeepMerge tells list items apart: {owner}.{json} {newer:?}"));
+        }
         let mut line = format!("{json}\t{code}\t{tag}");
         for mark in marks(owner, json, &code, required, markers, property) {
             write!(line, "\t{mark}")?;
