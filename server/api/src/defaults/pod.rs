@@ -40,11 +40,24 @@ pub fn pod_spec(spec: &mut Object) {
     set(spec, "dnsPolicy", "ClusterFirst");
     set_pointer(spec, "securityContext", Map::new());
     set(spec, "schedulerName", "default-scheduler");
+    service_account(spec);
     let host_network = spec.get("hostNetwork").and_then(Value::as_bool) == Some(true);
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         items(spec, list).for_each(|c| container(c, host_network && list != "ephemeralContainers"));
     }
     items(spec, "volumes").for_each(volume);
+}
+
+/// The deprecated alias says the same as `serviceAccountName`, as upstream's conversion has it.
+fn service_account(spec: &mut Object) {
+    let alias = text(spec, "serviceAccount").to_owned();
+    if !alias.is_empty() {
+        set(spec, "serviceAccountName", alias);
+    }
+    let name = text(spec, "serviceAccountName").to_owned();
+    if !name.is_empty() {
+        spec.insert("serviceAccount".to_owned(), name.into());
+    }
 }
 
 fn container(container: &mut Object, host_network: bool) {

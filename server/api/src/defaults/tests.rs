@@ -42,6 +42,18 @@ fn a_pod_is_filled_in() {
 }
 
 #[test]
+fn the_service_account_has_two_names() {
+    for before in [json!({"serviceAccount": "a"}), json!({"serviceAccountName": "a", "serviceAccount": "b"})]
+    {
+        let after = filled("Pod", "", "v1", json!({"spec": before}));
+        assert_eq!(
+            (&after["spec"]["serviceAccount"], &after["spec"]["serviceAccountName"]),
+            (&json!("a"), &json!("a"))
+        );
+    }
+}
+
+#[test]
 fn pull_policy_follows_the_tag() {
     for (image, policy) in [
         ("nginx", "Always"),

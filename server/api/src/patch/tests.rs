@@ -160,6 +160,43 @@ fn answers_to_wrong_patches() {
 }
 
 #[test]
+fn what_kubectl_sends_applies_by_the_field_table() {
+    let node = crate::strict::Spot::root("io.k8s.api.apps.v1.Deployment").unwrap();
+    let before = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "w", "finalizers": ["a/a"]}, "spec": {
+    "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+    "template": {"spec": {
+        "containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}], "ports": [{"containerPort": 80}]}, {"name": "b", "image": "1"}],
+        "volumes": [{"name": "v", "emptyDir": {}}]
+    }}}});
+    let patch = json!({"metadata": {"finalizers": ["b/b"]}, "spec": {
+    "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+    "template": {"spec": {
+        "$setElementOrder/containers": [{"name": "b"}, {"name": "a"}],
+        "containers": [{"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}], "ports": [{"containerPort": 80, "$patch": "delete"}]}],
+        "volumes": [{"$retainKeys": ["name", "hostPath"], "name": "v", "hostPath": {"path": "/"}}]
+    }}}});
+    let expected = Expected { group: "apps", version: "v1", kind: "Deployment" };
+    let patched = apply(
+        PatchType::Strategic,
+        patch.to_string().as_bytes(),
+        &before,
+        node,
+        expected,
+        FieldValidation::Strict,
+    );
+    let value = patched.unwrap().value;
+    assert_eq!(value["metadata"]["finalizers"], json!(["b/b", "a/a"]));
+    assert_eq!(value["spec"]["strategy"], json!({"type": "Recreate"}));
+    assert_eq!(
+        value["spec"]["template"]["spec"],
+        json!({
+            "containers": [{"name": "b", "image": "1"}, {"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}], "ports": []}],
+            "volumes": [{"name": "v", "hostPath": {"path": "/"}}]
+        })
+    );
+}
+
+#[test]
 fn copies_cannot_blow_up_the_object() {
     let copy = r#"{"op": "copy", "from": "/spec", "path": "/spec/a"}"#;
     let patch = format!("[{}]", vec![copy; 5000].join(","));

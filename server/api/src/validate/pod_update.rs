@@ -32,11 +32,11 @@ pub(super) fn update(new: &Value, old: &Value, mut errors: Errors) -> Errors {
     errors
 }
 
-/// `new` with what may change taken from `old`.
+/// `new` with what may change taken from `old`, and the alias `serviceAccount`, which says nothing of its own.
 fn munge(new: &Value, old: &Value) -> Value {
     let mut munged = new.clone();
     let Value::Object(map) = &mut munged else { return munged };
-    let mut keep = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates"];
+    let mut keep = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates", "serviceAccount"];
     let grace = "terminationGracePeriodSeconds";
     if int(old, grace).is_some_and(|s| s < 0) && int(new, grace) == Some(1) {
         keep.push(grace);

@@ -403,4 +403,27 @@ proptest! {
             create(kind, &object);
         }
     }
+
+    #[test]
+    fn mutated_bytes_never_panic(index in 0..KINDS.len(), edits in prop::collection::vec((any::<u16>(), any::<u8>()), 1..6)) {
+        use crate::strict::{Expected, FieldValidation, Format, Spot, decode};
+        let kind = kind(KINDS[index]);
+        let mut body = valid(KINDS[index]).to_string().into_bytes();
+        for (at, byte) in edits {
+            let at = usize::from(at) % body.len();
+            body[at] = byte;
+        }
+        for format in [Format::Json, Format::Yaml] {
+            let node = Spot::root(kind.schema).unwrap();
+            match decode(&body, format, node, Expected::from(kind), FieldValidation::Ignore) {
+                Ok(decoded) => {
+                    let mut value = decoded.value;
+                    defaults::apply(kind.kind, kind.group, kind.version, &mut value);
+                    create(kind, &value);
+                    update(kind, &value, &valid(KINDS[index]));
+                }
+                Err(error) => prop_assert_eq!(error.code, 400),
+            }
+        }
+    }
 }
