@@ -37,10 +37,6 @@ const SCALARS: &[(&str, &str)] = &[
 const CONSTANTS: &[(&str, &str)] =
     &[("ref(AzureDataDiskCachingReadWrite)", "\"ReadWrite\""), ("ref(AzureSharedBlobDisk)", "\"Shared\"")];
 
-/// Markers that k8s-pb's comments lack: (type, field, marker, value), after upstream's v1.36 OpenAPI.
-const EXTRA: &[(&str, &str, &str, &str)] =
-    &[("io.k8s.apimachinery.pkg.apis.meta.v1.Condition", "type", "required", "")];
-
 /// What the run produced.
 pub struct Output {
     pub fields: String,
@@ -235,7 +231,7 @@ impl Tables {
             self.notes.push(format!("only DeepMerge tells list items apart: {owner}.{json} {newer:?}"));
         }
         let mut line = format!("{json}\t{code}\t{tag}");
-        for mark in marks(owner, json, &code, required, markers, property) {
+        for mark in marks(&code, required, markers, property) {
             write!(line, "\t{mark}")?;
         }
         Ok(line)
@@ -296,17 +292,7 @@ impl Tables {
 
 /// The marks of a field's line: `r` required, `la` `ls` `lm:keys` list type, `ma` map type atomic,
 /// `p:` patch strategy, `k:` patch merge key, `d:` default.
-fn marks(
-    owner: &str,
-    json: &str,
-    code: &str,
-    required: bool,
-    markers: &protos::Markers,
-    property: &Value,
-) -> Vec<String> {
-    let extra = EXTRA.iter().filter(|(name, field, ..)| *name == owner && *field == json);
-    let mut markers = markers.clone();
-    markers.extend(extra.map(|(_, _, key, value)| ((*key).to_owned(), (*value).to_owned())));
+fn marks(code: &str, required: bool, markers: &protos::Markers, property: &Value) -> Vec<String> {
     let mut marks = Vec::new();
     if required {
         marks.push("r".to_owned());
@@ -316,23 +302,23 @@ fn marks(
     keys.dedup();
     let mut seen = BTreeSet::new();
     keys.retain(|key| seen.insert(*key));
-    match marker(&markers, "listType") {
+    match marker(markers, "listType") {
         Some("atomic") => marks.push("la".to_owned()),
         Some("set") => marks.push("ls".to_owned()),
         Some("map") => marks.push(format!("lm:{}", keys.join(","))),
         _ => {}
     }
-    let atomic = |name| marker(&markers, name) == Some("atomic");
+    let atomic = |name| marker(markers, name) == Some("atomic");
     if atomic("mapType") || (atomic("structType") && !code.starts_with('L')) {
         marks.push("ma".to_owned());
     }
-    if let Some(strategy) = marker(&markers, "patchStrategy") {
+    if let Some(strategy) = marker(markers, "patchStrategy") {
         marks.push(format!("p:{strategy}"));
     }
-    if let Some(key) = marker(&markers, "patchMergeKey") {
+    if let Some(key) = marker(markers, "patchMergeKey") {
         marks.push(format!("k:{key}"));
     }
-    let default = marker(&markers, "default").map(|value| {
+    let default = marker(markers, "default").map(|value| {
         CONSTANTS.iter().find(|(name, _)| *name == value).map_or(value, |(_, value)| value).to_owned()
     });
     if let Some(default) = default.or_else(|| property.get("default").map(Value::to_string)) {
