@@ -9,6 +9,9 @@
 //! - [`ContainerRuntime::events`] tells of every exit, also of those that happened while nobody listened
 //!   (at the latest through `list_containers` after a restart). The kubelet never polls.
 
+#[cfg(feature = "suite")]
+pub mod suite;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -97,7 +100,7 @@ pub type Runtime = Arc<dyn ContainerRuntime>;
 pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
 
 /// Why a runtime could not do something.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// No such sandbox, container or image.

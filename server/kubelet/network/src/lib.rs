@@ -1,1 +1,477 @@
-//! sampan
+//! The pods' network on one node: a bridge, a veth pair per pod, addresses, and one nftables table.
+//!
+//! ```text
+//!  run_dir/netns/7        a namespace, pinned; its veth is up and has the subnet's 7th address
+//!  run_dir/netns/7.pod    whose it is; absent: it waits in the pool
+//! ```
+//!
+//! These files are the only record, so nothing has to be kept in step: a restart reads the directory. A
+//! namespace is made before it is needed, and a used one is never given to another pod.
+
+mod link;
+mod rules;
+pub mod subnet;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rtnetlink::Handle;
+use sampan_process::Tasks;
+use serde::{Deserialize, Serialize};
+use subnet::Subnet;
+use tokio::sync::{Notify, OnceCell};
+
+/// Why the network could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration does not parse.
+    #[error("{0}")]
+    Config(String),
+    /// Every address of the node is in use.
+    #[error("no free address in the node's pod subnet {0}: delete pods")]
+    Exhausted(Subnet),
+    /// No block is left for pods.
+    #[error("every block of {0}'s size in 10.0.0.0/8 is in use on this host: set another pod CIDR")]
+    NoBlock(Subnet),
+    /// The program is missing.
+    #[error("nft was not found: install the package nftables")]
+    NoNft,
+    /// The kernel or nft refused the rules.
+    #[error("nft: {0}")]
+    Nft(String),
+    /// The kernel refused.
+    #[error("{what}: {message}")]
+    Netlink {
+        /// What was being done.
+        what: String,
+        /// The kernel's words.
+        message: String,
+    },
+    /// A file or system call failed.
+    #[error("{what}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// What the network needs to be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Namespaces are pinned in `netns` below it.
+    pub run_dir: PathBuf,
+    /// Bridge, such as `sampan0`; at most ten letters.
+    pub bridge: String,
+    /// All pods of the cluster, such as `10.244.0.0/16`.
+    pub pod_cidr: String,
+    /// Pods of this node, such as `10.244.0.0/24`.
+    pub node_subnet: String,
+    /// Namespaces kept ready.
+    pub pool_size: usize,
+    /// Name of the nftables table.
+    pub table: String,
+}
+
+/// A pod's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodNet {
+    /// Path of its namespace.
+    pub netns: PathBuf,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// Its way out: the node on the bridge.
+    pub gateway: IpAddr,
+}
+
+/// Protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// A port of the node that leads into a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Only on this address of the node.
+    pub host_ip: Option<Ipv4Addr>,
+    /// Port on the node.
+    pub host_port: u16,
+    /// Port in the pod.
+    pub container_port: u16,
+}
+
+/// Whose a slot is, as kept on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Lease {
+    uid: String,
+    /// Not ours to remove: a namespace of Docker's.
+    attached: Option<PathBuf>,
+    ports: Vec<HostPort>,
+}
+
+#[derive(Default)]
+struct Slots {
+    ready: BTreeSet<u32>,
+    making: BTreeSet<u32>,
+    leased: BTreeMap<u32, Lease>,
+    /// Where the search goes on: an address rests as long as possible before it is used again.
+    next: u32,
+}
+
+struct Inner {
+    config: Config,
+    pods: Subnet,
+    node: Subnet,
+    handle: Handle,
+    base: OnceCell<u32>,
+    slots: Mutex<Slots>,
+    refill: Notify,
+    rules: tokio::sync::Mutex<()>,
+}
+
+/// The network of this node's pods.
+#[derive(Clone)]
+pub struct PodNetwork(Arc<Inner>);
+
+impl PodNetwork {
+    /// Reads what an earlier process left, and fills the pool in the background.
+    pub async fn new(config: Config, tasks: Tasks) -> Result<Self, Error> {
+        let wanted: Subnet = config.pod_cidr.parse().map_err(Error::Config)?;
+        let node: Subnet = config.node_subnet.parse().map_err(Error::Config)?;
+        let directory = config.run_dir.join("netns");
+        std::fs::create_dir_all(&directory).map_err(link::io(directory.display().to_string()))?;
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(link::io("netlink"))?;
+        tasks.spawn_until_drain("netlink", connection);
+        let pods = subnet::free(wanted, &link::used(&handle, &config.bridge).await).ok_or(Error::NoBlock(wanted))?;
+        if pods != wanted {
+            tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
+        }
+        let node = subnet::rebase(node, wanted, pods);
+        let slots = Mutex::new(read_slots(&directory));
+        let inner = Inner {
+            pods,
+            node,
+            handle,
+            base: OnceCell::new(),
+            slots,
+            refill: Notify::new(),
+            rules: tokio::sync::Mutex::default(),
+            config,
+        };
+        let network = PodNetwork(Arc::new(inner));
+        let filler = Arc::downgrade(&network.0);
+        tasks.spawn_until_drain("pod network pool", async move {
+            while let Some(inner) = filler.upgrade() {
+                if let Err(error) = inner.fill().await {
+                    tracing::warn!(%error, "network namespaces cannot be prepared");
+                }
+                inner.refill.notified().await;
+            }
+        });
+        Ok(network)
+    }
+
+    /// The pods' block in use: another than configured if that collided with the host's networks.
+    pub fn pod_cidr(&self) -> String {
+        self.0.pods.to_string()
+    }
+
+    /// This node's block in use.
+    pub fn node_subnet(&self) -> String {
+        self.0.node.to_string()
+    }
+
+    /// The node's address on the bridge.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.0.node.at(1)
+    }
+
+    /// A namespace for a pod, from the pool or made now. The same pod gets the same again.
+    pub async fn acquire(&self, uid: &str) -> Result<PodNet, Error> {
+        if let Some(known) = self.0.of(uid) {
+            return Ok(known);
+        }
+        self.0.base().await?;
+        let ready = self.0.slots.lock().ready.pop_first();
+        let index = match ready {
+            Some(index) => index,
+            None => self.0.make().await?,
+        };
+        self.0.lease(index, Lease { uid: uid.to_owned(), attached: None, ports: Vec::new() })?;
+        self.0.refill.notify_one();
+        Ok(self.0.pod_net(index, None))
+    }
+
+    /// Connects a namespace that somebody else made.
+    pub async fn attach(&self, netns: &Path, uid: &str) -> Result<PodNet, Error> {
+        if let Some(known) = self.0.of(uid) {
+            return Ok(known);
+        }
+        self.0.base().await?;
+        let index = self.0.reserve()?;
+        let made = self.0.connect(index, netns).await;
+        if let Err(error) = made {
+            self.0.slots.lock().making.remove(&index);
+            return Err(error);
+        }
+        let attached = Some(netns.to_owned());
+        self.0.lease(index, Lease { uid: uid.to_owned(), attached: attached.clone(), ports: Vec::new() })?;
+        Ok(self.0.pod_net(index, attached))
+    }
+
+    /// Makes ports of the node lead into the pod; an empty list takes them back.
+    pub async fn set_host_ports(&self, uid: &str, ports: Vec<HostPort>) -> Result<(), Error> {
+        let found = {
+            let slots = self.0.slots.lock();
+            slots.leased.iter().find(|(_, lease)| lease.uid == uid).map(|(index, lease)| (*index, lease.clone()))
+        };
+        let Some((index, mut lease)) = found.filter(|(_, lease)| lease.ports != ports) else { return Ok(()) };
+        lease.ports = ports;
+        self.0.lease(index, lease)?;
+        self.0.apply_rules().await
+    }
+
+    /// Takes the pod's address back. Unknown pods are fine.
+    pub async fn release(&self, uid: &str) -> Result<(), Error> {
+        let found = {
+            let mut slots = self.0.slots.lock();
+            let index = slots.leased.iter().find(|(_, lease)| lease.uid == uid).map(|(index, _)| *index);
+            index.and_then(|index| slots.leased.remove(&index).map(|lease| (index, lease)))
+        };
+        let Some((index, lease)) = found else { return Ok(()) };
+        self.0.destroy(index).await;
+        if lease.ports.is_empty() { Ok(()) } else { self.0.apply_rules().await }
+    }
+
+    /// Releases what belongs to pods that are not known any more.
+    pub async fn recover(&self, known: &[String]) -> Result<(), Error> {
+        let gone: Vec<String> = {
+            let slots = self.0.slots.lock();
+            slots.leased.values().filter(|lease| !known.contains(&lease.uid)).map(|lease| lease.uid.clone()).collect()
+        };
+        for uid in gone {
+            self.release(&uid).await?;
+        }
+        Ok(())
+    }
+
+    /// The network of a pod, if it has one.
+    pub fn get(&self, uid: &str) -> Option<PodNet> {
+        self.0.of(uid)
+    }
+
+    /// Removes bridge, namespaces, veths and rules.
+    pub async fn cleanup(&self) -> Result<(), Error> {
+        let all: Vec<u32> = {
+            let mut slots = self.0.slots.lock();
+            let leased = std::mem::take(&mut slots.leased).into_keys();
+            let all = leased.chain(std::mem::take(&mut slots.ready)).collect();
+            // keeps the filler from making new ones
+            slots.next = u32::MAX;
+            all
+        };
+        for index in all {
+            self.0.destroy(index).await;
+        }
+        let prefix = format!("{}v", self.0.config.bridge);
+        for (index, name) in link::names(&self.0.handle).await {
+            if name == self.0.config.bridge || name.starts_with(&prefix) {
+                let _ = self.0.handle.link().del(index).execute().await;
+            }
+        }
+        let _ = std::fs::remove_dir_all(self.0.config.run_dir.join("netns"));
+        let table = &self.0.config.table;
+        match rules::apply(&format!("table ip {table} {{ }}\ndelete table ip {table}\n")).await {
+            Err(Error::NoNft) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Slots by the files; what a reboot or a crash left half is removed.
+fn read_slots(directory: &Path) -> Slots {
+    let mut slots = Slots { next: 2, ..Slots::default() };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let (number, is_lease) = match name.strip_suffix(".pod") {
+            Some(number) => (number, true),
+            None => (name.as_str(), false),
+        };
+        let Ok(index) = number.parse::<u32>() else { continue };
+        if is_lease {
+            let lease: Option<Lease> =
+                std::fs::read(entry.path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let alive = |lease: &Lease| {
+                let path = lease.attached.clone().unwrap_or_else(|| directory.join(number));
+                link::is_namespace(&path)
+            };
+            match lease.filter(alive) {
+                Some(lease) => drop(slots.leased.insert(index, lease)),
+                None => drop(std::fs::remove_file(entry.path())),
+            }
+        } else if link::is_namespace(&entry.path()) {
+            slots.ready.insert(index);
+        } else {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let leased: Vec<u32> = slots.leased.keys().copied().collect();
+    for index in leased {
+        slots.ready.remove(&index);
+    }
+    slots
+}
+
+impl Inner {
+    fn netns(&self, index: u32) -> PathBuf {
+        self.config.run_dir.join("netns").join(index.to_string())
+    }
+
+    fn lease_file(&self, index: u32) -> PathBuf {
+        self.config.run_dir.join("netns").join(format!("{index}.pod"))
+    }
+
+    fn veth(&self, index: u32) -> String {
+        format!("{}v{index:x}", self.config.bridge)
+    }
+
+    fn pod_net(&self, index: u32, attached: Option<PathBuf>) -> PodNet {
+        PodNet {
+            netns: attached.unwrap_or_else(|| self.netns(index)),
+            ips: vec![IpAddr::V4(self.node.at(index))],
+            gateway: IpAddr::V4(self.node.at(1)),
+        }
+    }
+
+    fn of(&self, uid: &str) -> Option<PodNet> {
+        let slots = self.slots.lock();
+        let found = slots.leased.iter().find(|(_, lease)| lease.uid == uid);
+        found.map(|(index, lease)| self.pod_net(*index, lease.attached.clone()))
+    }
+
+    fn lease(&self, index: u32, lease: Lease) -> Result<(), Error> {
+        let path = self.lease_file(index);
+        let bytes = serde_json::to_vec(&lease).map_err(|error| Error::Config(error.to_string()))?;
+        {
+            let mut slots = self.slots.lock();
+            slots.making.remove(&index);
+            slots.leased.insert(index, lease);
+        }
+        std::fs::write(&path, bytes).map_err(link::io(path.display().to_string()))
+    }
+
+    /// Bridge, forwarding and rules, once.
+    async fn base(&self) -> Result<u32, Error> {
+        let base = self.base.get_or_try_init(|| async {
+            let index = link::bridge(&self.handle, &self.config.bridge, self.node.at(1), self.node.length).await?;
+            let bridge = &self.config.bridge;
+            let set = |path: String, value: &str| std::fs::write(&path, value).map_err(link::io(path));
+            set("/proc/sys/net/ipv4/ip_forward".into(), "1")?;
+            // host ports answer on 127.0.0.1 too
+            set(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1")?;
+            self.apply_rules().await?;
+            Ok(index)
+        });
+        base.await.copied()
+    }
+
+    async fn apply_rules(&self) -> Result<(), Error> {
+        // in order: a later state must not be overwritten by an earlier one
+        let _one = self.rules.lock().await;
+        let ports = {
+            let slots = self.slots.lock();
+            let with = slots.leased.iter().filter(|(_, lease)| !lease.ports.is_empty());
+            with.map(|(index, lease)| (lease.uid.clone(), (self.node.at(*index), lease.ports.clone()))).collect()
+        };
+        let text = rules::render(&rules::Rules {
+            table: &self.config.table,
+            bridge: &self.config.bridge,
+            pods: self.pods,
+            node: self.node,
+            ports: &ports,
+        });
+        rules::apply(&text).await
+    }
+
+    /// The next free index: 0 is the net, 1 the bridge, the last is broadcast.
+    fn reserve(&self) -> Result<u32, Error> {
+        let mut slots = self.slots.lock();
+        let last = (self.node.size() - 2).min(u64::from(u32::MAX - 1)) as u32;
+        let start = slots.next.clamp(2, last);
+        let index = {
+            let taken = &*slots;
+            let free = |index: &u32| {
+                !taken.leased.contains_key(index) && !taken.ready.contains(index) && !taken.making.contains(index)
+            };
+            (start..=last).chain(2..start).find(free).ok_or(Error::Exhausted(self.node))?
+        };
+        slots.next = index + 1;
+        slots.making.insert(index);
+        Ok(index)
+    }
+
+    async fn make(&self) -> Result<u32, Error> {
+        let index = self.reserve()?;
+        let path = self.netns(index);
+        let result = async {
+            let made = tokio::task::spawn_blocking({
+                let path = path.clone();
+                move || link::make_namespace(&path)
+            });
+            made.await.map_err(|error| link::io("thread")(std::io::Error::other(error)))??;
+            self.connect(index, &path).await
+        }
+        .await;
+        if result.is_err() {
+            link::remove_namespace(&path);
+            self.slots.lock().making.remove(&index);
+        }
+        // on success it stays reserved until it is leased or in the pool
+        result.map(|()| index)
+    }
+
+    async fn connect(&self, index: u32, netns: &Path) -> Result<(), Error> {
+        let bridge = self.base().await?;
+        let name = self.veth(index);
+        link::veth(&self.handle, &name, netns, bridge).await?;
+        let (address, gateway) = (self.node.at(index), self.node.at(1));
+        link::configure(netns.to_owned(), format!("{name}p"), address, gateway, self.node.length).await
+    }
+
+    async fn fill(&self) -> Result<(), Error> {
+        loop {
+            {
+                let slots = self.slots.lock();
+                if slots.ready.len() >= self.config.pool_size || slots.next == u32::MAX {
+                    return Ok(());
+                }
+            }
+            let index = self.make().await?;
+            let mut slots = self.slots.lock();
+            slots.making.remove(&index);
+            slots.ready.insert(index);
+        }
+    }
+
+    async fn destroy(&self, index: u32) {
+        // the veth goes first: a process that lingers in the namespace keeps no address
+        if let Some(link) = link::index(&self.handle, &self.veth(index)).await {
+            let _ = self.handle.link().del(link).execute().await;
+        }
+        link::remove_namespace(&self.netns(index));
+        let _ = std::fs::remove_file(self.lease_file(index));
+    }
+}

@@ -1,0 +1,127 @@
+//! Names of images, normalised by Docker's rules: `nginx` is `docker.io/library/nginx:latest`.
+//!
+//! Ported behaviour: `distribution/reference` (`ParseNormalizedNamed`, `TagNameOnly`).
+
+/// A full name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Host, with port if any.
+    pub registry: String,
+    /// Path below it.
+    pub repository: String,
+    /// Tag; `latest` if neither tag nor digest was given.
+    pub tag: Option<String>,
+    /// `sha256:…`.
+    pub digest: Option<String>,
+}
+
+impl Reference {
+    /// Parses and fills in defaults.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(checked_digest(digest)?)),
+            None => (text, None),
+        };
+        let (name, tag) = match rest.rfind(':') {
+            Some(at) if !rest[at..].contains('/') => (&rest[..at], Some(checked_tag(&rest[at + 1..])?)),
+            _ => (rest, None),
+        };
+        let (registry, repository) = split_registry(name);
+        let repository = match (registry.as_str(), repository.contains('/')) {
+            ("docker.io", false) => format!("library/{repository}"),
+            _ => repository,
+        };
+        check_repository(&repository)?;
+        let tag = tag.or_else(|| digest.is_none().then(|| "latest".to_owned()));
+        Ok(Reference { registry, repository, tag, digest })
+    }
+
+    /// `docker.io/library/nginx`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    /// With the tag; `None` for a name by digest alone.
+    pub fn tagged(&self) -> Option<String> {
+        self.tag.as_ref().map(|tag| format!("{}:{tag}", self.name()))
+    }
+
+    /// With this digest.
+    pub fn with_digest(&self, digest: &str) -> String {
+        format!("{}@{digest}", self.name())
+    }
+
+    /// As in upstream's messages.
+    pub fn full(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => self.with_digest(digest),
+            (None, Some(tag)) => format!("{}:{tag}", self.name()),
+            (None, None) => self.name(),
+        }
+    }
+}
+
+fn split_registry(name: &str) -> (String, String) {
+    match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+            let host = if host == "index.docker.io" { "docker.io" } else { host };
+            (host.to_owned(), rest.to_owned())
+        }
+        _ => ("docker.io".to_owned(), name.to_owned()),
+    }
+}
+
+const INVALID: &str = "invalid reference format";
+
+fn check_repository(repository: &str) -> Result<(), String> {
+    if repository.chars().any(|one| one.is_ascii_uppercase()) {
+        return Err(format!("{INVALID}: repository name ({repository}) must be lowercase"));
+    }
+    let fine = |part: &str| {
+        let inner = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit();
+        part.bytes().all(|one| inner(one) || matches!(one, b'.' | b'_' | b'-'))
+            && part.bytes().next().is_some_and(inner)
+            && part.bytes().last().is_some_and(inner)
+    };
+    if repository.split('/').all(fine) { Ok(()) } else { Err(INVALID.into()) }
+}
+
+fn checked_tag(tag: &str) -> Result<String, String> {
+    let fine = |(index, one): (usize, u8)| {
+        one.is_ascii_alphanumeric() || one == b'_' || (index > 0 && matches!(one, b'.' | b'-'))
+    };
+    let valid = !tag.is_empty() && tag.len() <= 128 && tag.bytes().enumerate().all(fine);
+    if valid { Ok(tag.to_owned()) } else { Err(INVALID.into()) }
+}
+
+fn checked_digest(digest: &str) -> Result<String, String> {
+    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+    let valid = hex.len() == 64 && hex.bytes().all(|one| matches!(one, b'0'..=b'9' | b'a'..=b'f'));
+    if valid { Ok(digest.to_owned()) } else { Err(INVALID.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalised_as_docker_does() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, full) in [
+            ("nginx", "docker.io/library/nginx:latest"),
+            ("nginx:1.25", "docker.io/library/nginx:1.25"),
+            ("a/b", "docker.io/a/b:latest"),
+            ("index.docker.io/a/b", "docker.io/a/b:latest"),
+            ("localhost/x", "localhost/x:latest"),
+            ("localhost:5000/x:t", "localhost:5000/x:t"),
+            ("quay.io/a/b/c", "quay.io/a/b/c:latest"),
+            (&format!("x@{digest}"), &format!("docker.io/library/x@{digest}")),
+            (&format!("x:t@{digest}"), &format!("docker.io/library/x@{digest}")),
+        ] {
+            assert_eq!(Reference::parse(text).unwrap().full(), *full, "{text}");
+        }
+        for text in ["", "Nginx", "a//b", "x:", "x:$", "x@sha256:12", "-x", "a b"] {
+            assert!(Reference::parse(text).unwrap_err().starts_with(INVALID), "{text}");
+        }
+    }
+}

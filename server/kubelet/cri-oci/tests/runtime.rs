@@ -1,0 +1,186 @@
+//! The shared suite on the embedded runtime, for real: needs root.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sampan_cri::suite::{Suite, wait_exit};
+use sampan_cri::*;
+use sampan_cri_oci::{Config, EmbeddedRuntime};
+
+/// Tests share the machine's cgroups and time; one at a time.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+struct Bench {
+    runtime: EmbeddedRuntime,
+    suite: Suite,
+    config: Config,
+    _directory: tempfile::TempDir,
+}
+
+fn busybox_layer() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, data: &[u8], mode: u32| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(mode);
+        tar_append(&mut tar, &mut header, path, data);
+    };
+    add("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", 0o644);
+    add("etc/group", b"root:x:0:\n", 0o644);
+    add("mnt/.keep", b"", 0o644);
+    let busybox = std::fs::read("/bin/busybox").expect("package busybox-static");
+    add("bin/busybox", &busybox, 0o755);
+    for name in "sh echo sleep cat hostname ls ps id grep kill touch wc true nc stty tty mount unshare printf".split(' ') {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        header.set_mode(0o777);
+        tar.append_link(&mut header, format!("bin/{name}"), "/bin/busybox").expect("tar");
+    }
+    tar.into_inner().expect("tar")
+}
+
+fn tar_append(tar: &mut tar::Builder<Vec<u8>>, header: &mut tar::Header, path: &str, data: &[u8]) {
+    tar.append_data(header, path, data).expect("tar");
+}
+
+fn sha256(data: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn image_config(layer: &[u8]) -> Vec<u8> {
+    let value = serde_json::json!({
+        "architecture": "amd64", "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "Entrypoint": null},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(layer))]},
+    });
+    serde_json::to_vec(&value).expect("json")
+}
+
+/// As `docker save` writes it.
+fn docker_archive(path: &Path, tag: &str) {
+    let layer = busybox_layer();
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]);
+    let mut tar = tar::Builder::new(std::fs::File::create(path).expect("archive"));
+    for (name, data) in [
+        ("layer.tar", layer.clone()),
+        ("config.json", image_config(&layer)),
+        ("manifest.json", serde_json::to_vec(&manifest).expect("json")),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &data[..]).expect("tar");
+    }
+    tar.finish().expect("tar");
+}
+
+fn config(directory: &Path) -> Config {
+    assert!(nix::unistd::geteuid().is_root(), "these tests run containers: run them as root");
+    let name = format!("test-{}", std::process::id());
+    let host = vec![env!("CARGO_BIN_EXE_sampan-container-host").to_owned()];
+    Config::new(directory.join("run"), directory.join("data"), &name, host)
+}
+
+async fn bench() -> Bench {
+    let directory = tempfile::tempdir().expect("directory");
+    let config = config(directory.path());
+    let runtime = EmbeddedRuntime::new(config.clone()).await.expect("runtime");
+    let archive = directory.path().join("busybox.tar");
+    docker_archive(&archive, "busybox:test");
+    let images = runtime.load_images(archive).await.expect("load");
+    assert_eq!(images[0].repo_tags, ["docker.io/library/busybox:test"]);
+    let suite = Suite {
+        runtime: Arc::new(runtime.clone()),
+        image: images[0].id.clone(),
+        directory: directory.path().to_owned(),
+    };
+    Bench { runtime, suite, config, _directory: directory }
+}
+
+macro_rules! suite {
+    ($($name:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let _one = ONE.lock().await;
+            let bench = bench().await;
+            // a failed check must not leave a host and its containers behind
+            let suite = bench.suite;
+            let result = tokio::spawn(async move { suite.$name().await }).await;
+            bench.runtime.shutdown().await.expect("shutdown");
+            if let Err(error) = result {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    )*};
+}
+
+suite!(lifecycle, outcomes, isolation, users_and_rights, limits, streams, shared_processes, forwarding);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_outlive_the_daemon() {
+    let _one = ONE.lock().await;
+    let bench = bench().await;
+    let sandbox = bench.suite.sandbox("stay", |_| {}).await;
+    let mut ids = Vec::new();
+    for (name, script) in [("stays", "echo one; sleep 100"), ("ends", "read x; exit 9")] {
+        let config = ContainerConfig { stdin: name == "ends", ..bench.suite.config(name, script) };
+        let id = bench.runtime.create_container(&sandbox, config).await.expect("create");
+        bench.runtime.start_container(&id).await.expect("start");
+        ids.push(id);
+    }
+    // the daemon goes; while it is away one container is told to end
+    let attach = AttachRequest { stdin: true, ..AttachRequest::default() };
+    let mut attached = bench.runtime.attach(&ids[1], attach).await.expect("attach");
+    let exit_file = bench.config.state_dir.join("containers").join(&ids[1]).join("exit.json");
+    let Bench { runtime, suite, config, _directory } = bench;
+    drop((runtime, suite));
+    use tokio::io::AsyncWriteExt;
+    attached.stdin.as_mut().expect("stdin").write_all(b"go\n").await.expect("write");
+    drop(attached);
+    let written = async {
+        while !exit_file.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), written).await.expect("exit is noted");
+    let again = EmbeddedRuntime::new(config).await.expect("reconnect");
+    let status = again.container_status(&ids[0]).await.expect("found");
+    assert_eq!(status.state, ContainerState::Running);
+    let command = ["echo".to_owned(), "still".to_owned()];
+    let out = again.exec_sync(&ids[0], &command, None).await.expect("exec");
+    assert_eq!(out.stdout, b"still\n");
+    assert_eq!(wait_exit(&again, &ids[1]).await.exit_code, 9);
+    assert_eq!(again.list_pod_sandboxes().await.expect("list")[0].state, SandboxState::Ready);
+    again.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_latency() {
+    let _one = ONE.lock().await;
+    let bench = bench().await;
+    let sandbox = bench.suite.sandbox("fast", |_| {}).await;
+    let (mut create, mut start, mut pod) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..20 {
+        let begin = Instant::now();
+        let other = bench.suite.sandbox(&format!("fast{turn}"), |_| {}).await;
+        pod.push(begin.elapsed());
+        bench.runtime.remove_pod_sandbox(&other).await.expect("remove");
+        let begin = Instant::now();
+        let config = bench.suite.config(&format!("c{turn}"), "true");
+        let id = bench.runtime.create_container(&sandbox, config).await.expect("create");
+        create.push(begin.elapsed());
+        let begin = Instant::now();
+        bench.runtime.start_container(&id).await.expect("start");
+        start.push(begin.elapsed());
+        assert_eq!(wait_exit(&bench.runtime, &id).await.exit_code, 0);
+        bench.runtime.remove_container(&id).await.expect("remove");
+    }
+    for (what, mut times) in [("sandbox", pod), ("create", create), ("start", start)] {
+        times.sort();
+        println!("{what}: p50 {:?} p90 {:?}", times[10], times[18]);
+    }
+    bench.runtime.shutdown().await.expect("shutdown");
+}
