@@ -1,1 +1,188 @@
-//! sampan
+//! The kubelet: runs the pods that the API assigns to this node, and tells the API how they and the node are.
+//!
+//! It knows the API through a `kube::Client`, containers through [`sampan_cri::ContainerRuntime`] and the
+//! network through [`Network`]; it neither knows who implements them nor does their work.
+//!
+//! One pod's way: [`pod`]`::manager` sees the object, a driver steps the pod's machine, effects go to the
+//! runtime, the network and [`volume`]s, the status goes back through the pod's publisher.
+
+mod container;
+mod context;
+mod dirs;
+mod housekeeping;
+mod mirror;
+mod node;
+mod objects;
+mod pod;
+mod probe;
+mod serve;
+mod volume;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::runtime::watcher;
+use sampan_cri::Runtime;
+use sampan_process::{Component, Drain, Health, Tasks};
+use sampan_reconcile::{Informer, Informers, Recorder};
+use tokio::sync::watch;
+
+pub use context::{Network, PodNetwork};
+pub use serve::{BoxError, ResponseBody};
+use context::Context;
+use objects::Objects;
+use pod::manager::Pods;
+
+/// What a kubelet is made of.
+pub struct Config {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's addresses, the main one first.
+    pub node_ips: Vec<IpAddr>,
+    /// Speaks as `system:node:<name>`.
+    pub client: kube::Client,
+    /// Informers of the same user.
+    pub informers: Informers,
+    /// Runs containers.
+    pub runtime: Runtime,
+    /// Connects pods.
+    pub network: Arc<dyn Network>,
+    /// Files of pods: `<data>/kubelet`.
+    pub root_dir: PathBuf,
+    /// Logs of pods: `<data>/pods-logs`.
+    pub pod_logs_dir: PathBuf,
+    /// Addresses of the cluster's DNS; none: pods use the host's.
+    pub cluster_dns: Vec<IpAddr>,
+    /// `cluster.local`.
+    pub cluster_domain: String,
+    /// `spec.podCIDR` of the node.
+    pub pod_cidr: Option<String>,
+    /// Port of the kubelet's API.
+    pub port: u16,
+    /// Labels of the node beyond the usual.
+    pub node_labels: BTreeMap<String, String>,
+    /// Health of the components of this process; `mirror`ed as pods if set.
+    pub health: Health,
+    /// Whether this node shows the control plane.
+    pub mirror_control_plane: bool,
+}
+
+/// Why a kubelet could not be made or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory cannot be made.
+    #[error("cannot create {path}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The runtime does not answer.
+    #[error("container runtime")]
+    Runtime(#[from] sampan_cri::RuntimeError),
+    /// The node cannot be registered.
+    #[error("cannot register node {name}: {source}")]
+    Register {
+        /// The node.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The pods cannot be run any longer.
+    #[error("pods: {0}")]
+    Pods(String),
+}
+
+/// One node's agent.
+pub struct Kubelet {
+    context: Arc<Context>,
+    pods: Pods,
+    informer: Informer<Pod>,
+    config: Rest,
+}
+
+/// What `run` needs of the configuration.
+struct Rest {
+    runtime_version: String,
+    pod_cidr: Option<String>,
+    port: u16,
+    node_labels: BTreeMap<String, String>,
+    health: Health,
+    mirror: bool,
+}
+
+impl Kubelet {
+    /// Prepares a kubelet; nothing runs yet. `tasks` are its own.
+    pub async fn new(config: Config, tasks: Tasks) -> Result<Arc<Self>, Error> {
+        for path in [&config.root_dir, &config.pod_logs_dir] {
+            std::fs::create_dir_all(path)
+                .map_err(|source| Error::Directory { path: path.display().to_string(), source })?;
+        }
+        let version = config.runtime.version().await?;
+        let fields = format!("spec.nodeName={}", config.node_name);
+        let informer = config.informers.with::<Pod>(watcher::Config::default().fields(&fields));
+        let drain = tasks.drain();
+        let context = Context {
+            recorder: Recorder::new(config.client.clone(), "kubelet", &config.node_name, &tasks),
+            services: config.informers.of::<Service>(),
+            config_maps: Objects::new(config.client.clone(), drain.clone()),
+            secrets: Objects::new(config.client.clone(), drain),
+            machine: node::machine(&config.root_dir),
+            node_name: config.node_name,
+            host_ips: config.node_ips,
+            client: config.client,
+            runtime: config.runtime,
+            runtime_name: version.name.clone(),
+            network: config.network,
+            tasks,
+            dirs: dirs::Dirs { root: config.root_dir, pod_logs: config.pod_logs_dir },
+            cluster_dns: config.cluster_dns.iter().map(ToString::to_string).collect(),
+            cluster_domain: config.cluster_domain,
+        };
+        let config = Rest {
+            runtime_version: format!("{}://{}", version.name, version.version),
+            pod_cidr: config.pod_cidr,
+            port: config.port,
+            node_labels: config.node_labels,
+            health: config.health,
+            mirror: config.mirror_control_plane,
+        };
+        Ok(Arc::new(Self { context: Arc::new(context), pods: Pods::default(), informer, config }))
+    }
+
+    /// Registers the node, then runs its pods until the drain. Containers go on when this ends.
+    pub async fn run(self: Arc<Self>, drain: Drain) -> Result<(), Error> {
+        let (pressure, seen) = watch::channel(node::Pressure::default());
+        let keeper = node::Keeper {
+            context: self.context.clone(),
+            facts: node::NodeFacts::read(
+                &self.context.dirs.root,
+                self.context.host_ips.clone(),
+                self.config.runtime_version.clone(),
+            ),
+            port: i32::from(self.config.port),
+            pod_cidr: self.config.pod_cidr.clone(),
+            pressure: seen,
+            labels: self.config.node_labels.clone(),
+        };
+        let name = self.context.node_name.clone();
+        let node = keeper.register().await.map_err(|e| Error::Register { name, source: Box::new(e) })?;
+        let tasks = &self.context.tasks;
+        tasks.spawn_until_drain("node lease", node::run_lease(self.context.client.clone(), node.clone()));
+        tasks.spawn_until_drain("node status", keeper.run());
+        tasks.spawn_until_drain("housekeeping", housekeeping::run(self.context.clone(), pressure));
+        if self.config.mirror {
+            let mirror = mirror::run(self.context.clone(), self.config.health.clone(), node, self.informer.clone());
+            tasks.spawn_until_drain("mirror pods", mirror);
+        }
+        self.config.health.ready(Component::Kubelet);
+        pod::manager::run(self.context.clone(), self.pods.clone(), self.informer.clone(), drain)
+            .await
+            .map_err(Error::Pods)
+    }
+}

@@ -1,0 +1,210 @@
+//! A container's environment: upstream's `makeEnvironmentVariables` and `pkg/kubelet/envvars`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
+
+use super::downward::{self, Facts};
+use super::expansion::expand;
+
+/// The objects an environment refers to, fetched before it is built. `None`: there is no such object.
+#[derive(Default)]
+pub struct References {
+    /// By name.
+    pub config_maps: HashMap<String, Option<Arc<ConfigMap>>>,
+    /// By name.
+    pub secrets: HashMap<String, Option<Arc<Secret>>>,
+}
+
+/// Names of the ConfigMaps and of the Secrets that the environment of a container refers to.
+pub fn referred(container: &Container) -> (Vec<String>, Vec<String>) {
+    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
+    for from in container.env_from.iter().flatten() {
+        maps.extend(from.config_map_ref.as_ref().map(|r| r.name.clone()));
+        secrets.extend(from.secret_ref.as_ref().map(|r| r.name.clone()));
+    }
+    for source in container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()) {
+        maps.extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
+        secrets.extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
+    }
+    (maps, secrets)
+}
+
+/// The environment, in the order upstream's runtime sees it (services, then envFrom, then env), later
+/// definitions replacing earlier ones.
+pub fn environment(
+    pod: &Pod,
+    container: &Container,
+    services: &BTreeMap<String, String>,
+    references: &References,
+    facts: &Facts,
+) -> Result<Vec<(String, String)>, String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let mut result: Vec<(String, String)> = Vec::new();
+    add_env_from(container, references, &mut result)?;
+    for env in container.env.iter().flatten() {
+        let value = match (&env.value, &env.value_from) {
+            (Some(value), _) if !value.is_empty() => {
+                let known = |name: &str| {
+                    let own = result.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+                    own.or_else(|| services.get(name).cloned())
+                };
+                Some(expand(value, &known))
+            }
+            (_, Some(source)) => from_source(pod, container, namespace, source, references, facts)?,
+            _ => Some(String::new()),
+        };
+        if let Some(value) = value {
+            set(&mut result, env.name.clone(), value);
+        }
+    }
+    // a service's variable never replaces one the user set
+    let extra = services.iter().filter(|(name, _)| !result.iter().any(|(k, _)| k == *name));
+    let mut all: Vec<(String, String)> = extra.map(|(k, v)| (k.clone(), v.clone())).collect();
+    all.append(&mut result);
+    Ok(all)
+}
+
+fn set(list: &mut Vec<(String, String)>, name: String, value: String) {
+    match list.iter_mut().find(|(k, _)| *k == name) {
+        Some(entry) => entry.1 = value,
+        None => list.push((name, value)),
+    }
+}
+
+fn add_env_from(
+    container: &Container,
+    references: &References,
+    result: &mut Vec<(String, String)>,
+) -> Result<(), String> {
+    for from in container.env_from.iter().flatten() {
+        let prefix = from.prefix.as_deref().unwrap_or_default();
+        if let Some(reference) = &from.config_map_ref {
+            match references.config_maps.get(&reference.name).cloned().flatten() {
+                Some(map) => {
+                    for (key, value) in map.data.iter().flatten() {
+                        set(result, format!("{prefix}{key}"), value.clone());
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(format!("configmap {:?} not found", reference.name)),
+            }
+        }
+        if let Some(reference) = &from.secret_ref {
+            match references.secrets.get(&reference.name).cloned().flatten() {
+                Some(secret) => {
+                    for (key, value) in secret.data.iter().flatten() {
+                        set(result, format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(format!("secret {:?} not found", reference.name)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `Ok(None)`: an optional source is absent, the variable is left out.
+fn from_source(
+    pod: &Pod,
+    container: &Container,
+    namespace: &str,
+    source: &EnvVarSource,
+    references: &References,
+    facts: &Facts,
+) -> Result<Option<String>, String> {
+    if let Some(field) = &source.field_ref {
+        return downward::field(pod, &field.field_path, facts).map(Some);
+    }
+    if let Some(selector) = &source.resource_field_ref {
+        let name = selector.container_name.as_deref();
+        let of = downward::container_of(pod, name, Some(container))
+            .ok_or_else(|| format!("container {} not found", name.unwrap_or_default()))?;
+        return downward::resource(of, selector, facts).map(Some);
+    }
+    if let Some(reference) = &source.config_map_key_ref {
+        let optional = reference.optional == Some(true);
+        return match references.config_maps.get(&reference.name).cloned().flatten() {
+            None if optional => Ok(None),
+            None => Err(format!("configmap {:?} not found", reference.name)),
+            Some(map) => match map.data.as_ref().and_then(|data| data.get(&reference.key)) {
+                Some(value) => Ok(Some(value.clone())),
+                None if optional => Ok(None),
+                None => Err(missing_key("ConfigMap", namespace, &reference.name, &reference.key)),
+            },
+        };
+    }
+    if let Some(reference) = &source.secret_key_ref {
+        let optional = reference.optional == Some(true);
+        return match references.secrets.get(&reference.name).cloned().flatten() {
+            None if optional => Ok(None),
+            None => Err(format!("secret {:?} not found", reference.name)),
+            Some(secret) => match secret.data.as_ref().and_then(|data| data.get(&reference.key)) {
+                Some(value) => Ok(Some(String::from_utf8_lossy(&value.0).into_owned())),
+                None if optional => Ok(None),
+                None => Err(missing_key("Secret", namespace, &reference.name, &reference.key)),
+            },
+        };
+    }
+    Ok(Some(String::new()))
+}
+
+fn missing_key(kind: &str, namespace: &str, name: &str, key: &str) -> String {
+    format!("couldn't find key {key} in {kind} {namespace}/{name}")
+}
+
+/// Variables of the services a pod sees: its namespace's (unless `enableServiceLinks` is false) and
+/// `kubernetes`.
+pub fn services(pod: &Pod, all: &[Arc<Service>]) -> BTreeMap<String, String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let links = pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
+    let mut result = BTreeMap::new();
+    let named = |service: &Service, name: &str| service.metadata.name.as_deref() == Some(name);
+    for service in all {
+        let own = service.metadata.namespace.as_deref().unwrap_or_default();
+        if own == "default" && named(service, "kubernetes") {
+            service_variables(service, &mut result);
+        }
+    }
+    for service in all.iter().filter(|s| links && s.metadata.namespace.as_deref() == Some(namespace)) {
+        service_variables(service, &mut result);
+    }
+    result
+}
+
+fn service_variables(service: &Service, result: &mut BTreeMap<String, String>) {
+    let Some(spec) = &service.spec else { return };
+    let ip = spec.cluster_ip.as_deref().unwrap_or_default();
+    let Some(first) = spec.ports.as_ref().and_then(|ports| ports.first()) else { return };
+    if ip.is_empty() || ip == "None" {
+        return;
+    }
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+    let name = variable_name(service.metadata.name.as_deref().unwrap_or_default());
+    let mut put = |key: String, value: String| result.insert(key, value);
+    put(format!("{name}_SERVICE_HOST"), ip.to_owned());
+    put(format!("{name}_SERVICE_PORT"), first.port.to_string());
+    for port in spec.ports.iter().flatten() {
+        if let Some(port_name) = port.name.as_deref().filter(|n| !n.is_empty()) {
+            put(format!("{name}_SERVICE_PORT_{}", variable_name(port_name)), port.port.to_string());
+        }
+    }
+    for (index, port) in spec.ports.iter().flatten().enumerate() {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let url = format!("{}://{host}:{}", protocol.to_lowercase(), port.port);
+        let prefix = format!("{name}_PORT_{}_{}", port.port, protocol.to_uppercase());
+        if index == 0 {
+            put(format!("{name}_PORT"), url.clone());
+        }
+        put(prefix.clone(), url);
+        put(format!("{prefix}_PROTO"), protocol.to_lowercase());
+        put(format!("{prefix}_PORT"), port.port.to_string());
+        put(format!("{prefix}_ADDR"), ip.to_owned());
+    }
+}
+
+fn variable_name(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}

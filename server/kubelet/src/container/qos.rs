@@ -1,0 +1,185 @@
+//! Quality of service, and the limits that follow from `resources`.
+//!
+//! Ported from upstream's `pkg/apis/core/v1/helper/qos`, `pkg/kubelet/qos/policy.go` and
+//! `pkg/kubelet/cm/helpers_linux.go`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use sampan_cri::Resources;
+
+/// The three classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Class {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+impl Class {
+    /// As in `status.qosClass`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Guaranteed => "Guaranteed",
+            Class::Burstable => "Burstable",
+            Class::BestEffort => "BestEffort",
+        }
+    }
+}
+
+/// A quantity in thousandths, rounded up.
+pub fn millis(quantity: &Quantity) -> Option<i128> {
+    let nanos = sampan_api::quantity::Quantity::parse(&quantity.0).ok()?.nanos();
+    Some(nanos.div_euclid(1_000_000) + i128::from(nanos.rem_euclid(1_000_000) != 0))
+}
+
+/// A quantity in whole units, rounded up.
+pub fn units(quantity: &Quantity) -> Option<i64> {
+    sampan_api::quantity::Quantity::parse(&quantity.0).ok().map(|q| q.value())
+}
+
+type List = Option<BTreeMap<String, Quantity>>;
+
+fn amount(list: &List, name: &str) -> Option<i128> {
+    list.as_ref()?.get(name).and_then(millis).filter(|m| *m != 0)
+}
+
+/// Request of a resource in thousandths; the limit if there is no request.
+pub fn request_millis(container: &Container, name: &str) -> Option<i128> {
+    let resources = container.resources.as_ref()?;
+    amount(&resources.requests, name).or_else(|| amount(&resources.limits, name))
+}
+
+/// Limit of a resource in thousandths.
+pub fn limit_millis(container: &Container, name: &str) -> Option<i128> {
+    amount(&container.resources.as_ref()?.limits, name)
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    let spec = pod.spec.as_ref();
+    spec.into_iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()))
+}
+
+/// Upstream's `ComputePodQOS`.
+pub fn class(pod: &Pod) -> Class {
+    if let Some(resources) = pod.spec.as_ref().and_then(|s| s.resources.as_ref()) {
+        let pair = |name| (amount(&resources.requests, name), amount(&resources.limits, name));
+        let (cpu, memory) = (pair("cpu"), pair("memory"));
+        if [cpu, memory].iter().any(|(r, l)| r.is_some() || l.is_some()) {
+            let same = |(r, l): (Option<i128>, Option<i128>)| l.is_some() && (r.is_none() || r == l);
+            return if same(cpu) && same(memory) { Class::Guaranteed } else { Class::Burstable };
+        }
+    }
+    let mut guaranteed = true;
+    let mut any = false;
+    for container in containers(pod) {
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (request_millis(container, name), limit_millis(container, name));
+            any |= request.is_some();
+            guaranteed &= limit.is_some() && request == limit;
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => Class::BestEffort,
+        (true, true) => Class::Guaranteed,
+        (true, false) => Class::Burstable,
+    }
+}
+
+/// The pod's cgroup below the runtime's root.
+pub fn cgroup_parent(pod: &Pod) -> String {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    match class(pod) {
+        Class::Guaranteed => format!("kubepods/pod{uid}"),
+        Class::Burstable => format!("kubepods/burstable/pod{uid}"),
+        Class::BestEffort => format!("kubepods/besteffort/pod{uid}"),
+    }
+}
+
+/// Upstream's `MilliCPUToShares`.
+pub fn shares(milli_cpu: i128) -> u64 {
+    u64::try_from((milli_cpu * 1024 / 1000).clamp(2, 262_144)).unwrap_or(2)
+}
+
+const QUOTA_PERIOD: u64 = 100_000;
+
+/// Upstream's `MilliCPUToQuota`.
+fn quota(milli_cpu: i128) -> i64 {
+    i64::try_from((milli_cpu * i128::from(QUOTA_PERIOD) / 1000).max(1000)).unwrap_or(i64::MAX)
+}
+
+/// Upstream's `GetContainerOOMScoreAdjust`.
+pub fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: u64) -> i32 {
+    match class(pod) {
+        Class::Guaranteed => -997,
+        Class::BestEffort => 1000,
+        Class::Burstable => {
+            let request = request_millis(container, "memory").unwrap_or(0) / 1000;
+            let adjust = 1000 - (1000 * request) / i128::from(memory_capacity.max(1));
+            i32::try_from(adjust.clamp(3, 999)).unwrap_or(999)
+        }
+    }
+}
+
+/// Limits of one container.
+pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: u64) -> Resources {
+    let cpu_limit = limit_millis(container, "cpu");
+    Resources {
+        cpu_shares: Some(shares(request_millis(container, "cpu").unwrap_or(0))),
+        cpu_quota: cpu_limit.map(quota),
+        cpu_period: cpu_limit.map(|_| QUOTA_PERIOD),
+        memory_limit_bytes: limit_millis(container, "memory").and_then(|m| i64::try_from(m / 1000).ok()),
+        pids_limit: None,
+        oom_score_adj: Some(oom_score_adj(pod, container, memory_capacity)),
+        cpuset_cpus: None,
+    }
+}
+
+/// Limits of the pod's cgroup: upstream's `ResourceConfigForPod`. A limit holds for the pod only if every
+/// container has one.
+pub fn pod_resources(pod: &Pod) -> Resources {
+    let mains: Vec<&Container> = pod.spec.as_ref().map(|s| s.containers.iter().collect()).unwrap_or_default();
+    let total = |of: &dyn Fn(&Container) -> Option<i128>| -> Option<i128> { mains.iter().map(|c| of(c)).sum() };
+    let request: i128 = mains.iter().filter_map(|c| request_millis(c, "cpu")).sum();
+    let has_init = pod.spec.as_ref().is_some_and(|s| s.init_containers.as_ref().is_some_and(|i| !i.is_empty()));
+    // init containers may ask for more than the sum; the container's own limit holds there
+    let cpu = if has_init { None } else { total(&|c| limit_millis(c, "cpu")) };
+    let memory = if has_init { None } else { total(&|c| limit_millis(c, "memory")) };
+    Resources {
+        cpu_shares: Some(shares(request)),
+        cpu_quota: cpu.map(quota),
+        cpu_period: cpu.map(|_| QUOTA_PERIOD),
+        memory_limit_bytes: memory.and_then(|m| i64::try_from(m / 1000).ok()),
+        ..Resources::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_count_in_thousandths() {
+        for (text, want) in [
+            ("100m", 100),
+            ("1", 1000),
+            ("1.5", 1500),
+            ("128Mi", 128 * 1024 * 1024 * 1000),
+            ("1e3", 1_000_000),
+            ("5G", 5_000_000_000_000),
+            ("1n", 1),
+            ("0.1", 100),
+        ] {
+            assert_eq!(millis(&Quantity(text.to_owned())), Some(want), "{text}");
+        }
+        assert_eq!(millis(&Quantity("nonsense".to_owned())), None);
+    }
+
+    #[test]
+    fn shares_and_quota_follow_upstream() {
+        assert_eq!((shares(0), shares(100), shares(1000)), (2, 102, 1024));
+        assert_eq!((quota(100), quota(1), quota(2500)), (10_000, 1000, 250_000));
+    }
+}

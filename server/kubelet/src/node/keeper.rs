@@ -1,0 +1,214 @@
+//! Registers the Node and keeps its status true: at every change, and every five minutes.
+//!
+//! Ported from upstream's `pkg/kubelet/nodestatus/setters.go` and `kubelet_node_status.go`. Disk pressure is
+//! looked at by the housekeeping, which tells the keeper; nothing here polls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::facts::{NodeFacts, architecture};
+use crate::context::Context;
+
+const MAX_PODS: i64 = 110;
+const REPORT: Duration = Duration::from_secs(300);
+const MAX_IMAGES: usize = 50;
+
+/// What the housekeeping found scarce.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Less than 10 % of the disk is free.
+    pub disk: bool,
+    /// Less than 100 MiB of memory is available.
+    pub memory: bool,
+    /// Nearly no process ids are left.
+    pub pids: bool,
+}
+
+/// Keeps the node's object.
+pub struct Keeper {
+    /// The kubelet.
+    pub context: Arc<Context>,
+    /// The machine.
+    pub facts: NodeFacts,
+    /// Port of the kubelet's API.
+    pub port: i32,
+    /// `spec.podCIDR`.
+    pub pod_cidr: Option<String>,
+    /// Scarcity, as last seen.
+    pub pressure: watch::Receiver<Pressure>,
+    /// Labels beyond the usual, such as the control plane's role.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Keeper {
+    /// Creates the Node, or brings an existing one up to date; returns it.
+    pub async fn register(&self) -> kube::Result<Node> {
+        let api: Api<Node> = Api::all(self.context.client.clone());
+        let now = Timestamp::now();
+        let mut node = Node { metadata: self.metadata(), ..Node::default() };
+        node.spec.get_or_insert_default().pod_cidr.clone_from(&self.pod_cidr);
+        node.spec.get_or_insert_default().pod_cidrs = self.pod_cidr.clone().map(|cidr| vec![cidr]);
+        node.status = Some(self.status(None, Vec::new(), now));
+        match api.create(&PostParams::default(), &node).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let labels = json!({"metadata": {"labels": self.labels()}});
+                api.patch(&self.context.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
+                self.report().await
+            }
+            created => created,
+        }
+    }
+
+    /// Reports at every change of pressure or images, and every five minutes.
+    pub async fn run(mut self) {
+        loop {
+            tokio::select! {
+                changed = self.pressure.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(REPORT) => {}
+            }
+            let mut pause = Duration::from_millis(200);
+            while let Err(error) = self.report().await {
+                tracing::warn!(%error, "node status not written, trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+            }
+        }
+    }
+
+    async fn report(&self) -> kube::Result<Node> {
+        let api: Api<Node> = Api::all(self.context.client.clone());
+        let node = api.get(&self.context.node_name).await?;
+        let images = self.context.runtime.list_images().await.unwrap_or_default();
+        let images = images.into_iter().map(|image| ContainerImage {
+            names: Some(image.repo_digests.into_iter().chain(image.repo_tags).collect()),
+            size_bytes: i64::try_from(image.size_bytes).ok(),
+        });
+        let mut images: Vec<ContainerImage> = images.collect();
+        images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
+        images.truncate(MAX_IMAGES);
+        let status = self.status(node.status.as_ref(), images, Timestamp::now());
+        let patch = json!({"status": status});
+        api.patch_subresource("status", &self.context.node_name, &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    fn metadata(&self) -> ObjectMeta {
+        let annotations = [("volumes.kubernetes.io/controller-managed-attach-detach", "true")];
+        ObjectMeta {
+            name: Some(self.context.node_name.clone()),
+            labels: Some(self.labels()),
+            annotations: Some(annotations.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let arch = architecture();
+        let mut labels: BTreeMap<String, String> = [
+            ("kubernetes.io/hostname", self.context.node_name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", arch),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", arch),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+        labels.extend(self.labels.clone());
+        labels
+    }
+
+    fn status(&self, before: Option<&NodeStatus>, images: Vec<ContainerImage>, now: Timestamp) -> NodeStatus {
+        let addresses = self.facts.ips.iter().map(|ip| address("InternalIP", ip.to_string()));
+        let hostname = address("Hostname", self.context.node_name.clone());
+        let kubelet_endpoint = Some(DaemonEndpoint { port: self.port });
+        NodeStatus {
+            addresses: Some(addresses.chain([hostname]).collect()),
+            capacity: Some(self.resources(0)),
+            // upstream's default eviction threshold keeps 100 MiB of memory back
+            allocatable: Some(self.resources(100 << 20)),
+            conditions: Some(conditions(*self.pressure.borrow(), before, now)),
+            daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint }),
+            node_info: Some(self.facts.info.clone()),
+            images: Some(images),
+            ..NodeStatus::default()
+        }
+    }
+
+    fn resources(&self, memory_kept: u64) -> BTreeMap<String, Quantity> {
+        let machine = &self.facts.machine;
+        let disk = if memory_kept > 0 { machine.disk_bytes / 10 * 9 } else { machine.disk_bytes };
+        let disk = if memory_kept > 0 { disk.to_string() } else { format!("{}Ki", disk / 1024) };
+        [
+            ("cpu", (machine.cpu_millis / 1000).to_string()),
+            ("memory", format!("{}Ki", machine.memory_bytes.saturating_sub(memory_kept) / 1024)),
+            ("ephemeral-storage", disk),
+            ("pods", MAX_PODS.to_string()),
+            ("hugepages-2Mi", "0".to_owned()),
+            ("hugepages-1Gi", "0".to_owned()),
+        ]
+        .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
+        .into()
+    }
+}
+
+fn address(kind: &str, address: String) -> NodeAddress {
+    NodeAddress { type_: kind.to_owned(), address }
+}
+
+fn conditions(pressure: Pressure, before: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
+    let pressed = |kind, on, bad, bad_text, good, good_text| {
+        if on { (kind, true, bad, bad_text) } else { (kind, false, good, good_text) }
+    };
+    [
+        pressed(
+            "MemoryPressure",
+            pressure.memory,
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        pressed(
+            "DiskPressure",
+            pressure.disk,
+            "KubeletHasDiskPressure",
+            "kubelet has disk pressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        pressed(
+            "PIDPressure",
+            pressure.pids,
+            "KubeletHasInsufficientPID",
+            "kubelet has insufficient PID available",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
+        ("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+    ]
+    .into_iter()
+    .map(|(kind, on, reason, message)| {
+        let status = if on { "True" } else { "False" };
+        let old = before.and_then(|b| b.conditions.as_ref()?.iter().find(|c| c.type_ == kind));
+        let since = old.filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: Some(since.unwrap_or(Time(now))),
+        }
+    })
+    .collect()
+}

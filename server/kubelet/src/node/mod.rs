@@ -1,0 +1,9 @@
+//! The node: its object, its conditions, its lease.
+
+mod facts;
+mod keeper;
+mod lease;
+
+pub use facts::{NodeFacts, available_memory, machine};
+pub use keeper::{Keeper, Pressure};
+pub use lease::run as run_lease;

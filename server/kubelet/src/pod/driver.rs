@@ -1,0 +1,549 @@
+//! Drives one pod: takes events in, steps the machine, performs what it says, hands the status on.
+//!
+//! The driver is one task. Whatever takes time runs in a task of its own and comes back as an event, so that
+//! the pod always reacts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use parking_lot::RwLock;
+use sampan_cri::{ContainerEvent, ContainerEventKind, PodIdentity, SandboxConfig, SandboxNetwork};
+use sampan_process::Drain;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use super::hooks;
+use super::machine::{Effect, Event, step};
+use super::publisher::{self, Desired};
+use super::start::{Start, end_of};
+use super::state::{Life, PodState, Run, Sandbox};
+use super::status::pod_status;
+use crate::container::{config, dns, qos};
+use crate::context::Context;
+use crate::probe;
+use crate::volume::{self, Holdings};
+
+/// What a driver is told.
+#[derive(Debug)]
+pub enum Message {
+    /// For the machine.
+    Event(Event),
+    /// From the runtime.
+    Runtime(ContainerEvent),
+}
+
+/// The way to a driver.
+#[derive(Clone)]
+pub struct Handle {
+    /// Its mailbox.
+    pub mailbox: UnboundedSender<Message>,
+    /// The state as of its last step, for readers.
+    pub state: Arc<RwLock<PodState>>,
+}
+
+impl Handle {
+    /// Tells the machine something.
+    pub fn tell(&self, event: Event) {
+        // a driver that has ended needs to know nothing more
+        let _ = self.mailbox.send(Message::Event(event));
+    }
+}
+
+/// What an earlier process left of the pod in the runtime.
+#[derive(Clone, Debug, Default)]
+pub struct Leftovers {
+    /// Sandboxes that are not usable any more.
+    pub stale_sandboxes: Vec<String>,
+    /// The sandbox in use.
+    pub sandbox: Option<String>,
+    /// Ended runs by container, oldest first.
+    pub dead: HashMap<String, Vec<(String, u32)>>,
+}
+
+/// Starts the driver of one pod. `done` is told its uid at the end.
+pub fn spawn(context: Arc<Context>, state: PodState, leftovers: Leftovers, done: UnboundedSender<String>) -> Handle {
+    let (mailbox, incoming) = unbounded_channel();
+    let pod = state.pod.clone();
+    let shared = Arc::new(RwLock::new(state));
+    let handle = Handle { mailbox: mailbox.clone(), state: shared.clone() };
+    let (desired, wanted) = watch::channel(Desired::default());
+    let publisher = context.tasks.spawn("pod status", {
+        let (context, pod) = (context.clone(), pod.clone());
+        let drain = context.tasks.drain();
+        async move {
+            tokio::select! {
+                () = drain.wait() => {}
+                () = publisher::run(context, pod, wanted) => {}
+            }
+        }
+    });
+    let driver = Driver {
+        context: context.clone(),
+        holdings: Arc::default(),
+        state: shared,
+        mailbox,
+        desired,
+        probes: HashMap::new(),
+        runs: HashMap::new(),
+        early_exits: Vec::new(),
+        abort: Drain::new(),
+        leftovers,
+        fresh: None,
+    };
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    context.tasks.clone().spawn_until_drain("pod", async move {
+        driver.run(incoming).await;
+        // the last status is written, and the object removed, before the pod is forgotten
+        let _ = publisher.await;
+        let _ = done.send(uid);
+    });
+    handle
+}
+
+struct Driver {
+    context: Arc<Context>,
+    holdings: Arc<Holdings>,
+    state: Arc<RwLock<PodState>>,
+    mailbox: UnboundedSender<Message>,
+    desired: watch::Sender<Desired>,
+    /// Ends the probes of a run, by container id.
+    probes: HashMap<String, Drain>,
+    /// Runs by container id.
+    runs: HashMap<String, (Container, Run)>,
+    /// Runs that ended before they were known to have started.
+    early_exits: Vec<String>,
+    abort: Drain,
+    leftovers: Leftovers,
+    /// Keeps the volumes fresh while it lives.
+    fresh: Option<Drain>,
+}
+
+impl Driver {
+    async fn run(mut self, mut incoming: UnboundedReceiver<Message>) {
+        self.adopt();
+        self.step(Event::Tick);
+        loop {
+            if self.state.read().life == Life::Deleting {
+                self.delete().await;
+                return;
+            }
+            let wake = self.state.read().wake;
+            tokio::select! {
+                message = incoming.recv() => match message {
+                    Some(Message::Event(event)) => self.step(event),
+                    Some(Message::Runtime(event)) => self.runtime_event(event),
+                    None => return,
+                },
+                () = until(wake) => self.step(Event::Tick),
+            }
+        }
+    }
+
+    /// Takes up the probes of runs that an earlier process started.
+    fn adopt(&mut self) {
+        let state = self.state.read().clone();
+        for slot in &state.slots {
+            if let Some(run) = slot.run() {
+                self.probe(&slot.spec.name.clone(), run.clone());
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let before = self.state.read().clone();
+        self.note(&event);
+        let (after, effects) = step(before, event, Timestamp::now());
+        *self.state.write() = after;
+        for effect in effects {
+            self.perform(effect);
+        }
+        self.publish();
+    }
+
+    /// Keeps the driver's own books on runs.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Exited(id, _) => {
+                if let Some(drain) = self.probes.remove(id) {
+                    drain.start();
+                }
+                if let Some((container, _)) = self.runs.remove(id) {
+                    let attempt = self.state.read().slot(&container.name).map_or(0, |slot| slot.attempt);
+                    self.bury(container.name, id.clone(), attempt);
+                }
+            }
+            Event::StartFailed(name, super::machine::StartFailure::Run(end)) => {
+                let attempt = self.state.read().slot(name).map_or(0, |slot| slot.attempt);
+                self.bury(name.clone(), end.id.clone(), attempt);
+            }
+            _ => {}
+        }
+    }
+
+    /// Container garbage collection: of each container the last ended run is kept, with its log.
+    fn bury(&mut self, name: String, id: String, attempt: u32) {
+        let dead = self.leftovers.dead.entry(name.clone()).or_default();
+        if dead.iter().any(|(there, _)| *there == id) {
+            return;
+        }
+        dead.push((id, attempt));
+        let excess: Vec<(String, u32)> = dead.drain(..dead.len() - 1).collect();
+        let dirs = self.context.dirs.pod(&self.state.read().pod);
+        for (id, attempt) in excess {
+            let (runtime, log) = (self.context.runtime.clone(), dirs.log(&name, attempt));
+            self.context.tasks.spawn("remove container", async move {
+                if let Err(error) = runtime.remove_container(&id).await {
+                    tracing::warn!(id, %error, "ended container not removed");
+                }
+                let _ = tokio::fs::remove_file(log).await;
+            });
+        }
+    }
+
+    fn publish(&self) {
+        let state = self.state.read();
+        let delete = state.life == Life::Deleting && !state.removed;
+        let now = Timestamp::now();
+        self.desired.send_if_modified(|desired| {
+            let before = desired.status.as_ref().or(state.pod.status.as_ref());
+            let status = (!state.frozen).then(|| pod_status(&state, &self.context.view(), before, now));
+            let fresh = Desired { status, delete };
+            let changed = *desired != fresh;
+            *desired = fresh;
+            changed
+        });
+    }
+
+    fn runtime_event(&mut self, event: ContainerEvent) {
+        if event.kind != ContainerEventKind::Stopped {
+            return;
+        }
+        match self.runs.get(&event.container_id) {
+            Some((container, run)) => self.look_at_exit(container.clone(), run.clone()),
+            None => self.early_exits.push(event.container_id),
+        }
+    }
+
+    /// Asks the runtime how a run ended.
+    fn look_at_exit(&self, container: Container, run: Run) {
+        let (context, mailbox) = (self.context.clone(), self.mailbox.clone());
+        self.context.tasks.spawn_until_drain("exit", async move {
+            let end = exit_of(&context, &container, &run).await;
+            let _ = mailbox.send(Message::Event(Event::Exited(run.id.clone(), end)));
+        });
+    }
+
+    fn send_later(&self, name: &'static str, work: impl Future<Output = Event> + Send + 'static) {
+        let mailbox = self.mailbox.clone();
+        self.context.tasks.spawn_until_drain(name, async move {
+            let _ = mailbox.send(Message::Event(work.await));
+        });
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let pod = self.state.read().pod.clone();
+        match effect {
+            Effect::CreateSandbox(attempt) => {
+                let (context, stale) = (self.context.clone(), std::mem::take(&mut self.leftovers.stale_sandboxes));
+                self.send_later("sandbox", async move { create_sandbox(&context, &pod, attempt, stale).await });
+            }
+            Effect::MountVolumes => self.mount(pod),
+            Effect::Start(name, attempt) => self.start(pod, &name, attempt),
+            Effect::AbortStarts => self.abort.start(),
+            Effect::Kill { container, id, grace, message } => self.kill(&pod, &container, id, grace, &message),
+            Effect::Probe(name, run) => self.probe(&name, run),
+            Effect::TearDown => self.tear_down(&pod),
+            // performed by `run`, at the end
+            Effect::Delete => {}
+            Effect::Tell(warning, reason, message, container) => {
+                self.context.tell(&pod, warning, reason, &message, container.as_deref());
+            }
+        }
+    }
+
+    fn mount(&mut self, pod: Arc<Pod>) {
+        let (context, holdings) = (self.context.clone(), self.holdings.clone());
+        self.send_later("volumes", async move {
+            match volume::set_up(&context, &pod, &holdings).await {
+                Ok(()) => Event::VolumesReady,
+                Err(why) => Event::VolumesFailed(why),
+            }
+        });
+        self.fresh.get_or_insert_with(|| {
+            let drain = self.context.tasks.drain().child();
+            let fresh = keep_fresh(self.context.clone(), self.state.clone(), self.holdings.clone(), drain.clone());
+            self.context.tasks.spawn("fresh volumes", fresh);
+            drain
+        });
+    }
+
+    fn start(&mut self, pod: Arc<Pod>, name: &str, attempt: u32) {
+        let state = self.state.read();
+        let Some(slot) = state.slot(name) else { return };
+        let Sandbox::Ready { id, ips } = &state.sandbox else { return };
+        let target = slot.target.as_deref().and_then(|t| Some(state.slot(t)?.run()?.id.clone()));
+        let host = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
+        let ips = if host { self.context.view().host_ips } else { ips.iter().map(ToString::to_string).collect() };
+        let start = Start {
+            context: self.context.clone(),
+            pod: pod.clone(),
+            container: slot.spec.clone(),
+            attempt,
+            sandbox_id: id.clone(),
+            ips,
+            holdings: self.holdings.clone(),
+            target,
+            abort: self.abort.clone(),
+        };
+        drop(state);
+        self.send_later("start container", start.run());
+    }
+
+    fn kill(&self, pod: &Arc<Pod>, name: &str, id: String, grace: i64, message: &str) {
+        self.context.tell(pod, false, "Killing", message, Some(name));
+        let Some((container, run)) = self.runs.get(&id).cloned() else { return };
+        let (context, pod, mailbox) = (self.context.clone(), pod.clone(), self.mailbox.clone());
+        let ip = pod_ip(&self.state.read(), &self.context);
+        self.context.tasks.spawn_until_drain("stop container", async move {
+            let grace = pre_stop(&context, &pod, &container, &id, &ip, grace).await;
+            if let Err(error) = context.runtime.stop_container(&id, grace).await {
+                tracing::warn!(id, %error, "container not stopped");
+            }
+            let end = exit_of(&context, &container, &run).await;
+            let _ = mailbox.send(Message::Event(Event::Exited(id, end)));
+        });
+    }
+
+    fn probe(&mut self, name: &str, run: Run) {
+        let Some(container) = self.state.read().slot(name).map(|slot| slot.spec.clone()) else { return };
+        self.runs.insert(run.id.clone(), (container.clone(), run.clone()));
+        if let Some(index) = self.early_exits.iter().position(|id| *id == run.id) {
+            self.early_exits.swap_remove(index);
+            self.look_at_exit(container, run);
+            return;
+        }
+        let state = self.state.read();
+        let drain = self.context.tasks.drain().child();
+        self.probes.insert(run.id.clone(), drain.clone());
+        let subject = probe::Subject {
+            context: self.context.clone(),
+            pod: state.pod.clone(),
+            container,
+            id: run.id.clone(),
+            ip: pod_ip(&state, &self.context),
+            started_at: run.started_at,
+            started: run.started,
+        };
+        let mailbox = self.mailbox.clone();
+        probe::spawn(subject, drain, move |event| {
+            let _ = mailbox.send(Message::Event(event));
+        });
+    }
+
+    fn tear_down(&mut self, pod: &Arc<Pod>) {
+        if let Some(fresh) = self.fresh.take() {
+            fresh.start();
+        }
+        let (context, holdings, pod) = (self.context.clone(), self.holdings.clone(), pod.clone());
+        let mut sandboxes = self.leftovers.stale_sandboxes.clone();
+        sandboxes.extend(self.leftovers.sandbox.clone());
+        if let Sandbox::Ready { id, .. } = &self.state.read().sandbox {
+            sandboxes.push(id.clone());
+            self.leftovers.sandbox = Some(id.clone());
+        }
+        self.send_later("tear down", async move {
+            for id in sandboxes {
+                if let Err(error) = context.runtime.stop_pod_sandbox(&id).await {
+                    tracing::warn!(id, %error, "sandbox not stopped");
+                }
+            }
+            release_network(&context, &pod).await;
+            volume::tear_down(context.dirs.pod(&pod), &holdings).await;
+            Event::TornDown
+        });
+    }
+
+    /// Removes every trace; the publisher removes the object meanwhile.
+    async fn delete(&self) {
+        let mut sandboxes = self.leftovers.stale_sandboxes.clone();
+        sandboxes.extend(self.leftovers.sandbox.clone());
+        for id in sandboxes {
+            if let Err(error) = self.context.runtime.remove_pod_sandbox(&id).await {
+                tracing::warn!(id, %error, "sandbox not removed");
+            }
+        }
+        let dirs = self.context.dirs.pod(&self.state.read().pod);
+        for directory in [dirs.root, dirs.logs] {
+            let _ = tokio::fs::remove_dir_all(directory).await;
+        }
+    }
+}
+
+/// Sleeps until `wake`, or for ever.
+async fn until(wake: Option<Timestamp>) {
+    let Some(wake) = wake else { return std::future::pending().await };
+    let pause = wake.duration_since(Timestamp::now()).clamp(SignedDuration::ZERO, SignedDuration::from_hours(1));
+    tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
+}
+
+fn pod_ip(state: &PodState, context: &Context) -> String {
+    match &state.sandbox {
+        Sandbox::Ready { ips, .. } if !ips.is_empty() => ips[0].to_string(),
+        _ => context.host_ips.first().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+async fn exit_of(context: &Context, container: &Container, run: &Run) -> super::state::End {
+    match context.runtime.container_status(&run.id).await {
+        Ok(status) => end_of(&status, run, container),
+        Err(error) => super::state::End {
+            id: run.id.clone(),
+            image: run.image.clone(),
+            image_id: run.image_id.clone(),
+            exit_code: 137,
+            reason: "ContainerStatusUnknown".to_owned(),
+            message: error.to_string(),
+            started_at: Some(run.started_at),
+            finished_at: Timestamp::now(),
+        },
+    }
+}
+
+/// Runs the preStop hook within the grace period; returns what is left of it.
+async fn pre_stop(context: &Context, pod: &Pod, container: &Container, id: &str, ip: &str, grace: i64) -> Duration {
+    let grace = Duration::from_secs(grace.unsigned_abs());
+    let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return grace };
+    let began = tokio::time::Instant::now();
+    match tokio::time::timeout(grace, hooks::run(context, container, id, ip, handler)).await {
+        Ok(Err(why)) => {
+            tracing::warn!(container = container.name, why, "preStop hook failed");
+            context.tell(pod, true, "FailedPreStopHook", "PreStopHook failed", Some(&container.name));
+        }
+        Ok(Ok(())) | Err(_) => {}
+    }
+    // upstream leaves at least two seconds to end by itself
+    grace.saturating_sub(began.elapsed()).max(Duration::from_secs(2))
+}
+
+async fn keep_fresh(context: Arc<Context>, state: Arc<RwLock<PodState>>, holdings: Arc<Holdings>, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = drain.wait() => return,
+            () = volume::stale(&holdings) => {}
+        }
+        let pod = state.read().pod.clone();
+        if let Err(why) = volume::set_up(&context, &pod, &holdings).await {
+            context.tell(&pod, true, "FailedMount", &why, None);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+}
+
+async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32, stale: Vec<String>) -> Event {
+    for id in stale {
+        if let Err(error) = context.runtime.remove_pod_sandbox(&id).await {
+            tracing::warn!(id, %error, "stale sandbox not removed");
+        }
+    }
+    match try_create_sandbox(context, pod, attempt).await {
+        Ok((id, ips)) => Event::SandboxReady { id, ips },
+        Err(why) => {
+            release_network(context, pod).await;
+            Event::SandboxFailed(why)
+        }
+    }
+}
+
+async fn release_network(context: &Context, pod: &Pod) {
+    let host = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    if !host && let Err(error) = context.network.release(uid).await {
+        tracing::warn!(uid, error, "pod network not released");
+    }
+}
+
+/// Annotation: addresses the sandbox was made with, for a later process.
+pub(crate) const ANNOTATION_IPS: &str = "sampan.io/pod-ips";
+
+async fn try_create_sandbox(
+    context: &Context,
+    pod: &Pod,
+    attempt: u32,
+) -> Result<(String, Vec<std::net::IpAddr>), String> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let host = spec.host_network.unwrap_or(false);
+    let joins = context.runtime.capabilities().joins_network_namespace;
+    let (network, mut ips) = match (host, joins) {
+        (true, _) => (SandboxNetwork::Host, context.host_ips.clone()),
+        (false, true) => {
+            let net = context.network.acquire(&uid).await?;
+            (SandboxNetwork::Namespace(net.netns), net.ips)
+        }
+        (false, false) => (SandboxNetwork::Create, Vec::new()),
+    };
+    let (hostname, fqdn) = dns::host_name(pod, &context.node_name, &context.cluster_domain);
+    let sandbox = sandbox_config(context, pod, attempt, hostname.clone(), network, &ips);
+    let status = context.runtime.run_pod_sandbox(sandbox).await.map_err(|e| e.to_string())?;
+    if !host && !joins {
+        let netns = status.netns.as_deref().ok_or("the runtime gave no network namespace")?;
+        ips = context.network.attach(netns, &uid).await?.ips;
+    }
+    write_files(context, pod, &hostname, fqdn.as_deref(), &ips, host).map_err(|e| e.to_string())?;
+    Ok((status.id, ips))
+}
+
+fn sandbox_config(
+    context: &Context,
+    pod: &Pod,
+    attempt: u32,
+    hostname: String,
+    network: SandboxNetwork,
+    ips: &[std::net::IpAddr],
+) -> SandboxConfig {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let security = spec.security_context.unwrap_or_default();
+    let sysctls = security.sysctls.into_iter().flatten().map(|s| (s.name, s.value)).collect();
+    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+    let meta = &pod.metadata;
+    SandboxConfig {
+        pod: PodIdentity { namespace: text(&meta.namespace), name: text(&meta.name), uid: text(&meta.uid) },
+        attempt,
+        hostname,
+        network,
+        host_pid: spec.host_pid.unwrap_or(false),
+        host_ipc: spec.host_ipc.unwrap_or(false),
+        share_process_namespace: spec.share_process_namespace.unwrap_or(false),
+        sysctls,
+        cgroup_parent: qos::cgroup_parent(pod),
+        resources: qos::pod_resources(pod),
+        log_directory: context.dirs.pod(pod).logs,
+        labels: config::pod_labels(pod),
+        annotations: [(ANNOTATION_IPS.to_owned(), ips.join(","))].into(),
+    }
+}
+
+/// The files the kubelet keeps for the pod.
+fn write_files(
+    context: &Context,
+    pod: &Pod,
+    hostname: &str,
+    fqdn: Option<&str>,
+    ips: &[std::net::IpAddr],
+    host: bool,
+) -> std::io::Result<()> {
+    let dirs = context.dirs.pod(pod);
+    let host_hosts = if host { std::fs::read_to_string("/etc/hosts").ok() } else { None };
+    let aliases = pod.spec.as_ref().and_then(|s| s.host_aliases.clone()).unwrap_or_default();
+    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+    let hosts = dns::hosts(host_hosts.as_deref(), &ips, hostname, fqdn, &aliases);
+    crate::dirs::write(&dirs.hosts(), hosts.as_bytes())?;
+    crate::dirs::write(&dirs.hostname(), format!("{hostname}\n").as_bytes())?;
+    let host_resolver = dns::Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let resolver = dns::resolver(pod, &host_resolver, &context.cluster_dns, &context.cluster_domain);
+    crate::dirs::write(&dirs.resolv_conf(), resolver.text().as_bytes())
+}

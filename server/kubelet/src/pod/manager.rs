@@ -1,0 +1,181 @@
+//! Who drives which pod: objects of this node in, runtime events in, one driver for each pod.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
+use sampan_cri::{ContainerEvent, ContainerEventKind, ContainerState, ContainerStatus};
+use sampan_process::Drain;
+use sampan_reconcile::{Delta, Informer};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::driver::{self, Handle, Leftovers, Message};
+use super::machine::Event;
+use super::recover::{Found, by_pod, recover};
+use super::state::PodState;
+use crate::context::Context;
+
+/// Annotation of pods that only mirror something; they are not run.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// All drivers, by pod uid.
+#[derive(Clone, Default)]
+pub struct Pods(Arc<Mutex<HashMap<String, Handle>>>);
+
+impl Pods {
+    /// The driver of a pod by namespace and name.
+    pub fn named(&self, namespace: &str, name: &str) -> Option<Handle> {
+        let is = |handle: &&Handle| {
+            let state = handle.state.read();
+            let meta = &state.pod.metadata;
+            meta.namespace.as_deref() == Some(namespace) && meta.name.as_deref() == Some(name)
+        };
+        self.0.lock().values().find(is).cloned()
+    }
+
+    /// The driver of a pod by uid.
+    pub fn get(&self, uid: &str) -> Option<Handle> {
+        self.0.lock().get(uid).cloned()
+    }
+
+    /// All states.
+    pub fn states(&self) -> Vec<PodState> {
+        self.0.lock().values().map(|handle| handle.state.read().clone()).collect()
+    }
+}
+
+fn uid(pod: &Pod) -> String {
+    pod.metadata.uid.clone().unwrap_or_default()
+}
+
+fn mirror(pod: &Pod) -> bool {
+    pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR))
+}
+
+struct Manager {
+    context: Arc<Context>,
+    pods: Pods,
+    found: HashMap<String, Found>,
+    done: UnboundedSender<String>,
+}
+
+/// Runs all pods of the node until the drain.
+pub async fn run(context: Arc<Context>, pods: Pods, informer: Informer<Pod>, drain: Drain) -> Result<(), String> {
+    // before the lists, so that no exit falls between
+    let mut events = context.runtime.events();
+    let sandboxes = context.runtime.list_pod_sandboxes().await.map_err(|e| e.to_string())?;
+    let containers = context.runtime.list_containers().await.map_err(|e| e.to_string())?;
+    let (done, mut finished) = unbounded_channel();
+    let mut manager = Manager { context, pods, found: by_pod(sandboxes, containers), done };
+    let mut deltas = informer.subscribe();
+    informer.synced().await;
+    // before any driver asks for an address
+    let known = informer.list().iter().filter(|pod| !mirror(pod)).map(|pod| uid(pod)).collect();
+    if let Err(error) = manager.context.network.recover(known).await {
+        tracing::warn!(error, "pod network not recovered");
+    }
+    while let Some(delta) = deltas.try_next() {
+        manager.object(delta);
+    }
+    manager.clean_up_orphans().await;
+    loop {
+        tokio::select! {
+            () = drain.wait() => return Ok(()),
+            delta = deltas.next() => match delta {
+                Some(delta) => manager.object(delta),
+                None => return Ok(()),
+            },
+            Some(uid) = finished.recv() => manager.finished(&uid, &informer),
+            event = events.recv() => match event {
+                Ok(event) => manager.runtime(event),
+                Err(RecvError::Lagged(_)) => manager.catch_up().await,
+                Err(RecvError::Closed) => return Err("the runtime's events have ended".to_owned()),
+            },
+        }
+    }
+}
+
+impl Manager {
+    fn object(&mut self, delta: Delta<Pod>) {
+        let replaced = |old: &Arc<Pod>| delta.new.as_ref().is_none_or(|new| uid(new) != uid(old));
+        if let Some(old) = delta.old.as_ref().filter(|old| replaced(old))
+            && let Some(handle) = self.pods.get(&uid(old))
+        {
+            handle.tell(Event::Removed);
+        }
+        if let Some(pod) = delta.new.filter(|pod| !mirror(pod)) {
+            match self.pods.get(&uid(&pod)) {
+                Some(handle) => handle.tell(Event::Spec(pod)),
+                None => self.adopt(pod),
+            }
+        }
+    }
+
+    fn adopt(&mut self, pod: Arc<Pod>) {
+        let uid = uid(&pod);
+        let now = Timestamp::now();
+        let (state, leftovers) = match self.found.remove(&uid) {
+            Some(found) => recover(pod, &found, now),
+            None => recover(pod, &Found::default(), now),
+        };
+        self.spawn(uid, state, leftovers);
+    }
+
+    fn spawn(&self, uid: String, state: PodState, leftovers: Leftovers) {
+        let handle = driver::spawn(self.context.clone(), state, leftovers, self.done.clone());
+        self.pods.0.lock().insert(uid, handle);
+    }
+
+    /// A driver has ended. If its object is still there (the API lost our deletion), it starts over.
+    fn finished(&mut self, gone: &str, informer: &Informer<Pod>) {
+        self.pods.0.lock().remove(gone);
+        let still = informer.list().into_iter().find(|pod| uid(pod) == gone);
+        if let Some(pod) = still.filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            tracing::debug!(pod = pod.metadata.name, "ended before the informer saw its deletion");
+        }
+    }
+
+    fn runtime(&self, event: ContainerEvent) {
+        if let Some(handle) = self.pods.get(&event.pod.uid) {
+            let _ = handle.mailbox.send(Message::Runtime(event));
+        }
+    }
+
+    /// Events were missed: whatever does not run any more is reported as stopped.
+    async fn catch_up(&self) {
+        let Ok(containers) = self.context.runtime.list_containers().await else { return };
+        for container in containers.into_iter().filter(|c| matches!(c.state, ContainerState::Exited(_))) {
+            self.runtime(stopped(container));
+        }
+    }
+
+    /// Pods that were deleted while nobody looked.
+    async fn clean_up_orphans(&mut self) {
+        for (uid, found) in std::mem::take(&mut self.found) {
+            for sandbox in found.sandboxes {
+                let _ = self.context.runtime.stop_pod_sandbox(&sandbox.id).await;
+                if let Err(error) = self.context.runtime.remove_pod_sandbox(&sandbox.id).await {
+                    tracing::warn!(uid, %error, "orphaned sandbox not removed");
+                }
+                let pod = &sandbox.pod;
+                let dirs = self.context.dirs.pod_named(&pod.namespace, &pod.name, &pod.uid);
+                crate::volume::tear_down(dirs.clone(), &crate::volume::Holdings::default()).await;
+                for directory in [dirs.root, dirs.logs] {
+                    let _ = tokio::fs::remove_dir_all(directory).await;
+                }
+            }
+        }
+    }
+}
+
+fn stopped(container: ContainerStatus) -> ContainerEvent {
+    ContainerEvent {
+        container_id: container.id,
+        sandbox_id: container.sandbox_id,
+        pod: container.pod,
+        kind: ContainerEventKind::Stopped,
+    }
+}

@@ -1,0 +1,13 @@
+//! Pods: the machine, its driver, and who drives which.
+
+pub mod backoff;
+pub mod driver;
+mod hooks;
+mod images;
+pub mod machine;
+pub mod manager;
+mod publisher;
+mod recover;
+mod start;
+pub mod state;
+pub mod status;

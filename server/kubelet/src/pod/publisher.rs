@@ -1,0 +1,85 @@
+//! Writes one pod's status: the only writer there is.
+//!
+//! The driver leaves the newest status in a channel that holds one; whatever was not written yet is skipped.
+//! After an error the newest is tried again until the object is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::context::Context;
+
+/// What the API shall show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// The status; `None`: it stays as it is.
+    pub status: Option<PodStatus>,
+    /// Afterwards, the object goes.
+    pub delete: bool,
+}
+
+/// Fields that have to be cleared in so many words when they are no longer set.
+const CLEARED: [&str; 6] =
+    ["reason", "message", "podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses"];
+
+/// Runs until the object is gone, or the driver is.
+pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Receiver<Desired>) {
+    let mut pause = Duration::from_millis(50);
+    while desired.changed().await.is_ok() {
+        loop {
+            let wanted = desired.borrow_and_update().clone();
+            match publish(&context, &pod, &wanted).await {
+                Ok(()) if wanted.delete => return,
+                Ok(()) => break,
+                Err(error) if gone(&error) => return,
+                Err(error) => tracing::warn!(pod = pod.metadata.name, %error, "status not written, trying again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(10));
+        }
+        pause = Duration::from_millis(50);
+    }
+}
+
+/// The object is not there any more, or another one has its name.
+fn gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
+}
+
+async fn publish(context: &Context, pod: &Pod, wanted: &Desired) -> kube::Result<()> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    if let Some(status) = &wanted.status {
+        let patch = patch(pod, status);
+        api.patch_subresource("status", name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+    }
+    if wanted.delete {
+        let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
+        api.delete(name, &params).await?;
+    }
+    Ok(())
+}
+
+/// A strategic merge patch that leaves other writers' conditions alone.
+fn patch(pod: &Pod, status: &PodStatus) -> Value {
+    let mut fields = match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    // addresses merge by their value upstream: an old one would stay
+    for list in ["podIPs", "hostIPs"] {
+        if let Some(Value::Array(items)) = fields.get_mut(list) {
+            items.insert(0, json!({"$patch": "replace"}));
+        }
+    }
+    for field in CLEARED {
+        fields.entry(field).or_insert(Value::Null);
+    }
+    json!({"metadata": {"uid": pod.metadata.uid}, "status": fields})
+}

@@ -1,0 +1,148 @@
+//! What an earlier process left running: from the runtime's lists to the machine's state. Pure.
+//!
+//! Nothing is restarted and no restart count moves because the daemon was away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus as ApiStatus, Pod};
+use sampan_cri::{ContainerState, ContainerStatus, SandboxState, SandboxStatus};
+
+use super::driver::{ANNOTATION_IPS, Leftovers};
+use super::start::end_of;
+use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
+use crate::container::config::ANNOTATION_IMAGE;
+
+/// Everything the runtime has, by pod uid.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Sandboxes, oldest first.
+    pub sandboxes: Vec<SandboxStatus>,
+    /// Containers, oldest first.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// Sorts the runtime's lists by pod.
+pub fn by_pod(sandboxes: Vec<SandboxStatus>, containers: Vec<ContainerStatus>) -> HashMap<String, Found> {
+    let mut found: HashMap<String, Found> = HashMap::new();
+    for sandbox in sandboxes {
+        found.entry(sandbox.pod.uid.clone()).or_default().sandboxes.push(sandbox);
+    }
+    for container in containers {
+        found.entry(container.pod.uid.clone()).or_default().containers.push(container);
+    }
+    for one in found.values_mut() {
+        one.sandboxes.sort_by_key(|s| (s.attempt, s.created_at));
+        one.containers.sort_by_key(|c| (c.attempt, c.created_at));
+    }
+    found
+}
+
+/// The state of a pod of which the runtime has `found`.
+pub fn recover(pod: Arc<Pod>, found: &Found, now: Timestamp) -> (PodState, Leftovers) {
+    let mut state = PodState::new(pod.clone(), now);
+    let mut leftovers = Leftovers::default();
+    for sandbox in &found.sandboxes {
+        state.sandbox_attempt = state.sandbox_attempt.max(sandbox.attempt + 1);
+        match sandbox.state {
+            SandboxState::Ready => {
+                leftovers.sandbox = Some(sandbox.id.clone());
+                state.sandbox = Sandbox::Ready { id: sandbox.id.clone(), ips: ips_of(sandbox, &pod) };
+            }
+            SandboxState::NotReady => leftovers.stale_sandboxes.push(sandbox.id.clone()),
+        }
+    }
+    let reports = reports(&pod);
+    for slot in &mut state.slots {
+        let name = slot.spec.name.clone();
+        recover_slot(slot, &found.containers, reports.get(name.as_str()).copied(), now);
+        let dead = found.containers.iter().filter(|c| c.name == name && !matches!(c.state, ContainerState::Running));
+        let dead = dead.map(|c| (c.id.clone(), c.attempt)).collect();
+        leftovers.dead.insert(name, dead);
+    }
+    let usable = matches!(state.sandbox, Sandbox::Ready { .. });
+    if !usable && state.life == Life::Active {
+        // a new sandbox runs its init containers again
+        for slot in state.slots.iter_mut().filter(|slot| slot.kind == Kind::Init) {
+            if let Phase::Exited(end) = std::mem::replace(&mut slot.phase, Phase::Idle) {
+                slot.attempt += 1;
+                slot.previous = Some(end);
+            }
+        }
+    }
+    let main_ran = state.slots.iter().any(|slot| slot.kind == Kind::Main && slot.phase != Phase::Idle);
+    state.initialized = usable && main_ran;
+    (state, leftovers)
+}
+
+fn reports(pod: &Pod) -> BTreeMap<&str, &ApiStatus> {
+    let status = pod.status.as_ref();
+    let lists = status.map(|s| [&s.init_container_statuses, &s.container_statuses, &s.ephemeral_container_statuses]);
+    lists.into_iter().flatten().flat_map(|list| list.iter().flatten()).map(|s| (s.name.as_str(), s)).collect()
+}
+
+fn ips_of(sandbox: &SandboxStatus, pod: &Pod) -> Vec<std::net::IpAddr> {
+    let noted: Vec<_> =
+        sandbox.annotations.get(ANNOTATION_IPS).into_iter().flat_map(|t| t.split(',')).filter_map(|ip| ip.parse().ok()).collect();
+    if !noted.is_empty() {
+        return noted;
+    }
+    let ips = pod.status.as_ref().and_then(|s| s.pod_ips.as_ref());
+    ips.into_iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect()
+}
+
+fn recover_slot(slot: &mut Slot, containers: &[ContainerStatus], report: Option<&ApiStatus>, now: Timestamp) {
+    let mut own = containers.iter().filter(|c| c.name == slot.spec.name).rev();
+    let Some(newest) = own.next() else {
+        if let Some(report) = report {
+            from_report(slot, report, now);
+        }
+        return;
+    };
+    slot.attempt = newest.attempt;
+    let run = run_of(newest, report, slot, now);
+    slot.previous = own.next().map(|before| end_of(before, &run_of(before, None, slot, now), &slot.spec));
+    slot.phase = match &newest.state {
+        ContainerState::Running => Phase::Running(run),
+        // created but never started: begin again in its place
+        ContainerState::Created => Phase::Idle,
+        ContainerState::Exited(_) | ContainerState::Unknown => Phase::Exited(end_of(newest, &run, &slot.spec)),
+    };
+}
+
+fn run_of(status: &ContainerStatus, report: Option<&ApiStatus>, slot: &Slot, now: Timestamp) -> Run {
+    let wanted = status.annotations.get(ANNOTATION_IMAGE).cloned().unwrap_or_default();
+    // the API remembers what this very run was last seen to be
+    let report = report.filter(|r| r.container_id.as_deref().is_some_and(|id| id.ends_with(&status.id)));
+    let started = report.and_then(|r| r.started).unwrap_or(slot.spec.startup_probe.is_none());
+    Run {
+        id: status.id.clone(),
+        image: report.map_or_else(|| wanted.clone(), |r| r.image.clone()),
+        image_id: report.map_or_else(|| status.image.clone(), |r| r.image_id.clone()),
+        wanted,
+        started_at: status.started_at.unwrap_or(now),
+        started,
+        ready: report.map_or(started && slot.spec.readiness_probe.is_none(), |r| r.ready),
+    }
+}
+
+/// The runtime has lost the container; the API still knows how often it ran and perhaps how it ended.
+fn from_report(slot: &mut Slot, report: &ApiStatus, now: Timestamp) {
+    let Some(id) = report.container_id.as_deref().and_then(|id| id.split("://").nth(1)) else { return };
+    slot.attempt = u32::try_from(report.restart_count).unwrap_or(0);
+    let ended = report.state.as_ref().and_then(|state| state.terminated.as_ref());
+    slot.phase = Phase::Exited(End {
+        id: id.to_owned(),
+        image: report.image.clone(),
+        image_id: report.image_id.clone(),
+        exit_code: ended.map_or(137, |t| t.exit_code),
+        reason: ended.and_then(|t| t.reason.clone()).unwrap_or_else(|| "ContainerStatusUnknown".to_owned()),
+        message: ended.map_or_else(
+            || "The container could not be located when the pod was terminated".to_owned(),
+            |t| t.message.clone().unwrap_or_default(),
+        ),
+        started_at: ended.and_then(|t| t.started_at.as_ref()).map(|t| t.0),
+        finished_at: ended.and_then(|t| t.finished_at.as_ref()).map_or(now, |t| t.0),
+    });
+}

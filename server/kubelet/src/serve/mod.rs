@@ -1,0 +1,257 @@
+//! The kubelet's HTTP API, with upstream's paths (`pkg/kubelet/server/server.go`).
+//!
+//! Requests come already authenticated and authorized, from the API server in process or over TLS from the
+//! rim. [`Kubelet::handle`] answers plain requests; [`Kubelet::upgrade`] takes the connection over for exec,
+//! attach and port forwarding and writes the response's head itself.
+
+mod exec;
+mod forward;
+pub mod logs;
+mod remote;
+mod routes;
+mod spdy;
+mod upgrade;
+mod websocket;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use k8s_openapi::api::core::v1::Pod;
+use sampan_api::status::{ApiError, Reason};
+use sampan_process::BoxedIo;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::Kubelet;
+use crate::pod::state::{Phase, PodState, Slot};
+use routes::{Route, query, route};
+
+/// Errors of a response body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A response body: whole, or streamed.
+pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+
+impl Kubelet {
+    /// Answers a request.
+    pub fn handle(self: &Arc<Self>, request: Request<Bytes>) -> BoxFuture<'static, Response<ResponseBody>> {
+        let kubelet = self.clone();
+        Box::pin(async move {
+            match kubelet.answer(&request).await {
+                Ok(response) => response,
+                Err(error) => error_response(&error),
+            }
+        })
+    }
+
+    /// Takes over a connection for exec, attach or port forwarding.
+    pub fn upgrade(self: &Arc<Self>, request: Request<Bytes>, io: BoxedIo) -> BoxFuture<'static, ()> {
+        let kubelet = self.clone();
+        Box::pin(async move { upgrade::serve(kubelet, request, io).await })
+    }
+
+    async fn answer(&self, request: &Request<Bytes>) -> Result<Response<ResponseBody>, ApiError> {
+        match route(request.uri().path()) {
+            Some(Route::Healthz) => Ok(text("ok")),
+            Some(Route::Pods) => Ok(json_response(&self.pod_list())),
+            Some(Route::Metrics) => Ok(text(sampan_process::metrics::encode())),
+            Some(Route::Stats) => self.stats().await.map(|value| json_response(&value)),
+            Some(Route::Logs { namespace, pod, container }) => {
+                self.logs(&namespace, &pod, &container, request.uri().query().unwrap_or_default()).await
+            }
+            Some(Route::Exec { .. } | Route::Attach { .. } | Route::PortForward { .. }) => {
+                Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr, and upgrade the connection"))
+            }
+            None => Err(ApiError::new(Reason::NotFound, "404 page not found")),
+        }
+    }
+
+    fn pod_list(&self) -> Value {
+        let pods: Vec<Pod> = self.informer.list().into_iter().map(Arc::unwrap_or_clone).collect();
+        json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
+    }
+
+    async fn stats(&self) -> Result<Value, ApiError> {
+        let runtime = &self.context.runtime;
+        let stats = runtime.container_stats().await.map_err(ApiError::internal)?;
+        let containers = runtime.list_containers().await.map_err(ApiError::internal)?;
+        let now = jiff::Timestamp::now();
+        let usage = |id: &str| stats.iter().find(|s| s.container_id == id);
+        let pods: Vec<Value> = self
+            .pods
+            .states()
+            .iter()
+            .map(|state| {
+                let meta = &state.pod.metadata;
+                let own = containers.iter().filter(|c| Some(&c.pod.uid) == meta.uid.as_ref());
+                let list: Vec<Value> = own
+                    .filter_map(|c| Some((c, usage(&c.id)?)))
+                    .map(|(c, s)| {
+                        json!({"name": c.name, "startTime": c.started_at,
+                            "cpu": {"time": now, "usageCoreNanoSeconds": s.cpu_nanos},
+                            "memory": {"time": now, "workingSetBytes": s.working_set_bytes}})
+                    })
+                    .collect();
+                json!({"podRef": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+                    "startTime": state.start_time, "containers": list})
+            })
+            .collect();
+        Ok(json!({"node": {"nodeName": self.context.node_name}, "pods": pods}))
+    }
+
+    async fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        query_text: &str,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let options = logs::Options::parse(&query(query_text), jiff::Timestamp::now()).map_err(ApiError::bad_request)?;
+        if let Some(component) = self.mirrored(namespace, pod) {
+            return Ok(self.component_logs(&component, &options));
+        }
+        let handle = self.pods.named(namespace, pod).ok_or_else(|| {
+            ApiError::new(Reason::NotFound, format!("pod {pod:?} not found in namespace {namespace:?}"))
+        })?;
+        let (path, id) = {
+            let state = handle.state.read();
+            let slot = state.slot(container).ok_or_else(|| {
+                ApiError::bad_request(format!("container {container} is not valid for pod {pod}"))
+            })?;
+            log_of(&state, slot, &options).map(|(attempt, id)| (self.context.dirs.pod(&state.pod).log(container, attempt), id))?
+        };
+        let mut events = self.context.runtime.events();
+        let runs = id.as_ref().is_some_and(|id| {
+            handle.state.read().slot(container).and_then(Slot::run).is_some_and(|run| run.id == *id)
+        });
+        let ended = async move {
+            while runs {
+                match events.recv().await {
+                    Ok(event) if Some(&event.container_id) == id.as_ref() => {
+                        if event.kind == sampan_cri::ContainerEventKind::Stopped {
+                            return;
+                        }
+                    }
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    _ => {}
+                }
+            }
+        };
+        let (out, from) = channel(64);
+        self.context.tasks.spawn_until_drain("log", async move {
+            if let Err(error) = logs::send(path.clone(), options, out, ended).await {
+                tracing::debug!(path = %path.display(), %error, "log not sent");
+            }
+        });
+        Ok(stream(from))
+    }
+
+    /// The component that a pod of this name mirrors.
+    fn mirrored(&self, namespace: &str, pod: &str) -> Option<String> {
+        let pod = self.informer.get(&sampan_reconcile::Key::namespaced(namespace, pod))?;
+        crate::mirror::component_of(&pod)
+    }
+
+    fn component_logs(&self, component: &str, options: &logs::Options) -> Response<ResponseBody> {
+        let Some(all) = sampan_process::logs::global() else { return text("") };
+        let (said, mut more) = all.read(component);
+        let lines: Vec<&[u8]> = said.split_inclusive(|byte| *byte == b'\n').collect();
+        let from = options.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+        let mut said = lines[from..].concat();
+        said.truncate(options.limit.unwrap_or(usize::MAX));
+        if !options.follow {
+            return text(said);
+        }
+        let (out, receiver) = channel(64);
+        self.context.tasks.spawn_until_drain("component log", async move {
+            if out.send(Bytes::from(said)).await.is_err() {
+                return;
+            }
+            loop {
+                tokio::select! {
+                    () = out.closed() => return,
+                    line = more.recv() => match line {
+                        Ok(line) => if out.send(line.text).await.is_err() { return },
+                        Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    },
+                }
+            }
+        });
+        stream(receiver)
+    }
+}
+
+/// Upstream's `validateContainerLogStatus`: which run's log it is, and the run's id.
+fn log_of(state: &PodState, slot: &Slot, options: &logs::Options) -> Result<(u32, Option<String>), ApiError> {
+    let name = &slot.spec.name;
+    let pod = state.pod.metadata.name.as_deref().unwrap_or_default();
+    if options.previous {
+        let missing = || ApiError::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"));
+        // while it waits to be restarted, the run that ended is the previous one
+        let (attempt, end) = match (&slot.phase, &slot.previous) {
+            (Phase::Exited(end), _) if slot.wait.is_some() => (Some(slot.attempt), Some(end)),
+            (_, previous) => (slot.attempt.checked_sub(1), previous.as_ref()),
+        };
+        let end = end.ok_or_else(missing)?;
+        return Ok((attempt.ok_or_else(missing)?, Some(end.id.clone())));
+    }
+    match (&slot.phase, &slot.previous) {
+        (Phase::Running(run) | Phase::Stopping(run), _) => Ok((slot.attempt, Some(run.id.clone()))),
+        (Phase::Exited(end), _) => Ok((slot.attempt, Some(end.id.clone()))),
+        (Phase::Starting, Some(end)) => Ok((slot.attempt.saturating_sub(1), Some(end.id.clone()))),
+        _ => {
+            let reason = slot.wait.as_ref().map_or("ContainerCreating", |wait| wait.reason);
+            let reason = if state.initialized || slot.wait.is_some() { reason } else { waiting_reason(state) };
+            let text = match slot.wait.as_ref().filter(|w| w.reason.contains("Image")) {
+                Some(_) => format!("container {name:?} in pod {pod:?} is waiting to start: trying and failing to pull image"),
+                None => format!("container {name:?} in pod {pod:?} is waiting to start: {reason}"),
+            };
+            Err(ApiError::bad_request(text))
+        }
+    }
+}
+
+fn waiting_reason(state: &PodState) -> &'static str {
+    use crate::pod::state::Kind;
+    let has_init = state.slots.iter().any(|s| matches!(s.kind, Kind::Init | Kind::Sidecar));
+    if has_init { "PodInitializing" } else { "ContainerCreating" }
+}
+
+fn whole(bytes: impl Into<Bytes>) -> ResponseBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn response(status: StatusCode, kind: &'static str, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+fn text(bytes: impl Into<Bytes>) -> Response<ResponseBody> {
+    response(StatusCode::OK, "text/plain", whole(bytes))
+}
+
+fn json_response(value: &Value) -> Response<ResponseBody> {
+    response(StatusCode::OK, "application/json", whole(value.to_string()))
+}
+
+fn stream(from: Receiver<Bytes>) -> Response<ResponseBody> {
+    let frames = futures::stream::unfold(from, |mut from| async { from.recv().await.map(|bytes| (bytes, from)) })
+        .map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
+    response(StatusCode::OK, "text/plain", StreamBody::new(frames).boxed_unsync())
+}
+
+/// A `Status` with its code.
+fn error_response(error: &ApiError) -> Response<ResponseBody> {
+    let value = error.to_value();
+    let code = value.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let status = code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response(status, "application/json", whole(value.to_string()))
+}

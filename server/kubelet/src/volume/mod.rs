@@ -1,0 +1,243 @@
+//! The volumes of a pod: set up before its containers, kept fresh while they run, removed at the end.
+//!
+//! Setting up is idempotent; a change of a ConfigMap, a Secret or the pod, or a token nearing its end, simply
+//! sets everything up again ([`keep_fresh`]). Claims on persistent volumes are not served yet and say so.
+
+pub mod atomic;
+mod payload;
+mod token;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, HostPathVolumeSource, Pod, Secret, Volume};
+use nix::mount::{MntFlags, MsFlags};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::container::qos;
+use crate::context::Context;
+use crate::dirs::PodDirs;
+use crate::objects::Watched;
+
+pub use token::Tokens;
+
+/// What a pod's volumes and environment hold on to while the pod lives.
+#[derive(Default)]
+pub struct Holdings {
+    config_maps: Mutex<BTreeMap<String, Arc<Watched<ConfigMap>>>>,
+    secrets: Mutex<BTreeMap<String, Arc<Watched<Secret>>>>,
+    /// Wakes [`keep_fresh`].
+    pub dirty: Arc<Notify>,
+    /// Service account tokens in use.
+    pub tokens: Tokens,
+    /// One setting-up at a time.
+    busy: tokio::sync::Mutex<()>,
+}
+
+impl Holdings {
+    /// A ConfigMap of the pod's namespace. With `follow`, later changes of it make the volumes stale.
+    pub async fn config_map(
+        &self,
+        context: &Context,
+        namespace: &str,
+        name: &str,
+        follow: bool,
+    ) -> Result<Option<Arc<ConfigMap>>, String> {
+        let watched = self
+            .config_maps
+            .lock()
+            .entry(name.to_owned())
+            .or_insert_with(|| context.config_maps.watch(namespace, name))
+            .clone();
+        let object = watched.get().await.map_err(|e| format!("failed to sync configmap cache: {e}"))?;
+        if follow {
+            watched.wake(&self.dirty);
+        }
+        Ok(object)
+    }
+
+    /// A Secret of the pod's namespace.
+    pub async fn secret(
+        &self,
+        context: &Context,
+        namespace: &str,
+        name: &str,
+        follow: bool,
+    ) -> Result<Option<Arc<Secret>>, String> {
+        let watched = self
+            .secrets
+            .lock()
+            .entry(name.to_owned())
+            .or_insert_with(|| context.secrets.watch(namespace, name))
+            .clone();
+        let object = watched.get().await.map_err(|e| format!("failed to sync secret cache: {e}"))?;
+        if follow {
+            watched.wake(&self.dirty);
+        }
+        Ok(object)
+    }
+}
+
+/// Where a volume's files are on the host; `None` for kinds that cannot be served.
+pub fn host_path(volume: &Volume, dirs: &PodDirs) -> Option<PathBuf> {
+    if let Some(source) = &volume.host_path {
+        return Some(PathBuf::from(&source.path));
+    }
+    plugin(volume).map(|plugin| dirs.volume(plugin, &volume.name))
+}
+
+fn plugin(volume: &Volume) -> Option<&'static str> {
+    Some(match volume {
+        v if v.config_map.is_some() => "kubernetes.io~configmap",
+        v if v.secret.is_some() => "kubernetes.io~secret",
+        v if v.downward_api.is_some() => "kubernetes.io~downward-api",
+        v if v.projected.is_some() => "kubernetes.io~projected",
+        v if v.empty_dir.is_some() => "kubernetes.io~empty-dir",
+        _ => return None,
+    })
+}
+
+/// Directory or file of every volume of the pod.
+pub fn host_paths(pod: &Pod, dirs: &PodDirs) -> BTreeMap<String, PathBuf> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| Some((volume.name.clone(), host_path(volume, dirs)?))).collect()
+}
+
+/// Sets up all volumes; an error is the text of a `FailedMount` event.
+pub async fn set_up(context: &Context, pod: &Pod, holdings: &Holdings) -> Result<(), String> {
+    let _one = holdings.busy.lock().await;
+    let dirs = context.dirs.pod(pod);
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        set_up_one(context, pod, volume, &dirs, holdings)
+            .await
+            .map_err(|why| format!("MountVolume.SetUp failed for volume {:?} : {why}", volume.name))?;
+    }
+    Ok(())
+}
+
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let group = pod.spec.as_ref()?.security_context.as_ref()?.fs_group?;
+    u32::try_from(group).ok()
+}
+
+async fn set_up_one(
+    context: &Context,
+    pod: &Pod,
+    volume: &Volume,
+    dirs: &PodDirs,
+    holdings: &Holdings,
+) -> Result<(), String> {
+    if let Some(source) = &volume.host_path {
+        return check_host_path(source);
+    }
+    let Some(path) = host_path(volume, dirs) else { return Err(unsupported(volume)) };
+    let group = fs_group(pod);
+    if let Some(source) = &volume.empty_dir {
+        let memory = source.medium.as_deref() == Some("Memory");
+        let limit = source.size_limit.as_ref().and_then(qos::units);
+        return blocking(move || empty_dir(&path, memory, limit, group)).await;
+    }
+    let payload = payload::payload(context, pod, volume, holdings).await?;
+    blocking(move || atomic::write(&path, &payload, group).map(drop)).await
+}
+
+async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<(), String> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+}
+
+fn unsupported(volume: &Volume) -> String {
+    match &volume.persistent_volume_claim {
+        Some(claim) => format!("persistentvolumeclaim {:?} is not supported by this node yet", claim.claim_name),
+        None => "no volume plugin matched".to_owned(),
+    }
+}
+
+/// Upstream's `pkg/volume/emptydir`: mode 0777, on a tmpfs of its own for `medium: Memory`.
+fn empty_dir(path: &Path, memory: bool, limit: Option<i64>, group: Option<u32>) -> std::io::Result<()> {
+    let fresh = !path.exists();
+    std::fs::create_dir_all(path)?;
+    let mounted = memory && !is_mount(path)?;
+    if mounted {
+        let options = limit.filter(|l| *l > 0).map(|l| format!("size={l}"));
+        nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), options.as_deref())?;
+    }
+    if fresh || mounted {
+        let mode = if group.is_some() { 0o2777 } else { 0o777 };
+        if group.is_some() {
+            std::os::unix::fs::chown(path, None, group)?;
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+fn is_mount(path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let parent = path.parent().unwrap_or(path);
+    Ok(std::fs::metadata(path)?.dev() != std::fs::metadata(parent)?.dev())
+}
+
+/// Upstream's `pkg/volume/hostpath`: `checkTypeInternal`.
+fn check_host_path(source: &HostPathVolumeSource) -> Result<(), String> {
+    let path = Path::new(&source.path);
+    let meta = std::fs::metadata(path).ok();
+    let kind = source.type_.as_deref().unwrap_or_default();
+    let fail = |what: &str| Err(format!("hostPath type check failed: {} is not {what}", source.path));
+    match (kind, meta) {
+        ("", None) => std::fs::create_dir_all(path).map_err(|e| e.to_string()),
+        ("DirectoryOrCreate", None) => std::fs::create_dir_all(path).map_err(|e| e.to_string()),
+        ("FileOrCreate", None) => {
+            std::fs::OpenOptions::new().create(true).append(true).open(path).map(drop).map_err(|e| e.to_string())
+        }
+        ("Directory" | "DirectoryOrCreate", meta) if !meta.as_ref().is_some_and(|m| m.is_dir()) => fail("a directory"),
+        ("File" | "FileOrCreate", meta) if !meta.as_ref().is_some_and(|m| m.is_file()) => fail("a file"),
+        ("Socket", meta) if !meta.as_ref().is_some_and(|m| m.file_type().is_socket()) => fail("a socket file"),
+        ("CharDevice", meta) if !meta.as_ref().is_some_and(|m| m.file_type().is_char_device()) => {
+            fail("a character device")
+        }
+        ("BlockDevice", meta) if !meta.as_ref().is_some_and(|m| m.file_type().is_block_device()) => {
+            fail("a block device")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Unmounts and removes all volumes of a pod.
+pub async fn tear_down(dirs: PodDirs, holdings: &Holdings) {
+    let _one = holdings.busy.lock().await;
+    let result = blocking(move || {
+        let memory = dirs.volume("kubernetes.io~empty-dir", "");
+        for entry in std::fs::read_dir(memory).into_iter().flatten().flatten() {
+            if is_mount(&entry.path())? {
+                nix::mount::umount2(&entry.path(), MntFlags::MNT_DETACH)?;
+            }
+        }
+        match std::fs::remove_dir_all(dirs.volumes()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    if let Err(error) = result {
+        tracing::warn!(%error, "volumes not removed");
+    }
+}
+
+/// Resolves when the volumes have to be set up again: something they show has changed, or a token is old.
+pub async fn stale(holdings: &Holdings) {
+    match holdings.tokens.refresh_at() {
+        Some(at) => {
+            let pause = at.duration_since(Timestamp::now());
+            let pause = std::time::Duration::try_from(pause).unwrap_or_default();
+            tokio::select! {
+                () = holdings.dirty.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        None => holdings.dirty.notified().await,
+    }
+}
