@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::index::{BINDINGS, CLUSTER_BINDINGS, CLUSTER_ROLES, ROLES, aggregated_rules};
 use super::rules::{Rule, uncovered};
-use crate::value::{at, items, meta, set, text};
+use crate::value::{at, items, meta, now, set, text};
 
 const CLUSTER: &str = include_str!("policy/cluster.txt");
 const NODE: &str = include_str!("policy/node.txt");
@@ -210,13 +210,8 @@ fn reconciled(existing: &Value, wanted: &Value) -> Option<Value> {
     Some(result)
 }
 
-/// Writes what is missing, in one commit; on a cluster that has it all, writes nothing. `stamp` gives a new object
-/// its uid and times, `encode` makes the store's value of it.
-pub async fn ensure(
-    store: &Store,
-    stamp: impl Fn(&mut Value),
-    encode: impl Fn(&Value) -> sampan_store::Value,
-) -> Result<usize, String> {
+/// Writes what is missing, in one commit; on a cluster that has it all, writes nothing. Returns how much it wrote.
+pub async fn ensure(store: &Store) -> Result<usize, String> {
     let mut writes = Vec::new();
     for (bucket, mut wanted) in objects() {
         let (namespace, name) = (meta(&wanted, "namespace"), meta(&wanted, "name"));
@@ -231,11 +226,12 @@ pub async fn ensure(
                 }
             }
             None => {
-                stamp(&mut wanted);
+                set(&mut wanted, &["metadata", "uid"], uuid::Uuid::new_v4().to_string());
+                set(&mut wanted, &["metadata", "creationTimestamp"], now());
                 (wanted, Condition::Absent)
             }
         };
-        writes.push(Write { key, condition, action: Action::Put(encode(&value)) });
+        writes.push(Write { key, condition, action: Action::Put(encoded(&value)) });
     }
     let count = writes.len();
     if count == 0 {
@@ -245,6 +241,11 @@ pub async fn ensure(
         outcome.map_err(|e| format!("bootstrap roles: {e}"))?;
     }
     Ok(count)
+}
+
+fn encoded(object: &Value) -> sampan_store::Value {
+    let (bytes, at) = sampan_api::meta::encode(object);
+    sampan_store::Value { bytes, at }
 }
 
 #[cfg(test)]

@@ -1,0 +1,210 @@
+//! `NodeRestriction`: a kubelet changes itself and its own pods, nothing else; `plugin/pkg/admission/noderestriction`.
+
+use sampan_api::status::ApiError;
+use sampan_store::Store;
+use serde_json::Value;
+
+use super::look_up;
+use crate::registry::{Operation, Plugin, Review};
+use crate::value::{at, items, meta, text};
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const RESERVED: &str = "node-restriction.kubernetes.io";
+/// Labels of kubernetes.io and k8s.io that a kubelet may set on itself.
+const OWN_LABELS: &[&str] = &[
+    "kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch",
+    "topology.kubernetes.io/zone", "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region", "node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/windows-build",
+];
+
+pub(super) struct NodeRestriction;
+
+impl Plugin for NodeRestriction {
+    fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        let Some(node) = review.user.node_name() else { return Ok(()) };
+        let refused = |why: String| {
+            let name = if review.name.is_empty() { meta(object, "name") } else { review.name };
+            Err(ApiError::forbidden(review.kind.group, review.kind.plural, name, &why))
+        };
+        let verdict = match (review.kind.group, review.kind.plural, review.subresource) {
+            ("", "pods", "") => pod(node, review, object),
+            ("", "pods", "status") => own_pod(node, review, "update status"),
+            ("", "pods", "eviction") => own_pod_evicted(node, review),
+            ("", "pods", sub) => Err(format!("unexpected pod subresource {sub:?}, only 'status' and 'eviction' are allowed")),
+            ("", "nodes", _) => self_node(node, review, object),
+            ("", "serviceaccounts", "token") => token(node, review, object),
+            ("coordination.k8s.io", "leases", _) => named(node, review, object, "kube-node-lease", "lease"),
+            ("storage.k8s.io", "csinodes", _) => named(node, review, object, "", "CSINode"),
+            ("", "persistentvolumeclaims", sub) if sub != "status" => {
+                Err(format!("may only update PVC status, not {sub:?}"))
+            }
+            _ => Ok(()),
+        };
+        verdict.or_else(|why: String| refused(why))
+    }
+}
+
+type Verdict = Result<(), String>;
+
+fn pod(node: &str, review: &Review<'_>, pod: &Value) -> Verdict {
+    match review.operation {
+        Operation::Create => mirror(node, pod),
+        Operation::Delete => own_pod(node, review, "delete"),
+        operation => Err(format!("unexpected operation {:?}, node {node:?} can only create and delete mirror pods", format!("{operation:?}").to_uppercase())),
+    }
+}
+
+fn mirror(node: &str, pod: &Value) -> Verdict {
+    if at(pod, &["metadata", "annotations", MIRROR]).is_null() {
+        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+    }
+    let on = text(pod, &["spec", "nodeName"]);
+    if on != node {
+        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+    }
+    for owner in items(at(pod, &["metadata", "ownerReferences"])) {
+        if text(owner, &["kind"]) != "Node" || text(owner, &["name"]) != node {
+            return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
+        }
+    }
+    if !text(pod, &["spec", "serviceAccountName"]).is_empty() {
+        return Err(format!("node {node:?} can not create pods that reference a service account"));
+    }
+    let spec = at(pod, &["spec"]);
+    let refers = |key: &str, path: &[&str]| items(at(spec, &[key])).iter().any(|item| !at(item, path).is_null());
+    for (what, path) in [("secrets", "secret"), ("configmaps", "configMap"), ("persistentvolumeclaims", "persistentVolumeClaim")] {
+        if refers("volumes", &[path]) {
+            return Err(format!("node {node:?} can not create pods that reference {what}"));
+        }
+    }
+    Ok(())
+}
+
+fn stored(store: &Store, bucket: &str, namespace: &str, name: &str) -> Option<Value> {
+    look_up(store, bucket, &format!("{namespace}/{name}"))
+}
+
+fn own_pod(node: &str, review: &Review<'_>, what: &str) -> Verdict {
+    let found;
+    let pod = match review.old {
+        Some(old) => old,
+        None => match stored(review.store, "pods", review.namespace, review.name) {
+            Some(pod) => {
+                found = pod;
+                &found
+            }
+            // the registry says that it is not there
+            None => return Ok(()),
+        },
+    };
+    match text(pod, &["spec", "nodeName"]) == node {
+        true => Ok(()),
+        false => Err(format!("node {node:?} can only {what} {} with spec.nodeName set to itself", if what == "delete" { "pods" } else { "for pods" })),
+    }
+}
+
+fn own_pod_evicted(node: &str, review: &Review<'_>) -> Verdict {
+    match stored(review.store, "pods", review.namespace, review.name) {
+        Some(pod) if text(&pod, &["spec", "nodeName"]) != node => {
+            Err(format!("node {node:?} can only evict pods with spec.nodeName set to itself"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn self_node(node: &str, review: &Review<'_>, object: &Value) -> Verdict {
+    let name = if review.name.is_empty() { meta(object, "name") } else { review.name };
+    if name != node {
+        return Err(format!("node {node:?} is not allowed to modify node {name:?}"));
+    }
+    match review.operation {
+        Operation::Create => {
+            if !at(object, &["spec", "configSource"]).is_null() {
+                return Err(format!("node {node:?} is not allowed to create pods with a non-nil configSource"));
+            }
+            let forbidden = forbidden_labels(&[], &labels(object));
+            if !forbidden.is_empty() {
+                return Err(format!("node {node:?} is not allowed to set the following labels: {}", forbidden.join(", ")));
+            }
+            Ok(())
+        }
+        Operation::Update => {
+            let old = review.old.unwrap_or(&Value::Null);
+            if review.subresource.is_empty() && at(old, &["spec", "taints"]) != at(object, &["spec", "taints"]) {
+                return Err(format!("node {node:?} is not allowed to modify taints"));
+            }
+            if at(old, &["metadata", "ownerReferences"]) != at(object, &["metadata", "ownerReferences"]) {
+                return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
+            }
+            let forbidden = forbidden_labels(&labels(old), &labels(object));
+            if !forbidden.is_empty() {
+                return Err(format!("is not allowed to modify labels: {}", forbidden.join(", ")));
+            }
+            Ok(())
+        }
+        Operation::Delete => Err(format!("node {node:?} is not allowed to delete node {name:?}")),
+        Operation::Connect => Ok(()),
+    }
+}
+
+fn labels(object: &Value) -> Vec<(String, String)> {
+    let map = at(object, &["metadata", "labels"]).as_object().into_iter().flatten();
+    map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
+/// Labels that changed and that a kubelet has no business with.
+fn forbidden_labels(old: &[(String, String)], new: &[(String, String)]) -> Vec<String> {
+    let changed = |a: &[(String, String)], b: &[(String, String)]| -> Vec<String> {
+        a.iter().filter(|label| !b.contains(label)).map(|(key, _)| key.clone()).collect()
+    };
+    let mut keys = [changed(new, old), changed(old, new)].concat();
+    keys.retain(|key| !allowed_label(key));
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn allowed_label(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let within = |root: &str| domain == root || domain.ends_with(&format!(".{root}"));
+    if within(RESERVED) {
+        return false;
+    }
+    if !within("kubernetes.io") && !within("k8s.io") {
+        return true;
+    }
+    OWN_LABELS.contains(&key) || within("kubelet.kubernetes.io") || within("node.kubernetes.io")
+}
+
+fn token(node: &str, review: &Review<'_>, request: &Value) -> Verdict {
+    let bound = at(request, &["spec", "boundObjectRef"]);
+    if text(bound, &["kind"]) != "Pod" {
+        return Err("node requested token not bound to a pod".into());
+    }
+    let (name, uid) = (text(bound, &["name"]), text(bound, &["uid"]));
+    if uid.is_empty() {
+        return Err("node requested token with a pod binding without a uid".into());
+    }
+    let Some(pod) = stored(review.store, "pods", review.namespace, name) else {
+        return Err(format!("pod {name:?} not found"));
+    };
+    if meta(&pod, "uid") != uid {
+        return Err(format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"));
+    }
+    match text(&pod, &["spec", "nodeName"]) == node {
+        true => Ok(()),
+        false => Err("node requested token bound to a pod scheduled on a different node".into()),
+    }
+}
+
+fn named(node: &str, review: &Review<'_>, object: &Value, namespace: &str, kind: &str) -> Verdict {
+    if !namespace.is_empty() && review.namespace != namespace {
+        return Err(format!("can only access leases in the {namespace:?} system namespace"));
+    }
+    let name = if review.name.is_empty() { meta(object, "name") } else { review.name };
+    match name == node {
+        true => Ok(()),
+        false => Err(format!("can only access {kind} with the same name as the requesting node")),
+    }
+}
