@@ -117,7 +117,9 @@ impl Peer {
 
 async fn put_store(store: &Store, name: &str) -> anyhow::Result<()> {
     let value = Value { bytes: vec![b'x'; VALUE], at: 0 };
-    store.write(Write { key: Key::new("pods", name), condition: Condition::Any, action: Action::Put(value) }).await?;
+    store
+        .write(Write { key: Key::new("pods", name), condition: Condition::Any, action: Action::Put(value) })
+        .await?;
     Ok(())
 }
 

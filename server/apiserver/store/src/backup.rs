@@ -64,7 +64,8 @@ fn place(partial: &Path, to: &Path) -> std::io::Result<()> {
     File::open(partial)?.sync_all()?;
     std::fs::hard_link(partial, to)?;
     std::fs::remove_file(partial)?;
-    File::open(to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    File::open(to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()
 }
 
 fn remove(partial: &Path) {

@@ -127,7 +127,12 @@ fn work(chunk: Vec<State>, config: &Config) -> JoinHandle<Result<Vec<Arc<Entry>>
                 false => state.value,
             };
             let columns = columns(&state.key, &value);
-            Ok(Arc::new(Entry { key: state.key, value: Bytes::from(value), revision: state.revision, columns }))
+            Ok(Arc::new(Entry {
+                key: state.key,
+                value: Bytes::from(value),
+                revision: state.revision,
+                columns,
+            }))
         };
         chunk.into_iter().map(entry).collect()
     })
@@ -138,17 +143,24 @@ type Assembled = (HashMap<Arc<str>, Map>, Vec<Arc<Event>>);
 /// Sorts states into current ones and those only history speaks of, and tells the history again.
 fn assemble(entries: Vec<Arc<Entry>>, changes: Vec<Change>) -> Result<Assembled, String> {
     let mut past: HashSet<u64> = changes.iter().filter_map(|change| change.previous).collect();
-    past.extend(changes.iter().filter(|change| change.kind == EventKind::Deleted).map(|change| change.revision));
+    past.extend(
+        changes.iter().filter(|change| change.kind == EventKind::Deleted).map(|change| change.revision),
+    );
     let mut buckets: HashMap<Arc<str>, Map> = HashMap::new();
     for entry in entries.iter().filter(|entry| !past.contains(&entry.revision)) {
         let bucket = buckets.entry(entry.key.bucket.clone()).or_default();
         if let Some(twice) = bucket.insert(entry.key.name.clone(), entry.clone()) {
-            return Err(format!("{} is current at revisions {} and {}", entry.key, twice.revision, entry.revision));
+            return Err(format!(
+                "{} is current at revisions {} and {}",
+                entry.key, twice.revision, entry.revision
+            ));
         }
     }
     let find = |revision: u64| {
         let index = entries.binary_search_by_key(&revision, |entry| entry.revision);
-        index.map(|index| entries[index].clone()).map_err(|_| format!("the state of revision {revision} is missing"))
+        index
+            .map(|index| entries[index].clone())
+            .map_err(|_| format!("the state of revision {revision} is missing"))
     };
     let event = |change: Change| {
         let (entry, prev) = (find(change.revision)?, change.previous.map(find).transpose()?);

@@ -40,7 +40,10 @@ impl<'a> Plan<'a> {
         let kind = decide(prev.as_ref(), write.condition, &write.action)?;
         let (Action::Put(value) | Action::Delete(value)) = write.action;
         if value.at > value.bytes.len() {
-            return Err(WriteError::Failed(format!("the revision's place is outside the value of {}", write.key)));
+            return Err(WriteError::Failed(format!(
+                "the revision's place is outside the value of {}",
+                write.key
+            )));
         }
         self.revision += 1;
         let value = value.splice(self.revision);

@@ -26,7 +26,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(replay: VecDeque<Arc<Event>>, watcher: Arc<Watcher>, shared: Arc<Shared>, after: u64) -> Self {
+    pub(crate) fn new(
+        replay: VecDeque<Arc<Event>>,
+        watcher: Arc<Watcher>,
+        shared: Arc<Shared>,
+        after: u64,
+    ) -> Self {
         Self { replay, watcher, shared, last: after, done: false }
     }
 

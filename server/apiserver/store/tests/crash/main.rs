@@ -138,7 +138,10 @@ fn check(store: &Store, acknowledged: &Acknowledged, round: usize) {
             (Some(found), true) => found > *revision,
             (None, deleted) => *deleted || deleted_later(store, name, *revision),
         };
-        assert!(kept, "round {round}: {name} acknowledged at {revision} (deleted: {deleted}), found {found:?}");
+        assert!(
+            kept,
+            "round {round}: {name} acknowledged at {revision} (deleted: {deleted}), found {found:?}"
+        );
     }
     check_watch(store, round);
 }

@@ -29,7 +29,8 @@ async fn conditions_hold() {
         let outcome = store.write(write).await;
         assert_eq!(word(&outcome), expected, "row {index}");
     }
-    let outside = Write { action: Action::Put(Value { bytes: vec![], at: 1 }), ..put("pods", "z", Condition::Any, "") };
+    let outside =
+        Write { action: Action::Put(Value { bytes: vec![], at: 1 }), ..put("pods", "z", Condition::Any, "") };
     assert_eq!(word(&store.write(outside).await), "failed");
 }
 
@@ -92,7 +93,8 @@ async fn of_64_writers_at_one_key_one_wins_each_round() {
             let mut won = Vec::new();
             let mut known = store.get(&Key::new("pods", "n")).unwrap();
             while won.len() < 20 {
-                let count: u64 = String::from_utf8_lossy(&known.value).split('@').next().unwrap().parse().unwrap();
+                let count: u64 =
+                    String::from_utf8_lossy(&known.value).split('@').next().unwrap().parse().unwrap();
                 let next = put("pods", "n", Condition::Revision(known.revision), &(count + 1).to_string());
                 match store.write(next).await {
                     Ok(entry) => {
@@ -106,7 +108,8 @@ async fn of_64_writers_at_one_key_one_wins_each_round() {
             won
         })
     });
-    let mut all: Vec<u64> = futures::future::join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    let mut all: Vec<u64> =
+        futures::future::join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     all.sort_unstable();
     assert_eq!(all, (2..=1281).collect::<Vec<u64>>(), "every revision was won once");
     assert!(store.get(&Key::new("pods", "n")).unwrap().value.starts_with(b"1280@"));
@@ -144,7 +147,10 @@ async fn sealed_values_are_plain_in_memory_only() {
     store.write(put("secrets", "s", Condition::Absent, "hunter2-old")).await.unwrap();
     store.write(put("secrets", "s", Condition::Any, "hunter2-new")).await.unwrap();
     store.write(put("pods", "p", Condition::Absent, "open-air")).await.unwrap();
-    assert!(holds(folder.path(), b"open-air") && !holds(folder.path(), b"hunter2"), "while the log is in use");
+    assert!(
+        holds(folder.path(), b"open-air") && !holds(folder.path(), b"hunter2"),
+        "while the log is in use"
+    );
     store.backup(&folder.path().join("copy.db")).await.unwrap();
     store.close().await;
     assert!(holds(folder.path(), b"open-air") && !holds(folder.path(), b"hunter2"));
@@ -164,7 +170,10 @@ async fn a_backup_opens_as_a_store() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(folder.path()).await;
     for number in 0..500 {
-        store.write(put("pods", &format!("p{}", number % 100), Condition::Any, &number.to_string())).await.unwrap();
+        store
+            .write(put("pods", &format!("p{}", number % 100), Condition::Any, &number.to_string()))
+            .await
+            .unwrap();
     }
     let copy = other.path().join("state.db");
     assert_eq!(store.backup(&copy).await.unwrap(), 500);

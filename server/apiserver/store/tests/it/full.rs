@@ -11,7 +11,8 @@ use crate::help::*;
 async fn fill(store: &Store) -> u64 {
     let mut done = 0;
     loop {
-        let outcome = store.write(put("pods", &format!("p{done}"), Condition::Absent, &"x".repeat(20_000))).await;
+        let outcome =
+            store.write(put("pods", &format!("p{done}"), Condition::Absent, &"x".repeat(20_000))).await;
         match word(&outcome) {
             "ok" => done += 1,
             "full" => return done,

@@ -44,7 +44,11 @@ fn predict(world: &mut World, op: &Op, condition: Condition, revision: u64) -> &
 }
 
 fn list(world: &World, bucket: usize) -> Vec<(String, String)> {
-    world.iter().filter(|((b, _), _)| *b == bucket).map(|((_, name), (_, value))| (name.clone(), value.clone())).collect()
+    world
+        .iter()
+        .filter(|((b, _), _)| *b == bucket)
+        .map(|((_, name), (_, value))| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Replays the watch after `from` on top of the world at `from`: it must end at the present.
@@ -56,7 +60,8 @@ fn check_watch(store: &Store, worlds: &[World], from: usize, bucket: usize) {
         let event = event.unwrap();
         assert!(event.revision > last, "in order, without a repeat");
         last = event.revision;
-        let (name, value) = (event.entry.key.name.to_string(), String::from_utf8_lossy(&event.entry.value).into_owned());
+        let (name, value) =
+            (event.entry.key.name.to_string(), String::from_utf8_lossy(&event.entry.value).into_owned());
         let before = match event.kind {
             EventKind::Deleted => names.remove(&name),
             _ => names.insert(name, value),

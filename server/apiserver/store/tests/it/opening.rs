@@ -18,7 +18,9 @@ async fn filled() -> tempfile::TempDir {
 }
 
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let file = |file: std::fs::DirEntry| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap());
+    let file = |file: std::fs::DirEntry| {
+        (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())
+    };
     let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| file(entry.unwrap())).collect();
     all.retain(|(name, _)| !name.ends_with(".lock"));
     all.sort();
@@ -77,7 +79,8 @@ async fn other_files_are_not_databases() {
 
 async fn sql(folder: &Path, text: &'static str) {
     use sqlx::{ConnectOptions, Connection};
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("state.db")).create_if_missing(true);
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("state.db")).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
     sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();

@@ -16,7 +16,11 @@ async fn a_watch_replays_then_goes_live() {
     let second = store.watch("pods", "a/", 1).unwrap();
     store.write(delete("pods", "a/1", Condition::Any)).await.unwrap();
     for (mut watch, from) in [(first, 0), (second, 1)] {
-        let expected = [(1, EventKind::Created, None), (3, EventKind::Updated, Some(1)), (4, EventKind::Deleted, Some(3))];
+        let expected = [
+            (1, EventKind::Created, None),
+            (3, EventKind::Updated, Some(1)),
+            (4, EventKind::Deleted, Some(3)),
+        ];
         for (revision, kind, prev) in expected.into_iter().filter(|(revision, ..)| *revision > from) {
             let event = watch.next().await.unwrap().unwrap();
             let before = event.prev.as_ref().map(|entry| entry.revision);
@@ -69,7 +73,8 @@ async fn closing_ends_watches_after_their_last_event() {
 #[tokio::test]
 async fn history_is_bounded_by_size() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(Config { history_max_bytes: 10_000, ..config(folder.path()) }, tasks()).await.unwrap();
+    let store =
+        Store::open(Config { history_max_bytes: 10_000, ..config(folder.path()) }, tasks()).await.unwrap();
     for _ in 0..200 {
         store.write(put("pods", "a", Condition::Any, "x")).await.unwrap();
     }
