@@ -269,9 +269,9 @@ fn linux(input: &Input<'_>, capabilities: &[String]) -> Value {
 fn root_propagation(config: &ContainerConfig) -> &'static str {
     let any = |wanted| config.mounts.iter().any(|mount| mount.propagation == wanted);
     match (any(Propagation::Bidirectional), any(Propagation::HostToContainer)) {
-        (true, _) => "rshared",
-        (false, true) => "rslave",
-        (false, false) => "rprivate",
+        (true, _) => "shared",
+        (false, true) => "slave",
+        (false, false) => "private",
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Status {
     Pid(i32),
     /// The terminal's master came along.
     Terminal,
+    /// What libcontainer logged as an error: its error values drop their causes.
+    Note(String),
     /// It will not run.
     Failed {
         /// In words.
@@ -74,8 +76,48 @@ fn explain(message: &str) -> (String, i32) {
     (format!("unable to start container process: {text}"), exit_code)
 }
 
+/// Sends what a library logs as an error to the host.
+struct Notes(RawFd);
+
+struct Words(String);
+
+impl tracing::field::Visit for Words {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write;
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?} "),
+            name => write!(self.0, "{name}={value:?} "),
+        };
+    }
+}
+
+impl tracing::Subscriber for Notes {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut words = Words(String::new());
+        event.record(&mut words);
+        let _ = protocol::send(self.0, &Status::Note(words.0.trim_end().to_owned()), &[]);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 /// Builds and starts a container; ends when it runs or cannot.
 pub fn start(request: &StartContainer, stdio: Stdio, status: RawFd) {
+    let _ = tracing::subscriber::set_global_default(Notes(status));
     if let Err(message) = build(request, stdio, status) {
         fail(status, message);
     }

@@ -60,6 +60,7 @@ struct Birth {
     pid: Option<i32>,
     master: Option<OwnedFd>,
     failed: Option<(String, i32)>,
+    notes: Vec<String>,
 }
 
 enum BirthKind {
@@ -288,7 +289,7 @@ impl Host {
                 epoll::nonblocking(fd);
                 let token = self.watch(fd, Source::Listener, false);
                 self.sources.insert(token, Source::Status(token));
-                let birth = Birth { socket, daemon, call, kind, pid: None, master: None, failed: None };
+                let birth = Birth { socket, daemon, call, kind, pid: None, master: None, failed: None, notes: Vec::new() };
                 self.births.insert(token, birth);
             }
             Err(error) => self.fail(daemon, call, format!("fork: {error}")),
@@ -335,6 +336,8 @@ impl Host {
                 Ok(Some((Status::Failed { message, exit_code }, _))) => {
                     birth.failed.get_or_insert((message, exit_code));
                 }
+                Ok(Some((Status::Note(note), _))) if birth.notes.len() < 8 => birth.notes.push(note),
+                Ok(Some((Status::Note(_), _))) => {}
                 Err(Errno::EAGAIN) => return,
                 Ok(None) | Err(_) => break,
             }
@@ -349,8 +352,10 @@ impl Host {
     }
 
     fn settled(&mut self, birth: Birth) {
-        let Birth { daemon, call, kind, pid, master, failed, .. } = birth;
+        let Birth { daemon, call, kind, pid, master, failed, notes, .. } = birth;
         let failed = match (pid, failed) {
+            // the first note is the deepest cause
+            (_, Some((message, 128))) if !notes.is_empty() => Some((format!("{message}: {}", notes[0]), 128)),
             (_, Some(failed)) => Some(failed),
             (None, None) => Some(("container process ended before it started".into(), 128)),
             (Some(_), None) => None,
