@@ -23,7 +23,11 @@ pub(crate) struct Claim<K> {
 }
 
 /// Sorts `objects` for `owner`. An owner that is being deleted neither adopts nor releases.
-pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &LabelSelector, objects: Vec<Arc<K>>) -> Claim<K> {
+pub(crate) fn claim<K: Resource>(
+    owner: &ObjectMeta,
+    selector: &LabelSelector,
+    objects: Vec<Arc<K>>,
+) -> Claim<K> {
     let deleting = owner.deletion_timestamp.is_some();
     let mut claim = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for object in objects {
@@ -41,7 +45,11 @@ pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &LabelSelector, o
 }
 
 /// Gives objects to `owner`; returns what is its own now. Those that changed meanwhile are left for later.
-pub(crate) async fn adopt<K>(api: &Api<K>, owner: &OwnerReference, objects: &[Arc<K>]) -> Result<Vec<Arc<K>>, Error>
+pub(crate) async fn adopt<K>(
+    api: &Api<K>,
+    owner: &OwnerReference,
+    objects: &[Arc<K>],
+) -> Result<Vec<Arc<K>>, Error>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -109,7 +117,8 @@ mod tests {
         assert_eq!(names(&sorted.owned), ["mine"]);
         assert_eq!(names(&sorted.adopt), ["orphan"]);
         assert_eq!(names(&sorted.release), ["strayed"]);
-        owner.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default()));
+        owner.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default()));
         let sorted = claim(&owner, &selector, pods());
         assert_eq!((sorted.owned.len(), sorted.adopt.len(), sorted.release.len()), (1, 0, 0));
     }

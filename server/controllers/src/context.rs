@@ -31,7 +31,11 @@ impl Context {
         let pods: Informer<Pod> = informers.of();
         index_by_owner(&pods);
         pods.add_index(BY_NODE, |pod| {
-            pod.spec.iter().filter_map(|spec| spec.node_name.clone()).filter(|node| !node.is_empty()).collect()
+            pod.spec
+                .iter()
+                .filter_map(|spec| spec.node_name.clone())
+                .filter(|node| !node.is_empty())
+                .collect()
         });
         Self { client, informers, tasks, pods }
     }
@@ -67,7 +71,9 @@ impl Context {
 
 /// Indexes by controller and of orphans.
 pub(crate) fn index_by_owner<K: Resource<DynamicType = ()> + Object>(informer: &Informer<K>) {
-    informer.add_index(BY_CONTROLLER, |object| controller_of(object.meta()).map(|o| o.uid.clone()).into_iter().collect());
+    informer.add_index(BY_CONTROLLER, |object| {
+        controller_of(object.meta()).map(|o| o.uid.clone()).into_iter().collect()
+    });
     informer.add_index(ORPHANS, |object| match controller_of(object.meta()) {
         Some(_) => Vec::new(),
         None => object.meta().namespace.clone().into_iter().collect(),

@@ -139,7 +139,9 @@ pub(crate) fn judge(item: &Item, fates: &[(Box<str>, Fate)], has_dependents: boo
     if item.owners.is_empty() || item.deleting {
         return Verdict::Keep;
     }
-    let gone = || fates.iter().filter(|(_, fate)| *fate != Fate::Solid).map(|(uid, _)| uid.clone()).collect::<Vec<_>>();
+    let gone = || {
+        fates.iter().filter(|(_, fate)| *fate != Fate::Solid).map(|(uid, _)| uid.clone()).collect::<Vec<_>>()
+    };
     let any = |wanted: Fate| fates.iter().any(|(_, fate)| *fate == wanted);
     if any(Fate::Solid) {
         return if gone().is_empty() { Verdict::Keep } else { Verdict::Unlink(gone()) };
@@ -164,7 +166,8 @@ impl GarbageCollector {
     pub fn new(context: &Context) -> Self {
         let informers = all_kinds().iter().map(|kind| {
             let informer = context.informers.metadata::<Item>(&path(kind, None));
-            informer.add_index(BY_OWNER, |item| item.owners.iter().map(|owner| owner.uid.to_string()).collect());
+            informer
+                .add_index(BY_OWNER, |item| item.owners.iter().map(|owner| owner.uid.to_string()).collect());
             informer
         });
         Self { context: context.clone(), informers: informers.collect() }
@@ -195,7 +198,8 @@ impl GarbageCollector {
         match (&delta.old, &delta.new) {
             (old, Some(new)) => {
                 let was = |test: fn(&Item) -> bool| old.as_ref().is_some_and(|old| test(old));
-                let owned_anew = old.as_ref().is_none_or(|old| old.owners != new.owners) && !new.owners.is_empty();
+                let owned_anew =
+                    old.as_ref().is_none_or(|old| old.owners != new.owners) && !new.owners.is_empty();
                 let ends = new.deleting && (new.foreground || new.orphan);
                 if owned_anew || (ends && !was(|old| old.deleting)) {
                     nodes.push(node);
@@ -212,9 +216,9 @@ impl GarbageCollector {
         }
         // a waiting owner looks whether this was the last dependent that held it
         let owners = delta.old.iter().flat_map(|item| item.owners.iter());
-        let waiting = owners.filter_map(|owner| self.node_of(owner, delta.key.namespace.as_ref())).filter(|owner| {
-            self.informers[owner.kind].get(&owner.key).is_some_and(|owner| owner.waits())
-        });
+        let waiting = owners
+            .filter_map(|owner| self.node_of(owner, delta.key.namespace.as_ref()))
+            .filter(|owner| self.informers[owner.kind].get(&owner.key).is_some_and(|owner| owner.waits()));
         nodes.extend(waiting);
         nodes
     }
@@ -259,9 +263,13 @@ impl GarbageCollector {
         let dependents = self.dependents(&item.uid);
         match judge(&live, &fates, !dependents.is_empty()) {
             Verdict::Keep => Ok(()),
-            Verdict::Unlink(gone) => Ok(unlink(&collection, &partial, |uid| gone.iter().any(|g| **g == *uid)).await?),
+            Verdict::Unlink(gone) => {
+                Ok(unlink(&collection, &partial, |uid| gone.iter().any(|g| **g == *uid)).await?)
+            }
             Verdict::Delete(policy) => {
-                if fates.iter().any(|(_, fate)| *fate == Fate::Waiting) && dependents.iter().any(|(_, d)| d.waits()) {
+                if fates.iter().any(|(_, fate)| *fate == Fate::Waiting)
+                    && dependents.iter().any(|(_, d)| d.waits())
+                {
                     self.unblock(&collection, &partial).await?;
                 }
                 self.delete(&collection, node, &live, policy).await
@@ -269,9 +277,14 @@ impl GarbageCollector {
         }
     }
 
-    async fn delete(&self, at: &Collection, node: &Node, item: &Item, policy: PropagationPolicy) -> Result<(), Error> {
-        let preconditions =
-            Preconditions { uid: Some(item.uid.to_string()), resource_version: None };
+    async fn delete(
+        &self,
+        at: &Collection,
+        node: &Node,
+        item: &Item,
+        policy: PropagationPolicy,
+    ) -> Result<(), Error> {
+        let preconditions = Preconditions { uid: Some(item.uid.to_string()), resource_version: None };
         let params = DeleteParams {
             propagation_policy: Some(policy),
             preconditions: Some(preconditions),
@@ -284,14 +297,17 @@ impl GarbageCollector {
     /// A ring of foreground deletions would wait for ever: its members stop blocking each other.
     async fn unblock(&self, at: &Collection, partial: &Partial) -> Result<(), Error> {
         let mut owners = partial.metadata.owner_references.clone().unwrap_or_default();
-        owners.iter_mut().for_each(|owner| owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false));
+        owners
+            .iter_mut()
+            .for_each(|owner| owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false));
         let body = json!({"metadata": {"uid": partial.metadata.uid, "ownerReferences": owners}});
         Ok(at.merge(crate::words::name(&partial.metadata), &body).await?)
     }
 
     /// Lets an owner go once no dependent blocks it (`processDeletingDependentsItem`).
     async fn finish_foreground(&self, node: &Node, item: &Item) -> Result<(), Error> {
-        let blocks = |dependent: &Item| dependent.owners.iter().any(|owner| owner.uid == item.uid && owner.blocks);
+        let blocks =
+            |dependent: &Item| dependent.owners.iter().any(|owner| owner.uid == item.uid && owner.blocks);
         let dependents = self.dependents(&item.uid);
         if dependents.iter().any(|(_, dependent)| blocks(dependent)) {
             return Ok(());
@@ -314,7 +330,9 @@ impl GarbageCollector {
         let collection = self.collection(node);
         let Some(live) = collection.get(&node.key.name).await? else { return Ok(()) };
         let mut finalizers = live.metadata.finalizers.clone().unwrap_or_default();
-        if live.metadata.uid.as_deref() != Some(&*item.uid) || !finalizers.iter().any(|name| name == finalizer) {
+        if live.metadata.uid.as_deref() != Some(&*item.uid)
+            || !finalizers.iter().any(|name| name == finalizer)
+        {
             return Ok(());
         }
         finalizers.retain(|name| name != finalizer);
@@ -418,6 +436,9 @@ mod tests {
         assert!(item.waits() && item.owners[0].blocks && item.version == 7);
         assert_eq!(all_kinds()[item.owners[0].kind.unwrap()].plural, "replicasets");
         assert_eq!(kind_index("example.com/v1", "Thing"), None);
-        assert_eq!(kind_index("autoscaling/v1", "HorizontalPodAutoscaler"), kind_index("autoscaling/v2", "HorizontalPodAutoscaler"));
+        assert_eq!(
+            kind_index("autoscaling/v1", "HorizontalPodAutoscaler"),
+            kind_index("autoscaling/v2", "HorizontalPodAutoscaler")
+        );
     }
 }

@@ -6,10 +6,12 @@
 
 mod claim;
 mod context;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod event_ttl;
 mod gc;
+mod job;
 mod manager;
 mod namespace;
 mod namespace_defaults;

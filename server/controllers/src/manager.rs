@@ -11,10 +11,12 @@ use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
 use crate::context::Context;
+use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::endpoints::{LegacyEndpoints, Slices};
 use crate::event_ttl::EventTtl;
 use crate::gc::GarbageCollector;
+use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa};
 use crate::node::{NodeLifecycle, TaintEviction};
@@ -79,8 +81,10 @@ impl ControllerManager {
     /// Runs all controllers until the drain. May be called again after a failure.
     pub async fn run(&self, drain: Drain) -> Result<(), Error> {
         let local = drain.child();
-        let context = Context::new(self.config.client.clone(), self.config.informers.clone(), self.tasks.clone());
-        let mut running = Running { tasks: &self.tasks, drain: local.clone(), handles: FuturesUnordered::new() };
+        let context =
+            Context::new(self.config.client.clone(), self.config.informers.clone(), self.tasks.clone());
+        let mut running =
+            Running { tasks: &self.tasks, drain: local.clone(), handles: FuturesUnordered::new() };
         self.start(&running, &context);
         self.config.health.ready(Component::ControllerManager);
         let mut result = Ok(());
@@ -113,5 +117,7 @@ impl ControllerManager {
         running.start(TaintEviction::new(context));
         running.start(PodGc::new(context));
         running.start(EventTtl::new(context));
+        running.start(Jobs::new(context));
+        running.start(DaemonSets::new(context));
     }
 }

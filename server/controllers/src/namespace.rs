@@ -49,7 +49,11 @@ impl Remains {
 }
 
 /// The five conditions that say how far the deletion is.
-pub(crate) fn conditions(old: &[NamespaceCondition], remains: &Remains, now: Timestamp) -> Vec<NamespaceCondition> {
+pub(crate) fn conditions(
+    old: &[NamespaceCondition],
+    remains: &Remains,
+    now: Timestamp,
+) -> Vec<NamespaceCondition> {
     let list = |counts: &BTreeMap<String, usize>, verb: &str| {
         let texts: Vec<String> =
             counts.iter().map(|(what, count)| format!("{what} {verb} {count} resource instances")).collect();
@@ -58,12 +62,26 @@ pub(crate) fn conditions(old: &[NamespaceCondition], remains: &Remains, now: Tim
     let failed = !remains.failures.is_empty();
     let (content, finalizers) = (!remains.resources.is_empty(), !remains.finalizers.is_empty());
     let mut wanted = vec![
-        ("NamespaceDeletionDiscoveryFailure", false, "ResourcesDiscovered", "All resources successfully discovered".to_owned()),
-        ("NamespaceDeletionGroupVersionParsingFailure", false, "ParsedGroupVersions", "All legacy kube types successfully parsed".to_owned()),
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            false,
+            "ResourcesDiscovered",
+            "All resources successfully discovered".to_owned(),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            false,
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed".to_owned(),
+        ),
     ];
     wanted.push(match failed {
         true => {
-            let text = format!("Failed to delete all resource types, {} remaining: {}", remains.failures.len(), remains.failures.join(", "));
+            let text = format!(
+                "Failed to delete all resource types, {} remaining: {}",
+                remains.failures.len(),
+                remains.failures.join(", ")
+            );
             ("NamespaceDeletionContentFailure", true, "ContentDeletionFailed", text)
         }
         false => {
@@ -76,11 +94,19 @@ pub(crate) fn conditions(old: &[NamespaceCondition], remains: &Remains, now: Tim
             let text = format!("Some resources are remaining: {}", list(&remains.resources, "has"));
             ("NamespaceContentRemaining", true, "SomeResourcesRemain", text)
         }
-        false => ("NamespaceContentRemaining", false, "ContentRemoved", "All content successfully removed".to_owned()),
+        false => (
+            "NamespaceContentRemaining",
+            false,
+            "ContentRemoved",
+            "All content successfully removed".to_owned(),
+        ),
     });
     wanted.push(match finalizers {
         true => {
-            let text = format!("Some content in the namespace has finalizers remaining: {}", list(&remains.finalizers, "in"));
+            let text = format!(
+                "Some content in the namespace has finalizers remaining: {}",
+                list(&remains.finalizers, "in")
+            );
             ("NamespaceFinalizersRemaining", true, "SomeFinalizersRemain", text)
         }
         false => {
@@ -88,7 +114,10 @@ pub(crate) fn conditions(old: &[NamespaceCondition], remains: &Remains, now: Tim
             ("NamespaceFinalizersRemaining", false, "ContentHasNoFinalizers", text)
         }
     });
-    wanted.into_iter().map(|(kind, status, reason, message)| merged(old, (kind, status, reason), message, now)).collect()
+    wanted
+        .into_iter()
+        .map(|(kind, status, reason, message)| merged(old, (kind, status, reason), message, now))
+        .collect()
 }
 
 fn merged(
@@ -104,7 +133,9 @@ fn merged(
         status: status.to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message),
-        last_transition_time: same.and_then(|condition| condition.last_transition_time.clone()).or(Some(Time(now))),
+        last_transition_time: same
+            .and_then(|condition| condition.last_transition_time.clone())
+            .or(Some(Time(now))),
     }
 }
 
@@ -155,7 +186,12 @@ impl Namespaces {
         Ok(())
     }
 
-    async fn delete(&self, collection: &Collection, kind: &Kind, objects: &[crate::resources::Partial]) -> kube::Result<()> {
+    async fn delete(
+        &self,
+        collection: &Collection,
+        kind: &Kind,
+        objects: &[crate::resources::Partial],
+    ) -> kube::Result<()> {
         let params = DeleteParams::background();
         if kind.allows("deletecollection") {
             return collection.delete_all(&params).await;
@@ -256,10 +292,15 @@ mod tests {
         assert_eq!(said, expected);
         assert_eq!(
             first[3].message.as_deref(),
-            Some("Some resources are remaining: pods. has 2 resource instances, things.example.com has 1 resource instances")
+            Some(
+                "Some resources are remaining: pods. has 2 resource instances, things.example.com has 1 resource instances"
+            )
         );
         let later = conditions(&first, &remains, Timestamp::now());
         assert_eq!(later, first, "unchanged conditions keep their time");
-        assert_eq!(conditions(&first, &Remains::default(), Timestamp::now())[3].reason.as_deref(), Some("ContentRemoved"));
+        assert_eq!(
+            conditions(&first, &Remains::default(), Timestamp::now())[3].reason.as_deref(),
+            Some("ContentRemoved")
+        );
     }
 }

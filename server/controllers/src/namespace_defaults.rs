@@ -42,7 +42,9 @@ impl Wanted for DefaultServiceAccount {
     fn wanted(&self, namespace: &str, current: Option<&ServiceAccount>) -> Option<ServiceAccount> {
         match current {
             Some(_) => None,
-            None => Some(ServiceAccount { metadata: meta(namespace, Self::NAME), ..ServiceAccount::default() }),
+            None => {
+                Some(ServiceAccount { metadata: meta(namespace, Self::NAME), ..ServiceAccount::default() })
+            }
         }
     }
 }
@@ -60,7 +62,9 @@ impl Wanted for RootCa {
         if current.is_some_and(|map| map.data == data) {
             return None;
         }
-        let mut map = current.cloned().unwrap_or(ConfigMap { metadata: meta(namespace, ROOT_CA), ..ConfigMap::default() });
+        let mut map = current
+            .cloned()
+            .unwrap_or(ConfigMap { metadata: meta(namespace, ROOT_CA), ..ConfigMap::default() });
         let annotations = map.metadata.annotations.get_or_insert_default();
         annotations.insert("kubernetes.io/description".to_owned(), ROOT_CA_DESCRIPTION.to_owned());
         map.data = data;

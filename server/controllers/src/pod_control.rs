@@ -122,7 +122,11 @@ impl PodControl {
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => {
-                self.recorder.warning(about, "FailedDelete", format!("Error deleting: {}", message_of(&error)));
+                self.recorder.warning(
+                    about,
+                    "FailedDelete",
+                    format!("Error deleting: {}", message_of(&error)),
+                );
                 Err(error)
             }
         }

@@ -57,7 +57,11 @@ pub(crate) fn judge(pod: &Pod, home: Home) -> Verdict {
 }
 
 fn is_out_of_service(node: &Node) -> bool {
-    let tainted = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == OUT_OF_SERVICE);
+    let tainted = node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten())
+        .any(|taint| taint.key == OUT_OF_SERVICE);
     let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     tainted && !ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
@@ -93,7 +97,10 @@ impl PodGc {
                 "lastTransitionTime": Time(Timestamp::now())});
             let body = json!({
                 "metadata": {"uid": uid(&pod.metadata)}, "status": {"phase": "Failed", "conditions": [condition]}});
-            match api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
+            match api
+                .patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body))
+                .await
+            {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
                 result => drop(result?),
             }

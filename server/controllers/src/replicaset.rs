@@ -18,11 +18,13 @@ use kube::api::PostParams;
 use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
 
 use crate::claim::{self, claim};
-use crate::context::{BY_CONTROLLER, BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys};
+use crate::context::{
+    BY_CONTROLLER, BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys,
+};
 use crate::pod_control::{PodControl, message_of, pod_from_template};
 use crate::words::{
-    annotation, available_in, controller_of, controller_reference, created, is_active, is_available, is_ready, matches,
-    name, namespace, phase, ready_since, resource_version, uid,
+    annotation, available_in, controller_of, controller_reference, created, is_active, is_available,
+    is_ready, matches, name, namespace, phase, ready_since, resource_version, uid,
 };
 
 /// Most pods created or deleted in one pass.
@@ -119,7 +121,12 @@ pub(crate) struct Plan {
 }
 
 /// Compares active pods with the wish. `related` counts, by node, the active pods of all sets of the same owner.
-pub(crate) fn plan(rs: &ReplicaSet, pods: &[Arc<Pod>], related: &HashMap<String, usize>, now: Timestamp) -> Plan {
+pub(crate) fn plan(
+    rs: &ReplicaSet,
+    pods: &[Arc<Pod>],
+    related: &HashMap<String, usize>,
+    now: Timestamp,
+) -> Plan {
     let wanted = rs.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1).max(0) as usize;
     let mut active: Vec<Arc<Pod>> = pods.iter().filter(|pod| is_active(pod)).cloned().collect();
     if rs.metadata.deletion_timestamp.is_some() {
@@ -181,7 +188,8 @@ pub(crate) fn status(
     let template = LabelSelector { match_labels: template, match_expressions: None };
     let count = |test: &dyn Fn(&Pod) -> bool| Some(active.iter().filter(|pod| test(pod)).count() as i32);
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let terminating = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !is_ended(pod)).count();
+    let terminating =
+        pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !is_ended(pod)).count();
     ReplicaSetStatus {
         replicas: active.len() as i32,
         fully_labeled_replicas: count(&|pod| matches(&template, pod.metadata.labels.as_ref())),
@@ -249,12 +257,14 @@ impl<K: Replicated> ReplicaSets<K> {
         let mut owned = sorted.owned;
         if sorted.adopt.iter().any(|pod| is_active(pod)) && self.still_there(set).await? {
             let adopt: Vec<_> = sorted.adopt.into_iter().filter(|pod| is_active(pod)).collect();
-            let adopted = claim::adopt(&self.context.namespaced(ns), &controller_reference(set), &adopt).await?;
+            let adopted =
+                claim::adopt(&self.context.namespaced(ns), &controller_reference(set), &adopt).await?;
             let version = adopted.iter().map(|pod| resource_version(&pod.metadata)).max().unwrap_or(0);
             self.context.pods.reached(version).await;
             owned.extend(adopted);
         }
-        let version = claim::release(&self.context.namespaced(ns), uid(&rs.metadata), &sorted.release).await?;
+        let version =
+            claim::release(&self.context.namespaced(ns), uid(&rs.metadata), &sorted.release).await?;
         self.context.pods.reached(version).await;
         Ok(owned)
     }
@@ -263,21 +273,26 @@ impl<K: Replicated> ReplicaSets<K> {
     async fn still_there(&self, set: &K) -> Result<bool, Error> {
         let api = self.context.namespaced::<K>(namespace(set.meta()));
         let live = api.get_opt(name(set.meta())).await?;
-        Ok(live.is_some_and(|live| live.meta().uid == set.meta().uid && live.meta().deletion_timestamp.is_none()))
+        Ok(live.is_some_and(|live| {
+            live.meta().uid == set.meta().uid && live.meta().deletion_timestamp.is_none()
+        }))
     }
 
     /// Active pods by node of all sets that share this set's owner.
     fn related(&self, rs: &ReplicaSet, pods: &[Arc<Pod>]) -> HashMap<String, usize> {
         let mut nodes = HashMap::new();
         let mut count = |pod: &Pod| {
-            if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|_| is_active(pod)) {
+            if let Some(node) =
+                pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|_| is_active(pod))
+            {
                 *nodes.entry(node).or_default() += 1;
             }
         };
         match controller_of(&rs.metadata) {
             Some(owner) => {
                 let sisters = self.sets.by_index(BY_CONTROLLER, &owner.uid);
-                let pods = sisters.iter().flat_map(|set| self.context.pods.by_index(BY_CONTROLLER, uid(set.meta())));
+                let pods =
+                    sisters.iter().flat_map(|set| self.context.pods.by_index(BY_CONTROLLER, uid(set.meta())));
                 pods.for_each(|pod| count(&pod));
             }
             None => pods.iter().for_each(|pod| count(pod)),
@@ -288,7 +303,9 @@ impl<K: Replicated> ReplicaSets<K> {
     async fn act(&self, rs: &ReplicaSet, set: &K, plan: Plan) -> Result<(), (&'static str, Error)> {
         let about = reference(set);
         if plan.create > 0 {
-            let Some(template) = rs.spec.as_ref().and_then(|spec| spec.template.as_ref()) else { return Ok(()) };
+            let Some(template) = rs.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
+                return Ok(());
+            };
             let pod = pod_from_template(template, &controller_reference(set), namespace(&rs.metadata));
             let pods = vec![pod; plan.create];
             return self.control.create(&about, pods).await.map_err(|error| ("FailedCreate", error));
@@ -316,7 +333,8 @@ impl<K: Replicated> ReplicaSets<K> {
 /// Zero and absent counts are the same news.
 fn same_status(old: &ReplicaSetStatus, new: &ReplicaSetStatus) -> bool {
     let numbers = |s: &ReplicaSetStatus| {
-        let counts = [s.fully_labeled_replicas, s.ready_replicas, s.available_replicas, s.terminating_replicas];
+        let counts =
+            [s.fully_labeled_replicas, s.ready_replicas, s.available_replicas, s.terminating_replicas];
         (s.replicas, counts.map(|count| count.unwrap_or(0)), s.observed_generation)
     };
     let conditions = |s: &ReplicaSetStatus| s.conditions.clone().unwrap_or_default();
@@ -419,7 +437,10 @@ mod tests {
     fn status_counts_and_keeps_the_first_failure() {
         let pods = [pod("a", "n1", "Running", true), pod("b", "n1", "Running", false)];
         let counted = status(&rs(2), &pods, Some(("FailedCreate", "quota".to_owned())), now());
-        assert_eq!((counted.replicas, counted.ready_replicas, counted.available_replicas), (2, Some(1), Some(1)));
+        assert_eq!(
+            (counted.replicas, counted.ready_replicas, counted.available_replicas),
+            (2, Some(1), Some(1))
+        );
         assert_eq!((counted.fully_labeled_replicas, counted.observed_generation), (Some(2), Some(2)));
         assert_eq!(counted.conditions.as_ref().unwrap()[0].reason.as_deref(), Some("FailedCreate"));
         let mut failed = rs(2);

@@ -26,7 +26,8 @@ struct PartialList {
 /// if `events` is false: nobody owns one.
 pub(crate) fn deletable(events: bool) -> Vec<&'static Kind> {
     let mut seen = HashSet::new();
-    let preferred = |kind: &Kind| kinds::group(kind.group).and_then(|g| g.versions.first()) == Some(&kind.version);
+    let preferred =
+        |kind: &Kind| kinds::group(kind.group).and_then(|g| g.versions.first()) == Some(&kind.version);
     let mut all: Vec<&Kind> = kinds::all().iter().filter(|kind| !kind.virtual_).collect();
     all.sort_by_key(|kind| !preferred(kind));
     all.retain(|kind| {
@@ -67,7 +68,8 @@ impl Collection {
 
     /// The object's metadata; `None` if there is no such object.
     pub async fn get(&self, name: &str) -> kube::Result<Option<Partial>> {
-        let http = self.request.get_metadata(name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+        let http =
+            self.request.get_metadata(name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
         found(self.client.request(http).await)
     }
 

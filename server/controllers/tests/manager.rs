@@ -74,7 +74,9 @@ impl Cluster {
             }
             condition(pods)
         });
-        tokio::time::timeout(Duration::from_secs(30), live).await.unwrap_or_else(|_| panic!("timed out: {what}"));
+        tokio::time::timeout(Duration::from_secs(30), live)
+            .await
+            .unwrap_or_else(|_| panic!("timed out: {what}"));
     }
 
     fn run_pod(&self, name: String, number: usize) {
@@ -92,16 +94,17 @@ impl Cluster {
     {
         let informer = self.informers.of::<K>();
         let live = informer.until(condition);
-        tokio::time::timeout(Duration::from_secs(30), live).await.unwrap_or_else(|_| {
-            panic!("timed out: {what}: {:#?}", informer.list())
-        });
+        tokio::time::timeout(Duration::from_secs(30), live)
+            .await
+            .unwrap_or_else(|_| panic!("timed out: {what}: {:#?}", informer.list()));
     }
 
     async fn available(&self, count: i32) {
         let done = move |deployments: &Informer<Deployment>| {
             let web = deployments.get(&Key::namespaced("default", "web"));
             web.and_then(|d| d.status.clone()).is_some_and(|status| {
-                status.available_replicas == Some(count) && status.updated_replicas == Some(count)
+                status.available_replicas == Some(count)
+                    && status.updated_replicas == Some(count)
                     && status.replicas == Some(count)
             })
         };
@@ -118,7 +121,8 @@ async fn a_deployment_lives_rolls_and_is_collected() {
     cluster.wait::<ServiceAccount>("default account", |all| all.len() == 1).await;
     cluster.wait::<ConfigMap>("root ca", |all| all.len() == 1).await;
 
-    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    let service =
+        json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
     let services = cluster.api::<Service>();
     services.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await.unwrap();
     cluster.deploy(3).await;
@@ -136,17 +140,26 @@ async fn a_deployment_lives_rolls_and_is_collected() {
     let pods = cluster.api::<Pod>();
     let one = cluster.informers.of::<Pod>().list()[0].metadata.name.clone().unwrap();
     pods.delete(&one, &DeleteParams::default()).await.unwrap();
-    cluster.until("a replacement", |pods| {
-        pods.len() == 10 && pods.get(&Key::namespaced("default", &one)).is_none()
-    }).await;
+    cluster
+        .until("a replacement", |pods| {
+            pods.len() == 10 && pods.get(&Key::namespaced("default", &one)).is_none()
+        })
+        .await;
 
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
     deployments.patch("web", &PatchParams::default(), &Patch::Merge(image)).await.unwrap();
-    let new = |pod: &Arc<Pod>| pod.spec.as_ref().is_some_and(|spec| spec.containers[0].image.as_deref() == Some("b"));
+    let new = |pod: &Arc<Pod>| {
+        pod.spec.as_ref().is_some_and(|spec| spec.containers[0].image.as_deref() == Some("b"))
+    };
     cluster.until("only new pods", move |pods| pods.len() == 10 && pods.list().iter().all(new)).await;
     cluster.available(10).await;
     assert_eq!(cluster.informers.of::<ReplicaSet>().len(), 2);
-    let scaled = |event: &Arc<Event>| event.message.as_deref().is_some_and(|m| m.starts_with("Scaled up replica set web-") && m.ends_with("from 0 to 3"));
+    let scaled = |event: &Arc<Event>| {
+        event
+            .message
+            .as_deref()
+            .is_some_and(|m| m.starts_with("Scaled up replica set web-") && m.ends_with("from 0 to 3"))
+    };
     cluster.wait::<Event>("ScalingReplicaSet", move |events| events.list().iter().any(scaled)).await;
 
     deployments.delete("web", &DeleteParams::background()).await.unwrap();
@@ -161,7 +174,8 @@ async fn foreground_deletion_waits_and_orphans_stay() {
     cluster.namespace().await;
     cluster.deploy(2).await;
     cluster.available(2).await;
-    let foreground = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..Default::default() };
+    let foreground =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..Default::default() };
     cluster.api::<Deployment>().delete("web", &foreground).await.unwrap();
     cluster.wait::<Deployment>("the deployment's end", Informer::is_empty).await;
     let pods = cluster.api::<Pod>().list(&Default::default()).await.unwrap();

@@ -120,8 +120,12 @@ async fn work<C: Controller>(controller: &C, queue: &Queue<C::Key>, key: C::Key)
         }
         Err(error) => {
             match error.is_race() {
-                true => tracing::debug!(controller = controller.name(), %key, %error, "lost a race, trying again"),
-                false => tracing::warn!(controller = controller.name(), %key, %error, "pass failed, trying again"),
+                true => {
+                    tracing::debug!(controller = controller.name(), %key, %error, "lost a race, trying again")
+                }
+                false => {
+                    tracing::warn!(controller = controller.name(), %key, %error, "pass failed, trying again")
+                }
             }
             queue.add_failed(key.clone());
         }

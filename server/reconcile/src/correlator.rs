@@ -90,7 +90,8 @@ impl Correlator {
         });
         logged.count += 1;
         logged.last = now;
-        let write = Write { name: logged.name.clone(), message, first: logged.first, count: logged.count, slot };
+        let write =
+            Write { name: logged.name.clone(), message, first: logged.first, count: logged.count, slot };
         trim(&mut self.logged, |logged| logged.last);
         allowed.then_some(write)
     }
@@ -177,7 +178,8 @@ mod tests {
     use super::*;
 
     fn seen(object: &str, message: &str) -> Observation {
-        let object = ObjectReference { kind: Some("Pod".into()), name: Some(object.into()), ..Default::default() };
+        let object =
+            ObjectReference { kind: Some("Pod".into()), name: Some(object.into()), ..Default::default() };
         Observation { object, kind: "Warning", reason: "BackOff".into(), message: message.into() }
     }
 

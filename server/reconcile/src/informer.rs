@@ -57,7 +57,9 @@ impl<K> Deltas<K> {
     where
         K: Send + Sync + 'static,
     {
-        Box::pin(futures::stream::unfold(self, |mut deltas| async { deltas.next().await.map(|d| (d, deltas)) }))
+        Box::pin(futures::stream::unfold(self, |mut deltas| async {
+            deltas.next().await.map(|d| (d, deltas))
+        }))
     }
 }
 

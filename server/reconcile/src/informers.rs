@@ -42,7 +42,12 @@ impl Informers {
         K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
     {
         let path = K::url_path(&(), None);
-        self.start(Target { path, labels: config.label_selector, fields: config.field_selector, metadata_only: false })
+        self.start(Target {
+            path,
+            labels: config.label_selector,
+            fields: config.field_selector,
+            metadata_only: false,
+        })
     }
 
     /// The informer of the metadata (PartialObjectMetadata) of the objects under an API path such as

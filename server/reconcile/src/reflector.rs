@@ -90,7 +90,11 @@ impl<K: Object + std::fmt::Debug> Reflector<K> {
         params.field_selector.clone_from(&self.target.fields);
         let mut objects = Vec::new();
         loop {
-            let http = if self.target.metadata_only { request.list_metadata(&params) } else { request.list(&params) };
+            let http = if self.target.metadata_only {
+                request.list_metadata(&params)
+            } else {
+                request.list(&params)
+            };
             let page: Page<K> = self.client.request(http.map_err(kube::Error::BuildRequest)?).await?;
             objects.extend(page.items.unwrap_or_default());
             match page.metadata.next.filter(|next| !next.is_empty()) {

@@ -33,7 +33,10 @@ impl Handler for Script {
         let body = if query.contains("watch=true") {
             self.watches.lock().pop_front().map(stream)
         } else {
-            self.lists.lock().pop_front().map(|list| Full::from(list.to_string()).map_err(never).boxed_unsync())
+            self.lists
+                .lock()
+                .pop_front()
+                .map(|list| Full::from(list.to_string()).map_err(never).boxed_unsync())
         };
         self.asked.lock().push(query);
         Box::pin(async move {
@@ -102,7 +105,10 @@ async fn an_informer_lists_watches_resumes_and_lists_again_on_410() {
     let expected = [("a", true), ("b", true), ("b", false), ("c", true)];
     assert_eq!(seen, expected.map(|(name, there)| (name.to_owned(), there)));
     let again = informers.of::<ConfigMap>().get(&Key::namespaced("default", "a")).unwrap();
-    assert!(Arc::ptr_eq(&again, &maps.get(&Key::namespaced("default", "a")).unwrap()), "one copy per process");
+    assert!(
+        Arc::ptr_eq(&again, &maps.get(&Key::namespaced("default", "a")).unwrap()),
+        "one copy per process"
+    );
     let asked = script.asked.lock().clone();
     assert!(asked[1].contains("resourceVersion=5") && asked[2].contains("resourceVersion=9"), "{asked:?}");
     assert!(asked.iter().filter(|q| q.contains("watch")).all(|q| q.contains("allowWatchBookmarks=true")));

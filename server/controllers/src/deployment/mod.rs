@@ -20,12 +20,15 @@ use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sourc
 use serde_json::json;
 
 use crate::claim::{self, claim};
-use crate::context::{BY_CONTROLLER, BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys};
+use crate::context::{
+    BY_CONTROLLER, BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys,
+};
 use crate::pod_control::{delete_params, is_terminating, message_of};
 use crate::words::{
     controller_of, controller_reference, matches, name, namespace, resource_version, selects_all, uid,
 };
 use plan::{Change, Plan, World, plan};
+pub(crate) use util::resolve;
 use util::{REVISION, equal_ignoring_hash, set_condition, spec};
 
 /// The controller.
@@ -53,7 +56,8 @@ impl Deployments {
         let sorted = claim(&d.metadata, &spec(d).selector, candidates(&self.sets, uid(&d.metadata), ns));
         let mut owned = sorted.owned;
         if !sorted.adopt.is_empty() && self.still_there(d).await? {
-            let adopted = claim::adopt(&self.context.namespaced(ns), &controller_reference(d), &sorted.adopt).await?;
+            let adopted =
+                claim::adopt(&self.context.namespaced(ns), &controller_reference(d), &sorted.adopt).await?;
             owned.extend(adopted);
         }
         let version = claim::release(&self.context.namespaced(ns), uid(&d.metadata), &sorted.release).await?;
@@ -64,7 +68,9 @@ impl Deployments {
     async fn still_there(&self, d: &Deployment) -> Result<bool, Error> {
         let api = self.context.namespaced::<Deployment>(namespace(&d.metadata));
         let live = api.get_opt(name(&d.metadata)).await?;
-        Ok(live.is_some_and(|live| live.metadata.uid == d.metadata.uid && live.metadata.deletion_timestamp.is_none()))
+        Ok(live.is_some_and(|live| {
+            live.metadata.uid == d.metadata.uid && live.metadata.deletion_timestamp.is_none()
+        }))
     }
 
     async fn act(&self, d: &Deployment, plan: Plan) -> Result<(), Error> {
@@ -116,8 +122,11 @@ impl Deployments {
             }
             Err(error) if is_terminating(&error) => Err(error.into()),
             Err(error) => {
-                let message =
-                    format!("Failed to create new replica set \"{}\": {}", name(&change.rs.metadata), message_of(&error));
+                let message = format!(
+                    "Failed to create new replica set \"{}\": {}",
+                    name(&change.rs.metadata),
+                    message_of(&error)
+                );
                 self.recorder.warning(&reference(d), "ReplicaSetCreateError", message.clone());
                 let mut status = d.status.clone().unwrap_or_default();
                 let conditions = status.conditions.get_or_insert_default();
@@ -143,7 +152,12 @@ impl Deployments {
         Ok(written.metadata.resource_version)
     }
 
-    async fn write_status(&self, d: &Deployment, rv: Option<String>, status: DeploymentStatus) -> Result<(), Error> {
+    async fn write_status(
+        &self,
+        d: &Deployment,
+        rv: Option<String>,
+        status: DeploymentStatus,
+    ) -> Result<(), Error> {
         if d.status.as_ref().is_some_and(|old| same_status(old, &status)) {
             return Ok(());
         }
@@ -175,7 +189,9 @@ fn same_status(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
     };
     let mut conditions = [old, new].map(|s| s.conditions.clone().unwrap_or_default());
     conditions.iter_mut().for_each(|list| list.sort_by(|a, b| a.type_.cmp(&b.type_)));
-    numbers(old) == numbers(new) && old.observed_generation == new.observed_generation && conditions[0] == conditions[1]
+    numbers(old) == numbers(new)
+        && old.observed_generation == new.observed_generation
+        && conditions[0] == conditions[1]
 }
 
 impl Controller for Deployments {
@@ -218,7 +234,8 @@ impl Controller for Deployments {
             return Ok(None);
         }
         let sets = self.claim(&d).await?;
-        let pods = sets.iter().flat_map(|rs| self.context.pods.by_index(BY_CONTROLLER, uid(&rs.metadata))).collect();
+        let pods =
+            sets.iter().flat_map(|rs| self.context.pods.by_index(BY_CONTROLLER, uid(&rs.metadata))).collect();
         let world = World { deployment: d.clone(), sets, pods, now: Timestamp::now() };
         let plan = plan(&world);
         let requeue = plan.requeue;

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetSpec,
+};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::status;
 use super::util::*;
-use crate::words::{controller_of, controller_reference, created, hash_of, is_terminal, name, namespace, uid};
+use crate::words::{
+    controller_of, controller_reference, created, hash_of, is_terminal, name, namespace, uid,
+};
 
 /// What a pass looks at: the ReplicaSets are the Deployment's own, the pods are theirs.
 pub(crate) struct World {
@@ -88,10 +92,14 @@ impl<'a> Pass<'a> {
         sets.sort_by_key(|rs| (created(&rs.metadata), name(&rs.metadata).to_owned()));
         let template = spec(d).template;
         let same = |rs: &Arc<ReplicaSet>| {
-            rs.spec.as_ref().and_then(|s| s.template.as_ref()).is_some_and(|t| equal_ignoring_hash(t, &template))
+            rs.spec
+                .as_ref()
+                .and_then(|s| s.template.as_ref())
+                .is_some_and(|t| equal_ignoring_hash(t, &template))
         };
         let new = sets.iter().position(same);
-        let sets = sets.into_iter().map(|rs| Tracked { rs: (*rs).clone(), before: Some(rs), event: None }).collect();
+        let sets =
+            sets.into_iter().map(|rs| Tracked { rs: (*rs).clone(), before: Some(rs), event: None }).collect();
         let conditions = d.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         Self { world, d, sets, new, conditions, revision: None, delete: Vec::new() }
     }
@@ -117,7 +125,9 @@ impl<'a> Pass<'a> {
         let words = match reason.as_deref() {
             Some("ProgressDeadlineExceeded") => return,
             Some("DeploymentPaused") if !paused => ("DeploymentResumed", "Deployment is resumed"),
-            other if paused && other != Some("DeploymentPaused") => ("DeploymentPaused", "Deployment is paused"),
+            other if paused && other != Some("DeploymentPaused") => {
+                ("DeploymentPaused", "Deployment is paused")
+            }
             _ => return,
         };
         let kind = ("Progressing", "Unknown", words.0);
@@ -132,7 +142,8 @@ impl<'a> Pass<'a> {
 
     /// Brings the new ReplicaSet's annotations up to date, or makes it (`getNewReplicaSet`).
     fn find_new(&mut self, create: bool) {
-        let highest = self.old().into_iter().map(|index| revision(&self.sets[index].rs.metadata)).max().unwrap_or(0);
+        let highest =
+            self.old().into_iter().map(|index| revision(&self.sets[index].rs.metadata)).max().unwrap_or(0);
         match self.new {
             Some(index) => self.refresh(index, highest + 1),
             None if create => self.create(highest + 1),
@@ -195,7 +206,8 @@ impl<'a> Pass<'a> {
             return false;
         }
         let direction = if size > was { "up" } else { "down" };
-        set.event = Some(format!("Scaled {direction} replica set {} from {was} to {size}", name(&set.rs.metadata)));
+        set.event =
+            Some(format!("Scaled {direction} replica set {} from {was} to {size}", name(&set.rs.metadata)));
         set.rs.spec.get_or_insert_default().replicas = Some(size);
         set_replicas_annotations(&mut set.rs, d);
         true
@@ -357,7 +369,8 @@ impl<'a> Pass<'a> {
         if before == 0 {
             return 0;
         }
-        let size = f64::from(replicas(rs)) * f64::from(wanted(self.d) + max_surge(self.d)) / f64::from(before);
+        let size =
+            f64::from(replicas(rs)) * f64::from(wanted(self.d) + max_surge(self.d)) / f64::from(before);
         // sizes are far below 2^31
         #[allow(clippy::cast_possible_truncation)]
         let size = size.round() as i32;
@@ -376,7 +389,8 @@ impl<'a> Pass<'a> {
         let Some(limit) = spec(self.d).revision_history_limit else { return };
         let limit = usize::try_from(limit).unwrap_or(0);
         let old = self.old();
-        let mut old: Vec<Arc<ReplicaSet>> = old.iter().filter_map(|index| self.sets[*index].before.clone()).collect();
+        let mut old: Vec<Arc<ReplicaSet>> =
+            old.iter().filter_map(|index| self.sets[*index].before.clone()).collect();
         old.retain(|rs| rs.metadata.deletion_timestamp.is_none());
         old.sort_by_key(|rs| revision(&rs.metadata));
         let surplus = old.len().saturating_sub(limit);

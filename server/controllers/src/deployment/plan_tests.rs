@@ -48,9 +48,11 @@ impl Sim {
             let mut rs = change.rs.clone();
             let n = name(&rs.metadata).to_owned();
             rs.metadata.uid = Some(n.clone());
-            rs.metadata.creation_timestamp.get_or_insert(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-                Timestamp::from_second(self.seconds).unwrap(),
-            ));
+            rs.metadata.creation_timestamp.get_or_insert(
+                k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                    Timestamp::from_second(self.seconds).unwrap(),
+                ),
+            );
             self.sets.retain(|old| name(&old.metadata) != n);
             self.sets.push(rs);
         }
@@ -104,7 +106,10 @@ fn a_new_deployment_makes_one_replica_set_at_full_size() {
     let rs = &first.create.as_ref().unwrap().rs;
     let hash = rs.metadata.labels.as_ref().unwrap()[HASH_LABEL].clone();
     assert_eq!(name(&rs.metadata), format!("web-{hash}"));
-    assert_eq!(first.create.as_ref().unwrap().event.as_deref().unwrap(), format!("Scaled up replica set web-{hash} from 0 to 3"));
+    assert_eq!(
+        first.create.as_ref().unwrap().event.as_deref().unwrap(),
+        format!("Scaled up replica set web-{hash} from 0 to 3")
+    );
     assert_eq!(first.revision.as_deref(), Some("1"));
     sim.apply(&first);
     assert_eq!(sim.progressing(), ("True".into(), "NewReplicaSetCreated".into()));
@@ -131,7 +136,9 @@ fn a_rolling_update_steps_within_surge_and_availability() {
     sim.settle();
     assert_eq!(sim.sizes(), [4]);
     assert_eq!(sim.d.metadata.annotations.as_ref().unwrap()[REVISION], "2");
-    assert!(sim.events[0].starts_with("Scaled up replica set web-") && sim.events[0].ends_with("from 0 to 1"));
+    assert!(
+        sim.events[0].starts_with("Scaled up replica set web-") && sim.events[0].ends_with("from 0 to 1")
+    );
     assert!(sim.events.iter().any(|event| event.starts_with("Scaled down replica set web-")));
 }
 

@@ -22,9 +22,10 @@ pub(crate) fn calculate(
     let mut conditions = conditions.to_vec();
     let words = match available >= wanted(d) - max_unavailable(d) {
         true => (("Available", "True", "MinimumReplicasAvailable"), "Deployment has minimum availability."),
-        false => {
-            (("Available", "False", "MinimumReplicasUnavailable"), "Deployment does not have minimum availability.")
-        }
+        false => (
+            ("Available", "False", "MinimumReplicasUnavailable"),
+            "Deployment does not have minimum availability.",
+        ),
     };
     set_condition(&mut conditions, words.0, words.1.to_owned(), now);
     DeploymentStatus {
@@ -34,7 +35,9 @@ pub(crate) fn calculate(
         ready_replicas: Some(sum(ready)),
         available_replicas: Some(available),
         unavailable_replicas: Some((sum(replicas) - available).max(0)),
-        terminating_replicas: Some(sum(|rs| rs.status.as_ref().and_then(|s| s.terminating_replicas).unwrap_or(0))),
+        terminating_replicas: Some(sum(|rs| {
+            rs.status.as_ref().and_then(|s| s.terminating_replicas).unwrap_or(0)
+        })),
         collision_count: d.status.as_ref().and_then(|status| status.collision_count),
         conditions: Some(conditions),
     }
@@ -122,13 +125,18 @@ fn is_timed_out(d: &Deployment, current: Option<&DeploymentCondition>, now: Time
     match current.reason.as_deref() {
         Some("NewReplicaSetAvailable") => false,
         Some("ProgressDeadlineExceeded") => true,
-        _ => current.last_update_time.as_ref().is_some_and(|time| {
-            now.duration_since(time.0).as_secs() > i64::from(deadline)
-        }),
+        _ => current
+            .last_update_time
+            .as_ref()
+            .is_some_and(|time| now.duration_since(time.0).as_secs() > i64::from(deadline)),
     }
 }
 
-fn replica_failure(d: &Deployment, all: &[&ReplicaSet], new: Option<&ReplicaSet>) -> Option<DeploymentCondition> {
+fn replica_failure(
+    d: &Deployment,
+    all: &[&ReplicaSet],
+    new: Option<&ReplicaSet>,
+) -> Option<DeploymentCondition> {
     let _ = d;
     let of = |rs: &ReplicaSet| {
         let conditions = rs.status.as_ref()?.conditions.as_ref()?;

@@ -114,9 +114,11 @@ pub(crate) fn set_replicas_annotations(rs: &mut ReplicaSet, d: &Deployment) {
 pub(crate) fn set_new_annotations(rs: &mut ReplicaSet, d: &Deployment, new_revision: i64, exists: bool) {
     let old_revision = annotation(&rs.metadata, REVISION).map(str::to_owned);
     let annotations = rs.metadata.annotations.get_or_insert_default();
-    let copied = d.metadata.annotations.iter().flatten().filter(|(key, _)| !NOT_COPIED.contains(&key.as_str()));
+    let copied =
+        d.metadata.annotations.iter().flatten().filter(|(key, _)| !NOT_COPIED.contains(&key.as_str()));
     annotations.extend(copied.map(|(key, value)| (key.clone(), value.clone())));
-    let behind = old_revision.as_ref().is_none_or(|old| old.parse::<i64>().is_ok_and(|old| old < new_revision));
+    let behind =
+        old_revision.as_ref().is_none_or(|old| old.parse::<i64>().is_ok_and(|old| old < new_revision));
     if behind {
         annotations.insert(REVISION.to_owned(), new_revision.to_string());
         if let Some(old) = old_revision.filter(|_| exists) {
@@ -155,7 +157,10 @@ pub(crate) fn equal_ignoring_hash(a: &PodTemplateSpec, b: &PodTemplateSpec) -> b
     bare(a) == bare(b)
 }
 
-pub(crate) fn condition<'a>(conditions: &'a [DeploymentCondition], kind: &str) -> Option<&'a DeploymentCondition> {
+pub(crate) fn condition<'a>(
+    conditions: &'a [DeploymentCondition],
+    kind: &str,
+) -> Option<&'a DeploymentCondition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 

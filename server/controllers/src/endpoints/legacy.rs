@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use sampan_reconcile::{Controller, Error, Informer, Key, Sources};
@@ -40,7 +42,8 @@ pub(crate) fn plan(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoi
         labels.insert(HEADLESS.to_owned(), String::new());
     }
     let same = current.is_some_and(|current| {
-        current.subsets.clone().unwrap_or_default() == subsets && current.metadata.labels.as_ref() == Some(&labels)
+        current.subsets.clone().unwrap_or_default() == subsets
+            && current.metadata.labels.as_ref() == Some(&labels)
     });
     if same {
         return None;
@@ -154,7 +157,9 @@ impl Controller for LegacyEndpoints {
             return Ok(None);
         }
         let current = self.endpoints.get(key);
-        let Some(wanted) = plan(&service, &pods_of(&self.context, &service), current.as_deref()) else { return Ok(None) };
+        let Some(wanted) = plan(&service, &pods_of(&self.context, &service), current.as_deref()) else {
+            return Ok(None);
+        };
         let api = self.context.namespaced::<Endpoints>(key.namespace());
         let params = PostParams::default();
         let result = match current {
@@ -179,13 +184,20 @@ mod tests {
 
     #[test]
     fn ready_and_waiting_addresses() {
-        let pods = [pod("a", "10.0.0.1", true, false), pod("b", "10.0.0.2", false, false), pod("c", "10.0.0.3", true, true)];
+        let pods = [
+            pod("a", "10.0.0.1", true, false),
+            pod("b", "10.0.0.2", false, false),
+            pod("c", "10.0.0.3", true, true),
+        ];
         let plain = plan(&service(json!({})), &pods, None).unwrap();
         let subset = &plain.subsets.as_ref().unwrap()[0];
         let ips = |addresses: &Option<Vec<EndpointAddress>>| {
             addresses.iter().flatten().map(|address| address.ip.clone()).collect::<Vec<_>>()
         };
-        assert_eq!((ips(&subset.addresses), ips(&subset.not_ready_addresses)), (vec!["10.0.0.1".into()], vec!["10.0.0.2".into()]));
+        assert_eq!(
+            (ips(&subset.addresses), ips(&subset.not_ready_addresses)),
+            (vec!["10.0.0.1".into()], vec!["10.0.0.2".into()])
+        );
         assert!(plan(&service(json!({})), &pods, Some(&plain)).is_none());
         let all = plan(&service(json!({"publishNotReadyAddresses": true})), &pods, None).unwrap();
         assert_eq!(ips(&all.subsets.unwrap()[0].addresses).len(), 3);

@@ -45,7 +45,9 @@ pub(crate) fn publishes_unready(service: &Service) -> bool {
 
 /// Whether the pod may stand behind a Service at all (`ShouldPodBeInEndpoints`).
 pub(crate) fn eligible(pod: &Pod, terminating_too: bool) -> bool {
-    !is_terminal(pod) && !addresses(pod).is_empty() && (terminating_too || pod.metadata.deletion_timestamp.is_none())
+    !is_terminal(pod)
+        && !addresses(pod).is_empty()
+        && (terminating_too || pod.metadata.deletion_timestamp.is_none())
 }
 
 /// All addresses of the pod.
@@ -81,8 +83,10 @@ fn find_port(pod: &Pod, port: &ServicePort, protocol: &str) -> Option<i32> {
         Some(IntOrString::String(name)) => name,
     };
     let spec = pod.spec.as_ref()?;
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let mut ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let mut ports =
+        spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     let same = |p: &&k8s_openapi::api::core::v1::ContainerPort| {
         p.name.as_ref() == Some(named) && p.protocol.as_deref().unwrap_or("TCP") == protocol
     };
@@ -92,18 +96,21 @@ fn find_port(pod: &Pod, port: &ServicePort, protocol: &str) -> Option<i32> {
 /// The pod's own name in the Service's domain, if it asks for one.
 pub(crate) fn hostname(service: &Service, pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    let same = spec.subdomain == service.metadata.name && pod.metadata.namespace == service.metadata.namespace;
+    let same =
+        spec.subdomain == service.metadata.name && pod.metadata.namespace == service.metadata.namespace;
     spec.hostname.clone().filter(|hostname| same && !hostname.is_empty())
 }
 
 /// The latest change that the endpoints of a Service stand for.
 pub(crate) fn trigger_time(service: &Service, pods: &[Arc<Pod>]) -> String {
     let of_pod = |pod: &Arc<Pod>| {
-        let ready = pod_condition(pod, "Ready").and_then(|c| c.last_transition_time.as_ref()).map(|time| time.0);
+        let ready =
+            pod_condition(pod, "Ready").and_then(|c| c.last_transition_time.as_ref()).map(|time| time.0);
         let ends = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
         ready.into_iter().chain(ends).max().unwrap_or_else(|| created(&pod.metadata))
     };
-    let latest: Timestamp = pods.iter().map(of_pod).chain([created(&service.metadata)]).max().unwrap_or_default();
+    let latest: Timestamp =
+        pods.iter().map(of_pod).chain([created(&service.metadata)]).max().unwrap_or_default();
     latest.to_string()
 }
 
@@ -131,7 +138,9 @@ pub(crate) fn services_of(services: &Informer<Service>, delta: &Delta<Pod>) -> V
     }
     let all = services.by_index(BY_NAMESPACE, delta.key.namespace());
     let selects = |service: &Service| {
-        selector(service).is_some_and(|selector| delta.states().any(|pod| matches_map(selector, pod.metadata.labels.as_ref())))
+        selector(service).is_some_and(|selector| {
+            delta.states().any(|pod| matches_map(selector, pod.metadata.labels.as_ref()))
+        })
     };
     all.iter().filter(|service| selects(service)).map(|service| service.key()).collect()
 }

@@ -212,7 +212,9 @@ impl Slices {
     pub fn new(context: &Context) -> Self {
         context.pods.add_index(BY_NAMESPACE, |pod| pod.metadata.namespace.clone().into_iter().collect());
         let slices = context.informers.of::<EndpointSlice>();
-        slices.add_index(BY_SERVICE, |slice| owning_service(slice).map(|key| key.to_string()).into_iter().collect());
+        slices.add_index(BY_SERVICE, |slice| {
+            owning_service(slice).map(|key| key.to_string()).into_iter().collect()
+        });
         let (services, nodes) = (context.by_namespace(), context.informers.of());
         Self { context: context.clone(), services, nodes, slices }
     }
@@ -281,7 +283,8 @@ impl Controller for Slices {
         }
         let mut slices = self.slices.by_index(BY_SERVICE, &key.to_string());
         slices.retain(|slice| slice.metadata.deletion_timestamp.is_none());
-        let zone = |node: &str| self.nodes.get(&Key::cluster(node))?.metadata.labels.as_ref()?.get(ZONE).cloned();
+        let zone =
+            |node: &str| self.nodes.get(&Key::cluster(node))?.metadata.labels.as_ref()?.get(ZONE).cloned();
         let plan = plan(&service, &pods_of(&self.context, &service), &zone, &slices);
         self.act(&service, plan).await?;
         Ok(None)
@@ -307,11 +310,16 @@ mod tests {
     #[test]
     fn readiness_and_termination_are_conditions() {
         let service = service(json!({}));
-        let pods = [pod("a", "10.0.0.1", true, false), pod("b", "10.0.0.2", false, false), pod("c", "10.0.0.3", true, true)];
+        let pods = [
+            pod("a", "10.0.0.1", true, false),
+            pod("b", "10.0.0.2", false, false),
+            pod("c", "10.0.0.3", true, true),
+        ];
         let plan = plan(&service, &pods, &no_zone, &[]);
         let slice = &plan.create[0];
         let said: Vec<_> = slice.endpoints.iter().flatten().map(|e| e.conditions.clone().unwrap()).collect();
-        let said: Vec<_> = said.iter().map(|c| (c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap())).collect();
+        let said: Vec<_> =
+            said.iter().map(|c| (c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap())).collect();
         assert_eq!(said, [(true, true, false), (false, false, false), (false, true, true)]);
         assert_eq!(slice.ports.as_ref().unwrap()[0].port, Some(8080));
         assert_eq!(slice.metadata.labels.as_ref().unwrap()[SERVICE_NAME], "web");
@@ -320,11 +328,14 @@ mod tests {
     #[test]
     fn slices_fill_to_a_hundred_and_change_as_little_as_possible() {
         let service = service(json!({}));
-        let mut pods: Vec<_> = (0..150).map(|n| pod(&format!("p{n:03}"), &format!("10.0.1.{n}"), true, false)).collect();
+        let mut pods: Vec<_> =
+            (0..150).map(|n| pod(&format!("p{n:03}"), &format!("10.0.1.{n}"), true, false)).collect();
         let first = plan(&service, &pods, &no_zone, &[]);
-        let sizes: Vec<_> = first.create.iter().map(|slice| slice.endpoints.as_ref().unwrap().len()).collect();
+        let sizes: Vec<_> =
+            first.create.iter().map(|slice| slice.endpoints.as_ref().unwrap().len()).collect();
         assert_eq!(sizes, [100, 50]);
-        let slices: Vec<_> = first.create.into_iter().zip(["a", "b"]).map(|(slice, name)| stored(slice, name)).collect();
+        let slices: Vec<_> =
+            first.create.into_iter().zip(["a", "b"]).map(|(slice, name)| stored(slice, name)).collect();
         let again = plan(&service, &pods, &no_zone, &slices);
         assert!(again.create.is_empty() && again.update.is_empty() && again.delete.is_empty());
         pods.remove(0);

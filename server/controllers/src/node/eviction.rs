@@ -23,7 +23,7 @@ pub(crate) enum Stay {
     Over,
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let effect = set(&toleration.effect).is_none_or(|effect| effect == taint.effect);
     let key = set(&toleration.key).is_none_or(|key| key == taint.key);
@@ -43,7 +43,10 @@ pub(crate) fn stay(taints: &[Taint], tolerations: &[Toleration], now: Timestamp)
         if fitting.is_empty() {
             return Stay::Over;
         }
-        let Some(seconds) = fitting.iter().filter_map(|toleration| toleration.toleration_seconds).min() else { continue };
+        let Some(seconds) = fitting.iter().filter_map(|toleration| toleration.toleration_seconds).min()
+        else {
+            continue;
+        };
         let since = taint.time_added.as_ref().map_or(now, |time| time.0);
         let until = since + Duration::from_secs(seconds.max(0).unsigned_abs());
         end = Some(end.map_or(until, |end| end.min(until)));
@@ -142,19 +145,29 @@ mod tests {
     #[test]
     fn stays() {
         let now: Timestamp = "2026-01-01T00:05:00Z".parse().unwrap();
-        let taint = json!({"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"});
+        let taint =
+            json!({"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"});
         let other = json!({"key": "soft", "effect": "NoSchedule"});
         let cases = [
             (vec![&other], json!([]), Stay::Forever),
             (vec![&taint], json!([]), Stay::Over),
             (vec![&taint], json!([{"operator": "Exists"}]), Stay::Forever),
-            (vec![&taint], json!([{"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"}]), Stay::Forever),
+            (
+                vec![&taint],
+                json!([{"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"}]),
+                Stay::Forever,
+            ),
             (vec![&taint], json!([{"key": "k", "value": "w"}]), Stay::Over),
-            (vec![&taint], json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 310}]), Stay::For(Duration::from_secs(10))),
+            (
+                vec![&taint],
+                json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 310}]),
+                Stay::For(Duration::from_secs(10)),
+            ),
             (vec![&taint], json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 300}]), Stay::Over),
         ];
         for (taints, tolerations, expected) in cases {
-            let taints: Vec<Taint> = taints.into_iter().map(|t| serde_json::from_value(t.clone()).unwrap()).collect();
+            let taints: Vec<Taint> =
+                taints.into_iter().map(|t| serde_json::from_value(t.clone()).unwrap()).collect();
             let typed: Vec<Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
             assert_eq!(stay(&taints, &typed, now), expected, "{tolerations}");
         }

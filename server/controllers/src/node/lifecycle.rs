@@ -80,7 +80,8 @@ pub(crate) fn plan(node: &Node, silent: Duration, all_down: bool, now: Timestamp
 
 /// All of the kubelet's conditions as Unknown; `None` if they are already.
 fn unknown(node: &Node, now: Timestamp) -> Option<Vec<NodeCondition>> {
-    let mut conditions = node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let mut conditions =
+        node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     let mut changed = false;
     for kind in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
         let words = |never: bool| match never {
@@ -126,11 +127,13 @@ fn taints(node: &Node, state: &str, all_down: bool, old: &[Taint], now: Timestam
     }
     let ours = |taint: &Taint| {
         let key = taint.key.as_str();
-        let managed = [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&key) || PRESSURES.iter().any(|(_, k)| *k == key);
+        let managed = [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&key)
+            || PRESSURES.iter().any(|(_, k)| *k == key);
         managed && (taint.effect == "NoSchedule" || (taint.effect == "NoExecute" && key != UNSCHEDULABLE))
     };
     let is_wanted = |taint: &Taint| wanted.contains(&(taint.key.as_str(), taint.effect.as_str()));
-    let mut result: Vec<Taint> = old.iter().filter(|taint| !ours(taint) || is_wanted(taint)).cloned().collect();
+    let mut result: Vec<Taint> =
+        old.iter().filter(|taint| !ours(taint) || is_wanted(taint)).cloned().collect();
     for (key, effect) in wanted {
         if !result.iter().any(|taint| taint.key == key && taint.effect == effect) {
             let (key, effect) = (key.to_owned(), effect.to_owned());
@@ -174,7 +177,9 @@ impl NodeLifecycle {
             self.heard.lock().remove(&delta.key.name);
             return Vec::new();
         };
-        let beat = |node: &Node| condition(node, "Ready").and_then(|condition| condition.last_heartbeat_time.clone());
+        let beat = |node: &Node| {
+            condition(node, "Ready").and_then(|condition| condition.last_heartbeat_time.clone())
+        };
         let Some(old) = &delta.old else {
             self.hear(&delta.key.name);
             let message = format!("Node {0} event: Registered Node {0} in Controller", delta.key.name);
@@ -185,7 +190,12 @@ impl NodeLifecycle {
             self.hear(&delta.key.name);
         }
         let face = |node: &Node| {
-            let states: Vec<_> = node.status.iter().flat_map(|s| s.conditions.iter().flatten()).map(|c| c.status.clone()).collect();
+            let states: Vec<_> = node
+                .status
+                .iter()
+                .flat_map(|s| s.conditions.iter().flatten())
+                .map(|c| c.status.clone())
+                .collect();
             (states, node.spec.as_ref().map(|spec| (spec.unschedulable, spec.taints.clone())))
         };
         if face(old) == face(new) {
@@ -221,10 +231,15 @@ impl NodeLifecycle {
     async fn mark_pods(&self, node: &str) -> Result<(), Error> {
         for pod in self.context.pods.by_index(BY_NODE, node).into_iter().filter(|pod| is_ready(pod)) {
             let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
-            let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(Timestamp::now())});
-            let body = json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {"conditions": [condition]}});
+            let condition =
+                json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(Timestamp::now())});
+            let body =
+                json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {"conditions": [condition]}});
             self.recorder.warning(&reference(&*pod), "NodeNotReady", "Node is not ready");
-            match api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
+            match api
+                .patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body))
+                .await
+            {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 result => drop(result?),
             }
@@ -280,15 +295,23 @@ mod tests {
     use super::*;
 
     fn node(ready: Option<&str>, taints: &[(&str, &str)], unschedulable: bool) -> Node {
-        let conditions: Vec<_> = ready.map(|status| json!({"type": "Ready", "status": status})).into_iter().collect();
-        let taints: Vec<_> = taints.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
+        let conditions: Vec<_> =
+            ready.map(|status| json!({"type": "Ready", "status": status})).into_iter().collect();
+        let taints: Vec<_> =
+            taints.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
         serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": conditions},
             "spec": {"taints": taints, "unschedulable": unschedulable}}))
         .unwrap()
     }
 
     fn keys(plan: &Plan) -> Option<Vec<String>> {
-        Some(plan.taints.as_ref()?.iter().map(|t| format!("{}:{}", t.key.rsplit('/').next().unwrap(), t.effect)).collect())
+        Some(
+            plan.taints
+                .as_ref()?
+                .iter()
+                .map(|t| format!("{}:{}", t.key.rsplit('/').next().unwrap(), t.effect))
+                .collect(),
+        )
     }
 
     #[test]
@@ -298,17 +321,36 @@ mod tests {
         let cases: [(Node, Duration, bool, Option<&[&str]>); 9] = [
             (node(Some("True"), &[], false), soon, false, None),
             (node(Some("True"), &both, false), soon, false, Some(&[])),
-            (node(Some("True"), &[("mine", "NoSchedule"), both[0]], false), soon, false, Some(&["mine:NoSchedule"])),
+            (
+                node(Some("True"), &[("mine", "NoSchedule"), both[0]], false),
+                soon,
+                false,
+                Some(&["mine:NoSchedule"]),
+            ),
             (node(Some("True"), &[], true), soon, false, Some(&["unschedulable:NoSchedule"])),
-            (node(Some("False"), &[], false), soon, false, Some(&["not-ready:NoSchedule", "not-ready:NoExecute"])),
+            (
+                node(Some("False"), &[], false),
+                soon,
+                false,
+                Some(&["not-ready:NoSchedule", "not-ready:NoExecute"]),
+            ),
             (node(Some("False"), &[], false), soon, true, Some(&["not-ready:NoSchedule"])),
-            (node(Some("True"), &[], false), late, false, Some(&["unreachable:NoSchedule", "unreachable:NoExecute"])),
+            (
+                node(Some("True"), &[], false),
+                late,
+                false,
+                Some(&["unreachable:NoSchedule", "unreachable:NoExecute"]),
+            ),
             (node(Some("False"), &both, false), soon, false, None),
             (node(None, &both[..1], false), soon, true, None),
         ];
         for (node, silent, all_down, expected) in cases {
             let plan = plan(&node, silent, all_down, Timestamp::now());
-            assert_eq!(keys(&plan), expected.map(|list| list.iter().map(|s| (*s).to_owned()).collect()), "{node:?}");
+            assert_eq!(
+                keys(&plan),
+                expected.map(|list| list.iter().map(|s| (*s).to_owned()).collect()),
+                "{node:?}"
+            );
         }
     }
 
@@ -320,7 +362,8 @@ mod tests {
         assert_eq!(conditions[0].message.as_deref(), Some("Kubelet stopped posting node status."));
         assert_eq!(conditions[1].reason.as_deref(), Some("NodeStatusNeverUpdated"));
         assert!(plan.went && plan.requeue.is_none());
-        let fresh = super::plan(&node(Some("True"), &[], false), Duration::from_secs(10), false, Timestamp::now());
+        let fresh =
+            super::plan(&node(Some("True"), &[], false), Duration::from_secs(10), false, Timestamp::now());
         assert_eq!(fresh.requeue, Some(Duration::from_millis(30_010)));
     }
 }

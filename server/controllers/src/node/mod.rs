@@ -1,6 +1,6 @@
 //! Nodes that stop answering, and what becomes of their pods.
 
-mod eviction;
+pub(crate) mod eviction;
 mod lifecycle;
 
 pub(crate) use eviction::TaintEviction;

@@ -80,7 +80,13 @@ impl State {
         (201, self.put("ADDED", key, object))
     }
 
-    fn change(&mut self, key: (String, String, String), sub: Option<&str>, body: Value, patch: bool) -> (u16, Value) {
+    fn change(
+        &mut self,
+        key: (String, String, String),
+        sub: Option<&str>,
+        body: Value,
+        patch: bool,
+    ) -> (u16, Value) {
         let Some(old) = self.objects.get(&key).cloned() else { return (404, failure(404, "NotFound")) };
         let sent = &body["metadata"]["resourceVersion"];
         if !sent.is_null() && *sent != old["metadata"]["resourceVersion"] {
@@ -99,14 +105,18 @@ impl State {
         if new["spec"] != old["spec"] {
             new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap() + 1);
         }
-        let held = |key: &str, at: &Value| at[key]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+        let held =
+            |key: &str, at: &Value| at[key]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
         let ends = !new["metadata"]["deletionTimestamp"].is_null();
-        let kind = if ends && !held("metadata", &new) && !held("spec", &new) { "DELETED" } else { "MODIFIED" };
+        let kind =
+            if ends && !held("metadata", &new) && !held("spec", &new) { "DELETED" } else { "MODIFIED" };
         (200, self.put(kind, key, new))
     }
 
     fn delete(&mut self, key: (String, String, String), options: &Value) -> (u16, Value) {
-        let Some(mut object) = self.objects.get(&key).cloned() else { return (404, failure(404, "NotFound")) };
+        let Some(mut object) = self.objects.get(&key).cloned() else {
+            return (404, failure(404, "NotFound"));
+        };
         let finalizer = match options["propagationPolicy"].as_str() {
             Some("Foreground") => Some("foregroundDeletion"),
             Some("Orphan") => Some("orphan"),
@@ -180,7 +190,8 @@ impl Handler for Fake {
         let body: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
         let mut state = self.0.lock();
         if query.contains("watch=true") {
-            let after = query.split("resourceVersion=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok());
+            let after =
+                query.split("resourceVersion=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok());
             let mut events = state.watch(&path, after.unwrap_or(0));
             let events = futures::stream::poll_fn(move |context| events.poll_recv(context));
             let lines = events.map(|event| Ok(Frame::data(Bytes::from(format!("{event}\n")))));
