@@ -6,7 +6,7 @@
 //! going away (the registry checks that with the write), quota, webhooks and policies.
 
 mod lifecycle;
-mod node_restriction;
+pub(crate) mod node_restriction;
 mod priority;
 mod rbac;
 mod service_account;

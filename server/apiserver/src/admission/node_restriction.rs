@@ -33,7 +33,7 @@ impl Plugin for NodeRestriction {
             ("", "pods", "eviction") => own_pod_evicted(node, review),
             ("", "pods", sub) => Err(format!("unexpected pod subresource {sub:?}, only 'status' and 'eviction' are allowed")),
             ("", "nodes", _) => self_node(node, review, object),
-            ("", "serviceaccounts", "token") => token(node, review, object),
+            ("", "serviceaccounts", "token") => token(node, review.store, review.namespace, object),
             ("coordination.k8s.io", "leases", _) => named(node, review, object, "kube-node-lease", "lease"),
             ("storage.k8s.io", "csinodes", _) => named(node, review, object, "", "CSINode"),
             ("", "persistentvolumeclaims", sub) if sub != "status" => {
@@ -45,7 +45,8 @@ impl Plugin for NodeRestriction {
     }
 }
 
-type Verdict = Result<(), String>;
+/// Allowed, or why not.
+pub(crate) type Verdict = Result<(), String>;
 
 fn pod(node: &str, review: &Review<'_>, pod: &Value) -> Verdict {
     match review.operation {
@@ -177,7 +178,8 @@ fn allowed_label(key: &str) -> bool {
     OWN_LABELS.contains(&key) || within("kubelet.kubernetes.io") || within("node.kubernetes.io")
 }
 
-fn token(node: &str, review: &Review<'_>, request: &Value) -> Verdict {
+/// A kubelet gets tokens for its own pods only. Also called where a TokenRequest is answered.
+pub(crate) fn token(node: &str, store: &Store, namespace: &str, request: &Value) -> Verdict {
     let bound = at(request, &["spec", "boundObjectRef"]);
     if text(bound, &["kind"]) != "Pod" {
         return Err("node requested token not bound to a pod".into());
@@ -186,7 +188,7 @@ fn token(node: &str, review: &Review<'_>, request: &Value) -> Verdict {
     if uid.is_empty() {
         return Err("node requested token with a pod binding without a uid".into());
     }
-    let Some(pod) = stored(review.store, "pods", review.namespace, name) else {
+    let Some(pod) = stored(store, "pods", namespace, name) else {
         return Err(format!("pod {name:?} not found"));
     };
     if meta(&pod, "uid") != uid {

@@ -82,7 +82,7 @@ fn bootstrap_user(store: &Store, token: &str, now: Timestamp) -> Option<UserInfo
     let entry = store.get(&Key::new("secrets", format!("kube-system/bootstrap-token-{id}")))?;
     let object: Value = serde_json::from_slice(&entry.value).ok()?;
     let data = |key: &str| {
-        let bytes = STANDARD.decode(text(&object, &["data", key])).ok()?;
+        let bytes = STANDARD.decode(at(&object, &["data", key]).as_str()?).ok()?;
         String::from_utf8(bytes).ok()
     };
     let usable = text(&object, &["type"]) == "bootstrap.kubernetes.io/token"

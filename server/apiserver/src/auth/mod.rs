@@ -127,4 +127,4 @@ pub fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> Api
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
