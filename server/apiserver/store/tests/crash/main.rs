@@ -15,7 +15,7 @@ use sampan_process::{Component, Tasks};
 use sampan_store::{Action, Condition, Config, EventKind, Key, Store, Value, Write};
 
 const CHILD: &str = "SAMPAN_CRASH_CHILD";
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 52;
 const WRITERS: usize = 32;
 const KEYS: usize = 8;
 
@@ -84,7 +84,7 @@ impl Acknowledged {
 /// A number that looks random enough to choose moments, and is the same each run.
 fn moment(round: usize) -> usize {
     let mixed = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 33) as usize % 3000
+    (mixed >> 33) as usize % 1200
 }
 
 async fn parent() {
