@@ -12,9 +12,11 @@ use parking_lot::Mutex;
 use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_store::{Key, Seal, Store};
 
+use crate::auth::Auth;
 use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Plugin, Registry, columns};
+use crate::secrets::{self, Sealer};
 use crate::{NodeConnector, Peer, ResponseBody, UserInfo, bootstrap, pki, rim};
 
 /// What the binary decides.
@@ -55,6 +57,12 @@ pub enum Error {
     /// Keys and certificates.
     #[error(transparent)]
     Pki(#[from] pki::Error),
+    /// The key that seals Secrets.
+    #[error(transparent)]
+    Secrets(#[from] secrets::Error),
+    /// The bootstrap roles could not be written.
+    #[error("cannot write the bootstrap roles: {0}")]
+    Roles(String),
     /// No port to listen on.
     #[error("cannot listen on {address} port {port} or any of the next hundred: {source}")]
     Bind {
@@ -79,6 +87,8 @@ pub struct ApiServer(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
+    store: Store,
+    auth: Arc<Auth>,
     gate: OnceLock<Arc<dyn Gate>>,
     pki: Pki,
     health: Health,
@@ -91,6 +101,8 @@ struct Inner {
 /// Calls the pipeline as one user; the binary wraps it for `sampan_client::loopback`.
 pub type LoopbackHandler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync>;
 
+/// Upstream's `--service-account-issuer`, kubeadm's value.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// Open connections may go on this long after the drain began.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -105,13 +117,17 @@ impl ApiServer {
             service_ip: Ipv4Addr::new(10, 96, 0, 1).into(),
             cluster_domain: "cluster.local".into(),
         })?;
-        let store = open_store(&db, &config, Arc::new(sampan_store::Plain)).await?;
+        let sealer = Sealer::open(&config.data.join("encryption.key"), !db.join("state.db").exists())?;
+        let store = open_store(&db, &config, Arc::new(sealer)).await?;
+        let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER));
         let bound = rim::bind(config.bind, config.port);
         let listener = bound.map_err(|source| Error::Bind { address: config.bind, port: config.port, source })?;
         let port = listener.local_addr().map_or(config.port, |a| a.port());
         let advertise = config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
         let server = Self(Arc::new(Inner {
-            registry: Registry::new(store),
+            registry: Registry::new(store.clone()),
+            store,
+            auth,
             gate: OnceLock::new(),
             pki,
             health: config.health,
@@ -140,6 +156,16 @@ impl ApiServer {
         };
         self.0.health.ready(Component::ApiServer);
         rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)
+    }
+
+    /// Turns security on, once, before serving: writes upstream's bootstrap roles where they are missing, sets
+    /// the gate and the admission plugins, and keeps certificates fresh until the drain.
+    pub async fn secure(&self, tasks: &Tasks) -> Result<(), Error> {
+        crate::auth::bootstrap::ensure(&self.0.store).await.map_err(Error::Roles)?;
+        self.set_gate(self.0.auth.clone());
+        self.set_plugins(crate::admission::plugins(self.0.auth.clone()));
+        self.0.pki.keep_fresh(tasks);
+        Ok(())
     }
 
     /// Sets authentication and authorization; once, before serving. Until then only loopback is let in.
