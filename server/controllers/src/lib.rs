@@ -20,6 +20,7 @@ mod pod_control;
 mod pod_gc;
 mod replicaset;
 mod resources;
+mod statefulset;
 mod words;
 
 pub use manager::{Config, ControllerManager, Error};

@@ -22,6 +22,7 @@ use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa
 use crate::node::{NodeLifecycle, TaintEviction};
 use crate::pod_gc::PodGc;
 use crate::replicaset::ReplicaSets;
+use crate::statefulset::StatefulSets;
 
 /// What the controllers are given.
 pub struct Config {
@@ -119,5 +120,6 @@ impl ControllerManager {
         running.start(EventTtl::new(context));
         running.start(Jobs::new(context));
         running.start(DaemonSets::new(context));
+        running.start(StatefulSets::new(context));
     }
 }

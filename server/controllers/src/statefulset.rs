@@ -1,0 +1,310 @@
+//! StatefulSet: pods with a name, an order and claims of their own (upstream's `stateful_set_control.go`).
+//!
+//! Not here: ControllerRevisions (so no rollout history: an old pod below the partition is made again from the
+//! present template) and the claims' retention policy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
+use kube::api::PostParams;
+use sampan_reconcile::{Controller, Error, Informer, Key, Sources, reference};
+
+use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
+use crate::pod_control::{PodControl, pod_from_template};
+use crate::words::{
+    controller_reference, created, hash_of, is_available, is_ready, is_terminal, name, namespace,
+    resource_version, uid,
+};
+
+const HASH_LABEL: &str = "controller-revision-hash";
+const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// The ordinals that get a pod.
+    pub create: Vec<i32>,
+    pub delete: Vec<Arc<Pod>>,
+    pub status: StatefulSetStatus,
+}
+
+fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
+    name(&pod.metadata).strip_prefix(name(&set.metadata))?.strip_prefix('-')?.parse().ok()
+}
+
+fn revision(pod: &Pod) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get(HASH_LABEL).map(String::as_str)
+}
+
+/// One pass: at most one step at a time, in order, unless the pods are managed in parallel.
+pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Timestamp) -> Plan {
+    let spec = set.spec.clone().unwrap_or_default();
+    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
+    let range = start..start + spec.replicas.unwrap_or(1);
+    let mut pods: Vec<(i32, Arc<Pod>)> =
+        pods.iter().filter_map(|pod| Some((ordinal(set, pod)?, pod.clone()))).collect();
+    pods.sort_by_key(|(ordinal, pod)| (*ordinal, created(&pod.metadata)));
+    let mut plan = Plan { status: status(set, &spec, &pods, update, now), ..Plan::default() };
+    let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+    let min_ready = spec.min_ready_seconds.unwrap_or(0);
+    let leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+    for ordinal in range.clone() {
+        let pod = pods.iter().find(|(at, _)| *at == ordinal).map(|(_, pod)| pod);
+        match pod {
+            None => plan.create.push(ordinal),
+            Some(pod) if is_terminal(pod) && !leaving(pod) => plan.delete.push(pod.clone()),
+            Some(pod) if !leaving(pod) && is_available(pod, min_ready, now) => continue,
+            Some(_) => {}
+        }
+        if !parallel {
+            return plan;
+        }
+    }
+    let surplus = pods.iter().rev().filter(|(ordinal, _)| !range.contains(ordinal));
+    for (_, pod) in surplus {
+        if !leaving(pod) {
+            plan.delete.push(pod.clone());
+        }
+        if !parallel {
+            return plan;
+        }
+    }
+    if plan.create.is_empty() && plan.delete.is_empty() {
+        roll(&mut plan, &spec, &pods, update, now);
+    }
+    plan
+}
+
+/// Replaces old pods from the highest ordinal down to the partition, one after the other.
+fn roll(plan: &mut Plan, spec: &StatefulSetSpec, pods: &[(i32, Arc<Pod>)], update: &str, now: Timestamp) {
+    let strategy = spec.update_strategy.clone().unwrap_or_default();
+    if strategy.type_.as_deref() == Some("OnDelete") {
+        return;
+    }
+    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
+    for (ordinal, pod) in pods.iter().rev() {
+        if *ordinal < partition {
+            return;
+        }
+        if revision(pod) != Some(update) && pod.metadata.deletion_timestamp.is_none() {
+            plan.delete.push(pod.clone());
+            return;
+        }
+        if !is_available(pod, spec.min_ready_seconds.unwrap_or(0), now) {
+            return;
+        }
+    }
+}
+
+fn status(
+    set: &StatefulSet,
+    spec: &StatefulSetSpec,
+    pods: &[(i32, Arc<Pod>)],
+    update: &str,
+    now: Timestamp,
+) -> StatefulSetStatus {
+    let old = set.status.clone().unwrap_or_default();
+    let full = |hash: &str| format!("{}-{hash}", name(&set.metadata));
+    let count = |test: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(pods.iter().filter(|(_, pod)| test(pod)).count()).unwrap_or(0)
+    };
+    let updated = count(&|pod| revision(pod) == Some(update));
+    let all = count(&|_| true);
+    let settled = updated == all && all == spec.replicas.unwrap_or(1);
+    let current = match (settled, old.current_revision) {
+        (false, Some(current)) => current,
+        _ => full(update),
+    };
+    let is_current = |pod: &Pod| revision(pod).is_some_and(|hash| full(hash) == current);
+    let min_ready = spec.min_ready_seconds.unwrap_or(0);
+    StatefulSetStatus {
+        observed_generation: set.metadata.generation,
+        replicas: all,
+        ready_replicas: Some(count(&is_ready)),
+        available_replicas: Some(count(&|pod| is_available(pod, min_ready, now))),
+        current_replicas: Some(count(&is_current)),
+        updated_replicas: Some(updated),
+        current_revision: Some(current),
+        update_revision: Some(full(update)),
+        collision_count: Some(old.collision_count.unwrap_or(0)),
+        conditions: old.conditions,
+    }
+}
+
+/// The pod of one ordinal: its name, host name and claims are its own.
+fn pod_of(set: &StatefulSet, ordinal: i32, hash: &str) -> Pod {
+    let spec = set.spec.clone().unwrap_or_default();
+    let pod_name = format!("{}-{ordinal}", name(&set.metadata));
+    let mut pod = pod_from_template(&spec.template, &controller_reference(set), namespace(&set.metadata));
+    pod.metadata.generate_name = None;
+    pod.metadata.name = Some(pod_name.clone());
+    let labels = pod.metadata.labels.get_or_insert_default();
+    labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    labels.insert(POD_NAME.to_owned(), pod_name.clone());
+    labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
+    let claims = claims_of(set, ordinal);
+    let pod_spec = pod.spec.get_or_insert_default();
+    pod_spec.hostname = Some(pod_name);
+    pod_spec.subdomain = spec.service_name;
+    let volumes = pod_spec.volumes.get_or_insert_default();
+    for (volume, claim) in claims {
+        volumes.retain(|other| other.name != volume);
+        volumes.push(Volume {
+            name: volume,
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: name(&claim.metadata).to_owned(),
+                read_only: None,
+            }),
+            ..Volume::default()
+        });
+    }
+    pod
+}
+
+/// The claims of one ordinal, with the volumes they are for.
+fn claims_of(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim)> {
+    let spec = set.spec.clone().unwrap_or_default();
+    let templates = spec.volume_claim_templates.unwrap_or_default().into_iter();
+    let claim = |mut claim: PersistentVolumeClaim| {
+        let volume = name(&claim.metadata).to_owned();
+        claim.metadata.name = Some(format!("{volume}-{}-{ordinal}", name(&set.metadata)));
+        claim.metadata.namespace.clone_from(&set.metadata.namespace);
+        claim
+            .metadata
+            .labels
+            .get_or_insert_default()
+            .extend(spec.selector.match_labels.clone().unwrap_or_default());
+        claim.status = None;
+        (volume, claim)
+    };
+    templates.map(claim).collect()
+}
+
+/// The controller.
+pub(crate) struct StatefulSets {
+    context: Context,
+    sets: Informer<StatefulSet>,
+    control: PodControl,
+}
+
+impl StatefulSets {
+    pub fn new(context: &Context) -> Self {
+        let sets = context.by_namespace::<StatefulSet>();
+        index_by_owner(&sets);
+        let recorder = context.recorder("statefulset-controller");
+        Self { context: context.clone(), sets, control: PodControl::new(context, &recorder) }
+    }
+
+    async fn make_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
+        let api = self.context.namespaced::<PersistentVolumeClaim>(namespace(&set.metadata));
+        for (_, claim) in claims_of(set, ordinal) {
+            match api.create(&PostParams::default(), &claim).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+                result => drop(result?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Controller for StatefulSets {
+    type Key = Key;
+
+    fn name(&self) -> &'static str {
+        "statefulset-controller"
+    }
+
+    fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
+        sources.on(&self.sets, |delta| vec![delta.key.clone()]);
+        sources.on(&self.context.pods, |delta| owner_keys(delta, "StatefulSet"));
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(set) = self.sets.get(key).filter(|set| set.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
+        let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+        let hash = hash_of(
+            &template,
+            set.status.as_ref().and_then(|s| s.collision_count).filter(|count| *count > 0),
+        );
+        let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&set.metadata));
+        let now = Timestamp::now();
+        let plan = plan(&set, &pods, &hash, now);
+        let about = reference(&*set);
+        for ordinal in &plan.create {
+            self.make_claims(&set, *ordinal).await?;
+        }
+        self.control.create(&about, plan.create.iter().map(|n| pod_of(&set, *n, &hash)).collect()).await?;
+        self.control.delete(&about, &plan.delete).await?;
+        if set.status.as_ref() != Some(&plan.status) {
+            let mut object = (*set).clone();
+            object.status = Some(plan.status);
+            let api = self.context.namespaced::<StatefulSet>(key.namespace());
+            let written = api.replace_status(&key.name, &PostParams::default(), &object).await?;
+            self.sets.reached(resource_version(&written.metadata)).await;
+        }
+        let min_ready = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+        let waits = pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, now));
+        Ok(waits.filter(|wait| *wait > 0).min().map(Duration::from_secs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn set(replicas: i32, policy: &str) -> StatefulSet {
+        serde_json::from_value(json!({"metadata": {"name": "db", "namespace": "a", "uid": "s"}, "spec": {
+            "replicas": replicas, "podManagementPolicy": policy, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": []}}}}))
+        .unwrap()
+    }
+
+    fn pod(set: &StatefulSet, ordinal: i32, hash: &str, ready: bool) -> Arc<Pod> {
+        let mut pod = pod_of(set, ordinal, hash);
+        let status = if ready { "True" } else { "False" };
+        pod.status = serde_json::from_value(
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": status}]}),
+        )
+        .unwrap();
+        Arc::new(pod)
+    }
+
+    fn steps(set: &StatefulSet, pods: &[Arc<Pod>], hash: &str) -> (Vec<i32>, Vec<String>) {
+        let plan = plan(set, pods, hash, Timestamp::UNIX_EPOCH);
+        (plan.create, plan.delete.iter().map(|pod| name(&pod.metadata).to_owned()).collect())
+    }
+
+    #[test]
+    fn one_step_at_a_time_in_order() {
+        let (three, one) = (set(3, "OrderedReady"), set(1, "OrderedReady"));
+        let p = |ordinal, hash, ready| pod(&three, ordinal, hash, ready);
+        assert_eq!(steps(&three, &[], "h"), (vec![0], vec![]));
+        assert_eq!(steps(&three, &[p(0, "h", false)], "h"), (vec![], vec![]), "waits for the first");
+        assert_eq!(steps(&three, &[p(0, "h", true)], "h"), (vec![1], vec![]));
+        assert_eq!(steps(&set(3, "Parallel"), &[], "h"), (vec![0, 1, 2], vec![]));
+        let all = [p(0, "h", true), p(1, "h", true), p(2, "h", true)];
+        assert_eq!(steps(&one, &all, "h"), (vec![], vec!["db-2".into()]), "the last goes first");
+        assert_eq!(steps(&three, &all, "new"), (vec![], vec!["db-2".into()]), "updates from the end");
+        let half = [p(0, "h", true), p(1, "h", true), p(2, "new", false)];
+        assert_eq!(steps(&three, &half, "new"), (vec![], vec![]), "waits for the updated one");
+    }
+
+    #[test]
+    fn a_pod_has_its_own_name_and_claim() {
+        let pod = pod_of(&set(1, "OrderedReady"), 2, "h");
+        let spec = pod.spec.unwrap();
+        assert_eq!((spec.hostname.as_deref(), spec.subdomain.as_deref()), (Some("db-2"), Some("db")));
+        assert_eq!(
+            spec.volumes.unwrap()[0].persistent_volume_claim.as_ref().unwrap().claim_name,
+            "data-db-2"
+        );
+    }
+}
