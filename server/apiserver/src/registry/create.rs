@@ -1,13 +1,13 @@
 //! create: `registry/generic/registry/store.go` `Create` and `registry/rest/create.go` `BeforeCreate`.
 
-use sampan_api::status::{ApiError, Cause, FieldError, Reason};
+use sampan_api::status::{ApiError, Reason};
 use sampan_api::validation;
 use sampan_store::{Condition, Key};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Call, Operation, Registry, Target, Written, write_error};
 use crate::strategies;
-use crate::value::{meta, now, object, remove, set, text};
+use crate::value::{meta, now, object, remove, set};
 
 /// Attempts at a free generated name: upstream's `maxNameGenerationCreateAttempts`.
 const NAME_ATTEMPTS: usize = 8;
@@ -43,7 +43,7 @@ impl Registry {
         self.admit(&review, &mut new)?;
         self.require_namespace(target)?;
         strategies::rules::defaults(kind, &mut new);
-        let errors = create_errors(target, &new);
+        let errors = strategies::rules::create_errors(kind, &new);
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
@@ -115,16 +115,4 @@ fn in_kind(json: bytes::Bytes, target: &Target) -> bytes::Bytes {
 
 pub(super) fn converted(json: bytes::Bytes, target: &Target) -> bytes::Bytes {
     in_kind(json, target)
-}
-
-fn create_errors(target: &Target, new: &Value) -> Vec<FieldError> {
-    let kind = target.kind;
-    let empty = json!({});
-    let metadata = new.get("metadata").unwrap_or(&empty);
-    let mut errors = validation::object_meta(metadata, kind.namespaced, validation::rule_for(kind.group, kind.kind));
-    if text(new, &["metadata", "name"]).is_empty() && errors.is_empty() {
-        errors.push(FieldError { field: "metadata.name".into(), cause: Cause::Required, value: None, detail: "name or generateName is required".into() });
-    }
-    errors.extend(strategies::rules::create_errors(kind, new));
-    errors
 }

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use sampan_api::meta as words;
 use sampan_api::status::ApiError;
-use sampan_api::validation;
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Call, Operation, Registry, Target, Written, create::converted, decode, encoded, write_error};
 use crate::strategies;
@@ -81,14 +80,15 @@ impl Registry {
         let review = call.review(self, target, Operation::Update, Some(old));
         self.admit(&review, new)?;
         bump_generation(target, old, new);
-        let empty = json!({});
-        let metadata = |v: &Value| v.get("metadata").unwrap_or(&empty).clone();
-        let mut errors = validation::object_meta_update(&metadata(new), &metadata(old));
-        errors.extend(match target.subresource.as_str() {
-            "status" => strategies::rules::status_errors(kind, new, old),
+        let errors = match target.subresource.as_str() {
             "" => strategies::rules::update_errors(kind, new, old),
-            other => strategies::subresource_errors(kind, other, new, old),
-        });
+            "status" => strategies::rules::status_errors(kind, new, old),
+            other => {
+                let mut errors = strategies::rules::metadata_errors(new, old);
+                errors.extend(strategies::subresource_errors(kind, other, new, old));
+                errors
+            }
+        };
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
@@ -147,18 +147,12 @@ fn carry_over(target: &Target, old: &Value, new: &mut Value) {
     keep(new, old, &["metadata", "resourceVersion"]);
     set(new, &["kind"], target.kind.kind);
     set(new, &["apiVersion"], target.kind.api_version());
-    if words::deletion_timestamp(old).is_some() {
-        drop_new_finalizers(old, new);
-    }
     match target.subresource.as_str() {
         "" if strategies::has_status_subresource(target.kind) => keep(new, old, &["status"]),
         "status" => strategies::keep_all_but_status(target.kind, old, new),
         _ => {}
     }
 }
-
-/// No finalizer may join an object that is being deleted; validation says so, this keeps order stable.
-fn drop_new_finalizers(_old: &Value, _new: &mut Value) {}
 
 fn bump_generation(target: &Target, old: &Value, new: &mut Value) {
     if !strategies::has_generation(target.kind) || !strategies::generation_changes(target.kind, old, new) {

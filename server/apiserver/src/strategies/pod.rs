@@ -4,7 +4,7 @@ use sampan_api::meta as words;
 use sampan_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::value::{at, items, keep, remove, set, strings, text};
+use crate::value::{at, items, keep, remove, set, text};
 
 /// `podStrategy.CheckGracefulDelete`.
 pub fn deletion_grace(old: &Value, asked: Option<i64>) -> i64 {
@@ -29,7 +29,6 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
     match subresource {
         "status" => {
             keep(new, old, &["status", "qosClass"]);
-            forbid_unscheduled_nothing(new);
         }
         "ephemeralcontainers" => {
             let added = at(new, &["spec", "ephemeralContainers"]).clone();
@@ -49,8 +48,6 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
         }
     }
 }
-
-fn forbid_unscheduled_nothing(_new: &mut Value) {}
 
 /// Takes over resources and resize policies, nothing else.
 fn resize(old: &Value, new: &mut Value) {
@@ -127,5 +124,5 @@ pub fn deleting(pod: &Value) -> bool {
 
 /// Scheduling gates that still hold the pod.
 pub fn gated(pod: &Value) -> bool {
-    !items(at(pod, &["spec", "schedulingGates"])).is_empty() || !strings(at(pod, &["spec", "none"])).is_empty()
+    !items(at(pod, &["spec", "schedulingGates"])).is_empty()
 }

@@ -2,27 +2,31 @@
 
 use sampan_api::kinds::Kind;
 use sampan_api::status::FieldError;
+use sampan_api::{defaults as words, validate, validation};
 use serde_json::Value;
 
 /// Fills in defaults.
 pub fn defaults(kind: &'static Kind, object: &mut Value) {
-    let _ = (kind, object);
+    words::apply(kind.kind, kind.group, kind.version, object);
 }
 
-/// What is wrong with a new object, its metadata apart.
+/// What is wrong with a new object.
 pub fn create_errors(kind: &'static Kind, new: &Value) -> Vec<FieldError> {
-    let _ = (kind, new);
-    Vec::new()
+    validate::create(kind, new)
 }
 
-/// What is wrong with a change, its metadata apart.
+/// What is wrong with a change.
 pub fn update_errors(kind: &'static Kind, new: &Value, old: &Value) -> Vec<FieldError> {
-    let _ = (kind, new, old);
-    Vec::new()
+    validate::update(kind, new, old)
 }
 
 /// What is wrong with a change of the status.
 pub fn status_errors(kind: &'static Kind, new: &Value, old: &Value) -> Vec<FieldError> {
-    let _ = (kind, new, old);
-    Vec::new()
+    validate::update_status(kind, new, old)
+}
+
+/// What is wrong with changed metadata, for subresources with rules of their own.
+pub fn metadata_errors(new: &Value, old: &Value) -> Vec<FieldError> {
+    let metadata = |v: &Value| v.get("metadata").cloned().unwrap_or_default();
+    validation::object_meta_update(&metadata(new), &metadata(old))
 }
