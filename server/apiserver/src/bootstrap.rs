@@ -30,7 +30,13 @@ pub(crate) async fn objects(registry: &Registry, advertise: IpAddr, port: u16) -
     keep_same(registry, &call, "discovery.k8s.io", "endpointslices", "endpoints", slice).await
 }
 
-async fn ensure(registry: &Registry, call: &Call<'_>, group: &str, plural: &str, body: Value) -> Result<(), ApiError> {
+async fn ensure(
+    registry: &Registry,
+    call: &Call<'_>,
+    group: &str,
+    plural: &str,
+    body: Value,
+) -> Result<(), ApiError> {
     let kind = kinds::by_resource(group, "v1", plural).ok_or_else(ApiError::unknown_resource)?;
     if registry.entry(&Target::new(kind, meta(&body, "namespace"), meta(&body, "name"))).is_ok() {
         return Ok(());
@@ -42,7 +48,14 @@ async fn ensure(registry: &Registry, call: &Call<'_>, group: &str, plural: &str,
 }
 
 /// As [`ensure`], and brings `field` and the ports up to date: the host's address may have changed.
-async fn keep_same(registry: &Registry, call: &Call<'_>, group: &str, plural: &str, field: &str, body: Value) -> Result<(), ApiError> {
+async fn keep_same(
+    registry: &Registry,
+    call: &Call<'_>,
+    group: &str,
+    plural: &str,
+    field: &str,
+    body: Value,
+) -> Result<(), ApiError> {
     let kind = kinds::by_resource(group, "v1", plural).ok_or_else(ApiError::unknown_resource)?;
     ensure(registry, call, group, plural, body.clone()).await?;
     let target = Target::new(kind, meta(&body, "namespace"), meta(&body, "name"));
@@ -59,12 +72,18 @@ async fn keep_same(registry: &Registry, call: &Call<'_>, group: &str, plural: &s
 }
 
 fn priority_classes() -> [Value; 2] {
-    let class = |name: &str, value: i64, text: &str| {
-        json!({"metadata": {"name": name}, "value": value, "description": text, "preemptionPolicy": "PreemptLowerPriority"})
-    };
+    let class = |name: &str, value: i64, text: &str| json!({"metadata": {"name": name}, "value": value, "description": text, "preemptionPolicy": "PreemptLowerPriority"});
     [
-        class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-        class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        class(
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
     ]
 }
 

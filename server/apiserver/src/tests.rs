@@ -40,7 +40,14 @@ async fn world() -> World {
 }
 
 impl World {
-    async fn raw(&self, method: &str, uri: &str, content: &str, accept: &str, body: &str) -> http::Response<crate::ResponseBody> {
+    async fn raw(
+        &self,
+        method: &str,
+        uri: &str,
+        content: &str,
+        accept: &str,
+        body: &str,
+    ) -> http::Response<crate::ResponseBody> {
         let mut request = Request::builder().method(method).uri(uri).header("accept", accept);
         if !content.is_empty() {
             request = request.header("content-type", content);
@@ -53,7 +60,11 @@ impl World {
         let response = self.raw(method, uri, content, "application/json", body).await;
         let (code, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        Got { code, headers, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()) }
+        Got {
+            code,
+            headers,
+            body: serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()),
+        }
     }
     async fn get(&self, uri: &str) -> Got {
         self.call("GET", uri, "", "").await
@@ -72,7 +83,10 @@ impl World {
         let response = self.raw("GET", uri, "", "application/json", "").await;
         let text = response.into_body().collect().await.unwrap().to_bytes();
         let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
-        lines.map(|l| serde_json::from_slice::<Value>(l).unwrap()).map(|e| (e["type"].as_str().unwrap().into(), e["object"].clone())).collect()
+        lines
+            .map(|l| serde_json::from_slice::<Value>(l).unwrap())
+            .map(|e| (e["type"].as_str().unwrap().into(), e["object"].clone()))
+            .collect()
     }
 }
 
@@ -100,7 +114,12 @@ async fn a_pod_lives_and_dies() {
     let list = w.get(PODS).await;
     assert_eq!((&list.body["kind"], list.body["items"].as_array().unwrap().len()), (&json!("PodList"), 1));
     let patched = w.merge(&format!("{PODS}/a"), json!({"metadata": {"labels": {"x": "y"}}})).await;
-    assert_eq!((patched.code, &patched.body["metadata"]["labels"]["x"]), (200, &json!("y")), "{}", patched.body);
+    assert_eq!(
+        (patched.code, &patched.body["metadata"]["labels"]["x"]),
+        (200, &json!("y")),
+        "{}",
+        patched.body
+    );
     assert_eq!(patched.body["metadata"]["generation"], 1);
     let same = w.merge(&format!("{PODS}/a"), json!({"metadata": {"labels": {"x": "y"}}})).await;
     assert_eq!(same.body["metadata"]["resourceVersion"], patched.body["metadata"]["resourceVersion"]);
@@ -122,7 +141,8 @@ async fn a_bound_pod_waits_for_its_kubelet() {
     let waiting = w.delete(&format!("{PODS}/a")).await;
     assert_eq!(waiting.body["metadata"]["deletionGracePeriodSeconds"], 30);
     assert_eq!(w.get(&format!("{PODS}/a")).await.code, 200);
-    let gone = w.call("DELETE", &format!("{PODS}/a"), "application/json", r#"{"gracePeriodSeconds":0}"#).await;
+    let gone =
+        w.call("DELETE", &format!("{PODS}/a"), "application/json", r#"{"gracePeriodSeconds":0}"#).await;
     assert_eq!(gone.code, 200);
     assert_eq!(w.get(&format!("{PODS}/a")).await.code, 404);
 }
@@ -178,7 +198,8 @@ async fn pages_are_exact_at_their_revision() {
     w.delete(&format!("{MAPS}/m3")).await;
     let token = first["metadata"]["continue"].as_str().unwrap();
     let rest = w.get(&format!("{MAPS}?continue={token}")).await.body;
-    let names: Vec<_> = rest["items"].as_array().unwrap().iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        rest["items"].as_array().unwrap().iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["m2", "m3", "m4"]);
     assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
 }
@@ -192,7 +213,9 @@ async fn a_watch_sees_selection_enter_and_leave() {
     w.merge(&format!("{MAPS}/m"), json!({"metadata": {"labels": {"a": "2"}}})).await;
     w.merge(&format!("{MAPS}/m"), json!({"metadata": {"labels": {"a": "1"}}})).await;
     w.delete(&format!("{MAPS}/m")).await;
-    let events = w.events(&format!("{MAPS}?watch=true&labelSelector=a%3D1&resourceVersion={start}&timeoutSeconds=1")).await;
+    let events = w
+        .events(&format!("{MAPS}?watch=true&labelSelector=a%3D1&resourceVersion={start}&timeoutSeconds=1"))
+        .await;
     let types: Vec<&str> = events.iter().map(|(t, _)| t.as_str()).collect();
     assert_eq!(types, ["ADDED", "MODIFIED", "DELETED", "ADDED", "DELETED"]);
     let initial = w.events("/api/v1/namespaces?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1").await;
@@ -249,7 +272,10 @@ async fn a_namespace_terminates() {
     let deleted = w.delete("/api/v1/namespaces/x").await;
     assert_eq!(deleted.body["status"]["phase"], "Terminating");
     let refused = w.post("/api/v1/namespaces/x/configmaps", json!({"metadata": {"name": "m"}})).await;
-    assert_eq!((refused.code, &refused.body["details"]["causes"][0]["reason"]), (403, &json!("NamespaceTerminating")));
+    assert_eq!(
+        (refused.code, &refused.body["details"]["causes"][0]["reason"]),
+        (403, &json!("NamespaceTerminating"))
+    );
     let mut last = deleted.body.clone();
     last["spec"]["finalizers"] = json!([]);
     let done = w.call("PUT", "/api/v1/namespaces/x/finalize", "application/json", &last.to_string()).await;
@@ -268,7 +294,9 @@ async fn status_and_scale_are_separate() {
     let scaled = w.merge(&format!("{sets}/d/scale"), json!({"spec": {"replicas": 5}})).await;
     assert_eq!((scaled.code, &scaled.body["spec"]["replicas"]), (200, &json!(5)), "{}", scaled.body);
     assert_eq!(scaled.body["status"]["selector"], "a=b");
-    let now = w.merge(&format!("{sets}/d/status"), json!({"spec": {"replicas": 7}, "status": {"replicas": 3}})).await;
+    let now = w
+        .merge(&format!("{sets}/d/status"), json!({"spec": {"replicas": 7}, "status": {"replicas": 3}}))
+        .await;
     assert_eq!((&now.body["spec"]["replicas"], &now.body["status"]["replicas"]), (&json!(5), &json!(3)));
     assert_eq!(now.body["metadata"]["generation"], 2);
 }
@@ -288,8 +316,14 @@ async fn events_are_one_thing_in_two_groups() {
     let event = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"}, "reason": "R", "message": "hello", "type": "Normal"});
     assert_eq!(w.post("/api/v1/namespaces/default/events", event).await.code, 201);
     let other = w.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await.body;
-    assert_eq!((&other["note"], &other["regarding"]["name"], &other["apiVersion"]), (&json!("hello"), &json!("a"), &json!("events.k8s.io/v1")));
-    let found = w.get("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Da,reason%3DR").await.body;
+    assert_eq!(
+        (&other["note"], &other["regarding"]["name"], &other["apiVersion"]),
+        (&json!("hello"), &json!("a"), &json!("events.k8s.io/v1"))
+    );
+    let found = w
+        .get("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Da,reason%3DR")
+        .await
+        .body;
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
 }
 
@@ -298,10 +332,23 @@ async fn other_shapes_and_paths() {
     let w = world().await;
     let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     let response = w.raw("GET", "/api/v1/namespaces", "", accept, "").await;
-    let table: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    let table: Value =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!((&table["kind"], table["rows"].as_array().unwrap().len()), (&json!("Table"), 4));
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-    for (path, code) in [("/", 200), ("/api", 200), ("/apis", 200), ("/apis/apps/v1", 200), ("/version", 200), ("/healthz", 200), ("/readyz?verbose", 200), ("/livez/ping", 200), ("/metrics", 200), ("/openapi/v3", 200), ("/openapi/v3/apis/apps/v1", 200)] {
+    for (path, code) in [
+        ("/", 200),
+        ("/api", 200),
+        ("/apis", 200),
+        ("/apis/apps/v1", 200),
+        ("/version", 200),
+        ("/healthz", 200),
+        ("/readyz?verbose", 200),
+        ("/livez/ping", 200),
+        ("/metrics", 200),
+        ("/openapi/v3", 200),
+        ("/openapi/v3/apis/apps/v1", 200),
+    ] {
         assert_eq!(w.get(path).await.code, code, "{path}");
     }
     assert_eq!(w.get("/version").await.body["gitVersion"], crate::VERSION);

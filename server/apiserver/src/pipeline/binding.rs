@@ -28,7 +28,8 @@ impl ApiServer {
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "", version: "v1", kind: "Binding" };
         let binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
-        let name = if target.name.is_empty() { meta(&binding, "name").to_owned() } else { target.name.clone() };
+        let name =
+            if target.name.is_empty() { meta(&binding, "name").to_owned() } else { target.name.clone() };
         if meta(&binding, "name") != name {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
@@ -37,7 +38,11 @@ impl ApiServer {
         let node = text(&binding, &["target", "name"]);
         let mut errors = Vec::new();
         if !matches!(kind, "" | "Node") {
-            errors.push(sampan_api::status::FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+            errors.push(sampan_api::status::FieldError::not_supported(
+                "target.kind",
+                kind,
+                &["Node", "<empty>"],
+            ));
         }
         if node.is_empty() {
             errors.push(sampan_api::status::FieldError::required("target.name", ""));
@@ -75,13 +80,15 @@ impl ApiServer {
 
     /// Takes one disruption from the budget that covers the pod, if there is one.
     async fn spend_budget(&self, call: &Call<'_>, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
-        let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(ApiError::unknown_resource)?;
+        let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets")
+            .ok_or_else(ApiError::unknown_resource)?;
         let snapshot = self.registry().store.list(kind.storage_group);
         let prefix = format!("{}/", meta(pod, "namespace"));
         let mut covering = Vec::new();
         for entry in snapshot.prefix(&prefix) {
             let budget = decode(entry, kind)?;
-            let selector = Selector::from_object(Some(at(&budget, &["spec", "selector"]))).unwrap_or_else(|_| Selector::nothing());
+            let selector = Selector::from_object(Some(at(&budget, &["spec", "selector"])))
+                .unwrap_or_else(|_| Selector::nothing());
             if selector.matches(at(pod, &["metadata", "labels"])) {
                 covering.push(budget);
             }
@@ -89,9 +96,16 @@ impl ApiServer {
         let budget = match covering.as_slice() {
             [] => return Ok(()),
             [one] => one,
-            _ => return Err(ApiError::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+            _ => {
+                return Err(ApiError::internal(
+                    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+                ));
+            }
         };
-        let place = Target { subresource: "status".into(), ..Target::new(kind, meta(budget, "namespace"), meta(budget, "name")) };
+        let place = Target {
+            subresource: "status".into(),
+            ..Target::new(kind, meta(budget, "namespace"), meta(budget, "name"))
+        };
         let options = WriteOptions { dry_run, ..call.options };
         let spend = Call::new(call.user, options);
         let name = meta(pod, "name");
@@ -131,8 +145,15 @@ fn spent(budget: &Value, pod: &str) -> Result<Value, ApiError> {
     }
     let allowed = number("disruptionsAllowed");
     if allowed <= 0 {
-        let cause = format!("The disruption budget {name} needs {} healthy pods and has {} currently", number("desiredHealthy"), number("currentHealthy"));
-        return Err(refused("Cannot evict pod as it would violate the pod's disruption budget.".into(), cause));
+        let cause = format!(
+            "The disruption budget {name} needs {} healthy pods and has {} currently",
+            number("desiredHealthy"),
+            number("currentHealthy")
+        );
+        return Err(refused(
+            "Cannot evict pod as it would violate the pod's disruption budget.".into(),
+            cause,
+        ));
     }
     let mut new = budget.clone();
     crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
@@ -147,7 +168,10 @@ fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Va
     let name = &target.name;
     let uid = meta(binding, "uid");
     if !uid.is_empty() && uid != meta(old, "uid") {
-        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(old, "uid")));
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta(old, "uid")
+        ));
     }
     if pod::deleting(old) {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));

@@ -41,7 +41,13 @@ pub fn spot(schema: &str) -> Result<Spot, ApiError> {
 }
 
 /// Decodes an object of `schema`.
-pub fn object(headers: &HeaderMap, body: &[u8], schema: &str, expected: Expected<'_>, mode: FieldValidation) -> Result<Decoded, ApiError> {
+pub fn object(
+    headers: &HeaderMap,
+    body: &[u8],
+    schema: &str,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> Result<Decoded, ApiError> {
     strict::decode(body, format(headers)?, spot(schema)?, expected, mode)
 }
 

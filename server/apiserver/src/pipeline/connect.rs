@@ -51,7 +51,16 @@ impl ApiServer {
         let Some(node) = pod::node(&pod) else {
             return Ok(respond::raw(200, "text/plain", Bytes::new()));
         };
-        let wanted = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+        let wanted = [
+            "follow",
+            "previous",
+            "sinceSeconds",
+            "sinceTime",
+            "timestamps",
+            "tailLines",
+            "limitBytes",
+            "stream",
+        ];
         let query = pass(&context.query, &wanted);
         let path = format!("/containerLogs/{}/{}/{container}?{query}", target.namespace, target.name);
         let request = Request::get(path).body(Bytes::new()).map_err(ApiError::internal)?;
@@ -73,21 +82,39 @@ impl ApiServer {
     fn stream(&self, context: Context, target: &Target) -> Answer {
         let (pod, _) = self.registry().object(&Target { subresource: String::new(), ..target.clone() })?;
         let forward = target.subresource == "portforward";
-        let container = if forward { String::new() } else { container(&pod, context.query.text("container"))? };
-        let node = pod::node(&pod).ok_or_else(|| ApiError::bad_request(format!("pod {} does not have a host assigned", target.name)))?;
+        let container =
+            if forward { String::new() } else { container(&pod, context.query.text("container"))? };
+        let node = pod::node(&pod).ok_or_else(|| {
+            ApiError::bad_request(format!("pod {} does not have a host assigned", target.name))
+        })?;
         if target.subresource == "exec" && context.query.all("command").next().is_none() {
             return Err(ApiError::bad_request("you must specify at least 1 command for the container"));
         }
         let path = match forward {
-            true => format!("/portForward/{}/{}?{}", target.namespace, target.name, pass(&context.query, &["port", "ports"])),
-            false => format!("/{}/{}/{}/{container}?{}", target.subresource, target.namespace, target.name, streams(&context)),
+            true => format!(
+                "/portForward/{}/{}?{}",
+                target.namespace,
+                target.name,
+                pass(&context.query, &["port", "ports"])
+            ),
+            false => format!(
+                "/{}/{}/{}/{container}?{}",
+                target.subresource,
+                target.namespace,
+                target.name,
+                streams(&context)
+            ),
         };
         self.hand_over(node.to_owned(), path, context)
     }
 
     async fn node_proxy(&self, context: Context, target: &Target) -> Answer {
         let node = target.name.split(':').next().unwrap_or("").to_owned();
-        self.registry().entry(&Target { name: node.clone(), subresource: String::new(), ..target.clone() })?;
+        self.registry().entry(&Target {
+            name: node.clone(),
+            subresource: String::new(),
+            ..target.clone()
+        })?;
         let query = context.head.uri.query().map_or(String::new(), |q| format!("?{q}"));
         let path = format!("/{}{query}", context.info.rest);
         if upgrades(&context.head.headers) {
@@ -107,7 +134,11 @@ impl ApiServer {
             return Err(ApiError::bad_request("Upgrade request required"));
         }
         let connector = self.registry().connector()?;
-        let mut request = Request::builder().method(context.head.method.clone()).uri(path).body(Bytes::new()).map_err(ApiError::internal)?;
+        let mut request = Request::builder()
+            .method(context.head.method.clone())
+            .uri(path)
+            .body(Bytes::new())
+            .map_err(ApiError::internal)?;
         *request.headers_mut() = context.head.headers.clone();
         request.headers_mut().remove(http::header::AUTHORIZATION);
         let takeover = Takeover(Box::new(move |io| connector.upgrade(&node, request, io)));
@@ -125,7 +156,9 @@ impl ApiServer {
         };
         let names = ["controller-manager", "scheduler", "etcd-0"];
         let value = match target.name.as_str() {
-            "" => json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": names.map(one)}),
+            "" => {
+                json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": names.map(one)})
+            }
             name if names.contains(&name) => one(name),
             _ => return Err(target.not_found()),
         };
@@ -143,7 +176,13 @@ pub(super) fn upgrades(headers: &HeaderMap) -> bool {
 /// Headers without those of this hop and of this server's clients.
 pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
-    for name in [CONNECTION, HOST, http::header::AUTHORIZATION, http::header::TRANSFER_ENCODING, http::header::CONTENT_LENGTH] {
+    for name in [
+        CONNECTION,
+        HOST,
+        http::header::AUTHORIZATION,
+        http::header::TRANSFER_ENCODING,
+        http::header::CONTENT_LENGTH,
+    ] {
         kept.remove(name);
     }
     kept
@@ -158,7 +197,11 @@ fn pass(query: &super::query::Query, names: &[&str]) -> String {
 /// The kubelet's names of the stream options.
 fn streams(context: &Context) -> String {
     let flags = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
-    let mut parts: Vec<String> = flags.iter().filter(|(ours, _)| context.query.flag(ours)).map(|(_, name)| format!("{name}=1")).collect();
+    let mut parts: Vec<String> = flags
+        .iter()
+        .filter(|(ours, _)| context.query.flag(ours))
+        .map(|(_, name)| format!("{name}=1"))
+        .collect();
     parts.extend(context.query.all("command").map(|part| format!("command={}", encode(part))));
     parts.join("&")
 }
@@ -167,11 +210,17 @@ fn streams(context: &Context) -> String {
 fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
     let name = meta(pod, "name");
     let plain = pod::container_names(pod, "containers");
-    let all: Vec<String> = ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|list| pod::container_names(pod, list)).collect();
+    let all: Vec<String> = ["initContainers", "containers", "ephemeralContainers"]
+        .iter()
+        .flat_map(|list| pod::container_names(pod, list))
+        .collect();
     match (asked, plain.as_slice()) {
         ("", [one]) => Ok(one.clone()),
         ("", []) => Err(ApiError::bad_request(format!("a container name must be specified for pod {name}"))),
-        ("", _) => Err(ApiError::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" ")))),
+        ("", _) => Err(ApiError::bad_request(format!(
+            "a container name must be specified for pod {name}, choose one of: [{}]",
+            all.join(" ")
+        ))),
         (asked, _) if all.iter().any(|c| c == asked) => Ok(asked.to_owned()),
         (asked, _) => Err(ApiError::bad_request(format!("container {asked} is not valid for pod {name}"))),
     }
@@ -209,9 +258,9 @@ fn reason(code: u16) -> Reason {
 
 /// The first ready address and port behind a service's port, by name or number; empty means the only one.
 pub(super) fn endpoint(server: &ApiServer, service: &Value, port: &str) -> Option<(String, u16)> {
-    let wanted = items(at(service, &["spec", "ports"])).iter().find(|p| {
-        port.is_empty() || text(p, &["name"]) == port || at(p, &["port"]).to_string() == port
-    })?;
+    let wanted = items(at(service, &["spec", "ports"]))
+        .iter()
+        .find(|p| port.is_empty() || text(p, &["name"]) == port || at(p, &["port"]).to_string() == port)?;
     let kind = kinds::by_resource("discovery.k8s.io", "v1", "endpointslices")?;
     let prefix = format!("{}/", meta(service, "namespace"));
     for entry in server.registry().store.list(kind.storage_group).prefix(&prefix) {
@@ -219,8 +268,11 @@ pub(super) fn endpoint(server: &ApiServer, service: &Value, port: &str) -> Optio
         if text(&slice, &["metadata", "labels", "kubernetes.io/service-name"]) != meta(service, "name") {
             continue;
         }
-        let port = items(at(&slice, &["ports"])).iter().find(|p| text(p, &["name"]) == text(wanted, &["name"]));
-        let ready = items(at(&slice, &["endpoints"])).iter().find(|e| at(e, &["conditions", "ready"]).as_bool() != Some(false));
+        let port =
+            items(at(&slice, &["ports"])).iter().find(|p| text(p, &["name"]) == text(wanted, &["name"]));
+        let ready = items(at(&slice, &["endpoints"]))
+            .iter()
+            .find(|e| at(e, &["conditions", "ready"]).as_bool() != Some(false));
         let address = ready.and_then(|e| items(at(e, &["addresses"])).first()?.as_str().map(str::to_owned));
         if let (Some(address), Some(port)) = (address, port.and_then(|p| at(p, &["port"]).as_u64())) {
             return Some((address, u16::try_from(port).ok()?));

@@ -18,9 +18,20 @@ pub trait Gate: Send + Sync {
     /// Whether they may.
     fn authorize(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision;
     /// Answers a create of a review kind (SubjectAccessReview, TokenReview …).
-    fn review<'a>(&'a self, user: &'a UserInfo, kind: &'static Kind, namespace: &'a str, body: Value) -> BoxFuture<'a, Result<Value, ApiError>>;
+    fn review<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        kind: &'static Kind,
+        namespace: &'a str,
+        body: Value,
+    ) -> BoxFuture<'a, Result<Value, ApiError>>;
     /// Answers a TokenRequest.
-    fn token<'a>(&'a self, user: &'a UserInfo, account: &'a Target, body: Value) -> BoxFuture<'a, Result<Value, ApiError>>;
+    fn token<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        account: &'a Target,
+        body: Value,
+    ) -> BoxFuture<'a, Result<Value, ApiError>>;
     /// Answers paths of its own: `/openid/v1/jwks`, `/.well-known/openid-configuration`.
     fn path(&self, path: &str) -> Option<Value>;
 }
@@ -38,12 +49,27 @@ impl Gate for LoopbackOnly {
     fn authorize(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision {
         let open = ["/healthz", "/livez", "/readyz", "/version"];
         let anyone = !attributes.is_resource && open.iter().any(|p| attributes.path.starts_with(p));
-        if anyone || *user != UserInfo::anonymous() { Decision::Allow(String::new()) } else { Decision::Deny(String::new()) }
+        if anyone || *user != UserInfo::anonymous() {
+            Decision::Allow(String::new())
+        } else {
+            Decision::Deny(String::new())
+        }
     }
-    fn review<'a>(&'a self, _: &'a UserInfo, _: &'static Kind, _: &'a str, _: Value) -> BoxFuture<'a, Result<Value, ApiError>> {
+    fn review<'a>(
+        &'a self,
+        _: &'a UserInfo,
+        _: &'static Kind,
+        _: &'a str,
+        _: Value,
+    ) -> BoxFuture<'a, Result<Value, ApiError>> {
         async { Err(ApiError::unavailable("no authorizer is configured")) }.boxed()
     }
-    fn token<'a>(&'a self, _: &'a UserInfo, _: &'a Target, _: Value) -> BoxFuture<'a, Result<Value, ApiError>> {
+    fn token<'a>(
+        &'a self,
+        _: &'a UserInfo,
+        _: &'a Target,
+        _: Value,
+    ) -> BoxFuture<'a, Result<Value, ApiError>> {
         async { Err(ApiError::unavailable("no token issuer is configured")) }.boxed()
     }
     fn path(&self, _: &str) -> Option<Value> {

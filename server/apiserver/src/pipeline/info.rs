@@ -34,7 +34,8 @@ pub struct RequestInfo {
 
 /// Reads a request's head. A malformed `watch` prefix is no resource request.
 pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
-    let mut info = RequestInfo { path: path.to_owned(), verb: method.as_str().to_lowercase(), ..Default::default() };
+    let mut info =
+        RequestInfo { path: path.to_owned(), verb: method.as_str().to_lowercase(), ..Default::default() };
     let decoded: Vec<String> = path.trim_matches('/').split('/').map(super::query::decode_path).collect();
     let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
     let rest = match parts.as_slice() {
@@ -51,7 +52,9 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
     info.prefix = parts[0].to_owned();
     info.is_resource = true;
     let (special, rest) = match rest {
-        ["watch" | "proxy", rest @ ..] if !rest.is_empty() => (Some(parts[parts.len() - rest.len() - 1]), rest),
+        ["watch" | "proxy", rest @ ..] if !rest.is_empty() => {
+            (Some(parts[parts.len() - rest.len() - 1]), rest)
+        }
         rest => (None, rest),
     };
     info.verb = special.unwrap_or_else(|| verb_of(method)).to_owned();

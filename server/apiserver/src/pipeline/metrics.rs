@@ -46,7 +46,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     let mut registry = registry.lock();
     // the encoder appends _total to counters
     registry.register("apiserver_request", "Counter of apiserver requests broken out for each verb, group, version, resource, scope and HTTP response code", count.clone());
-    registry.register("apiserver_request_duration_seconds", "Response latency distribution in seconds for each verb, group, version, resource and subresource", took.clone());
+    registry.register(
+        "apiserver_request_duration_seconds",
+        "Response latency distribution in seconds for each verb, group, version, resource and subresource",
+        took.clone(),
+    );
     Metrics { count, took }
 });
 
@@ -55,12 +59,21 @@ pub fn record(info: &RequestInfo, code: u16, took: Duration) {
     let known = sampan_api::kinds::by_resource(&info.group, &info.version, &info.resource).is_some();
     let text = |s: &str| if known { s.to_owned() } else { String::new() };
     let verb = if known { info.verb.to_uppercase() } else { "other".to_owned() };
-    let labels = Took { verb, group: text(&info.group), version: text(&info.version), resource: text(&info.resource), subresource: subresource(info, known) };
+    let labels = Took {
+        verb,
+        group: text(&info.group),
+        version: text(&info.version),
+        resource: text(&info.resource),
+        subresource: subresource(info, known),
+    };
     if !matches!(info.verb.as_str(), "watch") {
         METRICS.took.get_or_create(&labels).observe(took.as_secs_f64());
     }
     let Took { verb, group, version, resource, subresource } = labels;
-    METRICS.count.get_or_create(&Count { verb, group, version, resource, subresource, scope: scope(info), code }).inc();
+    METRICS
+        .count
+        .get_or_create(&Count { verb, group, version, resource, subresource, scope: scope(info), code })
+        .inc();
 }
 
 fn subresource(info: &RequestInfo, known: bool) -> String {

@@ -9,15 +9,15 @@ mod metrics;
 pub mod negotiate;
 pub mod query;
 mod resource;
-pub(crate) use resource::not_allowed;
 pub use gate::{Gate, LoopbackOnly};
+pub(crate) use resource::not_allowed;
+mod binding;
+mod connect;
+mod proxy;
 pub mod respond;
 mod scale;
 mod shape;
 mod subresource;
-mod binding;
-mod connect;
-mod proxy;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -72,14 +72,23 @@ impl ApiServer {
         let response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => respond::error(&error),
-            Err(_) => respond::error(&ApiError::internal("this request caused apiserver to panic. Look in log for details")),
+            Err(_) => respond::error(&ApiError::internal(
+                "this request caused apiserver to panic. Look in log for details",
+            )),
         };
         metrics::record(&seen, response.status().as_u16(), began.elapsed());
         tracing::debug!(verb = %seen.verb, path = %seen.path, code = response.status().as_u16(), took = ?began.elapsed(), "request");
         response
     }
 
-    async fn answer(&self, head: Parts, body: Bytes, query: Query, info: RequestInfo, peer: Peer) -> Result<Response<ResponseBody>, ApiError> {
+    async fn answer(
+        &self,
+        head: Parts,
+        body: Bytes,
+        query: Query,
+        info: RequestInfo,
+        peer: Peer,
+    ) -> Result<Response<ResponseBody>, ApiError> {
         body::check_size(&body)?;
         let user = Arc::new(self.gate().identify(&head, &peer)?);
         let context = Context { head, body, query, info, user };
@@ -125,8 +134,13 @@ fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> ApiErro
         let why = format!("User {name:?} cannot {verb} path {:?}{tail}", attributes.path);
         return ApiError::forbidden("", "", "", &why);
     }
-    let what = if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
-    let place = if namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {namespace:?}") };
+    let what =
+        if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
+    let place = if namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {namespace:?}")
+    };
     let why = format!("User {name:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}");
     ApiError::forbidden(group, resource, attributes.name, &why)
 }

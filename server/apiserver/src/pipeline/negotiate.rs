@@ -70,7 +70,10 @@ pub fn clauses(header: &str) -> Vec<Clause<'_>> {
 fn clause(text: &str) -> Clause<'_> {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or("");
-    let params = parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
+    let params = parts
+        .filter_map(|p| p.split_once('='))
+        .map(|(k, v)| (k.trim(), v.trim().trim_matches('"')))
+        .collect();
     Clause { media, params }
 }
 
@@ -80,7 +83,9 @@ pub fn negotiate(accept: &str, table: bool, pretty: bool) -> Result<Format, ApiE
     if list.is_empty() {
         return Ok(Format { pretty, ..Format::JSON });
     }
-    let found = list.iter().find_map(|c| Some(Format { encoding: encoding(c.media)?, shape: shape(c, table)?, pretty }));
+    let found = list
+        .iter()
+        .find_map(|c| Some(Format { encoding: encoding(c.media)?, shape: shape(c, table)?, pretty }));
     found.ok_or_else(|| ApiError::not_acceptable(SUPPORTED))
 }
 
@@ -117,7 +122,10 @@ mod tests {
             ("application/vnd.kubernetes.protobuf", None),
             ("application/yaml;q=0.5, application/json", Some((Encoding::Json, As::Object))),
             (table, Some((Encoding::Json, As::Table))),
-            ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some((Encoding::Json, As::Metadata))),
+            (
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                Some((Encoding::Json, As::Metadata)),
+            ),
             ("application/json;as=Table;v=v9;g=meta.k8s.io", None),
         ];
         for (accept, expected) in cases {

@@ -8,9 +8,9 @@ use sampan_api::status::{ApiError, Reason};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::Context;
 use super::connect::{end_to_end, endpoint};
 use super::resource::Answer;
-use super::Context;
 use crate::ApiServer;
 use crate::registry::Target;
 use crate::value::{at, items, text};
@@ -20,25 +20,39 @@ fn split(id: &str) -> Option<(&str, &str, &str)> {
     match id.split(':').collect::<Vec<_>>().as_slice() {
         [name] => Some(("http", name, "")),
         [name, port] => Some(("http", name, port)),
-        [scheme @ ("http" | "https" | ""), name, port] => Some((if scheme.is_empty() { "http" } else { scheme }, name, port)),
+        [scheme @ ("http" | "https" | ""), name, port] => {
+            Some((if scheme.is_empty() { "http" } else { scheme }, name, port))
+        }
         _ => None,
     }
 }
 
 /// Forwards the request and streams the answer back.
 pub(super) async fn forward(server: &ApiServer, context: Context, target: &Target) -> Answer {
-    let invalid = || ApiError::bad_request(format!("invalid {} request {:?}", target.kind.kind.to_lowercase(), target.name));
+    let invalid = || {
+        ApiError::bad_request(format!(
+            "invalid {} request {:?}",
+            target.kind.kind.to_lowercase(),
+            target.name
+        ))
+    };
     let (scheme, name, port) = split(&target.name).ok_or_else(invalid)?;
     let place = Target { name: name.to_owned(), subresource: String::new(), ..target.clone() };
     let (object, _) = server.registry().object(&place)?;
     let (host, port) = match target.kind.kind {
         "Pod" => pod_address(&object, port)?,
         _ => endpoint(server, &object, port).ok_or_else(|| {
-            ApiError::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", target.name))
+            ApiError::new(
+                Reason::ServiceUnavailable,
+                format!("no endpoints available for service {:?}", target.name),
+            )
         })?,
     };
     if scheme == "https" {
-        return Err(ApiError::new(Reason::ServiceUnavailable, "proxying to https endpoints is not served yet"));
+        return Err(ApiError::new(
+            Reason::ServiceUnavailable,
+            "proxying to https endpoints is not served yet",
+        ));
     }
     send(context, &host, port).await
 }
@@ -51,7 +65,10 @@ fn pod_address(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
     let containers = items(at(pod, &["spec", "containers"]));
     let mut ports = containers.iter().flat_map(|c| items(at(c, &["ports"])));
     let named = ports.find(|p| port.is_empty() || text(p, &["name"]) == port);
-    let found = port.parse().ok().or_else(|| at(named?, &["containerPort"]).as_u64().and_then(|p| u16::try_from(p).ok()));
+    let found = port
+        .parse()
+        .ok()
+        .or_else(|| at(named?, &["containerPort"]).as_u64().and_then(|p| u16::try_from(p).ok()));
     match (found, port) {
         (Some(number), _) => Ok((ip.to_owned(), number)),
         (None, "") => Ok((ip.to_owned(), 80)),
@@ -66,11 +83,19 @@ async fn send(context: Context, host: &str, port: u16) -> Answer {
     };
     let query = context.head.uri.query().map_or(String::new(), |q| format!("?{q}"));
     let uri = format!("/{}{query}", context.info.rest);
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| failed(format!("dial tcp {host}:{port}: connect: {e}")))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(e.to_string()))?;
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(|e| failed(format!("dial tcp {host}:{port}: connect: {e}")))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| failed(e.to_string()))?;
     // ends with the body it feeds, or with the client that stopped reading it
     tokio::spawn(connection);
-    let mut request = Request::builder().method(context.head.method.clone()).uri(uri).body(Full::<Bytes>::new(context.body)).map_err(ApiError::internal)?;
+    let mut request = Request::builder()
+        .method(context.head.method.clone())
+        .uri(uri)
+        .body(Full::<Bytes>::new(context.body))
+        .map_err(ApiError::internal)?;
     *request.headers_mut() = end_to_end(&context.head.headers);
     if let Ok(value) = HeaderValue::from_str(&format!("{host}:{port}")) {
         request.headers_mut().insert(http::header::HOST, value);
@@ -78,5 +103,8 @@ async fn send(context: Context, host: &str, port: u16) -> Answer {
     let response = sender.send_request(request).await.map_err(|e| failed(e.to_string()))?;
     let (mut head, body) = response.into_parts();
     head.headers = end_to_end(&head.headers);
-    Ok(http::Response::from_parts(head, body.map_err(|error| Box::new(error) as crate::BoxError).boxed_unsync()))
+    Ok(http::Response::from_parts(
+        head,
+        body.map_err(|error| Box::new(error) as crate::BoxError).boxed_unsync(),
+    ))
 }

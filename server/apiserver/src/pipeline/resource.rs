@@ -22,7 +22,8 @@ pub(crate) type Answer = Result<Response<ResponseBody>, ApiError>;
 impl ApiServer {
     pub(super) async fn resource(&self, context: Context) -> Answer {
         let info = &context.info;
-        let kind = kinds::by_resource(&info.group, &info.version, &info.resource).ok_or_else(ApiError::unknown_resource)?;
+        let kind = kinds::by_resource(&info.group, &info.version, &info.resource)
+            .ok_or_else(ApiError::unknown_resource)?;
         check_place(&context, kind)?;
         let target = Target {
             kind,
@@ -121,8 +122,12 @@ impl ApiServer {
         let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
         match self.registry().delete(&call, target, &options).await? {
             Deleted::Waiting(json) => shape::object(200, target.kind, json, format, context),
-            Deleted::Gone(json, _) if returns_deleted(target.kind) => shape::object(200, target.kind, json, format, context),
-            Deleted::Gone(_, last) => Ok(respond::value(200, &success(target, &last), format, &context.head.headers)),
+            Deleted::Gone(json, _) if returns_deleted(target.kind) => {
+                shape::object(200, target.kind, json, format, context)
+            }
+            Deleted::Gone(_, last) => {
+                Ok(respond::value(200, &success(target, &last), format, &context.head.headers))
+            }
         }
     }
 
@@ -150,7 +155,13 @@ fn returns_deleted(kind: &Kind) -> bool {
     kind.group.is_empty()
         && matches!(
             kind.kind,
-            "Pod" | "Service" | "PersistentVolume" | "PersistentVolumeClaim" | "PodTemplate" | "ResourceQuota" | "ServiceAccount"
+            "Pod"
+                | "Service"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "PodTemplate"
+                | "ResourceQuota"
+                | "ServiceAccount"
         )
 }
 
@@ -162,8 +173,12 @@ pub(crate) fn not_allowed() -> ApiError {
 /// Namespaced kinds are created and read in a namespace, others are not.
 fn check_place(context: &Context, kind: &Kind) -> Result<(), ApiError> {
     let info = &context.info;
-    let single = matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete") || !info.subresource.is_empty();
-    if kind.namespaced && info.namespace.is_empty() && (single || info.verb == "create" || info.verb == "deletecollection") {
+    let single =
+        matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete") || !info.subresource.is_empty();
+    if kind.namespaced
+        && info.namespace.is_empty()
+        && (single || info.verb == "create" || info.verb == "deletecollection")
+    {
         return Err(not_allowed());
     }
     let own = kind.plural == "namespaces" && kind.group.is_empty();
@@ -184,8 +199,14 @@ pub(crate) fn decode(context: &Context, target: &Target, call: &Call<'_>) -> Res
 }
 
 /// Decodes the body as an object of `schema`.
-pub(crate) fn decode_as(context: &Context, schema: &str, expected: Expected<'_>, call: &Call<'_>) -> Result<Value, ApiError> {
-    let decoded = body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
+pub(crate) fn decode_as(
+    context: &Context,
+    schema: &str,
+    expected: Expected<'_>,
+    call: &Call<'_>,
+) -> Result<Value, ApiError> {
+    let decoded =
+        body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
     *call.warnings.lock() = decoded.warnings;
     Ok(decoded.value)
 }
@@ -193,24 +214,35 @@ pub(crate) fn decode_as(context: &Context, schema: &str, expected: Expected<'_>,
 /// `EnsureObjectNamespaceMatchesRequestNamespace`.
 pub(crate) fn check_namespace(target: &Target, body: &Value) -> Result<(), ApiError> {
     let namespace = meta(body, "namespace");
-    let right = if target.kind.namespaced { namespace.is_empty() || namespace == target.namespace } else { true };
+    let right =
+        if target.kind.namespaced { namespace.is_empty() || namespace == target.namespace } else { true };
     if right {
         return Ok(());
     }
-    Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+    Err(ApiError::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
 }
 
 pub(crate) fn patch_type(context: &Context) -> Result<PatchType, ApiError> {
     let media = body::media_type(&context.head.headers);
     if media == "application/apply-patch+yaml" || media == "application/apply-patch+cbor" {
-        let why = format!("server-side apply ({media}) is not served yet; use one of: {}", SUPPORTED.join(", "));
+        let why =
+            format!("server-side apply ({media}) is not served yet; use one of: {}", SUPPORTED.join(", "));
         return Err(ApiError::new(Reason::UnsupportedMediaType, why));
     }
     PatchType::parse(media).ok_or_else(|| ApiError::unsupported_media_type(SUPPORTED))
 }
 
 /// The answer to a write, with its warnings.
-pub(crate) fn finish(code: u16, kind: &'static Kind, json: Bytes, format: negotiate::Format, context: &Context, call: &Call<'_>) -> Answer {
+pub(crate) fn finish(
+    code: u16,
+    kind: &'static Kind,
+    json: Bytes,
+    format: negotiate::Format,
+    context: &Context,
+    call: &Call<'_>,
+) -> Answer {
     let mut response = shape::object(code, kind, json, format, context)?;
     respond::warn(&mut response, &call.warnings.lock());
     Ok(response)

@@ -54,13 +54,20 @@ fn yaml(json: &Bytes) -> Bytes {
 }
 
 /// Gzips long bodies for clients that accept it.
-pub fn compressed(code: u16, content_type: &'static str, bytes: Bytes, request: &HeaderMap) -> Response<ResponseBody> {
-    let accepts = request.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+pub fn compressed(
+    code: u16,
+    content_type: &'static str,
+    bytes: Bytes,
+    request: &HeaderMap,
+) -> Response<ResponseBody> {
+    let accepts =
+        request.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
     if !accepts || bytes.len() < GZIP_FROM {
         return raw(code, content_type, bytes);
     }
     // level 1, as upstream: the network is rarely the slower part
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 8), flate2::Compression::fast());
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 8), flate2::Compression::fast());
     let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
     let Ok(packed) = packed else { return raw(code, content_type, bytes) };
     let mut response = raw(code, content_type, packed);

@@ -32,7 +32,11 @@ impl ApiServer {
         };
         let patch = match &body {
             Some(_) => None,
-            None => Some(Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation }),
+            None => Some(Patch {
+                kind: patch_type(context)?,
+                body: &context.body,
+                mode: options.field_validation,
+            }),
         };
         let whole = Target { subresource: String::new(), ..target.clone() };
         let written = self.registry().modify(&call, &whole, |old| {
@@ -75,7 +79,10 @@ fn scale_of(kind: &Kind, object: &Value) -> Value {
         ("ReplicationController", Value::Object(labels)) => Selector::from_map(labels).to_string(),
         // FormatLabelSelector prints plain labels as equalities
         (_, selector) if items(at(selector, &["matchExpressions"])).is_empty() => {
-            at(selector, &["matchLabels"]).as_object().map(|labels| Selector::from_map(labels).to_string()).unwrap_or_default()
+            at(selector, &["matchLabels"])
+                .as_object()
+                .map(|labels| Selector::from_map(labels).to_string())
+                .unwrap_or_default()
         }
         (_, selector) => Selector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default(),
     };

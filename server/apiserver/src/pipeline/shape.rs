@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::negotiate::{As, Format};
 use super::{Context, respond};
 use crate::ResponseBody;
+use crate::registry::in_version;
 use crate::registry::list::{self, Page};
 use crate::registry::watch::{Plain, Shape, WatchBody, bookmark};
-use crate::registry::in_version;
 use crate::value::{at, meta};
 
 type Answer = Result<Response<ResponseBody>, ApiError>;
@@ -76,15 +76,18 @@ fn include(context: &Context) -> Include {
 
 fn table(kind: &'static Kind, objects: &[Value], list_meta: Value, include: Include, columns: bool) -> Value {
     let now = jiff::Timestamp::now();
-    let rows: Vec<Value> = objects.iter().map(|object| {
-        let mut row = crate::strategies::columns::row(kind, object, now);
-        match include {
-            Include::None => {}
-            Include::Metadata => row["object"] = metadata(object),
-            Include::Object => row["object"] = object.clone(),
-        }
-        row
-    }).collect();
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| {
+            let mut row = crate::strategies::columns::row(kind, object, now);
+            match include {
+                Include::None => {}
+                Include::Metadata => row["object"] = metadata(object),
+                Include::Object => row["object"] = object.clone(),
+            }
+            row
+        })
+        .collect();
     let definitions = if columns { crate::strategies::columns::definitions(kind) } else { Value::Null };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta, "columnDefinitions": definitions, "rows": rows})
 }
@@ -105,7 +108,8 @@ impl Shape for Metadata {
         (!crate::strategies::convert::many_versions(self.0)).then_some(1)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        parse(&in_version(entry, self.0)).map_or_else(|_| entry.value.clone(), |object| metadata(&object).to_string().into())
+        parse(&in_version(entry, self.0))
+            .map_or_else(|_| entry.value.clone(), |object| metadata(&object).to_string().into())
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
         bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end)
@@ -133,7 +137,11 @@ impl Shape for Table {
         // upstream's bookmark of a Table watch is a Table with one row of no cells
         let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
         let object: Value = serde_json::from_str(&object).unwrap_or_default();
-        let columns = if std::mem::take(&mut self.first) { crate::strategies::columns::definitions(self.kind) } else { Value::Null };
+        let columns = if std::mem::take(&mut self.first) {
+            crate::strategies::columns::definitions(self.kind)
+        } else {
+            Value::Null
+        };
         let object = if self.include == Include::Object { object } else { metadata(&object) };
         let rows = json!([{"cells": [], "object": object}]);
         json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},

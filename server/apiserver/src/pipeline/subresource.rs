@@ -55,7 +55,14 @@ impl ApiServer {
     }
 
     /// A value with the call's warnings.
-    pub(super) fn reply(&self, code: u16, value: &Value, format: negotiate::Format, context: &Context, call: &Call<'_>) -> http::Response<crate::ResponseBody> {
+    pub(super) fn reply(
+        &self,
+        code: u16,
+        value: &Value,
+        format: negotiate::Format,
+        context: &Context,
+        call: &Call<'_>,
+    ) -> http::Response<crate::ResponseBody> {
         let mut response = respond::value(code, value, format, &context.head.headers);
         respond::warn(&mut response, &call.warnings.lock());
         response

@@ -86,7 +86,9 @@ pub fn read(key: &Key, value: &[u8]) -> Columns {
         event_fields(&object, &mut fields);
     }
     if &*key.bucket == "pods" {
-        let ips = crate::value::items(at(&object, &["status", "podIPs"])).first().map_or("", |ip| crate::value::text(ip, &["ip"]));
+        let ips = crate::value::items(at(&object, &["status", "podIPs"]))
+            .first()
+            .map_or("", |ip| crate::value::text(ip, &["ip"]));
         fields.push(("status.podIPs".into(), ips.into()));
     }
     Columns { labels, fields }

@@ -19,7 +19,11 @@ impl Registry {
         let mut attempt = 1;
         loop {
             match self.create_once(call, target, body.clone()).await {
-                Err(error) if generated && error.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => attempt += 1,
+                Err(error)
+                    if generated && error.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS =>
+                {
+                    attempt += 1
+                }
                 Err(error) if generated && error.reason == Reason::AlreadyExists => {
                     let mut error = error;
                     error.retry_after_seconds = Some(1);
@@ -30,7 +34,12 @@ impl Registry {
         }
     }
 
-    async fn create_once(&self, call: &Call<'_>, target: &Target, mut new: Value) -> Result<Written, ApiError> {
+    async fn create_once(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        mut new: Value,
+    ) -> Result<Written, ApiError> {
         let kind = target.kind;
         if !meta(&new, "resourceVersion").is_empty() {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
@@ -63,7 +72,13 @@ impl Registry {
             set(new, &["metadata", "name"], validation::generate_name(&base, rand::random()));
         }
         let metadata = object(new, &["metadata"]);
-        for field in ["managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+        for field in [
+            "managedFields",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "resourceVersion",
+        ] {
             metadata.shift_remove(field);
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -78,7 +93,8 @@ impl Registry {
         }
         set(new, &["kind"], target.kind.kind);
         set(new, &["apiVersion"], target.kind.api_version());
-        if strategies::has_status_subresource(target.kind) && !strategies::keeps_status_on_create(target.kind) {
+        if strategies::has_status_subresource(target.kind) && !strategies::keeps_status_on_create(target.kind)
+        {
             remove(new, &["status"]);
         }
     }
@@ -92,11 +108,13 @@ impl Registry {
         let Some(entry) = self.store.get(&Key::new("namespaces", namespace.as_str())) else {
             return Err(ApiError::not_found("", "namespaces", namespace));
         };
-        let terminating = entry.columns.fields.iter().any(|(k, v)| &**k == "status.phase" && &**v == "Terminating");
+        let terminating =
+            entry.columns.fields.iter().any(|(k, v)| &**k == "status.phase" && &**v == "Terminating");
         if !terminating {
             return Ok(());
         }
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
         let mut error = target.forbidden(&why);
         let message = format!("namespace {namespace} is being terminated");
         error.causes = vec![("NamespaceTerminating".into(), message, "metadata.namespace".into())];

@@ -55,7 +55,11 @@ impl DeleteOptions {
         let orphan = at(options, &["orphanDependents"]).as_bool();
         let policy = at(options, &["propagationPolicy"]).as_str();
         if orphan.is_some() && policy.is_some() {
-            errors.push(FieldError::invalid("propagationPolicy", policy.unwrap_or(""), "orphanDependents and deletionPropagation cannot be both set"));
+            errors.push(FieldError::invalid(
+                "propagationPolicy",
+                policy.unwrap_or(""),
+                "orphanDependents and deletionPropagation cannot be both set",
+            ));
         }
         let propagation = match (policy, orphan) {
             (None, None) => None,
@@ -63,7 +67,11 @@ impl DeleteOptions {
             (None, Some(false)) | (Some("Background"), _) => Some(Propagation::Background),
             (Some("Foreground"), _) => Some(Propagation::Foreground),
             (Some(other), _) => {
-                errors.push(FieldError::not_supported("propagationPolicy", other, &["Foreground", "Background", "Orphan", "nil"]));
+                errors.push(FieldError::not_supported(
+                    "propagationPolicy",
+                    other,
+                    &["Foreground", "Background", "Orphan", "nil"],
+                ));
                 None
             }
         };
@@ -120,7 +128,12 @@ enum Plan {
 
 impl Registry {
     /// Deletes one object, at once or by marking it.
-    pub async fn delete(&self, call: &Call<'_>, target: &Target, options: &DeleteOptions) -> Result<Deleted, ApiError> {
+    pub async fn delete(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
         loop {
             let entry = self.entry(target)?;
             let old = decode(&entry, target.kind)?;
@@ -137,7 +150,13 @@ impl Registry {
         }
     }
 
-    async fn attempt(&self, target: &Target, options: &DeleteOptions, entry: &Entry, old: Value) -> Result<Deleted, WriteError> {
+    async fn attempt(
+        &self,
+        target: &Target,
+        options: &DeleteOptions,
+        entry: &Entry,
+        old: Value,
+    ) -> Result<Deleted, WriteError> {
         let condition = Condition::Revision(entry.revision);
         match plan(target, options, old) {
             Plan::Nothing => Ok(Deleted::Waiting(converted(entry.value.clone(), target))),
@@ -169,7 +188,9 @@ fn check(target: &Target, options: &DeleteOptions, old: &Value) -> Result<(), Ap
         return Err(target.conflict(&why));
     }
     if let Some(asked) = options.resource_version.as_deref().filter(|asked| *asked != revision) {
-        let why = format!("Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {revision}");
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {revision}"
+        );
         return Err(target.conflict(&why));
     }
     Ok(())
@@ -243,7 +264,10 @@ fn mark(new: &mut Value, grace: i64, before: Option<i64>) {
 
 /// `deletionFinalizersForGarbageCollection`: an explicit policy decides which of the two finalizers stays.
 fn propagate(target: &Target, options: &DeleteOptions, new: &mut Value) {
-    if target.kind.group == "" && matches!(target.kind.kind, "Event" | "Namespace") && options.propagation.is_none() {
+    if target.kind.group == ""
+        && matches!(target.kind.kind, "Event" | "Namespace")
+        && options.propagation.is_none()
+    {
         return;
     }
     let had: Vec<String> = words::finalizers(new).map(str::to_owned).collect();
@@ -251,7 +275,8 @@ fn propagate(target: &Target, options: &DeleteOptions, new: &mut Value) {
         Some(policy) => (policy == Propagation::Orphan, policy == Propagation::Foreground),
         None => (had.iter().any(|f| f == ORPHAN), had.iter().any(|f| f == FOREGROUND)),
     };
-    let mut finalizers: Vec<String> = had.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    let mut finalizers: Vec<String> =
+        had.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
     if orphan {
         finalizers.push(ORPHAN.into());
     }

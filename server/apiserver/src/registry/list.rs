@@ -56,7 +56,9 @@ fn unsupported(kind: &Kind, field: &str) -> String {
             format!("field label not supported: {field}")
         }
         "replicasets.apps" | "jobs.batch" => format!("field label {field:?} not supported for {}", kind.kind),
-        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        _ => {
+            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
     }
 }
 
@@ -82,14 +84,21 @@ impl ListOptions {
         }
         let limit = match query.text("limit") {
             "" => 0,
-            text => text.parse::<i64>().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?.max(0),
+            text => text
+                .parse::<i64>()
+                .map_err(|_| {
+                    ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+                })?
+                .max(0),
         };
         let token = match query.text("continue") {
             "" => None,
             text => Some(Token::decode(text)?),
         };
         if token.is_some() && !matches!(query.text("resourceVersion"), "" | "0") {
-            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let matching = query.text("resourceVersionMatch");
         Ok(Self {
@@ -114,16 +123,25 @@ fn list_errors(query: &Query) -> Vec<FieldError> {
         return errors;
     }
     if revision.is_empty() {
-        errors.push(FieldError::forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        errors.push(FieldError::forbidden(
+            field,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
     }
     if !query.text("continue").is_empty() {
-        errors.push(FieldError::forbidden(field, "resourceVersionMatch is forbidden when continue is provided"));
+        errors.push(FieldError::forbidden(
+            field,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
     }
     if !matches!(matching, "Exact" | "NotOlderThan") {
         errors.push(FieldError::not_supported(field, matching, &["Exact", "NotOlderThan", ""]));
     }
     if matching == "Exact" && revision == "0" {
-        errors.push(FieldError::forbidden(field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        errors.push(FieldError::forbidden(
+            field,
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ));
     }
     errors
 }
@@ -143,7 +161,11 @@ pub struct Page {
 /// Parses a resourceVersion parameter.
 pub fn parse_revision(text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| {
-        let error = FieldError::invalid("resourceVersion", text, format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
+        let error = FieldError::invalid(
+            "resourceVersion",
+            text,
+            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
+        );
         ApiError::invalid("", "", "", vec![error])
     })
 }
@@ -157,7 +179,12 @@ pub async fn not_older(store: &Store, revision: u64) -> Result<(), ApiError> {
 }
 
 /// The page of `kind` that `options` ask for.
-pub async fn page(store: &Store, kind: &'static Kind, namespace: &str, options: &ListOptions) -> Result<Page, ApiError> {
+pub async fn page(
+    store: &Store,
+    kind: &'static Kind,
+    namespace: &str,
+    options: &ListOptions,
+) -> Result<Page, ApiError> {
     let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
     let (snapshot, constant) = snapshot(store, kind, options, &prefix).await?;
     let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
@@ -172,7 +199,9 @@ pub async fn page(store: &Store, kind: &'static Kind, namespace: &str, options: 
             continue;
         }
         more = 1;
-        token = entries.last().map(|last: &Arc<Entry>| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
+        token = entries
+            .last()
+            .map(|last: &Arc<Entry>| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
         break;
     }
     // upstream counts only where no selector hides anything
@@ -181,7 +210,12 @@ pub async fn page(store: &Store, kind: &'static Kind, namespace: &str, options: 
     Ok(Page { revision: constant, entries, token, remaining })
 }
 
-async fn snapshot(store: &Store, kind: &'static Kind, options: &ListOptions, _prefix: &str) -> Result<(Snapshot, u64), ApiError> {
+async fn snapshot(
+    store: &Store,
+    kind: &'static Kind,
+    options: &ListOptions,
+    _prefix: &str,
+) -> Result<(Snapshot, u64), ApiError> {
     let bucket = kind.storage_group;
     let at = |revision: u64| store.list_at(bucket, revision).map(|s| (s, revision));
     if let Some(token) = &options.token {
@@ -201,7 +235,12 @@ async fn snapshot(store: &Store, kind: &'static Kind, options: &ListOptions, _pr
     not_older(store, revision).await?;
     // without a match rule, a limited list at a revision is exact: etcd3's legacy semantics
     if options.exact || (!options.not_older && options.limit > 0) {
-        return at(revision).map_err(|old| ApiError::expired(format!("The resourceVersion for the provided list is too old. (oldest {})", old.oldest)));
+        return at(revision).map_err(|old| {
+            ApiError::expired(format!(
+                "The resourceVersion for the provided list is too old. (oldest {})",
+                old.oldest
+            ))
+        });
     }
     let now = store.list(bucket);
     let revision = now.revision;

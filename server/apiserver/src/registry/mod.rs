@@ -136,7 +136,13 @@ impl Registry {
     }
 
     /// Puts `object` under `target`, or pretends to.
-    async fn put(&self, target: &Target, object: &Value, condition: Condition, dry_run: bool) -> Result<bytes::Bytes, WriteError> {
+    async fn put(
+        &self,
+        target: &Target,
+        object: &Value,
+        condition: Condition,
+        dry_run: bool,
+    ) -> Result<bytes::Bytes, WriteError> {
         if dry_run {
             return self.pretend(target, object, condition);
         }
@@ -145,7 +151,12 @@ impl Registry {
     }
 
     /// What [`Registry::put`] would answer.
-    fn pretend(&self, target: &Target, object: &Value, condition: Condition) -> Result<bytes::Bytes, WriteError> {
+    fn pretend(
+        &self,
+        target: &Target,
+        object: &Value,
+        condition: Condition,
+    ) -> Result<bytes::Bytes, WriteError> {
         let found = self.store.get(&target.key());
         match (condition, found) {
             (Condition::Absent, Some(entry)) => Err(WriteError::Exists(entry)),
@@ -189,14 +200,21 @@ fn encoded(object: &Value) -> sampan_store::Value {
 /// What the client sees of a refused write.
 fn write_error(target: &Target, error: WriteError) -> ApiError {
     match error {
-        WriteError::Exists(_) => ApiError::already_exists(target.kind.group, target.kind.plural, &target.name),
+        WriteError::Exists(_) => {
+            ApiError::already_exists(target.kind.group, target.kind.plural, &target.name)
+        }
         WriteError::Missing => target.not_found(),
         WriteError::Changed(_) => target.modified(),
-        WriteError::Full(why) => ApiError::insufficient_storage(format!("no space left to store the object: {why}")),
+        WriteError::Full(why) => {
+            ApiError::insufficient_storage(format!("no space left to store the object: {why}"))
+        }
         WriteError::Closed => ApiError::unavailable("the apiserver is shutting down"),
         WriteError::Failed(why) => {
             tracing::error!(%why, key = %target.key(), "a write failed");
-            ApiError::new(Reason::InternalError, "Internal error occurred: the store failed to write the object")
+            ApiError::new(
+                Reason::InternalError,
+                "Internal error occurred: the store failed to write the object",
+            )
         }
     }
 }
@@ -216,7 +234,13 @@ impl<'a> Call<'a> {
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
         Self { user, options, warnings: Default::default() }
     }
-    fn review<'b>(&'b self, registry: &'b Registry, target: &'b Target, operation: Operation, old: Option<&'b Value>) -> Review<'b> {
+    fn review<'b>(
+        &'b self,
+        registry: &'b Registry,
+        target: &'b Target,
+        operation: Operation,
+        old: Option<&'b Value>,
+    ) -> Review<'b> {
         Review {
             operation,
             kind: target.kind,

@@ -10,8 +10,11 @@ use crate::pipeline::body::spot;
 use crate::value::{meta, remove};
 
 /// The media types, as a 415 names them.
-pub const SUPPORTED: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+pub const SUPPORTED: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 /// One patch.
 #[derive(Clone, Copy)]
@@ -26,7 +29,12 @@ pub struct Patch<'a> {
 
 impl Registry {
     /// Applies `patch` to the object (or one of its subresources).
-    pub async fn patch(&self, call: &Call<'_>, target: &Target, patch: Patch<'_>) -> Result<Written, ApiError> {
+    pub async fn patch(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        patch: Patch<'_>,
+    ) -> Result<Written, ApiError> {
         let kind = target.kind;
         let expected = Expected { group: kind.group, version: kind.version, kind: kind.kind };
         self.modify(call, target, |old| {
@@ -41,7 +49,12 @@ impl Registry {
 
 /// `old` with `patch` applied; without its revision if that is still the old one, so that a conflict is tried
 /// again with the newer object.
-pub fn patched(patch: Patch<'_>, old: &Value, schema: &str, expected: Expected<'_>) -> Result<(Value, Vec<String>), ApiError> {
+pub fn patched(
+    patch: Patch<'_>,
+    old: &Value,
+    schema: &str,
+    expected: Expected<'_>,
+) -> Result<(Value, Vec<String>), ApiError> {
     let decoded = apply(patch.kind, patch.body, old, spot(schema)?, expected, patch.mode)?;
     let mut new = decoded.value;
     if meta(&new, "resourceVersion") == meta(old, "resourceVersion") {
@@ -54,11 +67,15 @@ pub fn patched(patch: Patch<'_>, old: &Value, schema: &str, expected: Expected<'
 pub fn check_name(target: &Target, new: &Value) -> Result<(), ApiError> {
     let (name, namespace) = (meta(new, "name"), meta(new, "namespace"));
     if !name.is_empty() && name != target.name {
-        let why = format!("the name of the object ({name}) does not match the name on the URL ({})", target.name);
+        let why =
+            format!("the name of the object ({name}) does not match the name on the URL ({})", target.name);
         return Err(ApiError::bad_request(why));
     }
     if target.kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
-        let why = format!("the namespace of the object ({namespace}) does not match the namespace on the request ({})", target.namespace);
+        let why = format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            target.namespace
+        );
         return Err(ApiError::bad_request(why));
     }
     Ok(())

@@ -24,7 +24,10 @@ impl Token {
 
     pub(super) fn decode(text: &str) -> Result<Self, ApiError> {
         let wrong = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|e| wrong(&e.to_string()))?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .or_else(|_| URL_SAFE.decode(text))
+            .map_err(|e| wrong(&e.to_string()))?;
         let token: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
         let version = token.get("v").and_then(Value::as_str).unwrap_or("");
         if version != "meta.k8s.io/v1" {

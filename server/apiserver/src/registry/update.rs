@@ -23,7 +23,11 @@ impl Registry {
             return Err(target.not_found());
         }
         if meta(&body, "resourceVersion").is_empty() && !strategies::unconditional_update(target.kind) {
-            let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            let error = sampan_api::status::FieldError::invalid(
+                "metadata.resourceVersion",
+                0,
+                "must be specified for an update",
+            );
             return Err(ApiError::invalid(target.kind.group, target.kind.kind, &target.name, vec![error]));
         }
         self.modify(call, target, |_| Ok(body.clone())).await
@@ -31,7 +35,12 @@ impl Registry {
 
     /// Reads, lets `change` make the new object, and writes it back; again when someone else was faster,
     /// unless the new object names the revision it was made from.
-    pub async fn modify<F>(&self, call: &Call<'_>, target: &Target, mut change: F) -> Result<Written, ApiError>
+    pub async fn modify<F>(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        mut change: F,
+    ) -> Result<Written, ApiError>
     where
         F: FnMut(&Value) -> Result<Value, ApiError>,
     {
@@ -48,7 +57,14 @@ impl Registry {
     }
 
     /// One attempt; `None` when the object changed meanwhile and the author does not mind.
-    async fn replace(&self, call: &Call<'_>, target: &Target, entry: &Entry, old: &Value, mut new: Value) -> Result<Option<Written>, ApiError> {
+    async fn replace(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        entry: &Entry,
+        old: &Value,
+        mut new: Value,
+    ) -> Result<Option<Written>, ApiError> {
         check_preconditions(target, old, &new)?;
         let pinned = !meta(&new, "resourceVersion").is_empty();
         self.prepare(call, target, old, &mut new)?;
@@ -72,7 +88,13 @@ impl Registry {
     }
 
     /// Everything between the author's object and the stored one.
-    fn prepare(&self, call: &Call<'_>, target: &Target, old: &Value, new: &mut Value) -> Result<(), ApiError> {
+    fn prepare(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        old: &Value,
+        new: &mut Value,
+    ) -> Result<(), ApiError> {
         let kind = target.kind;
         carry_over(target, old, new);
         strategies::prepare_update(kind, &target.subresource, old, new);
@@ -96,12 +118,22 @@ impl Registry {
     }
 
     /// The last finalizer of a deleted object went: so does the object.
-    async fn finish_deletion(&self, call: &Call<'_>, target: &Target, entry: &Entry, last: Value) -> Result<Option<Written>, ApiError> {
+    async fn finish_deletion(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        entry: &Entry,
+        last: Value,
+    ) -> Result<Option<Written>, ApiError> {
         let value = encoded(&last);
         if call.options.dry_run {
             return Ok(Some(Written { json: Bytes::from(last.to_string()), created: false }));
         }
-        let write = Write { key: target.key(), condition: Condition::Revision(entry.revision), action: Action::Delete(value) };
+        let write = Write {
+            key: target.key(),
+            condition: Condition::Revision(entry.revision),
+            action: Action::Delete(value),
+        };
         match self.store.write(write).await {
             Ok(done) => {
                 self.addresses.release(target, &last);
@@ -127,14 +159,25 @@ fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), 
     match asked.parse::<u64>() {
         Ok(_) => Err(target.modified()),
         Err(_) => {
-            let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", asked, format!("strconv.ParseUint: parsing {asked:?}: invalid syntax"));
+            let error = sampan_api::status::FieldError::invalid(
+                "metadata.resourceVersion",
+                asked,
+                format!("strconv.ParseUint: parsing {asked:?}: invalid syntax"),
+            );
             Err(ApiError::invalid(target.kind.group, target.kind.kind, &target.name, vec![error]))
         }
     }
 }
 
 /// Metadata that only the system writes.
-const SYSTEM: &[&str] = &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+const SYSTEM: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+];
 
 fn carry_over(target: &Target, old: &Value, new: &mut Value) {
     for field in SYSTEM {
@@ -167,7 +210,10 @@ fn gone(new: &Value) -> bool {
     let deleted = words::deletion_timestamp(new).is_some();
     let grace = words::deletion_grace_period_seconds(new).unwrap_or(0);
     let spec_finalizers = at(new, &["spec", "finalizers"]).as_array().is_some_and(|f| !f.is_empty());
-    deleted && !finalizers && grace == 0 && !(meta(new, "namespace").is_empty() && at(new, &["kind"]) == "Namespace" && spec_finalizers)
+    deleted
+        && !finalizers
+        && grace == 0
+        && !(meta(new, "namespace").is_empty() && at(new, &["kind"]) == "Namespace" && spec_finalizers)
 }
 
 /// Whether the stored bytes would stay the same but for the revision.
@@ -176,7 +222,10 @@ fn unchanged(entry: &Entry, new: &Value) -> bool {
     let revision = entry.revision.to_string();
     let stored = &entry.value;
     let (head, tail) = value.bytes.split_at(value.at);
-    if stored.len() == value.bytes.len() + revision.len() && stored.starts_with(head) && stored.ends_with(tail) {
+    if stored.len() == value.bytes.len() + revision.len()
+        && stored.starts_with(head)
+        && stored.ends_with(tail)
+    {
         return true;
     }
     // the same fields in another order

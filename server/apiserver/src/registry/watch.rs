@@ -54,7 +54,9 @@ impl WatchOptions {
         }
         let seconds = match query.text("timeoutSeconds") {
             "" | "0" => MIN_TIMEOUT_SECONDS + rand::random::<u64>() % MIN_TIMEOUT_SECONDS,
-            text => text.parse().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
+            text => text.parse().map_err(|_| {
+                ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+            })?,
         };
         let revision = query.text("resourceVersion").to_owned();
         // unset and "0" begin with what is there, as upstream's legacy watches do
@@ -74,13 +76,22 @@ fn errors(query: &Query) -> Vec<FieldError> {
     let (matching, initial) = (query.text("resourceVersionMatch"), query.get("sendInitialEvents").is_some());
     let mut errors = Vec::new();
     if initial && matching != "NotOlderThan" {
-        errors.push(FieldError::forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        errors.push(FieldError::forbidden(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ));
     }
     if !initial && !matching.is_empty() {
-        errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+        errors.push(FieldError::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ));
     }
     if initial && query.flag("sendInitialEvents") && !query.flag("allowWatchBookmarks") {
-        errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents requires setting allowWatchBookmarks to true"));
+        errors.push(FieldError::forbidden(
+            "sendInitialEvents",
+            "sendInitialEvents requires setting allowWatchBookmarks to true",
+        ));
     }
     errors
 }
@@ -143,7 +154,13 @@ enum BodyState {
 }
 
 /// Opens a watch.
-pub async fn open(store: &Store, kind: &'static Kind, namespace: &str, options: WatchOptions, shape: Box<dyn Shape>) -> Result<WatchBody, ApiError> {
+pub async fn open(
+    store: &Store,
+    kind: &'static Kind,
+    namespace: &str,
+    options: WatchOptions,
+    shape: Box<dyn Shape>,
+) -> Result<WatchBody, ApiError> {
     let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
     let asked = match options.revision.as_str() {
         "" | "0" => 0,
@@ -157,7 +174,9 @@ pub async fn open(store: &Store, kind: &'static Kind, namespace: &str, options: 
         false if asked == 0 => (VecDeque::new(), store.revision()),
         false => (VecDeque::new(), asked),
     };
-    let watch = store.watch(kind.storage_group, &prefix, from).map_err(|old| ApiError::too_old_resource_version(from, old.oldest))?;
+    let watch = store
+        .watch(kind.storage_group, &prefix, from)
+        .map_err(|old| ApiError::too_old_resource_version(from, old.oldest))?;
     let now = Instant::now();
     let deadline = now + options.timeout;
     Ok(WatchBody {
@@ -222,7 +241,10 @@ impl WatchBody {
         let left = kind == EventKind::Deleted && event.kind != EventKind::Deleted;
         let shape = &mut self.shape;
         // who leaves the selection is shown in its new state; the type differs, so it has a slot of its own
-        let slot = shape.slot().map(|slot| slot * 3 + kind as usize).filter(|slot| *slot < sampan_store::Frames::SLOTS && !left);
+        let slot = shape
+            .slot()
+            .map(|slot| slot * 3 + kind as usize)
+            .filter(|slot| *slot < sampan_store::Frames::SLOTS && !left);
         let mut encode = || frame(type_name(kind), &shape.object(&event.entry));
         Some(match slot {
             Some(slot) => event.frames.get_or_init(slot, encode),
@@ -293,7 +315,10 @@ impl Body for WatchBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if this.state == BodyState::Ended {
             return Poll::Ready(None);

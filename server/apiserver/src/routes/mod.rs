@@ -33,8 +33,12 @@ impl ApiServer {
             ["healthz" | "livez" | "readyz", rest @ ..] => Ok(self.health(parts[0], rest, &context)),
             ["version"] => self.json(&version(), &context),
             ["metrics"] => Ok(metrics()),
-            ["api"] => self.discovery(&context, discovery::aggregated_core, || Some(discovery::api_versions(&self.address()))),
-            ["apis"] => self.discovery(&context, discovery::aggregated_groups, || Some(discovery::api_group_list())),
+            ["api"] => self.discovery(&context, discovery::aggregated_core, || {
+                Some(discovery::api_versions(&self.address()))
+            }),
+            ["apis"] => {
+                self.discovery(&context, discovery::aggregated_groups, || Some(discovery::api_group_list()))
+            }
             ["apis", group] => self.found(discovery::api_group(group), &context),
             ["api", version] => self.found(discovery::api_resource_list("", version), &context),
             ["apis", group, version] => self.found(discovery::api_resource_list(group, version), &context),
@@ -55,8 +59,15 @@ impl ApiServer {
         Ok(respond::value(200, value, format, &context.head.headers))
     }
 
-    fn discovery(&self, context: &Context, aggregated: fn(Aggregated) -> Value, plain: impl Fn() -> Option<Value>) -> Answer {
-        let Some(format) = Aggregated::accepted(context.accept()) else { return self.found(plain(), context) };
+    fn discovery(
+        &self,
+        context: &Context,
+        aggregated: fn(Aggregated) -> Value,
+        plain: impl Fn() -> Option<Value>,
+    ) -> Answer {
+        let Some(format) = Aggregated::accepted(context.accept()) else {
+            return self.found(plain(), context);
+        };
         let text = Bytes::from(aggregated(format).to_string());
         let mut response = with_etag(text, format.content_type(), &context.head.headers);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
@@ -75,7 +86,9 @@ impl ApiServer {
         if let [name] = rest {
             return match checks.iter().find(|(check, _)| check == name) {
                 Some((_, true)) => respond::raw(200, "text/plain; charset=utf-8", "ok"),
-                Some(_) => respond::raw(500, "text/plain; charset=utf-8", "internal server error: not ready\n"),
+                Some(_) => {
+                    respond::raw(500, "text/plain; charset=utf-8", "internal server error: not ready\n")
+                }
                 None => respond::error(&ApiError::unknown_resource()),
             };
         }
@@ -97,7 +110,11 @@ impl ApiServer {
 
     fn checks(&self, endpoint: &str) -> Vec<(&'static str, bool)> {
         let report = self.health_report();
-        let mut checks = vec![("ping", true), ("log", true), ("etcd", !matches!(report.get(Component::Store).state, State::Failed(_)))];
+        let mut checks = vec![
+            ("ping", true),
+            ("log", true),
+            ("etcd", !matches!(report.get(Component::Store).state, State::Failed(_))),
+        ];
         if endpoint == "readyz" {
             checks.push(("etcd-readiness", true));
             checks.push(("informer-sync", true));
@@ -112,7 +129,11 @@ impl ApiServer {
 }
 
 /// A body with its hash; 304 for a client that has it.
-pub(crate) fn with_etag(text: Bytes, content_type: &'static str, request: &HeaderMap) -> Response<ResponseBody> {
+pub(crate) fn with_etag(
+    text: Bytes,
+    content_type: &'static str,
+    request: &HeaderMap,
+) -> Response<ResponseBody> {
     let tag = format!("\"{}\"", hex(&Sha256::digest(&text)).to_uppercase());
     let known = request.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v == tag);
     let mut response = match known {
@@ -155,12 +176,26 @@ fn index() -> Value {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
     }
-    let rest = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version", "/.well-known/openid-configuration"];
+    let rest = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+        "/.well-known/openid-configuration",
+    ];
     paths.extend(rest.map(str::to_owned));
     paths.sort();
     json!({"paths": paths})
 }
 
 fn metrics() -> Response<ResponseBody> {
-    respond::raw(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", sampan_process::metrics::encode())
+    respond::raw(
+        200,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        sampan_process::metrics::encode(),
+    )
 }

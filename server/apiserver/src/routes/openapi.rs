@@ -22,7 +22,9 @@ static V3: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Mutex::defaul
 pub(super) fn serve(rest: &[&str], context: &Context) -> Result<Response<ResponseBody>, ApiError> {
     let headers = &context.head.headers;
     match rest {
-        ["v2"] if context.accept().contains("proto-openapi.spec.v2") => Ok(with_etag(v2_proto(), V2_PROTO, headers)),
+        ["v2"] if context.accept().contains("proto-openapi.spec.v2") => {
+            Ok(with_etag(v2_proto(), V2_PROTO, headers))
+        }
         ["v2"] => Ok(with_etag(v2(), "application/json", headers)),
         ["v3"] => Ok(with_etag(openapi::v3_index().to_string().into(), "application/json", headers)),
         ["v3", "api", version] => v3("", version, context),
@@ -47,7 +49,8 @@ fn v3(group: &str, version: &str, context: &Context) -> Result<Response<Response
     let text = match kept {
         Some(text) => text,
         None => {
-            let text: Bytes = openapi::v3(group, version, VERSION).ok_or_else(ApiError::unknown_resource)?.into();
+            let text: Bytes =
+                openapi::v3(group, version, VERSION).ok_or_else(ApiError::unknown_resource)?.into();
             V3.lock().insert(key, text.clone());
             text
         }

@@ -72,9 +72,11 @@ fn is_service(target: &Target) -> bool {
 
 /// What a stored Service holds.
 fn held(service: &Value) -> Used {
-    let mut ips: HashSet<u32> = strings(at(service, &["spec", "clusterIPs"])).iter().filter_map(|ip| number(ip)).collect();
+    let mut ips: HashSet<u32> =
+        strings(at(service, &["spec", "clusterIPs"])).iter().filter_map(|ip| number(ip)).collect();
     ips.extend(number(text(service, &["spec", "clusterIP"])));
-    let mut ports: HashSet<(u16, String)> = items(at(service, &["spec", "ports"])).iter().filter_map(node_port).collect();
+    let mut ports: HashSet<(u16, String)> =
+        items(at(service, &["spec", "ports"])).iter().filter_map(node_port).collect();
     let check = at(service, &["spec", "healthCheckNodePort"]).as_u64().and_then(|p| u16::try_from(p).ok());
     ports.extend(check.filter(|p| *p > 0).map(|p| (p, "TCP".to_owned())));
     Used { ips, ports }
@@ -119,7 +121,13 @@ impl Addresses {
     }
 
     /// Fills in what `new` lacks and checks what it asks for.
-    pub fn prepare(&self, target: &Target, old: Option<&Value>, new: &mut Value, dry_run: bool) -> Result<Lease, ApiError> {
+    pub fn prepare(
+        &self,
+        target: &Target,
+        old: Option<&Value>,
+        new: &mut Value,
+        dry_run: bool,
+    ) -> Result<Lease, ApiError> {
         let mut lease = Lease { used: self.0.clone(), taken: Used::default(), freed: Used::default() };
         if !is_service(target) || target.subresource == "status" {
             return Ok(lease);
@@ -127,7 +135,8 @@ impl Addresses {
         let before = old.map(held).unwrap_or_default();
         let result = {
             let mut used = self.0.lock();
-            cluster_ip(&mut used, &mut lease.taken, &before, old, new).and_then(|()| ports(&mut used, &mut lease.taken, &before, new))
+            cluster_ip(&mut used, &mut lease.taken, &before, old, new)
+                .and_then(|()| ports(&mut used, &mut lease.taken, &before, new))
         };
         if let Err(error) = result {
             return Err(ApiError::invalid("", "Service", &target.name, vec![error]));
@@ -143,7 +152,13 @@ impl Addresses {
     }
 }
 
-fn cluster_ip(used: &mut Used, taken: &mut Used, before: &Used, old: Option<&Value>, new: &mut Value) -> Result<(), FieldError> {
+fn cluster_ip(
+    used: &mut Used,
+    taken: &mut Used,
+    before: &Used,
+    old: Option<&Value>,
+    new: &mut Value,
+) -> Result<(), FieldError> {
     if text(new, &["spec", "type"]) == "ExternalName" {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             remove(new, &["spec", field]);
@@ -162,7 +177,9 @@ fn cluster_ip(used: &mut Used, taken: &mut Used, before: &Used, old: Option<&Val
         "None" => asked,
         "" => take_free(used, taken)?,
         _ => {
-            let number = number(&asked).filter(|n| (NETWORK..NETWORK + SIZE).contains(n)).ok_or_else(|| out_of_range(&asked))?;
+            let number = number(&asked)
+                .filter(|n| (NETWORK..NETWORK + SIZE).contains(n))
+                .ok_or_else(|| out_of_range(&asked))?;
             if !before.ips.contains(&number) {
                 if !used.ips.insert(number) {
                     return Err(ip_error(&asked, "provided IP is already allocated"));
@@ -188,15 +205,23 @@ fn ip_error(ip: &str, why: &str) -> FieldError {
 }
 
 fn out_of_range(ip: &str) -> FieldError {
-    ip_error(ip, &format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is 10.96.0.0/12"))
+    ip_error(
+        ip,
+        &format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is 10.96.0.0/12"),
+    )
 }
 
 fn take_free(used: &mut Used, taken: &mut Used) -> Result<String, FieldError> {
     let span = SIZE - STATIC_BAND - 2;
     let start = rand::random::<u32>() % span;
-    let free = (0..span).map(|i| NETWORK + STATIC_BAND + 1 + (start + i) % span).find(|ip| !used.ips.contains(ip));
+    let free =
+        (0..span).map(|i| NETWORK + STATIC_BAND + 1 + (start + i) % span).find(|ip| !used.ips.contains(ip));
     let Some(ip) = free else {
-        return Err(FieldError::invalid("spec.clusterIPs", json!([]), "failed to allocate a serviceIP: range is full"));
+        return Err(FieldError::invalid(
+            "spec.clusterIPs",
+            json!([]),
+            "failed to allocate a serviceIP: range is full",
+        ));
     };
     used.ips.insert(ip);
     taken.ips.insert(ip);
@@ -206,8 +231,11 @@ fn take_free(used: &mut Used, taken: &mut Used) -> Result<String, FieldError> {
 fn ports(used: &mut Used, taken: &mut Used, before: &Used, new: &mut Value) -> Result<(), FieldError> {
     let kind = text(new, &["spec", "type"]).to_owned();
     let wants = kind == "NodePort"
-        || (kind == "LoadBalancer" && at(new, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() != Some(false));
-    let Some(Value::Array(list)) = new.get_mut("spec").and_then(|spec| spec.get_mut("ports")) else { return Ok(()) };
+        || (kind == "LoadBalancer"
+            && at(new, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() != Some(false));
+    let Some(Value::Array(list)) = new.get_mut("spec").and_then(|spec| spec.get_mut("ports")) else {
+        return Ok(());
+    };
     for (i, port) in list.iter_mut().enumerate() {
         let field = format!("spec.ports[{i}].nodePort");
         match node_port(port) {
@@ -218,7 +246,11 @@ fn ports(used: &mut Used, taken: &mut Used, before: &Used, new: &mut Value) -> R
             }
             Some(key) => {
                 if !PORTS.contains(&key.0) {
-                    return Err(FieldError::invalid(field, key.0, "provided port is not in the valid range. The range of valid ports is 30000-32767"));
+                    return Err(FieldError::invalid(
+                        field,
+                        key.0,
+                        "provided port is not in the valid range. The range of valid ports is 30000-32767",
+                    ));
                 }
                 if !used.ports.insert(key.clone()) {
                     return Err(FieldError::invalid(field, key.0, "provided port is already allocated"));
@@ -241,9 +273,9 @@ fn take_port(used: &mut Used, taken: &mut Used, protocol: &str) -> Option<u16> {
     let (low, high) = (PORTS.start() + STATIC_PORTS, *PORTS.end());
     let span = high - low + 1;
     let start = rand::random::<u16>() % span;
-    let free = (0..span).map(|i| low + (start + i) % span).find(|port| {
-        !used.ports.iter().any(|(number, _)| number == port)
-    })?;
+    let free = (0..span)
+        .map(|i| low + (start + i) % span)
+        .find(|port| !used.ports.iter().any(|(number, _)| number == port))?;
     used.ports.insert((free, protocol.to_owned()));
     taken.ports.insert((free, protocol.to_owned()));
     Some(free)

@@ -77,11 +77,19 @@ fn rename(object: &mut Value, names: &[(&str, &str)], back: bool) {
 fn scaler_up(scaler: &mut Value) {
     if let Some(percent) = remove(scaler, &["spec", "targetCPUUtilizationPercentage"]) {
         let target = json!({"type": "Utilization", "averageUtilization": percent});
-        set(scaler, &["spec", "metrics"], json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
+        set(
+            scaler,
+            &["spec", "metrics"],
+            json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]),
+        );
     }
     if let Some(percent) = remove(scaler, &["status", "currentCPUUtilizationPercentage"]) {
         let current = json!({"averageUtilization": percent});
-        set(scaler, &["status", "currentMetrics"], json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]));
+        set(
+            scaler,
+            &["status", "currentMetrics"],
+            json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]),
+        );
     }
 }
 
@@ -90,10 +98,14 @@ fn scaler_down(scaler: &mut Value) {
         let found = crate::value::items(list).iter().find(|m| text(m, &["resource", "name"]) == "cpu");
         found.map(|m| at(m, path).clone()).filter(|v| !v.is_null())
     };
-    if let Some(percent) = cpu(at(scaler, &["spec", "metrics"]), &["resource", "target", "averageUtilization"]) {
+    if let Some(percent) =
+        cpu(at(scaler, &["spec", "metrics"]), &["resource", "target", "averageUtilization"])
+    {
         set(scaler, &["spec", "targetCPUUtilizationPercentage"], percent);
     }
-    if let Some(percent) = cpu(at(scaler, &["status", "currentMetrics"]), &["resource", "current", "averageUtilization"]) {
+    if let Some(percent) =
+        cpu(at(scaler, &["status", "currentMetrics"]), &["resource", "current", "averageUtilization"])
+    {
         set(scaler, &["status", "currentCPUUtilizationPercentage"], percent);
     }
     for field in ["metrics", "behavior"] {

@@ -25,7 +25,11 @@ pub fn has_generation(kind: &Kind) -> bool {
     match kind.group {
         "" => matches!(kind.kind, "Pod" | "ReplicationController" | "PodTemplate"),
         "apps" => kind.kind != "ControllerRevision",
-        "batch" | "admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io" | "policy" | "apiextensions.k8s.io" => true,
+        "batch"
+        | "admissionregistration.k8s.io"
+        | "flowcontrol.apiserver.k8s.io"
+        | "policy"
+        | "apiextensions.k8s.io" => true,
         "networking.k8s.io" => matches!(kind.kind, "Ingress" | "NetworkPolicy" | "IngressClass"),
         "discovery.k8s.io" => true,
         "scheduling.k8s.io" => kind.kind == "PriorityClass",
@@ -107,8 +111,12 @@ fn empty_status(kind: &Kind, new: &mut Value) {
         "Service" => json!({"loadBalancer": {}}),
         "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
         "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
-        "DaemonSet" => json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}),
-        "PodDisruptionBudget" => json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}),
+        "DaemonSet" => {
+            json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
+        }
+        "PodDisruptionBudget" => {
+            json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
+        }
         "HorizontalPodAutoscaler" => json!({"desiredReplicas": 0, "currentReplicas": 0}),
         _ => json!({}),
     };
@@ -176,7 +184,12 @@ pub fn keep_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
 }
 
 /// What is wrong with a change through a subresource that has rules of its own.
-pub fn subresource_errors(kind: &'static Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+pub fn subresource_errors(
+    kind: &'static Kind,
+    subresource: &str,
+    new: &Value,
+    old: &Value,
+) -> Vec<FieldError> {
     match (kind.kind, subresource) {
         ("Pod", _) => pod::subresource_errors(subresource, new, old),
         _ => Vec::new(),

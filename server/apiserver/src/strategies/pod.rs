@@ -56,10 +56,14 @@ fn resize(old: &Value, new: &mut Value) {
     *new = old.clone();
     set(new, &["metadata"], metadata);
     for list in ["containers", "initContainers"] {
-        let Some(Value::Array(containers)) = new.get_mut("spec").and_then(|s| s.get_mut(list)) else { continue };
+        let Some(Value::Array(containers)) = new.get_mut("spec").and_then(|s| s.get_mut(list)) else {
+            continue;
+        };
         for container in containers {
             let name = text(container, &["name"]).to_owned();
-            if let Some(from) = items(at(&wanted, &["spec", list])).iter().find(|c| text(c, &["name"]) == name) {
+            if let Some(from) =
+                items(at(&wanted, &["spec", list])).iter().find(|c| text(c, &["name"]) == name)
+            {
                 keep(container, from, &["resources"]);
                 keep(container, from, &["resizePolicy"]);
             }
@@ -78,7 +82,9 @@ pub fn subresource_errors(subresource: &str, new: &Value, old: &Value) -> Vec<Fi
         let name = text(before, &["name"]);
         now.iter().find(|c| text(c, &["name"]) == name) != Some(before)
     });
-    let why = |before: &Value| format!("existing ephemeral containers {:?} may not be changed", text(before, &["name"]));
+    let why = |before: &Value| {
+        format!("existing ephemeral containers {:?} may not be changed", text(before, &["name"]))
+    };
     changed.map(|before| FieldError::forbidden("spec.ephemeralContainers", why(before))).into_iter().collect()
 }
 
