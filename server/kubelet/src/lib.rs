@@ -172,17 +172,21 @@ impl Kubelet {
         };
         let name = self.context.node_name.clone();
         let node = keeper.register().await.map_err(|e| Error::Register { name, source: Box::new(e) })?;
-        let tasks = &self.context.tasks;
-        tasks.spawn_until_drain("node lease", node::run_lease(self.context.client.clone(), node.clone()));
-        tasks.spawn_until_drain("node status", keeper.run());
-        tasks.spawn_until_drain("housekeeping", housekeeping::run(self.context.clone(), pressure));
-        if self.config.mirror {
-            let mirror = mirror::run(self.context.clone(), self.config.health.clone(), node, self.informer.clone());
-            tasks.spawn_until_drain("mirror pods", mirror);
-        }
+        let background = async {
+            let mirror = async {
+                if self.config.mirror {
+                    let health = self.config.health.clone();
+                    mirror::run(self.context.clone(), health, node.clone(), self.informer.clone()).await;
+                }
+            };
+            let lease = node::run_lease(self.context.client.clone(), node.clone());
+            tokio::join!(lease, keeper.run(), housekeeping::run(self.context.clone(), pressure), mirror);
+        };
         self.config.health.ready(Component::Kubelet);
-        pod::manager::run(self.context.clone(), self.pods.clone(), self.informer.clone(), drain)
-            .await
-            .map_err(Error::Pods)
+        let pods = pod::manager::run(self.context.clone(), self.pods.clone(), self.informer.clone(), drain);
+        tokio::select! {
+            result = pods => result.map_err(Error::Pods),
+            () = background => Ok(()),
+        }
     }
 }

@@ -175,6 +175,14 @@ impl Driver {
                     self.bury(container.name, id.clone(), attempt);
                 }
             }
+            Event::VolumesReady => self.keep_fresh(),
+            Event::Spec(pod) => {
+                let state = self.state.read();
+                let (old, new) = (&state.pod.metadata, &pod.metadata);
+                if (&old.labels, &old.annotations) != (&new.labels, &new.annotations) {
+                    self.holdings.dirty.notify_one();
+                }
+            }
             Event::StartFailed(name, super::machine::StartFailure::Run(end)) => {
                 let attempt = self.state.read().slot(name).map_or(0, |slot| slot.attempt);
                 self.bury(name.clone(), end.id.clone(), attempt);
@@ -272,6 +280,10 @@ impl Driver {
                 Err(why) => Event::VolumesFailed(why),
             }
         });
+    }
+
+    /// From the first time on that all volumes were set up, they are kept fresh.
+    fn keep_fresh(&mut self) {
         self.fresh.get_or_insert_with(|| {
             let drain = self.context.tasks.drain().child();
             let fresh = keep_fresh(self.context.clone(), self.state.clone(), self.holdings.clone(), drain.clone());

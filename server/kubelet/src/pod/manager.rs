@@ -1,6 +1,6 @@
 //! Who drives which pod: objects of this node in, runtime events in, one driver for each pod.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -60,6 +60,8 @@ struct Manager {
     pods: Pods,
     found: HashMap<String, Found>,
     done: UnboundedSender<String>,
+    /// Pods that have been deleted, until the informer has seen it.
+    ended: HashSet<String>,
 }
 
 /// Runs all pods of the node until the drain.
@@ -69,7 +71,7 @@ pub async fn run(context: Arc<Context>, pods: Pods, informer: Informer<Pod>, dra
     let sandboxes = context.runtime.list_pod_sandboxes().await.map_err(|e| e.to_string())?;
     let containers = context.runtime.list_containers().await.map_err(|e| e.to_string())?;
     let (done, mut finished) = unbounded_channel();
-    let mut manager = Manager { context, pods, found: by_pod(sandboxes, containers), done };
+    let mut manager = Manager { context, pods, found: by_pod(sandboxes, containers), done, ended: HashSet::new() };
     let mut deltas = informer.subscribe();
     informer.synced().await;
     // before any driver asks for an address
@@ -88,7 +90,7 @@ pub async fn run(context: Arc<Context>, pods: Pods, informer: Informer<Pod>, dra
                 Some(delta) => manager.object(delta),
                 None => return Ok(()),
             },
-            Some(uid) = finished.recv() => manager.finished(&uid, &informer),
+            Some(uid) = finished.recv() => manager.finished(uid, &informer),
             event = events.recv() => match event {
                 Ok(event) => manager.runtime(event),
                 Err(RecvError::Lagged(_)) => manager.catch_up().await,
@@ -106,7 +108,10 @@ impl Manager {
         {
             handle.tell(Event::Removed);
         }
-        if let Some(pod) = delta.new.filter(|pod| !mirror(pod)) {
+        if let Some(old) = delta.old.as_ref().filter(|old| replaced(old)) {
+            self.ended.remove(&uid(old));
+        }
+        if let Some(pod) = delta.new.filter(|pod| !mirror(pod) && !self.ended.contains(&uid(pod))) {
             match self.pods.get(&uid(&pod)) {
                 Some(handle) => handle.tell(Event::Spec(pod)),
                 None => self.adopt(pod),
@@ -129,12 +134,11 @@ impl Manager {
         self.pods.0.lock().insert(uid, handle);
     }
 
-    /// A driver has ended. If its object is still there (the API lost our deletion), it starts over.
-    fn finished(&mut self, gone: &str, informer: &Informer<Pod>) {
-        self.pods.0.lock().remove(gone);
-        let still = informer.list().into_iter().find(|pod| uid(pod) == gone);
-        if let Some(pod) = still.filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
-            tracing::debug!(pod = pod.metadata.name, "ended before the informer saw its deletion");
+    /// A driver has ended; news of its pod that were under way must not wake it up again.
+    fn finished(&mut self, gone: String, informer: &Informer<Pod>) {
+        self.pods.0.lock().remove(&gone);
+        if informer.list().iter().any(|pod| uid(pod) == gone) {
+            self.ended.insert(gone);
         }
     }
 

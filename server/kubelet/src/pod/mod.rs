@@ -11,3 +11,6 @@ mod recover;
 mod start;
 pub mod state;
 pub mod status;
+
+#[cfg(test)]
+mod machine_tests;

@@ -35,7 +35,7 @@ pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Recei
             match publish(&context, &pod, &wanted).await {
                 Ok(()) if wanted.delete => return,
                 Ok(()) => break,
-                Err(error) if gone(&error) => return,
+                Err(error) if gone(&context, &pod, &error).await => return,
                 Err(error) => tracing::warn!(pod = pod.metadata.name, %error, "status not written, trying again"),
             }
             tokio::time::sleep(pause).await;
@@ -46,8 +46,20 @@ pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Recei
 }
 
 /// The object is not there any more, or another one has its name.
-fn gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
+async fn gone(context: &Context, pod: &Pod, error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => true,
+        // another uid, or only a race of writers: the object itself tells
+        kube::Error::Api(status) if status.code == 409 => {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+            match api.get_opt(pod.metadata.name.as_deref().unwrap_or_default()).await {
+                Ok(there) => there.is_none_or(|there| there.metadata.uid != pod.metadata.uid),
+                Err(_) => false,
+            }
+        }
+        _ => false,
+    }
 }
 
 async fn publish(context: &Context, pod: &Pod, wanted: &Desired) -> kube::Result<()> {

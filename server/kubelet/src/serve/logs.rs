@@ -117,9 +117,14 @@ impl Renderer {
             out.push(b'\n');
         }
         self.within = line.partial;
-        out.truncate(self.left);
-        self.left -= out.len();
         Some(out.into())
+    }
+
+    /// Cuts a line to what the limit leaves.
+    fn cut(&mut self, mut line: Bytes) -> Bytes {
+        line.truncate(self.left);
+        self.left -= line.len();
+        line
     }
 }
 
@@ -157,7 +162,7 @@ pub async fn send(
     }
     collect(&mut file, &mut renderer, options.tail, &mut backlog, &out).await?;
     for line in backlog {
-        if out.send(line).await.is_err() {
+        if renderer.left == 0 || out.send(renderer.cut(line)).await.is_err() {
             return Ok(());
         }
     }
@@ -175,25 +180,19 @@ async fn collect(
     backlog: &mut VecDeque<Bytes>,
     out: &Sender<Bytes>,
 ) -> io::Result<()> {
-    // with a tail the limit counts from its first line on, so it is applied by rendering later
     while let Some(raw) = file.line().await? {
         let Some(line) = renderer.render(&raw) else { continue };
         match tail {
-            None if renderer.left == 0 => {
-                let _ = out.send(line).await;
-                return Ok(());
-            }
             None => {
-                if out.send(line).await.is_err() {
+                if renderer.left == 0 || out.send(renderer.cut(line)).await.is_err() {
                     return Ok(());
                 }
             }
+            // the limit counts from the first line of the tail on
             Some(lines) => {
                 backlog.push_back(line);
                 if backlog.len() > lines {
-                    if let Some(dropped) = backlog.pop_front() {
-                        renderer.left = renderer.left.saturating_add(dropped.len());
-                    }
+                    backlog.pop_front();
                 }
             }
         }
@@ -215,7 +214,7 @@ async fn follow(
         loop {
             while let Some(raw) = file.line().await? {
                 if let Some(line) = renderer.render(&raw)
-                    && (out.send(line).await.is_err() || renderer.left == 0)
+                    && (renderer.left == 0 || out.send(renderer.cut(line)).await.is_err())
                 {
                     return Ok(());
                 }
@@ -280,6 +279,8 @@ impl AsRawFd for Fd {
 }
 
 impl Watch {
+    // the replacement is unsafe to call, which this crate may not; `Fd` owns its descriptor and never changes it
+    #[expect(deprecated)]
     fn new(path: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;

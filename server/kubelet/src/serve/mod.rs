@@ -11,6 +11,8 @@ mod remote;
 mod routes;
 mod spdy;
 mod upgrade;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::sync::Arc;

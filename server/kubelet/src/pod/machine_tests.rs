@@ -1,0 +1,311 @@
+//! Scripts of events for the machine, with the effects and the status expected after each.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::machine::{Effect, Event, ProbeKind, StartFailure, Verdict, step};
+use super::state::{End, Life, PodState, Run};
+use super::status::{NodeView, phase, pod_status};
+
+struct Script {
+    state: Option<PodState>,
+    now: Timestamp,
+}
+
+fn pod(spec: serde_json::Value) -> Arc<Pod> {
+    let meta = json!({"name": "p", "namespace": "ns", "uid": "u"});
+    Arc::new(serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
+}
+
+fn run(id: &str) -> Run {
+    Run {
+        id: id.to_owned(),
+        image: "i".to_owned(),
+        image_id: "sha256:i".to_owned(),
+        wanted: "i".to_owned(),
+        started_at: Timestamp::UNIX_EPOCH,
+        started: true,
+        ready: true,
+    }
+}
+
+impl Script {
+    fn new(spec: serde_json::Value) -> Self {
+        let now = Timestamp::UNIX_EPOCH;
+        Self { state: Some(PodState::new(pod(spec), now)), now }
+    }
+
+    /// Sandbox and volumes are ready.
+    fn ready(spec: serde_json::Value) -> Self {
+        let mut script = Self::new(spec);
+        assert_eq!(script.send(Event::Tick), ["sandbox 0", "volumes"]);
+        assert_eq!(script.send(Event::VolumesReady), [""; 0]);
+        script
+    }
+
+    fn sandbox(&mut self) -> Vec<String> {
+        self.send(Event::SandboxReady { id: "s".to_owned(), ips: vec![[10, 244, 0, 5].into()] })
+    }
+
+    fn send(&mut self, event: Event) -> Vec<String> {
+        let (state, effects) = step(self.state.take().unwrap(), event, self.now);
+        self.state = Some(state);
+        effects.iter().map(words).collect()
+    }
+
+    fn started(&mut self, name: &str, id: &str) -> Vec<String> {
+        self.send(Event::Started(name.to_owned(), run(id)))
+    }
+
+    fn exited(&mut self, id: &str, exit_code: i32) -> Vec<String> {
+        let end = End {
+            id: id.to_owned(),
+            image: "i".to_owned(),
+            image_id: "sha256:i".to_owned(),
+            exit_code,
+            reason: if exit_code == 0 { "Completed" } else { "Error" }.to_owned(),
+            message: String::new(),
+            started_at: None,
+            finished_at: self.now,
+        };
+        self.send(Event::Exited(id.to_owned(), end))
+    }
+
+    fn pass(&mut self, seconds: i64) -> Vec<String> {
+        self.now += SignedDuration::from_secs(seconds);
+        self.send(Event::Tick)
+    }
+
+    fn state(&self) -> &PodState {
+        self.state.as_ref().unwrap()
+    }
+
+    fn delete(&mut self, grace: i64) -> Vec<String> {
+        let mut pod = (*self.state().pod).clone();
+        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
+        pod.metadata.deletion_grace_period_seconds = Some(grace);
+        self.send(Event::Spec(Arc::new(pod)))
+    }
+
+    /// `state reason restarts` of the first main container.
+    fn shown(&self) -> String {
+        let status = pod_status(self.state(), &NodeView::default(), None, self.now);
+        let container = &status.container_statuses.unwrap()[0];
+        let state = container.state.clone().unwrap();
+        let text = match (state.waiting, state.running, state.terminated) {
+            (Some(w), ..) => format!("waiting {}", w.reason.unwrap()),
+            (_, Some(_), _) => "running".to_owned(),
+            (.., Some(t)) => format!("terminated {}", t.reason.unwrap()),
+            _ => "nothing".to_owned(),
+        };
+        format!("{text} {}", container.restart_count)
+    }
+}
+
+fn words(effect: &Effect) -> String {
+    match effect {
+        Effect::CreateSandbox(n) => format!("sandbox {n}"),
+        Effect::MountVolumes => "volumes".to_owned(),
+        Effect::Start(name, n) => format!("start {name} {n}"),
+        Effect::AbortStarts => "abort".to_owned(),
+        Effect::Kill { id, grace, .. } => format!("kill {id} {grace}"),
+        Effect::Probe(name, _) => format!("probe {name}"),
+        Effect::TearDown => "tear down".to_owned(),
+        Effect::Delete => "delete".to_owned(),
+        Effect::Tell(_, reason, text, _) => format!("tell {reason}: {text}"),
+    }
+}
+
+fn one() -> serde_json::Value {
+    json!({"containers": [{"name": "c", "image": "i"}]})
+}
+
+#[test]
+fn a_pod_runs_and_is_deleted() {
+    let mut script = Script::ready(one());
+    assert_eq!(script.shown(), "waiting ContainerCreating 0");
+    assert_eq!(script.sandbox(), ["start c 0"]);
+    assert_eq!(phase(script.state()), "Pending");
+    assert_eq!(script.started("c", "1"), ["probe c"]);
+    assert_eq!((phase(script.state()), script.shown()), ("Running", "running 0".to_owned()));
+    assert_eq!(script.delete(30), ["kill 1 30"]);
+    assert_eq!(script.exited("1", 0), ["tear down"]);
+    assert_eq!(script.send(Event::TornDown), ["delete"]);
+    assert_eq!(phase(script.state()), "Succeeded");
+}
+
+#[test]
+fn a_shorter_grace_period_kills_again() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    script.started("c", "1");
+    assert_eq!(script.delete(30), ["kill 1 30"]);
+    assert_eq!(script.delete(30), [""; 0]);
+    assert_eq!(script.delete(5), ["kill 1 5"]);
+}
+
+#[test]
+fn crashes_back_off_as_upstream_does() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    script.started("c", "1");
+    // the first restart is immediate
+    assert_eq!(script.exited("1", 1), ["start c 1"]);
+    assert_eq!(script.shown(), "terminated Error 0");
+    script.started("c", "2");
+    assert_eq!(script.shown(), "running 1");
+    assert_eq!(script.exited("2", 1), ["tell BackOff: Back-off restarting failed container c in pod p_ns(u)"]);
+    assert_eq!(script.shown(), "waiting CrashLoopBackOff 1");
+    let message = script.state().slots[0].wait.clone().unwrap().message;
+    assert_eq!(message, "back-off 10s restarting failed container=c pod=p_ns(u)");
+    assert_eq!(script.pass(9), [""; 0]);
+    assert_eq!(script.pass(1), ["start c 2"]);
+    script.started("c", "3");
+    script.exited("3", 1);
+    assert_eq!(script.pass(19), [""; 0]);
+    assert_eq!(script.pass(1), ["start c 3"]);
+    script.started("c", "4");
+    // ten minutes of running forgive everything
+    script.now += SignedDuration::from_secs(601);
+    assert_eq!(script.exited("4", 1), ["start c 4"]);
+}
+
+#[test]
+fn restart_policies() {
+    for (policy, code, want, end) in [
+        ("Never", 0, vec!["tear down"], "Succeeded"),
+        ("Never", 1, vec!["tear down"], "Failed"),
+        ("OnFailure", 0, vec!["tear down"], "Succeeded"),
+        ("OnFailure", 1, vec!["start c 1"], "Running"),
+        ("Always", 0, vec!["start c 1"], "Running"),
+    ] {
+        let mut spec = one();
+        spec["restartPolicy"] = json!(policy);
+        let mut script = Script::ready(spec);
+        script.sandbox();
+        script.started("c", "1");
+        assert_eq!(script.exited("1", code), want, "{policy} {code}");
+        assert_eq!(phase(script.state()), end, "{policy} {code}");
+    }
+}
+
+#[test]
+fn init_containers_in_order_then_sidecars_then_main() {
+    let mut script = Script::ready(json!({
+        "initContainers": [
+            {"name": "a", "image": "i"},
+            {"name": "side", "image": "i", "restartPolicy": "Always"},
+            {"name": "b", "image": "i"}],
+        "containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}));
+    assert_eq!(script.sandbox(), ["start a 0"]);
+    assert_eq!(script.shown(), "waiting PodInitializing 0");
+    script.started("a", "1");
+    assert_eq!(script.exited("1", 0), ["start side 0"]);
+    assert_eq!(script.started("side", "2"), ["probe side", "start b 0"]);
+    script.started("b", "3");
+    assert_eq!(script.exited("3", 0), ["start c 0"]);
+    script.started("c", "4");
+    // a sidecar that dies is restarted whatever the policy
+    assert_eq!(script.exited("2", 1), ["start side 1"]);
+    script.started("side", "5");
+    // the end of the main container ends the sidecar, and then the pod
+    assert_eq!(script.exited("4", 0), ["kill 5 30"]);
+    assert_eq!(phase(script.state()), "Running");
+    assert_eq!(script.exited("5", 137), ["tear down"]);
+    script.send(Event::TornDown);
+    assert_eq!((script.state().life, phase(script.state())), (Life::Finished, "Succeeded"));
+}
+
+#[test]
+fn a_failing_init_container_fails_a_pod_that_never_restarts() {
+    let spec = json!({"initContainers": [{"name": "a", "image": "i"}],
+        "containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"});
+    let mut script = Script::ready(spec);
+    script.sandbox();
+    script.started("a", "1");
+    assert_eq!(script.exited("1", 3), ["tear down"]);
+    assert_eq!(phase(script.state()), "Failed");
+}
+
+#[test]
+fn a_missing_image_backs_off() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    let failure = || StartFailure::Image("ErrImagePull", "not found".to_owned());
+    assert_eq!(script.send(Event::StartFailed("c".to_owned(), failure())), [""; 0]);
+    assert_eq!(script.shown(), "waiting ErrImagePull 0");
+    let told = ["tell BackOff: Back-off pulling image \"i\"", "tell Failed: Error: ImagePullBackOff"];
+    assert_eq!(script.pass(2), told);
+    assert_eq!(script.shown(), "waiting ImagePullBackOff 0");
+    assert_eq!(script.state().slots[0].wait.clone().unwrap().message, "Back-off pulling image \"i\": ErrImagePull: not found");
+    assert_eq!(script.pass(8), ["start c 0"]);
+    script.send(Event::StartFailed("c".to_owned(), failure()));
+    script.pass(2);
+    assert_eq!(script.pass(17), [""; 0]);
+    assert_eq!(script.pass(1), ["start c 0"]);
+}
+
+#[test]
+fn deletion_calls_off_a_pull() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    assert_eq!(script.delete(30), ["abort"]);
+    assert_eq!(script.send(Event::StartFailed("c".to_owned(), StartFailure::Aborted)), ["tear down"]);
+}
+
+#[test]
+fn a_failed_liveness_probe_kills_and_the_policy_restarts() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    script.started("c", "1");
+    let verdict = Verdict::Failed(ProbeKind::Liveness, Some(7));
+    let probe = |id: &str| Event::Probe { container: "c".to_owned(), id: id.to_owned(), verdict };
+    assert_eq!(script.send(probe("another run")), [""; 0]);
+    assert_eq!(script.send(probe("1")), ["kill 1 7"]);
+    assert_eq!(script.exited("1", 137), ["start c 1"]);
+}
+
+#[test]
+fn readiness_shows_in_the_conditions() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    script.started("c", "1");
+    let ready = |script: &Script| {
+        let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+        let condition = status.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
+        (condition.status, condition.reason, condition.message)
+    };
+    assert_eq!(ready(&script).0, "True");
+    let verdict = Verdict::Ready(false);
+    script.send(Event::Probe { container: "c".to_owned(), id: "1".to_owned(), verdict });
+    let message = "containers with unready status: [c]".to_owned();
+    assert_eq!(ready(&script), ("False".to_owned(), Some("ContainersNotReady".to_owned()), Some(message)));
+}
+
+#[test]
+fn the_deadline_ends_a_pod() {
+    let mut spec = one();
+    spec["activeDeadlineSeconds"] = json!(60);
+    let mut script = Script::ready(spec);
+    script.sandbox();
+    script.started("c", "1");
+    let told = "tell DeadlineExceeded: Pod was active on the node longer than the specified deadline";
+    assert_eq!(script.pass(60), [told, "kill 1 30"]);
+    script.exited("1", 143);
+    assert_eq!(phase(script.state()), "Failed");
+    let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+    assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+#[test]
+fn a_failed_sandbox_is_made_again() {
+    let mut script = Script::ready(one());
+    let told = script.send(Event::SandboxFailed("no address".to_owned()));
+    assert_eq!(told, ["tell FailedCreatePodSandBox: Failed to create pod sandbox: no address"]);
+    assert_eq!(script.pass(10), ["sandbox 0"]);
+}
