@@ -65,7 +65,8 @@ async fn collect_images(context: &Context, first_seen: &mut HashMap<String, Time
     if info.capacity_bytes == 0 || used * 100 / info.capacity_bytes < HIGH {
         return;
     }
-    let (Ok(images), Ok(containers)) = (context.runtime.list_images().await, context.runtime.list_containers().await)
+    let (Ok(images), Ok(containers)) =
+        (context.runtime.list_images().await, context.runtime.list_containers().await)
     else {
         return;
     };
@@ -91,7 +92,8 @@ fn victims(
     now: Timestamp,
     mut excess: u64,
 ) -> Vec<ImageStatus> {
-    let age = |image: &ImageStatus| first_seen.get(&image.id).map_or(0, |at| now.duration_since(*at).as_secs());
+    let age =
+        |image: &ImageStatus| first_seen.get(&image.id).map_or(0, |at| now.duration_since(*at).as_secs());
     let mut unused: Vec<ImageStatus> = images
         .into_iter()
         .filter(|image| !image.pinned && !in_use.contains(&image.id) && age(image) >= IMAGE_MIN_AGE_SECONDS)
@@ -155,8 +157,16 @@ mod tests {
     #[test]
     fn the_oldest_unused_images_go_first_and_only_as_many_as_needed() {
         let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1);
-        let image = |id: &str, pinned| ImageStatus { id: id.to_owned(), size_bytes: 10, pinned, ..Default::default() };
-        let images = ["old", "older", "used", "fresh"].map(|id| image(id, false)).into_iter().chain([image("pin", true)]);
+        let image = |id: &str, pinned| ImageStatus {
+            id: id.to_owned(),
+            size_bytes: 10,
+            pinned,
+            ..Default::default()
+        };
+        let images = ["old", "older", "used", "fresh"]
+            .map(|id| image(id, false))
+            .into_iter()
+            .chain([image("pin", true)]);
         let seen = [("old", 600), ("older", 900), ("used", 999), ("fresh", 5), ("pin", 999)]
             .map(|(id, age)| (id.to_owned(), now - jiff::SignedDuration::from_secs(age)));
         let victims = victims(images.collect(), &["used".to_owned()].into(), &seen.into(), now, 5);

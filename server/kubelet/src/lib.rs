@@ -30,11 +30,11 @@ use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_reconcile::{Informer, Informers, Recorder};
 use tokio::sync::watch;
 
-pub use context::{Network, PodNetwork};
-pub use serve::{BoxError, ResponseBody};
 use context::Context;
+pub use context::{Network, PodNetwork};
 use objects::Objects;
 use pod::manager::Pods;
+pub use serve::{BoxError, ResponseBody};
 
 /// What a kubelet is made of.
 pub struct Config {

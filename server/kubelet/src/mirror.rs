@@ -224,13 +224,21 @@ fn container_state(state: &State, since: Timestamp) -> ContainerState {
             ..ContainerState::default()
         },
         State::Stopped => ContainerState {
-            terminated: Some(ContainerStateTerminated { reason: Some("Completed".to_owned()), ..Default::default() }),
+            terminated: Some(ContainerStateTerminated {
+                reason: Some("Completed".to_owned()),
+                ..Default::default()
+            }),
             ..ContainerState::default()
         },
     }
 }
 
-fn conditions(ready: bool, component: Component, before: Option<&PodStatus>, now: Timestamp) -> Vec<PodCondition> {
+fn conditions(
+    ready: bool,
+    component: Component,
+    before: Option<&PodStatus>,
+    now: Timestamp,
+) -> Vec<PodCondition> {
     let unready = || {
         let message = format!("containers with unready status: [{}]", component.name());
         (Some("ContainersNotReady".to_owned()), Some(message))
@@ -242,7 +250,8 @@ fn conditions(ready: bool, component: Component, before: Option<&PodStatus>, now
             let (reason, message) = if on { (None, None) } else { unready() };
             let status = if on { "True" } else { "False" };
             let old = before.and_then(|b| b.conditions.as_ref()?.iter().find(|c| c.type_ == kind));
-            let since = old.filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
+            let since =
+                old.filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
             PodCondition {
                 type_: kind.to_owned(),
                 status: status.to_owned(),

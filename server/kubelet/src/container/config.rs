@@ -47,7 +47,8 @@ pub fn container_config(inputs: Inputs<'_>) -> Result<ContainerConfig, String> {
     let Inputs { pod, container, attempt, image, env, dirs, .. } = &inputs;
     security::verify_run_as_non_root(pod, container, image)?;
     let lookup = |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
-    let expand_all = |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, &lookup)).collect();
+    let expand_all =
+        |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, &lookup)).collect();
     let mut mounts = volume_mounts(&inputs, &lookup)?;
     managed_files(&inputs, &mut mounts);
     let termination = dirs.termination_log(&container.name, *attempt);
@@ -148,7 +149,8 @@ fn volume_mount(
         }
         Some(sub) => root.join(sub),
     };
-    let volume = inputs.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).find(|v| v.name == wanted.name);
+    let volume =
+        inputs.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).find(|v| v.name == wanted.name);
     let always_read_only = volume.is_some_and(|v| {
         v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some()
     });

@@ -88,7 +88,13 @@ fn append(resolver: &mut Resolver, config: &PodDNSConfig) {
 }
 
 /// The managed /etc/hosts.
-pub fn hosts(host_file: Option<&str>, ips: &[String], hostname: &str, fqdn: Option<&str>, aliases: &[HostAlias]) -> String {
+pub fn hosts(
+    host_file: Option<&str>,
+    ips: &[String],
+    hostname: &str,
+    fqdn: Option<&str>,
+    aliases: &[HostAlias],
+) -> String {
     let mut text = match host_file {
         Some(own) => format!("# Kubernetes-managed hosts file (host network).\n{own}"),
         None => {
@@ -129,7 +135,9 @@ pub fn host_name(pod: &Pod, node: &str, domain: &str) -> (String, Option<String>
         own.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned()
     });
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let fqdn = spec.and_then(|s| s.subdomain.as_ref()).map(|sub| format!("{hostname}.{sub}.{namespace}.svc.{domain}"));
+    let fqdn = spec
+        .and_then(|s| s.subdomain.as_ref())
+        .map(|sub| format!("{hostname}.{sub}.{namespace}.svc.{domain}"));
     let as_fqdn = spec.and_then(|s| s.set_hostname_as_fqdn).unwrap_or(false);
     match (&fqdn, as_fqdn) {
         (Some(full), true) => (full.clone(), fqdn),

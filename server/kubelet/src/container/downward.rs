@@ -60,7 +60,11 @@ fn format_map(map: Option<&BTreeMap<String, String>>) -> String {
 }
 
 /// The value of a resource of a container, in units of the divisor, rounded up.
-pub fn resource(container: &Container, selector: &ResourceFieldSelector, facts: &Facts) -> Result<String, String> {
+pub fn resource(
+    container: &Container,
+    selector: &ResourceFieldSelector,
+    facts: &Facts,
+) -> Result<String, String> {
     let default = |name: &str| match name {
         "cpu" => facts.cpu_millis,
         "memory" => facts.memory_bytes * 1000,
@@ -78,7 +82,11 @@ pub fn resource(container: &Container, selector: &ResourceFieldSelector, facts: 
 }
 
 /// The container that a selector means: the one named, or `own`.
-pub fn container_of<'a>(pod: &'a Pod, name: Option<&str>, own: Option<&'a Container>) -> Option<&'a Container> {
+pub fn container_of<'a>(
+    pod: &'a Pod,
+    name: Option<&str>,
+    own: Option<&'a Container>,
+) -> Option<&'a Container> {
     let Some(name) = name.filter(|n| !n.is_empty()) else { return own };
     let spec = pod.spec.as_ref()?;
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)

@@ -208,3 +208,61 @@ fn service_variables(service: &Service, result: &mut BTreeMap<String, String>) {
 fn variable_name(name: &str) -> String {
     name.to_uppercase().replace('-', "_")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn build(container: Value) -> Result<Vec<(String, String)>, String> {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns"}})).unwrap();
+        let mut container = container;
+        container["name"] = json!("c");
+        let container: Container = serde_json::from_value(container).unwrap();
+        let map: ConfigMap = serde_json::from_value(json!({"data": {"k": "v", "b": "2"}})).unwrap();
+        let config_maps = [("m".to_owned(), Some(Arc::new(map))), ("none".to_owned(), None)].into();
+        let references = References { config_maps, secrets: HashMap::new() };
+        let services = [("S_SERVICE_HOST".to_owned(), "10.96.0.9".to_owned())].into();
+        environment(&pod, &container, &services, &references, &Facts::default())
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
+        Ok(list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn variables_as_upstream_makes_them() {
+        const S: (&str, &str) = ("S_SERVICE_HOST", "10.96.0.9");
+        let key = |name: &str, key: &str| json!({"configMapKeyRef": {"name": name, "key": key}});
+        for (container, want) in [
+            (
+                json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)-$(S_SERVICE_HOST)-$(NO)"}]}),
+                pairs(&[S, ("A", "1"), ("B", "1-10.96.0.9-$(NO)")]),
+            ),
+            (
+                json!({"env": [{"name": "S_SERVICE_HOST", "value": "mine"}]}),
+                pairs(&[("S_SERVICE_HOST", "mine")]),
+            ),
+            (
+                json!({"envFrom": [{"prefix": "P_", "configMapRef": {"name": "m"}}]}),
+                pairs(&[S, ("P_b", "2"), ("P_k", "v")]),
+            ),
+            (json!({"env": [{"name": "K", "valueFrom": key("m", "k")}]}), pairs(&[S, ("K", "v")])),
+            (
+                json!({"env": [{"name": "K", "valueFrom": key("none", "k")}]}),
+                Err("configmap \"none\" not found".to_owned()),
+            ),
+            (
+                json!({"env": [{"name": "K", "valueFrom": key("m", "x")}]}),
+                Err("couldn't find key x in ConfigMap ns/m".to_owned()),
+            ),
+            (
+                json!({"env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+                pairs(&[S, ("N", "p")]),
+            ),
+        ] {
+            assert_eq!(build(container.clone()), want, "{container}");
+        }
+    }
+}

@@ -141,9 +141,11 @@ pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: u6
 /// container has one.
 pub fn pod_resources(pod: &Pod) -> Resources {
     let mains: Vec<&Container> = pod.spec.as_ref().map(|s| s.containers.iter().collect()).unwrap_or_default();
-    let total = |of: &dyn Fn(&Container) -> Option<i128>| -> Option<i128> { mains.iter().map(|c| of(c)).sum() };
+    let total =
+        |of: &dyn Fn(&Container) -> Option<i128>| -> Option<i128> { mains.iter().map(|c| of(c)).sum() };
     let request: i128 = mains.iter().filter_map(|c| request_millis(c, "cpu")).sum();
-    let has_init = pod.spec.as_ref().is_some_and(|s| s.init_containers.as_ref().is_some_and(|i| !i.is_empty()));
+    let has_init =
+        pod.spec.as_ref().is_some_and(|s| s.init_containers.as_ref().is_some_and(|i| !i.is_empty()));
     // init containers may ask for more than the sum; the container's own limit holds there
     let cpu = if has_init { None } else { total(&|c| limit_millis(c, "cpu")) };
     let memory = if has_init { None } else { total(&|c| limit_millis(c, "memory")) };

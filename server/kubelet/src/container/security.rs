@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SeccompProfile as ApiSeccomp, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    Container, Pod, PodSecurityContext, SeccompProfile as ApiSeccomp, SecurityContext,
+};
 use sampan_cri::{ImageStatus, SeccompProfile, SecurityContext as Rights};
 
 use crate::pod::state::full_name;
@@ -46,7 +48,10 @@ pub fn rights(pod: &Pod, container: &Container, image: &ImageStatus, profiles: &
     let capabilities = own.capabilities.clone().unwrap_or_default();
     let privileged = own.privileged.unwrap_or(false);
     let names = |list: Option<Vec<String>>| -> Vec<String> {
-        list.unwrap_or_default().into_iter().map(|c| c.to_uppercase().trim_start_matches("CAP_").to_owned()).collect()
+        list.unwrap_or_default()
+            .into_iter()
+            .map(|c| c.to_uppercase().trim_start_matches("CAP_").to_owned())
+            .collect()
     };
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
     Rights {
@@ -60,7 +65,11 @@ pub fn rights(pod: &Pod, container: &Container, image: &ImageStatus, profiles: &
         drop_capabilities: names(capabilities.drop),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
         no_new_privs: own.allow_privilege_escalation == Some(false),
-        seccomp: seccomp(own.seccomp_profile.as_ref().or(of_pod.and_then(|p| p.seccomp_profile.as_ref())), privileged, profiles),
+        seccomp: seccomp(
+            own.seccomp_profile.as_ref().or(of_pod.and_then(|p| p.seccomp_profile.as_ref())),
+            privileged,
+            profiles,
+        ),
         masked_paths: unmasked.then(Vec::new),
         readonly_paths: unmasked.then(Vec::new),
         target_container_id: None,

@@ -99,7 +99,13 @@ impl Keeper {
         images.truncate(MAX_IMAGES);
         let status = self.status(node.status.as_ref(), images, Timestamp::now());
         let patch = json!({"status": status});
-        api.patch_subresource("status", &self.context.node_name, &PatchParams::default(), &Patch::Merge(patch)).await
+        api.patch_subresource(
+            "status",
+            &self.context.node_name,
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
     }
 
     fn metadata(&self) -> ObjectMeta {

@@ -43,11 +43,8 @@ pub fn go_duration(duration: SignedDuration) -> String {
         return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
     }
     let (seconds, rest) = (millis / 1000, millis % 1000);
-    let fraction = if rest == 0 {
-        String::new()
-    } else {
-        format!(".{rest:03}").trim_end_matches('0').to_owned()
-    };
+    let fraction =
+        if rest == 0 { String::new() } else { format!(".{rest:03}").trim_end_matches('0').to_owned() };
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{seconds}{fraction}s"),
@@ -79,9 +76,15 @@ mod tests {
 
     #[test]
     fn durations_read_as_go_prints_them() {
-        for (millis, text) in
-            [(0, "0s"), (12, "12ms"), (10_000, "10s"), (80_000, "1m20s"), (300_000, "5m0s"), (1_204, "1.204s"), (3_600_000, "1h0m0s")]
-        {
+        for (millis, text) in [
+            (0, "0s"),
+            (12, "12ms"),
+            (10_000, "10s"),
+            (80_000, "1m20s"),
+            (300_000, "5m0s"),
+            (1_204, "1.204s"),
+            (3_600_000, "1h0m0s"),
+        ] {
             assert_eq!(go_duration(SignedDuration::from_millis(millis)), text);
         }
     }

@@ -64,7 +64,12 @@ pub struct Leftovers {
 }
 
 /// Starts the driver of one pod. `done` is told its uid at the end.
-pub fn spawn(context: Arc<Context>, state: PodState, leftovers: Leftovers, done: UnboundedSender<String>) -> Handle {
+pub fn spawn(
+    context: Arc<Context>,
+    state: PodState,
+    leftovers: Leftovers,
+    done: UnboundedSender<String>,
+) -> Handle {
     let (mailbox, incoming) = unbounded_channel();
     let pod = state.pod.clone();
     let shared = Arc::new(RwLock::new(state));
@@ -255,13 +260,19 @@ impl Driver {
         let pod = self.state.read().pod.clone();
         match effect {
             Effect::CreateSandbox(attempt) => {
-                let (context, stale) = (self.context.clone(), std::mem::take(&mut self.leftovers.stale_sandboxes));
-                self.send_later("sandbox", async move { create_sandbox(&context, &pod, attempt, stale).await });
+                let (context, stale) =
+                    (self.context.clone(), std::mem::take(&mut self.leftovers.stale_sandboxes));
+                self.send_later(
+                    "sandbox",
+                    async move { create_sandbox(&context, &pod, attempt, stale).await },
+                );
             }
             Effect::MountVolumes => self.mount(pod),
             Effect::Start(name, attempt) => self.start(pod, &name, attempt),
             Effect::AbortStarts => self.abort.start(),
-            Effect::Kill { container, id, grace, message } => self.kill(&pod, &container, id, grace, &message),
+            Effect::Kill { container, id, grace, message } => {
+                self.kill(&pod, &container, id, grace, &message)
+            }
             Effect::Probe(name, run) => self.probe(&name, run),
             Effect::TearDown => self.tear_down(&pod),
             // performed by `run`, at the end
@@ -286,7 +297,8 @@ impl Driver {
     fn keep_fresh(&mut self) {
         self.fresh.get_or_insert_with(|| {
             let drain = self.context.tasks.drain().child();
-            let fresh = keep_fresh(self.context.clone(), self.state.clone(), self.holdings.clone(), drain.clone());
+            let fresh =
+                keep_fresh(self.context.clone(), self.state.clone(), self.holdings.clone(), drain.clone());
             self.context.tasks.spawn("fresh volumes", fresh);
             drain
         });
@@ -298,7 +310,8 @@ impl Driver {
         let Sandbox::Ready { id, ips } = &state.sandbox else { return };
         let target = slot.target.as_deref().and_then(|t| Some(state.slot(t)?.run()?.id.clone()));
         let host = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
-        let ips = if host { self.context.view().host_ips } else { ips.iter().map(ToString::to_string).collect() };
+        let ips =
+            if host { self.context.view().host_ips } else { ips.iter().map(ToString::to_string).collect() };
         let start = Start {
             context: self.context.clone(),
             pod: pod.clone(),
@@ -397,7 +410,8 @@ impl Driver {
 /// Sleeps until `wake`, or for ever.
 async fn until(wake: Option<Timestamp>) {
     let Some(wake) = wake else { return std::future::pending().await };
-    let pause = wake.duration_since(Timestamp::now()).clamp(SignedDuration::ZERO, SignedDuration::from_hours(1));
+    let pause =
+        wake.duration_since(Timestamp::now()).clamp(SignedDuration::ZERO, SignedDuration::from_hours(1));
     tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
 }
 
@@ -425,7 +439,14 @@ async fn exit_of(context: &Context, container: &Container, run: &Run) -> super::
 }
 
 /// Runs the preStop hook within the grace period; returns what is left of it.
-async fn pre_stop(context: &Context, pod: &Pod, container: &Container, id: &str, ip: &str, grace: i64) -> Duration {
+async fn pre_stop(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    id: &str,
+    ip: &str,
+    grace: i64,
+) -> Duration {
     let grace = Duration::from_secs(grace.unsigned_abs());
     let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return grace };
     let began = tokio::time::Instant::now();
@@ -440,7 +461,12 @@ async fn pre_stop(context: &Context, pod: &Pod, container: &Container, id: &str,
     grace.saturating_sub(began.elapsed()).max(Duration::from_secs(2))
 }
 
-async fn keep_fresh(context: Arc<Context>, state: Arc<RwLock<PodState>>, holdings: Arc<Holdings>, drain: Drain) {
+async fn keep_fresh(
+    context: Arc<Context>,
+    state: Arc<RwLock<PodState>>,
+    holdings: Arc<Holdings>,
+    drain: Drain,
+) {
     loop {
         tokio::select! {
             () = drain.wait() => return,
@@ -555,7 +581,8 @@ fn write_files(
     let hosts = dns::hosts(host_hosts.as_deref(), &ips, hostname, fqdn, &aliases);
     crate::dirs::write(&dirs.hosts(), hosts.as_bytes())?;
     crate::dirs::write(&dirs.hostname(), format!("{hostname}\n").as_bytes())?;
-    let host_resolver = dns::Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let host_resolver =
+        dns::Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     let resolver = dns::resolver(pod, &host_resolver, &context.cluster_dns, &context.cluster_domain);
     crate::dirs::write(&dirs.resolv_conf(), resolver.text().as_bytes())
 }

@@ -20,7 +20,11 @@ pub async fn run(
         let output = context.runtime.exec_sync(id, &command, None).await.map_err(|e| e.to_string())?;
         return match output.exit_code {
             0 => Ok(()),
-            code => Err(format!("command '{}' exited with {code}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr))),
+            code => Err(format!(
+                "command '{}' exited with {code}: {}",
+                command.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )),
         };
     }
     if let Some(get) = &handler.http_get {

@@ -16,9 +16,16 @@ use crate::volume::Holdings;
 pub type Failure = (&'static str, String);
 
 /// The image, pulled if the policy and its absence ask for it.
-pub async fn ensure(context: &Context, pod: &Pod, container: &Container, holdings: &Holdings) -> Result<ImageStatus, Failure> {
+pub async fn ensure(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    holdings: &Holdings,
+) -> Result<ImageStatus, Failure> {
     let image = container.image.as_deref().unwrap_or_default();
-    let tell = |warning: bool, reason: &str, text: &str| context.tell(pod, warning, reason, text, Some(&container.name));
+    let tell = |warning: bool, reason: &str, text: &str| {
+        context.tell(pod, warning, reason, text, Some(&container.name))
+    };
     let result = ensure_told(context, pod, container, holdings, image, &tell).await;
     if let Err((reason, _)) = &result {
         tell(true, "Failed", &format!("Error: {reason}"));
@@ -37,7 +44,9 @@ async fn ensure_told(
     let present = match context.runtime.image_status(image).await {
         Ok(present) => present,
         Err(RuntimeError::InvalidImageName { message, .. }) => {
-            let text = format!("Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {message}");
+            let text = format!(
+                "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {message}"
+            );
             tell(true, "InspectFailed", &text);
             return Err(("InvalidImageName", text));
         }
@@ -49,7 +58,9 @@ async fn ensure_told(
     };
     match (pull_policy(container), present) {
         ("IfNotPresent" | "Never", Some(status)) => {
-            let text = format!("Container image {image:?} already present on machine and can be accessed by the pod");
+            let text = format!(
+                "Container image {image:?} already present on machine and can be accessed by the pod"
+            );
             tell(false, "Pulled", &text);
             Ok(status)
         }
@@ -88,8 +99,11 @@ async fn pull(
         }
         Err(error) => {
             tell(true, "Failed", &format!("Failed to pull image {image:?}: {error}"));
-            let reason =
-                if matches!(error, RuntimeError::InvalidImageName { .. }) { "InvalidImageName" } else { "ErrImagePull" };
+            let reason = if matches!(error, RuntimeError::InvalidImageName { .. }) {
+                "InvalidImageName"
+            } else {
+                "ErrImagePull"
+            };
             Err((reason, error.to_string()))
         }
     }
@@ -104,7 +118,10 @@ async fn credentials(context: &Context, pod: &Pod, image: &str, holdings: &Holdi
             Ok(Some(secret)) => found.extend(matching(&secret, image)),
             // upstream goes on without it, and says so in an event
             _ => {
-                let text = format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", reference.name);
+                let text = format!(
+                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                    reference.name
+                );
                 context.tell(pod, true, "FailedToRetrieveImagePullSecret", &text, None);
             }
         }
@@ -136,7 +153,8 @@ fn serves(key: &str, image: &str) -> bool {
 }
 
 fn auth_of(entry: &Value) -> Option<ImageAuth> {
-    let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
+    let text =
+        |name: &str| entry.get(name).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
     if let Some(token) = text("registrytoken") {
         return Some(ImageAuth::Bearer(token));
     }

@@ -339,7 +339,8 @@ fn completed(state: &PodState) -> bool {
         && !state.initialized
         && state.slots.iter().any(|s| s.kind == Kind::Init && s.end().is_some() && !s.succeeded());
     let mut mains = state.slots.iter().filter(|slot| slot.kind == Kind::Main).peekable();
-    init_failed || (mains.peek().is_some() && mains.all(|slot| slot.end().is_some() && !restarts(slot, policy)))
+    init_failed
+        || (mains.peek().is_some() && mains.all(|slot| slot.end().is_some() && !restarts(slot, policy)))
 }
 
 /// Whether a container that has ended is started again.
@@ -431,7 +432,8 @@ fn passed(slot: &Slot) -> bool {
 fn restart_changed(state: &mut PodState, effects: &mut Vec<Effect>) {
     let grace = spec_grace(&state.pod);
     for slot in &mut state.slots {
-        let changed = slot.run().is_some_and(|run| slot.spec.image.as_deref().is_some_and(|i| i != run.wanted));
+        let changed =
+            slot.run().is_some_and(|run| slot.spec.image.as_deref().is_some_and(|i| i != run.wanted));
         if changed {
             let message = format!("Container {} definition changed, will be restarted", slot.spec.name);
             kill(slot, grace, message, effects);
@@ -529,7 +531,12 @@ fn terminate(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
 }
 
 /// A second delete with a shorter grace period moves the deadline forward.
-fn shorten(state: &mut PodState, deadline: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) -> Timestamp {
+fn shorten(
+    state: &mut PodState,
+    deadline: Timestamp,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Timestamp {
     let seconds = if state.removed { Some(1) } else { state.pod.metadata.deletion_grace_period_seconds };
     let Some(sooner) = seconds.map(|s| now + SignedDuration::from_secs(s)).filter(|at| *at < deadline) else {
         return deadline;

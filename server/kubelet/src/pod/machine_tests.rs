@@ -87,7 +87,8 @@ impl Script {
 
     fn delete(&mut self, grace: i64) -> Vec<String> {
         let mut pod = (*self.state().pod).clone();
-        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
+        pod.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
         pod.metadata.deletion_grace_period_seconds = Some(grace);
         self.send(Event::Spec(Arc::new(pod)))
     }
@@ -159,7 +160,10 @@ fn crashes_back_off_as_upstream_does() {
     assert_eq!(script.shown(), "terminated Error 0");
     script.started("c", "2");
     assert_eq!(script.shown(), "running 1");
-    assert_eq!(script.exited("2", 1), ["tell BackOff: Back-off restarting failed container c in pod p_ns(u)"]);
+    assert_eq!(
+        script.exited("2", 1),
+        ["tell BackOff: Back-off restarting failed container c in pod p_ns(u)"]
+    );
     assert_eq!(script.shown(), "waiting CrashLoopBackOff 1");
     let message = script.state().slots[0].wait.clone().unwrap().message;
     assert_eq!(message, "back-off 10s restarting failed container=c pod=p_ns(u)");
@@ -242,7 +246,10 @@ fn a_missing_image_backs_off() {
     let told = ["tell BackOff: Back-off pulling image \"i\"", "tell Failed: Error: ImagePullBackOff"];
     assert_eq!(script.pass(2), told);
     assert_eq!(script.shown(), "waiting ImagePullBackOff 0");
-    assert_eq!(script.state().slots[0].wait.clone().unwrap().message, "Back-off pulling image \"i\": ErrImagePull: not found");
+    assert_eq!(
+        script.state().slots[0].wait.clone().unwrap().message,
+        "Back-off pulling image \"i\": ErrImagePull: not found"
+    );
     assert_eq!(script.pass(8), ["start c 0"]);
     script.send(Event::StartFailed("c".to_owned(), failure()));
     script.pass(2);

@@ -65,13 +65,19 @@ struct Manager {
 }
 
 /// Runs all pods of the node until the drain.
-pub async fn run(context: Arc<Context>, pods: Pods, informer: Informer<Pod>, drain: Drain) -> Result<(), String> {
+pub async fn run(
+    context: Arc<Context>,
+    pods: Pods,
+    informer: Informer<Pod>,
+    drain: Drain,
+) -> Result<(), String> {
     // before the lists, so that no exit falls between
     let mut events = context.runtime.events();
     let sandboxes = context.runtime.list_pod_sandboxes().await.map_err(|e| e.to_string())?;
     let containers = context.runtime.list_containers().await.map_err(|e| e.to_string())?;
     let (done, mut finished) = unbounded_channel();
-    let mut manager = Manager { context, pods, found: by_pod(sandboxes, containers), done, ended: HashSet::new() };
+    let mut manager =
+        Manager { context, pods, found: by_pod(sandboxes, containers), done, ended: HashSet::new() };
     let mut deltas = informer.subscribe();
     informer.synced().await;
     // before any driver asks for an address

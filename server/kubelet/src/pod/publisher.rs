@@ -36,7 +36,9 @@ pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Recei
                 Ok(()) if wanted.delete => return,
                 Ok(()) => break,
                 Err(error) if gone(&context, &pod, &error).await => return,
-                Err(error) => tracing::warn!(pod = pod.metadata.name, %error, "status not written, trying again"),
+                Err(error) => {
+                    tracing::warn!(pod = pod.metadata.name, %error, "status not written, trying again")
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(10));
@@ -72,7 +74,8 @@ async fn publish(context: &Context, pod: &Pod, wanted: &Desired) -> kube::Result
     }
     if wanted.delete {
         let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
+        let params =
+            DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
         api.delete(name, &params).await?;
     }
     Ok(())

@@ -57,7 +57,8 @@ pub fn recover(pod: Arc<Pod>, found: &Found, now: Timestamp) -> (PodState, Lefto
     for slot in &mut state.slots {
         let name = slot.spec.name.clone();
         recover_slot(slot, &found.containers, reports.get(name.as_str()).copied(), now);
-        let dead = found.containers.iter().filter(|c| c.name == name && !matches!(c.state, ContainerState::Running));
+        let dead =
+            found.containers.iter().filter(|c| c.name == name && !matches!(c.state, ContainerState::Running));
         let dead = dead.map(|c| (c.id.clone(), c.attempt)).collect();
         leftovers.dead.insert(name, dead);
     }
@@ -78,13 +79,19 @@ pub fn recover(pod: Arc<Pod>, found: &Found, now: Timestamp) -> (PodState, Lefto
 
 fn reports(pod: &Pod) -> BTreeMap<&str, &ApiStatus> {
     let status = pod.status.as_ref();
-    let lists = status.map(|s| [&s.init_container_statuses, &s.container_statuses, &s.ephemeral_container_statuses]);
+    let lists =
+        status.map(|s| [&s.init_container_statuses, &s.container_statuses, &s.ephemeral_container_statuses]);
     lists.into_iter().flatten().flat_map(|list| list.iter().flatten()).map(|s| (s.name.as_str(), s)).collect()
 }
 
 fn ips_of(sandbox: &SandboxStatus, pod: &Pod) -> Vec<std::net::IpAddr> {
-    let noted: Vec<_> =
-        sandbox.annotations.get(ANNOTATION_IPS).into_iter().flat_map(|t| t.split(',')).filter_map(|ip| ip.parse().ok()).collect();
+    let noted: Vec<_> = sandbox
+        .annotations
+        .get(ANNOTATION_IPS)
+        .into_iter()
+        .flat_map(|t| t.split(','))
+        .filter_map(|ip| ip.parse().ok())
+        .collect();
     if !noted.is_empty() {
         return noted;
     }
@@ -107,7 +114,9 @@ fn recover_slot(slot: &mut Slot, containers: &[ContainerStatus], report: Option<
         ContainerState::Running => Phase::Running(run),
         // created but never started: begin again in its place
         ContainerState::Created => Phase::Idle,
-        ContainerState::Exited(_) | ContainerState::Unknown => Phase::Exited(end_of(newest, &run, &slot.spec)),
+        ContainerState::Exited(_) | ContainerState::Unknown => {
+            Phase::Exited(end_of(newest, &run, &slot.spec))
+        }
     };
 }
 
@@ -145,4 +154,100 @@ fn from_report(slot: &mut Slot, report: &ApiStatus, now: Timestamp) {
         started_at: ended.and_then(|t| t.started_at.as_ref()).map(|t| t.0),
         finished_at: ended.and_then(|t| t.finished_at.as_ref()).map_or(now, |t| t.0),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::pod::machine::{Effect, Event, step};
+    use sampan_cri::{Exit, PodIdentity};
+    use serde_json::json;
+
+    fn identity() -> PodIdentity {
+        PodIdentity { namespace: "ns".to_owned(), name: "p".to_owned(), uid: "u".to_owned() }
+    }
+
+    fn pod() -> Arc<Pod> {
+        let status = json!({"phase": "Running", "podIPs": [{"ip": "10.244.0.5"}], "containerStatuses": [{
+            "name": "c", "containerID": "sampan://2", "image": "i:1", "imageID": "sha256:i", "ready": true,
+            "started": true, "restartCount": 3, "state": {"running": {}}}]});
+        let spec = json!({"initContainers": [{"name": "init", "image": "i"}],
+            "containers": [{"name": "c", "image": "i", "readinessProbe": {"exec": {"command": ["x"]}}}]});
+        let meta = json!({"name": "p", "namespace": "ns", "uid": "u"});
+        Arc::new(serde_json::from_value(json!({"metadata": meta, "spec": spec, "status": status})).unwrap())
+    }
+
+    fn container(id: &str, name: &str, attempt: u32, state: ContainerState) -> ContainerStatus {
+        ContainerStatus {
+            id: id.to_owned(),
+            sandbox_id: "s".to_owned(),
+            pod: identity(),
+            name: name.to_owned(),
+            attempt,
+            state,
+            created_at: Timestamp::UNIX_EPOCH,
+            started_at: Some(Timestamp::UNIX_EPOCH),
+            pid: None,
+            image: "sha256:i".to_owned(),
+            log_path: "/nonexistent".into(),
+            labels: BTreeMap::new(),
+            annotations: [(ANNOTATION_IMAGE.to_owned(), "i".to_owned())].into(),
+        }
+    }
+
+    fn sandbox(state: SandboxState) -> SandboxStatus {
+        SandboxStatus {
+            id: "s".to_owned(),
+            pod: identity(),
+            attempt: 0,
+            state,
+            created_at: Timestamp::UNIX_EPOCH,
+            netns: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    fn exited(exit_code: i32) -> ContainerState {
+        let finished_at = Timestamp::UNIX_EPOCH;
+        ContainerState::Exited(Exit { exit_code, oom_killed: false, finished_at, message: String::new() })
+    }
+
+    fn started(effects: &[Effect]) -> Vec<&Effect> {
+        effects.iter().filter(|e| matches!(e, Effect::Start(..) | Effect::CreateSandbox(_))).collect()
+    }
+
+    #[test]
+    fn a_running_pod_is_taken_up_as_it_is() {
+        let containers =
+            vec![container("2", "c", 3, ContainerState::Running), container("1", "c", 2, exited(1))];
+        let found = by_pod(vec![sandbox(SandboxState::Ready)], containers).remove("u").unwrap();
+        let (state, leftovers) = recover(pod(), &found, Timestamp::UNIX_EPOCH);
+        let slot = state.slot("c").unwrap();
+        assert_eq!(
+            (slot.attempt, slot.run().unwrap().id.as_str(), slot.run().unwrap().ready),
+            (3, "2", true)
+        );
+        assert_eq!(slot.previous.as_ref().unwrap().id, "1");
+        assert_eq!((leftovers.sandbox.as_deref(), state.initialized), (Some("s"), true));
+        let (state, effects) = step(state, Event::Tick, Timestamp::UNIX_EPOCH);
+        assert!(started(&effects).is_empty(), "{effects:?}");
+        let (_, effects) = step(state, Event::VolumesReady, Timestamp::UNIX_EPOCH);
+        assert!(started(&effects).is_empty(), "{effects:?}");
+    }
+
+    #[test]
+    fn after_a_reboot_the_sandbox_and_its_init_containers_are_new() {
+        let containers = vec![container("0", "init", 0, exited(0)), container("2", "c", 3, exited(137))];
+        let found = by_pod(vec![sandbox(SandboxState::NotReady)], containers).remove("u").unwrap();
+        let (state, leftovers) = recover(pod(), &found, Timestamp::UNIX_EPOCH);
+        assert_eq!(leftovers.stale_sandboxes, ["s"]);
+        let (state, effects) = step(state, Event::Tick, Timestamp::UNIX_EPOCH);
+        assert_eq!(started(&effects), [&Effect::CreateSandbox(1)]);
+        let (state, _) = step(state, Event::VolumesReady, Timestamp::UNIX_EPOCH);
+        let ready = Event::SandboxReady { id: "t".to_owned(), ips: Vec::new() };
+        let (_, effects) = step(state, ready, Timestamp::UNIX_EPOCH);
+        assert_eq!(started(&effects), [&Effect::Start("init".to_owned(), 1)]);
+    }
 }

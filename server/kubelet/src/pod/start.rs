@@ -104,11 +104,14 @@ impl Start {
         })
         .map_err(config_error)?;
         let termination = dirs.termination_log(&self.container.name, self.attempt);
-        prepare_files(&termination, &config.mounts, &dirs.volumes()).map_err(|e| config_error(e.to_string()))?;
+        prepare_files(&termination, &config.mounts, &dirs.volumes())
+            .map_err(|e| config_error(e.to_string()))?;
         self.context.runtime.create_container(&self.sandbox_id, config).await.map_err(|error| {
             self.tell(true, "Failed", &format!("Error: {error}"));
             match error {
-                RuntimeError::InvalidConfig(message) => StartFailure::Create("CreateContainerConfigError", message),
+                RuntimeError::InvalidConfig(message) => {
+                    StartFailure::Create("CreateContainerConfigError", message)
+                }
                 other => StartFailure::Create("CreateContainerError", other.to_string()),
             }
         })
@@ -204,7 +207,9 @@ fn prepare_files(termination: &Path, mounts: &[sampan_cri::Mount], volumes: &Pat
 /// How a container ended, with its termination message.
 pub fn end_of(status: &ContainerStatus, run: &Run, container: &Container) -> End {
     let (exit_code, oom, finished_at, said) = match &status.state {
-        ContainerState::Exited(exit) => (exit.exit_code, exit.oom_killed, exit.finished_at, exit.message.clone()),
+        ContainerState::Exited(exit) => {
+            (exit.exit_code, exit.oom_killed, exit.finished_at, exit.message.clone())
+        }
         _ => (137, false, Timestamp::now(), "The container could not be located".to_owned()),
     };
     let reason = match (exit_code, oom, &status.state) {

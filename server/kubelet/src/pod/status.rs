@@ -5,8 +5,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-    PodCondition, PodIP, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    HostIP, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -24,10 +24,20 @@ pub struct NodeView {
 }
 
 /// The status to publish. `before` is the status last published; times of transition are kept from it.
-pub fn pod_status(state: &PodState, node: &NodeView, before: Option<&PodStatus>, now: Timestamp) -> PodStatus {
+pub fn pod_status(
+    state: &PodState,
+    node: &NodeView,
+    before: Option<&PodStatus>,
+    now: Timestamp,
+) -> PodStatus {
     let phase = phase(state);
     let list = |kinds: &[Kind]| -> Vec<ContainerStatus> {
-        state.slots.iter().filter(|s| kinds.contains(&s.kind)).map(|s| container_status(state, s, node)).collect()
+        state
+            .slots
+            .iter()
+            .filter(|s| kinds.contains(&s.kind))
+            .map(|s| container_status(state, s, node))
+            .collect()
     };
     let init = list(&[Kind::Init, Kind::Sidecar]);
     let main = list(&[Kind::Main]);
@@ -41,7 +51,8 @@ pub fn pod_status(state: &PodState, node: &NodeView, before: Option<&PodStatus>,
         host_ip: node.host_ips.first().cloned(),
         host_ips: Some(node.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
         pod_ip: ips.first().cloned(),
-        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty()),
+        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>())
+            .filter(|ips| !ips.is_empty()),
         start_time: Some(Time(state.start_time)),
         init_container_statuses: some(init),
         container_statuses: some(main),
@@ -84,10 +95,9 @@ pub fn phase(state: &PodState) -> &'static str {
     if over {
         return if all_succeeded { "Succeeded" } else { "Failed" };
     }
-    let pending_init = state
-        .slots
-        .iter()
-        .any(|s| matches!(s.kind, Kind::Init) && !s.succeeded() || s.kind == Kind::Sidecar && !sidecar_started(s));
+    let pending_init = state.slots.iter().any(|s| {
+        matches!(s.kind, Kind::Init) && !s.succeeded() || s.kind == Kind::Sidecar && !sidecar_started(s)
+    });
     if pending_init && !state.initialized {
         return "Pending";
     }
@@ -119,7 +129,9 @@ fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> Container
     let ready = match slot.kind {
         Kind::Init => slot.succeeded(),
         Kind::Ephemeral => false,
-        Kind::Main | Kind::Sidecar => run.is_some_and(|run| run.ready && run.started) && state.life == Life::Active,
+        Kind::Main | Kind::Sidecar => {
+            run.is_some_and(|run| run.ready && run.started) && state.life == Life::Active
+        }
     };
     ContainerStatus {
         name: slot.spec.name.clone(),
@@ -243,7 +255,9 @@ fn initialized(state: &PodState, phase: &str) -> Verdict {
     let open: Vec<&str> = state
         .slots
         .iter()
-        .filter(|s| (s.kind == Kind::Init && !s.succeeded()) || (s.kind == Kind::Sidecar && !sidecar_started(s)))
+        .filter(|s| {
+            (s.kind == Kind::Init && !s.succeeded()) || (s.kind == Kind::Sidecar && !sidecar_started(s))
+        })
         .map(|s| s.spec.name.as_str())
         .collect();
     if open.is_empty() {
@@ -253,7 +267,12 @@ fn initialized(state: &PodState, phase: &str) -> Verdict {
     (false, Some("ContainersNotInitialized".to_owned()), Some(message))
 }
 
-fn containers_ready(phase: &str, init: &[ContainerStatus], main: &[ContainerStatus], state: &PodState) -> Verdict {
+fn containers_ready(
+    phase: &str,
+    init: &[ContainerStatus],
+    main: &[ContainerStatus],
+    state: &PodState,
+) -> Verdict {
     if let Some(reason) = completed_reason(phase) {
         return (false, Some(reason), None);
     }
@@ -284,10 +303,13 @@ fn ready(state: &PodState, containers: &Verdict) -> Verdict {
         .filter_map(|gate| {
             let kind = &gate.condition_type;
             match given.and_then(|list| list.iter().find(|c| &c.type_ == kind)) {
-                None => Some(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
-                Some(c) if c.status != "True" => {
-                    Some(format!("the status of pod readiness gate {kind:?} is not \"True\", but {}", c.status))
+                None => {
+                    Some(format!("corresponding condition of pod readiness gate {kind:?} does not exist."))
                 }
+                Some(c) if c.status != "True" => Some(format!(
+                    "the status of pod readiness gate {kind:?} is not \"True\", but {}",
+                    c.status
+                )),
                 Some(_) => None,
             }
         })

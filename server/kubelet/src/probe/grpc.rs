@@ -29,9 +29,10 @@ pub async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> R
     let late = || format!("timeout: health rpc did not complete within {}s", timeout.as_secs());
     match tokio::time::timeout(timeout, ask(&shown, service)).await {
         Err(_) => Err(late()),
-        Ok(Err(Failure::Connect)) => {
-            Err(format!("timeout: failed to connect service {shown:?} within {}s: context deadline exceeded", timeout.as_secs()))
-        }
+        Ok(Err(Failure::Connect)) => Err(format!(
+            "timeout: failed to connect service {shown:?} within {}s: context deadline exceeded",
+            timeout.as_secs()
+        )),
         Ok(Err(Failure::Status(status))) if status.code() == tonic::Code::Unimplemented => Err(format!(
             "this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
             status.message()

@@ -44,15 +44,16 @@ pub async fn get(target: &Target, timeout: Duration) -> Result<u16, String> {
     let quoted = format!("Get {:?}", target.url());
     match tokio::time::timeout(timeout, exchange(target, timeout)).await {
         Ok(result) => result.map_err(|why| format!("{quoted}: {why}")),
-        Err(_) => {
-            Err(format!("{quoted}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"))
-        }
+        Err(_) => Err(format!(
+            "{quoted}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
     }
 }
 
 async fn exchange(target: &Target, timeout: Duration) -> Result<u16, String> {
     let stream = connect(&target.host, target.port, timeout).await?;
-    let io: BoxedIo = if target.tls { Box::new(tls::connect(&target.host, stream).await?) } else { Box::new(stream) };
+    let io: BoxedIo =
+        if target.tls { Box::new(tls::connect(&target.host, stream).await?) } else { Box::new(stream) };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(|e| e.to_string())?;
     let request = request(target)?;
@@ -64,7 +65,9 @@ async fn exchange(target: &Target, timeout: Duration) -> Result<u16, String> {
 }
 
 fn request(target: &Target) -> Result<http::Request<Empty<Bytes>>, String> {
-    let given = |name: &str| target.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
+    let given = |name: &str| {
+        target.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone())
+    };
     let host = given("host").unwrap_or_else(|| format!("{}:{}", target.host, target.port));
     let mut builder = http::Request::get(&target.path)
         .header("host", host)

@@ -52,7 +52,13 @@ struct Counter {
 impl Counter {
     fn new(probe: &Probe) -> Self {
         let success = probe.success_threshold.unwrap_or(1).max(1);
-        Self { success, failure: probe.failure_threshold.unwrap_or(3).max(1), last: None, run: 0, settled: None }
+        Self {
+            success,
+            failure: probe.failure_threshold.unwrap_or(3).max(1),
+            last: None,
+            run: 0,
+            settled: None,
+        }
     }
 
     /// Takes a result; `Some` when the settled result changes or failure is reached (again).
@@ -112,11 +118,8 @@ async fn follow(
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut counter = Counter::new(probe);
-    let event = |verdict| Event::Probe {
-        container: subject.container.name.clone(),
-        id: subject.id.clone(),
-        verdict,
-    };
+    let event =
+        |verdict| Event::Probe { container: subject.container.name.clone(), id: subject.id.clone(), verdict };
     loop {
         ticks.tick().await;
         let result = check(subject, probe).await;
@@ -194,7 +197,10 @@ pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => {
             let mut named = container.ports.iter().flatten();
-            named.find(|p| p.name.as_ref() == Some(name)).map(|p| p.container_port).or_else(|| name.parse().ok())
+            named
+                .find(|p| p.name.as_ref() == Some(name))
+                .map(|p| p.container_port)
+                .or_else(|| name.parse().ok())
         }
     };
     number
@@ -224,7 +230,8 @@ mod tests {
     fn thresholds_settle_results() {
         let probe = Probe { failure_threshold: Some(2), success_threshold: Some(2), ..Probe::default() };
         let mut counter = Counter::new(&probe);
-        let seen: Vec<_> = [true, true, true, false, true, false, false, true, true].map(|r| counter.add(r)).to_vec();
+        let seen: Vec<_> =
+            [true, true, true, false, true, false, false, true, true].map(|r| counter.add(r)).to_vec();
         assert_eq!(seen, [None, Some(true), None, None, None, None, Some(false), None, Some(true)]);
     }
 

@@ -35,7 +35,13 @@ pub async fn websocket(io: BoxedIo, protocol: &str, wanted: Wanted, open: Open) 
     let (resize, resize_rx) = channel(WAITING);
     let (output, mut output_rx) = channel(WAITING);
     // tells the client that the connection stands, as upstream's createWebSocketStreams does
-    let first = if wanted.stdout { 1 } else if wanted.stderr { 2 } else { 3 };
+    let first = if wanted.stdout {
+        1
+    } else if wanted.stderr {
+        2
+    } else {
+        3
+    };
     writer.send(first, Bytes::new()).await;
     let session = async move {
         match open.await {

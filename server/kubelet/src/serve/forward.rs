@@ -72,7 +72,12 @@ async fn pair(one: Stream, other: Stream, connect: Connect) {
     errors.finish().await;
 }
 
-async fn carry(port: u16, mut incoming: Receiver<Bytes>, out: &Sending, connect: Connect) -> Result<(), String> {
+async fn carry(
+    port: u16,
+    mut incoming: Receiver<Bytes>,
+    out: &Sending,
+    connect: Connect,
+) -> Result<(), String> {
     let io = connect(port).await.map_err(|e| e.to_string())?;
     let (mut reader, mut writer) = tokio::io::split(io);
     let inward = async {
@@ -115,7 +120,9 @@ pub async fn websocket(io: BoxedIo, ports: Vec<u16>, base64: bool, connect: Conn
     drop(out);
     let read = async {
         while let Some(message) = reader.next().await {
-            if let Some(input) = inputs.get(usize::from(message.channel / 2)).filter(|_| message.channel % 2 == 0) {
+            if let Some(input) =
+                inputs.get(usize::from(message.channel / 2)).filter(|_| message.channel % 2 == 0)
+            {
                 let _ = input.send(message.data).await;
             }
         }
@@ -135,11 +142,18 @@ pub async fn websocket(io: BoxedIo, ports: Vec<u16>, base64: bool, connect: Conn
     }
 }
 
-async fn channel_pair(port: u16, data: u8, mut incoming: Receiver<Bytes>, out: Sender<(u8, Bytes)>, connect: Connect) {
+async fn channel_pair(
+    port: u16,
+    data: u8,
+    mut incoming: Receiver<Bytes>,
+    out: Sender<(u8, Bytes)>,
+    connect: Connect,
+) {
     let io = match connect(port).await {
         Ok(io) => io,
         Err(error) => {
-            let _ = out.send((data + 1, format!("error forwarding port {port} to pod: {error}").into())).await;
+            let _ =
+                out.send((data + 1, format!("error forwarding port {port} to pod: {error}").into())).await;
             return;
         }
     };

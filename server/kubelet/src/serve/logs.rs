@@ -39,15 +39,23 @@ pub struct Options {
 impl Options {
     /// Options from a query; an error is a bad request.
     pub fn parse(query: &[(String, String)], now: Timestamp) -> Result<Self, String> {
-        let get = |name: &str| query.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty());
+        let get = |name: &str| {
+            query.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        };
         let on = |name: &str| get(name).is_some_and(|v| v == "true" || v == "1");
         let number = |name: &str| -> Result<Option<i64>, String> {
-            get(name).map(|v| v.parse::<i64>().map_err(|_| format!("invalid value for {name}: {v:?}"))).transpose()
+            get(name)
+                .map(|v| v.parse::<i64>().map_err(|_| format!("invalid value for {name}: {v:?}")))
+                .transpose()
         };
         let since = match (number("sinceSeconds")?, get("sinceTime")) {
-            (Some(_), Some(_)) => return Err("at most one of `sinceTime` or `sinceSeconds` may be specified".to_owned()),
+            (Some(_), Some(_)) => {
+                return Err("at most one of `sinceTime` or `sinceSeconds` may be specified".to_owned());
+            }
             (Some(seconds), None) => Some(now - jiff::SignedDuration::from_secs(seconds)),
-            (None, Some(time)) => Some(time.parse().map_err(|_| format!("invalid value for sinceTime: {time:?}"))?),
+            (None, Some(time)) => {
+                Some(time.parse().map_err(|_| format!("invalid value for sinceTime: {time:?}"))?)
+            }
             (None, None) => None,
         };
         let size = |n: Option<i64>| n.and_then(|n| usize::try_from(n).ok());
@@ -79,7 +87,12 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
     let (time, stream, tag) = (parts.next()?, parts.next()?, parts.next()?);
     let text = parts.next().unwrap_or_default();
-    Some(Line { time, stream, partial: tag.first() == Some(&b'P'), text: text.strip_suffix(b"\n").unwrap_or(text) })
+    Some(Line {
+        time,
+        stream,
+        partial: tag.first() == Some(&b'P'),
+        text: text.strip_suffix(b"\n").unwrap_or(text),
+    })
 }
 
 /// Turns lines of files into what the client gets.

@@ -10,9 +10,9 @@ pub mod logs;
 mod remote;
 mod routes;
 mod spdy;
-mod upgrade;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod websocket;
 
 use std::sync::Arc;
@@ -67,7 +67,9 @@ impl Kubelet {
                 self.logs(&namespace, &pod, &container, request.uri().query().unwrap_or_default()).await
             }
             Some(Route::Exec { .. } | Route::Attach { .. } | Route::PortForward { .. }) => {
-                Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr, and upgrade the connection"))
+                Err(ApiError::bad_request(
+                    "you must specify at least 1 of stdin, stdout, stderr, and upgrade the connection",
+                ))
             }
             None => Err(ApiError::new(Reason::NotFound, "404 page not found")),
         }
@@ -113,7 +115,8 @@ impl Kubelet {
         container: &str,
         query_text: &str,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let options = logs::Options::parse(&query(query_text), jiff::Timestamp::now()).map_err(ApiError::bad_request)?;
+        let options = logs::Options::parse(&query(query_text), jiff::Timestamp::now())
+            .map_err(ApiError::bad_request)?;
         if let Some(component) = self.mirrored(namespace, pod) {
             return Ok(self.component_logs(&component, &options));
         }
@@ -125,7 +128,8 @@ impl Kubelet {
             let slot = state.slot(container).ok_or_else(|| {
                 ApiError::bad_request(format!("container {container} is not valid for pod {pod}"))
             })?;
-            log_of(&state, slot, &options).map(|(attempt, id)| (self.context.dirs.pod(&state.pod).log(container, attempt), id))?
+            log_of(&state, slot, &options)
+                .map(|(attempt, id)| (self.context.dirs.pod(&state.pod).log(container, attempt), id))?
         };
         let mut events = self.context.runtime.events();
         let runs = id.as_ref().is_some_and(|id| {
@@ -194,7 +198,9 @@ fn log_of(state: &PodState, slot: &Slot, options: &logs::Options) -> Result<(u32
     let name = &slot.spec.name;
     let pod = state.pod.metadata.name.as_deref().unwrap_or_default();
     if options.previous {
-        let missing = || ApiError::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"));
+        let missing = || {
+            ApiError::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"))
+        };
         // while it waits to be restarted, the run that ended is the previous one
         let (attempt, end) = match (&slot.phase, &slot.previous) {
             (Phase::Exited(end), _) if slot.wait.is_some() => (Some(slot.attempt), Some(end)),
@@ -209,9 +215,12 @@ fn log_of(state: &PodState, slot: &Slot, options: &logs::Options) -> Result<(u32
         (Phase::Starting, Some(end)) => Ok((slot.attempt.saturating_sub(1), Some(end.id.clone()))),
         _ => {
             let reason = slot.wait.as_ref().map_or("ContainerCreating", |wait| wait.reason);
-            let reason = if state.initialized || slot.wait.is_some() { reason } else { waiting_reason(state) };
+            let reason =
+                if state.initialized || slot.wait.is_some() { reason } else { waiting_reason(state) };
             let text = match slot.wait.as_ref().filter(|w| w.reason.contains("Image")) {
-                Some(_) => format!("container {name:?} in pod {pod:?} is waiting to start: trying and failing to pull image"),
+                Some(_) => format!(
+                    "container {name:?} in pod {pod:?} is waiting to start: trying and failing to pull image"
+                ),
                 None => format!("container {name:?} in pod {pod:?} is waiting to start: {reason}"),
             };
             Err(ApiError::bad_request(text))
@@ -245,8 +254,9 @@ fn json_response(value: &Value) -> Response<ResponseBody> {
 }
 
 fn stream(from: Receiver<Bytes>) -> Response<ResponseBody> {
-    let frames = futures::stream::unfold(from, |mut from| async { from.recv().await.map(|bytes| (bytes, from)) })
-        .map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
+    let frames =
+        futures::stream::unfold(from, |mut from| async { from.recv().await.map(|bytes| (bytes, from)) })
+            .map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
     response(StatusCode::OK, "text/plain", StreamBody::new(frames).boxed_unsync())
 }
 
@@ -254,6 +264,7 @@ fn stream(from: Receiver<Bytes>) -> Response<ResponseBody> {
 fn error_response(error: &ApiError) -> Response<ResponseBody> {
     let value = error.to_value();
     let code = value.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-    let status = code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response(status, "application/json", whole(value.to_string()))
 }

@@ -109,7 +109,9 @@ pub fn farewell(result: &Result<i32, RuntimeError>, with_status: bool) -> Option
     match (with_status, result) {
         (true, _) => Some(status(result).to_string().into_bytes()),
         (false, Ok(0)) => None,
-        (false, Ok(code)) => Some(format!("command terminated with non-zero exit code: exit status {code}").into_bytes()),
+        (false, Ok(code)) => {
+            Some(format!("command terminated with non-zero exit code: exit status {code}").into_bytes())
+        }
         (false, Err(error)) => Some(error.to_string().into_bytes()),
     }
 }

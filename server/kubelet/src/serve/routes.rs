@@ -80,7 +80,12 @@ pub fn wanted(query: &[(String, String)]) -> Wanted {
         query.iter().any(|(name, value)| names.contains(&name.as_str()) && (value == "1" || value == "true"))
     };
     let tty = on(["tty", "tty"]);
-    Wanted { stdin: on(["input", "stdin"]), stdout: on(["output", "stdout"]), stderr: on(["error", "stderr"]) && !tty, tty }
+    Wanted {
+        stdin: on(["input", "stdin"]),
+        stdout: on(["output", "stdout"]),
+        stderr: on(["error", "stderr"]) && !tty,
+        tty,
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +99,8 @@ mod tests {
         assert_eq!(route("/exec/a/b/uid/c"), Some(exec));
         assert_eq!(route("/nothing"), None);
         let query = query("command=echo&command=a%20b+c&input=1&stdout=true&tty=0");
-        let commands: Vec<&str> = query.iter().filter(|(k, _)| k == "command").map(|(_, v)| v.as_str()).collect();
+        let commands: Vec<&str> =
+            query.iter().filter(|(k, _)| k == "command").map(|(_, v)| v.as_str()).collect();
         assert_eq!(commands, ["echo", "a b c"]);
         assert_eq!(wanted(&query), Wanted { stdin: true, stdout: true, stderr: false, tty: false });
     }

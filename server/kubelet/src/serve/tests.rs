@@ -71,7 +71,10 @@ async fn exec_over_websocket_v5_closes_stdin_and_tells_the_exit_code() {
     let status = binary(&mut client).await;
     let value: serde_json::Value = serde_json::from_slice(&status[1..]).unwrap();
     assert_eq!(status[0], 3);
-    assert_eq!((&value["reason"], &value["details"]["causes"][0]["message"]), (&"NonZeroExitCode".into(), &"3".into()));
+    assert_eq!(
+        (&value["reason"], &value["details"]["causes"][0]["message"]),
+        (&"NonZeroExitCode".into(), &"3".into())
+    );
 }
 
 #[tokio::test]
@@ -91,14 +94,18 @@ async fn exec_over_spdy_v4() {
     let (mut headers, mut replies) = (HeaderWriter::new(), HeaderReader::new());
     for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout")] {
         writer.write_all(&syn_stream(id, &[("streamtype", kind)], &mut headers)).await.unwrap();
-        let Some(Frame::Headers { block }) = read_frame(&mut reader).await.unwrap() else { panic!("no reply") };
+        let Some(Frame::Headers { block }) = read_frame(&mut reader).await.unwrap() else {
+            panic!("no reply")
+        };
         assert_eq!(replies.read(&block).unwrap(), []);
     }
     writer.write_all(&data(3, b"hi", true)).await.unwrap();
     let mut said = Vec::new();
     while let Some(frame) = read_frame(&mut reader).await.unwrap() {
         match frame {
-            Frame::Data { id, data, .. } if !data.is_empty() => said.push((id, String::from_utf8(data.to_vec()).unwrap())),
+            Frame::Data { id, data, .. } if !data.is_empty() => {
+                said.push((id, String::from_utf8(data.to_vec()).unwrap()))
+            }
             Frame::GoAway => break,
             _ => {}
         }
@@ -126,7 +133,8 @@ fn port_80_echoes() -> Connect {
 
 /// The first frame of the buffer, if all of it is there: a message may end within a frame.
 async fn whole_frame(buffer: &mut Vec<u8>) -> Option<Frame> {
-    let length = buffer.get(5..8).map(|b| usize::from(b[0]) << 16 | usize::from(b[1]) << 8 | usize::from(b[2]))?;
+    let length =
+        buffer.get(5..8).map(|b| usize::from(b[0]) << 16 | usize::from(b[1]) << 8 | usize::from(b[2]))?;
     if buffer.len() < 8 + length {
         return None;
     }

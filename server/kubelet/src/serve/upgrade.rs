@@ -27,7 +27,11 @@ enum Kind {
 
 fn list(headers: &HeaderMap, name: &str) -> Vec<String> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect()
+    values
+        .flat_map(|value| value.split(','))
+        .map(|item| item.trim().to_owned())
+        .filter(|i| !i.is_empty())
+        .collect()
 }
 
 fn kind(request: &Request<Bytes>) -> Result<Kind, ApiError> {
@@ -50,7 +54,10 @@ fn choose(ours: &[&'static str], offered: &[String], oldest: &'static str) -> Re
         return Ok(oldest);
     }
     ours.iter().find(|p| offered.iter().any(|o| o == *p)).copied().ok_or_else(|| {
-        ApiError::new(Reason::Forbidden, format!("unable to negotiate protocol: client supports {offered:?}, server accepts {ours:?}"))
+        ApiError::new(
+            Reason::Forbidden,
+            format!("unable to negotiate protocol: client supports {offered:?}, server accepts {ours:?}"),
+        )
     })
 }
 
@@ -97,7 +104,9 @@ impl Plan {
             return;
         }
         match self {
-            Plan::ExecWebSocket { protocol, wanted, open, .. } => exec::websocket(io, protocol, wanted, open).await,
+            Plan::ExecWebSocket { protocol, wanted, open, .. } => {
+                exec::websocket(io, protocol, wanted, open).await
+            }
             Plan::ExecSpdy { protocol, wanted, open, .. } => exec::spdy(io, protocol, wanted, open).await,
             Plan::ForwardWebSocket { base64, ports, connect, .. } => {
                 forward::websocket(io, ports, base64, connect).await;
@@ -113,7 +122,8 @@ impl Plan {
 
 fn websocket_head(key: &str, protocol: &str) -> String {
     let accept = derive_accept_key(key.as_bytes());
-    let chosen = if protocol.is_empty() { String::new() } else { format!("Sec-WebSocket-Protocol: {protocol}\r\n") };
+    let chosen =
+        if protocol.is_empty() { String::new() } else { format!("Sec-WebSocket-Protocol: {protocol}\r\n") };
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n{chosen}\r\n"
@@ -129,13 +139,17 @@ fn spdy_head(protocol: &str) -> String {
 
 fn prepare(kubelet: &Arc<Kubelet>, request: &Request<Bytes>) -> Result<Plan, ApiError> {
     if !matches!(*request.method(), Method::GET | Method::POST) {
-        return Err(ApiError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource"));
+        return Err(ApiError::new(
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        ));
     }
     let query = query(request.uri().query().unwrap_or_default());
     let kind = kind(request)?;
     match route(request.uri().path()) {
         Some(Route::Exec { namespace, pod, container }) => {
-            let command = query.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
+            let command =
+                query.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
             session(kubelet, kind, &namespace, &pod, &container, &query, Some(command))
         }
         Some(Route::Attach { namespace, pod, container }) => {
@@ -148,7 +162,9 @@ fn prepare(kubelet: &Arc<Kubelet>, request: &Request<Bytes>) -> Result<Plan, Api
 
 fn find(kubelet: &Kubelet, namespace: &str, pod: &str) -> Result<Handle, ApiError> {
     if let Some(component) = kubelet.mirrored(namespace, pod) {
-        let text = format!("pod {pod:?} mirrors {component}, which runs inside the sampan daemon: there is no container to enter");
+        let text = format!(
+            "pod {pod:?} mirrors {component}, which runs inside the sampan daemon: there is no container to enter"
+        );
         return Err(ApiError::bad_request(text));
     }
     kubelet.pods.named(namespace, pod).ok_or_else(|| ApiError::not_found("", "pods", pod))
@@ -170,7 +186,8 @@ fn session(
     let handle = find(kubelet, namespace, pod)?;
     let state = handle.state.read();
     let id = state.slot(container).and_then(|slot| slot.run()).map(|run| run.id.clone());
-    let id = id.ok_or_else(|| ApiError::new(Reason::NotFound, format!("container not found ({container:?})")))?;
+    let id =
+        id.ok_or_else(|| ApiError::new(Reason::NotFound, format!("container not found ({container:?})")))?;
     let runtime = kubelet.context.runtime.clone();
     let open: Open = match command {
         Some(command) => {
@@ -204,7 +221,9 @@ fn port_forward(
 ) -> Result<Plan, ApiError> {
     let handle = find(kubelet, namespace, pod)?;
     let Sandbox::Ready { id, .. } = handle.state.read().sandbox.clone() else {
-        return Err(ApiError::bad_request(format!("unable to forward port because pod is not running: {pod}")));
+        return Err(ApiError::bad_request(format!(
+            "unable to forward port because pod is not running: {pod}"
+        )));
     };
     let runtime = kubelet.context.runtime.clone();
     let connect: Connect = Arc::new(move |port| {
@@ -224,7 +243,8 @@ fn port_forward(
                 return Ok(Plan::ForwardTunnel { head, connect });
             }
             let ports = query.iter().filter(|(name, _)| name == "port" || name == "ports");
-            let ports: Vec<u16> = ports.flat_map(|(_, value)| value.split(',')).filter_map(|p| p.parse().ok()).collect();
+            let ports: Vec<u16> =
+                ports.flat_map(|(_, value)| value.split(',')).filter_map(|p| p.parse().ok()).collect();
             if ports.is_empty() {
                 return Err(ApiError::bad_request("query parameter \"port\" is required"));
             }

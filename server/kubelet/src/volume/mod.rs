@@ -151,7 +151,9 @@ async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -
 
 fn unsupported(volume: &Volume) -> String {
     match &volume.persistent_volume_claim {
-        Some(claim) => format!("persistentvolumeclaim {:?} is not supported by this node yet", claim.claim_name),
+        Some(claim) => {
+            format!("persistentvolumeclaim {:?} is not supported by this node yet", claim.claim_name)
+        }
         None => "no volume plugin matched".to_owned(),
     }
 }
@@ -190,12 +192,19 @@ fn check_host_path(source: &HostPathVolumeSource) -> Result<(), String> {
     match (kind, meta) {
         ("", None) => std::fs::create_dir_all(path).map_err(|e| e.to_string()),
         ("DirectoryOrCreate", None) => std::fs::create_dir_all(path).map_err(|e| e.to_string()),
-        ("FileOrCreate", None) => {
-            std::fs::OpenOptions::new().create(true).append(true).open(path).map(drop).map_err(|e| e.to_string())
+        ("FileOrCreate", None) => std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map(drop)
+            .map_err(|e| e.to_string()),
+        ("Directory" | "DirectoryOrCreate", meta) if !meta.as_ref().is_some_and(|m| m.is_dir()) => {
+            fail("a directory")
         }
-        ("Directory" | "DirectoryOrCreate", meta) if !meta.as_ref().is_some_and(|m| m.is_dir()) => fail("a directory"),
         ("File" | "FileOrCreate", meta) if !meta.as_ref().is_some_and(|m| m.is_file()) => fail("a file"),
-        ("Socket", meta) if !meta.as_ref().is_some_and(|m| m.file_type().is_socket()) => fail("a socket file"),
+        ("Socket", meta) if !meta.as_ref().is_some_and(|m| m.file_type().is_socket()) => {
+            fail("a socket file")
+        }
         ("CharDevice", meta) if !meta.as_ref().is_some_and(|m| m.file_type().is_char_device()) => {
             fail("a character device")
         }

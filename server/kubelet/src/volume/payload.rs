@@ -14,7 +14,12 @@ use crate::context::Context;
 const DEFAULT_MODE: i32 = 0o644;
 
 /// What the volume has to show now.
-pub async fn payload(context: &Context, pod: &Pod, volume: &Volume, holdings: &Holdings) -> Result<Payload, String> {
+pub async fn payload(
+    context: &Context,
+    pod: &Pod,
+    volume: &Volume,
+    holdings: &Holdings,
+) -> Result<Payload, String> {
     if let Some(source) = &volume.config_map {
         let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
         return config_map(context, pod, holdings, &source.name, &source.items, source.optional, mode).await;
@@ -151,7 +156,9 @@ fn downward_api(
             downward::field(pod, &field.field_path, &facts)?
         } else if let Some(selector) = &item.resource_field_ref {
             let container = downward::container_of(pod, selector.container_name.as_deref(), None)
-                .ok_or_else(|| format!("container {} not found", selector.container_name.as_deref().unwrap_or_default()))?;
+                .ok_or_else(|| {
+                    format!("container {} not found", selector.container_name.as_deref().unwrap_or_default())
+                })?;
             downward::resource(container, selector, &facts)?
         } else {
             continue;
@@ -172,7 +179,9 @@ mod tests {
         let data = || BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
         let all = select(data(), &None, 0o600, false, "").unwrap();
         assert_eq!((all.len(), all["a"].mode), (2, 0o600));
-        let item = |key: &str| Some(vec![KeyToPath { key: key.to_owned(), mode: Some(0o400), path: "x/y".to_owned() }]);
+        let item = |key: &str| {
+            Some(vec![KeyToPath { key: key.to_owned(), mode: Some(0o400), path: "x/y".to_owned() }])
+        };
         let one = select(data(), &item("b"), 0o644, false, "").unwrap();
         assert_eq!((one["x/y"].data.as_slice(), one["x/y"].mode), (b"2".as_slice(), 0o400));
         assert_eq!(select(data(), &item("c"), 0o644, false, "no key").unwrap_err(), "no key: c");
