@@ -200,13 +200,25 @@ impl Inner {
             finished_at: ended.at,
             message: String::new(),
         };
-        self.set_phase(id, Phase::Exited { started_at, exit });
         // in a shared PID namespace children outlive the main process
         let cgroup = self.containers.lock().get(id).map(|live| live.record.cgroup.clone());
         if let Some(cgroup) = cgroup {
             self.cgroups.kill(&cgroup);
         }
-        self.publish(id, ContainerEventKind::Stopped);
+        let saved = {
+            let mut containers = self.containers.lock();
+            let Some(live) = containers.get_mut(id) else { return };
+            live.set(Phase::Exited { started_at, exit });
+            // in the same breath: whoever waits for the exit may remove the container at once
+            let _ = self.events.send(ContainerEvent {
+                container_id: id.to_owned(),
+                sandbox_id: live.record.sandbox_id.clone(),
+                pod: live.record.pod.clone(),
+                kind: ContainerEventKind::Stopped,
+            });
+            live.record.clone()
+        };
+        let _ = self.save(&saved);
     }
 
     pub fn publish(&self, id: &str, kind: ContainerEventKind) {
