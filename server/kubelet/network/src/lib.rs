@@ -293,6 +293,7 @@ impl PodNetwork {
             }
         }
         let _ = std::fs::remove_dir_all(self.0.config.run_dir.join("netns"));
+        rules::leave_firewall(&self.0.config.bridge).await;
         let table = &self.0.config.table;
         match rules::apply(&format!("table ip {table} {{ }}\ndelete table ip {table}\n")).await {
             Err(Error::NoNft) => Ok(()),
@@ -383,6 +384,7 @@ impl Inner {
             // host ports answer on 127.0.0.1 too
             set(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1")?;
             self.apply_rules().await?;
+            rules::pass_firewall(bridge).await;
             Ok(index)
         });
         base.await.copied()

@@ -87,6 +87,32 @@ pub async fn apply(text: &str) -> Result<(), Error> {
     }
 }
 
+async fn iptables(arguments: &[&str]) -> Option<String> {
+    let output = tokio::process::Command::new("iptables").arg("-w").args(arguments).output().await.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Docker's firewall drops what it does not know, also between pods where bridges pass through iptables; no
+/// rule of another table can undo a drop. So the bridge is let through in that very chain, if it drops.
+pub async fn pass_firewall(bridge: &str) {
+    let Some(rules) = iptables(&["-S", "FORWARD"]).await else { return };
+    if !rules.starts_with("-P FORWARD DROP") {
+        return;
+    }
+    for direction in ["-i", "-o"] {
+        if !rules.contains(&format!("-A FORWARD {direction} {bridge} -j ACCEPT")) {
+            iptables(&["-I", "FORWARD", direction, bridge, "-j", "ACCEPT"]).await;
+        }
+    }
+}
+
+/// Takes back what [`pass_firewall`] did; nothing to take back is fine.
+pub async fn leave_firewall(bridge: &str) {
+    for direction in ["-i", "-o"] {
+        iptables(&["-D", "FORWARD", direction, bridge, "-j", "ACCEPT"]).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
