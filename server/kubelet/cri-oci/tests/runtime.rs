@@ -184,3 +184,79 @@ async fn start_latency() {
     }
     bench.runtime.shutdown().await.expect("shutdown");
 }
+
+/// Ends the registry with the test.
+struct Registry(std::process::Child);
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn registry(directory: &Path) -> (Registry, String) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
+    let file = directory.join("registry.yml");
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+        directory.join("registry").display()
+    );
+    std::fs::write(&file, text).expect("config");
+    let child = std::process::Command::new("docker-registry")
+        .arg("serve")
+        .arg(&file)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("package docker-registry");
+    let begin = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begin.elapsed().as_secs() < 20, "the registry answers within 20 s");
+        std::thread::yield_now();
+    }
+    (Registry(child), format!("127.0.0.1:{port}"))
+}
+
+async fn push(host: &str) {
+    use oci_client::client::{ClientConfig, ClientProtocol, Config as Blob, ImageLayer};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = oci_client::Client::new(ClientConfig { protocol: ClientProtocol::Http, ..Default::default() });
+    let reference = oci_client::Reference::with_tag(host.into(), "library/box".into(), "v1".into());
+    let layer = busybox_layer();
+    let config = Blob::oci_v1(image_config(&layer), None);
+    let layers = [ImageLayer::oci_v1(layer, None)];
+    let auth = oci_client::secrets::RegistryAuth::Anonymous;
+    client.push(&reference, &layers, config, &auth, None).await.expect("push");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_are_pulled_shared_and_removed() {
+    let _one = ONE.lock().await;
+    let directory = tempfile::tempdir().expect("directory");
+    let (_registry, host) = registry(directory.path());
+    push(&host).await;
+    let mut config = config(directory.path());
+    config.registry_mirrors.insert("docker.io".into(), vec![format!("http://{host}")]);
+    let runtime = EmbeddedRuntime::new(config).await.expect("runtime");
+    let name = format!("{host}/library/box:v1");
+    let (a, b) = tokio::join!(runtime.pull_image(&name, vec![]), runtime.pull_image(&name, vec![]));
+    let image = a.expect("pull");
+    assert_eq!(image, b.expect("the same pull"));
+    assert_eq!(image.repo_tags, [name.clone()]);
+    assert!(image.repo_digests[0].starts_with(&format!("{host}/library/box@sha256:")));
+    let mirrored = runtime.pull_image("box:v1", vec![]).await.expect("through the mirror");
+    assert_eq!(mirrored.id, image.id);
+    assert!(mirrored.repo_tags.contains(&"docker.io/library/box:v1".to_owned()));
+    let nope = format!("{host}/library/nope");
+    let error = runtime.pull_image(&nope, vec![]).await.expect_err("absent").to_string();
+    assert!(error.starts_with(&format!("failed to pull and unpack image \"{nope}:latest\": failed to resolve reference \"{nope}:latest\": {nope}:latest: not found")), "{error}");
+    assert!(matches!(runtime.pull_image("Bad", vec![]).await, Err(RuntimeError::InvalidImageName { .. })));
+    assert!(runtime.image_fs_info().await.expect("info").used_bytes > 0);
+    assert_eq!(runtime.image_status(&image.repo_digests[0]).await.expect("status").expect("there").id, image.id);
+    runtime.remove_image(&image.id).await.expect("remove");
+    runtime.remove_image(&image.id).await.expect("again");
+    assert!(runtime.list_images().await.expect("list").is_empty());
+    assert_eq!(runtime.image_fs_info().await.expect("info").used_bytes, 0);
+    runtime.shutdown().await.expect("shutdown");
+}
