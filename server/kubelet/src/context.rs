@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use sampan_cri::Runtime;
+use sampan_pod_network::HostPort;
 use sampan_process::Tasks;
 use sampan_reconcile::{Informer, Recorder, reference};
 
@@ -15,13 +16,15 @@ use crate::dirs::Dirs;
 use crate::objects::Objects;
 use crate::pod::status::NodeView;
 
-/// What the kubelet asks of the pod network; the binary adapts `sampan-pod-network` to it, tests a fake.
+/// What the kubelet asks of the pod network; `sampan-pod-network` gives it, tests use a fake.
 #[async_trait]
 pub trait Network: Send + Sync + 'static {
     /// A network namespace with an address, for a runtime that joins one. The same pod gets the same again.
     async fn acquire(&self, uid: &str) -> Result<PodNetwork, String>;
     /// Connects a namespace that the runtime made.
     async fn attach(&self, netns: &Path, uid: &str) -> Result<PodNetwork, String>;
+    /// Leads ports of the node into the pod, in place of those it had.
+    async fn set_host_ports(&self, uid: &str, ports: Vec<HostPort>) -> Result<(), String>;
     /// Takes everything back; fine if there is nothing.
     async fn release(&self, uid: &str) -> Result<(), String>;
     /// Tells, after a restart, which pods still have their namespaces; all others are taken back.

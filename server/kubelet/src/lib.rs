@@ -11,6 +11,7 @@ mod context;
 mod dirs;
 mod housekeeping;
 mod mirror;
+mod network;
 mod node;
 mod objects;
 mod pod;

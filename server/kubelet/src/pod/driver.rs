@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use parking_lot::RwLock;
-use sampan_cri::{ContainerEvent, ContainerEventKind, PodIdentity, SandboxConfig, SandboxNetwork};
+use sampan_cri::{ContainerEvent, ContainerEventKind};
 use sampan_process::Drain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -18,10 +18,10 @@ use tokio::sync::watch;
 use super::hooks;
 use super::machine::{Effect, Event, step};
 use super::publisher::{self, Desired};
+use super::sandbox::{create_sandbox, release_network};
 use super::start::{Start, end_of};
 use super::state::{Life, PodState, Run, Sandbox};
 use super::status::pod_status;
-use crate::container::{config, dns, qos};
 use crate::context::Context;
 use crate::probe;
 use crate::volume::{self, Holdings};
@@ -478,111 +478,4 @@ async fn keep_fresh(
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
-}
-
-async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32, stale: Vec<String>) -> Event {
-    for id in stale {
-        if let Err(error) = context.runtime.remove_pod_sandbox(&id).await {
-            tracing::warn!(id, %error, "stale sandbox not removed");
-        }
-    }
-    match try_create_sandbox(context, pod, attempt).await {
-        Ok((id, ips)) => Event::SandboxReady { id, ips },
-        Err(why) => {
-            release_network(context, pod).await;
-            Event::SandboxFailed(why)
-        }
-    }
-}
-
-async fn release_network(context: &Context, pod: &Pod) {
-    let host = pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false);
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    if !host && let Err(error) = context.network.release(uid).await {
-        tracing::warn!(uid, error, "pod network not released");
-    }
-}
-
-/// Annotation: addresses the sandbox was made with, for a later process.
-pub(crate) const ANNOTATION_IPS: &str = "sampan.io/pod-ips";
-
-async fn try_create_sandbox(
-    context: &Context,
-    pod: &Pod,
-    attempt: u32,
-) -> Result<(String, Vec<std::net::IpAddr>), String> {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
-    let host = spec.host_network.unwrap_or(false);
-    let joins = context.runtime.capabilities().joins_network_namespace;
-    let (network, mut ips) = match (host, joins) {
-        (true, _) => (SandboxNetwork::Host, context.host_ips.clone()),
-        (false, true) => {
-            let net = context.network.acquire(&uid).await?;
-            (SandboxNetwork::Namespace(net.netns), net.ips)
-        }
-        (false, false) => (SandboxNetwork::Create, Vec::new()),
-    };
-    let (hostname, fqdn) = dns::host_name(pod, &context.node_name, &context.cluster_domain);
-    let sandbox = sandbox_config(context, pod, attempt, hostname.clone(), network, &ips);
-    let status = context.runtime.run_pod_sandbox(sandbox).await.map_err(|e| e.to_string())?;
-    if !host && !joins {
-        let netns = status.netns.as_deref().ok_or("the runtime gave no network namespace")?;
-        ips = context.network.attach(netns, &uid).await?.ips;
-    }
-    write_files(context, pod, &hostname, fqdn.as_deref(), &ips, host).map_err(|e| e.to_string())?;
-    Ok((status.id, ips))
-}
-
-fn sandbox_config(
-    context: &Context,
-    pod: &Pod,
-    attempt: u32,
-    hostname: String,
-    network: SandboxNetwork,
-    ips: &[std::net::IpAddr],
-) -> SandboxConfig {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let security = spec.security_context.unwrap_or_default();
-    let sysctls = security.sysctls.into_iter().flatten().map(|s| (s.name, s.value)).collect();
-    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
-    let meta = &pod.metadata;
-    SandboxConfig {
-        pod: PodIdentity { namespace: text(&meta.namespace), name: text(&meta.name), uid: text(&meta.uid) },
-        attempt,
-        hostname,
-        network,
-        host_pid: spec.host_pid.unwrap_or(false),
-        host_ipc: spec.host_ipc.unwrap_or(false),
-        share_process_namespace: spec.share_process_namespace.unwrap_or(false),
-        sysctls,
-        cgroup_parent: qos::cgroup_parent(pod),
-        resources: qos::pod_resources(pod),
-        log_directory: context.dirs.pod(pod).logs,
-        labels: config::pod_labels(pod),
-        annotations: [(ANNOTATION_IPS.to_owned(), ips.join(","))].into(),
-    }
-}
-
-/// The files the kubelet keeps for the pod.
-fn write_files(
-    context: &Context,
-    pod: &Pod,
-    hostname: &str,
-    fqdn: Option<&str>,
-    ips: &[std::net::IpAddr],
-    host: bool,
-) -> std::io::Result<()> {
-    let dirs = context.dirs.pod(pod);
-    let host_hosts = if host { std::fs::read_to_string("/etc/hosts").ok() } else { None };
-    let aliases = pod.spec.as_ref().and_then(|s| s.host_aliases.clone()).unwrap_or_default();
-    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
-    let hosts = dns::hosts(host_hosts.as_deref(), &ips, hostname, fqdn, &aliases);
-    crate::dirs::write(&dirs.hosts(), hosts.as_bytes())?;
-    crate::dirs::write(&dirs.hostname(), format!("{hostname}\n").as_bytes())?;
-    let host_resolver =
-        dns::Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-    let resolver = dns::resolver(pod, &host_resolver, &context.cluster_dns, &context.cluster_domain);
-    crate::dirs::write(&dirs.resolv_conf(), resolver.text().as_bytes())
 }

@@ -8,6 +8,7 @@ pub mod machine;
 pub mod manager;
 mod publisher;
 mod recover;
+mod sandbox;
 mod start;
 pub mod state;
 pub mod status;

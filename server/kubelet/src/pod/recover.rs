@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus as ApiStatus, Pod};
 use sampan_cri::{ContainerState, ContainerStatus, SandboxState, SandboxStatus};
 
-use super::driver::{ANNOTATION_IPS, Leftovers};
+use super::driver::Leftovers;
+use super::sandbox::ANNOTATION_IPS;
 use super::start::end_of;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
 use crate::container::config::ANNOTATION_IMAGE;
