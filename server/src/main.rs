@@ -1,2 +1,66 @@
-//! sampan
-fn main() {}
+//! sampan: one binary that is a whole Kubernetes cluster.
+//!
+//! Parse → run a verb → exit code. The verb `daemon` is the cluster itself; the hidden verb `container-host` is
+//! the small process that holds containers, and starts before anything else of this program does.
+
+mod cli;
+mod control;
+mod daemon;
+mod failure;
+mod kubeconfig;
+mod messages;
+mod profile;
+mod rights;
+mod ui;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use profile::Profile;
+use ui::Ui;
+use verbs::{Context, Outcome};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    if arguments.nth(1).as_deref() == Some("container-host") {
+        return sampan_cri_oci::container_host_main(arguments);
+    }
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.output);
+    match run(cli, ui.clone()) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            ui.failure(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, ui: Ui) -> Outcome {
+    let profile = Profile::named(&cli.profile)?;
+    let context = Context { profile, ui };
+    match cli.verb {
+        Verb::Daemon => daemon::run(&context.profile),
+        Verb::Kubectl { arguments } => verbs::kubectl::run(&context, arguments),
+        Verb::Version { short } => verbs::version::run(&context, short),
+        Verb::Completion { shell } => verbs::completion::run(shell),
+        verb => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(dispatch(verb, context)),
+    }
+}
+
+async fn dispatch(verb: Verb, context: Context) -> Outcome {
+    match verb {
+        Verb::Start(options) => verbs::start::run(context, options).await,
+        Verb::Stop { keep_pods } => verbs::stop::run(context, keep_pods).await,
+        Verb::Status => verbs::status::run(context).await,
+        Verb::Delete => verbs::delete::run(context).await,
+        Verb::Logs { component, follow, tail } => verbs::logs::run(context, component, follow, tail).await,
+        Verb::Image(verb) => verbs::image::run(context, verb).await,
+        Verb::Demo => verbs::demo::run(context).await,
+        Verb::Backup { file } => verbs::backup::run(context, &file).await,
+        Verb::Daemon | Verb::Kubectl { .. } | Verb::Version { .. } | Verb::Completion { .. } => Ok(0),
+    }
+}

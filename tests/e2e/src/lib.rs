@@ -1,1 +1,57 @@
-//! sampan
+//! The walk that every user does, and the bad days, on the built binary with real clients. See `tests/`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use sampan_testkit::{Cluster, Image, Options, Registry};
+
+/// A registry with nginx under the tags that the walks use, and busybox.
+pub fn registry() -> Result<Registry> {
+    let registry = Registry::start()?;
+    for tag in ["alpine", "1.0", "1.1"] {
+        registry.push(&Image::nginx(&format!("Welcome to nginx {tag}\n"))?, "library/nginx", tag)?;
+    }
+    registry.push(&Image::busybox()?, "library/busybox", "latest")?;
+    Ok(registry)
+}
+
+/// A cluster that pulls from `registry`, on `runtime`.
+pub fn cluster(registry: &Registry, runtime: &str) -> Result<Cluster> {
+    let start = ["--registry-mirror", &registry.url(), "--container-runtime", runtime];
+    Cluster::with(Options { start: start.map(str::to_owned).to_vec() })
+}
+
+/// Waits for a condition of a pod with kubectl itself (which watches).
+pub fn ready(cluster: &Cluster, pod: &str) -> Result<()> {
+    cluster.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("pod/{pod}")])?;
+    Ok(())
+}
+
+/// Asks until the answer fits, for what cannot be watched (an event's text, a log that grows).
+pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if began.elapsed() > limit {
+            bail!("{what}: not within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A GET of `/` at `address`, as text.
+pub fn fetch(address: &str) -> Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// One field of an object, by JSONPath.
+pub fn field(cluster: &Cluster, object: &str, path: &str) -> Result<String> {
+    cluster.kubectl(&["get", object, "-o", &format!("jsonpath={path}")])
+}

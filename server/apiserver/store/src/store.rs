@@ -187,8 +187,14 @@ impl Store {
             let lists: Vec<Snapshot> = memory.buckets().map(|bucket| memory.list(bucket)).collect();
             (memory.revision(), lists)
         };
-        backup::write(to, self.uid(), revision, entries, &*self.config.config.seal).await?;
-        Ok(revision)
+        let (to, uid, seal) = (to.to_owned(), self.uid().to_owned(), self.config.config.seal.clone());
+        let runtime = tokio::runtime::Handle::current();
+        // a thread of its own: the work is long, and sqlx's futures cannot be shown to be `Send` here
+        let writing = move || runtime.block_on(backup::write(&to, &uid, revision, entries, &*seal));
+        match tokio::task::spawn_blocking(writing).await {
+            Ok(written) => written.map(|()| revision),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// Writes what is not written yet, ends all watches and closes the file. Writes are refused from here

@@ -1,0 +1,272 @@
+//! The inventory: what a node of sampan runs, in the order in which it starts.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use sampan_apiserver::ApiServer;
+use sampan_controllers::ControllerManager;
+use sampan_cri::Runtime;
+use sampan_kubelet::Kubelet;
+use sampan_pod_network::PodNetwork;
+use sampan_process::{Component, Health, Tasks, supervise};
+use sampan_reconcile::{Informers, Key};
+use sampan_scheduler::Scheduler;
+
+use super::connect::{InProcess, PodNetworkAdapter, client};
+use super::report::{Report, StartEvent};
+use super::shutdown::{self, Signals};
+use super::{access, addresses, builtin, control, runtime, step};
+use crate::failure::{Failure, Kind};
+use crate::messages::Message;
+use crate::profile::{Profile, Settings};
+
+/// Port of the kubelet's API, as nodes report it.
+const KUBELET_PORT: u16 = 10250;
+
+/// What the control socket and the end of the daemon need of the running parts.
+pub struct Running {
+    /// The profile.
+    pub profile: Profile,
+    /// As started.
+    pub settings: Settings,
+    /// The API server.
+    pub server: ApiServer,
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// Who is well.
+    pub health: Health,
+    /// The node's name.
+    pub node: String,
+}
+
+/// Starts everything, reports, and returns when the daemon has drained.
+pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let settings = profile.settings()?;
+    let health = Health::new();
+    let node = node_name(&settings);
+    step(report, Message::PreparingKubernetes { version: sampan_apiserver::VERSION.to_owned() });
+
+    let server_tasks = Tasks::new(Component::ApiServer);
+    let server = api_server(profile, &settings, &node, &health, &server_tasks).await?;
+    step(report, Message::ServingAt { address: format!("https://127.0.0.1:{}", server.port()) });
+
+    let reader = client(&server, "system:apiserver", &["system:masters"]);
+    let informer_tasks = Tasks::new(Component::Daemon);
+    let informers = Informers::new(reader, informer_tasks.clone());
+
+    let kubelet_tasks = Tasks::new(Component::Kubelet);
+    let kind = settings.container_runtime.to_string();
+    let runtime = runtime::open(profile, &settings, &kubelet_tasks).await?;
+    step(report, Message::StartingRuntime { runtime: kind });
+    let network = pod_network(profile, &settings, &kubelet_tasks).await?;
+    step(report, Message::ConfiguringNetwork { cidr: settings.pod_cidr.clone() });
+
+    let controller_tasks = Tasks::new(Component::ControllerManager);
+    controller_manager(&server, &informers, &health, &controller_tasks);
+    let scheduler_tasks = Tasks::new(Component::Scheduler);
+    scheduler(&server, &informers, &health, &scheduler_tasks);
+    let parts = KubeletParts { node: &node, runtime: &runtime, network, settings: &settings };
+    kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
+
+    step(report, Message::VerifyingComponents);
+    let nodes = informers.of::<Node>();
+    let ready = nodes.until(|nodes| nodes.get(&Key::cluster(&node)).is_some_and(|node| is_ready(&node)));
+    tokio::select! {
+        () = ready => {}
+        () = signals.next() => return Err(Failure::new(Kind::DaemonStart, "told to end while starting")),
+    }
+    health.ready(Component::Daemon);
+    report.send(&StartEvent::Ready(access::of(&server)));
+    report.close();
+
+    let running = Arc::new(Running { profile: profile.clone(), settings, server, runtime, health, node });
+    let control_tasks = Tasks::new(Component::Daemon);
+    let mut stop = control::serve(running.clone(), &control_tasks)?;
+    prepare_image(&running, &control_tasks);
+    let request = tokio::select! {
+        () = signals.next() => None,
+        request = stop.recv() => request,
+    };
+    let all = [server_tasks, informer_tasks, controller_tasks, scheduler_tasks, kubelet_tasks];
+    tracing::info!("draining");
+    shutdown::drain(&all[1..], &mut signals).await;
+    if let Some(request) = request {
+        request.stop_and_answer(&running).await;
+    }
+    shutdown::drain(&all[..1], &mut signals).await;
+    control_tasks.finish(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// The node's name: as configured, else the host's in lower case.
+fn node_name(settings: &Settings) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    let name = Some(settings.node_name.clone()).filter(|name| !name.is_empty()).or_else(host);
+    name.unwrap_or_else(|| "sampan".to_owned()).to_ascii_lowercase()
+}
+
+/// Whether a node's condition Ready is True.
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn api_server(profile: &Profile, settings: &Settings, node: &str, health: &Health, tasks: &Tasks) -> Result<ApiServer, Failure> {
+    let mut addresses = vec![addresses::main()];
+    addresses.extend(addresses::all());
+    let config = sampan_apiserver::Config {
+        data: profile.data.clone(),
+        tasks: tasks.clone(),
+        health: health.clone(),
+        bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        port: settings.apiserver_port,
+        node_name: node.to_owned(),
+        addresses,
+        history: Duration::from_secs(settings.history_minutes * 60),
+    };
+    let server = ApiServer::new(config).await.map_err(|error| {
+        let kind = match &error {
+            sampan_apiserver::Error::Bind { .. } => Kind::PortTaken,
+            sampan_apiserver::Error::Store(_) => Kind::Store,
+            _ => Kind::DaemonStart,
+        };
+        Failure::new(kind, with_causes(&error))
+    })?;
+    server.secure(tasks).await.map_err(|error| Failure::new(Kind::DaemonStart, with_causes(&error)))?;
+    health.ready(Component::Store);
+    let (serving, drain) = (server.clone(), tasks.drain());
+    tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), move || serving.clone().run(drain.clone())));
+    tasks.spawn_until_drain("addresses", addresses::follow(server.clone()));
+    Ok(server)
+}
+
+/// An error's text with those of its sources.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    text
+}
+
+async fn pod_network(profile: &Profile, settings: &Settings, tasks: &Tasks) -> Result<PodNetwork, Failure> {
+    let config = network_config(profile, settings);
+    PodNetwork::new(config, tasks.clone()).await.map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
+}
+
+/// Namespaces that are kept ready for pods.
+const POOL: usize = 4;
+
+/// The pod network of a profile: names that two clusters on one machine do not share.
+pub fn network_config(profile: &Profile, settings: &Settings) -> sampan_pod_network::Config {
+    let bridge = match profile.name.as_str() {
+        "sampan" => "sampan0".to_owned(),
+        // an interface's name is short, a profile's is not
+        name => format!("sp{:08x}", name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))),
+    };
+    sampan_pod_network::Config {
+        run_dir: profile.run.clone(),
+        bridge,
+        node_subnet: first_subnet(&settings.pod_cidr),
+        pod_cidr: settings.pod_cidr.clone(),
+        pool_size: POOL,
+        table: format!("sampan_{}", profile.name.replace('-', "_")),
+    }
+}
+
+/// The first /24 of the cluster's pod addresses, or all of them if they are fewer.
+fn first_subnet(pod_cidr: &str) -> String {
+    let (address, length) = pod_cidr.split_once('/').unwrap_or((pod_cidr, "24"));
+    let length: u8 = length.parse().unwrap_or(24);
+    format!("{address}/{}", length.max(24))
+}
+
+fn controller_manager(server: &ApiServer, informers: &Informers, health: &Health, tasks: &Tasks) {
+    let config = sampan_controllers::Config {
+        client: client(server, "system:kube-controller-manager", &[]),
+        informers: informers.clone(),
+        root_ca_pem: server.pki().ca_pem().to_owned(),
+        health: health.clone(),
+    };
+    let (manager, drain) = (Arc::new(ControllerManager::new(config, tasks.clone())), tasks.drain());
+    let start = move || {
+        let (manager, drain) = (manager.clone(), drain.clone());
+        async move { manager.run(drain).await }
+    };
+    tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
+}
+
+fn scheduler(server: &ApiServer, informers: &Informers, health: &Health, tasks: &Tasks) {
+    let config = sampan_scheduler::Config {
+        client: client(server, "system:kube-scheduler", &[]),
+        informers: informers.clone(),
+        health: health.clone(),
+    };
+    let (scheduler, drain) = (Arc::new(Scheduler::new(config, tasks)), tasks.drain());
+    let start = move || {
+        let (scheduler, drain) = (scheduler.clone(), drain.clone());
+        async move {
+            scheduler.run(drain).await;
+            Ok::<(), std::convert::Infallible>(())
+        }
+    };
+    tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
+}
+
+/// What the kubelet is given besides the usual.
+struct KubeletParts<'a> {
+    node: &'a str,
+    runtime: &'a Runtime,
+    network: PodNetwork,
+    settings: &'a Settings,
+}
+
+async fn kubelet(
+    profile: &Profile,
+    server: &ApiServer,
+    informers: &Informers,
+    health: &Health,
+    tasks: &Tasks,
+    parts: KubeletParts<'_>,
+) -> Result<(), Failure> {
+    let user = format!("system:node:{}", parts.node);
+    let config = sampan_kubelet::Config {
+        node_name: parts.node.to_owned(),
+        node_ips: vec![addresses::main()],
+        client: client(server, &user, &["system:nodes"]),
+        informers: informers.clone(),
+        runtime: parts.runtime.clone(),
+        pod_cidr: Some(parts.network.node_subnet()),
+        network: Arc::new(PodNetworkAdapter(parts.network)),
+        root_dir: profile.data.join("kubelet"),
+        pod_logs_dir: profile.data.join("pods-logs"),
+        cluster_dns: Vec::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        port: KUBELET_PORT,
+        node_labels: [("sampan.dev/runtime".to_owned(), parts.settings.container_runtime.to_string())].into(),
+        health: health.clone(),
+        mirror_control_plane: true,
+    };
+    let kubelet = Kubelet::new(config, tasks.clone()).await;
+    let kubelet = kubelet.map_err(|error| Failure::new(Kind::Runtime, with_causes(&error)))?;
+    server.set_connector(Arc::new(InProcess { node: parts.node.to_owned(), kubelet: kubelet.clone() }));
+    let drain = tasks.drain();
+    let start = move || kubelet.clone().run(drain.clone());
+    tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
+    Ok(())
+}
+
+/// Puts the built-in image in place beside the start, not before it.
+fn prepare_image(running: &Arc<Running>, tasks: &Tasks) {
+    let running = running.clone();
+    tasks.spawn_until_drain("built-in image", async move {
+        if let Err(error) = builtin::load(&running.runtime, &running.profile).await {
+            tracing::warn!(%error, "the built-in image was not loaded");
+        }
+    });
+}

@@ -1,0 +1,127 @@
+//! `sampan delete`: no process, mount, namespace, rule, cgroup or file of the cluster is left.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sampan_pod_network::PodNetwork;
+use sampan_process::{Component, Tasks};
+
+use super::{Context, Outcome, stop};
+use crate::control::{self, Request};
+use crate::daemon;
+use crate::failure::{Failure, Kind};
+use crate::kubeconfig::{self, Owner};
+use crate::messages::Message;
+use crate::profile::{Profile, Settings};
+
+/// How long a daemon may take to end by itself before it is killed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the verb.
+pub async fn run(mut context: Context) -> Outcome {
+    let Context { profile, ui } = &mut context;
+    if !profile.exists() && !profile.data.exists() && !profile.run.exists() {
+        ui.step(&Message::NothingToDelete { profile: profile.name.clone() });
+        return Ok(0);
+    }
+    ui.step(&Message::Deleting { profile: profile.name.clone() });
+    profile.create()?;
+    let settings = profile.settings().unwrap_or_default();
+    end_daemon(profile).await?;
+    // a second call finds it installed
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    daemon::purge(profile, &settings).await?;
+    clean_network(profile, &settings).await?;
+    unmount_below(&profile.data)?;
+    unmount_below(&profile.run)?;
+    remove_cgroups(&daemon::cgroup_root(profile));
+    if let Some((path, _)) = &settings.kubeconfig {
+        kubeconfig::remove(path, &Owner::detect(), &profile.name)?;
+    }
+    for directory in [&profile.data, &profile.run] {
+        remove(directory)?;
+    }
+    ui.step(&Message::Deleted { profile: profile.name.clone() });
+    Ok(0)
+}
+
+/// Asks the daemon to end with its pods; kills it if it does not.
+async fn end_daemon(profile: &Profile) -> Result<(), Failure> {
+    let Some(pid) = profile.daemon_pid() else { return Ok(()) };
+    let asked = async {
+        control::ask(&profile.socket(), &Request::Stop { keep_pods: true }, drop).await?;
+        stop::ended(profile).await
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, asked).await {
+        return Ok(());
+    }
+    let killed = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    killed.map_err(std::io::Error::from)?;
+    stop::ended(profile).await
+}
+
+async fn clean_network(profile: &Profile, settings: &Settings) -> Result<(), Failure> {
+    let tasks = Tasks::new(Component::Daemon);
+    let failed = |error: sampan_pod_network::Error| Failure::new(Kind::PodNetwork, error.to_string());
+    let network = PodNetwork::new(daemon::network_config(profile, settings), tasks.clone()).await.map_err(failed)?;
+    network.cleanup().await.map_err(failed)?;
+    tasks.finish(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// Unmounts whatever is mounted below a directory, deepest first.
+fn unmount_below(directory: &Path) -> Result<(), Failure> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mut points = mounts_below(&table, directory);
+    points.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in points {
+        let unmounted = nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH);
+        unmounted.map_err(|error| Failure::new(Kind::Runtime, format!("cannot unmount {point}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Mount points of a mountinfo table that lie below `directory`.
+fn mounts_below(table: &str, directory: &Path) -> Vec<String> {
+    let point = |line: &str| line.split(' ').nth(4).map(|point| point.replace("\\040", " "));
+    table.lines().filter_map(point).filter(|point| Path::new(point).starts_with(directory)).collect()
+}
+
+/// Removes the cluster's cgroups from every hierarchy; a directory with a process in it stays and is no error.
+fn remove_cgroups(root: &str) {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let own = std::iter::once(std::path::PathBuf::from("/sys/fs/cgroup"));
+    for hierarchy in hierarchies.map(|entry| entry.path()).chain(own) {
+        remove_cgroup(&hierarchy.join(root.trim_start_matches('/')));
+    }
+}
+
+/// Cgroup directories are removed one by one, children first; their files are not files.
+fn remove_cgroup(path: &Path) {
+    for child in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&child.path());
+        }
+    }
+    let _ = std::fs::remove_dir(path);
+}
+
+fn remove(directory: &Path) -> Result<(), Failure> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::new(Failure::from(error).kind, format!("cannot remove {}", directory.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mounts_below_the_directory_are_ours() {
+        let table = "1 2 0:3 / / rw - ext4 a\n4 1 0:5 / /data/x\\040y rw - tmpfs t\n6 1 0:7 / /database rw - tmpfs t\n";
+        assert_eq!(mounts_below(table, Path::new("/data")), ["/data/x y"]);
+    }
+}
