@@ -63,9 +63,10 @@ pub struct Config {
     pub pod_cidr: Option<String>,
     /// Port of the kubelet's API.
     pub port: u16,
-    /// Labels of the node beyond the usual.
+    /// Labels of the node beyond the usual. A node may not give itself a role (NodeRestriction): labels under
+    /// `node-role.kubernetes.io` are for somebody else to set.
     pub node_labels: BTreeMap<String, String>,
-    /// Health of the components of this process; `mirror`ed as pods if set.
+    /// Health of the components of this process; shown as mirror pods if wanted.
     pub health: Health,
     /// Whether this node shows the control plane.
     pub mirror_control_plane: bool,
