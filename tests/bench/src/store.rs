@@ -4,14 +4,12 @@
 //! loopback, through the leanest client there can be: prepared frames on four HTTP/2 connections. The store
 //! is called as the apiserver calls it, in process.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
@@ -19,17 +17,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use sampan_process::{Component, Tasks};
 use sampan_store::{Action, Condition, Config, Key, Store, Value, Write};
 
+use crate::figure::{Figure, Goal, Unit};
+use crate::machine::cores;
+use crate::peers::Etcd;
+
 const WRITERS: usize = 64;
 const VALUE: usize = 1024;
 const KEYS: usize = 10_000;
 const ROUND: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 4;
-
-/// Prints the table.
-pub fn run() -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(compare())
-}
 
 /// What one round measured.
 struct Round {
@@ -39,27 +36,29 @@ struct Round {
     max: Duration,
 }
 
-async fn compare() -> anyhow::Result<()> {
+/// Measures in interleaved rounds, then the opening of a full store.
+pub async fn compare() -> anyhow::Result<Vec<Figure>> {
     let folder = std::env::var_os("SAMPAN_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
     let folder = tempfile::tempdir_in(folder)?;
     let config = Config::new(folder.path().join("state.db"));
     let store = Store::open(config, Tasks::new(Component::ApiServer)).await?;
     let etcd = Etcd::start(&folder.path().join("etcd"))?;
-    let etcd_peers: Vec<Peer> = etcd.connect().await?.into_iter().map(Peer::Etcd).collect();
-    println!("durable writes, {WRITERS} writers, {VALUE} bytes, {KEYS} keys, {} cores", cores());
-    println!("{:<8}{:>12}{:>9}{:>9}{:>9}", "", "writes/s", "p50 ms", "p99 ms", "max ms");
-    let mut ratios = Vec::new();
+    let etcd_peers: Vec<Peer> = connect(&etcd).await?.into_iter().map(Peer::Etcd).collect();
+    eprintln!("durable writes, {WRITERS} writers, {VALUE} bytes, {KEYS} keys, {} cores", cores());
+    eprintln!("{:<8}{:>12}{:>9}{:>9}{:>9}", "", "writes/s", "p50 ms", "p99 ms", "max ms");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let theirs = measure(&etcd_peers).await?;
-        print("etcd", &theirs);
-        let ours = measure(&[Peer::Store(store.clone())]).await?;
-        print("sampan", &ours);
-        ratios.push(ours.per_second / theirs.per_second);
+        let round = measure(&etcd_peers).await?;
+        print("etcd", &round);
+        theirs.push(round.per_second);
+        let round = measure(&[Peer::Store(store.clone())]).await?;
+        print("sampan", &round);
+        ours.push(round.per_second);
     }
-    ratios.sort_by(f64::total_cmp);
-    let (low, middle, high) = (ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]);
-    println!("ratio {middle:.1}x etcd (rounds {low:.1}x to {high:.1}x), goal 5x");
-    restart(store, folder.path()).await
+    restart(store, folder.path()).await?;
+    let unit = Unit::PerSecond("writes");
+    let peer = ("etcd", &theirs[..]);
+    Ok(vec![Figure::beside("durable writes, 64 writers, 1 KiB", unit, &ours, peer, Goal::RatioAtLeast(5.0))])
 }
 
 /// Closes and opens the store that the rounds have filled, then one of 150,000 objects.
@@ -82,19 +81,15 @@ async fn restart(store: Store, folder: &Path) -> anyhow::Result<()> {
     let store = open().await?;
     let took = began.elapsed();
     ensure!(store.list("pods").len() == 150_000, "objects are missing");
-    println!("restart with 150,000 objects of 2 kB: {:.2} s", took.as_secs_f64());
+    eprintln!("restart with 150,000 objects of 2 kB: {:.2} s", took.as_secs_f64());
     store.close().await;
     Ok(())
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 fn print(name: &str, round: &Round) {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let (p50, p99, max) = (ms(round.p50), ms(round.p99), ms(round.max));
-    println!("{name:<8}{:>12.0}{p50:>9.2}{p99:>9.2}{max:>9.2}", round.per_second);
+    eprintln!("{name:<8}{:>12.0}{p50:>9.2}{p99:>9.2}{max:>9.2}", round.per_second);
 }
 
 /// Where a writer's values go.
@@ -155,64 +150,19 @@ fn field(to: &mut BytesMut, tag: u8, bytes: &[u8]) {
     to.put(bytes);
 }
 
-/// A running etcd, killed when dropped.
-struct Etcd {
-    process: Child,
-    port: u16,
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+async fn connect(etcd: &Etcd) -> anyhow::Result<Vec<SendRequest<Full<Bytes>>>> {
+    etcd.healthy()?;
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", etcd.port)).await?;
+        stream.set_nodelay(true)?;
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (send, connection) = handshake.await?;
+        tokio::spawn(connection);
+        connections.push(send);
     }
-}
-
-impl Etcd {
-    fn start(folder: &Path) -> anyhow::Result<Self> {
-        let (port, peer) = (free_port()?, free_port()?);
-        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(folder)
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start etcd: install Debian's etcd-server")?;
-        Ok(Self { process, port })
-    }
-
-    async fn connect(&self) -> anyhow::Result<Vec<SendRequest<Full<Bytes>>>> {
-        let mut connections = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let stream = self.reach().await?;
-            stream.set_nodelay(true)?;
-            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-            let (send, connection) = handshake.await?;
-            tokio::spawn(connection);
-            connections.push(send);
-        }
-        put_etcd(&mut connections[0], "ready").await?;
-        Ok(connections)
-    }
-
-    async fn reach(&self) -> anyhow::Result<tokio::net::TcpStream> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            match tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) if Instant::now() > deadline => return Err(error).context("etcd does not answer"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    }
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    put_etcd(&mut connections[0], "ready").await?;
+    Ok(connections)
 }
 
 /// Runs one closed loop per writer for a round.
