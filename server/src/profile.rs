@@ -119,11 +119,6 @@ impl Profile {
         self.data.join("logs")
     }
 
-    /// The SQLite database.
-    pub fn database(&self) -> PathBuf {
-        self.data.join("db/state.db")
-    }
-
     fn settings_file(&self) -> PathBuf {
         self.data.join("config.json")
     }

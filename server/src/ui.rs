@@ -39,11 +39,6 @@ impl Ui {
         self.format
     }
 
-    /// The user's language.
-    pub fn locale(&self) -> Locale {
-        self.locale
-    }
-
     /// Announces how many steps will follow, for tools that draw a bar.
     pub fn expect_steps(&mut self, total: usize) {
         (self.step, self.total) = (0, total);

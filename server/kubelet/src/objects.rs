@@ -82,9 +82,9 @@ where
     fn start(&self, key: Key) -> Watched<K> {
         let drain = self.drain.child();
         let tasks = Tasks::under(Component::Kubelet, drain.clone());
-        let fields = format!("metadata.namespace={},metadata.name={}", key.namespace(), key.name);
+        let fields = format!("metadata.name={}", key.name);
         let informer = Informers::new(self.client.clone(), tasks.clone())
-            .with::<K>(watcher::Config::default().fields(&fields));
+            .within::<K>(key.namespace(), watcher::Config::default().fields(&fields));
         let interested: Arc<Mutex<Vec<Weak<Notify>>>> = Arc::default();
         let (mut deltas, listeners) = (informer.subscribe(), interested.clone());
         tasks.spawn_until_drain("watched object", async move {

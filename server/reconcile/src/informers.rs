@@ -41,7 +41,18 @@ impl Informers {
     where
         K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
     {
-        let path = K::url_path(&(), None);
+        self.narrowed(K::url_path(&(), None), config)
+    }
+
+    /// As [`Informers::with`], of one namespace: what a user may do who has rights there alone.
+    pub fn within<K>(&self, namespace: &str, config: watcher::Config) -> Informer<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
+    {
+        self.narrowed(K::url_path(&(), Some(namespace)), config)
+    }
+
+    fn narrowed<K: Object + std::fmt::Debug>(&self, path: String, config: watcher::Config) -> Informer<K> {
         self.start(Target {
             path,
             labels: config.label_selector,

@@ -1,10 +1,13 @@
 //! The inventory: what a node of sampan runs, in the order in which it starts.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use sampan_apiserver::ApiServer;
 use sampan_controllers::ControllerManager;
 use sampan_cri::Runtime;
@@ -13,8 +16,9 @@ use sampan_pod_network::PodNetwork;
 use sampan_process::{Component, Health, Tasks, supervise};
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
+use serde_json::json;
 
-use super::connect::{InProcess, PodNetworkAdapter, client};
+use super::connect::{InProcess, client};
 use super::report::{Report, StartEvent};
 use super::shutdown::{self, Signals};
 use super::{access, addresses, builtin, control, runtime, step};
@@ -68,14 +72,13 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
     scheduler(&server, &informers, &health, &scheduler_tasks);
-    let parts = KubeletParts { node: &node, runtime: &runtime, network, settings: &settings };
+    let parts = KubeletParts { node: &node, runtime: &runtime, network };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
 
     step(report, Message::VerifyingComponents);
-    let nodes = informers.of::<Node>();
-    let ready = nodes.until(|nodes| nodes.get(&Key::cluster(&node)).is_some_and(|node| is_ready(&node)));
+    let marked = mark_control_plane(&server, &informers, &node, &settings);
     tokio::select! {
-        () = ready => {}
+        marked = marked => marked?,
         () = signals.next() => return Err(Failure::new(Kind::DaemonStart, "told to end while starting")),
     }
     health.ready(Component::Daemon);
@@ -223,7 +226,6 @@ struct KubeletParts<'a> {
     node: &'a str,
     runtime: &'a Runtime,
     network: PodNetwork,
-    settings: &'a Settings,
 }
 
 async fn kubelet(
@@ -242,13 +244,13 @@ async fn kubelet(
         informers: informers.clone(),
         runtime: parts.runtime.clone(),
         pod_cidr: Some(parts.network.node_subnet()),
-        network: Arc::new(PodNetworkAdapter(parts.network)),
+        network: Arc::new(parts.network),
         root_dir: profile.data.join("kubelet"),
         pod_logs_dir: profile.data.join("pods-logs"),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_owned(),
         port: KUBELET_PORT,
-        node_labels: [("sampan.dev/runtime".to_owned(), parts.settings.container_runtime.to_string())].into(),
+        node_labels: BTreeMap::new(),
         health: health.clone(),
         mirror_control_plane: true,
     };
@@ -258,6 +260,24 @@ async fn kubelet(
     let drain = tasks.drain();
     let start = move || kubelet.clone().run(drain.clone());
     tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
+    Ok(())
+}
+
+/// Waits until the node is registered, gives it the role that a node may not give itself (as kubeadm's
+/// mark-control-plane), and waits until it is Ready.
+async fn mark_control_plane(server: &ApiServer, informers: &Informers, node: &str, settings: &Settings) -> Result<(), Failure> {
+    let (nodes, key) = (informers.of::<Node>(), Key::cluster(node));
+    nodes.until(|nodes| nodes.get(&key).is_some()).await;
+    let labels = json!({
+        "node-role.kubernetes.io/control-plane": "",
+        "node.kubernetes.io/exclude-from-external-load-balancers": "",
+        "sampan.dev/runtime": settings.container_runtime.to_string(),
+    });
+    let api: Api<Node> = Api::all(client(server, "kubernetes-admin", &["system:masters"]));
+    let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+    let patched = api.patch(node, &PatchParams::default(), &patch).await;
+    patched.map_err(|error| Failure::new(Kind::DaemonStart, format!("node {node} was not labelled: {error}")))?;
+    nodes.until(|nodes| nodes.get(&key).is_some_and(|node| is_ready(&node))).await;
     Ok(())
 }
 

@@ -1,10 +1,7 @@
 //! The adapters between rooms that do not know each other.
 
-use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -45,35 +42,4 @@ impl NodeConnector for InProcess {
             false => Box::pin(async {}),
         }
     }
-}
-
-/// The kubelet's way to the pod network.
-pub struct PodNetworkAdapter(pub sampan_pod_network::PodNetwork);
-
-#[async_trait]
-impl sampan_kubelet::Network for PodNetworkAdapter {
-    async fn acquire(&self, uid: &str) -> Result<sampan_kubelet::PodNetwork, String> {
-        self.0.acquire(uid).await.map(convert).map_err(|error| error.to_string())
-    }
-
-    async fn attach(&self, netns: &Path, uid: &str) -> Result<sampan_kubelet::PodNetwork, String> {
-        self.0.attach(netns, uid).await.map(convert).map_err(|error| error.to_string())
-    }
-
-    async fn set_host_ports(&self, uid: &str, ports: Vec<sampan_pod_network::HostPort>) -> Result<(), String> {
-        self.0.set_host_ports(uid, ports).await.map_err(|error| error.to_string())
-    }
-
-    async fn release(&self, uid: &str) -> Result<(), String> {
-        self.0.release(uid).await.map_err(|error| error.to_string())
-    }
-
-    async fn recover(&self, uids: Vec<String>) -> Result<(), String> {
-        self.0.recover(&uids).await.map_err(|error| error.to_string())
-    }
-}
-
-fn convert(network: sampan_pod_network::PodNet) -> sampan_kubelet::PodNetwork {
-    let ips: Vec<IpAddr> = network.ips;
-    sampan_kubelet::PodNetwork { netns: network.netns, ips }
 }

@@ -56,12 +56,18 @@ async fn exchange(target: &Target, timeout: Duration) -> Result<u16, String> {
         if target.tls { Box::new(tls::connect(&target.host, stream).await?) } else { Box::new(stream) };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(|e| e.to_string())?;
-    let request = request(target)?;
-    tokio::select! {
-        answer = sender.send_request(request) => answer.map(|a| a.status().as_u16()).map_err(|e| e.to_string()),
-        // the connection may end with the answer still in the channel, but then the answer wins next time
-        result = connection => Err(result.err().map_or_else(|| "EOF".to_owned(), |e| e.to_string())),
-    }
+    let answer = sender.send_request(request(target)?);
+    tokio::pin!(answer);
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // a connection that ended in order may have left the answer in the channel
+        result = connection => match result {
+            Ok(()) => answer.await,
+            Err(error) => Err(error),
+        },
+    };
+    answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
 }
 
 fn request(target: &Target) -> Result<http::Request<Empty<Bytes>>, String> {
