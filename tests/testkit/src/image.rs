@@ -98,6 +98,8 @@ impl Layer {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
+            header.set_mode(0o777);
+            header.set_mtime(0);
             self.archive.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
         }
         self.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", 0o644)?;

@@ -110,17 +110,21 @@ impl Puller {
         if let Some(record) = reference.digest.as_ref().and_then(|_| self.store.find(&full)) {
             return Ok(record);
         }
-        let mut message = String::new();
+        let mut said: Vec<String> = Vec::new();
         for endpoint in self.registries.endpoints(&reference.registry) {
             match self.pull_from(&endpoint, reference, auth).await {
                 Ok(record) => return Ok(record),
                 Err(words) => {
                     tracing::debug!(image = full, host = endpoint.host, error = words, "pull failed");
-                    message = words;
+                    said.push(words);
                 }
             }
         }
-        Err(RuntimeError::ImagePull { image: full, message })
+        // the last is the registry itself; what its mirrors said matters only if they said something else
+        let last = said.pop().unwrap_or_default();
+        said.retain(|words| *words != last);
+        said.push(last);
+        Err(RuntimeError::ImagePull { image: full, message: said.join("; ") })
     }
 
     async fn pull_from(

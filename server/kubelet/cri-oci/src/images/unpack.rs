@@ -202,7 +202,7 @@ impl Target {
         entry: &mut Entry<'_, R>,
     ) -> io::Result<()> {
         let c = CString::new(name.as_os_str().as_bytes())?;
-        let mode = entry.header().mode()? & 0o7777;
+        let mode = entry.header().mode().unwrap_or(0o755) & 0o7777;
         if kind == EntryType::Directory {
             let made = mkdirat(borrowed(fd), name, Mode::from_bits_truncate(mode));
             if made == Err(nix::errno::Errno::EEXIST) && !is_directory(fd, name) {
@@ -254,7 +254,7 @@ impl Target {
     ) -> io::Result<()> {
         let header = entry.header();
         let (uid, gid) = (header.uid().unwrap_or(0) as u32, header.gid().unwrap_or(0) as u32);
-        let (mode, mtime) = (header.mode()? & 0o7777, header.mtime().unwrap_or(0) as i64);
+        let (mode, mtime) = (header.mode().unwrap_or(0o777) & 0o7777, header.mtime().unwrap_or(0) as i64);
         let no_follow = AtFlags::AT_SYMLINK_NOFOLLOW;
         nix::unistd::fchownat(borrowed(fd), name, Some(uid.into()), Some(gid.into()), no_follow)?;
         if kind != EntryType::Symlink {
