@@ -10,7 +10,8 @@ use sampan_process::BoxedIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Raw;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 /// A message on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +87,16 @@ impl Writer {
         self.inner.send(message).await.is_ok()
     }
 
-    /// Says goodbye.
+    /// Says goodbye. client-go takes a close without status 1000 for an error.
     pub async fn close(&mut self) {
+        let _ = self.inner.send(normal_end()).await;
         let _ = self.inner.close().await;
     }
+}
+
+/// The close message of an end that nothing is wrong with.
+fn normal_end() -> Raw {
+    Raw::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// A byte stream carried in binary messages, for SPDY tunnelled in a WebSocket. The returned future does the
@@ -121,6 +128,7 @@ pub async fn tunnel(io: BoxedIo) -> (BoxedIo, impl Future<Output = ()> + Send) {
                     break;
                 }
             }
+            let _ = sink.send(normal_end()).await;
             let _ = sink.close().await;
         };
         tokio::join!(inward, outward);
