@@ -6,6 +6,7 @@
 
 mod claim;
 mod context;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod endpoints;

@@ -11,6 +11,7 @@ use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
 use crate::context::Context;
+use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::endpoints::{LegacyEndpoints, Slices};
@@ -119,6 +120,7 @@ impl ControllerManager {
         running.start(PodGc::new(context));
         running.start(EventTtl::new(context));
         running.start(Jobs::new(context));
+        running.start(CronJobs::new(context));
         running.start(DaemonSets::new(context));
         running.start(StatefulSets::new(context));
     }
