@@ -8,6 +8,7 @@
 //!   strategic merge patch, OpenAPI and protobuf are driven by it.
 //! - [`status`]: errors as upstream words them.
 //! - [`patch`]: JSON patch, merge patch, strategic merge patch.
+//! - [`proto`]: protobuf bodies into JSON values.
 //! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
 
 pub mod defaults;
@@ -17,6 +18,7 @@ pub mod kinds;
 pub mod meta;
 pub mod openapi;
 pub mod patch;
+pub mod proto;
 pub mod quantity;
 pub mod selector;
 pub mod status;

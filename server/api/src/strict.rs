@@ -116,13 +116,20 @@ pub fn decode<N: Node>(
     }
 }
 
+/// As [`decode`], for a value that another decoder has made: kind, version, types.
+pub fn settle<N: Node>(mut value: Value, node: N, expected: Expected<'_>) -> Result<Value, ApiError> {
+    identify(&mut value, expected)?;
+    conform(&mut value, node).map_err(|why| expected.unfit(why))?;
+    Ok(value)
+}
+
 /// `… strict decoding error: unknown field "a", duplicate field "b"`.
 pub fn strict_error(expected: Expected<'_>, problems: &[String]) -> ApiError {
     expected.unfit(format_args!("strict decoding error: {}", problems.join(", ")))
 }
 
 /// Upstream's `transformDecodeError` for a body that says not even its kind.
-fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
+pub fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
     let shown: String = String::from_utf8_lossy(body).chars().take(30).collect();
     let dots = if body.len() > 30 { " ..." } else { "" };
     let kind = expected.kind;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use sampan_api::proto;
 use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::{self, Decoded, Expected, FieldValidation, Format, Spot};
 use serde_json::Value;
@@ -35,6 +36,11 @@ fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
     }
 }
 
+/// Whether the body is protobuf. Answers never are: clients that send it accept JSON too.
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    media_type(headers) == "application/vnd.kubernetes.protobuf"
+}
+
 /// The field table's entry of a schema.
 pub fn spot(schema: &str) -> Result<Spot, ApiError> {
     Spot::root(schema).ok_or_else(|| ApiError::internal(format!("no schema {schema}")))
@@ -48,6 +54,11 @@ pub fn object(
     expected: Expected<'_>,
     mode: FieldValidation,
 ) -> Result<Decoded, ApiError> {
+    if is_protobuf(headers) {
+        let value = proto::decode(body, schema).map_err(|why| strict::unrecognized(body, expected, &why))?;
+        let value = strict::settle(value, spot(schema)?, expected)?;
+        return Ok(Decoded { value, warnings: Vec::new() });
+    }
     strict::decode(body, format(headers)?, spot(schema)?, expected, mode)
 }
 
@@ -57,8 +68,12 @@ pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>,
         return Ok(None);
     }
     let schema = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-    let parsed = strict::parse(body, format(headers)?, Some(spot(schema)?)).map_err(ApiError::bad_request)?;
-    let mut value = parsed.value;
+    let mut value = match is_protobuf(headers) {
+        true => proto::decode(body, schema).map_err(ApiError::bad_request)?,
+        false => {
+            strict::parse(body, format(headers)?, Some(spot(schema)?)).map_err(ApiError::bad_request)?.value
+        }
+    };
     if !value.is_object() {
         return Err(ApiError::bad_request("the body of a delete has to be DeleteOptions"));
     }
