@@ -1,13 +1,13 @@
 //! DaemonSet: one pod on every node that fits (upstream's `daemon_controller.go` and `update.go`).
 //!
-//! Not here: ControllerRevisions, so no rollout history, and maxSurge.
+//! Not here: maxSurge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
     Taint, Toleration,
@@ -18,10 +18,11 @@ use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sourc
 
 use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
 use crate::deployment::resolve;
+use crate::history::History;
 use crate::node::eviction::tolerates;
 use crate::pod_control::{PodControl, pod_from_template};
 use crate::words::{
-    Map, controller_reference, hash_of, is_available, is_ready, is_terminal, matches, name, namespace, phase,
+    Map, controller_reference, is_available, is_ready, is_terminal, matches, name, namespace, phase,
     resource_version, uid,
 };
 
@@ -96,7 +97,6 @@ pub(crate) fn plan(
     status.number_available = Some(available);
     status.number_unavailable = Some(status.desired_number_scheduled - available);
     roll(&mut plan, &spec, old, &status);
-    status.collision_count = ds.status.as_ref().and_then(|status| status.collision_count);
     plan.status = status;
     plan
 }
@@ -242,6 +242,7 @@ pub(crate) struct DaemonSets {
     context: Context,
     sets: Informer<DaemonSet>,
     nodes: Informer<Node>,
+    history: History,
     control: PodControl,
     recorder: Recorder,
 }
@@ -252,7 +253,22 @@ impl DaemonSets {
         index_by_owner(&sets);
         let recorder = context.recorder("daemonset-controller");
         let control = PodControl::new(context, &recorder);
-        Self { context: context.clone(), sets, nodes: context.informers.of(), control, recorder }
+        let history = History::new(context, HASH_LABEL);
+        Self { context: context.clone(), sets, nodes: context.informers.of(), history, control, recorder }
+    }
+
+    /// Forgets revisions that neither pods nor `revisionHistoryLimit` keep.
+    async fn trim(
+        &self,
+        ds: &DaemonSet,
+        pods: &[Arc<Pod>],
+        present: &ControllerRevision,
+    ) -> Result<(), Error> {
+        let hash = |pod: &Arc<Pod>| pod.metadata.labels.as_ref()?.get(HASH_LABEL).cloned();
+        let names = pods.iter().filter_map(hash).map(|hash| format!("{}-{hash}", name(&ds.metadata)));
+        let live: HashSet<String> = names.chain([name(&present.metadata).to_owned()]).collect();
+        let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);
+        self.history.trim(&ds.metadata, limit, &live).await
     }
 }
 
@@ -272,6 +288,7 @@ impl Controller for DaemonSets {
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.sets, |delta| vec![delta.key.clone()]);
         sources.on(&self.context.pods, |delta| owner_keys(delta, "DaemonSet"));
+        sources.needs(self.history.informer());
         let this = self.clone();
         sources.on(&self.nodes, move |delta| {
             if delta.old.as_ref().map(|node| face(node)) == delta.new.as_ref().map(|node| face(node)) {
@@ -286,11 +303,14 @@ impl Controller for DaemonSets {
             return Ok(None);
         };
         let template = ds.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
-        let hash = hash_of(&template, ds.status.as_ref().and_then(|status| status.collision_count));
+        let collisions = ds.status.as_ref().and_then(|status| status.collision_count);
+        let (revision, collisions) = self.history.present(&*ds, &template, collisions).await?;
+        let hash = self.history.hash(&revision).to_owned();
         let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&ds.metadata));
         let mut nodes = self.nodes.list();
         nodes.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        let plan = plan(&ds, &nodes, &pods, &hash, Timestamp::now());
+        let mut plan = plan(&ds, &nodes, &pods, &hash, Timestamp::now());
+        plan.status.collision_count = collisions;
         let about = reference(&*ds);
         for (pod, node) in &plan.failed {
             let message =
@@ -308,6 +328,7 @@ impl Controller for DaemonSets {
             let written = api.replace_status(&key.name, &PostParams::default(), &object).await?;
             self.sets.reached(resource_version(&written.metadata)).await;
         }
+        self.trim(&ds, &pods, &revision).await?;
         let min_ready = ds.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         let waits =
             pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, Timestamp::now()));

@@ -12,6 +12,7 @@ mod deployment;
 mod endpoints;
 mod event_ttl;
 mod gc;
+mod history;
 mod job;
 mod manager;
 mod namespace;

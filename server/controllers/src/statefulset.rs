@@ -1,25 +1,29 @@
 //! StatefulSet: pods with a name, an order and claims of their own (upstream's `stateful_set_control.go`).
 //!
-//! Not here: ControllerRevisions (so no rollout history: an old pod below the partition is made again from the
-//! present template) and the claims' retention policy.
+//! Not here: the claims' retention policy and `maxUnavailable`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
 use kube::api::PostParams;
 use sampan_reconcile::{Controller, Error, Informer, Key, Sources, reference};
 
 use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
+use crate::history::{History, template_of};
 use crate::pod_control::{PodControl, pod_from_template};
 use crate::words::{
-    controller_reference, created, hash_of, is_available, is_ready, is_terminal, name, namespace,
-    resource_version, uid,
+    controller_reference, created, is_available, is_ready, is_terminal, name, namespace, resource_version,
+    uid,
 };
 
+/// On pods: the name of their revision.
 const HASH_LABEL: &str = "controller-revision-hash";
+/// On revisions: the hash of their template.
+const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 
@@ -107,42 +111,55 @@ fn status(
     now: Timestamp,
 ) -> StatefulSetStatus {
     let old = set.status.clone().unwrap_or_default();
-    let full = |hash: &str| format!("{}-{hash}", name(&set.metadata));
+    let leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     let count = |test: &dyn Fn(&Pod) -> bool| {
         i32::try_from(pods.iter().filter(|(_, pod)| test(pod)).count()).unwrap_or(0)
     };
-    let updated = count(&|pod| revision(pod) == Some(update));
-    let all = count(&|_| true);
-    let settled = updated == all && all == spec.replicas.unwrap_or(1);
-    let current = match (settled, old.current_revision) {
-        (false, Some(current)) => current,
-        _ => full(update),
-    };
-    let is_current = |pod: &Pod| revision(pod).is_some_and(|hash| full(hash) == current);
+    let of = |name: &str| count(&|pod| revision(pod) == Some(name) && !leaving(pod));
+    let (all, updated, ready) = (count(&|_| true), of(update), count(&is_ready));
+    let rolls = spec.update_strategy.as_ref().and_then(|s| s.type_.as_deref()) != Some("OnDelete");
+    let settled = rolls && updated == all && ready == all;
+    let current = old.current_revision.filter(|_| !settled).unwrap_or_else(|| update.to_owned());
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     StatefulSetStatus {
         observed_generation: set.metadata.generation,
         replicas: all,
-        ready_replicas: Some(count(&is_ready)),
+        ready_replicas: Some(ready),
         available_replicas: Some(count(&|pod| is_available(pod, min_ready, now))),
-        current_replicas: Some(count(&is_current)),
+        current_replicas: Some(of(&current)),
         updated_replicas: Some(updated),
         current_revision: Some(current),
-        update_revision: Some(full(update)),
+        update_revision: Some(update.to_owned()),
         collision_count: Some(old.collision_count.unwrap_or(0)),
         conditions: old.conditions,
     }
 }
 
+/// Whether an ordinal is still made from the current revision, not from the updated one
+/// (`newVersionedStatefulSetPod`).
+fn is_behind(spec: &StatefulSetSpec, status: &StatefulSetStatus, ordinal: i32) -> bool {
+    let strategy = spec.update_strategy.clone().unwrap_or_default();
+    if strategy.type_.as_deref() == Some("OnDelete") {
+        return false;
+    }
+    match strategy.rolling_update.and_then(|rolling| rolling.partition) {
+        Some(partition) => ordinal < partition,
+        None => {
+            let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
+            ordinal < start + status.current_replicas.unwrap_or(0)
+        }
+    }
+}
+
 /// The pod of one ordinal: its name, host name and claims are its own.
-fn pod_of(set: &StatefulSet, ordinal: i32, hash: &str) -> Pod {
+fn pod_of(set: &StatefulSet, ordinal: i32, revision: &str) -> Pod {
     let spec = set.spec.clone().unwrap_or_default();
     let pod_name = format!("{}-{ordinal}", name(&set.metadata));
     let mut pod = pod_from_template(&spec.template, &controller_reference(set), namespace(&set.metadata));
     pod.metadata.generate_name = None;
     pod.metadata.name = Some(pod_name.clone());
     let labels = pod.metadata.labels.get_or_insert_default();
-    labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    labels.insert(HASH_LABEL.to_owned(), revision.to_owned());
     labels.insert(POD_NAME.to_owned(), pod_name.clone());
     labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
     let claims = claims_of(set, ordinal);
@@ -187,6 +204,7 @@ fn claims_of(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeCl
 pub(crate) struct StatefulSets {
     context: Context,
     sets: Informer<StatefulSet>,
+    history: History,
     control: PodControl,
 }
 
@@ -195,7 +213,8 @@ impl StatefulSets {
         let sets = context.by_namespace::<StatefulSet>();
         index_by_owner(&sets);
         let recorder = context.recorder("statefulset-controller");
-        Self { context: context.clone(), sets, control: PodControl::new(context, &recorder) }
+        let history = History::new(context, REVISION_HASH);
+        Self { context: context.clone(), sets, history, control: PodControl::new(context, &recorder) }
     }
 
     async fn make_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
@@ -207,6 +226,45 @@ impl StatefulSets {
             }
         }
         Ok(())
+    }
+
+    /// The pod of an ordinal, from the current or from the updated revision.
+    fn versioned(
+        &self,
+        set: &StatefulSet,
+        spec: &StatefulSetSpec,
+        status: &StatefulSetStatus,
+        ordinal: i32,
+    ) -> Pod {
+        let (current, update) = (status.current_revision.as_deref(), status.update_revision.as_deref());
+        if is_behind(spec, status, ordinal)
+            && let Some(old) =
+                current.filter(|current| Some(*current) != update).and_then(|name| self.revision(set, name))
+            && let Some(template) = template_of(&old)
+        {
+            let mut set = set.clone();
+            set.spec.get_or_insert_default().template = template;
+            return pod_of(&set, ordinal, name(&old.metadata));
+        }
+        pod_of(set, ordinal, update.unwrap_or_default())
+    }
+
+    fn revision(&self, set: &StatefulSet, wanted: &str) -> Option<Arc<ControllerRevision>> {
+        self.history.of(&set.metadata).into_iter().find(|revision| name(&revision.metadata) == wanted)
+    }
+
+    /// Forgets revisions that neither pods nor `revisionHistoryLimit` keep.
+    async fn trim(
+        &self,
+        set: &StatefulSet,
+        pods: &[Arc<Pod>],
+        status: &StatefulSetStatus,
+    ) -> Result<(), Error> {
+        let used = pods.iter().filter_map(|pod| revision(pod).map(str::to_owned));
+        let present = [&status.current_revision, &status.update_revision].into_iter().flatten().cloned();
+        let live: HashSet<String> = used.chain(present).collect();
+        let limit = set.spec.as_ref().and_then(|spec| spec.revision_history_limit);
+        self.history.trim(&set.metadata, limit, &live).await
     }
 }
 
@@ -220,26 +278,28 @@ impl Controller for StatefulSets {
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.sets, |delta| vec![delta.key.clone()]);
         sources.on(&self.context.pods, |delta| owner_keys(delta, "StatefulSet"));
+        sources.needs(self.history.informer());
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let Some(set) = self.sets.get(key).filter(|set| set.metadata.deletion_timestamp.is_none()) else {
             return Ok(None);
         };
-        let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
-        let hash = hash_of(
-            &template,
-            set.status.as_ref().and_then(|s| s.collision_count).filter(|count| *count > 0),
-        );
+        let spec = set.spec.clone().unwrap_or_default();
+        let collisions = set.status.as_ref().and_then(|status| status.collision_count);
+        let (revision, collisions) = self.history.present(&*set, &spec.template, collisions).await?;
         let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&set.metadata));
         let now = Timestamp::now();
-        let plan = plan(&set, &pods, &hash, now);
+        let mut plan = plan(&set, &pods, name(&revision.metadata), now);
+        plan.status.collision_count = Some(collisions.unwrap_or(0));
         let about = reference(&*set);
         for ordinal in &plan.create {
             self.make_claims(&set, *ordinal).await?;
         }
-        self.control.create(&about, plan.create.iter().map(|n| pod_of(&set, *n, &hash)).collect()).await?;
+        let pod = |ordinal: &i32| self.versioned(&set, &spec, &plan.status, *ordinal);
+        self.control.create(&about, plan.create.iter().map(pod).collect()).await?;
         self.control.delete(&about, &plan.delete).await?;
+        self.trim(&set, &pods, &plan.status).await?;
         if set.status.as_ref() != Some(&plan.status) {
             let mut object = (*set).clone();
             object.status = Some(plan.status);
@@ -247,7 +307,7 @@ impl Controller for StatefulSets {
             let written = api.replace_status(&key.name, &PostParams::default(), &object).await?;
             self.sets.reached(resource_version(&written.metadata)).await;
         }
-        let min_ready = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+        let min_ready = spec.min_ready_seconds.unwrap_or(0);
         let waits = pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, now));
         Ok(waits.filter(|wait| *wait > 0).min().map(Duration::from_secs))
     }
