@@ -51,6 +51,48 @@ pub fn fetch(address: &str) -> Result<String> {
     Ok(text)
 }
 
+/// A kubectl that goes on (`logs -f`, `attach`, `get -w`), with what it has said so far.
+pub struct Follower {
+    child: std::process::Child,
+    said: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl Follower {
+    /// Runs kubectl with `arguments` until dropped.
+    pub fn start(cluster: &Cluster, arguments: &[&str]) -> Result<Self> {
+        use std::io::Read;
+        let mut command = cluster.kubectl_command();
+        let mut child = command.args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn()?;
+        let mut output = child.stdout.take().context("a pipe")?;
+        let said = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let collect = said.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+                collect.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push_str(&text);
+            }
+        });
+        Ok(Self { child, said })
+    }
+
+    /// Does `nudge` again and again until the output has `words`.
+    pub fn until(&self, words: &str, mut nudge: impl FnMut() -> Result<()>) -> Result<String> {
+        eventually(&format!("{words:?} in what kubectl says"), Duration::from_secs(20), || {
+            nudge()?;
+            let said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            Ok(said.contains(words).then_some(said))
+        })
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// One field of an object, by JSONPath.
 pub fn field(cluster: &Cluster, object: &str, path: &str) -> Result<String> {
     cluster.kubectl(&["get", object, "-o", &format!("jsonpath={path}")])

@@ -1,6 +1,7 @@
 //! Clients of every age and language: create, list, watch, patch, exec, log, delete.
 #![allow(clippy::unwrap_used)]
 
+use std::io::BufRead;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -42,11 +43,6 @@ fn old_kubectl(cluster: &Cluster) -> Result<()> {
     kubectl(&["run", "old", "--image=busybox", "--", "sh", "-c", "echo hello from old; sleep 1000"])?;
     kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "pod/old"])?;
     ensure!(kubectl(&["get", "pods"])?.contains("old"));
-    let mut watch = Command::new(tools().join("kubectl-1.20"))
-        .env("KUBECONFIG", cluster.kubeconfig())
-        .args(["get", "pods", "-w", "--output-watch-events"])
-        .stdout(Stdio::piped())
-        .spawn()?;
     kubectl(&["patch", "pod", "old", "-p", r#"{"metadata":{"labels":{"patched":"yes"}}}"#])?;
     ensure!(kubectl(&["get", "pods", "-l", "patched=yes"])?.contains("old"));
     ensure!(kubectl(&["exec", "old", "--", "echo", "through spdy"])?.contains("through spdy"));
@@ -55,11 +51,18 @@ fn old_kubectl(cluster: &Cluster) -> Result<()> {
     std::fs::write(&file, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: bad\nspec:\n  containrs: []\n")?;
     ensure!(kubectl(&["create", "-f", &file.display().to_string()]).is_err(), "validation against OpenAPI v2");
     ensure!(kubectl(&["explain", "pod.spec"])?.contains("containers"));
+    let mut watch = Command::new(tools().join("kubectl-1.20"))
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .args(["get", "pod", "old", "-w", "--output-watch-events"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = std::io::BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut until = |word: &str| lines.by_ref().flatten().any(|line| line.starts_with(word));
+    ensure!(until("ADDED"), "the watch ended before ADDED");
     kubectl(&["delete", "pod", "old", "--grace-period=1"])?;
-    std::thread::sleep(Duration::from_millis(300));
+    ensure!(until("DELETED"), "the watch ended before DELETED");
     watch.kill()?;
-    let seen = String::from_utf8(watch.wait_with_output()?.stdout)?;
-    ensure!(seen.contains("MODIFIED") && seen.contains("DELETED"), "{seen}");
+    watch.wait()?;
     Ok(())
 }
 

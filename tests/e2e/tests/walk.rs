@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use sampan_test_e2e::{cluster, eventually, fetch, field, ready, registry};
+use sampan_test_e2e::{Follower, cluster, eventually, fetch, field, ready, registry};
 use sampan_testkit::Cluster;
 
 #[test]
@@ -79,15 +79,8 @@ fn a_pod(cluster: &Cluster) -> Result<()> {
     eventually("the request in the log", Duration::from_secs(10), || {
         Ok(cluster.kubectl(&["logs", "ngx"])?.contains("GET / HTTP/1.1").then_some(()))
     })?;
-    let mut follow = cluster.kubectl_command().args(["logs", "-f", "ngx", "--tail=0"]).stdout(Stdio::piped()).spawn()?;
-    eventually("a followed line", Duration::from_secs(10), || {
-        fetch(&format!("{ip}:80"))?;
-        std::thread::sleep(Duration::from_millis(300));
-        Ok(Some(()))
-    })?;
-    follow.kill()?;
-    let text = String::from_utf8(follow.wait_with_output()?.stdout)?;
-    ensure!(text.contains("GET / HTTP/1.1"), "followed: {text:?}");
+    let follower = Follower::start(cluster, &["logs", "-f", "ngx", "--tail=0"])?;
+    follower.until("GET / HTTP/1.1", || fetch(&format!("{ip}:80")).map(drop))?;
     Ok(())
 }
 
@@ -121,14 +114,9 @@ fn its_ports_and_streams(cluster: &Cluster) -> Result<()> {
     forward.kill()?;
     forward.wait()?;
     ensure!(page?.contains("Welcome to nginx"));
-    let mut attached = cluster.kubectl_command().args(["attach", "ngx"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let ip = field(cluster, "pod/ngx", "{.status.podIP}")?;
-    std::thread::sleep(Duration::from_millis(700));
-    fetch(&format!("{ip}:80"))?;
-    std::thread::sleep(Duration::from_millis(500));
-    attached.kill()?;
-    let text = String::from_utf8(attached.wait_with_output()?.stdout)?;
-    ensure!(text.contains("GET / HTTP/1.1"), "attached: {text:?}");
+    let attached = Follower::start(cluster, &["attach", "ngx"])?;
+    attached.until("GET / HTTP/1.1", || fetch(&format!("{ip}:80")).map(drop))?;
     Ok(())
 }
 
@@ -184,13 +172,10 @@ fn the_other_verbs(cluster: &Cluster) -> Result<()> {
     ensure!(cluster.kubectl(&["api-resources"])?.lines().count() > 60);
     ensure!(cluster.kubectl(&["auth", "can-i", "--list"])?.contains("*.*"));
     ensure!(cluster.kubectl(&["auth", "whoami"])?.contains("kubernetes-admin"));
-    let mut watch = cluster.kubectl_command().args(["get", "configmap", "-w", "--output-watch-events"]).stdout(Stdio::piped()).spawn()?;
-    std::thread::sleep(Duration::from_millis(700));
+    let watch = Follower::start(cluster, &["get", "configmap", "-w", "--output-watch-events"])?;
+    watch.until("settings", || Ok(()))?;
     cluster.kubectl(&["delete", "configmap", "settings"])?;
-    std::thread::sleep(Duration::from_millis(500));
-    watch.kill()?;
-    let seen = String::from_utf8(watch.wait_with_output()?.stdout)?;
-    ensure!(seen.lines().any(|line| line.starts_with("DELETED") && line.contains("settings")), "{seen}");
+    watch.until("DELETED    settings", || Ok(()))?;
     Ok(())
 }
 

@@ -1,0 +1,839 @@
+//! Pods in all their aspects, checked with kubectl on one cluster: every aspect has pods of its own, all run
+//! side by side.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
+use sampan_test_e2e::{cluster, eventually, field, registry};
+use sampan_testkit::Cluster;
+use serde_json::{Value, json};
+
+type Aspect = fn(&World) -> Result<()>;
+
+const ASPECTS: &[(&str, Aspect)] = &[
+    ("crash loop", crash_loop),
+    ("init containers and sidecars", init_containers),
+    ("failing init containers", failing_init),
+    ("restart policies", restart_policies),
+    ("liveness", liveness),
+    ("startup and readiness", startup_and_readiness),
+    ("network probes", network_probes),
+    ("hooks", hooks),
+    ("grace", grace),
+    ("environment", environment),
+    ("empty directories", empty_directories),
+    ("host paths", host_paths),
+    ("shown objects", shown_objects),
+    ("late objects", late_objects),
+    ("tokens", tokens),
+    ("resources", resources),
+    ("out of memory", out_of_memory),
+    ("rights", rights),
+    ("names and files", names_and_files),
+    ("host network", host_network),
+    ("shared processes", shared_processes),
+    ("termination messages", termination_messages),
+    ("ephemeral containers", ephemeral_containers),
+    ("deadline", deadline),
+    ("logs", logs),
+    ("images", images),
+    ("mirror pods", mirror_pods),
+    ("node", node),
+];
+
+#[test]
+fn pods() -> Result<()> {
+    let registry = registry()?;
+    let cluster = cluster(&registry, "embedded")?;
+    let world = World { cluster: &cluster, seen: Mutex::default(), changed: Condvar::new() };
+    let mut watches = [
+        kubectl(&cluster, &["get", "pods", "--watch", "-o", "json"])?,
+        kubectl(&cluster, &["get", "pods", "--watch", "--no-headers"])?,
+        kubectl(&cluster, &["get", "events", "--watch", "-o", "json"])?,
+    ];
+    let [pods, rows, events] = watches.each_mut().map(|watch| watch.stdout.take().unwrap());
+    let only = std::env::var("ASPECT").unwrap_or_default();
+    let complaints: Vec<String> = std::thread::scope(|scope| {
+        scope.spawn(|| world.read_pods(pods));
+        scope.spawn(|| world.read_rows(rows));
+        scope.spawn(|| world.read_events(events));
+        let run = |(name, aspect): &(&'static str, Aspect)| {
+            let (name, aspect, world) = (*name, *aspect, &world);
+            scope.spawn(move || {
+                let began = Instant::now();
+                let result = aspect(world);
+                println!("{name}: {:.1} s", began.elapsed().as_secs_f32());
+                result.err().map(|error| format!("{name}: {error:#}"))
+            })
+        };
+        let threads: Vec<_> = ASPECTS.iter().filter(|(name, _)| name.contains(&only)).map(run).collect();
+        let complaints = threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
+        for watch in &mut watches {
+            watch.kill().unwrap();
+            watch.wait().unwrap();
+        }
+        complaints
+    });
+    ensure!(complaints.is_empty(), "{}\n{}", complaints.join("\n"), cluster.sampan(&["logs", "kubelet"])?);
+    nothing_is_left(&cluster)
+}
+
+/// The cluster, and what three watching kubectls have said about it: a hundred that ask again and again would
+/// be what the machine is busy with.
+struct World<'a> {
+    cluster: &'a Cluster,
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// All states of each pod, by name.
+    pods: HashMap<String, Vec<Value>>,
+    /// All contents of the STATUS column, by pod.
+    columns: HashMap<String, Vec<String>>,
+    /// Pod, reason and message.
+    events: Vec<[String; 3]>,
+}
+
+impl std::ops::Deref for World<'_> {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster
+    }
+}
+
+impl World<'_> {
+    fn read_pods(&self, stream: ChildStdout) {
+        for pod in serde_json::Deserializer::from_reader(stream).into_iter::<Value>().map_while(Result::ok) {
+            let name = text(&pod["metadata"]["name"]);
+            self.seen.lock().unwrap().pods.entry(name).or_default().push(pod);
+            self.changed.notify_all();
+        }
+    }
+
+    fn read_rows(&self, stream: ChildStdout) {
+        for row in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut words = row.split_whitespace();
+            let (name, status) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+            self.seen.lock().unwrap().columns.entry(name.to_owned()).or_default().push(status.to_owned());
+            self.changed.notify_all();
+        }
+    }
+
+    fn read_events(&self, stream: ChildStdout) {
+        for event in serde_json::Deserializer::from_reader(stream).into_iter::<Value>().map_while(Result::ok) {
+            let event = [text(&event["involvedObject"]["name"]), text(&event["reason"]), text(&event["message"])];
+            self.seen.lock().unwrap().events.push(event);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until `find` finds something in what was seen.
+    fn wait<T>(&self, find: impl Fn(&Seen) -> Option<T>) -> Option<T> {
+        let late = Instant::now() + LIMIT;
+        let mut seen = self.seen.lock().unwrap();
+        loop {
+            if let Some(found) = find(&seen) {
+                return Some(found);
+            }
+            let left = late.checked_duration_since(Instant::now())?;
+            seen = self.changed.wait_timeout(seen, left).unwrap().0;
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<Child> {
+    Ok(cluster.kubectl_command().args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
+}
+
+/// Everything deleted: no mount and no directory of a pod stays.
+fn nothing_is_left(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["delete", "pods", "--all", "--grace-period=1", "--timeout=60s"])?;
+    eventually("no directories of pods", Duration::from_secs(10), || {
+        let left = std::fs::read_dir(cluster.data_directory().join("kubelet/pods"))?.count();
+        let logs = std::fs::read_dir(cluster.data_directory().join("pods-logs"))?.count();
+        Ok((left == 0 && logs == 0).then_some(()))
+    })?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let own = cluster.data_directory().display().to_string();
+    let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&own) && line.contains("/kubelet/pods/")).collect();
+    ensure!(left.is_empty(), "mounts left: {left:#?}");
+    Ok(())
+}
+
+const LIMIT: Duration = Duration::from_secs(45);
+
+fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let mut child = cluster.kubectl_command().args(["create", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().unwrap().write_all(list.to_string().as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// A pod of busybox containers; whatever the containers leave out gets a default.
+fn pod(name: &str, mut spec: Value) -> Value {
+    for list in ["initContainers", "containers"] {
+        for (index, container) in spec[list].as_array_mut().into_iter().flatten().enumerate() {
+            let defaults = [("image", json!("busybox")), ("imagePullPolicy", json!("IfNotPresent")), ("name", json!(format!("c{index}")))];
+            for (key, value) in defaults {
+                container.as_object_mut().unwrap().entry(key).or_insert(value);
+            }
+        }
+    }
+    let spec_map = spec.as_object_mut().unwrap();
+    spec_map.retain(|_, value| !value.is_null());
+    spec_map.entry("terminationGracePeriodSeconds").or_insert(json!(1));
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}, "annotations": {"note": "first"}}, "spec": spec})
+}
+
+fn sh(script: &str) -> Value {
+    json!({"command": ["sh", "-c", script]})
+}
+
+fn with(mut container: Value, more: Value) -> Value {
+    container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    container
+}
+
+const FOREVER: &str = "trap 'exit 0' TERM; while :; do sleep 1 & wait; done";
+
+fn get(cluster: &Cluster, pod: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&cluster.kubectl(&["get", "pod", pod, "-o", "json"])?)?)
+}
+
+/// Waits until the pod is as `fits` wants it: now, or at some time from now on.
+fn until(cluster: &World, pod: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+    let known = cluster.seen.lock().unwrap().pods.get(pod).map_or(0, Vec::len);
+    let fitting = |seen: &Seen| {
+        let states = seen.pods.get(pod)?;
+        states[known.saturating_sub(1)..].iter().map(|state| &state["status"]).find(|status| fits(status)).cloned()
+    };
+    cluster.wait(fitting).with_context(|| {
+        let seen = cluster.seen.lock().unwrap();
+        format!("{pod}: not {what}: {:#}", seen.pods.get(pod).and_then(|all| all.last()).map_or(&Value::Null, |last| &last["status"]))
+    })
+}
+
+fn phase(cluster: &World, pod: &str, wanted: &str) -> Result<Value> {
+    until(cluster, pod, wanted, |status| status["phase"] == wanted)
+}
+
+/// Waits for an event of the pod with this reason whose text contains `text`.
+fn event(cluster: &World, pod: &str, reason: &str, text: &str) -> Result<()> {
+    let fits = |[about, why, message]: &[String; 3]| about == pod && why == reason && message.contains(text);
+    cluster.wait(|seen| seen.events.iter().any(fits).then_some(())).with_context(|| {
+        let seen = cluster.seen.lock().unwrap();
+        let own: Vec<_> = seen.events.iter().filter(|event| event[0] == pod).collect();
+        format!("no event {reason} {text:?}: {own:#?}")
+    })
+}
+
+/// Waits until `kubectl get pods` has shown this status.
+fn status_column(cluster: &World, pod: &str, wanted: &str) -> Result<()> {
+    let shown = |seen: &Seen| seen.columns.get(pod)?.iter().any(|status| status == wanted).then_some(());
+    cluster.wait(shown).with_context(|| format!("{pod} never showed {wanted}: {:?}", cluster.seen.lock().unwrap().columns.get(pod)))
+}
+
+fn log(cluster: &Cluster, pod: &str, container: &str) -> Result<String> {
+    cluster.kubectl(&["logs", pod, "-c", container])
+}
+
+fn exec(cluster: &Cluster, pod: &str, script: &str) -> Result<String> {
+    cluster.kubectl(&["exec", pod, "--", "sh", "-c", script])
+}
+
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap_or_default().parse().unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn crash_loop(cluster: &World) -> Result<()> {
+    apply(cluster, &[pod("crash", json!({"containers": [sh("echo run; exit 3")]}))])?;
+    let waiting = |text: &'static str| {
+        move |status: &Value| {
+            let wait = &status["containerStatuses"][0]["state"]["waiting"];
+            wait["reason"] == "CrashLoopBackOff" && wait["message"].as_str().unwrap_or_default().contains(text)
+        }
+    };
+    let first = until(cluster, "crash", "10 s", waiting("back-off 10s restarting failed container=c0 pod=crash_default("))?;
+    // the first restart is at once
+    ensure!(first["containerStatuses"][0]["restartCount"] == 1, "{first:#}");
+    ensure!(first["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3, "{first:#}");
+    status_column(cluster, "crash", "CrashLoopBackOff")?;
+    event(cluster, "crash", "BackOff", "Back-off restarting failed container c0 in pod crash_default(")?;
+    ensure!(cluster.kubectl(&["logs", "crash", "--previous"])? == "run\n");
+    let second = until(cluster, "crash", "20 s", waiting("back-off 20s restarting failed container=c0"))?;
+    ensure!(second["containerStatuses"][0]["restartCount"] == 2, "{second:#}");
+    let ended = time(&first["containerStatuses"][0]["lastState"]["terminated"]["finishedAt"]);
+    let again = time(&second["containerStatuses"][0]["lastState"]["terminated"]["startedAt"]);
+    let pause = again.duration_since(ended).as_secs();
+    ensure!((9..=12).contains(&pause), "restarted after {pause} s");
+    Ok(())
+}
+
+fn init_containers(cluster: &World) -> Result<()> {
+    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let side = with(sh("echo side >> /v/f; trap 'echo side ends >> /v/f; cat /v/f; exit 0' TERM; while :; do sleep 1 & wait; done"), mounts.clone());
+    let side = with(side, json!({"name": "side", "restartPolicy": "Always", "startupProbe": {"exec": {"command": ["grep", "-q", "side", "/v/f"]}, "periodSeconds": 1}}));
+    let init = vec![with(sh("echo one >> /v/f"), mounts.clone()), side, with(sh("echo two >> /v/f"), with(mounts.clone(), json!({"name": "two"})))];
+    let main = with(sh("echo main >> /v/f; cat /v/f; sleep 1; echo main ends >> /v/f"), with(mounts, json!({"name": "main"})));
+    let spec = json!({"initContainers": init, "containers": [main], "restartPolicy": "Never", "terminationGracePeriodSeconds": 10, "volumes": [{"name": "v", "emptyDir": {}}]});
+    apply(cluster, &[pod("inits", spec)])?;
+    let status = phase(cluster, "inits", "Succeeded")?;
+    ensure!(log(cluster, "inits", "main")? == "one\nside\ntwo\nmain\n");
+    let said = log(cluster, "inits", "side")?;
+    ensure!(said == "one\nside\ntwo\nmain\nmain ends\nside ends\n", "{said:?}");
+    let statuses = status["initContainerStatuses"].as_array().unwrap();
+    ensure!(statuses.iter().all(|s| s["state"]["terminated"]["exitCode"] == 0 && s["restartCount"] == 0), "{status:#}");
+    status_column(cluster, "inits", "Completed")
+}
+
+fn failing_init(cluster: &World) -> Result<()> {
+    let spec = |policy: &str| json!({"initContainers": [with(sh("echo no; exit 4"), json!({"name": "first"}))], "containers": [sh("true")], "restartPolicy": policy});
+    apply(cluster, &[pod("init-never", spec("Never")), pod("init-always", spec("Always"))])?;
+    let status = phase(cluster, "init-never", "Failed")?;
+    ensure!(status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing", "{status:#}");
+    status_column(cluster, "init-never", "Init:Error")?;
+    status_column(cluster, "init-always", "Init:CrashLoopBackOff")?;
+    let status = get(cluster, "init-always")?["status"].take();
+    ensure!(status["phase"] == "Pending" && status["initContainerStatuses"][0]["restartCount"] == 1, "{status:#}");
+    let initialized = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Initialized").unwrap().clone();
+    ensure!(initialized["reason"] == "ContainersNotInitialized" && initialized["message"] == "containers with incomplete status: [first]", "{initialized}");
+    Ok(())
+}
+
+fn restart_policies(cluster: &World) -> Result<()> {
+    let spec = |policy: &str, code: u8| json!({"containers": [sh(&format!("exit {code}"))], "restartPolicy": policy});
+    let pods = [pod("always", spec("Always", 0)), pod("fine", spec("OnFailure", 0)), pod("onfailure", spec("OnFailure", 1)), pod("never", spec("Never", 7))];
+    apply(cluster, &pods)?;
+    let restarted = |status: &Value| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(1);
+    let status = until(cluster, "always", "a restart", restarted)?;
+    ensure!(status["containerStatuses"][0]["lastState"]["terminated"]["reason"] == "Completed", "{status:#}");
+    until(cluster, "onfailure", "a restart", restarted)?;
+    let status = phase(cluster, "fine", "Succeeded")?;
+    ensure!(status["containerStatuses"][0]["restartCount"] == 0, "{status:#}");
+    let status = phase(cluster, "never", "Failed")?;
+    let ended = &status["containerStatuses"][0]["state"]["terminated"];
+    ensure!(ended["exitCode"] == 7 && ended["reason"] == "Error", "{status:#}");
+    status_column(cluster, "never", "Error")
+}
+
+fn liveness(cluster: &World) -> Result<()> {
+    let probe = json!({"livenessProbe": {"exec": {"command": ["sh", "-c", "echo so dead; exit 1"]}, "periodSeconds": 1, "failureThreshold": 2}});
+    apply(cluster, &[pod("sick", json!({"containers": [with(sh(FOREVER), probe)]}))])?;
+    until(cluster, "sick", "a restart", |status| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(1))?;
+    event(cluster, "sick", "Unhealthy", "Liveness probe failed: so dead")?;
+    event(cluster, "sick", "Killing", "Container c0 failed liveness probe, will be restarted")
+}
+
+fn startup_and_readiness(cluster: &World) -> Result<()> {
+    let probes = json!({
+        "startupProbe": {"exec": {"command": ["test", "-f", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 60},
+        "livenessProbe": {"exec": {"command": ["test", "-f", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1},
+        "readinessProbe": {"exec": {"command": ["test", "-f", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1},
+    });
+    apply(cluster, &[pod("gates", json!({"containers": [with(sh(FOREVER), probes)]}))])?;
+    let status = phase(cluster, "gates", "Running")?;
+    ensure!(status["containerStatuses"][0]["started"] == false, "{status:#}");
+    exec(cluster, "gates", "touch /tmp/up")?;
+    let ready = |wanted: bool| move |status: &Value| status["containerStatuses"][0]["ready"] == wanted && status["containerStatuses"][0]["started"] == true;
+    until(cluster, "gates", "started, not ready", ready(false))?;
+    exec(cluster, "gates", "touch /tmp/ready")?;
+    until(cluster, "gates", "ready", ready(true))?;
+    exec(cluster, "gates", "rm /tmp/ready")?;
+    let status = until(cluster, "gates", "not ready", ready(false))?;
+    let condition = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap().clone();
+    ensure!(condition["status"] == "False" && condition["message"] == "containers with unready status: [c0]", "{condition}");
+    ensure!(status["containerStatuses"][0]["restartCount"] == 0, "{status:#}");
+    event(cluster, "gates", "Unhealthy", "Readiness probe failed: ")
+}
+
+fn network_probes(cluster: &World) -> Result<()> {
+    let web = json!({"image": "nginx:alpine", "ports": [{"name": "web", "containerPort": 80}]});
+    let get = json!({"readinessProbe": {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1}, "livenessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1}});
+    let lost = json!({"readinessProbe": {"httpGet": {"path": "/nowhere", "port": 80}, "periodSeconds": 1}});
+    let shut = json!({"readinessProbe": {"tcpSocket": {"port": 81}, "periodSeconds": 1}});
+    let no_grpc = json!({"readinessProbe": {"grpc": {"port": 81}, "periodSeconds": 1}});
+    let one = |name: &str, probe: Value| pod(name, json!({"containers": [with(web.clone(), probe)]}));
+    apply(cluster, &[one("web-ok", get), one("web-lost", lost), one("web-shut", shut), one("web-grpc", no_grpc)])?;
+    until(cluster, "web-ok", "ready", |status| status["containerStatuses"][0]["ready"] == true)?;
+    event(cluster, "web-lost", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 404")?;
+    event(cluster, "web-shut", "Unhealthy", "connect: connection refused")?;
+    event(cluster, "web-grpc", "Unhealthy", "Readiness probe failed: timeout: failed to connect service")
+}
+
+fn hooks(cluster: &World) -> Result<()> {
+    let directory = cluster.directory().join("hooks");
+    let volume = json!([{"name": "v", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}]);
+    let script = "trap 'echo term >> /v/f; exit 0' TERM; while :; do sleep 1 & wait; done";
+    let lifecycle = json!({"postStart": {"exec": {"command": ["sh", "-c", "echo post >> /v/f"]}}, "preStop": {"exec": {"command": ["sh", "-c", "echo pre >> /v/f; sleep 1; echo pre ends >> /v/f"]}}});
+    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}], "lifecycle": lifecycle});
+    let sleeper = json!({"lifecycle": {"preStop": {"sleep": {"seconds": 2}}}});
+    let broken = json!({"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "exit 9"]}}}});
+    apply(cluster, &[
+        pod("hooked", json!({"containers": [with(sh(script), mounts)], "volumes": volume, "terminationGracePeriodSeconds": 20})),
+        pod("sleeper", json!({"containers": [with(sh(FOREVER), sleeper)], "terminationGracePeriodSeconds": 20})),
+        pod("unhooked", json!({"containers": [with(sh(FOREVER), broken)]})),
+    ])?;
+    phase(cluster, "hooked", "Running")?;
+    cluster.kubectl(&["delete", "pod", "hooked"])?;
+    let said = std::fs::read_to_string(directory.join("f"))?;
+    ensure!(said == "post\npre\npre ends\nterm\n", "{said:?}");
+    phase(cluster, "sleeper", "Running")?;
+    let began = Instant::now();
+    cluster.kubectl(&["delete", "pod", "sleeper"])?;
+    let took = began.elapsed().as_secs_f32();
+    ensure!((2.0..8.0).contains(&took), "preStop sleep took {took} s");
+    event(cluster, "unhooked", "FailedPostStartHook", "PostStartHook failed")?;
+    until(cluster, "unhooked", "a restart", |status| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(1)).map(drop)
+}
+
+fn grace(cluster: &World) -> Result<()> {
+    let stubborn = sh("trap '' TERM; while :; do sleep 1; done");
+    apply(cluster, &[pod("stubborn", json!({"containers": [stubborn], "terminationGracePeriodSeconds": 3}))])?;
+    phase(cluster, "stubborn", "Running")?;
+    let began = Instant::now();
+    cluster.kubectl(&["delete", "pod", "stubborn"])?;
+    let took = began.elapsed().as_secs_f32();
+    ensure!((2.9..9.0).contains(&took), "killed after {took} s");
+    Ok(())
+}
+
+fn environment(cluster: &World) -> Result<()> {
+    let env = json!([
+        {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "requests.memory", "divisor": "1Mi"}}},
+        {"name": "FROM_MAP", "valueFrom": {"configMapKeyRef": {"name": "env-map", "key": "k"}}},
+        {"name": "FROM_SECRET", "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "k"}}},
+        {"name": "NOT_THERE", "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "x", "optional": true}}},
+        {"name": "JOINED", "value": "$(NAME)-$(P_k) $$(NAME) $(UNKNOWN)"},
+    ]);
+    let container = json!({
+        "command": ["sh", "-c", "env; echo arg $0", "$(FROM_MAP)"], "env": env,
+        "envFrom": [{"prefix": "P_", "configMapRef": {"name": "env-map"}}, {"secretRef": {"name": "missing", "optional": true}}],
+        "resources": {"limits": {"cpu": "1500m", "memory": "64Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
+    });
+    apply(cluster, &[
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "env-map"}, "data": {"k": "map-value"}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "env-secret"}, "stringData": {"k": "secret-value"}}),
+        pod("env", json!({"containers": [container], "restartPolicy": "Never"})),
+    ])?;
+    let status = phase(cluster, "env", "Succeeded")?;
+    let text = log(cluster, "env", "c0")?;
+    let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let node = field(cluster, "pod/env", "{.spec.nodeName}")?;
+    for (name, value) in [
+        ("NAME", "env"),
+        ("NODE", &node),
+        ("IP", status["podIP"].as_str().unwrap_or_default()),
+        ("LABEL", "env"),
+        ("CPU", "2"),
+        ("MEMORY", "32"),
+        ("FROM_MAP", "map-value"),
+        ("FROM_SECRET", "secret-value"),
+        ("P_k", "map-value"),
+        ("JOINED", "env-map-value $(NAME) $(UNKNOWN)"),
+        ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+        ("KUBERNETES_SERVICE_PORT", "443"),
+        ("HOSTNAME", "env"),
+    ] {
+        ensure!(variables.get(name) == Some(&value), "{name}: {:?}, not {value:?}", variables.get(name));
+    }
+    ensure!(!variables.contains_key("NOT_THERE") && text.contains("arg map-value"), "{text}");
+    Ok(())
+}
+
+fn empty_directories(cluster: &World) -> Result<()> {
+    let mounts = json!({"volumeMounts": [{"name": "d", "mountPath": "/d"}, {"name": "m", "mountPath": "/m"}, {"name": "d", "mountPath": "/sub", "subPath": "a/b"}]});
+    let volumes = json!([{"name": "d", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
+    apply(cluster, &[pod("empty", json!({"containers": [with(sh(FOREVER), mounts)], "volumes": volumes}))])?;
+    phase(cluster, "empty", "Running")?;
+    ensure!(exec(cluster, "empty", "stat -c %a /d")?.trim() == "777");
+    ensure!(exec(cluster, "empty", "grep ' /m ' /proc/mounts")?.contains("tmpfs"));
+    let full = exec(cluster, "empty", "dd if=/dev/zero of=/m/f bs=1k count=2000 2>&1; ls -l /m/f | head -1; true")?;
+    ensure!(full.contains("No space left on device") && full.contains("1048576"), "{full}");
+    exec(cluster, "empty", "echo x > /sub/f; test -f /d/a/b/f").map(drop)
+}
+
+fn host_paths(cluster: &World) -> Result<()> {
+    let directory = cluster.directory().join("host");
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(directory.join("there"), "from the host\n")?;
+    let at = |name: &str| directory.join(name);
+    let volumes = json!([
+        {"name": "file", "hostPath": {"path": at("there"), "type": "File"}},
+        {"name": "made", "hostPath": {"path": at("made"), "type": "FileOrCreate"}},
+        {"name": "dir", "hostPath": {"path": at("dir"), "type": "DirectoryOrCreate"}},
+    ]);
+    let mounts = json!({"volumeMounts": [{"name": "file", "mountPath": "/there", "readOnly": true}, {"name": "made", "mountPath": "/made"}, {"name": "dir", "mountPath": "/dir"}]});
+    let missing = json!([{"name": "v", "hostPath": {"path": at("missing"), "type": "Directory"}}]);
+    apply(cluster, &[
+        pod("host-path", json!({"containers": [with(sh("cat /there; echo x > /made; echo y > /dir/f; echo no > /there"), mounts)], "volumes": volumes, "restartPolicy": "Never"})),
+        pod("host-missing", json!({"containers": [with(sh("true"), json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}))], "volumes": missing})),
+    ])?;
+    phase(cluster, "host-path", "Failed")?;
+    let said = log(cluster, "host-path", "c0")?;
+    ensure!(said.contains("from the host") && said.contains("Read-only file system"), "{said}");
+    ensure!(std::fs::read_to_string(at("made"))? == "x\n" && std::fs::read_to_string(at("dir").join("f"))? == "y\n");
+    let text = format!("MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {} is not a directory", at("missing").display());
+    event(cluster, "host-missing", "FailedMount", &text)?;
+    status_column(cluster, "host-missing", "ContainerCreating")
+}
+
+fn shown_objects(cluster: &World) -> Result<()> {
+    let volumes = json!([
+        {"name": "map", "configMap": {"name": "shown", "defaultMode": 0o640}},
+        {"name": "item", "configMap": {"name": "shown", "items": [{"key": "a", "path": "deep/a.txt", "mode": 0o400}]}},
+        {"name": "secret", "secret": {"secretName": "shown", "defaultMode": 0o400}},
+        {"name": "none", "configMap": {"name": "nowhere", "optional": true}},
+        {"name": "down", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}, {"path": "notes", "fieldRef": {"fieldPath": "metadata.annotations"}}]}},
+        {"name": "all", "projected": {"sources": [{"configMap": {"name": "shown"}}, {"secret": {"name": "shown", "items": [{"key": "s", "path": "from-secret"}]}}]}},
+    ]);
+    let names = ["map", "item", "secret", "none", "down", "all"];
+    let mut mounts: Vec<Value> = names.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
+    mounts.push(json!({"name": "map", "mountPath": "/only-a", "subPath": "a"}));
+    apply(cluster, &[
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shown"}, "data": {"a": "one", "b": "two"}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shown"}, "stringData": {"s": "hidden"}}),
+        pod("shown", json!({"containers": [with(sh(FOREVER), json!({"volumeMounts": mounts}))], "volumes": volumes})),
+    ])?;
+    phase(cluster, "shown", "Running")?;
+    let text = exec(cluster, "shown", "cat /map/a /map/b /item/deep/a.txt /secret/s /only-a /all/a /all/from-secret; ls /none; stat -L -c ' %a' /map/a /item/deep/a.txt /secret/s; cat /down/labels")?;
+    ensure!(text == "onetwoonehiddenoneonehidden 640\n 400\n 400\napp=\"shown\"\n" || text == "onetwoonehiddenoneonehidden 640\n 400\n 400\napp=\"shown\"", "{text:?}");
+    ensure!(exec(cluster, "shown", "(echo x > /map/a) 2>&1; true")?.contains("Read-only"));
+    cluster.kubectl(&["patch", "configmap", "shown", "-p", r#"{"data":{"a":"changed"}}"#])?;
+    cluster.kubectl(&["annotate", "pod", "shown", "note=second", "--overwrite"])?;
+    let began = Instant::now();
+    eventually("the change in the volume", Duration::from_secs(10), || {
+        let text = exec(cluster, "shown", "cat /map/a /all/a /item/deep/a.txt /down/notes; readlink /map/a")?;
+        Ok((text.starts_with("changedchangedchanged") && text.contains("note=\"second\"") && text.ends_with("..data/a\n")).then_some(()))
+    })?;
+    ensure!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    ensure!(exec(cluster, "shown", "cat /only-a")? == "one", "a subPath does not follow");
+    Ok(())
+}
+
+fn late_objects(cluster: &World) -> Result<()> {
+    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let env = |kind: &str, name: &str, key: &str| json!({"env": [{"name": "X", "valueFrom": {kind: {"name": name, "key": key}}}]});
+    let one = |name: &str, container: Value| pod(name, json!({"containers": [with(sh(FOREVER), container)]}));
+    apply(cluster, &[
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "poor"}, "stringData": {"a": "b"}}),
+        pod("late", json!({"containers": [with(sh(FOREVER), mounts)], "volumes": [{"name": "v", "configMap": {"name": "late"}}]})),
+        one("no-key", env("secretKeyRef", "poor", "k")),
+        one("no-map", env("configMapKeyRef", "no-map", "k")),
+    ])?;
+    event(cluster, "late", "FailedMount", "MountVolume.SetUp failed for volume \"v\" : configmap \"late\" not found")?;
+    status_column(cluster, "late", "ContainerCreating")?;
+    status_column(cluster, "no-key", "CreateContainerConfigError")?;
+    let message = |pod: &str| field(cluster, &format!("pod/{pod}"), "{.status.containerStatuses[0].state.waiting.message}");
+    ensure!(message("no-key")? == "couldn't find key k in Secret default/poor", "{}", message("no-key")?);
+    event(cluster, "no-key", "Failed", "Error: couldn't find key k in Secret default/poor")?;
+    status_column(cluster, "no-map", "CreateContainerConfigError")?;
+    ensure!(message("no-map")? == "configmap \"no-map\" not found", "{}", message("no-map")?);
+    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}});
+    apply(cluster, &[map("late"), map("no-map")])?;
+    phase(cluster, "late", "Running")?;
+    phase(cluster, "no-map", "Running").map(drop)
+}
+
+fn tokens(cluster: &World) -> Result<()> {
+    let volume = json!([{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t", "audience": "someone", "expirationSeconds": 900}}]}}]);
+    let mounts = json!({"volumeMounts": [{"name": "t", "mountPath": "/t"}]});
+    apply(cluster, &[pod("token", json!({"containers": [with(sh(FOREVER), mounts)], "volumes": volume}))])?;
+    phase(cluster, "token", "Running")?;
+    let directory = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let text = exec(cluster, "token", &format!("cat {directory}/namespace; echo; head -1 {directory}/ca.crt; cat {directory}/token; echo; cat /t/t"))?;
+    let lines: Vec<&str> = text.lines().collect();
+    ensure!(lines[0] == "default" && lines[1] == "-----BEGIN CERTIFICATE-----", "{text}");
+    let claims = |token: &str| -> Result<Value> {
+        let part = token.split('.').nth(1).context("a JWT")?;
+        Ok(serde_json::from_slice(&base64(part))?)
+    };
+    let own = claims(lines[2])?;
+    ensure!(own["sub"] == "system:serviceaccount:default:default" && own["kubernetes.io"]["pod"]["name"] == "token", "{own:#}");
+    let other = claims(lines[3])?;
+    ensure!(other["aud"] == json!(["someone"]) && other["exp"].as_i64().unwrap() - other["iat"].as_i64().unwrap() == 900, "{other:#}");
+    let output = cluster.kubectl_command().args(["--token", lines[2], "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).output()?;
+    ensure!(!output.stdout.is_empty(), "{output:?}");
+    Ok(())
+}
+
+/// base64url without padding.
+fn base64(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'-' | b'+' => 62,
+        _ => 63,
+    };
+    let bits = text.bytes().filter(|byte| *byte != b'=').fold((Vec::new(), 0_u32, 0), |(mut out, bits, count), byte| {
+        let (bits, count) = (bits << 6 | u32::from(value(byte)), count + 6);
+        if count < 8 {
+            return (out, bits, count);
+        }
+        out.push((bits >> (count - 8)) as u8);
+        (out, bits & ((1 << (count - 8)) - 1), count - 8)
+    });
+    bits.0
+}
+
+fn resources(cluster: &World) -> Result<()> {
+    let limits = json!({"resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}}});
+    apply(cluster, &[pod("limits", json!({"containers": [with(sh(FOREVER), limits)]}))])?;
+    let status = phase(cluster, "limits", "Running")?;
+    ensure!(status["qosClass"] == "Burstable", "{status:#}");
+    let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let pid = host_pid(&id)?;
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let read = |controller: &str, v1: &str, v2: &str| -> Result<String> {
+        let v1_line = groups.lines().find(|line| line.split(':').nth(1).is_some_and(|names| names.split(',').any(|n| n == controller)));
+        let path = match v1_line {
+            Some(line) => format!("/sys/fs/cgroup/{controller}{}/{v1}", line.splitn(3, ':').nth(2).unwrap()),
+            None => format!("/sys/fs/cgroup{}/{v2}", groups.lines().find_map(|line| line.strip_prefix("0::")).context("cgroup")?),
+        };
+        Ok(std::fs::read_to_string(&path).with_context(|| path.clone())?.trim().to_owned())
+    };
+    ensure!(read("memory", "memory.limit_in_bytes", "memory.max")? == "67108864");
+    let quota = read("cpu", "cpu.cfs_quota_us", "cpu.max")?;
+    ensure!(quota == "50000" || quota == "50000 100000", "{quota}");
+    Ok(())
+}
+
+/// The process of a container, by the marker that its host directory has in its mounts.
+fn host_pid(id: &str) -> Result<u32> {
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if groups.contains(id) {
+            return Ok(pid);
+        }
+    }
+    bail!("no process of container {id}")
+}
+
+fn out_of_memory(cluster: &World) -> Result<()> {
+    let limits = json!({"resources": {"limits": {"memory": "16Mi"}}});
+    let eater = |name: &str, policy: &str| pod(name, json!({"containers": [with(sh("echo eating; head -c 200m /dev/zero | tail; exit 5"), limits.clone())], "restartPolicy": policy}));
+    let main = pod("eater-main", json!({"containers": [with(json!({"command": ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]}), limits.clone())], "restartPolicy": "OnFailure"}));
+    apply(cluster, &[main, eater("eater", "Never")])?;
+    let killed = |state: &Value| state["terminated"]["reason"] == "OOMKilled" && state["terminated"]["exitCode"] == 137;
+    let status = until(cluster, "eater-main", "a restart", |status| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(1))?;
+    ensure!(killed(&status["containerStatuses"][0]["lastState"]), "{status:#}");
+    // a child was killed, the shell went on: upstream (cgroup v2 aside) still says so
+    phase(cluster, "eater", "Failed").map(drop)
+}
+
+fn rights(cluster: &World) -> Result<()> {
+    let identity = "id -u; id -g; id -G; stat -c '%g %a' /d; cat /proc/self/status; touch /x; echo wrote $?; touch /d/f; stat -c %g /d/f; cat /s/s";
+    let context = json!({"securityContext": {
+        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }, "volumeMounts": [{"name": "d", "mountPath": "/d"}, {"name": "s", "mountPath": "/s"}]});
+    let adding = json!({"securityContext": {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}});
+    apply(cluster, &[
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "rights"}, "stringData": {"s": "readable\n"}}),
+        pod("rights", json!({"containers": [with(sh(identity), context)], "restartPolicy": "Never",
+            "securityContext": {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000, "supplementalGroups": [4000]},
+            "volumes": [{"name": "d", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "rights", "defaultMode": 0o400}}]})),
+        pod("adding", json!({"containers": [with(sh("cat /proc/self/status"), adding)], "restartPolicy": "Never"})),
+        pod("non-root", json!({"containers": [with(sh("true"), json!({"securityContext": {"runAsNonRoot": true}}))]})),
+    ])?;
+    phase(cluster, "rights", "Succeeded")?;
+    let text = log(cluster, "rights", "c0")?;
+    let lines: Vec<&str> = text.lines().collect();
+    ensure!(lines[0] == "1000" && lines[1] == "3000", "{text}");
+    ensure!(["3000", "2000", "4000"].iter().all(|group| lines[2].split(' ').any(|word| word == *group)), "{text}");
+    ensure!(lines[3] == "2000 2777", "{text}");
+    for wanted in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "wrote 1", "\n2000\n", "readable"] {
+        ensure!(text.contains(wanted), "no {wanted:?} in {text}");
+    }
+    phase(cluster, "adding", "Succeeded")?;
+    let text = log(cluster, "adding", "c0")?;
+    ensure!(text.contains("CapEff:\t0000000000001000") && text.contains("Seccomp:\t0") && text.contains("NoNewPrivs:\t0"), "{text}");
+    status_column(cluster, "non-root", "CreateContainerConfigError")?;
+    let message = field(cluster, "pod/non-root", "{.status.containerStatuses[0].state.waiting.message}")?;
+    ensure!(message.starts_with("container has runAsNonRoot and image will run as root (pod: \"non-root_default("), "{message}");
+    ensure!(message.ends_with("container: c0)"), "{message}");
+    Ok(())
+}
+
+fn names_and_files(cluster: &World) -> Result<()> {
+    let aliases = json!([{"ip": "1.2.3.4", "hostnames": ["far", "away"]}]);
+    apply(cluster, &[pod("named", json!({"containers": [sh(FOREVER)], "hostname": "own", "subdomain": "sub", "hostAliases": aliases, "dnsConfig": {"options": [{"name": "ndots", "value": "3"}]}}))])?;
+    let status = phase(cluster, "named", "Running")?;
+    let text = exec(cluster, "named", "hostname; cat /etc/hostname /etc/hosts")?;
+    let ip = status["podIP"].as_str().unwrap();
+    ensure!(text.starts_with("own\nown\n"), "{text}");
+    ensure!(text.contains("# Kubernetes-managed hosts file.") && text.contains("1.2.3.4\tfar\taway"), "{text}");
+    ensure!(text.contains(&format!("{ip}\town.sub.default.svc.cluster.local\town")), "{text}");
+    ensure!(exec(cluster, "named", "cat /etc/resolv.conf")?.contains("ndots:3"));
+    Ok(())
+}
+
+fn host_network(cluster: &World) -> Result<()> {
+    apply(cluster, &[pod("on-host", json!({"containers": [sh(FOREVER)], "hostNetwork": true}))])?;
+    let status = phase(cluster, "on-host", "Running")?;
+    ensure!(status["podIP"] == status["hostIP"], "{status:#}");
+    let inside = exec(cluster, "on-host", "hostname; cat /proc/net/dev")?;
+    let interfaces = std::fs::read_to_string("/proc/net/dev")?;
+    let own = interfaces.lines().nth(2).and_then(|line| line.split(':').next()).unwrap().trim().to_owned();
+    ensure!(inside.contains(&own), "{inside}");
+    Ok(())
+}
+
+fn shared_processes(cluster: &World) -> Result<()> {
+    let two = with(sh("exec sleep 4321"), json!({"name": "two"}));
+    apply(cluster, &[pod("shared", json!({"containers": [sh(FOREVER), two.clone()], "shareProcessNamespace": true})), pod("apart", json!({"containers": [sh(FOREVER), two]}))])?;
+    let seen = |pod: &str| -> Result<bool> {
+        until(cluster, pod, "both", |status| status["containerStatuses"].as_array().is_some_and(|list| list.iter().all(|s| s["ready"] == true)))?;
+        Ok(cluster.kubectl(&["exec", pod, "-c", "c0", "--", "ps"])?.contains("sleep 4321"))
+    };
+    ensure!(seen("shared")?, "not shared");
+    ensure!(!seen("apart")?, "shared without being asked");
+    Ok(())
+}
+
+fn termination_messages(cluster: &World) -> Result<()> {
+    let spec = |container: Value| json!({"containers": [container], "restartPolicy": "Never"});
+    let fallback = json!({"terminationMessagePolicy": "FallbackToLogsOnError"});
+    apply(cluster, &[
+        pod("last-words", spec(with(sh("echo not this; printf 'last words' > /tmp/words"), json!({"terminationMessagePath": "/tmp/words"})))),
+        pod("last-log", spec(with(sh("echo from the log; exit 1"), fallback.clone()))),
+        pod("no-words", spec(with(sh("echo from the log"), fallback))),
+    ])?;
+    let message = |pod: &str, end: &str| -> Result<Value> { Ok(phase(cluster, pod, end)?["containerStatuses"][0]["state"]["terminated"]["message"].take()) };
+    ensure!(message("last-words", "Succeeded")? == "last words");
+    ensure!(message("last-log", "Failed")? == "from the log\n");
+    ensure!(message("no-words", "Succeeded")?.is_null());
+    Ok(())
+}
+
+fn ephemeral_containers(cluster: &World) -> Result<()> {
+    apply(cluster, &[pod("debugged", json!({"containers": [sh("exec sleep 8765")]}))])?;
+    phase(cluster, "debugged", "Running")?;
+    cluster.kubectl(&["debug", "debugged", "--image=busybox", "--image-pull-policy=IfNotPresent", "--target=c0", "-c", "look", "--", "sh", "-c", "ps; echo looked"])?;
+    let ended = |status: &Value| status["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0;
+    let status = until(cluster, "debugged", "the debugger's end", ended)?;
+    let text = log(cluster, "debugged", "look")?;
+    ensure!(text.contains("sleep 8765") && text.ends_with("looked\n"), "{text}");
+    ensure!(status["phase"] == "Running" && status["containerStatuses"][0]["restartCount"] == 0, "{status:#}");
+    Ok(())
+}
+
+fn deadline(cluster: &World) -> Result<()> {
+    apply(cluster, &[pod("late-pod", json!({"containers": [sh(FOREVER)], "activeDeadlineSeconds": 6}))])?;
+    let status = phase(cluster, "late-pod", "Failed")?;
+    ensure!(status["reason"] == "DeadlineExceeded" && status["message"] == "Pod was active on the node longer than the specified deadline", "{status:#}");
+    event(cluster, "late-pod", "DeadlineExceeded", "Pod was active on the node longer than the specified deadline")?;
+    status_column(cluster, "late-pod", "DeadlineExceeded")
+}
+
+fn logs(cluster: &World) -> Result<()> {
+    let two = with(sh("echo second"), json!({"name": "two"}));
+    apply(cluster, &[pod("talker", json!({"containers": [sh("echo old; sleep 4; for i in 1 2 3; do echo line $i; done; echo wrong >&2"), two], "restartPolicy": "Never"}))])?;
+    phase(cluster, "talker", "Succeeded")?;
+    let logs = |arguments: &[&str]| cluster.kubectl(&[&["logs", "talker"], arguments].concat());
+    let whole = logs(&["-c", "c0"])?;
+    ensure!(whole == "old\nline 1\nline 2\nline 3\nwrong\n", "{whole:?}");
+    ensure!(logs(&["-c", "c0", "--tail=2"])? == "line 3\nwrong\n");
+    ensure!(logs(&["-c", "c0", "--limit-bytes=6"])? == "old\nli");
+    let times = logs(&["-c", "c0", "--timestamps", "--tail=1"])?;
+    let (stamp, rest) = times.split_once(' ').unwrap();
+    ensure!(rest == "wrong\n" && stamp.parse::<Timestamp>().is_ok(), "{times}");
+    let first: Timestamp = logs(&["-c", "c0", "--timestamps"])?.split(' ').next().unwrap().parse()?;
+    let since = (first + jiff::SignedDuration::from_secs(2)).to_string();
+    let recent = logs(&["-c", "c0", &format!("--since-time={since}")])?;
+    ensure!(recent == "line 1\nline 2\nline 3\nwrong\n", "{recent:?}");
+    ensure!(logs(&["-c", "c0", "--since=1h"])? == whole);
+    let all = logs(&["--all-containers"])?;
+    ensure!(all.contains("second\n") && all.contains("line 3\n"), "{all}");
+    let prefixed = logs(&["--all-containers", "--prefix"])?;
+    ensure!(prefixed.contains("[pod/talker/two] second"), "{prefixed}");
+    let none = cluster.kubectl_command().args(["logs", "talker", "-c", "c0", "--previous"]).output()?;
+    let words = String::from_utf8_lossy(&none.stderr).into_owned();
+    ensure!(words.contains("previous terminated container \"c0\" in pod \"talker\" not found"), "{words}");
+    Ok(())
+}
+
+fn images(cluster: &World) -> Result<()> {
+    let one = |name: &str, image: &str, policy: &str| pod(name, json!({"containers": [with(sh("true"), json!({"image": image, "imagePullPolicy": policy}))]}));
+    apply(cluster, &[one("no-image", "library/nothing:1", "IfNotPresent"), one("never-pull", "library/nothing:1", "Never"), one("bad-name", "Bad//Name", "IfNotPresent")])?;
+    event(cluster, "no-image", "Failed", "Failed to pull image \"library/nothing:1\": rpc error: code = NotFound desc = failed to pull and unpack image")?;
+    event(cluster, "no-image", "Failed", "Error: ErrImagePull")?;
+    event(cluster, "no-image", "BackOff", "Back-off pulling image \"library/nothing:1\"")?;
+    event(cluster, "no-image", "Failed", "Error: ImagePullBackOff")?;
+    status_column(cluster, "no-image", "ImagePullBackOff")?;
+    status_column(cluster, "never-pull", "ErrImageNeverPull")?;
+    event(cluster, "never-pull", "ErrImageNeverPull", "Container image \"library/nothing:1\" is not present with pull policy of Never")?;
+    status_column(cluster, "bad-name", "InvalidImageName")?;
+    let waiting = cluster.kubectl_command().args(["logs", "no-image"]).output()?;
+    let words = String::from_utf8_lossy(&waiting.stderr).into_owned();
+    ensure!(words.contains("container \"c0\" in pod \"no-image\" is waiting to start: trying and failing to pull image"), "{words}");
+    Ok(())
+}
+
+fn mirror_pods(cluster: &World) -> Result<()> {
+    let node = cluster.kubectl(&["get", "node", "-o", "name"])?.trim().trim_start_matches("node/").to_owned();
+    let name = format!("kube-scheduler-{node}");
+    let in_system = |arguments: &[&str]| cluster.kubectl(&[&["-n", "kube-system"], arguments].concat());
+    let described = in_system(&["describe", "pod", &name])?;
+    ensure!(described.contains("Controlled By:") && described.contains(&format!("Node/{node}")) && described.contains("Priority Class Name:  system-node-critical"), "{described}");
+    let path = "jsonpath={.metadata.uid}";
+    let before = in_system(&["get", "pod", &name, "-o", path])?;
+    in_system(&["delete", "pod", &name, "--wait=false"])?;
+    eventually("the mirror pod again", LIMIT, || {
+        Ok(in_system(&["get", "pod", &name, "-o", path]).ok().filter(|uid| *uid != before).map(drop))
+    })?;
+    eventually("Running again", LIMIT, || Ok(in_system(&["get", "pod", &name]).ok().filter(|text| text.contains("1/1") && text.contains("Running")).map(drop)))?;
+    let refused = cluster.kubectl_command().args(["-n", "kube-system", "exec", &name, "--", "true"]).output()?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && words.contains("there is no container to enter"), "{words}");
+    let since = in_system(&["logs", &name, "--since-time=2000-01-01T00:00:00Z"])?;
+    ensure!(!since.is_empty());
+    let future = in_system(&["logs", &name, &format!("--since-time={}", Timestamp::now() + jiff::SignedDuration::from_hours(1))])?;
+    ensure!(future.is_empty(), "{future}");
+    Ok(())
+}
+
+fn node(cluster: &World) -> Result<()> {
+    let list: Value = serde_json::from_str(&cluster.kubectl(&["get", "nodes", "-o", "json"])?)?;
+    let status = &list["items"][0]["status"];
+    let cpus = std::thread::available_parallelism()?.to_string();
+    ensure!(status["capacity"]["cpu"] == cpus && status["capacity"]["pods"] == "110", "{status:#}");
+    let total = std::fs::read_to_string("/proc/meminfo")?;
+    let total = total.lines().next().unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    ensure!(status["capacity"]["memory"] == format!("{total}Ki"), "{status:#}");
+    let is = |kind: &str, wanted: &str| status["conditions"].as_array().unwrap().iter().any(|c| c["type"] == kind && c["status"] == wanted);
+    ensure!(is("Ready", "True") && is("DiskPressure", "False") && is("MemoryPressure", "False") && is("PIDPressure", "False"), "{status:#}");
+    let name = list["items"][0]["metadata"]["name"].as_str().unwrap();
+    let renewed = || -> Result<Timestamp> {
+        Ok(cluster.kubectl(&["get", "lease", "-n", "kube-node-lease", name, "-o", "jsonpath={.spec.renewTime}"])?.parse()?)
+    };
+    let first = renewed()?;
+    let second = eventually("a renewal of the lease", Duration::from_secs(15), || Ok(Some(renewed()?).filter(|at| *at != first)))?;
+    let pause = second.duration_since(first).as_secs();
+    ensure!((9..=12).contains(&pause), "renewed after {pause} s");
+    eventually("images in the node's status", LIMIT, || {
+        let names = cluster.kubectl(&["get", "node", name, "-o", "jsonpath={.status.images[*].names}"])?;
+        Ok(names.contains("busybox").then_some(()))
+    })
+}
