@@ -153,8 +153,17 @@ impl FieldError {
         Self { field: field.into(), cause: Cause::Invalid, value: Some(value.into()), detail: detail.into() }
     }
     /// `field: Invalid value: value: detail` for a value of the wrong type.
-    pub fn type_invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), cause: Cause::TypeInvalid, value: Some(value.into()), detail: detail.into() }
+    pub fn type_invalid(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            cause: Cause::TypeInvalid,
+            value: Some(value.into()),
+            detail: detail.into(),
+        }
     }
     /// `field: Forbidden: detail`.
     pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -162,7 +171,12 @@ impl FieldError {
     }
     /// `field: Duplicate value: value`.
     pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { field: field.into(), cause: Cause::Duplicate, value: Some(value.into()), detail: String::new() }
+        Self {
+            field: field.into(),
+            cause: Cause::Duplicate,
+            value: Some(value.into()),
+            detail: String::new(),
+        }
     }
     /// `field: Not found: value`.
     pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
@@ -281,12 +295,14 @@ impl ApiError {
     }
     /// `Operation cannot be fulfilled on pods "a": …`.
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        let message =
+            format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
         Self::new(Reason::Conflict, message).about(group, resource, name)
     }
     /// The optimistic-concurrency conflict.
     pub fn modified(group: &str, resource: &str, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(group, resource, name, why)
     }
     /// `pods "a" is forbidden: …` (or `pods is forbidden: …` without a name).
@@ -305,8 +321,7 @@ impl ApiError {
         let list = if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) };
         let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
         let mut error = Self::new(Reason::Invalid, message).about(group, kind, name);
-        error.causes =
-            errors.into_iter().map(|e| (e.cause.reason().to_owned(), e.body(), e.field)).collect();
+        error.causes = errors.into_iter().map(|e| (e.cause.reason().to_owned(), e.body(), e.field)).collect();
         error
     }
     /// 400 with `why`.
@@ -319,7 +334,8 @@ impl ApiError {
     }
     /// 405 for a verb that the resource does not have.
     pub fn method_not_supported(group: &str, resource: &str, verb: &str) -> Self {
-        let message = format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
+        let message =
+            format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
         Self::new(Reason::MethodNotAllowed, message).about(group, resource, "")
     }
     /// 410 `Expired`: a revision that history no longer holds.
@@ -351,7 +367,10 @@ impl ApiError {
     }
     /// 415 for a body in a format that is not understood.
     pub fn unsupported_media_type(supported: &[&str]) -> Self {
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {}", supported.join(", "));
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            supported.join(", ")
+        );
         Self::new(Reason::UnsupportedMediaType, message)
     }
     /// 406 when no accepted format can be produced.

@@ -80,7 +80,11 @@ impl TakeoverSlot {
 /// How the API server reaches a node's kubelet: in process, or HTTPS to a remote node. Given by the binary.
 pub trait NodeConnector: Send + Sync {
     /// One request to the kubelet of `node`.
-    fn request(&self, node: &str, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<ResponseBody>, String>>;
+    fn request(
+        &self,
+        node: &str,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'static, Result<Response<ResponseBody>, String>>;
     /// Hands an upgraded client connection to the kubelet of `node`, which writes the response head itself.
     fn upgrade(&self, node: &str, request: Request<Bytes>, io: BoxedIo) -> BoxFuture<'static, ()>;
 }

@@ -99,7 +99,8 @@ struct Inner {
 }
 
 /// Calls the pipeline as one user; the binary wraps it for `sampan_client::loopback`.
-pub type LoopbackHandler = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync>;
+pub type LoopbackHandler =
+    Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync>;
 
 /// Upstream's `--service-account-issuer`, kubeadm's value.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -121,9 +122,11 @@ impl ApiServer {
         let store = open_store(&db, &config, Arc::new(sealer)).await?;
         let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER));
         let bound = rim::bind(config.bind, config.port);
-        let listener = bound.map_err(|source| Error::Bind { address: config.bind, port: config.port, source })?;
+        let listener =
+            bound.map_err(|source| Error::Bind { address: config.bind, port: config.port, source })?;
         let port = listener.local_addr().map_or(config.port, |a| a.port());
-        let advertise = config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
+        let advertise =
+            config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
         let server = Self(Arc::new(Inner {
             registry: Registry::new(store.clone()),
             store,
@@ -150,10 +153,11 @@ impl ApiServer {
         let tls = self.0.pki.server_config()?;
         let config = rim::Config { listener, tls, workers: 2, grace: GRACE };
         let server = self.clone();
-        let serve = move |request: Request<Bytes>, peer: Peer| -> BoxFuture<'static, Response<ResponseBody>> {
-            let server = server.clone();
-            Box::pin(async move { server.handle(request, peer).await })
-        };
+        let serve =
+            move |request: Request<Bytes>, peer: Peer| -> BoxFuture<'static, Response<ResponseBody>> {
+                let server = server.clone();
+                Box::pin(async move { server.handle(request, peer).await })
+            };
         self.0.health.ready(Component::ApiServer);
         rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)
     }

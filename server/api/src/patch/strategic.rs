@@ -124,6 +124,8 @@ fn merge_entry<N: Node>(
 fn clean(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.get(PATCH).and_then(Value::as_str) == Some("delete") => None,
+        // an item that only says what to do with its list
+        Value::Object(map) if map.len() == 1 && map.contains_key(PATCH) => None,
         Value::Object(map) => Some(without_directives(map).into()),
         Value::Array(list) => Some(list.into_iter().filter_map(clean).collect::<Vec<_>>().into()),
         other => Some(other),

@@ -11,8 +11,16 @@ pub(super) struct NamespaceLifecycle;
 impl Plugin for NamespaceLifecycle {
     fn validate(&self, review: &Review<'_>, _: &Value) -> Result<(), ApiError> {
         let immortal = ["default", "kube-system", "kube-public"];
-        if review.operation == Operation::Delete && of(review, "", "namespaces") && immortal.contains(&review.name) {
-            return Err(ApiError::forbidden("", "namespaces", review.name, "this namespace may not be deleted"));
+        if review.operation == Operation::Delete
+            && of(review, "", "namespaces")
+            && immortal.contains(&review.name)
+        {
+            return Err(ApiError::forbidden(
+                "",
+                "namespaces",
+                review.name,
+                "this namespace may not be deleted",
+            ));
         }
         Ok(())
     }

@@ -12,9 +12,17 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const RESERVED: &str = "node-restriction.kubernetes.io";
 /// Labels of kubernetes.io and k8s.io that a kubelet may set on itself.
 const OWN_LABELS: &[&str] = &[
-    "kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch",
-    "topology.kubernetes.io/zone", "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region", "node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type",
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
     "node.kubernetes.io/windows-build",
 ];
 
@@ -31,7 +39,9 @@ impl Plugin for NodeRestriction {
             ("", "pods", "") => pod(node, review, object),
             ("", "pods", "status") => own_pod(node, review, "update status"),
             ("", "pods", "eviction") => own_pod_evicted(node, review),
-            ("", "pods", sub) => Err(format!("unexpected pod subresource {sub:?}, only 'status' and 'eviction' are allowed")),
+            ("", "pods", sub) => {
+                Err(format!("unexpected pod subresource {sub:?}, only 'status' and 'eviction' are allowed"))
+            }
             ("", "nodes", _) => self_node(node, review, object),
             ("", "serviceaccounts", "token") => token(node, review.store, review.namespace, object),
             ("coordination.k8s.io", "leases", _) => named(node, review, object, "kube-node-lease", "lease"),
@@ -52,13 +62,18 @@ fn pod(node: &str, review: &Review<'_>, pod: &Value) -> Verdict {
     match review.operation {
         Operation::Create => mirror(node, pod),
         Operation::Delete => own_pod(node, review, "delete"),
-        operation => Err(format!("unexpected operation {:?}, node {node:?} can only create and delete mirror pods", format!("{operation:?}").to_uppercase())),
+        operation => Err(format!(
+            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+            format!("{operation:?}").to_uppercase()
+        )),
     }
 }
 
 fn mirror(node: &str, pod: &Value) -> Verdict {
     if at(pod, &["metadata", "annotations", MIRROR]).is_null() {
-        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+        return Err(format!(
+            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+        ));
     }
     let on = text(pod, &["spec", "nodeName"]);
     if on != node {
@@ -73,8 +88,13 @@ fn mirror(node: &str, pod: &Value) -> Verdict {
         return Err(format!("node {node:?} can not create pods that reference a service account"));
     }
     let spec = at(pod, &["spec"]);
-    let refers = |key: &str, path: &[&str]| items(at(spec, &[key])).iter().any(|item| !at(item, path).is_null());
-    for (what, path) in [("secrets", "secret"), ("configmaps", "configMap"), ("persistentvolumeclaims", "persistentVolumeClaim")] {
+    let refers =
+        |key: &str, path: &[&str]| items(at(spec, &[key])).iter().any(|item| !at(item, path).is_null());
+    for (what, path) in [
+        ("secrets", "secret"),
+        ("configmaps", "configMap"),
+        ("persistentvolumeclaims", "persistentVolumeClaim"),
+    ] {
         if refers("volumes", &[path]) {
             return Err(format!("node {node:?} can not create pods that reference {what}"));
         }
@@ -101,7 +121,10 @@ fn own_pod(node: &str, review: &Review<'_>, what: &str) -> Verdict {
     };
     match text(pod, &["spec", "nodeName"]) == node {
         true => Ok(()),
-        false => Err(format!("node {node:?} can only {what} {} with spec.nodeName set to itself", if what == "delete" { "pods" } else { "for pods" })),
+        false => Err(format!(
+            "node {node:?} can only {what} {} with spec.nodeName set to itself",
+            if what == "delete" { "pods" } else { "for pods" }
+        )),
     }
 }
 
@@ -122,17 +145,24 @@ fn self_node(node: &str, review: &Review<'_>, object: &Value) -> Verdict {
     match review.operation {
         Operation::Create => {
             if !at(object, &["spec", "configSource"]).is_null() {
-                return Err(format!("node {node:?} is not allowed to create pods with a non-nil configSource"));
+                return Err(format!(
+                    "node {node:?} is not allowed to create pods with a non-nil configSource"
+                ));
             }
             let forbidden = forbidden_labels(&[], &labels(object));
             if !forbidden.is_empty() {
-                return Err(format!("node {node:?} is not allowed to set the following labels: {}", forbidden.join(", ")));
+                return Err(format!(
+                    "node {node:?} is not allowed to set the following labels: {}",
+                    forbidden.join(", ")
+                ));
             }
             Ok(())
         }
         Operation::Update => {
             let old = review.old.unwrap_or(&Value::Null);
-            if review.subresource.is_empty() && at(old, &["spec", "taints"]) != at(object, &["spec", "taints"]) {
+            if review.subresource.is_empty()
+                && at(old, &["spec", "taints"]) != at(object, &["spec", "taints"])
+            {
                 return Err(format!("node {node:?} is not allowed to modify taints"));
             }
             if at(old, &["metadata", "ownerReferences"]) != at(object, &["metadata", "ownerReferences"]) {
@@ -192,7 +222,9 @@ pub(crate) fn token(node: &str, store: &Store, namespace: &str, request: &Value)
         return Err(format!("pod {name:?} not found"));
     };
     if meta(&pod, "uid") != uid {
-        return Err(format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"));
+        return Err(format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        ));
     }
     match text(&pod, &["spec", "nodeName"]) == node {
         true => Ok(()),

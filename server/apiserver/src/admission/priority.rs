@@ -31,12 +31,18 @@ impl Plugin for Priority {
 
     fn validate(&self, review: &Review<'_>, class: &Value) -> Result<(), ApiError> {
         let writes = matches!(review.operation, Operation::Create | Operation::Update);
-        if !writes || !of(review, "scheduling.k8s.io", "priorityclasses") || at(class, &["globalDefault"]) != &Value::Bool(true) {
+        if !writes
+            || !of(review, "scheduling.k8s.io", "priorityclasses")
+            || at(class, &["globalDefault"]) != &Value::Bool(true)
+        {
             return Ok(());
         }
         match default_class(review.store) {
             Some(other) if meta(&other, "name") != meta(class, "name") => {
-                let why = format!("PriorityClass {:?} is already marked as default. Only one default can exist", meta(&other, "name"));
+                let why = format!(
+                    "PriorityClass {:?} is already marked as default. Only one default can exist",
+                    meta(&other, "name")
+                );
                 Err(ApiError::forbidden("scheduling.k8s.io", "priorityclasses", meta(class, "name"), &why))
             }
             _ => Ok(()),
@@ -47,7 +53,9 @@ impl Plugin for Priority {
 fn default_class(store: &Store) -> Option<Value> {
     let classes = store.list(BUCKET);
     let parsed = classes.map.values().filter_map(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-    parsed.filter(|c| at(c, &["globalDefault"]) == &Value::Bool(true)).min_by_key(|c| at(c, &["value"]).as_i64())
+    parsed
+        .filter(|c| at(c, &["globalDefault"]) == &Value::Bool(true))
+        .min_by_key(|c| at(c, &["value"]).as_i64())
 }
 
 fn resolve(store: &Store, pod: &mut Value) -> Result<(), ApiError> {
@@ -61,7 +69,11 @@ fn resolve(store: &Store, pod: &mut Value) -> Result<(), ApiError> {
         },
     };
     let value = class.as_ref().map_or(0, |c| at(c, &["value"]).as_i64().unwrap_or(0));
-    let policy = class.as_ref().map(|c| text(c, &["preemptionPolicy"])).filter(|p| !p.is_empty()).unwrap_or(DEFAULT_POLICY);
+    let policy = class
+        .as_ref()
+        .map(|c| text(c, &["preemptionPolicy"]))
+        .filter(|p| !p.is_empty())
+        .unwrap_or(DEFAULT_POLICY);
     if at(pod, &["spec", "priority"]).as_i64().is_some_and(|given| given != value) {
         return Err(refused(pod, "the integer value of priority must not be provided in pod spec"));
     }

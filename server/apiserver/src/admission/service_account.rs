@@ -34,10 +34,13 @@ impl Plugin for ServiceAccount {
         let name = text(pod, &["spec", "serviceAccountName"]).to_owned();
         set(pod, &["spec", "serviceAccount"], name.as_str());
         let namespace = review.namespace;
-        let account = look_up(review.store, "serviceaccounts", &format!("{namespace}/{name}")).ok_or_else(|| {
-            let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
-            ApiError::forbidden("", "pods", meta(pod, "name"), &why)
-        })?;
+        let account =
+            look_up(review.store, "serviceaccounts", &format!("{namespace}/{name}")).ok_or_else(|| {
+                let why = format!(
+                    "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+                );
+                ApiError::forbidden("", "pods", meta(pod, "name"), &why)
+            })?;
         if automounts(&account, pod) {
             mount(pod);
         }
@@ -56,7 +59,9 @@ fn mirror(pod: &Value) -> Result<(), ApiError> {
         return refused("a mirror pod may not reference service accounts");
     }
     let tokens = |volume: &Value| {
-        items(at(volume, &["projected", "sources"])).iter().any(|s| !at(s, &["serviceAccountToken"]).is_null())
+        items(at(volume, &["projected", "sources"]))
+            .iter()
+            .any(|s| !at(s, &["serviceAccountToken"]).is_null())
     };
     match items(at(pod, &["spec", "volumes"])).iter().any(tokens) {
         true => refused("a mirror pod may not use ServiceAccountToken volume projections"),
@@ -72,16 +77,28 @@ fn automounts(account: &Value, pod: &Value) -> bool {
 
 /// Mounts the token where no container has something there already.
 fn mount(pod: &mut Value) {
-    let existing = items(at(pod, &["spec", "volumes"])).iter().map(|v| text(v, &["name"])).find(|n| n.starts_with(PREFIX));
+    let existing = items(at(pod, &["spec", "volumes"]))
+        .iter()
+        .map(|v| text(v, &["name"]))
+        .find(|n| n.starts_with(PREFIX));
     let existing = existing.map(str::to_owned);
     let name = existing.clone().unwrap_or_else(|| format!("{PREFIX}{}", suffix()));
     let mut used = false;
     for list in ["initContainers", "containers"] {
-        let Some(containers) = pod.get_mut("spec").and_then(|s| s.get_mut(list)).and_then(Value::as_array_mut) else { continue };
+        let Some(containers) =
+            pod.get_mut("spec").and_then(|s| s.get_mut(list)).and_then(Value::as_array_mut)
+        else {
+            continue;
+        };
         for container in containers {
-            let mounted = items(at(container, &["volumeMounts"])).iter().any(|m| text(m, &["mountPath"]) == MOUNT);
+            let mounted =
+                items(at(container, &["volumeMounts"])).iter().any(|m| text(m, &["mountPath"]) == MOUNT);
             if !mounted && container.is_object() {
-                push(container, &["volumeMounts"], json!({"name": name, "readOnly": true, "mountPath": MOUNT}));
+                push(
+                    container,
+                    &["volumeMounts"],
+                    json!({"name": name, "readOnly": true, "mountPath": MOUNT}),
+                );
                 used = true;
             }
         }

@@ -9,13 +9,31 @@ use crate::auth::tests::{World, world};
 use crate::value::at;
 use sampan_api::status::ApiError;
 
-fn admit(world: &World, user: &UserInfo, operation: Operation, what: &str, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
+fn admit(
+    world: &World,
+    user: &UserInfo,
+    operation: Operation,
+    what: &str,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
     let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
     let (group, plural) = resource.split_once('|').unwrap_or(("", resource));
     let kind = sampan_api::kinds::by_resource(group, "v1", plural).unwrap();
     let name = crate::value::meta(object, "name").to_owned();
-    let namespace = if kind.namespaced { crate::value::meta(object, "namespace").to_owned() } else { String::new() };
-    let review = Review { operation, kind, subresource, namespace: &namespace, name: &name, user, old, dry_run: false, store: &world.store };
+    let namespace =
+        if kind.namespaced { crate::value::meta(object, "namespace").to_owned() } else { String::new() };
+    let review = Review {
+        operation,
+        kind,
+        subresource,
+        namespace: &namespace,
+        name: &name,
+        user,
+        old,
+        dry_run: false,
+        store: &world.store,
+    };
     let plugins = plugins(world.auth.clone());
     plugins.iter().try_for_each(|p| p.admit(&review, object))?;
     plugins.iter().try_for_each(|p| p.validate(&review, object))
@@ -39,12 +57,18 @@ async fn a_plain_pod_gets_its_account_token_priority_and_tolerations() {
     world.put("serviceaccounts", "default/default", account).await;
     admit(&world, &user, Operation::Create, "pods", &mut plain, None).unwrap();
     let spec = &plain["spec"];
-    assert_eq!((&spec["serviceAccountName"], &spec["serviceAccount"]), (&json!("default"), &json!("default")));
+    assert_eq!(
+        (&spec["serviceAccountName"], &spec["serviceAccount"]),
+        (&json!("default"), &json!("default"))
+    );
     assert_eq!(spec["imagePullSecrets"], json!([{"name": "pull"}]));
     let mount = &spec["containers"][0]["volumeMounts"][0];
     assert_eq!(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
     assert_eq!(mount["name"], spec["volumes"][0]["name"]);
-    assert_eq!(spec["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"], 3607);
+    assert_eq!(
+        spec["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"],
+        3607
+    );
     assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(0), &json!("PreemptLowerPriority")));
     let keys: Vec<&Value> = spec["tolerations"].as_array().unwrap().iter().map(|t| &t["key"]).collect();
     assert_eq!(keys, ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
@@ -59,8 +83,16 @@ async fn a_plain_pod_gets_its_account_token_priority_and_tolerations() {
 #[tokio::test]
 async fn priorities_come_from_classes() {
     let world = world().await;
-    world.put("serviceaccounts", "default/default", json!({"metadata": {"name": "default", "uid": "1"}})).await;
-    world.put("priorityclasses.scheduling.k8s.io", "high", json!({"metadata": {"name": "high"}, "value": 7, "preemptionPolicy": "Never"})).await;
+    world
+        .put("serviceaccounts", "default/default", json!({"metadata": {"name": "default", "uid": "1"}}))
+        .await;
+    world
+        .put(
+            "priorityclasses.scheduling.k8s.io",
+            "high",
+            json!({"metadata": {"name": "high"}, "value": 7, "preemptionPolicy": "Never"}),
+        )
+        .await;
     let user = UserInfo::new("eve", &[]);
     let mut high = pod(json!({"containers": [], "priorityClassName": "high"}));
     admit(&world, &user, Operation::Create, "pods", &mut high, None).unwrap();
@@ -79,26 +111,82 @@ async fn a_kubelet_changes_itself_and_its_own_pods_only() {
     let world = world().await;
     let kubelet = UserInfo::new("system:node:boat", &["system:nodes"]);
     let node = |name: &str, labels: Value, taints: Value| json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}});
-    let mirror = |on: &str| json!({
-        "metadata": {"name": "p", "namespace": "default", "annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": on},
-    });
+    let mirror = |on: &str| {
+        json!({
+            "metadata": {"name": "p", "namespace": "default", "annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": on},
+        })
+    };
     let running = |on: &str| pod(json!({"nodeName": on}));
     let plain = || node("boat", json!({"a": "b"}), json!([]));
     let cases = [
         (Operation::Create, "pods", mirror("boat"), None, ""),
-        (Operation::Create, "pods", mirror("other"), None, "can only create pods with spec.nodeName set to itself"),
+        (
+            Operation::Create,
+            "pods",
+            mirror("other"),
+            None,
+            "can only create pods with spec.nodeName set to itself",
+        ),
         (Operation::Delete, "pods", running("boat"), Some(running("boat")), ""),
-        (Operation::Delete, "pods", running("other"), Some(running("other")), "can only delete pods with spec.nodeName set to itself"),
+        (
+            Operation::Delete,
+            "pods",
+            running("other"),
+            Some(running("other")),
+            "can only delete pods with spec.nodeName set to itself",
+        ),
         (Operation::Update, "pods/status", running("boat"), Some(running("boat")), ""),
-        (Operation::Update, "pods/status", running("other"), Some(running("other")), "can only update status"),
-        (Operation::Update, "nodes", node("other", json!({}), json!([])), Some(plain()), "not allowed to modify node"),
+        (
+            Operation::Update,
+            "pods/status",
+            running("other"),
+            Some(running("other")),
+            "can only update status",
+        ),
+        (
+            Operation::Update,
+            "nodes",
+            node("other", json!({}), json!([])),
+            Some(plain()),
+            "not allowed to modify node",
+        ),
         (Operation::Update, "nodes", node("boat", json!({"c": "d"}), json!([])), Some(plain()), ""),
-        (Operation::Update, "nodes", node("boat", json!({"a": "b"}), json!([{"key": "x"}])), Some(plain()), "not allowed to modify taints"),
-        (Operation::Update, "nodes", node("boat", json!({"a": "b", "node-restriction.kubernetes.io/x": "y"}), json!([])), Some(plain()), "is not allowed to modify labels: node-restriction.kubernetes.io/x"),
-        (Operation::Create, "nodes", node("boat", json!({"kubernetes.io/hostname": "boat"}), json!([])), None, ""),
-        (Operation::Create, "nodes", node("boat", json!({"node-role.kubernetes.io/control-plane": ""}), json!([])), None, "not allowed to set the following labels"),
+        (
+            Operation::Update,
+            "nodes",
+            node("boat", json!({"a": "b"}), json!([{"key": "x"}])),
+            Some(plain()),
+            "not allowed to modify taints",
+        ),
+        (
+            Operation::Update,
+            "nodes",
+            node("boat", json!({"a": "b", "node-restriction.kubernetes.io/x": "y"}), json!([])),
+            Some(plain()),
+            "is not allowed to modify labels: node-restriction.kubernetes.io/x",
+        ),
+        (
+            Operation::Create,
+            "nodes",
+            node("boat", json!({"kubernetes.io/hostname": "boat"}), json!([])),
+            None,
+            "",
+        ),
+        (
+            Operation::Create,
+            "nodes",
+            node("boat", json!({"node-role.kubernetes.io/control-plane": ""}), json!([])),
+            None,
+            "not allowed to set the following labels",
+        ),
         (Operation::Delete, "nodes", plain(), Some(plain()), "is not allowed to delete node"),
-        (Operation::Update, "coordination.k8s.io|leases", json!({"metadata": {"name": "other", "namespace": "kube-node-lease"}}), None, "same name as the requesting node"),
+        (
+            Operation::Update,
+            "coordination.k8s.io|leases",
+            json!({"metadata": {"name": "other", "namespace": "kube-node-lease"}}),
+            None,
+            "same name as the requesting node",
+        ),
     ];
     for (operation, what, mut object, old, want) in cases {
         let got = admit(&world, &kubelet, operation, what, &mut object, old.as_ref());

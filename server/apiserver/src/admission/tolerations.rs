@@ -21,7 +21,8 @@ impl Plugin for DefaultTolerationSeconds {
             return Ok(());
         }
         for key in [NOT_READY, UNREACHABLE] {
-            let tolerated = items(at(pod, &["spec", "tolerations"])).iter().any(|t| tolerates_no_execute(t, key));
+            let tolerated =
+                items(at(pod, &["spec", "tolerations"])).iter().any(|t| tolerates_no_execute(t, key));
             if !tolerated {
                 let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
                 push(pod, &["spec", "tolerations"], toleration);
@@ -32,7 +33,8 @@ impl Plugin for DefaultTolerationSeconds {
 }
 
 fn tolerates_no_execute(toleration: &Value, key: &str) -> bool {
-    ["", key].contains(&text(toleration, &["key"])) && ["", "NoExecute"].contains(&text(toleration, &["effect"]))
+    ["", key].contains(&text(toleration, &["key"]))
+        && ["", "NoExecute"].contains(&text(toleration, &["effect"]))
 }
 
 pub(super) struct TaintNodesByCondition;
@@ -43,7 +45,8 @@ impl Plugin for TaintNodesByCondition {
             return Ok(());
         }
         let there = items(at(node, &["spec", "taints"])).iter();
-        if !there.into_iter().any(|t| text(t, &["key"]) == NOT_READY && text(t, &["effect"]) == "NoSchedule") {
+        if !there.into_iter().any(|t| text(t, &["key"]) == NOT_READY && text(t, &["effect"]) == "NoSchedule")
+        {
             push(node, &["spec", "taints"], json!({"key": NOT_READY, "effect": "NoSchedule"}));
         }
         Ok(())

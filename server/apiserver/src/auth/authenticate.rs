@@ -17,7 +17,12 @@ use crate::value::{at, meta, text};
 const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// The user of the request's credentials; `None` without any, 401 for bad ones.
-pub fn authenticate(store: &Store, tokens: &Tokens, head: &Parts, peer: &Peer) -> Result<Option<UserInfo>, ApiError> {
+pub fn authenticate(
+    store: &Store,
+    tokens: &Tokens,
+    head: &Parts,
+    peer: &Peer,
+) -> Result<Option<UserInfo>, ApiError> {
     let certificates = match peer {
         Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
         Peer::Tls { certificates, .. } => certificates,
@@ -45,7 +50,8 @@ fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
     groups.push(AUTHENTICATED.to_owned());
     let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
     let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-    let extra = [("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")])];
+    let extra =
+        [("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hex}")])];
     Some(UserInfo { name, uid: String::new(), groups, extra: extra.into() })
 }
 
@@ -63,7 +69,12 @@ fn bearer(head: &Parts) -> Option<String> {
 }
 
 /// The user of a bearer token, and the audiences it is good for among `wanted`.
-pub fn token_user(store: &Store, tokens: &Tokens, token: &str, wanted: &[String]) -> Result<(UserInfo, Vec<String>), String> {
+pub fn token_user(
+    store: &Store,
+    tokens: &Tokens,
+    token: &str,
+    wanted: &[String],
+) -> Result<(UserInfo, Vec<String>), String> {
     let now = Timestamp::now();
     if jwt::looks_like(token) {
         return tokens.verify(token, wanted, now).map(|v| (v.user, v.audiences));
@@ -75,7 +86,8 @@ pub fn token_user(store: &Store, tokens: &Tokens, token: &str, wanted: &[String]
 /// `plugin/pkg/auth/authenticator/token/bootstrap`.
 fn bootstrap_user(store: &Store, token: &str, now: Timestamp) -> Option<UserInfo> {
     let (id, secret) = token.split_once('.')?;
-    let plain = |text: &str, n| text.len() == n && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let plain =
+        |text: &str, n| text.len() == n && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if !plain(id, 6) || !plain(secret, 16) {
         return None;
     }

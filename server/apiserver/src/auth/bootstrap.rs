@@ -44,7 +44,9 @@ fn rule(line: &str) -> Rule {
     let (verb, group, what) = (next(), next(), next());
     match group {
         "url" => Rule { verbs: verbs(verb), urls: words(what), ..Rule::default() },
-        _ => Rule { verbs: verbs(verb), groups: words(group), resources: words(what), names, urls: Vec::new() },
+        _ => {
+            Rule { verbs: verbs(verb), groups: words(group), resources: words(what), names, urls: Vec::new() }
+        }
     }
 }
 
@@ -125,22 +127,36 @@ const BOUND: &[(&str, &str, &[&str])] = &[
     ("system:monitoring", "system:monitoring", &["Group:system:monitoring"]),
     ("system:discovery", "system:discovery", &["Group:system:authenticated"]),
     ("system:basic-user", "system:basic-user", &["Group:system:authenticated"]),
-    ("system:public-info-viewer", "system:public-info-viewer", &["Group:system:authenticated", "Group:system:unauthenticated"]),
+    (
+        "system:public-info-viewer",
+        "system:public-info-viewer",
+        &["Group:system:authenticated", "Group:system:unauthenticated"],
+    ),
     ("system:node-proxier", "system:node-proxier", &["User:system:kube-proxy"]),
-    ("system:kube-controller-manager", "system:kube-controller-manager", &["User:system:kube-controller-manager"]),
+    (
+        "system:kube-controller-manager",
+        "system:kube-controller-manager",
+        &["User:system:kube-controller-manager"],
+    ),
     ("system:kube-dns", "system:kube-dns", &["kube-dns"]),
     ("system:kube-scheduler", "system:kube-scheduler", &["User:system:kube-scheduler"]),
     ("system:volume-scheduler", "system:volume-scheduler", &["User:system:kube-scheduler"]),
     // the Node authorizer decides for nodes; upstream keeps the binding, with no subject
     ("system:node", "system:node", &[]),
-    ("system:service-account-issuer-discovery", "system:service-account-issuer-discovery", &["Group:system:serviceaccounts"]),
+    (
+        "system:service-account-issuer-discovery",
+        "system:service-account-issuer-discovery",
+        &["Group:system:serviceaccounts"],
+    ),
 ];
 
 /// All bootstrap objects with their buckets, aggregated roles filled in.
 pub fn objects() -> Vec<(&'static str, Value)> {
     let mut cluster_roles: Vec<Value> = sections(CLUSTER).iter().map(cluster_role).collect();
     let controllers = sections(CONTROLLERS);
-    cluster_roles.extend(controllers.iter().map(|s| role("ClusterRole", "", &format!("{CONTROLLER}{}", s.head), &s.rules)));
+    cluster_roles.extend(
+        controllers.iter().map(|s| role("ClusterRole", "", &format!("{CONTROLLER}{}", s.head), &s.rules)),
+    );
     for i in 0..cluster_roles.len() {
         if cluster_roles[i].get("aggregationRule").is_some() {
             let name = meta(&cluster_roles[i], "name").to_owned();
@@ -155,7 +171,10 @@ pub fn objects() -> Vec<(&'static str, Value)> {
         let name = format!("{CONTROLLER}{}", section.head);
         // all controllers run in one process as one user; upstream's separate accounts stay bound as well
         let subjects = [section.head.as_str(), "User:system:kube-controller-manager"];
-        all.push((CLUSTER_BINDINGS, binding("ClusterRoleBinding", "", &name, "ClusterRole", &name, &subjects)));
+        all.push((
+            CLUSTER_BINDINGS,
+            binding("ClusterRoleBinding", "", &name, "ClusterRole", &name, &subjects),
+        ));
     }
     for section in sections(NAMESPACED) {
         let (place, subjects) = section.head.split_once(" -> ").unwrap_or((&section.head, ""));
@@ -219,7 +238,8 @@ pub async fn ensure(store: &Store) -> Result<usize, String> {
         let key = Key::new(bucket, name.as_str());
         let (value, condition) = match store.get(&key) {
             Some(entry) => {
-                let existing: Value = serde_json::from_slice(&entry.value).map_err(|e| format!("{bucket}/{name}: {e}"))?;
+                let existing: Value =
+                    serde_json::from_slice(&entry.value).map_err(|e| format!("{bucket}/{name}: {e}"))?;
                 match reconciled(&existing, &wanted) {
                     Some(value) => (value, Condition::Revision(entry.revision)),
                     None => continue,
@@ -256,9 +276,14 @@ mod tests {
     #[test]
     fn every_line_of_the_policy_is_a_rule() {
         for text in [CLUSTER, NODE, CONTROLLERS, NAMESPACED] {
-            for line in lines(text).filter(|l| !l.starts_with("role ") && !l.starts_with("aggregate ") && *l != "@node") {
+            for line in lines(text)
+                .filter(|l| !l.starts_with("role ") && !l.starts_with("aggregate ") && *l != "@node")
+            {
                 let rule = rule(line);
-                assert!(!rule.verbs.is_empty() && (rule.urls.is_empty() != rule.resources.is_empty()), "{line}");
+                assert!(
+                    !rule.verbs.is_empty() && (rule.urls.is_empty() != rule.resources.is_empty()),
+                    "{line}"
+                );
                 assert!(rule.resources.iter().chain(&rule.urls).all(|w| !w.is_empty()), "{line}");
             }
         }
@@ -267,14 +292,28 @@ mod tests {
     #[test]
     fn the_well_known_roles_are_there_and_aggregate() {
         let objects = objects();
-        let find = |name: &str| objects.iter().find(|(b, o)| *b == CLUSTER_ROLES && meta(o, "name") == name).unwrap().1.clone();
-        assert_eq!(find("cluster-admin")["rules"][0], json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        let find = |name: &str| {
+            objects.iter().find(|(b, o)| *b == CLUSTER_ROLES && meta(o, "name") == name).unwrap().1.clone()
+        };
+        assert_eq!(
+            find("cluster-admin")["rules"][0],
+            json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})
+        );
         let admin = Rule::parse_all(&find("admin"));
-        for part in ["edit", "view", "system:aggregate-to-view", "system:aggregate-to-edit", "system:aggregate-to-admin"] {
+        for part in [
+            "edit",
+            "view",
+            "system:aggregate-to-view",
+            "system:aggregate-to-edit",
+            "system:aggregate-to-admin",
+        ] {
             assert!(uncovered(&admin, &Rule::parse_all(&find(part))).is_empty(), "{part}");
         }
         assert!(!uncovered(&Rule::parse_all(&find("view")), &Rule::parse_all(&find("edit"))).is_empty());
-        assert_eq!(text(&find("edit"), &["metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-admin"]), "true");
+        assert_eq!(
+            text(&find("edit"), &["metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-admin"]),
+            "true"
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Auth {
                 if unchanged("rules") && unchanged("aggregationRule") {
                     return Ok(());
                 }
-                let everything = at(object, &["aggregationRule"]).is_object() && !unchanged("aggregationRule");
+                let everything =
+                    at(object, &["aggregationRule"]).is_object() && !unchanged("aggregationRule");
                 let rules = if everything { all() } else { Rule::parse_all(object) };
                 (rules, "escalate", (resource, name))
             }
@@ -59,15 +60,25 @@ impl Auth {
         missing.sort();
         let why = format!(
             "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
-            user.name, user.groups, missing.join("\n")
+            user.name,
+            user.groups,
+            missing.join("\n")
         );
         Err(ApiError::forbidden(API, resource, name, &why))
     }
 
     fn may(&self, user: &UserInfo, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
         let namespace = if resource == "clusterroles" && verb == "escalate" { "" } else { namespace };
-        let attributes =
-            Attributes { verb, group: API, version: "v1", resource, namespace, name, is_resource: true, ..Attributes::default() };
+        let attributes = Attributes {
+            verb,
+            group: API,
+            version: "v1",
+            resource,
+            namespace,
+            name,
+            is_resource: true,
+            ..Attributes::default()
+        };
         self.authorize(user, &attributes).allowed()
     }
 }

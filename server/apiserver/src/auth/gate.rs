@@ -32,9 +32,16 @@ impl Gate for Auth {
         ready(self.answer(user, kind.kind, namespace, body)).boxed()
     }
 
-    fn token<'a>(&'a self, user: &'a UserInfo, account: &'a Target, body: Value) -> BoxFuture<'a, Result<Value, ApiError>> {
+    fn token<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        account: &'a Target,
+        body: Value,
+    ) -> BoxFuture<'a, Result<Value, ApiError>> {
         if let Some(node) = user.node_name() {
-            if let Err(why) = crate::admission::node_restriction::token(node, &self.store, &account.namespace, &body) {
+            if let Err(why) =
+                crate::admission::node_restriction::token(node, &self.store, &account.namespace, &body)
+            {
                 return ready(Err(ApiError::forbidden("", "serviceaccounts", &account.name, &why))).boxed();
             }
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 use sampan_api::status::ApiError;
 
-use super::{AUTHENTICATED, Attributes, Decision, UNAUTHENTICATED, UserInfo, forbidden, tokens::account_user};
+use super::{
+    AUTHENTICATED, Attributes, Decision, UNAUTHENTICATED, UserInfo, forbidden, tokens::account_user,
+};
 
 const EXTRA: &str = "impersonate-extra-";
 
@@ -17,8 +19,12 @@ pub fn impersonate(
 ) -> Result<Option<UserInfo>, ApiError> {
     let one = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
     let (name, uid) = (one("impersonate-user"), one("impersonate-uid"));
-    let groups: Vec<String> =
-        headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+    let groups: Vec<String> = headers
+        .get_all("impersonate-group")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .map(str::to_owned)
+        .collect();
     let extra = extras(headers);
     if name.is_empty() {
         return match uid.is_empty() && groups.is_empty() && extra.is_empty() {
@@ -38,7 +44,9 @@ pub fn impersonate(
     };
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {
-        Some((namespace, name)) => check(Attributes { resource: "serviceaccounts", namespace, name, ..Attributes::default() })?,
+        Some((namespace, name)) => {
+            check(Attributes { resource: "serviceaccounts", namespace, name, ..Attributes::default() })?
+        }
         None => check(Attributes { resource: "users", name, ..Attributes::default() })?,
     }
     let authentication = "authentication.k8s.io";
@@ -49,7 +57,13 @@ pub fn impersonate(
         check(Attributes { resource: "groups", name: group, ..Attributes::default() })?;
     }
     for (key, value) in extra.iter().flat_map(|(k, values)| values.iter().map(move |v| (k, v))) {
-        check(Attributes { group: authentication, resource: "userextras", subresource: key, name: value, ..Attributes::default() })?;
+        check(Attributes {
+            group: authentication,
+            resource: "userextras",
+            subresource: key,
+            name: value,
+            ..Attributes::default()
+        })?;
     }
     let mut acting = match account {
         Some((namespace, name)) if groups.is_empty() => account_user(namespace, name, uid),
@@ -82,7 +96,10 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = tail
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (first, hex) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);

@@ -136,7 +136,8 @@ impl Index {
     /// Every rule that applies to `user` in `namespace` (with those of the cluster).
     pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Rule> {
         let view = self.view();
-        let rules: Vec<Rule> = view.bindings(user, namespace).flat_map(|b| view.rules_of(b).to_vec()).collect();
+        let rules: Vec<Rule> =
+            view.bindings(user, namespace).flat_map(|b| view.rules_of(b).to_vec()).collect();
         rules
     }
 
@@ -152,7 +153,8 @@ impl Index {
 
 impl View {
     fn build(shelves: &Shelves) -> Self {
-        let roles: HashMap<_, _> = shelves.roles.parsed.iter().map(|(k, (_, r))| (k.clone(), r.clone())).collect();
+        let roles: HashMap<_, _> =
+            shelves.roles.parsed.iter().map(|(k, (_, r))| (k.clone(), r.clone())).collect();
         let all: HashMap<_, _> =
             shelves.cluster_roles.parsed.iter().map(|(k, (_, r))| (k.clone(), r.clone())).collect();
         let cluster_roles = all
@@ -174,7 +176,11 @@ impl View {
         view
     }
 
-    fn bindings<'a>(&'a self, user: &'a UserInfo, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Binding>> {
+    fn bindings<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Binding>> {
         let subjects = || {
             let groups = user.groups.iter().map(|g| Subject::Group(g.clone()));
             std::iter::once(Subject::User(user.name.clone())).chain(groups)
@@ -186,7 +192,9 @@ impl View {
 
     fn rules_of(&self, binding: &Binding) -> &[Rule] {
         match binding.role_kind.as_str() {
-            "ClusterRole" => self.cluster_roles.get(binding.role.as_str()).map(|r| r.as_slice()).unwrap_or_default(),
+            "ClusterRole" => {
+                self.cluster_roles.get(binding.role.as_str()).map(|r| r.as_slice()).unwrap_or_default()
+            }
             _ => {
                 let role = self.roles.get(format!("{}/{}", binding.namespace, binding.role).as_str());
                 role.map(|r| r.rules.as_slice()).unwrap_or_default()
@@ -206,7 +214,9 @@ fn effective(all: &HashMap<Arc<str>, Arc<Role>>, name: &str, seen: &mut HashSet<
     }
     let mut selected: Vec<&Arc<str>> = all
         .iter()
-        .filter(|(_, other)| role.aggregates.iter().any(|wanted| wanted.iter().all(|l| other.labels.contains(l))))
+        .filter(|(_, other)| {
+            role.aggregates.iter().any(|wanted| wanted.iter().all(|l| other.labels.contains(l)))
+        })
         .map(|(name, _)| name)
         .collect();
     selected.sort();

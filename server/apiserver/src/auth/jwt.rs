@@ -9,7 +9,11 @@ use crate::pki::{Error, TokenKey};
 /// Signs `claims`.
 pub fn sign(key: &TokenKey, claims: &Value) -> Result<String, Error> {
     let header = json!({"alg": "ES256", "kid": key.id()});
-    let body = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let body = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    );
     let signature = key.sign(body.as_bytes())?;
     Ok(format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }

@@ -75,7 +75,9 @@ impl Auth {
             None if open_to_all(head.uri.path()) => UserInfo::anonymous(),
             None => return Err(ApiError::unauthorized()),
         };
-        let acting = impersonate::impersonate(&user, &head.headers, |user, attributes| self.authorize(user, attributes))?;
+        let acting = impersonate::impersonate(&user, &head.headers, |user, attributes| {
+            self.authorize(user, attributes)
+        })?;
         Ok(acting.unwrap_or(user))
     }
 
@@ -122,7 +124,8 @@ pub fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> Api
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),
     };
-    let why = format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}", user.name);
+    let why =
+        format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}", user.name);
     ApiError::forbidden(group, resource, name, &why)
 }
 

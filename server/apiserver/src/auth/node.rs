@@ -54,7 +54,9 @@ impl NodeAuthorizer {
                 ("", "nodes") => nodes(node, request)?,
                 ("storage.k8s.io", "volumeattachments") => return self.attachment(node, request),
                 ("storage.k8s.io", "csinodes") => return own(node, request, "a CSINode", "CSINode"),
-                ("resource.k8s.io", "resourceclaims") => return self.get(node, request, Reference::ResourceClaim),
+                ("resource.k8s.io", "resourceclaims") => {
+                    return self.get(node, request, Reference::ResourceClaim);
+                }
                 ("coordination.k8s.io", "leases") => return lease(node, request),
                 _ => {}
             }
@@ -96,7 +98,8 @@ impl NodeAuthorizer {
     fn volume(&self, node: &str, request: &Attributes<'_>) -> Verdict {
         can_get(request)?;
         let volume = self.object("persistentvolumes", request.name).ok_or_else(|| unrelated(node))?;
-        let (namespace, name) = (text(&volume, &["spec", "claimRef", "namespace"]), text(&volume, &["spec", "claimRef", "name"]));
+        let (namespace, name) =
+            (text(&volume, &["spec", "claimRef", "namespace"]), text(&volume, &["spec", "claimRef", "name"]));
         let claim = Attributes { namespace, name, ..*request };
         self.related(node, &claim, Reference::Claim)
     }
@@ -151,8 +154,9 @@ impl NodeAuthorizer {
         let pods = self.store.list("pods");
         let mentioned = |bytes: &[u8]| contains(bytes, node) && contains(bytes, request.name);
         let found = pods.prefix(&prefix).filter(|entry| mentioned(&entry.value)).any(|entry| {
-            serde_json::from_slice::<Value>(&entry.value)
-                .is_ok_and(|pod| text(&pod, &["spec", "nodeName"]) == node && refers(&pod, what, request.name))
+            serde_json::from_slice::<Value>(&entry.value).is_ok_and(|pod| {
+                text(&pod, &["spec", "nodeName"]) == node && refers(&pod, what, request.name)
+            })
         });
         if found { Ok(()) } else { Err(unrelated(node)) }
     }
@@ -190,10 +194,13 @@ fn nodes(node: &str, request: &Attributes<'_>) -> Verdict {
     };
     match own {
         true => Ok(()),
-        false => Err(format!("node {node:?} cannot read {}, only its own Node object", match request.name {
-            "" => "all nodes".to_owned(),
-            name => format!("{name:?}"),
-        })),
+        false => Err(format!(
+            "node {node:?} cannot read {}, only its own Node object",
+            match request.name {
+                "" => "all nodes".to_owned(),
+                name => format!("{name:?}"),
+            }
+        )),
     }
 }
 
@@ -211,7 +218,9 @@ fn own(node: &str, request: &Attributes<'_>, one: &str, kind: &str) -> Verdict {
 }
 
 fn lease(node: &str, request: &Attributes<'_>) -> Verdict {
-    if request.namespace != "kube-node-lease" && ["get", "create", "update", "patch", "delete"].contains(&request.verb) {
+    if request.namespace != "kube-node-lease"
+        && ["get", "create", "update", "patch", "delete"].contains(&request.verb)
+    {
         return Err(r#"can only access leases in the "kube-node-lease" system namespace"#.into());
     }
     own(node, request, "a node lease", "node lease")
@@ -225,15 +234,18 @@ fn refers(pod: &Value, what: Reference, name: &str) -> bool {
     let projected = |volume: &Value, key: &str| {
         items(at(volume, &["projected", "sources"])).iter().any(|source| named(source, &[key, "name"]))
     };
-    let in_env = |from: &str, key: &str| containers(spec).any(|container| {
-        items(at(container, &["envFrom"])).iter().any(|e| named(e, &[from, "name"]))
-            || items(at(container, &["env"])).iter().any(|e| named(e, &["valueFrom", key, "name"]))
-    });
+    let in_env = |from: &str, key: &str| {
+        containers(spec).any(|container| {
+            items(at(container, &["envFrom"])).iter().any(|e| named(e, &[from, "name"]))
+                || items(at(container, &["env"])).iter().any(|e| named(e, &["valueFrom", key, "name"]))
+        })
+    };
     match what {
         Reference::ServiceAccount => named(spec, &["serviceAccountName"]),
         Reference::Claim => volumes().any(|v| {
             named(v, &["persistentVolumeClaim", "claimName"])
-                || (!at(v, &["ephemeral"]).is_null() && format!("{}-{}", meta(pod, "name"), text(v, &["name"])) == name)
+                || (!at(v, &["ephemeral"]).is_null()
+                    && format!("{}-{}", meta(pod, "name"), text(v, &["name"])) == name)
         }),
         Reference::ConfigMap => {
             in_env("configMapRef", "configMapKeyRef")
@@ -243,7 +255,16 @@ fn refers(pod: &Value, what: Reference, name: &str) -> bool {
             in_env("secretRef", "secretKeyRef")
                 || items(at(spec, &["imagePullSecrets"])).iter().any(|s| named(s, &["name"]))
                 || volumes().any(|v| {
-                    let drivers = ["azureFile", "cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
+                    let drivers = [
+                        "azureFile",
+                        "cephfs",
+                        "cinder",
+                        "flexVolume",
+                        "iscsi",
+                        "rbd",
+                        "scaleIO",
+                        "storageos",
+                    ];
                     named(v, &["secret", "secretName"])
                         || projected(v, "secret")
                         || named(v, &["csi", "nodePublishSecretRef", "name"])
@@ -253,11 +274,15 @@ fn refers(pod: &Value, what: Reference, name: &str) -> bool {
         }
         Reference::ResourceClaim => {
             items(at(spec, &["resourceClaims"])).iter().any(|c| named(c, &["resourceClaimName"]))
-                || items(at(pod, &["status", "resourceClaimStatuses"])).iter().any(|c| named(c, &["resourceClaimName"]))
+                || items(at(pod, &["status", "resourceClaimStatuses"]))
+                    .iter()
+                    .any(|c| named(c, &["resourceClaimName"]))
         }
     }
 }
 
 fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
-    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|key| items(at(spec, &[key])))
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|key| items(at(spec, &[key])))
 }

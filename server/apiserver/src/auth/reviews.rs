@@ -10,7 +10,13 @@ const GROUP: &str = "authorization.k8s.io";
 
 impl Auth {
     /// Answers the creation of a review of `kind` in `namespace` (empty for the cluster's) by `user`.
-    pub fn answer(&self, user: &UserInfo, kind: &str, namespace: &str, mut review: Value) -> Result<Value, ApiError> {
+    pub fn answer(
+        &self,
+        user: &UserInfo,
+        kind: &str,
+        namespace: &str,
+        mut review: Value,
+    ) -> Result<Value, ApiError> {
         match kind {
             "SelfSubjectReview" => set(&mut review, &["status"], json!({"userInfo": user_value(user)})),
             "TokenReview" => self.token_review(&mut review)?,
@@ -36,7 +42,9 @@ impl Auth {
             wanted = self.tokens.api_audiences();
         }
         let status = match token_user(&self.store, &self.tokens, &token, &wanted) {
-            Ok((user, audiences)) => json!({"authenticated": true, "user": user_value(&user), "audiences": audiences}),
+            Ok((user, audiences)) => {
+                json!({"authenticated": true, "user": user_value(&user), "audiences": audiences})
+            }
             // upstream shows its authenticators' errors, too
             Err(why) => json!({"user": {}, "error": format!("[invalid bearer token, {why}]")}),
         };
@@ -49,7 +57,9 @@ impl Auth {
         let (resource, path) = (at(spec, &["resourceAttributes"]), at(spec, &["nonResourceAttributes"]));
         let why = match (resource.is_null(), path.is_null()) {
             (false, false) => Some("cannot be specified in combination with resourceAttributes"),
-            (true, true) => Some("exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+            (true, true) => {
+                Some("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+            }
             _ => None,
         };
         if let Some(why) = why {
@@ -78,7 +88,11 @@ impl Auth {
                 is_resource: true,
                 ..Attributes::default()
             },
-            false => Attributes { verb: text(path, &["verb"]), path: text(path, &["path"]), ..Attributes::default() },
+            false => Attributes {
+                verb: text(path, &["verb"]),
+                path: text(path, &["path"]),
+                ..Attributes::default()
+            },
         };
         let (allowed, why) = match self.authorize(user, &attributes) {
             Decision::Allow(why) => (true, why),
@@ -104,7 +118,8 @@ impl Auth {
         };
         // the Node authorizer decides by objects and has no list of rules
         let incomplete = user.node_name().is_some();
-        let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
+        let mut status =
+            json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
         if incomplete {
             status["evaluationError"] = "node authorizer does not support user rule resolution".into();
         }
@@ -116,7 +131,11 @@ impl Auth {
 fn check_local(namespace: &str, review: &Value) -> Result<(), ApiError> {
     let asked = text(review, &["spec", "resourceAttributes", "namespace"]);
     if !at(review, &["spec", "nonResourceAttributes"]).is_null() {
-        let error = FieldError::invalid("spec.nonResourceAttributes", Value::Null, "disallowed on this kind of request");
+        let error = FieldError::invalid(
+            "spec.nonResourceAttributes",
+            Value::Null,
+            "disallowed on this kind of request",
+        );
         return Err(ApiError::invalid(GROUP, "LocalSubjectAccessReview", "", vec![error]));
     }
     if asked != namespace {

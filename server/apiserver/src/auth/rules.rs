@@ -80,9 +80,11 @@ impl Rule {
             mine.iter().any(|m| m == "*") || theirs.iter().all(|t| mine.contains(t))
         };
         let resources = other.resources.iter().all(|r| {
-            self.resources.contains(r) || self.resources.iter().any(|mine| {
-                mine == "*" || r.split_once('/').is_some_and(|(_, sub)| mine.strip_prefix("*/") == Some(sub))
-            })
+            self.resources.contains(r)
+                || self.resources.iter().any(|mine| {
+                    mine == "*"
+                        || r.split_once('/').is_some_and(|(_, sub)| mine.strip_prefix("*/") == Some(sub))
+                })
         });
         let urls = other.urls.iter().all(|u| self.urls.iter().any(|mine| mine == u || url_matches(mine, u)));
         let names = self.names.is_empty()
@@ -98,8 +100,15 @@ impl Rule {
             for url in &self.urls {
                 out.push(Rule { verbs: one(verb), urls: one(url), ..Rule::default() });
             }
-            for (group, resource) in self.groups.iter().flat_map(|g| self.resources.iter().map(move |r| (g, r))) {
-                let base = Rule { verbs: one(verb), groups: one(group), resources: one(resource), ..Rule::default() };
+            for (group, resource) in
+                self.groups.iter().flat_map(|g| self.resources.iter().map(move |r| (g, r)))
+            {
+                let base = Rule {
+                    verbs: one(verb),
+                    groups: one(group),
+                    resources: one(resource),
+                    ..Rule::default()
+                };
                 match self.names.is_empty() {
                     true => out.push(base),
                     false => out.extend(self.names.iter().map(|n| Rule { names: one(n), ..base.clone() })),
@@ -136,7 +145,9 @@ fn url_matches(pattern: &str, path: &str) -> bool {
 fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
     match pattern.split_once('/') {
         _ if pattern == "*" => true,
-        Some((name, sub)) => sub == subresource && (name == resource || name == "*") && !subresource.is_empty(),
+        Some((name, sub)) => {
+            sub == subresource && (name == resource || name == "*") && !subresource.is_empty()
+        }
         None => subresource.is_empty() && pattern == resource,
     }
 }
@@ -148,7 +159,10 @@ pub fn uncovered(owned: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     let mut compacted: Vec<Rule> = Vec::new();
     for rule in missing {
         let alike = compacted.iter_mut().find(|c| {
-            c.groups == rule.groups && c.resources == rule.resources && c.names == rule.names && c.urls == rule.urls
+            c.groups == rule.groups
+                && c.resources == rule.resources
+                && c.names == rule.names
+                && c.urls == rule.urls
         });
         match alike {
             Some(first) => first.verbs.extend(rule.verbs),
@@ -164,7 +178,13 @@ mod tests {
 
     fn rule(verbs: &str, groups: &str, resources: &str, names: &str) -> Rule {
         let list = |text: &str| text.split(',').filter(|w| *w != "-").map(str::to_owned).collect::<Vec<_>>();
-        Rule { verbs: list(verbs), groups: list(groups), resources: list(resources), names: list(names), urls: vec![] }
+        Rule {
+            verbs: list(verbs),
+            groups: list(groups),
+            resources: list(resources),
+            names: list(names),
+            urls: vec![],
+        }
     }
 
     fn request<'a>(verb: &'a str, group: &'a str, resource: &'a str, name: &'a str) -> Attributes<'a> {
@@ -196,22 +216,36 @@ mod tests {
     fn paths_match_by_prefix_only_where_starred() {
         let rule = |url: &str| Rule { verbs: vec!["get".into()], urls: vec![url.into()], ..Rule::default() };
         let ask = |path| Attributes { verb: "get", path, ..Attributes::default() };
-        for (url, path, want) in
-            [("/healthz", "/healthz", true), ("/healthz", "/healthz/x", false), ("/api/*", "/api/v1", true), ("/api/*", "/api", false), ("*", "/x", true)]
-        {
+        for (url, path, want) in [
+            ("/healthz", "/healthz", true),
+            ("/healthz", "/healthz/x", false),
+            ("/api/*", "/api/v1", true),
+            ("/api/*", "/api", false),
+            ("*", "/x", true),
+        ] {
             assert_eq!(rule(url).allows(&ask(path)), want, "{url} {path}");
         }
     }
 
     #[test]
     fn what_is_not_covered_is_told() {
-        let owned = [rule("get,list", "", "pods", "-"), rule("*", "apps", "*", "-"), rule("get", "", "secrets", "one")];
-        assert!(uncovered(&owned, &[rule("get", "", "pods", "a"), rule("delete", "apps", "deployments", "-")]).is_empty());
+        let owned = [
+            rule("get,list", "", "pods", "-"),
+            rule("*", "apps", "*", "-"),
+            rule("get", "", "secrets", "one"),
+        ];
+        assert!(
+            uncovered(&owned, &[rule("get", "", "pods", "a"), rule("delete", "apps", "deployments", "-")])
+                .is_empty()
+        );
         let missing = uncovered(&owned, &[rule("get,delete,update", "", "pods,secrets", "-")]);
         let texts: Vec<String> = missing.iter().map(Rule::compact).collect();
-        assert_eq!(texts, [
-            r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get" "delete" "update"]}"#,
-            r#"{APIGroups:[""], Resources:["pods"], Verbs:["delete" "update"]}"#,
-        ]);
+        assert_eq!(
+            texts,
+            [
+                r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get" "delete" "update"]}"#,
+                r#"{APIGroups:[""], Resources:["pods"], Verbs:["delete" "update"]}"#,
+            ]
+        );
     }
 }

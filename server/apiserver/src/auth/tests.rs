@@ -27,9 +27,11 @@ pub(crate) async fn world() -> World {
         cluster_domain: "cluster.local".into(),
     })
     .unwrap();
-    let store = Store::open(Config::new(dir.path().join("state.db")), Tasks::new(Component::Store)).await.unwrap();
+    let store =
+        Store::open(Config::new(dir.path().join("state.db")), Tasks::new(Component::Store)).await.unwrap();
     bootstrap::ensure(&store).await.unwrap();
-    let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), "https://kubernetes.default.svc.cluster.local"));
+    let auth =
+        Arc::new(Auth::new(store.clone(), pki.token_key(), "https://kubernetes.default.svc.cluster.local"));
     World { store, auth, pki, _dir: dir }
 }
 
@@ -37,7 +39,8 @@ impl World {
     pub async fn put(&self, bucket: &str, name: &str, object: Value) {
         let (bytes, at) = sampan_api::meta::encode(&object);
         let value = sampan_store::Value { bytes, at };
-        let write = Write { key: Key::new(bucket, name), condition: Condition::Any, action: Action::Put(value) };
+        let write =
+            Write { key: Key::new(bucket, name), condition: Condition::Any, action: Action::Put(value) };
         self.store.write(write).await.unwrap();
     }
 
@@ -53,7 +56,17 @@ fn attributes(text: &str) -> Attributes<'_> {
         [verb, path] => Attributes { verb, path, ..Attributes::default() },
         [verb, group, resource, namespace, name] => {
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-            Attributes { verb, group, resource, subresource, namespace, name, version: "v1", is_resource: true, ..Attributes::default() }
+            Attributes {
+                verb,
+                group,
+                resource,
+                subresource,
+                namespace,
+                name,
+                version: "v1",
+                is_resource: true,
+                ..Attributes::default()
+            }
         }
         _ => unreachable!("{text}"),
     }
@@ -113,7 +126,10 @@ async fn the_bootstrap_policy_is_written_once_and_decides() {
         assert_eq!(review_says(&world, user, ask), want, "review: {} {ask}", user.name);
     }
     let error = forbidden(&eve, &attributes("list - pods - -"), "");
-    assert_eq!(error.message, r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" at the cluster scope"#);
+    assert_eq!(
+        error.message,
+        r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" at the cluster scope"#
+    );
 }
 
 /// What a SubjectAccessReview answers to the same question.
@@ -121,9 +137,11 @@ fn review_says(world: &World, user: &UserInfo, ask: &str) -> bool {
     let a = attributes(ask);
     let mut spec = json!({"user": user.name, "groups": user.groups});
     match a.is_resource {
-        true => spec["resourceAttributes"] = json!({
-            "verb": a.verb, "group": a.group, "resource": a.resource, "subresource": a.subresource, "namespace": a.namespace, "name": a.name,
-        }),
+        true => {
+            spec["resourceAttributes"] = json!({
+                "verb": a.verb, "group": a.group, "resource": a.resource, "subresource": a.subresource, "namespace": a.namespace, "name": a.name,
+            })
+        }
         false => spec["nonResourceAttributes"] = json!({"verb": a.verb, "path": a.path}),
     }
     let admin = UserInfo::new("admin", &[MASTERS]);
@@ -179,13 +197,21 @@ fn tls(certificates: Vec<CertificateDer<'static>>) -> Peer {
 #[tokio::test]
 async fn tokens_live_as_long_as_what_they_are_bound_to() {
     let world = world().await;
-    world.put("serviceaccounts", "default/robot", json!({"metadata": {"name": "robot", "namespace": "default", "uid": "sa-1"}})).await;
+    world
+        .put(
+            "serviceaccounts",
+            "default/robot",
+            json!({"metadata": {"name": "robot", "namespace": "default", "uid": "sa-1"}}),
+        )
+        .await;
     world.put("pods", "default/p", pod("p", "boat", "robot")).await;
     let now = Timestamp::now();
     let request = |spec: Value| world.auth.tokens().request("default", "robot", json!({"spec": spec}), now);
     let bound = json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "uid-p"}});
     let token = request(bound).unwrap()["status"]["token"].as_str().unwrap().to_owned();
-    let identify = |token: &str| world.auth.identify(&head(&[("authorization", &format!("Bearer {token}"))]), &tls(vec![]));
+    let identify = |token: &str| {
+        world.auth.identify(&head(&[("authorization", &format!("Bearer {token}"))]), &tls(vec![]))
+    };
     let user = identify(&token).unwrap();
     assert_eq!(user.name, "system:serviceaccount:default:robot");
     assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["p"]);
@@ -198,7 +224,10 @@ async fn tokens_live_as_long_as_what_they_are_bound_to() {
     }
     let audiences = world.auth.tokens().api_audiences();
     let later = Timestamp::from_second(now.as_second() + 3600).unwrap();
-    assert_eq!(world.auth.tokens().verify(&token, &audiences, later).err().unwrap(), "service account token has expired");
+    assert_eq!(
+        world.auth.tokens().verify(&token, &audiences, later).err().unwrap(),
+        "service account token has expired"
+    );
     assert!(world.auth.tokens().verify(&token, &["vault".into()], now).is_err());
     // another pod of the same name is another pod
     let mut other = pod("p", "boat", "robot");
@@ -207,9 +236,15 @@ async fn tokens_live_as_long_as_what_they_are_bound_to() {
     assert_eq!(identify(&token).unwrap_err().code, 401);
     let cases = [
         (json!({"expirationSeconds": 60}), "may not specify a duration less than 10 minutes"),
-        (json!({"boundObjectRef": {"kind": "Pod", "name": "p", "uid": "uid-p"}}), "does not match the UID in record"),
+        (
+            json!({"boundObjectRef": {"kind": "Pod", "name": "p", "uid": "uid-p"}}),
+            "does not match the UID in record",
+        ),
         (json!({"boundObjectRef": {"kind": "Pod", "name": "none"}}), r#"pods "none" not found"#),
-        (json!({"boundObjectRef": {"kind": "Job", "apiVersion": "v1", "name": "j"}}), "cannot bind token to object of type v1, Kind=Job"),
+        (
+            json!({"boundObjectRef": {"kind": "Job", "apiVersion": "v1", "name": "j"}}),
+            "cannot bind token to object of type v1, Kind=Job",
+        ),
     ];
     for (spec, want) in cases {
         let error = request(spec).unwrap_err().message;
@@ -227,29 +262,55 @@ async fn certificates_and_bootstrap_tokens_name_users_and_strangers_are_refused(
     let user = world.auth.identify(&head(&[]), &tls(vec![node.certificate()])).unwrap();
     assert_eq!(user.node_name(), Some("boat"));
     assert_eq!(world.auth.identify(&head(&[]), &tls(vec![])).unwrap_err().code, 401);
-    assert_eq!(world.auth.identify(&head(&[("authorization", "Bearer nonsense")]), &tls(vec![])).unwrap_err().code, 401);
+    assert_eq!(
+        world.auth.identify(&head(&[("authorization", "Bearer nonsense")]), &tls(vec![])).unwrap_err().code,
+        401
+    );
     let secret = json!({
         "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}, "type": "bootstrap.kubernetes.io/token",
         "data": {"token-id": "YWJjZGVm", "token-secret": "MDEyMzQ1Njc4OWFiY2RlZg==", "usage-bootstrap-authentication": "dHJ1ZQ=="},
     });
     world.put("secrets", "kube-system/bootstrap-token-abcdef", secret).await;
-    let user = world.auth.identify(&head(&[("authorization", "Bearer abcdef.0123456789abcdef")]), &tls(vec![])).unwrap();
-    assert_eq!((user.name.as_str(), user.in_group("system:bootstrappers")), ("system:bootstrap:abcdef", true));
-    assert!(world.auth.identify(&head(&[("authorization", "Bearer abcdef.0123456789abcdee")]), &tls(vec![])).is_err());
+    let user = world
+        .auth
+        .identify(&head(&[("authorization", "Bearer abcdef.0123456789abcdef")]), &tls(vec![]))
+        .unwrap();
+    assert_eq!(
+        (user.name.as_str(), user.in_group("system:bootstrappers")),
+        ("system:bootstrap:abcdef", true)
+    );
+    assert!(
+        world
+            .auth
+            .identify(&head(&[("authorization", "Bearer abcdef.0123456789abcdee")]), &tls(vec![]))
+            .is_err()
+    );
 }
 
 #[tokio::test]
 async fn impersonation_is_authorised_part_by_part() {
     let world = world().await;
-    let act = |user: &UserInfo, headers: &[(&str, &str)]| world.auth.identify(&head(headers), &Peer::Loopback(Arc::new(user.clone())));
+    let act = |user: &UserInfo, headers: &[(&str, &str)]| {
+        world.auth.identify(&head(headers), &Peer::Loopback(Arc::new(user.clone())))
+    };
     let admin = UserInfo::new("kubernetes-admin", &[MASTERS]);
-    let user = act(&admin, &[("impersonate-user", "bob"), ("impersonate-group", "dev"), ("impersonate-extra-a%2fb", "c")]).unwrap();
-    assert_eq!((user.name.as_str(), user.groups.as_slice()), ("bob", ["dev".to_owned(), AUTHENTICATED.to_owned()].as_slice()));
+    let user = act(
+        &admin,
+        &[("impersonate-user", "bob"), ("impersonate-group", "dev"), ("impersonate-extra-a%2fb", "c")],
+    )
+    .unwrap();
+    assert_eq!(
+        (user.name.as_str(), user.groups.as_slice()),
+        ("bob", ["dev".to_owned(), AUTHENTICATED.to_owned()].as_slice())
+    );
     assert_eq!(user.extra["a/b"], ["c"]);
     let account = act(&admin, &[("impersonate-user", "system:serviceaccount:ns:sa")]).unwrap();
     assert!(account.in_group("system:serviceaccounts:ns"));
     let error = act(&UserInfo::new("eve", &[]), &[("impersonate-user", "bob")]).unwrap_err();
-    assert_eq!(error.message, r#"users "bob" is forbidden: User "eve" cannot impersonate resource "users" in API group "" at the cluster scope"#);
+    assert_eq!(
+        error.message,
+        r#"users "bob" is forbidden: User "eve" cannot impersonate resource "users" in API group "" at the cluster scope"#
+    );
     assert!(act(&admin, &[("impersonate-group", "dev")]).is_err());
 }
 
@@ -262,7 +323,9 @@ async fn nobody_grants_what_they_do_not_have() {
     });
     world.put(index::BINDINGS, "default/a", binding).await;
     let ann = UserInfo::new("ann", &[]);
-    let check = |resource: &str, object: Value| world.auth.check_escalation(&ann, resource, "default", "x", &object, None);
+    let check = |resource: &str, object: Value| {
+        world.auth.check_escalation(&ann, resource, "default", "x", &object, None)
+    };
     let role = |group: &str, resource: &str| json!({"rules": [{"verbs": ["get"], "apiGroups": [group], "resources": [resource]}]});
     assert!(check("roles", role("", "pods")).is_ok());
     let error = check("roles", role("", "nodes")).unwrap_err().message;

@@ -73,7 +73,13 @@ impl Tokens {
     }
 
     /// Answers `create serviceaccounts/token`.
-    pub fn request(&self, namespace: &str, name: &str, mut request: Value, now: Timestamp) -> Result<Value, ApiError> {
+    pub fn request(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut request: Value,
+        now: Timestamp,
+    ) -> Result<Value, ApiError> {
         let account = self
             .object("serviceaccounts", &format!("{namespace}/{name}"))
             .ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
@@ -106,25 +112,35 @@ impl Tokens {
         set(&mut request, &["metadata", "creationTimestamp"], now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         set(&mut request, &["spec", "audiences"], audiences);
         set(&mut request, &["spec", "expirationSeconds"], seconds);
-        let status = json!({"token": token, "expirationTimestamp": told.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+        let status =
+            json!({"token": token, "expirationTimestamp": told.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
         set(&mut request, &["status"], status);
         Ok(request)
     }
 
     /// Adds the claim of the object that the token is to be bound to.
-    fn bind(&self, request: &Value, namespace: &str, account: &str, claims: &mut Map<String, Value>) -> Result<(), ApiError> {
+    fn bind(
+        &self,
+        request: &Value,
+        namespace: &str,
+        account: &str,
+        claims: &mut Map<String, Value>,
+    ) -> Result<(), ApiError> {
         let reference = at(request, &["spec", "boundObjectRef"]);
         if reference.is_null() {
             return Ok(());
         }
-        let (kind, name, uid) = (text(reference, &["kind"]), text(reference, &["name"]), text(reference, &["uid"]));
+        let (kind, name, uid) =
+            (text(reference, &["kind"]), text(reference, &["name"]), text(reference, &["uid"]));
         let (bucket, key) = match kind {
             "Pod" => ("pods", format!("{namespace}/{name}")),
             "Secret" => ("secrets", format!("{namespace}/{name}")),
             "Node" => ("nodes", name.to_owned()),
             _ => {
                 let version = text(reference, &["apiVersion"]);
-                return Err(ApiError::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+                return Err(ApiError::bad_request(format!(
+                    "cannot bind token to object of type {version}, Kind={kind}"
+                )));
             }
         };
         let object = self.object(bucket, &key).ok_or_else(|| ApiError::not_found("", bucket, name))?;
@@ -138,7 +154,9 @@ impl Tokens {
         }
         if kind == "Pod" {
             if text(&object, &["spec", "serviceAccountName"]) != account {
-                let why = format!("cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name.");
+                let why = format!(
+                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                );
                 return Err(ApiError::bad_request(why));
             }
             let node = text(&object, &["spec", "nodeName"]);
@@ -165,10 +183,13 @@ impl Tokens {
         if time("nbf").is_some_and(|nbf| now + LEEWAY_SECONDS < nbf) {
             return Err("service account token is not valid yet".into());
         }
-        let audiences: Vec<String> = items(at(&claims, &["aud"])).iter().filter_map(|a| a.as_str()).map(str::to_owned).collect();
+        let audiences: Vec<String> =
+            items(at(&claims, &["aud"])).iter().filter_map(|a| a.as_str()).map(str::to_owned).collect();
         let common: Vec<String> = audiences.iter().filter(|a| wanted.contains(a)).cloned().collect();
         if common.is_empty() {
-            return Err(format!("token audiences {audiences:?} is invalid for the target audiences {wanted:?}"));
+            return Err(format!(
+                "token audiences {audiences:?} is invalid for the target audiences {wanted:?}"
+            ));
         }
         let user = self.user(&claims)?;
         Ok(Verified { user, audiences: common })
@@ -177,7 +198,8 @@ impl Tokens {
     fn user(&self, claims: &Value) -> Result<UserInfo, String> {
         let private = at(claims, &["kubernetes.io"]);
         let namespace = text(private, &["namespace"]);
-        let (name, uid) = (text(private, &["serviceaccount", "name"]), text(private, &["serviceaccount", "uid"]));
+        let (name, uid) =
+            (text(private, &["serviceaccount", "name"]), text(private, &["serviceaccount", "uid"]));
         let subject = format!("system:serviceaccount:{namespace}:{name}");
         if text(claims, &["sub"]) != subject {
             return Err("token subject does not match its claims".into());
@@ -199,7 +221,10 @@ impl Tokens {
             }
             if claim != "secret" {
                 for (what, value) in [("name", name), ("uid", uid)] {
-                    user.extra.insert(format!("authentication.kubernetes.io/{claim}-{what}"), vec![value.to_owned()]);
+                    user.extra.insert(
+                        format!("authentication.kubernetes.io/{claim}-{what}"),
+                        vec![value.to_owned()],
+                    );
                 }
             }
         }
@@ -207,7 +232,8 @@ impl Tokens {
     }
 
     fn alive(&self, bucket: &str, name: &str, uid: &str) -> Result<(), String> {
-        let object = self.object(bucket, name).ok_or_else(|| format!("{bucket} {name:?} of the token not found"))?;
+        let object =
+            self.object(bucket, name).ok_or_else(|| format!("{bucket} {name:?} of the token not found"))?;
         if meta(&object, "uid") != uid {
             return Err(format!("{bucket} {name:?} is another one than the token was made for"));
         }
@@ -227,7 +253,11 @@ fn check_lifetime(name: &str, seconds: i64) -> Result<(), ApiError> {
 
 /// A service account as a user.
 pub fn account_user(namespace: &str, name: &str, uid: &str) -> UserInfo {
-    let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
+    let groups = [
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+        AUTHENTICATED.to_owned(),
+    ];
     UserInfo {
         name: format!("system:serviceaccount:{namespace}:{name}"),
         uid: uid.to_owned(),

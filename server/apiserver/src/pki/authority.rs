@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use ring::rand::SecureRandom;
 use rustls::pki_types::pem::PemObject;
@@ -74,20 +74,32 @@ pub struct Issued {
 
 impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issued").field("subject", &self.subject).field("not_after", &self.not_after).finish_non_exhaustive()
+        f.debug_struct("Issued")
+            .field("subject", &self.subject)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
     }
 }
 
 impl Issued {
     fn parse(certificate_pem: String, key_pem: String) -> Result<Self, String> {
-        let certificate =
-            CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|e| format!("no certificate: {e}"))?;
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|e| format!("no certificate: {e}"))?;
+        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(|e| format!("no certificate: {e}"))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|e| format!("no certificate: {e}"))?;
         let validity = parsed.validity();
-        let time = |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).map_err(|e| e.to_string());
+        let time =
+            |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).map_err(|e| e.to_string());
         let (not_before, not_after) = (time(validity.not_before)?, time(validity.not_after)?);
         let subject = words_of(&parsed);
-        Ok(Self { certificate_pem, key_pem, subject, not_before, not_after, certificate: certificate.into_owned() })
+        Ok(Self {
+            certificate_pem,
+            key_pem,
+            subject,
+            not_before,
+            not_after,
+            certificate: certificate.into_owned(),
+        })
     }
 
     pub(super) fn load(folder: &Folder, name: &str) -> Result<Option<Self>, Error> {
@@ -174,9 +186,9 @@ impl Authority {
     /// The stored CA, or a new one (and `true`).
     pub(super) fn load_or_create(folder: &Folder, now: Timestamp) -> Result<(Self, bool), Error> {
         match (folder.read("ca.crt")?, folder.read("ca.key")?) {
-            (Some(certificate), Some(key)) => {
-                Self::parse(certificate, key).map(|a| (a, false)).map_err(|why| folder.unusable("ca.crt", why))
-            }
+            (Some(certificate), Some(key)) => Self::parse(certificate, key)
+                .map(|a| (a, false))
+                .map_err(|why| folder.unusable("ca.crt", why)),
             (None, None) => {
                 let (certificate, key) = create(now)?;
                 // the key first: a certificate without its key would not be noticed as half a CA
@@ -187,8 +199,7 @@ impl Authority {
             }
             // a crash between the two writes of the first start: nothing was signed yet
             (None, Some(_)) => {
-                std::fs::remove_file(folder.path("ca.key"))
-                    .map_err(|e| folder.unusable("ca.key", e))?;
+                std::fs::remove_file(folder.path("ca.key")).map_err(|e| folder.unusable("ca.key", e))?;
                 Self::load_or_create(folder, now)
             }
             (Some(_), None) => Err(folder.unusable("ca.key", "the CA's key is missing")),
@@ -240,8 +251,11 @@ fn create(now: Timestamp) -> Result<(String, String), Error> {
     let end = now.saturating_add((CA_YEARS * 365 * 24).hours()).unwrap_or(Timestamp::MAX);
     let mut params = params("kubernetes", &[], now, end)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+    ];
     let certificate = params.self_signed(&key).map_err(crypto)?;
     Ok((certificate.pem(), key.serialize_pem()))
 }

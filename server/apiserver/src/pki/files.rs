@@ -34,7 +34,8 @@ impl Folder {
     }
 
     pub(super) fn write(&self, name: &str, text: &str) -> Result<(), Error> {
-        write_private(&self.path(name), text.as_bytes()).map_err(|e| failed("cannot write", &self.path(name), e))
+        write_private(&self.path(name), text.as_bytes())
+            .map_err(|e| failed("cannot write", &self.path(name), e))
     }
 
     pub(super) fn unusable(&self, name: &str, why: impl std::fmt::Display) -> Error {

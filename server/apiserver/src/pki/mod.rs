@@ -73,7 +73,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is there but says nothing usable.
-    #[error("{path} cannot be used: {why}; restore it from a backup, or remove the folder to make a new cluster identity")]
+    #[error(
+        "{path} cannot be used: {why}; restore it from a backup, or remove the folder to make a new cluster identity"
+    )]
     Unusable {
         /// The file.
         path: String,

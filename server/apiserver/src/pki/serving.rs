@@ -53,7 +53,10 @@ fn certified(issued: &Issued, ca: &CertificateDer<'static>) -> Result<CertifiedK
 }
 
 /// TLS 1.2 and 1.3; client certificates are asked for and, when shown, must be the CA's.
-pub(super) fn server_config(serving: Arc<Serving>, ca: &CertificateDer<'static>) -> Result<ServerConfig, Error> {
+pub(super) fn server_config(
+    serving: Arc<Serving>,
+    ca: &CertificateDer<'static>,
+) -> Result<ServerConfig, Error> {
     let failed = |e: &dyn std::fmt::Display| Error::Crypto(e.to_string());
     let crypto: Arc<CryptoProvider> = Arc::new(provider::default_provider());
     let mut roots = rustls::RootCertStore::empty();

@@ -35,7 +35,9 @@ fn new_addresses_are_in_the_certificate_at_once_and_after_a_restart() {
     let after = pki.serving();
     assert_ne!(before, after.certificate_pem);
     let debug = format!("{after:?}");
-    for word in ["IP=198.51.100.9", "IP=10.96.0.1", "IP=::1", "DNS=kubernetes.default.svc.cluster.local", "DNS=boat"] {
+    for word in
+        ["IP=198.51.100.9", "IP=10.96.0.1", "IP=::1", "DNS=kubernetes.default.svc.cluster.local", "DNS=boat"]
+    {
         assert!(debug.contains(word), "{word} in {debug}");
     }
     assert!(!debug.contains("192.0.2.7"));

@@ -53,7 +53,8 @@ impl TokenKey {
         let pair = Pair::from_pem(pem).map_err(|e| e.to_string())?;
         let random = SystemRandom::new();
         // upstream's key id: the SHA-256 of the public key's DER, base64url
-        let id = URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, &pair.subject_public_key_info()));
+        let id = URL_SAFE_NO_PAD
+            .encode(ring::digest::digest(&ring::digest::SHA256, &pair.subject_public_key_info()));
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der(), &random)
             .map_err(|e| e.to_string())?;
         Ok(Self { pair, random, id })

@@ -53,7 +53,9 @@ struct Open(#[allow(dead_code)] DropGuard);
 impl Shown {
     pub(super) fn peer(shown: Option<&Self>, remote: Option<SocketAddr>) -> Peer {
         match (super::stranger(remote), shown) {
-            (Peer::Tls { remote, .. }, Some(shown)) => Peer::Tls { certificates: shown.certificates.clone(), remote },
+            (Peer::Tls { remote, .. }, Some(shown)) => {
+                Peer::Tls { certificates: shown.certificates.clone(), remote }
+            }
             (stranger, _) => stranger,
         }
     }
@@ -61,12 +63,15 @@ impl Shown {
 
 impl Connection {
     /// Looks at ALPN, the client's certificate and, on HTTP/1.1, the first head.
-    pub(super) async fn new(mut io: TlsStream<TcpStream>) -> io::Result<(Self, Protocol, Option<SocketAddr>)> {
+    pub(super) async fn new(
+        mut io: TlsStream<TcpStream>,
+    ) -> io::Result<(Self, Protocol, Option<SocketAddr>)> {
         let (stream, tls) = io.get_ref();
         let _ = stream.set_nodelay(true);
         let remote = stream.peer_addr().ok();
         let protocol = if tls.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-        let certificates = tls.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+        let certificates =
+            tls.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
         let early = match protocol {
             Protocol::Http1 => tokio::time::timeout(HEAD_TIMEOUT, first_head(&mut io)).await??,
             _ => Bytes::new(),
@@ -113,7 +118,8 @@ fn mark(bytes: Bytes, head_end: usize) -> Bytes {
     let lines = || head.split_inclusive(|b| *b == b'\n');
     let value = |line: &[u8]| -> Option<Vec<u8>> {
         let (name, value) = line.split_at(line.iter().position(|b| *b == b':')?);
-        name.eq_ignore_ascii_case(b"upgrade").then(|| value.get(1..).unwrap_or_default().trim_ascii().to_vec())
+        name.eq_ignore_ascii_case(b"upgrade")
+            .then(|| value.get(1..).unwrap_or_default().trim_ascii().to_vec())
     };
     let spdy = |line: &[u8]| value(line).filter(|v| v.len() >= 5 && v.iter().take(5).eq_ignore(b"spdy/"));
     if !lines().any(|line| spdy(line).is_some()) {
@@ -148,7 +154,11 @@ impl<'a, I: Iterator<Item = &'a u8>> EqIgnore for I {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buffer);
         }

@@ -24,7 +24,8 @@ pub(super) fn request(head: &RequestHead, body: Bytes) -> Result<Request<Bytes>,
         Version::HTTP_2 => http::Version::HTTP_2,
         _ => http::Version::HTTP_11,
     };
-    let mut builder = Request::builder().method(head.method.as_str()).uri(head.uri.to_string()).version(version);
+    let mut builder =
+        Request::builder().method(head.method.as_str()).uri(head.uri.to_string()).version(version);
     let mark = head.headers.get(MARK);
     for (name, value) in head.headers.iter() {
         let value = match name.as_str() {
@@ -54,7 +55,8 @@ pub(super) fn response(
 /// The headers, but for those that actix writes itself.
 pub(super) fn copy_headers(from: &http::HeaderMap, to: &mut ResponseHead) {
     for (name, value) in from {
-        let framing = [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
+        let framing =
+            [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION];
         if framing.contains(name) {
             continue;
         }
@@ -69,7 +71,8 @@ pub(super) fn copy_headers(from: &http::HeaderMap, to: &mut ResponseHead) {
 pub(super) fn failure(error: &ApiError) -> actix_http::Response<Body> {
     let body = Full::new(Bytes::from(error.to_value().to_string())).map_err(|never| match never {});
     let mut answer = Response::new(body.boxed_unsync());
-    *answer.status_mut() = http::StatusCode::from_u16(error.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *answer.status_mut() =
+        http::StatusCode::from_u16(error.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
     response(answer, Handle::current(), None)
 }
@@ -92,7 +95,10 @@ impl MessageBody for Body {
         }
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, std::io::Error>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, std::io::Error>>> {
         let this = &mut *self;
         if this.gone.as_mut().is_some_and(|gone| gone.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(None);

@@ -46,14 +46,22 @@ use convert::Body;
 /// Whatever answers requests: the API server's pipeline, or a test's.
 pub trait Serve: Send + Sync + 'static {
     /// Answers one request; errors are answers, too.
-    fn serve(self: Arc<Self>, request: Request<Bytes>, peer: Peer) -> BoxFuture<'static, Response<ResponseBody>>;
+    fn serve(
+        self: Arc<Self>,
+        request: Request<Bytes>,
+        peer: Peer,
+    ) -> BoxFuture<'static, Response<ResponseBody>>;
 }
 
 impl<F> Serve for F
 where
     F: Fn(Request<Bytes>, Peer) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync + 'static,
 {
-    fn serve(self: Arc<Self>, request: Request<Bytes>, peer: Peer) -> BoxFuture<'static, Response<ResponseBody>> {
+    fn serve(
+        self: Arc<Self>,
+        request: Request<Bytes>,
+        peer: Peer,
+    ) -> BoxFuture<'static, Response<ResponseBody>> {
         self(request, peer)
     }
 }
@@ -124,7 +132,13 @@ struct State {
 fn service(
     tls: ServerConfig,
     state: State,
-) -> impl actix_service::ServiceFactory<actix_rt::net::TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+) -> impl actix_service::ServiceFactory<
+    actix_rt::net::TcpStream,
+    Config = (),
+    Response = (),
+    Error = (),
+    InitError = (),
+> {
     let (plain, upgrades, stopping) = (state.clone(), state.clone(), state.drain.clone());
     let http = HttpService::build()
         .keep_alive(KeepAlive::Timeout(IDLE_TIMEOUT))
@@ -142,7 +156,9 @@ fn service(
         .and_then(http.map_err(drop).map_init_err(drop))
 }
 
-fn acceptor(mut tls: ServerConfig) -> impl actix_service::ServiceFactory<
+fn acceptor(
+    mut tls: ServerConfig,
+) -> impl actix_service::ServiceFactory<
     actix_rt::net::TcpStream,
     Config = (),
     Response = TlsStream<actix_rt::net::TcpStream>,
@@ -156,21 +172,30 @@ fn acceptor(mut tls: ServerConfig) -> impl actix_service::ServiceFactory<
 }
 
 /// An ordinary request.
-async fn handle(state: State, mut request: actix_http::Request) -> Result<actix_http::Response<Body>, Infallible> {
+async fn handle(
+    state: State,
+    mut request: actix_http::Request,
+) -> Result<actix_http::Response<Body>, Infallible> {
     let shown = request.conn_data::<Shown>().cloned();
     let peer = Shown::peer(shown.as_ref(), request.peer_addr());
     let gone = shown.filter(|s| s.protocol == Protocol::Http2).map(|s| s.gone.token());
     let body = match tokio::time::timeout(BODY_TIMEOUT, read(&mut request)).await {
         Ok(Ok(body)) => body,
         Ok(Err(error)) => return Ok(convert::failure(&error)),
-        Err(_) => return Ok(convert::failure(&ApiError::new(Reason::Timeout, "the request body did not arrive in time"))),
+        Err(_) => {
+            return Ok(convert::failure(&ApiError::new(
+                Reason::Timeout,
+                "the request body did not arrive in time",
+            )));
+        }
     };
     let converted = convert::request(request.head(), body);
     // the connection's data must not be kept alive by a watch, or its end would go unnoticed
     drop(request);
     match converted {
         Ok(request) => {
-            let response = InRuntime { runtime: state.runtime.clone(), future: state.serve.serve(request, peer) }.await;
+            let response =
+                InRuntime { runtime: state.runtime.clone(), future: state.serve.serve(request, peer) }.await;
             Ok(convert::response(response, state.runtime, gone))
         }
         Err(why) => Ok(convert::failure(&ApiError::bad_request(why))),
@@ -180,7 +205,8 @@ async fn handle(state: State, mut request: actix_http::Request) -> Result<actix_
 async fn read(request: &mut actix_http::Request) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::request_too_large(MAX_BODY);
     let announced = request.headers().get(actix_http::header::CONTENT_LENGTH);
-    let announced = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok()).unwrap_or(0);
+    let announced =
+        announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok()).unwrap_or(0);
     if announced > MAX_BODY {
         return Err(too_large());
     }
@@ -205,7 +231,10 @@ pub(super) struct InRuntime<F> {
 impl<F: Future + Unpin> Future for InRuntime<F> {
     type Output = F::Output;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<F::Output> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<F::Output> {
         let runtime = self.runtime.clone();
         let _context = runtime.enter();
         std::pin::Pin::new(&mut self.future).poll(cx)

@@ -42,9 +42,12 @@ fn boat() -> Boat {
     let (ended_tx, ended) = tokio::sync::mpsc::unbounded_channel();
     let (chunks, feed) = tokio::sync::mpsc::unbounded_channel::<&'static str>();
     let feed = Arc::new(tokio::sync::Mutex::new(feed));
-    let serve = move |request: Request<Bytes>, peer: Peer| answer(request, peer, feed.clone(), ended_tx.clone()).boxed();
+    let serve = move |request: Request<Bytes>, peer: Peer| {
+        answer(request, peer, feed.clone(), ended_tx.clone()).boxed()
+    };
     let drain = Drain::new();
-    let config = Config { listener, tls: pki.server_config().unwrap(), workers: 1, grace: Duration::from_secs(5) };
+    let config =
+        Config { listener, tls: pki.server_config().unwrap(), workers: 1, grace: Duration::from_secs(5) };
     let server = tokio::spawn(run(config, Arc::new(serve), drain.clone()));
     Boat { pki, port, drain, ended, chunks, server, _dir: dir }
 }
@@ -102,7 +105,11 @@ async fn answer(
             let version = request.version();
             Response::builder()
                 .header("x-made-by", "boat")
-                .body(whole(format!("{} {path} {version:?} certificates={} {said}", request.method(), certificates.len())))
+                .body(whole(format!(
+                    "{} {path} {version:?} certificates={} {said}",
+                    request.method(),
+                    certificates.len()
+                )))
                 .unwrap()
         }
     }
@@ -121,7 +128,9 @@ impl Boat {
             .with_root_certificates(roots);
         let admin = self.pki.admin();
         let mut config = match with_certificate {
-            true => builder.with_client_auth_cert(vec![admin.certificate()], admin.private_key().unwrap()).unwrap(),
+            true => builder
+                .with_client_auth_cert(vec![admin.certificate()], admin.private_key().unwrap())
+                .unwrap(),
             false => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
@@ -139,7 +148,8 @@ impl Boat {
 
     async fn h2(&self) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
         let io = TokioIo::new(self.connect("h2", true).await);
-        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -163,7 +173,10 @@ async fn requests_carry_body_and_client_certificate() {
     let answer = with.send_request(post("/again", "")).await.unwrap();
     assert_eq!(text(answer).await, "POST /again HTTP/1.1 certificates=1 ");
     let mut without = boat.h1(false).await;
-    assert_eq!(text(without.send_request(post("/b", "")).await.unwrap()).await, "POST /b HTTP/1.1 certificates=0 ");
+    assert_eq!(
+        text(without.send_request(post("/b", "")).await.unwrap()).await,
+        "POST /b HTTP/1.1 certificates=0 "
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,7 +193,10 @@ async fn http2_is_spoken_and_a_body_over_the_limit_is_refused() {
         assert_ne!(io.read_buf(&mut seen).await.unwrap(), 0);
     }
     let seen = String::from_utf8(seen).unwrap();
-    assert!(seen.starts_with("HTTP/1.1 413") && seen.contains("Request entity too large: limit is 3145728"), "{seen}");
+    assert!(
+        seen.starts_with("HTTP/1.1 413") && seen.contains("Request entity too large: limit is 3145728"),
+        "{seen}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,7 +229,9 @@ async fn websocket_and_spdy_get_the_raw_connection_with_early_bytes() {
     let boat = boat();
     for (protocol, length) in [("websocket", ""), ("SPDY/3.1", "Content-Length: 0\r\n")] {
         let mut io = boat.connect("http/1.1", true).await;
-        let head = format!("POST /exec HTTP/1.1\r\nHost: boat\r\n{length}Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\nearly");
+        let head = format!(
+            "POST /exec HTTP/1.1\r\nHost: boat\r\n{length}Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\nearly"
+        );
         io.write_all(head.as_bytes()).await.unwrap();
         let mut seen = Vec::new();
         while !seen.ends_with(b"EARLY") {
@@ -238,7 +256,10 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
     // the server closes; whether TLS says so first does not matter here
     let _ = io.read_to_end(&mut seen).await;
     let seen = String::from_utf8(seen).unwrap();
-    assert!(seen.starts_with("HTTP/1.1 200 OK") && seen.ends_with("GET /forbidden HTTP/1.1 certificates=0 "), "{seen}");
+    assert!(
+        seen.starts_with("HTTP/1.1 200 OK") && seen.ends_with("GET /forbidden HTTP/1.1 certificates=0 "),
+        "{seen}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

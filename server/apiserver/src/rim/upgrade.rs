@@ -26,7 +26,11 @@ pub(super) async fn handle(
     Ok(())
 }
 
-async fn answer(state: State, request: actix_http::Request, framed: Framed<Connection, Codec>) -> io::Result<()> {
+async fn answer(
+    state: State,
+    request: actix_http::Request,
+    framed: Framed<Connection, Codec>,
+) -> io::Result<()> {
     let peer = Shown::peer(request.conn_data::<Shown>(), request.peer_addr());
     let converted = convert::request(request.head(), Bytes::new());
     drop(request);
@@ -48,7 +52,10 @@ async fn answer(state: State, request: actix_http::Request, framed: Framed<Conne
 }
 
 /// Writes a plain response and closes.
-async fn write(mut framed: Framed<Connection, Codec>, response: actix_http::Response<convert::Body>) -> io::Result<()> {
+async fn write(
+    mut framed: Framed<Connection, Codec>,
+    response: actix_http::Response<convert::Body>,
+) -> io::Result<()> {
     let mut body = None;
     let mut head = response.map_body(|_, b| drop(body.replace(b)));
     let Some(body) = body else { return Ok(()) };

@@ -29,7 +29,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The key file is not a key.
-    #[error("encryption key {path} has {found} bytes instead of {KEY_BYTES}: restore it from a backup; without it no Secret can be read")]
+    #[error(
+        "encryption key {path} has {found} bytes instead of {KEY_BYTES}: restore it from a backup; without it no Secret can be read"
+    )]
     Length {
         /// The file.
         path: PathBuf,
@@ -37,7 +39,9 @@ pub enum Error {
         found: usize,
     },
     /// There are sealed values but no key.
-    #[error("encryption key {0} is missing, but the database has Secrets sealed with it: restore it from a backup")]
+    #[error(
+        "encryption key {0} is missing, but the database has Secrets sealed with it: restore it from a backup"
+    )]
     Missing(PathBuf),
     /// The system gives no randomness.
     #[error("the system gives no random bytes")]
@@ -64,7 +68,9 @@ impl Sealer {
                 write_private(path, &bytes).map_err(failed)?;
                 bytes
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::Missing(path.to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Missing(path.to_owned()));
+            }
             Err(error) => return Err(failed(error)),
         };
         let key = UnboundKey::new(&AES_256_GCM, &bytes)
@@ -97,7 +103,8 @@ impl Seal for Sealer {
     }
 
     fn open(&self, key: &Key, sealed: &[u8]) -> Result<Vec<u8>, String> {
-        let wrong = || format!("{}/{} was not sealed with the key in {}", key.bucket, key.name, self.path.display());
+        let wrong =
+            || format!("{}/{} was not sealed with the key in {}", key.bucket, key.name, self.path.display());
         let rest = sealed.strip_prefix(PREFIX).ok_or_else(wrong)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
