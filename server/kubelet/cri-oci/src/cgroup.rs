@@ -62,9 +62,10 @@ impl Cgroups {
         }
     }
 
-    /// `cgroup.procs` in each hierarchy.
+    /// The file in each hierarchy that a process enters the cgroup by.
     pub fn procs(&self, path: &str) -> Vec<PathBuf> {
-        self.directories(path).into_iter().map(|directory| directory.join("cgroup.procs")).collect()
+        let file = if matches!(self, Cgroups::V2(_)) { "cgroup.procs" } else { "tasks" };
+        self.directories(path).into_iter().map(|directory| directory.join(file)).collect()
     }
 
     fn directory(&self, controller: &str, path: &str) -> Result<PathBuf, String> {

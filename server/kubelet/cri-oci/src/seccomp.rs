@@ -5,6 +5,12 @@
 //! the capability that guards them, and are refused with EPERM otherwise; unknown calls say ENOSYS so that
 //! libc falls back.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Allowed to every container.
@@ -130,6 +136,144 @@ fn architectures() -> Vec<&'static str> {
     }
 }
 
+/// Profiles that were compiled already: a node has a handful, and compiling one takes longer than the rest of
+/// a container's creation.
+#[derive(Default)]
+pub struct Filters(Mutex<HashMap<String, Arc<Vec<u8>>>>);
+
+impl Filters {
+    /// Flags and program for [`crate::host::filter::Filter`].
+    pub fn compiled(&self, profile: &Value) -> Result<Arc<Vec<u8>>, String> {
+        let key = profile.to_string();
+        if let Some(found) = self.0.lock().get(&key) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(compile(&key).map_err(|error| format!("seccomp profile: {error}"))?);
+        self.0.lock().insert(key, made.clone());
+        Ok(made)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Profile {
+    default_action: String,
+    default_errno_ret: Option<i32>,
+    #[serde(default)]
+    architectures: Vec<String>,
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    syscalls: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    names: Vec<String>,
+    action: String,
+    errno_ret: Option<i32>,
+    #[serde(default)]
+    args: Option<Vec<Argument>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Argument {
+    index: u32,
+    value: u64,
+    #[serde(default)]
+    value_two: u64,
+    op: String,
+}
+
+impl Argument {
+    fn compare(&self) -> Result<ScmpArgCompare, String> {
+        let op: ScmpCompareOp = self.op.parse().map_err(|_| format!("unknown operator {:?}", self.op))?;
+        Ok(match op {
+            ScmpCompareOp::MaskedEqual(_) => {
+                ScmpArgCompare::new(self.index, ScmpCompareOp::MaskedEqual(self.value), self.value_two)
+            }
+            op => ScmpArgCompare::new(self.index, op, self.value),
+        })
+    }
+}
+
+fn action(name: &str, errno: Option<i32>) -> Result<ScmpAction, String> {
+    match ScmpAction::from_str(name, errno.or(Some(libc::EPERM))) {
+        Ok(ScmpAction::Notify) => Err("SCMP_ACT_NOTIFY needs a listener, which this runtime has not".into()),
+        Ok(action) => Ok(action),
+        Err(_) => Err(format!("unknown action {name:?}")),
+    }
+}
+
+/// As seccomp(2) numbers them.
+fn flag(name: &str) -> Result<u32, String> {
+    match name {
+        // one thread loads it, before the command exists
+        "SECCOMP_FILTER_FLAG_TSYNC" => Ok(0),
+        "SECCOMP_FILTER_FLAG_LOG" => Ok(libc::SECCOMP_FILTER_FLAG_LOG as u32),
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Ok(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32),
+        other => Err(format!("unknown flag {other:?}")),
+    }
+}
+
+/// Ported behaviour: runc `libcontainer/seccomp/seccomp_linux.go`: calls that this machine does not know are
+/// left out, and several conditions on one argument are rules of their own.
+fn compile(profile: &str) -> Result<Vec<u8>, String> {
+    let profile: Profile = serde_json::from_str(profile).map_err(|error| error.to_string())?;
+    let words = |error: libseccomp::error::SeccompError| error.to_string();
+    let default = action(&profile.default_action, profile.default_errno_ret)?;
+    let mut context = ScmpFilterContext::new(default).map_err(words)?;
+    for name in &profile.architectures {
+        let arch: ScmpArch = name.parse().map_err(|_| format!("unknown architecture {name:?}"))?;
+        context.add_arch(arch).map_err(words)?;
+    }
+    for rule in &profile.syscalls {
+        add(&mut context, rule, default)?;
+    }
+    let mut bytes = Vec::new();
+    let flags = profile.flags.iter().try_fold(0, |all, name| Ok::<u32, String>(all | flag(name)?))?;
+    bytes.extend_from_slice(&flags.to_le_bytes());
+    bytes.extend(export(&context).map_err(|error| error.to_string())?);
+    Ok(bytes)
+}
+
+fn add(context: &mut ScmpFilterContext, rule: &Rule, default: ScmpAction) -> Result<(), String> {
+    let words = |error: libseccomp::error::SeccompError| error.to_string();
+    let action = action(&rule.action, rule.errno_ret)?;
+    if action == default {
+        return Ok(());
+    }
+    let conditions: Vec<ScmpArgCompare> =
+        rule.args.iter().flatten().map(Argument::compare).collect::<Result<_, _>>()?;
+    let mut indices: Vec<u32> = rule.args.iter().flatten().map(|argument| argument.index).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    for call in rule.names.iter().filter_map(|name| ScmpSyscall::from_name(name).ok()) {
+        let added = match conditions.len() {
+            0 => context.add_rule(action, call).map(drop),
+            many if many == indices.len() => context.add_rule_conditional(action, call, &conditions).map(drop),
+            _ => conditions.iter().try_for_each(|one| {
+                context.add_rule_conditional(action, call, std::slice::from_ref(one)).map(drop)
+            }),
+        };
+        added.map_err(words)?;
+    }
+    Ok(())
+}
+
+fn export(context: &ScmpFilterContext) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek};
+    let memory = nix::sys::memfd::memfd_create(c"seccomp", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+    context.export_bpf(&memory).map_err(std::io::Error::other)?;
+    let mut file = std::fs::File::from(memory);
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +292,23 @@ mod tests {
         assert!(!allowed(&[], "reboot"));
         assert!(!allowed(&["CAP_SYS_ADMIN"], "kexec_load"));
         assert!(allowed(&["CAP_SYS_CHROOT"], "chroot"));
+    }
+
+    #[test]
+    fn profiles_are_compiled_once_and_bad_ones_say_why() {
+        let filters = Filters::default();
+        let profile = default_profile(&[]);
+        let first = filters.compiled(&profile).expect("compiles");
+        assert_eq!(first[..4], [0; 4]);
+        assert!(first.len() > 1000 && (first.len() - 4) % 8 == 0, "{}", first.len());
+        assert!(Arc::ptr_eq(&first, &filters.compiled(&profile).expect("cached")));
+        for (profile, words) in [
+            (json!({"defaultAction": "SCMP_ACT_NOPE"}), "unknown action"),
+            (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "listener"),
+            (json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}), "unknown flag"),
+            (json!({}), "missing field `defaultAction`"),
+        ] {
+            assert!(filters.compiled(&profile).unwrap_err().contains(words), "{profile}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::client::HostClient;
+use crate::host::filter;
 use crate::host::protocol::{Reply, StartContainer, Verb};
 use crate::images::store::{ImageStore, Record};
 use crate::images::{archive, docker, unpack};
@@ -552,9 +553,14 @@ impl Inner {
         unpack::make_directory(&rootfs, &spec::working_directory(&config, &image.config))
             .map_err(internal("working directory"))?;
         let cgroup = format!("{}/{id}", self.pod_cgroup(&sandbox.config));
-        let value = self.specification(id, sandbox, &config, image, &rootfs, &identity, &cgroup)?;
+        let mut value = self.specification(id, sandbox, &config, image, &rootfs, &identity, &cgroup)?;
+        let profile = value["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
         let text = serde_json::to_vec(&value).map_err(|error| RuntimeError::Internal(error.to_string()))?;
         std::fs::write(bundle.join("config.json"), text).map_err(internal("bundle"))?;
+        if let Some(profile) = profile {
+            let filter = self.filters.compiled(&profile).map_err(RuntimeError::InvalidConfig)?;
+            std::fs::write(bundle.join(filter::FILE), &*filter).map_err(internal("bundle"))?;
+        }
         self.cgroups.create(&cgroup).map_err(internal("container cgroup"))?;
         self.cgroups.apply(&cgroup, &config.resources).map_err(RuntimeError::Unsupported)?;
         if !config.security.privileged {
@@ -617,7 +623,6 @@ impl Inner {
         StartContainer {
             id: record.id.clone(),
             bundle: self.config.bundle(&record.id),
-            oci_root: self.config.run_dir.join("oci"),
             log_path: record.log_path.clone(),
             exit_path: self.config.exit_path(&record.id),
             stdin: record.config.stdin,
@@ -634,7 +639,6 @@ impl Inner {
         sandbox::unmount_root(&bundle.join("rootfs"));
         let _ = std::fs::remove_dir_all(&bundle);
         let _ = std::fs::remove_dir_all(self.config.container_state(id));
-        let _ = std::fs::remove_dir_all(self.config.run_dir.join("oci").join(id));
     }
 
     fn stats(&self) -> Vec<ContainerStats> {

@@ -1,7 +1,7 @@
 //! The container host: a small single-threaded process per node that owns what must outlive the daemon.
 //!
 //! ```text
-//!  daemon ──(seqpacket: verbs, descriptors)──► host ──fork──► builder ──libcontainer──► container
+//!  daemon ──(seqpacket: verbs, descriptors)──► host ──fork──► builder ──fork──► container
 //!                                               │  ◄── SIGCHLD: it is the subreaper of all of them
 //!                                               └── log pipes, terminals, exit codes
 //! ```
@@ -11,9 +11,13 @@
 //! container's exit file. All waiting is one epoll.
 
 pub mod child;
+mod command;
 pub mod epoll;
+pub mod filter;
+mod init;
 pub mod log;
 pub mod output;
+mod place;
 pub mod protocol;
 mod server;
 

@@ -110,8 +110,6 @@ pub struct StartContainer {
     pub id: String,
     /// Directory with `config.json`.
     pub bundle: PathBuf,
-    /// Where libcontainer keeps its state.
-    pub oci_root: PathBuf,
     /// Log file.
     pub log_path: PathBuf,
     /// Where the exit is noted for a daemon that is not there.
@@ -122,7 +120,7 @@ pub struct StartContainer {
     pub stdin_once: bool,
     /// On a terminal.
     pub tty: bool,
-    /// `cgroup.procs` files of the container's cgroup, for exec.
+    /// Files of the container's cgroup that a process enters it by, one per hierarchy.
     pub cgroup_procs: Vec<PathBuf>,
     /// File whose `oom_kill` line counts kills.
     pub oom_file: Option<PathBuf>,

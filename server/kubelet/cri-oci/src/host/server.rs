@@ -361,9 +361,6 @@ impl Host {
             (Some(_), None) => None,
         };
         if let Some((message, exit_code)) = failed {
-            if let BirthKind::Container(container) = &kind {
-                forget_oci(&container.start);
-            }
             return self.say(daemon, call, Reply::Failed { message, exit_code }, &[]);
         }
         let pid = pid.unwrap_or_default();
@@ -449,7 +446,6 @@ impl Host {
         let ended = Ended { code, oom_killed, at: Timestamp::now() };
         container.ended = Some(ended.clone());
         container.stdin = None;
-        forget_oci(&container.start);
         let outputs = std::mem::take(&mut container.outputs);
         let _ = crate::files::write_json(&container.start.exit_path, &ended);
         for output in outputs {
@@ -597,10 +593,6 @@ fn wait_writable(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
     // SAFETY: one entry, as said
     unsafe { libc::poll(&mut poll, 1, 1000) == 1 && poll.revents & libc::POLLOUT != 0 }
-}
-
-fn forget_oci(start: &StartContainer) {
-    let _ = std::fs::remove_dir_all(start.oci_root.join(&start.id));
 }
 
 fn oom_killed(file: &std::path::Path) -> bool {
