@@ -17,7 +17,10 @@ fn rust() -> impl Iterator<Item = (PathBuf, String)> {
 
 #[test]
 fn every_module_opens_with_its_purpose() {
-    let silent: Vec<_> = rust().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    // a module's `tests.rs` is told by the module beside it
+    let told = |path: &PathBuf| path.file_name().is_some_and(|name| name == "tests.rs");
+    let silent: Vec<_> =
+        rust().filter(|(path, text)| !text.starts_with("//!") && !told(path)).map(|(path, _)| path).collect();
     assert!(silent.is_empty(), "modules without //!: {silent:?}");
 }
 
