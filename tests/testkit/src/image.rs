@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Programs that busybox answers for inside the images.
-const APPLETS: [&str; 34] = [
+const APPLETS: [&str; 36] = [
     "sh", "cat", "ls", "tar", "sleep", "env", "hostname", "wget", "nc", "id", "echo", "true", "false", "stat", "touch", "mkdir",
     "rm", "ps", "kill", "test", "head", "tail", "grep", "dd", "ip", "mount", "df", "vi", "tty", "stty", "date", "chmod", "cp", "printf",
+    "wc", "unshare",
 ];
 
 /// An image with one layer.

@@ -76,7 +76,7 @@ impl DockerRuntime {
             memory: resources.memory_limit_bytes,
             memory_swap: resources.memory_limit_bytes,
             pids_limit: resources.pids_limit,
-            oom_score_adj: resources.oom_score_adj.map(i64::from),
+            oom_score_adj: resources.oom_score_adj.map(convert::oom_score),
             cgroup_parent: self.cgroup_parent(&sandbox.cgroup_parent),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".into()),
@@ -120,7 +120,9 @@ impl DockerRuntime {
     }
 
     pub(crate) async fn remove(&self, container_id: &str) -> Result<()> {
+        self.stop(container_id, Duration::ZERO).await?;
         self.logs.drained(container_id).await;
+        self.logs.forget(container_id);
         self.remove_by_force(container_id).await
     }
 
@@ -239,6 +241,8 @@ fn status(container: ContainerInspectResponse) -> ContainerStatus {
         state: match (running, started_at) {
             (true, _) => ContainerState::Running,
             (false, Some(_)) => ContainerState::Exited(convert::exit(&state)),
+            // a start that failed
+            (false, None) if state.exit_code.is_some_and(|code| code != 0) => ContainerState::Exited(convert::exit(&state)),
             (false, None) => ContainerState::Created,
         },
         created_at: container.created.and_then(|time| convert::time(Some(&time.to_string()))).unwrap_or_default(),

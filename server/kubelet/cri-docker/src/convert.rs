@@ -49,6 +49,22 @@ pub fn exit(state: &bollard::models::ContainerState) -> Exit {
     }
 }
 
+/// A score below 0 needs CAP_SYS_RESOURCE; where this node's root lacks it, a container that asks for one would
+/// not start at all.
+pub fn oom_score(wanted: i32) -> i64 {
+    static MAY_LOWER: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        std::fs::read_to_string("/proc/self/status").is_ok_and(|status| may_lower_score(&status))
+    });
+    if *MAY_LOWER { wanted.into() } else { wanted.max(0).into() }
+}
+
+fn may_lower_score(status: &str) -> bool {
+    const SYS_RESOURCE: u32 = 24;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits >> SYS_RESOURCE & 1 == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +86,12 @@ mod tests {
     fn the_year_one_is_never() {
         assert_eq!(time(Some("0001-01-01T00:00:00Z")), None);
         assert!(time(Some("2026-11-22T20:43:01.5Z")).is_some());
+    }
+
+    #[test]
+    fn the_right_to_lower_a_score_is_a_capability() {
+        assert!(may_lower_score("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(!may_lower_score("CapEff:\t000001fffeffffff\n"));
+        assert!(!may_lower_score(""));
     }
 }

@@ -1,12 +1,15 @@
 //! Commands in containers, and joining a container's own streams.
 
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder, WaitContainerOptions,
+};
 use futures::{FutureExt, Stream, StreamExt};
 use sampan_cri::*;
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -58,6 +61,7 @@ impl DockerRuntime {
             return Err(RuntimeError::DeadlineExceeded { command: command.join(" ") });
         };
         let exit_code = self.exit_code(&id).await?;
+        not_started(exit_code, &stdout)?;
         Ok(ExecOutput { stdout, stderr, exit_code })
     }
 
@@ -115,11 +119,28 @@ impl DockerRuntime {
             }
         });
         let (streams, drained) = Streams::pump(attached.output, request.stdout || tty, request.stderr && !tty);
+        let (docker, id) = (self.docker.clone(), container_id.to_owned());
         let exit = async move {
             let _ = drained.await;
-            Ok(0)
+            let mut ends = docker.wait_container(&id, None::<WaitContainerOptions>);
+            match ends.next().await {
+                Some(Ok(end)) => Ok(i32::try_from(end.status_code).unwrap_or(-1)),
+                // bollard makes an error of every code but 0
+                Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(i32::try_from(code).unwrap_or(-1)),
+                Some(Err(error)) => Err(convert::error(error)),
+                None => Ok(0),
+            }
         };
         Ok(streams.session(request.stdin.then_some(attached.input), tty.then_some(resize), exit.boxed()))
+    }
+}
+
+/// The engine says on standard output why a command could not run.
+fn not_started(exit_code: i32, stdout: &[u8]) -> Result<()> {
+    let text = String::from_utf8_lossy(stdout);
+    match text.starts_with("OCI runtime exec failed: ") && matches!(exit_code, 126..=128) {
+        true => Err(convert::start_error(text.trim_end().to_owned())),
+        false => Ok(()),
     }
 }
 
@@ -139,6 +160,37 @@ async fn collect(mut output: Output) -> (Vec<u8>, Vec<u8>) {
         target.extend_from_slice(&bytes[..room]);
     }
     (stdout, stderr)
+}
+
+/// Standard input; dropping it is end-of-file, as with a pipe.
+struct Stdin(Option<Input>);
+
+impl Stdin {
+    fn inner(&mut self) -> std::io::Result<Pin<&mut (dyn AsyncWrite + Send + 'static)>> {
+        self.0.as_mut().map(Pin::as_mut).ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl AsyncWrite for Stdin {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.inner()?.poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.inner()?.poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.inner()?.poll_shutdown(context)
+    }
+}
+
+impl Drop for Stdin {
+    fn drop(&mut self) {
+        if let (Some(mut input), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { input.shutdown().await });
+        }
+    }
 }
 
 /// The reader's ends of a command's output.
@@ -180,7 +232,7 @@ impl Streams {
         exit: futures::future::BoxFuture<'static, Result<i32>>,
     ) -> ExecSession {
         ExecSession {
-            stdin: stdin.map(|stdin| Box::new(stdin) as _),
+            stdin: stdin.map(|stdin| Box::new(Stdin(Some(stdin))) as _),
             stdout: self.stdout.map(|stdout| Box::new(stdout) as _),
             stderr: self.stderr.map(|stderr| Box::new(stderr) as _),
             resize,

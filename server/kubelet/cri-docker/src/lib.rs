@@ -67,7 +67,8 @@ impl DockerRuntime {
         let events = broadcast::Sender::new(1024);
         let runtime = Self { config, docker, logs, events, cgroup_parents: driver == "cgroupfs" };
         for status in runtime.list_containers().await? {
-            if status.state == ContainerState::Running {
+            // what ended meanwhile may have said something before
+            if status.state != ContainerState::Created {
                 runtime.logs.follow(&status.id, &status.log_path, false);
             }
         }
@@ -133,7 +134,12 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn container_status(&self, container_id: &str) -> Result<ContainerStatus> {
-        self.status(container_id).await
+        let status = self.status(container_id).await?;
+        if matches!(status.state, ContainerState::Exited(_)) {
+            // whoever sees the end finds the whole log
+            self.logs.drained(container_id).await;
+        }
+        Ok(status)
     }
 
     async fn list_containers(&self) -> Result<Vec<ContainerStatus>> {
@@ -145,8 +151,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn reopen_container_log(&self, container_id: &str) -> Result<()> {
-        self.logs.reopen(container_id);
-        Ok(())
+        self.logs.reopen(container_id).map_err(|error| RuntimeError::Internal(error.to_string()))
     }
 
     async fn exec_sync(&self, container_id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput> {

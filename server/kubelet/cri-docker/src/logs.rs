@@ -21,7 +21,11 @@ use tokio::sync::watch;
 /// Bytes at the end of a log among which its last line is looked for.
 const TAIL_BYTES: u64 = 64 << 10;
 
+/// Longest wait for the last words of a container.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 struct Writer {
+    path: PathBuf,
     reopen: Arc<AtomicBool>,
     drained: watch::Receiver<bool>,
 }
@@ -44,7 +48,7 @@ impl Writers {
     pub fn follow(&self, container_id: &str, path: &Path, fresh: bool) {
         let (done, drained) = watch::channel(false);
         let reopen = Arc::new(AtomicBool::new(false));
-        self.writers.lock().insert(container_id.to_owned(), Writer { reopen: reopen.clone(), drained });
+        self.writers.lock().insert(container_id.to_owned(), Writer { path: path.to_owned(), reopen: reopen.clone(), drained });
         let (docker, id, path) = (self.docker.clone(), container_id.to_owned(), path.to_path_buf());
         self.tasks.spawn_until_drain("docker-log", async move {
             let after = if fresh { None } else { last_time(&path) };
@@ -55,20 +59,26 @@ impl Writers {
         });
     }
 
-    /// The file was renamed: the next line goes to a fresh one.
-    pub fn reopen(&self, container_id: &str) {
-        if let Some(writer) = self.writers.lock().get(container_id) {
-            writer.reopen.store(true, Ordering::Relaxed);
+    /// The file was renamed: the next line goes to a fresh one, which is there from now on.
+    pub fn reopen(&self, container_id: &str) -> std::io::Result<()> {
+        let writers = self.writers.lock();
+        let Some(writer) = writers.get(container_id) else { return Ok(()) };
+        writer.reopen.store(true, Ordering::Relaxed);
+        open(&writer.path).map(drop)
+    }
+
+    /// Waits until all that a stopped container said is written.
+    pub async fn drained(&self, container_id: &str) {
+        let drained = self.writers.lock().get(container_id).map(|writer| writer.drained.clone());
+        if let Some(mut drained) = drained {
+            // a writer that is gone has nothing more to write
+            let _ = tokio::time::timeout(DRAIN, drained.wait_for(|done| *done)).await;
         }
     }
 
-    /// Waits until all that a stopped container said is written, then forgets its writer.
-    pub async fn drained(&self, container_id: &str) {
-        let writer = self.writers.lock().remove(container_id);
-        if let Some(mut writer) = writer {
-            // a writer that is gone has nothing more to write
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(2), writer.drained.wait_for(|done| *done)).await;
-        }
+    /// The container is removed.
+    pub fn forget(&self, container_id: &str) {
+        self.writers.lock().remove(container_id);
     }
 }
 
@@ -83,7 +93,8 @@ async fn copy(docker: &Docker, id: &str, path: &Path, after: Option<Timestamp>, 
             file = open(path)?;
         }
         if let Some(line) = cri_line(chunk, after) {
-            file.write_all(&line)?;
+            // a full disk loses lines, not the container's log from then on
+            let _ = file.write_all(&line);
         }
     }
     Ok(())
@@ -118,8 +129,18 @@ fn cri_line(chunk: LogOutput, after: Option<Timestamp>) -> Option<Vec<u8>> {
     Some(line)
 }
 
-/// The time of the last whole line of a log.
-fn last_time(path: &PathBuf) -> Option<Timestamp> {
+/// The time of the last whole line of a log, or of what it was before it was rotated.
+fn last_time(path: &Path) -> Option<Timestamp> {
+    let rotated = || {
+        let name = format!("{}.", path.file_name()?.to_str()?);
+        let entries = std::fs::read_dir(path.parent()?).ok()?.flatten();
+        let older = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+        older.max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok()).map(|entry| entry.path())
+    };
+    last_time_of(path).or_else(|| last_time_of(&rotated()?))
+}
+
+fn last_time_of(path: &Path) -> Option<Timestamp> {
     let mut file = std::fs::File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;

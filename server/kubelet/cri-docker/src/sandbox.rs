@@ -23,7 +23,11 @@ impl DockerRuntime {
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let created = self.docker.create_container(Some(options), self.sandbox_body(&config)).await;
         let id = created.map_err(convert::error)?.id;
-        self.docker.start_container(&id, None).await.map_err(convert::error)?;
+        if let Err(error) = self.docker.start_container(&id, None).await {
+            // the name would be in the way of the next attempt
+            let _ = self.remove_by_force(&id).await;
+            return Err(convert::error(error));
+        }
         self.sandbox_status(&id).await
     }
 
@@ -42,7 +46,7 @@ impl DockerRuntime {
                 ipc_mode: Some(if config.host_ipc { "host" } else { "shareable" }.into()),
                 sysctls: Some(config.sysctls.clone().into_iter().collect()),
                 cgroup_parent: self.cgroup_parent(&config.cgroup_parent),
-                oom_score_adj: Some(-998),
+                oom_score_adj: Some(convert::oom_score(-998)),
                 log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
                 ..Default::default()
             }),

@@ -116,11 +116,12 @@ impl Suite {
         self.runtime.remove_container(&id).await.expect("remove");
         self.runtime.remove_container(&id).await.expect("again");
         assert!(self.runtime.container_status(&id).await.is_err());
-        let mut kinds = Vec::new();
-        while let Ok(event) = events.try_recv() {
-            kinds.push(event.kind);
-        }
         use ContainerEventKind::*;
+        let mut kinds = Vec::new();
+        while kinds.last() != Some(&Deleted) {
+            let event = tokio::time::timeout(Duration::from_secs(10), events.recv()).await.expect("the events of a life");
+            kinds.push(event.expect("event").kind);
+        }
         assert_eq!(kinds, [Created, Started, Stopped, Deleted]);
         self.runtime.stop_pod_sandbox(&sandbox).await.expect("stop");
         assert_eq!(self.runtime.pod_sandbox_status(&sandbox).await.expect("status").state, SandboxState::NotReady);
@@ -223,10 +224,12 @@ impl Suite {
         assert!(text.contains("Seccomp:\t0") && text.contains("mounted"), "{text}");
         let mut config = self.config("name", "true");
         config.security.run_as_username = Some("nosuch".into());
-        assert!(matches!(
-            self.runtime.create_container(&sandbox, config).await,
-            Err(RuntimeError::InvalidConfig(message)) if message.contains("unable to find user nosuch")
-        ));
+        // who looks into the image only when it starts says it then
+        let refused = match self.runtime.create_container(&sandbox, config).await {
+            Ok(id) => self.runtime.start_container(&id).await.expect_err("refused"),
+            Err(error) => error,
+        };
+        assert!(refused.to_string().contains("unable to find user nosuch"), "{refused}");
         self.runtime.remove_pod_sandbox(&sandbox).await.expect("remove");
     }
 
