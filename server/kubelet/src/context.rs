@@ -73,6 +73,8 @@ pub struct Context {
     pub config_maps: Objects<ConfigMap>,
     /// Secrets in use.
     pub secrets: Objects<Secret>,
+    /// Woken when an image has been pulled, for the node's status.
+    pub images_changed: tokio::sync::Notify,
     /// Spawns.
     pub tasks: Tasks,
     /// Files.

@@ -25,6 +25,7 @@ const LOG_FILES: usize = 5;
 /// Upstream's hard eviction thresholds.
 const DISK_FREE_PERCENT: u64 = 10;
 const MEMORY_FREE_BYTES: u64 = 100 << 20;
+const PIDS_FREE_PERCENT: u64 = 10;
 /// An image younger than this is not collected.
 const IMAGE_MIN_AGE_SECONDS: i64 = 120;
 
@@ -38,11 +39,31 @@ pub async fn run(context: Arc<Context>, pressure: watch::Sender<Pressure>) {
         let seen = Pressure {
             disk: disk.is_some_and(|d| d.available * 100 / d.capacity.max(1) < DISK_FREE_PERCENT),
             memory: crate::node::available_memory() < MEMORY_FREE_BYTES,
-            pids: false,
+            pids: scarce_pids(
+                &read("/proc/loadavg"),
+                &read("/proc/sys/kernel/pid_max"),
+                &read("/proc/sys/kernel/threads-max"),
+            ),
         };
         pressure.send_if_modified(|now| std::mem::replace(now, seen) != seen);
         collect_images(&context, &mut first_seen).await;
         rotate_logs(&context).await;
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Whether few process ids are left: upstream's `pkg/kubelet/stats/pidlimit`, from the task count in
+/// /proc/loadavg (`0.1 0.2 0.3 2/987 4321`) and the smaller of the kernel's two limits.
+fn scarce_pids(loadavg: &str, pid_max: &str, threads_max: &str) -> bool {
+    let running =
+        loadavg.split_whitespace().nth(3).and_then(|field| field.split('/').nth(1)?.parse::<u64>().ok());
+    let limit = [pid_max, threads_max].iter().filter_map(|text| text.trim().parse::<u64>().ok()).min();
+    match (running, limit) {
+        (Some(running), Some(limit)) => limit.saturating_sub(running) * 100 < limit * PIDS_FREE_PERCENT,
+        _ => false,
     }
 }
 
@@ -79,8 +100,9 @@ async fn collect_images(context: &Context, first_seen: &mut HashMap<String, Time
     let excess = used.saturating_sub(info.capacity_bytes * LOW / 100);
     for image in victims(images, &in_use, first_seen, now, excess) {
         tracing::info!(image.id, image.size_bytes, "image garbage collection");
-        if let Err(error) = context.runtime.remove_image(&image.id).await {
-            tracing::warn!(image.id, %error, "image not removed");
+        match context.runtime.remove_image(&image.id).await {
+            Ok(()) => context.images_changed.notify_one(),
+            Err(error) => tracing::warn!(image.id, %error, "image not removed"),
         }
     }
 }
@@ -127,12 +149,24 @@ async fn rotate_logs(context: &Context) {
 /// Moves the log aside under a name with the time, and removes the oldest ones.
 fn rotate(path: &Path) -> std::io::Result<()> {
     let mut rotated = rotated(path);
+    // with the file about to be moved and the fresh one there may be five
     let excess = (rotated.len() + 2).saturating_sub(LOG_FILES);
     for old in rotated.drain(..excess.min(rotated.len())) {
         std::fs::remove_file(old)?;
     }
-    let stamp = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-    std::fs::rename(path, path.with_extension(format!("log.{stamp}")))
+    std::fs::rename(path, rotated_name(path, Timestamp::now()))
+}
+
+/// A name with the time, later in order than all others.
+fn rotated_name(path: &Path, now: Timestamp) -> PathBuf {
+    let mut at = now;
+    loop {
+        let name = path.with_extension(format!("log.{}", at.strftime("%Y%m%d-%H%M%S")));
+        if !name.exists() {
+            return name;
+        }
+        at += jiff::SignedDuration::from_secs(1);
+    }
 }
 
 /// Rotated files of a log, oldest first.
@@ -152,7 +186,36 @@ pub fn rotated(path: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn five_files_of_a_log_are_kept_the_newest_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0.log");
+        for round in 0..8 {
+            std::fs::write(&path, round.to_string()).unwrap();
+            rotate(&path).unwrap();
+        }
+        std::fs::write(&path, "8").unwrap();
+        let files = rotated(&path);
+        let kept: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        assert_eq!(kept, ["4", "5", "6", "7"]);
+    }
+
+    #[test]
+    fn process_ids_are_scarce_below_a_tenth() {
+        for (running, limit, want) in
+            [("987", "32768", false), ("29500", "32768", true), ("40000", "32768", true)]
+        {
+            assert_eq!(
+                scarce_pids(&format!("0.1 0.2 0.3 2/{running} 4321\n"), limit, "99999\n"),
+                want,
+                "{running}"
+            );
+        }
+        assert!(!scarce_pids("", "", ""));
+    }
 
     #[test]
     fn the_oldest_unused_images_go_first_and_only_as_many_as_needed() {

@@ -141,6 +141,7 @@ impl Kubelet {
             runtime: config.runtime,
             runtime_name: version.name.clone(),
             network: config.network,
+            images_changed: tokio::sync::Notify::new(),
             tasks,
             dirs: dirs::Dirs { root: config.root_dir, pod_logs: config.pod_logs_dir },
             cluster_dns: config.cluster_dns.iter().map(ToString::to_string).collect(),

@@ -22,6 +22,8 @@ use crate::context::Context;
 
 const MAX_PODS: i64 = 110;
 const REPORT: Duration = Duration::from_secs(300);
+/// Upstream's `nodeStatusUpdateFrequency`: news of images waits until so long after the last report.
+const IMAGE_NEWS: Duration = Duration::from_secs(10);
 const MAX_IMAGES: usize = 50;
 
 /// What the housekeeping found scarce.
@@ -73,8 +75,14 @@ impl Keeper {
     /// Reports at every change of pressure or images, and every five minutes.
     pub async fn run(mut self) {
         loop {
+            let reported = tokio::time::Instant::now();
+            let images = async {
+                self.context.images_changed.notified().await;
+                tokio::time::sleep_until(reported + IMAGE_NEWS).await;
+            };
             tokio::select! {
                 changed = self.pressure.changed() => if changed.is_err() { return },
+                () = images => {}
                 () = tokio::time::sleep(REPORT) => {}
             }
             let mut pause = Duration::from_millis(200);

@@ -89,6 +89,7 @@ async fn pull(
     let auth = credentials(context, pod, image, holdings).await;
     match context.runtime.pull_image(image, auth).await {
         Ok(status) => {
+            context.images_changed.notify_one();
             let took = go_duration(SignedDuration::try_from(began.elapsed()).unwrap_or_default());
             let text = format!(
                 "Successfully pulled image {image:?} in {took} ({took} including waiting). Image size: {} bytes.",
@@ -98,15 +99,30 @@ async fn pull(
             Ok(status)
         }
         Err(error) => {
-            tell(true, "Failed", &format!("Failed to pull image {image:?}: {error}"));
+            let text = remote_error(&error);
+            tell(true, "Failed", &format!("Failed to pull image {image:?}: {text}"));
             let reason = if matches!(error, RuntimeError::InvalidImageName { .. }) {
                 "InvalidImageName"
             } else {
                 "ErrImagePull"
             };
-            Err((reason, error.to_string()))
+            Err((reason, text))
         }
     }
+}
+
+/// The words of a CRI client, which tools look for: `rpc error: code = NotFound desc = …`.
+fn remote_error(error: &RuntimeError) -> String {
+    let text = error.to_string();
+    let missing =
+        text.contains("not found") || text.contains("manifest unknown") || text.contains("NAME_UNKNOWN");
+    let code = match error {
+        RuntimeError::InvalidImageName { .. } => "InvalidArgument",
+        RuntimeError::Unavailable(_) => "Unavailable",
+        _ if missing => "NotFound",
+        _ => "Unknown",
+    };
+    format!("rpc error: code = {code} desc = {text}")
 }
 
 /// Credentials for the image's registry from the pod's pull secrets, in their order.

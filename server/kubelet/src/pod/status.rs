@@ -126,6 +126,7 @@ fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> Container
     let shown = present.or(slot.previous.as_ref().map(|end| (&end.id, &end.image, &end.image_id)));
     let run = slot.run();
     let (current, last) = states(state, slot, node);
+    let (current, last) = if lost(state, slot, &current) { (unknown_end(), last) } else { (current, last) };
     let ready = match slot.kind {
         Kind::Init => slot.succeeded(),
         Kind::Ephemeral => false,
@@ -170,6 +171,23 @@ fn states(state: &PodState, slot: &Slot, node: &NodeView) -> (ContainerState, Op
             (waiting(if held_up { "PodInitializing" } else { "ContainerCreating" }, None), None)
         }
     }
+}
+
+/// Upstream's `TerminatePod`: once a pod has been initialized and is over, every container has ended.
+fn lost(state: &PodState, slot: &Slot, current: &ContainerState) -> bool {
+    let over = matches!(state.life, Life::TearingDown | Life::Finished | Life::Deleting);
+    let has_init = state.slots.iter().any(|s| matches!(s.kind, Kind::Init | Kind::Sidecar));
+    over && current.terminated.is_none() && slot.kind == Kind::Main && (state.initialized || !has_init)
+}
+
+fn unknown_end() -> ContainerState {
+    let terminated = ContainerStateTerminated {
+        exit_code: 137,
+        reason: Some("ContainerStatusUnknown".to_owned()),
+        message: Some("The container could not be located when the pod was terminated".to_owned()),
+        ..ContainerStateTerminated::default()
+    };
+    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {

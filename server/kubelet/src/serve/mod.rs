@@ -166,7 +166,7 @@ impl Kubelet {
     fn component_logs(&self, component: &str, options: &logs::Options) -> Response<ResponseBody> {
         let Some(all) = sampan_process::logs::global() else { return text("") };
         let (said, mut more) = all.read(component);
-        let lines: Vec<&[u8]> = said.split_inclusive(|byte| *byte == b'\n').collect();
+        let lines = component_lines(&said, options, jiff::Timestamp::now());
         let from = options.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
         let mut said = lines[from..].concat();
         said.truncate(options.limit.unwrap_or(usize::MAX));
@@ -174,6 +174,7 @@ impl Kubelet {
             return text(said);
         }
         let (out, receiver) = channel(64);
+        let options = options.clone();
         self.context.tasks.spawn_until_drain("component log", async move {
             if out.send(Bytes::from(said)).await.is_err() {
                 return;
@@ -182,7 +183,12 @@ impl Kubelet {
                 tokio::select! {
                     () = out.closed() => return,
                     line = more.recv() => match line {
-                        Ok(line) => if out.send(line.text).await.is_err() { return },
+                        Ok(line) => {
+                            let text = component_lines(&line.text, &options, jiff::Timestamp::now()).concat();
+                            if out.send(text.into()).await.is_err() {
+                                return;
+                            }
+                        }
                         Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                         Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
                     },
@@ -191,6 +197,36 @@ impl Kubelet {
         });
         stream(receiver)
     }
+}
+
+/// The lines of a component's log that `options` want, with their times if asked for. A line without a time of
+/// its own goes on from the one before.
+fn component_lines(text: &[u8], options: &logs::Options, now: jiff::Timestamp) -> Vec<Vec<u8>> {
+    let mut time = None;
+    let mut lines = Vec::new();
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        time = klog_time(line, now).or(time);
+        if options.since.is_some_and(|since| time.is_some_and(|time| time < since)) {
+            continue;
+        }
+        let stamp = time.filter(|_| options.timestamps).map(|time| format!("{time:.9} ")).unwrap_or_default();
+        lines.push([stamp.as_bytes(), line].concat());
+    }
+    lines
+}
+
+/// The time of a line like `I1122 21:20:40.123456 …`, which leaves the year to the reader.
+fn klog_time(line: &[u8], now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+    let head = std::str::from_utf8(line.get(1..21)?).ok()?;
+    let in_year = |year: i16| -> Option<jiff::Timestamp> {
+        let text = format!("{year:04}{head}Z");
+        jiff::Timestamp::strptime("%Y%m%d %H:%M:%S%.f%#z", text.replace('Z', "+0000")).ok()
+    };
+    let year = now.to_zoned(jiff::tz::TimeZone::UTC).year();
+    // a line of last December, read in January
+    in_year(year)
+        .filter(|time| *time <= now + jiff::SignedDuration::from_hours(24))
+        .or_else(|| in_year(year - 1))
 }
 
 /// Upstream's `validateContainerLogStatus`: which run's log it is, and the run's id.

@@ -195,3 +195,20 @@ async fn a_connection_that_closes_ends_the_session() {
     drop((reader, writer));
     served.await.unwrap();
 }
+
+#[test]
+fn component_logs_know_since_and_timestamps() {
+    let text = b"I1122 21:20:40.123456 a.rs:1] one\nI1122 21:20:41.000000 a.rs:2] two\n  goes on\n";
+    let now = "2026-11-22T22:00:00Z".parse().unwrap();
+    let lines = |options: &super::logs::Options| {
+        String::from_utf8(super::component_lines(text, options, now).concat()).unwrap()
+    };
+    let since = Some("2026-11-22T21:20:40.5Z".parse().unwrap());
+    let options = super::logs::Options { since, ..Default::default() };
+    assert_eq!(lines(&options), "I1122 21:20:41.000000 a.rs:2] two\n  goes on\n");
+    let options = super::logs::Options { timestamps: true, ..options };
+    assert_eq!(
+        lines(&options),
+        "2026-11-22T21:20:41.000000000Z I1122 21:20:41.000000 a.rs:2] two\n2026-11-22T21:20:41.000000000Z   goes on\n"
+    );
+}

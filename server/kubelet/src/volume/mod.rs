@@ -168,11 +168,32 @@ fn empty_dir(path: &Path, memory: bool, limit: Option<i64>, group: Option<u32>) 
         nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), options.as_deref())?;
     }
     if fresh || mounted {
-        let mode = if group.is_some() { 0o2777 } else { 0o777 };
-        if group.is_some() {
-            std::os::unix::fs::chown(path, None, group)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+        // not again later: what the containers have made of it is theirs
+        if let Some(group) = group {
+            give_to_group(path, group)?;
         }
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Upstream's `pkg/volume/volume_linux.go`, `changeFilePermission`: everything below belongs to the group, which
+/// may read and write it; directories hand the group on.
+fn give_to_group(path: &Path, group: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::symlink_metadata(path)?;
+    if meta.gid() != group {
+        std::os::unix::fs::lchown(path, None, Some(group))?;
+    }
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let wanted = meta.mode() & 0o7777 | if meta.is_dir() { 0o2770 } else { 0o660 };
+    if meta.mode() & 0o7777 != wanted || meta.gid() != group {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
+    }
+    for entry in meta.is_dir().then(|| std::fs::read_dir(path)).transpose()?.into_iter().flatten() {
+        give_to_group(&entry?.path(), group)?;
     }
     Ok(())
 }
@@ -248,5 +269,30 @@ pub async fn stale(holdings: &Holdings) {
             }
         }
         None => holdings.dirty.notified().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_group_gets_what_is_there_already() {
+        use std::os::unix::fs::MetadataExt;
+        let root = tempfile::tempdir().unwrap();
+        let (deep, file) = (root.path().join("v/deep"), root.path().join("v/deep/file"));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", deep.join("link")).unwrap();
+        // the own group: any may be given by root only
+        let group = nix::unistd::getegid().as_raw();
+        give_to_group(&root.path().join("v"), group).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!(
+            (mode(&deep) & 0o2770, mode(&file), mode(Path::new("/etc/passwd"))),
+            (0o2770, 0o660, 0o644)
+        );
     }
 }
