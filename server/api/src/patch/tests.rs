@@ -74,6 +74,13 @@ fn primitive_lists_merge_or_are_replaced() {
 }
 
 #[test]
+fn a_directive_for_a_list_that_is_not_there_leaves_nothing() {
+    let patch = json!({"status": {"podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.1"}]}});
+    let after = json!({"status": {"podIPs": [{"ip": "10.0.0.1"}]}});
+    assert_eq!(smp("Pod", json!({"status": {}}), patch), Ok(after));
+}
+
+#[test]
 fn maps_merge_and_keep_what_is_retained() {
     let strategy = |s: Value| json!({"spec": {"strategy": s}});
     let before = strategy(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}));
