@@ -28,7 +28,10 @@ pub enum Decision {
 /// Decides for one pod. Among equally good nodes `tie` chooses.
 pub fn schedule(pod: &PodInfo, world: &World, tie: u64) -> Decision {
     if world.is_empty() {
-        return Decision::Unschedulable { message: "no nodes available to schedule pods".into(), preemption: None };
+        return Decision::Unschedulable {
+            message: "no nodes available to schedule pods".into(),
+            preemption: None,
+        };
     }
     let filters = Filters::new(pod, world);
     let mut possible: Vec<&NodeInfo> = Vec::new();

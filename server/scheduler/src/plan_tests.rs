@@ -50,16 +50,31 @@ fn node(decision: Decision) -> String {
 
 #[test]
 fn no_nodes() {
-    assert_eq!(message(schedule(&pod("a", asks("1"), json!({})), &World::default(), 0)), "no nodes available to schedule pods");
+    assert_eq!(
+        message(schedule(&pod("a", asks("1"), json!({})), &World::default(), 0)),
+        "no nodes available to schedule pods"
+    );
 }
 
 #[test]
 fn refusals_are_upstreams_words() {
     let taint = json!({"taints": [{"key": "k", "effect": "NoSchedule"}]});
     let cases = [
-        (world(&[json!({})]), asks("2"), "1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
-        (world(&[taint]), asks("1"), "1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
-        (world(&[json!({"unschedulable": true})]), asks("1"), "1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."),
+        (
+            world(&[json!({})]),
+            asks("2"),
+            "1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+        ),
+        (
+            world(&[taint]),
+            asks("1"),
+            "1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+        ),
+        (
+            world(&[json!({"unschedulable": true})]),
+            asks("1"),
+            "1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+        ),
         (
             world(&[json!({})]),
             json!({"containers": [], "nodeSelector": {"disk": "ssd"}}),
@@ -79,7 +94,10 @@ fn reasons_are_counted_over_nodes() {
         world.apply_pod(Arc::new(pod(name, asks("600m"), json!({}))), node);
     }
     let text = message(schedule(&pod("a", asks("900m"), json!({})), &world, 0));
-    assert!(text.starts_with("0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu."), "{text}");
+    assert!(
+        text.starts_with("0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu."),
+        "{text}"
+    );
 }
 
 #[test]
@@ -97,7 +115,14 @@ fn the_emptier_node_wins_and_full_ones_are_out() {
 fn host_ports_conflict_by_address_and_protocol() {
     let takes = |port: Value| json!({"containers": [{"name": "a", "ports": [port]}]});
     let mut world = world(&[json!({})]);
-    world.apply_pod(Arc::new(pod("x", takes(json!({"containerPort": 1, "hostPort": 80, "hostIP": "10.0.0.1"})), json!({}))), "n1");
+    world.apply_pod(
+        Arc::new(pod(
+            "x",
+            takes(json!({"containerPort": 1, "hostPort": 80, "hostIP": "10.0.0.1"})),
+            json!({}),
+        )),
+        "n1",
+    );
     for (port, fits) in [
         (json!({"containerPort": 1, "hostPort": 80}), false),
         (json!({"containerPort": 1, "hostPort": 80, "hostIP": "10.0.0.2"}), true),
@@ -131,7 +156,10 @@ fn affinity_wants_company_but_the_first_may_be_alone() {
     let near = json!({"containers": [], "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}}]}}});
     let mut world = world(&[json!({}), json!({})]);
-    assert!(matches!(schedule(&pod("a", near.clone(), json!({"app": "web"})), &world, 0), Decision::Bind { .. }));
+    assert!(matches!(
+        schedule(&pod("a", near.clone(), json!({"app": "web"})), &world, 0),
+        Decision::Bind { .. }
+    ));
     let text = message(schedule(&pod("a", near.clone(), json!({})), &world, 0));
     assert!(text.contains("2 node(s) didn't match pod affinity rules."), "{text}");
     world.apply_pod(Arc::new(pod("x", asks("10m"), json!({"app": "web"}))), "n2");
@@ -155,7 +183,8 @@ fn replicas_of_a_controller_spread_over_hosts() {
     let mut owned = pod("a", asks("10m"), json!({"app": "web"}));
     let object = Arc::make_mut(&mut owned.pod);
     object.metadata.owner_references = serde_json::from_value(json!([{
-        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "u", "controller": true}])).unwrap();
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "u", "controller": true}]))
+    .unwrap();
     let mut world = world(&[json!({}), json!({})]);
     world.apply_pod(Arc::new(pod("x", asks("1m"), json!({"app": "web"}))), "n1");
     world.apply_pod(Arc::new(pod("y", asks("20m"), json!({"app": "db"}))), "n2");
@@ -172,10 +201,17 @@ fn preemption_takes_the_least_important_pods() {
     let mut world = world(&[json!({}), json!({})]);
     world.apply_pod(Arc::new(pod("low", with("900m", 1), json!({}))), "n1");
     world.apply_pod(Arc::new(pod("mid", with("900m", 5), json!({}))), "n2");
-    let Decision::Unschedulable { preemption, .. } = schedule(&pod("a", with("500m", 10), json!({})), &world, 0) else {
+    let Decision::Unschedulable { preemption, .. } =
+        schedule(&pod("a", with("500m", 10), json!({})), &world, 0)
+    else {
         panic!("bound")
     };
     assert_eq!(preemption, Some(Preemption { node: "n1".into(), victims: vec!["default/low".into()] }));
     let text = message(schedule(&pod("a", with("500m", 1), json!({})), &world, 0));
-    assert!(text.ends_with("preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."), "{text}");
+    assert!(
+        text.ends_with(
+            "preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
+        ),
+        "{text}"
+    );
 }

@@ -47,7 +47,8 @@ impl PodInfo {
     /// Computes the rest from the object.
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.as_ref();
-        let (requests, ports) = (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
+        let (requests, ports) =
+            (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
         Self { pod, requests, ports }
     }
 
@@ -78,6 +79,13 @@ impl PodInfo {
         self.spec().priority.unwrap_or(0)
     }
 
+    /// Whether it has terms about other pods, required or preferred.
+    pub fn is_social(&self) -> bool {
+        let affinity = self.spec().affinity.as_ref();
+        affinity
+            .is_some_and(|affinity| affinity.pod_affinity.is_some() || affinity.pod_anti_affinity.is_some())
+    }
+
     /// Terms of required pod affinity.
     pub fn affinity(&self) -> &[PodAffinityTerm] {
         let affinity = self.spec().affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
@@ -92,7 +100,8 @@ impl PodInfo {
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     ports
         .filter_map(|port| {
@@ -107,7 +116,13 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 pub type Namespaces = BTreeMap<String, Labels>;
 
 /// Whether `pod` is one that a term of a pod in namespace `own` means.
-pub fn term_selects(term: &PodAffinityTerm, own: &str, owner: &Labels, pod: &PodInfo, namespaces: &Namespaces) -> bool {
+pub fn term_selects(
+    term: &PodAffinityTerm,
+    own: &str,
+    owner: &Labels,
+    pod: &PodInfo,
+    namespaces: &Namespaces,
+) -> bool {
     in_namespaces(term, own, pod.namespace(), namespaces)
         && label_selector_matches(term.label_selector.as_ref(), pod.labels())
         && keys_agree(term.match_label_keys.as_deref(), owner, pod.labels(), true)
@@ -116,7 +131,9 @@ pub fn term_selects(term: &PodAffinityTerm, own: &str, owner: &Labels, pod: &Pod
 
 /// `matchLabelKeys` wants the values equal, `mismatchLabelKeys` different; keys the owner lacks do not count.
 fn keys_agree(keys: Option<&[String]>, owner: &Labels, labels: &Labels, equal: bool) -> bool {
-    keys.unwrap_or(&[]).iter().all(|key| owner.get(key).is_none_or(|value| (labels.get(key) == Some(value)) == equal))
+    keys.unwrap_or(&[])
+        .iter()
+        .all(|key| owner.get(key).is_none_or(|value| (labels.get(key) == Some(value)) == equal))
 }
 
 fn in_namespaces(term: &PodAffinityTerm, own: &str, namespace: &str, namespaces: &Namespaces) -> bool {

@@ -20,7 +20,11 @@ pub struct Preemption {
 }
 
 /// The best preemption, and a reason for each node where there is none (as upstream words them).
-pub fn find(pod: &PodInfo, world: &World, refused: &BTreeMap<&str, Refusal>) -> (Option<Preemption>, Vec<String>) {
+pub fn find(
+    pod: &PodInfo,
+    world: &World,
+    refused: &BTreeMap<&str, Refusal>,
+) -> (Option<Preemption>, Vec<String>) {
     let never = pod.spec().preemption_policy.as_deref() == Some("Never");
     let mut reasons = Vec::new();
     let mut candidates: Vec<(&NodeInfo, Vec<Arc<PodInfo>>)> = Vec::new();
@@ -58,13 +62,18 @@ fn victims(pod: &PodInfo, node: &NodeInfo, world: &World) -> Option<Vec<Arc<PodI
     if lower.is_empty() {
         return None;
     }
-    let started = |pod: &PodInfo| pod.pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
+    let started = |pod: &PodInfo| {
+        pod.pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0)
+    };
     lower.sort_by_key(|other| (std::cmp::Reverse(other.priority()), started(other)));
     let mut without = world.clone();
     lower.iter().for_each(|other| without.delete_pod(&other.key()));
     let fits = |world: &World| {
         let filters = Filters::new(pod, world);
-        world.nodes().find(|other| other.name() == node.name()).is_some_and(|node| filters.check(node).is_ok())
+        world
+            .nodes()
+            .find(|other| other.name() == node.name())
+            .is_some_and(|node| filters.check(node).is_ok())
     };
     if !fits(&without) {
         return None;

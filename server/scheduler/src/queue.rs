@@ -4,7 +4,7 @@
 //! earlier than its back-off (1 s, doubling to 10 s, as upstream's).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,11 @@ struct Waiting {
 #[derive(Default)]
 pub struct Queue {
     active: BTreeMap<Order, Arc<PodInfo>>,
+    /// Where in `active` a pod is.
+    orders: HashMap<String, Order>,
     waiting: HashMap<String, Waiting>,
+    /// The hopeful of `waiting`, by when they are ready.
+    due: BTreeSet<(Instant, String)>,
     attempts: HashMap<String, u32>,
 }
 
@@ -43,8 +47,10 @@ fn order(pod: &PodInfo) -> Order {
 impl Queue {
     /// A pod is new or changed in a way that may matter: it is tried now.
     pub fn add(&mut self, pod: Arc<PodInfo>) {
-        self.take_out(&pod.key());
-        self.active.insert(order(&pod), pod);
+        let (key, order) = (pod.key(), order(&pod));
+        self.take_out(&key);
+        self.orders.insert(key, order.clone());
+        self.active.insert(order, pod);
     }
 
     /// A newer state of a pod that already waits; where it waits does not change.
@@ -64,8 +70,16 @@ impl Queue {
     }
 
     fn take_out(&mut self, key: &str) {
-        self.waiting.remove(key);
-        self.active.retain(|(_, _, other), _| other != key);
+        self.take_waiting(key);
+        if let Some(order) = self.orders.remove(key) {
+            self.active.remove(&order);
+        }
+    }
+
+    fn take_waiting(&mut self, key: &str) -> Option<Waiting> {
+        let waiting = self.waiting.remove(key)?;
+        self.due.remove(&(waiting.ready_at, key.to_owned()));
+        Some(waiting)
     }
 
     /// Whether a pod can be tried now.
@@ -75,7 +89,9 @@ impl Queue {
 
     /// The pod to try next.
     pub fn pop(&mut self) -> Option<Arc<PodInfo>> {
-        self.active.pop_first().map(|(_, pod)| pod)
+        let (_, pod) = self.active.pop_first()?;
+        self.orders.remove(&pod.key());
+        Some(pod)
     }
 
     /// A pod fitted nowhere, or could not be bound (`hopeful`: try again after the back-off in any case).
@@ -84,28 +100,35 @@ impl Queue {
         let attempts = self.attempts.entry(key.clone()).or_default();
         let pause = BACKOFF.saturating_mul(1 << (*attempts).min(4)).min(BACKOFF_MAX);
         *attempts += 1;
-        self.waiting.insert(key, Waiting { pod, ready_at: now + pause, hopeful });
+        self.take_waiting(&key);
+        let ready_at = now + pause;
+        if hopeful {
+            self.due.insert((ready_at, key.clone()));
+        }
+        self.waiting.insert(key, Waiting { pod, ready_at, hopeful });
     }
 
     /// Something changed: all that wait are tried again when their back-off ends.
     pub fn world_changed(&mut self) {
-        self.waiting.values_mut().for_each(|waiting| waiting.hopeful = true);
+        if self.due.len() == self.waiting.len() {
+            return;
+        }
+        for (key, waiting) in &mut self.waiting {
+            if !std::mem::replace(&mut waiting.hopeful, true) {
+                self.due.insert((waiting.ready_at, key.clone()));
+            }
+        }
     }
 
     /// Moves what is due to the pods to try; returns when the next is.
     pub fn advance(&mut self, now: Instant) -> Option<Instant> {
-        let due: Vec<String> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.hopeful && waiting.ready_at <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
+        while self.due.first().is_some_and(|(ready_at, _)| *ready_at <= now) {
+            let Some((_, key)) = self.due.pop_first() else { break };
             if let Some(waiting) = self.waiting.remove(&key) {
-                self.active.insert(order(&waiting.pod), waiting.pod);
+                self.add(waiting.pod);
             }
         }
-        self.waiting.values().filter(|waiting| waiting.hopeful).map(|waiting| waiting.ready_at).min()
+        self.due.first().map(|(ready_at, _)| *ready_at)
     }
 }
 

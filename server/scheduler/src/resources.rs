@@ -137,14 +137,20 @@ mod tests {
 
     #[test]
     fn init_steps_count_by_the_largest_and_sidecars_stay() {
-        let container = |name: &str, cpu: &str, restart: Option<&str>| {
-            json!({"name": name, "restartPolicy": restart, "resources": {"requests": {"cpu": cpu, "memory": "1Mi"}}})
-        };
+        let container = |name: &str, cpu: &str, restart: Option<&str>| json!({"name": name, "restartPolicy": restart, "resources": {"requests": {"cpu": cpu, "memory": "1Mi"}}});
         for (init, containers, milli_cpu) in [
             (vec![], vec![container("a", "100m", None), container("b", "200m", None)], 300),
             (vec![container("i", "1", None)], vec![container("a", "100m", None)], 1000),
-            (vec![container("s", "500m", Some("Always")), container("i", "1", None)], vec![container("a", "100m", None)], 1500),
-            (vec![container("i", "1", None), container("s", "500m", Some("Always"))], vec![container("a", "700m", None)], 1200),
+            (
+                vec![container("s", "500m", Some("Always")), container("i", "1", None)],
+                vec![container("a", "100m", None)],
+                1500,
+            ),
+            (
+                vec![container("i", "1", None), container("s", "500m", Some("Always"))],
+                vec![container("a", "700m", None)],
+                1200,
+            ),
         ] {
             let spec = spec(json!({"containers": containers, "initContainers": init}));
             assert_eq!(pod_requests(&spec).milli_cpu, milli_cpu);
@@ -153,7 +159,9 @@ mod tests {
 
     #[test]
     fn other_resources_are_kept_by_name() {
-        let spec = spec(json!({"containers": [{"name": "a", "resources": {"requests": {"x.io/gpu": "2"}}}], "overhead": {"cpu": "10m"}}));
+        let spec = spec(
+            json!({"containers": [{"name": "a", "resources": {"requests": {"x.io/gpu": "2"}}}], "overhead": {"cpu": "10m"}}),
+        );
         let resources = pod_requests(&spec);
         assert_eq!((resources.extended["x.io/gpu"], resources.milli_cpu), (2, 10));
     }

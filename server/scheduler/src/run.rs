@@ -40,6 +40,9 @@ pub struct Scheduler {
     recorder: Recorder,
 }
 
+/// API calls that may be under way before further pods wait for their answers.
+const CALLS: usize = 256;
+
 /// What the API said to a call.
 enum Output {
     Bound(Arc<PodInfo>, String, Result<(), kube::Error>),
@@ -86,7 +89,12 @@ impl Scheduler {
         }
         self.health.ready(Component::Scheduler);
         tracing::info!("scheduling");
-        let mut state = State { world: World::default(), queue: Queue::default(), calls: FuturesUnordered::new(), tie: 0 };
+        let mut state = State {
+            world: World::default(),
+            queue: Queue::default(),
+            calls: FuturesUnordered::new(),
+            tie: 0,
+        };
         loop {
             let due = state.queue.advance(Instant::now());
             let input = tokio::select! {
@@ -94,7 +102,7 @@ impl Scheduler {
                 () = drain.wait() => Input::Drain,
                 Some(input) = inputs.next() => input,
                 Some(output) = state.calls.next() => Input::Call(output),
-                () = std::future::ready(()), if state.queue.has_active() => {
+                () = std::future::ready(()), if state.queue.has_active() && state.calls.len() < CALLS => {
                     self.schedule_one(&mut state);
                     continue;
                 }
@@ -120,11 +128,19 @@ impl Scheduler {
                 state.world.apply_pod(pod.clone(), &node);
                 state.calls.push(Box::pin(bind(self.client.clone(), pod, node)));
             }
-            Decision::Unschedulable { message, preemption } => self.unschedulable(state, pod, message, preemption),
+            Decision::Unschedulable { message, preemption } => {
+                self.unschedulable(state, pod, message, preemption)
+            }
         }
     }
 
-    fn unschedulable(&self, state: &mut State, pod: Arc<PodInfo>, message: String, preemption: Option<Preemption>) {
+    fn unschedulable(
+        &self,
+        state: &mut State,
+        pod: Arc<PodInfo>,
+        message: String,
+        preemption: Option<Preemption>,
+    ) {
         tracing::info!(pod = pod.key(), message, "pod fits nowhere");
         self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
         let client = self.client.clone();
@@ -156,10 +172,16 @@ impl Scheduler {
                 self.recorder.normal(&reference(&*pod.pod), "Scheduled", text);
                 state.queue.remove(&pod.key());
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => state.world.delete_pod(&pod.key()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                state.world.delete_pod(&pod.key())
+            }
             Err(error) => {
                 tracing::warn!(pod = pod.key(), node, %error, "binding refused");
-                self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", format!("binding rejected: {error}"));
+                self.recorder.warning(
+                    &reference(&*pod.pod),
+                    "FailedScheduling",
+                    format!("binding rejected: {error}"),
+                );
                 state.world.delete_pod(&pod.key());
                 state.queue.failed(pod, true, Instant::now());
             }
@@ -257,7 +279,9 @@ async fn bind(client: Client, pod: Arc<PodInfo>, node: String) -> Output {
         "metadata": {"name": name, "namespace": pod.namespace(), "uid": pod.pod.metadata.uid},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    let result = api.create_subresource::<_, serde_json::Value>("binding", &name, &PostParams::default(), &binding).await;
+    let result = api
+        .create_subresource::<_, serde_json::Value>("binding", &name, &PostParams::default(), &binding)
+        .await;
     Output::Bound(pod, node, result.map(drop))
 }
 
@@ -281,7 +305,9 @@ async fn evict(client: Client, key: String) -> Output {
 async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Option<String>) -> Output {
     let conditions = pod.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let said = conditions.into_iter().flatten().any(|condition| {
-        condition.type_ == "PodScheduled" && condition.status == "False" && condition.message.as_deref() == Some(&message)
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.message.as_deref() == Some(&message)
     });
     if said && nominated.is_none() {
         return Output::Told;

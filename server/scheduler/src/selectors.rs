@@ -14,7 +14,11 @@ pub fn label_selector_matches(selector: Option<&LabelSelector>, labels: &Labels)
     let exact = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     exact
         && selector.match_expressions.iter().flatten().all(|requirement| {
-            expression_matches(&requirement.operator, requirement.values.as_deref().unwrap_or(&[]), labels.get(&requirement.key))
+            expression_matches(
+                &requirement.operator,
+                requirement.values.as_deref().unwrap_or(&[]),
+                labels.get(&requirement.key),
+            )
         })
 }
 
@@ -60,8 +64,12 @@ pub fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
         fits && match toleration.operator.as_deref().unwrap_or("") {
             "" | "Equal" => have == want,
             "Exists" => true,
-            "Gt" => compare(taint.value.as_ref(), &[want.to_owned()]).is_some_and(|(have, bound)| have > bound),
-            "Lt" => compare(taint.value.as_ref(), &[want.to_owned()]).is_some_and(|(have, bound)| have < bound),
+            "Gt" => {
+                compare(taint.value.as_ref(), &[want.to_owned()]).is_some_and(|(have, bound)| have > bound)
+            }
+            "Lt" => {
+                compare(taint.value.as_ref(), &[want.to_owned()]).is_some_and(|(have, bound)| have < bound)
+            }
             _ => false,
         }
     })
@@ -91,7 +99,8 @@ mod tests {
 
     #[test]
     fn terms_match_labels_and_the_name() {
-        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1", "labels": {"cores": "8"}}})).unwrap();
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "n1", "labels": {"cores": "8"}}})).unwrap();
         for (term, matches) in [
             (json!({}), false),
             (json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}), true),
@@ -105,7 +114,8 @@ mod tests {
 
     #[test]
     fn tolerations() {
-        let taint: Taint = serde_json::from_value(json!({"key": "k", "value": "v", "effect": "NoSchedule"})).unwrap();
+        let taint: Taint =
+            serde_json::from_value(json!({"key": "k", "value": "v", "effect": "NoSchedule"})).unwrap();
         for (toleration, fits) in [
             (json!({"operator": "Exists"}), true),
             (json!({"key": "k", "operator": "Equal", "value": "v"}), true),

@@ -1,6 +1,6 @@
 //! The scheduler's view of nodes and of the pods on them: apply and delete in, [`NodeInfo`] out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -27,6 +27,8 @@ pub struct NodeInfo {
     pub non_zero: (i64, i64),
     /// Its pods, by `namespace/name`.
     pub pods: BTreeMap<String, Arc<PodInfo>>,
+    /// Those of them that have terms about other pods.
+    pub social: BTreeMap<String, Arc<PodInfo>>,
 }
 
 impl NodeInfo {
@@ -38,6 +40,7 @@ impl NodeInfo {
             requested: Resources::default(),
             non_zero: (0, 0),
             pods: BTreeMap::new(),
+            social: BTreeMap::new(),
         };
         info.set_node(node);
         info
@@ -71,12 +74,16 @@ impl NodeInfo {
         self.requested.add(&pod.requests);
         let (cpu, memory) = pod.requests.non_zero();
         self.non_zero = (self.non_zero.0 + cpu, self.non_zero.1 + memory);
+        if pod.is_social() {
+            self.social.insert(key.clone(), pod.clone());
+        }
         self.pods.insert(key, pod);
     }
 
     /// Counts a pod out.
     pub fn remove(&mut self, key: &str) -> Option<Arc<PodInfo>> {
         let pod = self.pods.remove(key)?;
+        self.social.remove(key);
         self.requested.subtract(&pod.requests);
         let (cpu, memory) = pod.requests.non_zero();
         self.non_zero = (self.non_zero.0 - cpu, self.non_zero.1 - memory);
@@ -91,6 +98,8 @@ pub struct World {
     /// Pods on nodes that have not been seen (yet), by node.
     strays: BTreeMap<String, BTreeMap<String, Arc<PodInfo>>>,
     places: BTreeMap<String, String>,
+    /// Pods that have terms about other pods.
+    social: BTreeSet<String>,
     /// Labels of the namespaces.
     pub namespaces: Namespaces,
 }
@@ -130,6 +139,9 @@ impl World {
             self.delete_pod(&key);
         }
         self.places.insert(key.clone(), node.to_owned());
+        if pod.is_social() {
+            self.social.insert(key.clone());
+        }
         match self.nodes.get_mut(node) {
             Some(info) => info.add(pod),
             None => _ = self.strays.entry(node.to_owned()).or_default().insert(key, pod),
@@ -139,6 +151,7 @@ impl World {
     /// A pod left its node.
     pub fn delete_pod(&mut self, key: &str) {
         let Some(node) = self.places.remove(key) else { return };
+        self.social.remove(key);
         if let Some(info) = self.nodes.get_mut(&node) {
             info.remove(key);
         } else if let Some(pods) = self.strays.get_mut(&node) {
@@ -149,6 +162,11 @@ impl World {
     /// Whether the pod counts somewhere.
     pub fn has_pod(&self, key: &str) -> bool {
         self.places.contains_key(key)
+    }
+
+    /// Whether any pod has terms about other pods.
+    pub fn is_social(&self) -> bool {
+        !self.social.is_empty()
     }
 
     /// All nodes, by name.

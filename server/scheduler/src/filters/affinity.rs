@@ -25,7 +25,7 @@ pub struct PodAffinity<'a> {
 }
 
 impl<'a> PodAffinity<'a> {
-    /// Looks at every pod of every node once, if a term asks for it.
+    /// Looks once at the pods of every node: at all of them if the pod has terms, else at those that have.
     pub fn new(pod: &'a PodInfo, world: &World) -> Self {
         let selects = |term: &PodAffinityTerm, other: &PodInfo| {
             term_selects(term, pod.namespace(), pod.labels(), other, namespaces(world))
@@ -37,8 +37,12 @@ impl<'a> PodAffinity<'a> {
             guarded: BTreeSet::new(),
             fits_itself: pod.affinity().iter().all(|term| selects(term, pod)),
         };
+        if !(pod.is_social() || world.is_social()) {
+            return this;
+        }
         for node in world.nodes() {
-            for other in node.pods.values() {
+            let others = if pod.is_social() { &node.pods } else { &node.social };
+            for other in others.values() {
                 for (term, domains) in pod.affinity().iter().zip(&mut this.wanted) {
                     domains.extend(domain(node, term).filter(|_| selects(term, other)));
                 }
@@ -64,7 +68,9 @@ impl<'a> PodAffinity<'a> {
         }
         let guarded = self.guarded.iter().any(|(key, value)| node.labels().get(key) == Some(value));
         match guarded {
-            true => Err(Refusal::preemptable(vec!["node(s) didn't satisfy existing pods anti-affinity rules".into()])),
+            true => Err(Refusal::preemptable(vec![
+                "node(s) didn't satisfy existing pods anti-affinity rules".into(),
+            ])),
             false => Ok(()),
         }
     }
@@ -89,8 +95,9 @@ fn domain(node: &NodeInfo, term: &PodAffinityTerm) -> Option<Domain> {
 
 /// Domains of `node` that `other`'s anti-affinity keeps `pod` out of.
 fn guards(node: &NodeInfo, other: &PodInfo, pod: &PodInfo, namespaces: &Namespaces) -> Vec<Domain> {
-    let guards = other.anti_affinity().iter().filter(|term| {
-        term_selects(term, other.namespace(), other.labels(), pod, namespaces)
-    });
+    let guards = other
+        .anti_affinity()
+        .iter()
+        .filter(|term| term_selects(term, other.namespace(), other.labels(), pod, namespaces));
     guards.filter_map(|term| domain(node, term)).collect()
 }

@@ -22,7 +22,8 @@ pub fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
     require("memory", wants.memory, has.memory, used.memory);
     require("ephemeral-storage", wants.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage);
     for (name, want) in &wants.extended {
-        let amount = |resources: &crate::resources::Resources| resources.extended.get(name).copied().unwrap_or(0);
+        let amount =
+            |resources: &crate::resources::Resources| resources.extended.get(name).copied().unwrap_or(0);
         require(name, *want, amount(has), amount(used));
     }
     match (short.is_empty(), never) {

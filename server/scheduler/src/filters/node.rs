@@ -10,7 +10,11 @@ use crate::world::NodeInfo;
 /// `spec.unschedulable`, unless its taint is tolerated.
 pub fn unschedulable(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
     let cordoned = node.node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
-    let taint = Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Default::default() };
+    let taint = Taint {
+        key: "node.kubernetes.io/unschedulable".into(),
+        effect: "NoSchedule".into(),
+        ..Default::default()
+    };
     match cordoned && !tolerated(&taint, pod.spec().tolerations.as_deref().unwrap_or(&[])) {
         true => Err(Refusal::fixed("node(s) were unschedulable")),
         false => Ok(()),
@@ -49,20 +53,26 @@ pub fn affinity(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
 /// As [`affinity`], for plugins that count only nodes which the pod may use.
 pub fn required_affinity_matches(pod: &PodInfo, node: &NodeInfo) -> bool {
     let spec = pod.spec();
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| node.labels().get(key) == Some(value));
+    let selected =
+        spec.node_selector.iter().flatten().all(|(key, value)| node.labels().get(key) == Some(value));
     let required = spec
         .affinity
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, &node.node)))
+    selected
+        && required.is_none_or(|selector| {
+            selector.node_selector_terms.iter().any(|term| term_matches(term, &node.node))
+        })
 }
 
 /// Ports of the host.
 pub fn ports(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
     let taken = || node.pods.values().flat_map(|other| &other.ports);
     match pod.ports.iter().any(|port| taken().any(|other| port.conflicts(other))) {
-        true => Err(Refusal::preemptable(vec!["node(s) didn't have free ports for the requested pod ports".into()])),
+        true => Err(Refusal::preemptable(vec![
+            "node(s) didn't have free ports for the requested pod ports".into(),
+        ])),
         false => Ok(()),
     }
 }

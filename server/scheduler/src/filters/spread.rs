@@ -47,7 +47,8 @@ impl<'a> Spread<'a> {
                 let text = "node(s) didn't match pod topology spread constraints (missing required label)";
                 return Err(Refusal::fixed(text));
             };
-            let here = constraint.counts.get(domain).copied().unwrap_or(0) + i64::from(constraint.counts_itself);
+            let here =
+                constraint.counts.get(domain).copied().unwrap_or(0) + i64::from(constraint.counts_itself);
             if here - constraint.minimum() > i64::from(constraint.rule.max_skew) {
                 let text = "node(s) didn't match pod topology spread constraints";
                 return Err(Refusal::preemptable(vec![text.into()]));
@@ -74,9 +75,10 @@ pub fn count_by_domain<'n>(
     let mut counts = BTreeMap::new();
     for node in nodes {
         let Some(domain) = node.labels().get(&rule.topology_key) else { continue };
-        let matching = node.pods.values().filter(|other| {
-            other.pod.metadata.deletion_timestamp.is_none() && matches(rule, pod, other)
-        });
+        let matching = node
+            .pods
+            .values()
+            .filter(|other| other.pod.metadata.deletion_timestamp.is_none() && matches(rule, pod, other));
         *counts.entry(domain.clone()).or_insert(0) += matching.count() as i64;
     }
     counts
@@ -84,14 +86,17 @@ pub fn count_by_domain<'n>(
 
 /// Whether a node counts for a rule: nodeAffinityPolicy (default Honor), nodeTaintsPolicy (default Ignore).
 pub fn is_eligible(rule: &TopologySpreadConstraint, pod: &PodInfo, node: &NodeInfo) -> bool {
-    let by_affinity = rule.node_affinity_policy.as_deref() == Some("Ignore") || required_affinity_matches(pod, node);
-    let by_taints = rule.node_taints_policy.as_deref() != Some("Honor") || super::node::taints(pod, node).is_ok();
+    let by_affinity =
+        rule.node_affinity_policy.as_deref() == Some("Ignore") || required_affinity_matches(pod, node);
+    let by_taints =
+        rule.node_taints_policy.as_deref() != Some("Honor") || super::node::taints(pod, node).is_ok();
     by_affinity && by_taints
 }
 
 fn matches(rule: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo) -> bool {
     let keys = rule.match_label_keys.as_deref().unwrap_or(&[]);
-    let same = |key: &String, own: &Labels| own.get(key).is_none_or(|value| other.labels().get(key) == Some(value));
+    let same =
+        |key: &String, own: &Labels| own.get(key).is_none_or(|value| other.labels().get(key) == Some(value));
     other.namespace() == pod.namespace()
         && label_selector_matches(rule.label_selector.as_ref(), other.labels())
         && keys.iter().all(|key| same(key, pod.labels()))

@@ -47,15 +47,24 @@ fn intolerable(pod: &PodInfo, node: &NodeInfo) -> i64 {
 /// NodeAffinity: weights of the preferred terms that fit.
 fn preferred_nodes(pod: &PodInfo, node: &NodeInfo) -> i64 {
     let affinity = pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let terms = affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[]);
-    terms.iter().filter(|term| term_matches(&term.preference, &node.node)).map(|term| i64::from(term.weight)).sum()
+    let terms = affinity
+        .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
+        .unwrap_or(&[]);
+    terms
+        .iter()
+        .filter(|term| term_matches(&term.preference, &node.node))
+        .map(|term| i64::from(term.weight))
+        .sum()
 }
 
 /// Share of a resource in use with the pod on the node, 0 to 1.
 fn fractions(pod: &PodInfo, node: &NodeInfo) -> [f64; 2] {
     let (cpu, memory) = pod.requests.non_zero();
     let share = |used: i64, has: i64| if has <= 0 { 1.0 } else { (used as f64 / has as f64).min(1.0) };
-    [share(node.non_zero.0 + cpu, node.allocatable.milli_cpu), share(node.non_zero.1 + memory, node.allocatable.memory)]
+    [
+        share(node.non_zero.0 + cpu, node.allocatable.milli_cpu),
+        share(node.non_zero.1 + memory, node.allocatable.memory),
+    ]
 }
 
 /// NodeResourcesFit with strategy LeastAllocated.
@@ -78,7 +87,9 @@ const IMAGE_LARGE: i64 = 1000 << 20;
 fn image_locality(pod: &PodInfo, node: &NodeInfo) -> i64 {
     let images = node.node.status.as_ref().and_then(|status| status.images.as_deref()).unwrap_or(&[]);
     let size = |name: &String| {
-        let has = |image: &&k8s_openapi::api::core::v1::ContainerImage| image.names.iter().flatten().any(|n| n == name);
+        let has = |image: &&k8s_openapi::api::core::v1::ContainerImage| {
+            image.names.iter().flatten().any(|n| n == name)
+        };
         images.iter().find(has).and_then(|image| image.size_bytes).unwrap_or(0)
     };
     let containers = &pod.spec().containers;
@@ -89,9 +100,13 @@ fn image_locality(pod: &PodInfo, node: &NodeInfo) -> i64 {
 
 /// InterPodAffinity: preferred terms of the pod, and those of the pods that are there.
 fn affinity(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Vec<i64> {
+    if !(pod.is_social() || world.is_social()) {
+        return vec![0; nodes.len()];
+    }
     let mut domains: BTreeMap<(String, String), i64> = BTreeMap::new();
     for node in world.nodes() {
-        for other in node.pods.values() {
+        let others = if pod.is_social() { &node.pods } else { &node.social };
+        for other in others.values() {
             let mine = preferences(pod).filter(|(term, _)| {
                 term_selects(term, pod.namespace(), pod.labels(), other, &world.namespaces)
             });
@@ -107,7 +122,13 @@ fn affinity(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Vec<i64> {
     }
     let raw: Vec<i64> = nodes
         .iter()
-        .map(|node| domains.iter().filter(|((key, value), _)| node.labels().get(key) == Some(value)).map(|(_, w)| w).sum())
+        .map(|node| {
+            domains
+                .iter()
+                .filter(|((key, value), _)| node.labels().get(key) == Some(value))
+                .map(|(_, w)| w)
+                .sum()
+        })
         .collect();
     between(&raw)
 }
@@ -116,12 +137,16 @@ fn affinity(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Vec<i64> {
 fn preferences(pod: &PodInfo) -> impl Iterator<Item = (&PodAffinityTerm, i64)> {
     let affinity = pod.spec().affinity.as_ref();
     let near = affinity.and_then(|a| a.pod_affinity.as_ref());
-    let near = near.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[]);
+    let near =
+        near.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[]);
     let far = affinity.and_then(|a| a.pod_anti_affinity.as_ref());
-    let far = far.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[]);
+    let far =
+        far.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[]);
     let signed = |sign: i64| move |term: &'_ WeightedPodAffinityTerm| sign * i64::from(term.weight);
     let (plus, minus) = (signed(1), signed(-1));
-    near.iter().map(move |t| (&t.pod_affinity_term, plus(t))).chain(far.iter().map(move |t| (&t.pod_affinity_term, minus(t))))
+    near.iter()
+        .map(move |t| (&t.pod_affinity_term, plus(t)))
+        .chain(far.iter().map(move |t| (&t.pod_affinity_term, minus(t))))
 }
 
 /// Scales values so that the smallest is 0 and the largest [`MAX`].
@@ -135,7 +160,9 @@ fn between(raw: &[i64]) -> Vec<i64> {
 fn spread(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Vec<i64> {
     let rules: Vec<TopologySpreadConstraint> = match pod.spec().topology_spread_constraints.as_deref() {
         None | Some([]) => default_rules(pod),
-        Some(rules) => rules.iter().filter(|rule| rule.when_unsatisfiable == "ScheduleAnyway").cloned().collect(),
+        Some(rules) => {
+            rules.iter().filter(|rule| rule.when_unsatisfiable == "ScheduleAnyway").cloned().collect()
+        }
     };
     if rules.is_empty() {
         return vec![0; nodes.len()];
@@ -156,7 +183,8 @@ fn spread(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Vec<i64> {
 
 /// Spreading of pods that one controller owns, over hosts and zones.
 fn default_rules(pod: &PodInfo) -> Vec<TopologySpreadConstraint> {
-    let owned = pod.pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    let owned =
+        pod.pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
     if !owned || pod.labels().is_empty() {
         return Vec::new();
     }
