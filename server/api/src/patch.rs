@@ -103,12 +103,10 @@ fn finish<N: Node>(
     }
 }
 
-/// Upstream's `NewGenericServerResponse(422, …)`, with what went wrong as a cause.
+/// Upstream's `NewGenericServerResponse(422, …)`, which does not say what went wrong; this adds it to the message.
 fn unprocessable(why: impl std::fmt::Display) -> ApiError {
-    let message = "the server rejected our request due to an error in our request";
-    let mut error = ApiError::new(Reason::Invalid, message);
-    error.causes = vec![("UnexpectedServerResponse".to_owned(), why.to_string(), String::new())];
-    error
+    let message = format!("the server rejected our request due to an error in our request: {why}");
+    ApiError::new(Reason::Invalid, message)
 }
 
 /// Upstream's `interpretStrategicMergePatchError`; what it would answer with 500 is 422 here.

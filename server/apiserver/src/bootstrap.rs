@@ -24,7 +24,8 @@ pub(crate) async fn objects(registry: &Registry, advertise: IpAddr, port: u16) -
     for class in priority_classes() {
         ensure(registry, &call, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
-    ensure(registry, &call, "", "services", service()).await?;
+    ensure(registry, &call, "", "services", service(port)).await?;
+    same_target_port(registry, &call, port).await?;
     keep_same(registry, &call, "", "endpoints", "subsets", endpoints(advertise, port)).await?;
     let slice = slice(advertise, port);
     keep_same(registry, &call, "discovery.k8s.io", "endpointslices", "endpoints", slice).await
@@ -71,6 +72,21 @@ async fn keep_same(
     update.await.map(drop)
 }
 
+/// The Service's target follows the port, which may be another than at the last start.
+async fn same_target_port(registry: &Registry, call: &Call<'_>, port: u16) -> Result<(), ApiError> {
+    let kind = kinds::by_resource("", "v1", "services").ok_or_else(ApiError::unknown_resource)?;
+    let target = Target::new(kind, "default", "kubernetes");
+    let update = registry.modify(call, &target, |old| {
+        let mut new = old.clone();
+        crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
+        if let Some(first) = new.pointer_mut("/spec/ports/0") {
+            set(first, &["targetPort"], port);
+        }
+        Ok(new)
+    });
+    update.await.map(drop)
+}
+
 fn priority_classes() -> [Value; 2] {
     let class = |name: &str, value: i64, text: &str| json!({"metadata": {"name": name}, "value": value, "description": text, "preemptionPolicy": "PreemptLowerPriority"});
     [
@@ -87,13 +103,13 @@ fn priority_classes() -> [Value; 2] {
     ]
 }
 
-fn service() -> Value {
+fn service(port: u16) -> Value {
     json!({
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "sessionAffinity": "None",
             "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
         },
     })
 }

@@ -93,9 +93,11 @@ struct Inner {
     pki: Pki,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
+    bind: IpAddr,
     advertise: IpAddr,
     port: u16,
     drain: Drain,
+    tasks: Tasks,
 }
 
 /// Calls the pipeline as one user; the binary wraps it for `sampan_client::loopback`.
@@ -135,9 +137,11 @@ impl ApiServer {
             pki,
             health: config.health,
             listener: Mutex::new(Some(listener)),
+            bind: config.bind,
             advertise,
             port,
             drain: config.tasks.drain(),
+            tasks: config.tasks,
         }));
         bootstrap::objects(server.registry(), advertise, port).await?;
         Ok(server)
@@ -148,10 +152,11 @@ impl ApiServer {
         let listener = match self.0.listener.lock().take() {
             Some(listener) => listener,
             // a restart after a failure: the same port again
-            None => rim::bind(self.0.advertise, self.0.port).map_err(Error::Serve)?,
+            None => rim::bind(self.0.bind, self.0.port).map_err(Error::Serve)?,
         };
         let tls = self.0.pki.server_config()?;
-        let config = rim::Config { listener, tls, workers: 2, grace: GRACE };
+        let clients = self.0.pki.client_verifier()?;
+        let config = rim::Config { listener, tls, clients, workers: 2, grace: GRACE };
         let server = self.clone();
         let serve =
             move |request: Request<Bytes>, peer: Peer| -> BoxFuture<'static, Response<ResponseBody>> {
@@ -194,6 +199,11 @@ impl ApiServer {
             let (server, peer) = (server.clone(), Peer::Loopback(user.clone()));
             Box::pin(async move { server.handle(request, peer).await })
         })
+    }
+
+    /// Where tasks are spawned.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// The registry.

@@ -27,10 +27,13 @@ pub fn authenticate(
         Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
         Peer::Tls { certificates, .. } => certificates,
     };
-    if let Some(leaf) = certificates.first() {
-        return certificate_user(leaf).map(Some).ok_or_else(ApiError::unauthorized);
-    }
-    let Some(token) = bearer(head) else { return Ok(None) };
+    let certified = certificates.first().map(certificate_user);
+    let token = match (certified, bearer(head)) {
+        (Some(Some(user)), _) => return Ok(Some(user)),
+        (Some(None), None) => return Err(ApiError::unauthorized()),
+        (None, None) => return Ok(None),
+        (_, Some(token)) => token,
+    };
     token_user(store, tokens, &token, &tokens.api_audiences()).map(|(user, _)| Some(user)).map_err(|why| {
         tracing::debug!(%why, "bearer token refused");
         ApiError::unauthorized()

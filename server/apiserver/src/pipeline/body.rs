@@ -11,6 +11,9 @@ use serde_json::Value;
 /// Upstream's `DefaultMaxRequestSizeBytes`.
 const LIMIT: usize = 3 * 1024 * 1024;
 
+/// The media types in a 415.
+const DECODED: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
 /// 413 for bodies over the limit.
 pub fn check_size(body: &Bytes) -> Result<(), ApiError> {
     if body.len() <= LIMIT {
@@ -32,7 +35,7 @@ fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match media_type(headers) {
         "application/json" => Ok(Format::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
-        _ => Err(ApiError::unsupported_media_type(super::negotiate::SUPPORTED)),
+        _ => Err(ApiError::unsupported_media_type(DECODED)),
     }
 }
 

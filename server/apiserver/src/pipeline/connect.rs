@@ -6,13 +6,13 @@ use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use sampan_api::kinds;
-use sampan_api::status::{ApiError, Reason};
+use sampan_api::status::{ApiError, FieldError, Reason};
 use serde_json::{Value, json};
 
-use super::negotiate::Format;
+use super::negotiate::{As, Format};
 use super::query::encode;
 use super::resource::{Answer, not_allowed};
-use super::{Context, respond};
+use super::{Context, respond, shape};
 use crate::registry::{Operation, Review, Target};
 use crate::strategies::pod;
 use crate::value::{at, items, meta, text};
@@ -47,6 +47,7 @@ impl ApiServer {
 
     async fn log(&self, context: &Context, target: &Target) -> Answer {
         let (pod, _) = self.registry().object(&Target { subresource: String::new(), ..target.clone() })?;
+        check_log_options(&target.name, &context.query)?;
         let container = container(&pod, context.query.text("container"))?;
         let Some(node) = pod::node(&pod) else {
             return Ok(respond::raw(200, "text/plain", Bytes::new()));
@@ -155,17 +156,45 @@ impl ApiServer {
             json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]})
         };
         let names = ["controller-manager", "scheduler", "etcd-0"];
-        let value = match target.name.as_str() {
-            "" => {
-                json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": names.map(one)})
-            }
-            name if names.contains(&name) => one(name),
+        let objects: Vec<Value> = match target.name.as_str() {
+            "" => names.map(one).into(),
+            name if names.contains(&name) => vec![one(name)],
             _ => return Err(target.not_found()),
+        };
+        let value = match (format.shape, objects.as_slice()) {
+            (As::Table, objects) => {
+                shape::table(target.kind, objects, json!({}), shape::include(context), true)
+            }
+            (_, [object]) if !target.name.is_empty() => object.clone(),
+            (_, items) => {
+                json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items})
+            }
         };
         let mut response = respond::value(200, &value, format, &context.head.headers);
         respond::warn(&mut response, &["v1 ComponentStatus is deprecated in v1.19+".to_owned()]);
         Ok(response)
     }
+}
+
+/// `ValidatePodLogOptions`, and the numbers' syntax before it.
+fn check_log_options(name: &str, query: &super::query::Query) -> Result<(), ApiError> {
+    let mut errors = Vec::new();
+    for (field, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
+        let Some(text) = query.get(field).filter(|text| !text.is_empty()) else { continue };
+        let number: i64 = text.parse().map_err(|_| {
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?;
+        if number < least {
+            let why =
+                if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+            errors.push(FieldError::invalid(field, number, why));
+        }
+    }
+    if query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden("", why));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("", "PodLogOptions", name, errors)) }
 }
 
 /// Whether the client wants another protocol on this connection.

@@ -30,7 +30,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use sampan_api::status::ApiError;
 
-use crate::auth::{Attributes, Decision};
+use crate::auth::{self, Attributes, Decision};
 use crate::{ApiServer, Peer, ResponseBody, UserInfo};
 use info::RequestInfo;
 use query::Query;
@@ -103,7 +103,7 @@ impl ApiServer {
         let attributes = attributes(&context.info, &context.query);
         match self.gate().authorize(&context.user, &attributes) {
             Decision::Allow(_) => Ok(()),
-            Decision::Deny(why) => Err(forbidden(&context.user, &attributes, &why)),
+            Decision::Deny(why) => Err(auth::forbidden(&context.user, &attributes, &why)),
         }
     }
 }
@@ -123,24 +123,4 @@ fn attributes<'a>(info: &'a RequestInfo, query: &'a Query) -> Attributes<'a> {
         field_selector: query.text("fieldSelector"),
         label_selector: query.text("labelSelector"),
     }
-}
-
-/// 403 in upstream's words: `handlers/responsewriters/errors.go` `forbiddenMessage`.
-fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> ApiError {
-    let name = &user.name;
-    let Attributes { verb, group, resource, subresource, namespace, .. } = attributes;
-    let tail = if why.is_empty() { String::new() } else { format!(": {why}") };
-    if !attributes.is_resource {
-        let why = format!("User {name:?} cannot {verb} path {:?}{tail}", attributes.path);
-        return ApiError::forbidden("", "", "", &why);
-    }
-    let what =
-        if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
-    let place = if namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {namespace:?}")
-    };
-    let why = format!("User {name:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}");
-    ApiError::forbidden(group, resource, attributes.name, &why)
 }

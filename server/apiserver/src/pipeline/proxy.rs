@@ -54,7 +54,7 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
             "proxying to https endpoints is not served yet",
         ));
     }
-    send(context, &host, port).await
+    send(server, context, &host, port).await
 }
 
 fn pod_address(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
@@ -76,7 +76,7 @@ fn pod_address(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
     }
 }
 
-async fn send(context: Context, host: &str, port: u16) -> Answer {
+async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> Answer {
     let failed = |why: String| {
         let message = format!("error trying to reach service: {why}");
         ApiError::new(Reason::ServiceUnavailable, message)
@@ -90,7 +90,7 @@ async fn send(context: Context, host: &str, port: u16) -> Answer {
         .await
         .map_err(|e| failed(e.to_string()))?;
     // ends with the body it feeds, or with the client that stopped reading it
-    tokio::spawn(connection);
+    server.tasks().spawn("proxy", async move { drop(connection.await) });
     let mut request = Request::builder()
         .method(context.head.method.clone())
         .uri(uri)

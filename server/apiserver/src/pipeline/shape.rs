@@ -66,7 +66,7 @@ pub enum Include {
     Object,
 }
 
-fn include(context: &Context) -> Include {
+pub fn include(context: &Context) -> Include {
     match context.query.text("includeObject") {
         "None" => Include::None,
         "Object" => Include::Object,
@@ -74,7 +74,14 @@ fn include(context: &Context) -> Include {
     }
 }
 
-fn table(kind: &'static Kind, objects: &[Value], list_meta: Value, include: Include, columns: bool) -> Value {
+/// A Table of objects.
+pub fn table(
+    kind: &'static Kind,
+    objects: &[Value],
+    list_meta: Value,
+    include: Include,
+    columns: bool,
+) -> Value {
     let now = jiff::Timestamp::now();
     let rows: Vec<Value> = objects
         .iter()

@@ -34,7 +34,10 @@ impl ApiServer {
         let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
         match (target.kind.kind, context.info.verb.as_str()) {
             ("Binding", "create") => self.bind(&context, &target).await,
-            ("ComponentStatus", _) => self.component_status(&context, &target, format),
+            ("ComponentStatus", _) => {
+                let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+                self.component_status(&context, &target, format)
+            }
             (_, "create") => {
                 let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
                 let body = super::resource::decode(&context, &target, &call)?;

@@ -164,9 +164,15 @@ impl Pki {
         self.0.authority.issue(subject, Timestamp::now())
     }
 
-    /// TLS as the API server speaks it: current serving certificate, client certificates verified if shown.
+    /// TLS as the API server speaks it: current serving certificate, any client certificate. Whether the CA
+    /// vouches for it is [`Pki::client_verifier`]'s to say, after the handshake: a stranger gets a 401, not an alert.
     pub fn server_config(&self) -> Result<ServerConfig, Error> {
         serving::server_config(self.0.serving.clone(), &self.0.authority.certificate())
+    }
+
+    /// Says whose client certificates are the CA's.
+    pub fn client_verifier(&self) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, Error> {
+        serving::client_verifier(&self.0.authority.certificate())
     }
 
     /// Tells the host's present addresses; the serving certificate follows at once if they are news.

@@ -44,13 +44,13 @@ impl Registry {
         if !meta(&new, "resourceVersion").is_empty() {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        self.require_namespace(target)?;
         self.stamp(target, &mut new);
         let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
         strategies::prepare_create(kind, &mut new);
         strategies::rules::defaults(kind, &mut new);
         let review = call.review(self, target, Operation::Create, None);
         self.admit(&review, &mut new)?;
-        self.require_namespace(target)?;
         strategies::rules::defaults(kind, &mut new);
         let errors = strategies::rules::create_errors(kind, &new);
         if !errors.is_empty() {

@@ -186,7 +186,7 @@ pub async fn page(
     options: &ListOptions,
 ) -> Result<Page, ApiError> {
     let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-    let (snapshot, constant) = snapshot(store, kind, options, &prefix).await?;
+    let (snapshot, constant) = snapshot(store, kind, options).await?;
     let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
     let mut entries = Vec::new();
@@ -214,7 +214,6 @@ async fn snapshot(
     store: &Store,
     kind: &'static Kind,
     options: &ListOptions,
-    _prefix: &str,
 ) -> Result<(Snapshot, u64), ApiError> {
     let bucket = kind.storage_group;
     let at = |revision: u64| store.list_at(bucket, revision).map(|s| (s, revision));
@@ -235,12 +234,8 @@ async fn snapshot(
     not_older(store, revision).await?;
     // without a match rule, a limited list at a revision is exact: etcd3's legacy semantics
     if options.exact || (!options.not_older && options.limit > 0) {
-        return at(revision).map_err(|old| {
-            ApiError::expired(format!(
-                "The resourceVersion for the provided list is too old. (oldest {})",
-                old.oldest
-            ))
-        });
+        return at(revision)
+            .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."));
     }
     let now = store.list(bucket);
     let revision = now.revision;

@@ -10,7 +10,8 @@ use actix_http::{Extensions, Protocol};
 use actix_rt::net::TcpStream;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -65,13 +66,13 @@ impl Connection {
     /// Looks at ALPN, the client's certificate and, on HTTP/1.1, the first head.
     pub(super) async fn new(
         mut io: TlsStream<TcpStream>,
+        clients: &dyn ClientCertVerifier,
     ) -> io::Result<(Self, Protocol, Option<SocketAddr>)> {
         let (stream, tls) = io.get_ref();
         let _ = stream.set_nodelay(true);
         let remote = stream.peer_addr().ok();
         let protocol = if tls.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-        let certificates =
-            tls.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+        let certificates = vouched(tls.peer_certificates().unwrap_or_default(), clients);
         let early = match protocol {
             Protocol::Http1 => tokio::time::timeout(HEAD_TIMEOUT, first_head(&mut io)).await??,
             _ => Bytes::new(),
@@ -85,6 +86,19 @@ impl Connection {
             let token = CancellationToken::new();
             data.insert(Open(token.clone().drop_guard()));
             data.insert(Shown { certificates, protocol, gone: Gone(token) });
+        }
+    }
+}
+
+/// The client's chain; in the place of one that is not the CA's a certificate that says nothing, so that whoever
+/// shows it is refused, not taken for anonymous.
+fn vouched(chain: &[CertificateDer<'_>], clients: &dyn ClientCertVerifier) -> Vec<CertificateDer<'static>> {
+    let Some((leaf, rest)) = chain.split_first() else { return Vec::new() };
+    match clients.verify_client_cert(leaf, rest, UnixTime::now()) {
+        Ok(_) => chain.iter().map(|c| c.clone().into_owned()).collect(),
+        Err(why) => {
+            tracing::debug!(%why, "client certificate refused");
+            vec![CertificateDer::from(Vec::new())]
         }
     }
 }

@@ -35,6 +35,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use sampan_api::status::{ApiError, Reason};
 use sampan_process::Drain;
 use tokio::runtime::Handle;
@@ -68,6 +69,8 @@ where
 
 /// Upstream's limit of a request body (etcd's request limit, doubled).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
+/// How much of a body over the limit is read so that its sender gets to see the answer.
+const MAX_DROPPED: usize = 16 * MAX_BODY;
 /// How many ports after the wanted one are tried.
 const PORTS_TRIED: u16 = 100;
 /// Upstream's ReadHeaderTimeout.
@@ -96,6 +99,8 @@ pub struct Config {
     pub listener: TcpListener,
     /// From [`crate::pki::Pki::server_config`].
     pub tls: ServerConfig,
+    /// From [`crate::pki::Pki::client_verifier`].
+    pub clients: Arc<dyn ClientCertVerifier>,
     /// Threads that serve connections.
     pub workers: usize,
     /// How long open connections may go on after the drain began.
@@ -104,13 +109,18 @@ pub struct Config {
 
 /// Serves until the drain, then closes the listener, lets requests finish (watches end by themselves), and returns.
 pub async fn run(config: Config, serve: Arc<dyn Serve>, drain: Drain) -> std::io::Result<()> {
-    let Config { listener, tls, workers, grace } = config;
+    let Config { listener, tls, clients, workers, grace } = config;
     let runtime = Handle::current();
     let builder = Server::build().workers(workers).disable_signals().shutdown_timeout(grace.as_secs().max(1));
     let stopping = drain.clone();
     let server = builder
         .listen("apiserver", listener, move || {
-            let state = State { serve: serve.clone(), runtime: runtime.clone(), drain: stopping.clone() };
+            let state = State {
+                serve: serve.clone(),
+                runtime: runtime.clone(),
+                drain: stopping.clone(),
+                clients: clients.clone(),
+            };
             service(tls.clone(), state)
         })?
         .run();
@@ -127,6 +137,7 @@ struct State {
     serve: Arc<dyn Serve>,
     runtime: Handle,
     drain: Drain,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 fn service(
@@ -140,6 +151,7 @@ fn service(
     InitError = (),
 > {
     let (plain, upgrades, stopping) = (state.clone(), state.clone(), state.drain.clone());
+    let clients = state.clients.clone();
     let http = HttpService::build()
         .keep_alive(KeepAlive::Timeout(IDLE_TIMEOUT))
         .client_request_timeout(HEAD_TIMEOUT)
@@ -150,8 +162,9 @@ fn service(
         .finish(fn_service(move |request| handle(plain.clone(), request)));
     acceptor(tls)
         .map_err(|_| ())
-        .and_then(fn_service(|stream: TlsStream<actix_rt::net::TcpStream>| async move {
-            Connection::new(stream).await.map_err(drop)
+        .and_then(fn_service(move |stream: TlsStream<actix_rt::net::TcpStream>| {
+            let clients = clients.clone();
+            async move { Connection::new(stream, &*clients).await.map_err(drop) }
         }))
         .and_then(http.map_err(drop).map_init_err(drop))
 }
@@ -207,19 +220,21 @@ async fn read(request: &mut actix_http::Request) -> Result<Bytes, ApiError> {
     let announced = request.headers().get(actix_http::header::CONTENT_LENGTH);
     let announced =
         announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok()).unwrap_or(0);
-    if announced > MAX_BODY {
-        return Err(too_large());
-    }
     let mut payload = request.take_payload();
-    let mut body = BytesMut::with_capacity(announced);
+    let mut body = BytesMut::with_capacity(announced.min(MAX_BODY));
+    let mut length = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| ApiError::bad_request(format!("cannot read the request body: {e}")))?;
-        if body.len() + chunk.len() > MAX_BODY {
+        length += chunk.len();
+        // most clients read the answer only when they have sent everything: what is too much is read and dropped
+        if length > MAX_DROPPED {
             return Err(too_large());
         }
-        body.extend_from_slice(&chunk);
+        if length <= MAX_BODY {
+            body.extend_from_slice(&chunk);
+        }
     }
-    Ok(body.freeze())
+    if length > MAX_BODY { Err(too_large()) } else { Ok(body.freeze()) }
 }
 
 /// Polls a future inside the daemon's runtime context: what it spawns, and its timers, live there.

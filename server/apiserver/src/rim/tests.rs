@@ -46,8 +46,13 @@ fn boat() -> Boat {
         answer(request, peer, feed.clone(), ended_tx.clone()).boxed()
     };
     let drain = Drain::new();
-    let config =
-        Config { listener, tls: pki.server_config().unwrap(), workers: 1, grace: Duration::from_secs(5) };
+    let config = Config {
+        listener,
+        tls: pki.server_config().unwrap(),
+        clients: pki.client_verifier().unwrap(),
+        workers: 1,
+        grace: Duration::from_secs(5),
+    };
     let server = tokio::spawn(run(config, Arc::new(serve), drain.clone()));
     Boat { pki, port, drain, ended, chunks, server, _dir: dir }
 }

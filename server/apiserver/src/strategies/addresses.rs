@@ -70,6 +70,41 @@ fn is_service(target: &Target) -> bool {
     target.kind.group.is_empty() && target.kind.kind == "Service"
 }
 
+/// An update that leaves out what was allocated keeps it: `patchAllocatedValues` of
+/// `pkg/registry/core/service/storage`.
+pub(super) fn patch_allocated(old: &Value, new: &mut Value) {
+    let kind = |service: &Value| text(service, &["spec", "type"]).to_owned();
+    let internal = |service: &Value| kind(service) != "ExternalName";
+    if internal(old) && internal(new) {
+        let before = text(old, &["spec", "clusterIP"]);
+        if text(new, &["spec", "clusterIP"]).is_empty() {
+            set(new, &["spec", "clusterIP"], before);
+        }
+        let none = strings(at(new, &["spec", "clusterIPs"])).is_empty();
+        if none && text(new, &["spec", "clusterIP"]) == before {
+            set(new, &["spec", "clusterIPs"], at(old, &["spec", "clusterIPs"]).clone());
+        }
+    }
+    let open = |kind: String| matches!(kind.as_str(), "NodePort" | "LoadBalancer");
+    if open(kind(old)) && open(kind(new)) {
+        keep_node_ports(items(at(old, &["spec", "ports"])), new);
+    }
+}
+
+/// Ports of the same number and protocol keep their node port, unless another asks for it.
+fn keep_node_ports(old: &[Value], new: &mut Value) {
+    let Some(Value::Array(ports)) = new.pointer_mut("/spec/ports") else { return };
+    let mut used: Vec<u16> = ports.iter().filter_map(node_port).map(|(number, _)| number).collect();
+    for port in ports.iter_mut().filter(|port| node_port(port).is_none()) {
+        let same =
+            old.iter().find(|o| at(o, &["port"]) == at(port, &["port"]) && protocol(o) == protocol(port));
+        if let Some((number, _)) = same.and_then(node_port).filter(|(number, _)| !used.contains(number)) {
+            used.push(number);
+            set(port, &["nodePort"], number);
+        }
+    }
+}
+
 /// What a stored Service holds.
 fn held(service: &Value) -> Used {
     let mut ips: HashSet<u32> =

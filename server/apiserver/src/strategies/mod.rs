@@ -162,6 +162,7 @@ pub fn prepare_update(kind: &Kind, subresource: &str, old: &Value, new: &mut Val
         }
         ("", "Namespace", "finalize") => keep(new, old, &["status"]),
         ("", "Node", "status") => keep(new, old, &["spec"]),
+        ("", "Service", "") => addresses::patch_allocated(old, new),
         ("", "ServiceAccount", _) => {}
         _ => {}
     }
