@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::sqlite::{
@@ -45,6 +45,8 @@ pub struct Marks {
 #[derive(Debug)]
 pub struct Disk {
     connection: SqliteConnection,
+    /// Where the file is, to ask for the space left there.
+    folder: PathBuf,
 }
 
 /// A row of `state`.
@@ -156,7 +158,8 @@ impl Disk {
             sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(&mut connection).await?;
         }
         MIGRATOR.run(&mut connection).await?;
-        Ok(Self { connection })
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Ok(Self { connection, folder: folder.unwrap_or(Path::new(".")).to_owned() })
     }
 
     /// Opens the file for looking only; nothing in it or beside it changes but an index of the log, which
@@ -191,7 +194,7 @@ impl Disk {
             Err(error) => {
                 // SQLite has rolled back by itself after some errors; then this says so, which is as good
                 let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
-                Err(write_error(&error))
+                Err(write_error(&error, || free_bytes(&self.folder)))
             }
         }
     }
@@ -248,6 +251,8 @@ fn writable(path: &Path) -> SqliteConnectOptions {
 pub mod code {
     /// The file is locked.
     pub const BUSY: i64 = 5;
+    /// The system refused to read or write.
+    pub const IOERR: i64 = 10;
     /// The file is malformed.
     pub const CORRUPT: i64 = 11;
     /// No space.
@@ -272,11 +277,25 @@ pub fn is_full(error: &sqlx::Error) -> bool {
     }
 }
 
-fn write_error(error: &sqlx::Error) -> WriteError {
-    match is_full(error) {
+/// Less room than this for a write that the system refused, and the disk was full.
+const ROOM: u64 = 1 << 20;
+
+/// Space left for us on the file system of `folder`; none known counts as plenty.
+fn free_bytes(folder: &Path) -> u64 {
+    nix::sys::statvfs::statvfs(folder).map_or(u64::MAX, |disk| disk.blocks_available() * disk.fragment_size())
+}
+
+/// SQLite says FULL for a write that found no space, but IOERR, without the system's reason, where space was
+/// missing later (delayed allocation, a quota): then the space left tells.
+fn write_error(error: &sqlx::Error, free: impl Fn() -> u64) -> WriteError {
+    match is_full(error) || refused_for_space(primary_code(error), free) {
         true => WriteError::Full(error.to_string()),
         false => WriteError::Failed(error.to_string()),
     }
+}
+
+fn refused_for_space(primary: Option<i64>, free: impl Fn() -> u64) -> bool {
+    primary == Some(code::IOERR) && free() < ROOM
 }
 
 /// All events of `events` as rows.
@@ -286,4 +305,31 @@ pub fn rows<'a>(events: impl IntoIterator<Item = &'a Arc<Event>>, seal: &dyn Sea
         rows.event(event, seal);
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_without_space_is_a_full_disk() {
+        let cases = [
+            (Some(code::IOERR), 0, true),
+            (Some(code::IOERR), ROOM, false),
+            (Some(code::CORRUPT), 0, false),
+            (None, 0, false),
+        ];
+        for (primary, free, expected) in cases {
+            assert_eq!(refused_for_space(primary, || free), expected, "{primary:?} {free}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_transaction_has_few_shapes() {
+        let inserts = |rows: usize| text(rows, 0).matches("INSERT INTO state").count();
+        assert_eq!([0, 1, CHUNK, CHUNK + 1, 3 * CHUNK].map(inserts), [0, 1, 1, 2, 3]);
+        assert_eq!(text(2, 3).matches('?').count(), 2 + 2 * 5 + 3 * 4 + 3);
+        assert_eq!(array(&[]), "[]");
+        assert_eq!(array(&[3, 5]), "[3,5]");
+    }
 }

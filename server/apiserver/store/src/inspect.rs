@@ -187,3 +187,34 @@ pub fn open_error(path: &Path, error: &sqlx::Error) -> OpenError {
         _ => OpenError::Failed { path: path_buf, reason },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut head = vec![0; 100];
+        head[..16].copy_from_slice(MAGIC);
+        head[16..18].copy_from_slice(&[16, 0]);
+        head[21..24].copy_from_slice(&[64, 32, 32]);
+        change(&mut head);
+        head
+    }
+
+    #[test]
+    fn headers() {
+        let cases = [
+            (Vec::new(), Ok(())),
+            (head(|_| {}), Ok(())),
+            (head(|head| head[16..18].copy_from_slice(&[0, 1])), Ok(())),
+            (head(|head| head.truncate(99)), Err("the file is too short")),
+            (head(|head| head[0] = b's'), Err("the file does not begin as a SQLite database does")),
+            (head(|head| head[16] = 17), Err("its header is damaged")),
+            (head(|head| head[16..18].copy_from_slice(&[0, 128])), Err("its header is damaged")),
+            (head(|head| head[21] = 0), Err("its header is damaged")),
+        ];
+        for (head, expected) in cases {
+            assert_eq!(check_header(&head), expected, "{head:?}");
+        }
+    }
+}

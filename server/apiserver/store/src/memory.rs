@@ -228,3 +228,92 @@ pub fn undo(now: Snapshot, events: &[Arc<Event>], revision: u64) -> Snapshot {
     }
     Snapshot { revision: revision.min(now.revision), map }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::types::{Columns, Frames, Value};
+
+    /// `name=revision` or `-name=revision` (a deletion), each at the time of ten times its revision.
+    fn memory(changes: &[&str]) -> Memory {
+        let mut memory = Memory::default();
+        for change in changes {
+            let (name, revision) = change.split_once('=').unwrap();
+            let (deletes, name) = (name.starts_with('-'), name.trim_start_matches('-'));
+            let (key, revision): (_, u64) = (Key::new("pods", name), revision.parse().unwrap());
+            let prev = memory.get(&key).cloned();
+            let kind = match &prev {
+                _ if deletes => EventKind::Deleted,
+                Some(_) => EventKind::Updated,
+                None => EventKind::Created,
+            };
+            let value = Value { bytes: vec![b'x'; 10], at: 10 }.splice(revision);
+            let entry = Arc::new(Entry { key, value, revision, columns: Columns::default() });
+            let at = i64::try_from(revision).unwrap() * 10;
+            let event = Event { revision, kind, entry, prev, frames: Frames::default(), at };
+            memory.apply(&[Arc::new(event)]);
+        }
+        memory
+    }
+
+    fn text(snapshot: &Snapshot) -> String {
+        let one = |entry: &Arc<Entry>| format!("{}={}", entry.key.name, entry.revision);
+        snapshot.map.values().map(one).collect::<Vec<_>>().join(" ")
+    }
+
+    const CHANGES: [&str; 6] = ["a=1", "b=2", "a=3", "-b=4", "c=5", "b=6"];
+
+    #[test]
+    fn the_past_is_the_present_undone() {
+        let memory = memory(&CHANGES);
+        let cases = [(0, ""), (1, "a=1"), (2, "a=1 b=2"), (3, "a=3 b=2"), (4, "a=3"), (6, "a=3 b=6 c=5")];
+        for (revision, expected) in cases {
+            let (now, events) = memory.before("pods", revision).unwrap();
+            assert_eq!(text(&undo(now, &events, revision)), expected, "at {revision}");
+        }
+    }
+
+    #[test]
+    fn what_happened_since() {
+        let memory = memory(&CHANGES);
+        let since = |prefix: &str, revision: u64| {
+            memory.since("pods", prefix, revision).iter().map(|event| event.revision).collect::<Vec<_>>()
+        };
+        assert_eq!(since("", 4), [5, 6]);
+        assert_eq!(since("b", 0), [2, 4, 6]);
+        assert!(since("", 6).is_empty() && memory.since("nodes", "", 0).is_empty());
+    }
+
+    #[test]
+    fn compaction_by_time_and_size() {
+        // cutoff, bytes, written, limit → the oldest revision left to ask for
+        let cases = [
+            (0, u64::MAX, 6, 9, 0),
+            (30, u64::MAX, 6, 9, 3),
+            (30, u64::MAX, 2, 9, 2),
+            (60, u64::MAX, 6, 4, 4),
+            (0, 0, 6, 9, 6),
+        ];
+        for (cutoff, bytes, written, limit, expected) in cases {
+            let mut memory = memory(&CHANGES);
+            let gone = memory.compact(cutoff, bytes, written, limit);
+            assert_eq!(
+                (memory.oldest(), gone.len() as u64),
+                (expected, expected),
+                "{cutoff} {bytes} {written}"
+            );
+            assert_eq!(memory.reaches(expected), Ok(()));
+            assert!(expected == 0 || memory.reaches(expected - 1).is_err());
+            assert_eq!(text(&memory.list("pods")), "a=3 b=6 c=5", "the present stays");
+        }
+    }
+
+    #[test]
+    fn revisions_lost_in_a_crash_are_not_answered_for() {
+        let memory = Memory::loaded(HashMap::new(), Vec::new(), 3, 5, 9);
+        let reached: Vec<_> = (0..12).map(|revision| memory.reaches(revision).is_ok()).collect();
+        let expected = [false, false, false, true, true, true, false, false, false, true, true, true];
+        assert_eq!(reached, expected);
+    }
+}

@@ -74,3 +74,73 @@ pub fn decide(
         (Some(_), _, Action::Delete(_)) => Ok(EventKind::Deleted),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::types::{Columns, Value};
+
+    fn value() -> Value {
+        Value { bytes: b"v".to_vec(), at: 1 }
+    }
+
+    fn entry(revision: u64) -> Arc<Entry> {
+        let value = value().splice(revision);
+        Arc::new(Entry { key: Key::new("pods", "a"), value, revision, columns: Columns::default() })
+    }
+
+    #[test]
+    fn conditions() {
+        let (put, delete) = (Action::Put(value()), Action::Delete(value()));
+        let cases = [
+            (None, Condition::Absent, &put, "created"),
+            (None, Condition::Any, &put, "created"),
+            (None, Condition::Revision(7), &put, "missing"),
+            (None, Condition::Any, &delete, "missing"),
+            (None, Condition::Absent, &delete, "missing"),
+            (Some(7), Condition::Absent, &put, "exists"),
+            (Some(7), Condition::Any, &put, "updated"),
+            (Some(7), Condition::Revision(7), &put, "updated"),
+            (Some(7), Condition::Revision(6), &put, "changed"),
+            (Some(7), Condition::Revision(6), &delete, "changed"),
+            (Some(7), Condition::Revision(7), &delete, "deleted"),
+            (Some(7), Condition::Any, &delete, "deleted"),
+        ];
+        for (current, condition, action, expected) in cases {
+            let current = current.map(entry);
+            let told = match decide(current.as_ref(), condition, action) {
+                Ok(EventKind::Created) => "created",
+                Ok(EventKind::Updated) => "updated",
+                Ok(EventKind::Deleted) => "deleted",
+                Err(WriteError::Exists(_)) => "exists",
+                Err(WriteError::Changed(_)) => "changed",
+                Err(WriteError::Missing) => "missing",
+                Err(_) => "other",
+            };
+            assert_eq!(told, expected, "{condition:?} {action:?} on {current:?}");
+        }
+    }
+
+    #[test]
+    fn writes_of_one_batch_see_each_other() {
+        let (memory, config) = (Memory::default(), Config::new("unused"));
+        let mut plan = Plan::new(&memory, &config, 5);
+        let mut write = |condition, action| {
+            plan.add(Write { key: Key::new("pods", "a"), condition, action }).map(|entry| entry.revision)
+        };
+        assert_eq!(write(Condition::Absent, Action::Put(value())).unwrap(), 1);
+        assert!(matches!(write(Condition::Absent, Action::Put(value())), Err(WriteError::Exists(_))));
+        assert_eq!(write(Condition::Revision(1), Action::Put(value())).unwrap(), 2);
+        assert_eq!(write(Condition::Revision(2), Action::Delete(value())).unwrap(), 3);
+        assert!(matches!(write(Condition::Any, Action::Delete(value())), Err(WriteError::Missing)));
+        assert!(write(Condition::Any, Action::Put(Value { bytes: Vec::new(), at: 1 })).is_err());
+        let told: Vec<_> = plan.events.iter().map(|event| (event.revision, event.kind, event.at)).collect();
+        assert_eq!(
+            told,
+            [(1, EventKind::Created, 5), (2, EventKind::Updated, 5), (3, EventKind::Deleted, 5)]
+        );
+        assert_eq!(plan.events[1].prev.as_ref().unwrap().revision, 1);
+        assert_eq!(&plan.events[2].entry.value[..], b"v3");
+    }
+}

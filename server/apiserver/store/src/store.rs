@@ -20,7 +20,7 @@ use crate::load::{Loaded, load};
 use crate::memory::{Memory, Snapshot, undo};
 use crate::types::{Entry, Event, Key, Write};
 use crate::watch::Watch;
-use crate::writer::{Request, Writer, Written};
+use crate::writer::{Delivery, Request, Writer, Written, deliver};
 
 /// Requests that may queue for the writer before those who ask wait.
 const QUEUE: usize = 65_536;
@@ -102,7 +102,11 @@ impl Store {
             revision: watch::Sender::new(revision),
             clock: Clock::new(),
         });
-        let writer = Writer::new(shared.clone(), config.clone(), disk, loaded.marks, receiver, lock);
+        let (events, published) = mpsc::unbounded_channel();
+        let task = tasks.spawn("store-watches", deliver(shared.clone(), published));
+        let delivery = Delivery { events, task };
+        let writer =
+            Writer::new(shared.clone(), config.clone(), disk, loaded.marks, receiver, delivery, lock);
         tasks.spawn("store-writer", writer.run());
         Ok(Store { shared, requests, config: Arc::new(Settings { config, uid: loaded.uid }) })
     }

@@ -1,13 +1,14 @@
 //! The writer task: takes what has queued, decides it, commits it, publishes it, answers; then again.
 //!
 //! It sleeps until a request comes or the next thing is due: writing relaxed changes, compaction, tidying
-//! the file.
+//! the file. Watchers are told by a task of their own, so that many of them do not hold up the next commit.
 
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -54,6 +55,21 @@ struct Ask {
     reply: Reply,
 }
 
+/// The way of published events to the watchers.
+pub struct Delivery {
+    /// Takes events in revision order.
+    pub events: mpsc::UnboundedSender<Vec<Arc<Event>>>,
+    /// Ends when everything is delivered and `events` is dropped.
+    pub task: JoinHandle<()>,
+}
+
+/// Tells the hub what is published until there is nobody left to publish.
+pub async fn deliver(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Vec<Arc<Event>>>) {
+    while let Some(events) = events.recv().await {
+        shared.hub.lock().publish(&events);
+    }
+}
+
 /// The task's state.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -61,6 +77,8 @@ pub struct Writer {
     disk: Disk,
     marks: Marks,
     requests: mpsc::Receiver<Request>,
+    /// Taken at the end.
+    delivery: Option<Delivery>,
     /// Published, not yet in the file; in revision order.
     unwritten: Vec<Arc<Event>>,
     /// Revisions whose states are to be deleted from the file.
@@ -82,6 +100,7 @@ impl Writer {
         disk: Disk,
         marks: Marks,
         requests: mpsc::Receiver<Request>,
+        delivery: Delivery,
         lock: File,
     ) -> Self {
         Self {
@@ -90,6 +109,7 @@ impl Writer {
             disk,
             marks,
             requests,
+            delivery: Some(delivery),
             unwritten: Vec::new(),
             garbage: Vec::new(),
             flush_at: None,
@@ -117,6 +137,7 @@ impl Writer {
             if received == 0 {
                 break;
             }
+            self.gather(&mut batch).await;
             let (relaxed, durable) = self.sort(&mut batch, &mut closing);
             self.write(relaxed, true).await;
             self.write(durable, false).await;
@@ -124,6 +145,22 @@ impl Writer {
         self.finish().await;
         for closed in closing {
             let _ = closed.send(());
+        }
+    }
+
+    /// Lets those come along who were answered a moment ago and ask again at once: takes more as long as each
+    /// turn of the other tasks brings some. Otherwise they would fall into two halves, each waiting for the
+    /// other's commit.
+    async fn gather(&mut self, batch: &mut Vec<Request>) {
+        let mut before = 0;
+        while batch.len() > before && batch.len() < BATCH {
+            before = batch.len();
+            tokio::task::yield_now().await;
+            while batch.len() < BATCH
+                && let Ok(request) = self.requests.try_recv()
+            {
+                batch.push(request);
+            }
         }
     }
 
@@ -158,14 +195,17 @@ impl Writer {
             (false, false) => self.commit(&events).await.err(),
         };
         match &refused {
-            None => self.shared.publish(&events),
+            None => {
+                self.shared.publish(&events);
+                if let Some(delivery) = &self.delivery {
+                    // the receiver ends after the writer only
+                    let _ = delivery.events.send(events);
+                }
+            }
             Some(error) => answers.iter_mut().for_each(|(_, answer)| self.refuse(answer, error)),
         }
         for (reply, answer) in answers {
             send(reply, answer);
-        }
-        if refused.is_none() {
-            self.shared.hub.lock().publish(&events);
         }
     }
 
@@ -259,9 +299,11 @@ impl Writer {
     }
 
     async fn on_time(&mut self) {
+        let compaction = self.compaction_due();
+        // after the above: what is due at once must not seem to lie ahead
         let now = Instant::now();
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if (due(self.compaction_due()) || due(self.flush_at))
+        if (due(compaction) || due(self.flush_at))
             && let Err(error) = self.commit(&[]).await
         {
             tracing::warn!(%error, unwritten = self.unwritten.len(), "cannot write to the database");
@@ -279,6 +321,12 @@ impl Writer {
     /// Writes what is unwritten, gives back the reserved revisions and closes the file.
     async fn finish(mut self) {
         self.requests.close();
+        if let Some(Delivery { events, task }) = self.delivery.take() {
+            drop(events);
+            if let Err(error) = task.await {
+                tracing::error!(%error, "watchers have missed the last changes");
+            }
+        }
         self.shared.hub.lock().close();
         let rows = rows(&self.unwritten, &*self.config.seal);
         let (revision, compacted) = {
