@@ -118,7 +118,8 @@ fn status(
     let of = |name: &str| count(&|pod| revision(pod) == Some(name) && !leaving(pod));
     let (all, updated, ready) = (count(&|_| true), of(update), count(&is_ready));
     let rolls = spec.update_strategy.as_ref().and_then(|s| s.type_.as_deref()) != Some("OnDelete");
-    let settled = rolls && updated == all && ready == all;
+    let wanted = spec.replicas.unwrap_or(1);
+    let settled = rolls && [updated, ready, all] == [wanted; 3];
     let current = old.current_revision.filter(|_| !settled).unwrap_or_else(|| update.to_owned());
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     StatefulSetStatus {
@@ -355,6 +356,42 @@ mod tests {
         assert_eq!(steps(&three, &all, "new"), (vec![], vec!["db-2".into()]), "updates from the end");
         let half = [p(0, "h", true), p(1, "h", true), p(2, "new", false)];
         assert_eq!(steps(&three, &half, "new"), (vec![], vec![]), "waits for the updated one");
+    }
+
+    #[test]
+    fn ordinals_below_the_partition_stay_behind() {
+        let mut spec = set(3, "OrderedReady").spec.unwrap();
+        let status = StatefulSetStatus { current_replicas: Some(1), ..StatefulSetStatus::default() };
+        let behind =
+            |spec: &StatefulSetSpec| (0..3).filter(|n| is_behind(spec, &status, *n)).collect::<Vec<_>>();
+        assert_eq!(behind(&spec), [0], "as many as are current");
+        for (strategy, expected) in [
+            (json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}), vec![0, 1]),
+            (json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}), vec![]),
+            (json!({"type": "OnDelete"}), vec![]),
+        ] {
+            spec.update_strategy = serde_json::from_value(strategy.clone()).unwrap();
+            assert_eq!(behind(&spec), expected, "{strategy}");
+        }
+    }
+
+    #[test]
+    fn the_updated_revision_becomes_current_when_all_pods_have_it() {
+        let mut two = set(2, "OrderedReady");
+        two.status = serde_json::from_value(json!({"replicas": 2, "currentRevision": "old"})).unwrap();
+        let seen = |pods: &[Arc<Pod>]| {
+            let status = plan(&two, pods, "new", Timestamp::UNIX_EPOCH).status;
+            (
+                status.current_revision.unwrap(),
+                status.current_replicas.unwrap(),
+                status.updated_replicas.unwrap(),
+            )
+        };
+        let p = |ordinal, hash, ready| pod(&two, ordinal, hash, ready);
+        assert_eq!(seen(&[p(0, "old", true), p(1, "new", true)]), ("old".into(), 1, 1));
+        assert_eq!(seen(&[p(0, "new", true), p(1, "new", false)]), ("old".into(), 0, 2));
+        assert_eq!(seen(&[p(1, "new", true)]), ("old".into(), 0, 1), "one is missing");
+        assert_eq!(seen(&[p(0, "new", true), p(1, "new", true)]), ("new".into(), 2, 2));
     }
 
     #[test]
