@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, DeviceMapping, HostConfig, HostConfigLogConfig, Mount as DockerMount,
-    MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, DeviceMapping, HostConfig,
+    HostConfigLogConfig, Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StatsOptionsBuilder,
+    StopContainerOptionsBuilder,
 };
 use futures::{StreamExt, TryStreamExt};
 use sampan_cri::*;
@@ -22,14 +23,34 @@ impl DockerRuntime {
         let known = labels::read(&sandbox.config.and_then(|config| config.labels).unwrap_or_default());
         let host_network = sandbox.host_config.and_then(|c| c.network_mode).as_deref() == Some("host");
         let pod = &known.pod;
-        let name = format!("k8s_{}_{}_{}_{}_{}", config.name, pod.name, pod.namespace, pod.uid, config.attempt);
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let body = self.body(sandbox_id, &known, &config, host_network);
-        let created = self.docker.create_container(Some(options), body).await;
+        let name =
+            format!("k8s_{}_{}_{}_{}_{}", config.name, pod.name, pod.namespace, pod.uid, config.attempt);
+        self.create_named(&name, self.body(sandbox_id, &known, &config, host_network)).await
+    }
+
+    /// Creates under this name, or under one like it if an earlier try left a container of that name behind
+    /// (as upstream's dockershim did).
+    pub(crate) async fn create_named(&self, name: &str, body: ContainerCreateBody) -> Result<String> {
+        let create = async |name: &str| {
+            let options = CreateContainerOptionsBuilder::default().name(name).build();
+            self.docker.create_container(Some(options), body.clone()).await
+        };
+        let created = match create(name).await {
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => {
+                create(&format!("{name}_{:x}", jiff::Timestamp::now().as_nanosecond())).await
+            }
+            other => other,
+        };
         Ok(created.map_err(convert::error)?.id)
     }
 
-    fn body(&self, sandbox_id: &str, sandbox: &Known, config: &ContainerConfig, host_network: bool) -> ContainerCreateBody {
+    fn body(
+        &self,
+        sandbox_id: &str,
+        sandbox: &Known,
+        config: &ContainerConfig,
+        host_network: bool,
+    ) -> ContainerCreateBody {
         let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         ContainerCreateBody {
             image: Some(config.image.clone()),
@@ -49,7 +70,13 @@ impl DockerRuntime {
         }
     }
 
-    fn host_config(&self, sandbox_id: &str, sandbox: &Known, config: &ContainerConfig, host_network: bool) -> HostConfig {
+    fn host_config(
+        &self,
+        sandbox_id: &str,
+        sandbox: &Known,
+        config: &ContainerConfig,
+        host_network: bool,
+    ) -> HostConfig {
         let (security, resources) = (&config.security, &config.resources);
         let joined = format!("container:{sandbox_id}");
         let target = security.target_container_id.as_ref().map(|id| format!("container:{id}"));
@@ -81,7 +108,10 @@ impl DockerRuntime {
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".into()),
                 // our own writer follows; the engine keeps only what it may not have read yet
-                config: Some(HashMap::from([("max-size".into(), "10m".into()), ("max-file".into(), "2".into())])),
+                config: Some(HashMap::from([
+                    ("max-size".into(), "10m".into()),
+                    ("max-file".into(), "2".into()),
+                ])),
             }),
             ..Default::default()
         }
@@ -114,7 +144,8 @@ impl DockerRuntime {
             _ => {}
         }
         // killed is not yet exited
-        let mut exits = self.docker.wait_container(container_id, None::<bollard::query_parameters::WaitContainerOptions>);
+        let mut exits =
+            self.docker.wait_container(container_id, None::<bollard::query_parameters::WaitContainerOptions>);
         let _ = exits.next().await;
         Ok(())
     }
@@ -170,14 +201,19 @@ impl DockerRuntime {
             let details = memory.stats.unwrap_or_default();
             let reclaimable = details.get("inactive_file").or_else(|| details.get("total_inactive_file"));
             let working_set = memory.usage.unwrap_or(0).saturating_sub(reclaimable.copied().unwrap_or(0));
-            all.push(ContainerStats { container_id: id, cpu_nanos: cpu.unwrap_or(0), working_set_bytes: working_set });
+            all.push(ContainerStats {
+                container_id: id,
+                cpu_nanos: cpu.unwrap_or(0),
+                working_set_bytes: working_set,
+            });
         }
         Ok(all)
     }
 }
 
 fn user(security: &SecurityContext) -> Option<String> {
-    let user = security.run_as_user.map(|user| user.to_string()).or_else(|| security.run_as_username.clone())?;
+    let user =
+        security.run_as_user.map(|user| user.to_string()).or_else(|| security.run_as_username.clone())?;
     Some(match security.run_as_group {
         Some(group) => format!("{user}:{group}"),
         None => user,
@@ -242,10 +278,15 @@ fn status(container: ContainerInspectResponse) -> ContainerStatus {
             (true, _) => ContainerState::Running,
             (false, Some(_)) => ContainerState::Exited(convert::exit(&state)),
             // a start that failed
-            (false, None) if state.exit_code.is_some_and(|code| code != 0) => ContainerState::Exited(convert::exit(&state)),
+            (false, None) if state.exit_code.is_some_and(|code| code != 0) => {
+                ContainerState::Exited(convert::exit(&state))
+            }
             (false, None) => ContainerState::Created,
         },
-        created_at: container.created.and_then(|time| convert::time(Some(&time.to_string()))).unwrap_or_default(),
+        created_at: container
+            .created
+            .and_then(|time| convert::time(Some(&time.to_string())))
+            .unwrap_or_default(),
         started_at,
         image: known.image,
         log_path: known.log_path,

@@ -77,7 +77,9 @@ mod tests {
             ("exec: \"/x\": permission denied", 126),
             ("something else", 128),
         ] {
-            let RuntimeError::Start { exit_code, .. } = start_error(message.to_owned()) else { panic!("{message}") };
+            let RuntimeError::Start { exit_code, .. } = start_error(message.to_owned()) else {
+                panic!("{message}")
+            };
             assert_eq!(exit_code, code, "{message}");
         }
     }

@@ -21,7 +21,10 @@ pub async fn follow(docker: Docker, profile: String, events: broadcast::Sender<C
     loop {
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
-            ("label".to_owned(), vec![format!("{}={profile}", labels::PROFILE), format!("{}=container", labels::KIND)]),
+            (
+                "label".to_owned(),
+                vec![format!("{}={profile}", labels::PROFILE), format!("{}=container", labels::KIND)],
+            ),
         ]);
         let mut options = EventsOptionsBuilder::default().filters(&filters);
         let from = since.map(|since| since.to_string());

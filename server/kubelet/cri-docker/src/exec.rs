@@ -8,7 +8,8 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder, WaitContainerOptions,
+    AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder,
+    WaitContainerOptions,
 };
 use futures::{FutureExt, Stream, StreamExt};
 use sampan_cri::*;
@@ -45,12 +46,20 @@ impl DockerRuntime {
         let start = StartExecOptions { detach: false, tty: request.tty, output_capacity: None };
         match self.docker.start_exec(&id, Some(start)).await.map_err(convert::error)? {
             StartExecResults::Attached { output, input } => Ok((id, output, input)),
-            StartExecResults::Detached => Err(RuntimeError::Internal("the engine detached from the command".into())),
+            StartExecResults::Detached => {
+                Err(RuntimeError::Internal("the engine detached from the command".into()))
+            }
         }
     }
 
-    pub(crate) async fn run_command(&self, container_id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput> {
-        let request = ExecRequest { command: command.to_vec(), stdout: true, stderr: true, ..Default::default() };
+    pub(crate) async fn run_command(
+        &self,
+        container_id: &str,
+        command: &[String],
+        timeout: Option<Duration>,
+    ) -> Result<ExecOutput> {
+        let request =
+            ExecRequest { command: command.to_vec(), stdout: true, stderr: true, ..Default::default() };
         let (id, output, _input) = self.begin(container_id, &request).await?;
         let collected = match timeout {
             Some(limit) => tokio::time::timeout(limit, collect(output)).await,
@@ -70,7 +79,8 @@ impl DockerRuntime {
         let pid = self.docker.inspect_exec(id).await.ok().and_then(|exec| exec.pid).filter(|pid| *pid > 0);
         if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()) {
             // gone already is as good
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
     }
 
@@ -84,13 +94,15 @@ impl DockerRuntime {
         let (docker, exec) = (self.docker.clone(), id.clone());
         let resizing = async move {
             while let Some(size) = sizes.recv().await {
-                let options = ResizeExecOptionsBuilder::default().h(size.height.into()).w(size.width.into()).build();
+                let options =
+                    ResizeExecOptionsBuilder::default().h(size.height.into()).w(size.width.into()).build();
                 // a command that has just ended has no terminal
                 let _ = docker.resize_exec(&exec, options).await;
             }
         };
         tokio::spawn(resizing);
-        let (streams, drained) = Streams::pump(output, request.stdout || request.tty, request.stderr && !request.tty);
+        let (streams, drained) =
+            Streams::pump(output, request.stdout || request.tty, request.stderr && !request.tty);
         let docker = self.docker.clone();
         let exit = async move {
             // a sender dropped is output at its end
@@ -109,16 +121,21 @@ impl DockerRuntime {
             .stdout(request.stdout || tty)
             .stderr(request.stderr && !tty)
             .build();
-        let attached = self.docker.attach_container(container_id, Some(options)).await.map_err(convert::error)?;
+        let attached =
+            self.docker.attach_container(container_id, Some(options)).await.map_err(convert::error)?;
         let (resize, mut sizes) = mpsc::channel::<TerminalSize>(8);
         let (docker, id) = (self.docker.clone(), container_id.to_owned());
         tokio::spawn(async move {
             while let Some(size) = sizes.recv().await {
-                let options = ResizeContainerTTYOptionsBuilder::default().h(size.height.into()).w(size.width.into()).build();
+                let options = ResizeContainerTTYOptionsBuilder::default()
+                    .h(size.height.into())
+                    .w(size.width.into())
+                    .build();
                 let _ = docker.resize_container_tty(&id, options).await;
             }
         });
-        let (streams, drained) = Streams::pump(attached.output, request.stdout || tty, request.stderr && !tty);
+        let (streams, drained) =
+            Streams::pump(attached.output, request.stdout || tty, request.stderr && !tty);
         let (docker, id) = (self.docker.clone(), container_id.to_owned());
         let exit = async move {
             let _ = drained.await;
@@ -126,7 +143,9 @@ impl DockerRuntime {
             match ends.next().await {
                 Some(Ok(end)) => Ok(i32::try_from(end.status_code).unwrap_or(-1)),
                 // bollard makes an error of every code but 0
-                Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(i32::try_from(code).unwrap_or(-1)),
+                Some(Err(Error::DockerContainerWaitError { code, .. })) => {
+                    Ok(i32::try_from(code).unwrap_or(-1))
+                }
                 Some(Err(error)) => Err(convert::error(error)),
                 None => Ok(0),
             }
@@ -154,7 +173,9 @@ async fn collect(mut output: Output) -> (Vec<u8>, Vec<u8>) {
     while let Some(Ok(chunk)) = output.next().await {
         let (target, bytes) = match chunk {
             LogOutput::StdErr { message } => (&mut stderr, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => (&mut stdout, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                (&mut stdout, message)
+            }
         };
         let room = COLLECT_BYTES.saturating_sub(target.len()).min(bytes.len());
         target.extend_from_slice(&bytes[..room]);
@@ -162,17 +183,25 @@ async fn collect(mut output: Output) -> (Vec<u8>, Vec<u8>) {
     (stdout, stderr)
 }
 
-/// Standard input; dropping it is end-of-file, as with a pipe.
-struct Stdin(Option<Input>);
+/// Standard input; dropping it is end-of-file, as with a pipe. A terminal has no such end: the engine would take
+/// it as the end of the output too.
+struct Stdin {
+    input: Option<Input>,
+    tty: bool,
+}
 
 impl Stdin {
     fn inner(&mut self) -> std::io::Result<Pin<&mut (dyn AsyncWrite + Send + 'static)>> {
-        self.0.as_mut().map(Pin::as_mut).ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
+        self.input.as_mut().map(Pin::as_mut).ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl AsyncWrite for Stdin {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.inner()?.poll_write(context, bytes)
     }
 
@@ -181,13 +210,17 @@ impl AsyncWrite for Stdin {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.tty {
+            return self.poll_flush(context);
+        }
         self.inner()?.poll_shutdown(context)
     }
 }
 
 impl Drop for Stdin {
     fn drop(&mut self) {
-        if let (Some(mut input), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+        let runtime = tokio::runtime::Handle::try_current();
+        if let (Some(mut input), Ok(runtime), false) = (self.input.take(), runtime, self.tty) {
             runtime.spawn(async move { input.shutdown().await });
         }
     }
@@ -209,9 +242,9 @@ impl Streams {
             while let Some(Ok(chunk)) = output.next().await {
                 let (target, bytes) = match chunk {
                     LogOutput::StdErr { message } => (&mut to_err, message),
-                    LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                        (&mut to_out, message)
-                    }
+                    LogOutput::StdOut { message }
+                    | LogOutput::Console { message }
+                    | LogOutput::StdIn { message } => (&mut to_out, message),
                 };
                 if let Some(pipe) = target
                     && pipe.write_all(&bytes).await.is_err()
@@ -232,7 +265,7 @@ impl Streams {
         exit: futures::future::BoxFuture<'static, Result<i32>>,
     ) -> ExecSession {
         ExecSession {
-            stdin: stdin.map(|stdin| Box::new(Stdin(Some(stdin))) as _),
+            stdin: stdin.map(|stdin| Box::new(Stdin { input: Some(stdin), tty: resize.is_some() }) as _),
             stdout: self.stdout.map(|stdout| Box::new(stdout) as _),
             stderr: self.stderr.map(|stderr| Box::new(stderr) as _),
             resize,

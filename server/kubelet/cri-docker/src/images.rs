@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+    CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
 use futures::{StreamExt, TryStreamExt};
 use sampan_cri::*;
@@ -44,17 +45,27 @@ impl DockerRuntime {
         let (repository, tag) = split_tag(image);
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         self.docker.tag_image(&name, Some(options)).await.map_err(convert::error)?;
-        let _ = self.docker.remove_image(&name, Some(RemoveImageOptionsBuilder::default().noprune(true).build()), None).await;
+        let _ = self
+            .docker
+            .remove_image(&name, Some(RemoveImageOptionsBuilder::default().noprune(true).build()), None)
+            .await;
         self.present(image).await.map(Some)
     }
 
-    async fn pull_as(&self, image: &str, credentials: Option<DockerCredentials>) -> Result<(), bollard::errors::Error> {
+    async fn pull_as(
+        &self,
+        image: &str,
+        credentials: Option<DockerCredentials>,
+    ) -> Result<(), bollard::errors::Error> {
         let (repository, tag) = split_tag(image);
         let mut options = CreateImageOptionsBuilder::default().from_image(repository);
         if !tag.is_empty() {
             options = options.tag(tag);
         }
-        self.docker.create_image(Some(options.build()), None, credentials).try_for_each(|_| async { Ok(()) }).await
+        self.docker
+            .create_image(Some(options.build()), None, credentials)
+            .try_for_each(|_| async { Ok(()) })
+            .await
     }
 
     async fn present(&self, image: &str) -> Result<ImageStatus> {
@@ -86,7 +97,8 @@ impl DockerRuntime {
     }
 
     pub(crate) async fn forget_image(&self, image: &str) -> Result<()> {
-        match self.docker.remove_image(image, Some(RemoveImageOptionsBuilder::default().build()), None).await {
+        match self.docker.remove_image(image, Some(RemoveImageOptionsBuilder::default().build()), None).await
+        {
             Err(error) if !convert::is_gone(&error) => Err(convert::error(error)),
             _ => Ok(()),
         }
@@ -94,9 +106,12 @@ impl DockerRuntime {
 
     pub(crate) async fn load(&self, archive: PathBuf) -> Result<Vec<ImageStatus>> {
         let file = tokio::fs::File::open(&archive).await;
-        let file = file.map_err(|error| RuntimeError::InvalidConfig(format!("archive {}: {error}", archive.display())))?;
+        let file = file.map_err(|error| {
+            RuntimeError::InvalidConfig(format!("archive {}: {error}", archive.display()))
+        })?;
         let body = FramedRead::new(file, BytesCodec::new()).map_ok(bytes::BytesMut::freeze);
-        let mut progress = self.docker.import_image_stream(ImportImageOptionsBuilder::default().build(), body, None).boxed();
+        let mut progress =
+            self.docker.import_image_stream(ImportImageOptionsBuilder::default().build(), body, None).boxed();
         let mut names = Vec::new();
         while let Some(line) = progress.try_next().await.map_err(convert::error)? {
             let said = line.stream.unwrap_or_default();
@@ -112,7 +127,8 @@ impl DockerRuntime {
     pub(crate) async fn disk(&self) -> Result<ImageFsInfo> {
         let info = self.docker.info().await.map_err(convert::error)?;
         let mountpoint = PathBuf::from(info.docker_root_dir.unwrap_or_else(|| "/var/lib/docker".into()));
-        let disk = nix::sys::statvfs::statvfs(&mountpoint).map_err(|error| RuntimeError::Internal(error.to_string()))?;
+        let disk = nix::sys::statvfs::statvfs(&mountpoint)
+            .map_err(|error| RuntimeError::Internal(error.to_string()))?;
         let used = self.images().await?.iter().map(|image| image.size_bytes).sum();
         Ok(ImageFsInfo {
             mountpoint,

@@ -30,7 +30,8 @@ pub type Labels = HashMap<String, String>;
 
 /// What a sandbox's container is marked with.
 pub fn of_sandbox(profile: &str, config: &SandboxConfig) -> Labels {
-    let mut labels = common(profile, "sandbox", &config.pod, config.attempt, &config.labels, &config.annotations);
+    let mut labels =
+        common(profile, "sandbox", &config.pod, config.attempt, &config.labels, &config.annotations);
     labels.insert(LOG_DIRECTORY.into(), config.log_directory.display().to_string());
     labels.insert(CGROUP_PARENT.into(), config.cgroup_parent.clone());
     labels.insert(SHARED_PIDS.into(), config.share_process_namespace.to_string());
@@ -39,7 +40,8 @@ pub fn of_sandbox(profile: &str, config: &SandboxConfig) -> Labels {
 
 /// What a pod's container is marked with.
 pub fn of_container(profile: &str, sandbox_id: &str, sandbox: &Known, config: &ContainerConfig) -> Labels {
-    let mut labels = common(profile, "container", &sandbox.pod, config.attempt, &config.labels, &config.annotations);
+    let mut labels =
+        common(profile, "container", &sandbox.pod, config.attempt, &config.labels, &config.annotations);
     labels.insert(SANDBOX.into(), sandbox_id.to_owned());
     labels.insert(CONTAINER_NAME.into(), config.name.clone());
     labels.insert(IMAGE.into(), config.image.clone());
@@ -95,7 +97,10 @@ pub struct Known {
 pub fn read(labels: &Labels) -> Known {
     let text = |key: &str| labels.get(key).cloned().unwrap_or_default();
     let below = |prefix: &str| {
-        labels.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone()))).collect()
+        labels
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())))
+            .collect()
     };
     Known {
         pod: PodIdentity { namespace: text(POD_NAMESPACE), name: text(POD_NAME), uid: text(POD_UID) },

@@ -59,7 +59,8 @@ impl DockerRuntime {
         let unavailable = |error: bollard::errors::Error| {
             RuntimeError::Unavailable(format!("Docker Engine at {socket}: {error}"))
         };
-        let docker = Docker::connect_with_unix(&socket, TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION).map_err(unavailable)?;
+        let docker = Docker::connect_with_unix(&socket, TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION)
+            .map_err(unavailable)?;
         let docker = docker.negotiate_version().await.map_err(unavailable)?;
         let info = docker.info().await.map_err(unavailable)?;
         let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
@@ -72,7 +73,8 @@ impl DockerRuntime {
                 runtime.logs.follow(&status.id, &status.log_path, false);
             }
         }
-        let follow = events::follow(runtime.docker.clone(), runtime.config.profile.clone(), runtime.events.clone());
+        let follow =
+            events::follow(runtime.docker.clone(), runtime.config.profile.clone(), runtime.events.clone());
         tasks.spawn_until_drain("docker-events", follow);
         Ok(runtime)
     }
@@ -154,7 +156,12 @@ impl ContainerRuntime for DockerRuntime {
         self.logs.reopen(container_id).map_err(|error| RuntimeError::Internal(error.to_string()))
     }
 
-    async fn exec_sync(&self, container_id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput> {
+    async fn exec_sync(
+        &self,
+        container_id: &str,
+        command: &[String],
+        timeout: Option<Duration>,
+    ) -> Result<ExecOutput> {
         self.run_command(container_id, command, timeout).await
     }
 

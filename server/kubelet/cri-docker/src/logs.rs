@@ -48,7 +48,10 @@ impl Writers {
     pub fn follow(&self, container_id: &str, path: &Path, fresh: bool) {
         let (done, drained) = watch::channel(false);
         let reopen = Arc::new(AtomicBool::new(false));
-        self.writers.lock().insert(container_id.to_owned(), Writer { path: path.to_owned(), reopen: reopen.clone(), drained });
+        self.writers.lock().insert(
+            container_id.to_owned(),
+            Writer { path: path.to_owned(), reopen: reopen.clone(), drained },
+        );
         let (docker, id, path) = (self.docker.clone(), container_id.to_owned(), path.to_path_buf());
         self.tasks.spawn_until_drain("docker-log", async move {
             let after = if fresh { None } else { last_time(&path) };
@@ -82,9 +85,21 @@ impl Writers {
     }
 }
 
-async fn copy(docker: &Docker, id: &str, path: &Path, after: Option<Timestamp>, reopen: &AtomicBool) -> std::io::Result<()> {
+async fn copy(
+    docker: &Docker,
+    id: &str,
+    path: &Path,
+    after: Option<Timestamp>,
+    reopen: &AtomicBool,
+) -> std::io::Result<()> {
     let since = after.and_then(|time| i32::try_from(time.as_second()).ok()).unwrap_or(0);
-    let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).timestamps(true).since(since).build();
+    let options = LogsOptionsBuilder::default()
+        .follow(true)
+        .stdout(true)
+        .stderr(true)
+        .timestamps(true)
+        .since(since)
+        .build();
     let mut lines = docker.logs(id, Some(options));
     let mut file = open(path)?;
     while let Some(chunk) = lines.next().await {
@@ -111,7 +126,9 @@ fn open(path: &Path) -> std::io::Result<std::fs::File> {
 fn cri_line(chunk: LogOutput, after: Option<Timestamp>) -> Option<Vec<u8>> {
     let (stream, message) = match chunk {
         LogOutput::StdErr { message } => ("stderr", message),
-        LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => ("stdout", message),
+        LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+            ("stdout", message)
+        }
     };
     let space = message.iter().position(|byte| *byte == b' ')?;
     let time = std::str::from_utf8(&message[..space]).ok()?;
@@ -135,7 +152,9 @@ fn last_time(path: &Path) -> Option<Timestamp> {
         let name = format!("{}.", path.file_name()?.to_str()?);
         let entries = std::fs::read_dir(path.parent()?).ok()?.flatten();
         let older = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
-        older.max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok()).map(|entry| entry.path())
+        older
+            .max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok())
+            .map(|entry| entry.path())
     };
     last_time_of(path).or_else(|| last_time_of(&rotated()?))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use jiff::Timestamp;
 use sampan_cri::*;
@@ -20,9 +20,7 @@ impl DockerRuntime {
         })?;
         let pod = &config.pod;
         let name = format!("k8s_POD_{}_{}_{}_{}", pod.name, pod.namespace, pod.uid, config.attempt);
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let created = self.docker.create_container(Some(options), self.sandbox_body(&config)).await;
-        let id = created.map_err(convert::error)?.id;
+        let id = self.create_named(&name, self.sandbox_body(&config)).await?;
         if let Err(error) = self.docker.start_container(&id, None).await {
             // the name would be in the way of the next attempt
             let _ = self.remove_by_force(&id).await;
@@ -56,7 +54,8 @@ impl DockerRuntime {
 
     /// Where the engine is to put a pod's containers, if it takes such advice.
     pub(crate) fn cgroup_parent(&self, parent: &str) -> Option<String> {
-        (self.cgroup_parents && !parent.is_empty()).then(|| format!("/sampan-{}/{parent}", self.config.profile))
+        (self.cgroup_parents && !parent.is_empty())
+            .then(|| format!("/sampan-{}/{parent}", self.config.profile))
     }
 
     pub(crate) async fn stop_sandbox(&self, sandbox_id: &str) -> Result<()> {
@@ -117,7 +116,8 @@ impl DockerRuntime {
 
     /// Ids of this cluster's containers of one kind.
     pub(crate) async fn ids(&self, kind: &str) -> Result<Vec<String>> {
-        let ours = vec![format!("{}={}", labels::PROFILE, self.config.profile), format!("{}={kind}", labels::KIND)];
+        let ours =
+            vec![format!("{}={}", labels::PROFILE, self.config.profile), format!("{}={kind}", labels::KIND)];
         let filters = HashMap::from([("label".to_owned(), ours)]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let found = self.docker.list_containers(Some(options)).await.map_err(convert::error)?;
@@ -128,7 +128,9 @@ impl DockerRuntime {
         let netns = self.sandbox_status(sandbox_id).await?.netns;
         let stream = tokio::task::spawn_blocking(move || connect_in(netns, port)).await;
         let stream = stream.map_err(|error| RuntimeError::Internal(error.to_string()))?;
-        let stream = stream.map_err(|error| RuntimeError::Internal(format!("failed to connect to localhost:{port}: {error}")))?;
+        let stream = stream.map_err(|error| {
+            RuntimeError::Internal(format!("failed to connect to localhost:{port}: {error}"))
+        })?;
         let stream = tokio::net::TcpStream::from_std(stream);
         Ok(Box::new(stream.map_err(|error| RuntimeError::Internal(error.to_string()))?))
     }
@@ -143,7 +145,8 @@ fn connect_in(netns: Option<PathBuf>, port: u16) -> std::io::Result<std::net::Tc
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
         }
         let v6 = || std::net::TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port));
-        let stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).or_else(|error| v6().map_err(|_| error))?;
+        let stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port))
+            .or_else(|error| v6().map_err(|_| error))?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
@@ -163,7 +166,9 @@ fn status(container: ContainerInspectResponse) -> SandboxStatus {
         pod: known.pod,
         attempt: known.attempt,
         state: if running { SandboxState::Ready } else { SandboxState::NotReady },
-        created_at: container.created.map_or_else(Timestamp::now, |time| convert::time(Some(&time.to_string())).unwrap_or_default()),
+        created_at: container
+            .created
+            .map_or_else(Timestamp::now, |time| convert::time(Some(&time.to_string())).unwrap_or_default()),
         netns: pid.filter(|_| own).map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net"))),
         labels: known.labels,
         annotations: known.annotations,

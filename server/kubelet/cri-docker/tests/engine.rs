@@ -37,7 +37,8 @@ fn engine() {
 fn pause(path: &Path) {
     let mut image = Image::busybox().expect("busybox");
     let config = String::from_utf8(image.config).expect("text");
-    let script = r#""Entrypoint":["sh","-c","trap 'exit 0' TERM; while :; do sleep 1000 & wait; done","--"],"Cmd""#;
+    let script =
+        r#""Entrypoint":["sh","-c","trap 'exit 0' TERM; while :; do sleep 1000 & wait; done","--"],"Cmd""#;
     image.config = config.replacen("\"Cmd\"", script, 1).into_bytes();
     image.save(PAUSE, path).expect("archive");
 }
@@ -116,8 +117,10 @@ async fn logs_have_no_hole_when_the_daemon_was_away() {
     let _one = ONE.lock().await;
     let bench = bench().await;
     let sandbox = bench.suite.sandbox("away", |_| {}).await;
-    let script = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; [ $((i%20)) = 0 ] && sleep 0.1; done; exit 9";
-    let id = bench.runtime.create_container(&sandbox, bench.suite.config("count", script)).await.expect("create");
+    let script =
+        "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; [ $((i%20)) = 0 ] && sleep 0.1; done; exit 9";
+    let id =
+        bench.runtime.create_container(&sandbox, bench.suite.config("count", script)).await.expect("create");
     bench.runtime.start_container(&id).await.expect("start");
     let log = bench.runtime.container_status(&id).await.expect("status").log_path;
     reaches(&log, 20).await;

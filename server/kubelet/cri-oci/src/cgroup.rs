@@ -104,7 +104,8 @@ impl Cgroups {
     pub fn apply(&self, path: &str, resources: &Resources) -> Result<(), String> {
         for (controller, file, value) in settings(matches!(self, Cgroups::V2(_)), resources) {
             let target = self.directory(controller, path)?.join(file);
-            fs::write(&target, &value).map_err(|error| format!("writing {value} to {}: {error}", target.display()))?;
+            fs::write(&target, &value)
+                .map_err(|error| format!("writing {value} to {}: {error}", target.display()))?;
         }
         Ok(())
     }
@@ -196,7 +197,8 @@ fn parse_mounts(mounts: &str) -> Option<Cgroups> {
         let [_, mount, kind, options, ..] = fields[..] else { continue };
         match kind {
             "cgroup" => {
-                for option in options.split(',').filter(|one| WANTED.contains(one) || *one == "name=systemd") {
+                for option in options.split(',').filter(|one| WANTED.contains(one) || *one == "name=systemd")
+                {
                     v1.entry(option.to_owned()).or_insert_with(|| PathBuf::from(mount));
                 }
             }
@@ -254,7 +256,9 @@ fn settings(v2: bool, resources: &Resources) -> Vec<(&'static str, &'static str,
     if let Some(shares) = resources.cpu_shares.filter(|shares| *shares > 0) {
         match v2 {
             // KEP-2254's conversion
-            true => set("cpu", "cpu.weight", (1 + ((shares.clamp(2, 262_144) - 2) * 9999) / 262_142).to_string()),
+            true => {
+                set("cpu", "cpu.weight", (1 + ((shares.clamp(2, 262_144) - 2) * 9999) / 262_142).to_string())
+            }
             false => set("cpu", "cpu.shares", shares.to_string()),
         }
     }

@@ -74,7 +74,12 @@ impl HostClient {
             listener.host_died();
         };
         // a thread that cannot be started would leave every call hanging
-        if std::thread::Builder::new().name("container-host".into()).stack_size(512 * 1024).spawn(read).is_err() {
+        if std::thread::Builder::new()
+            .name("container-host".into())
+            .stack_size(512 * 1024)
+            .spawn(read)
+            .is_err()
+        {
             self.hang_up();
         }
     }
@@ -105,7 +110,9 @@ impl HostClient {
         let answer = answers.recv().await;
         self.shared.calls.lock().remove(&call);
         match answer {
-            Some((Reply::Failed { message, exit_code }, _)) => Err(RuntimeError::Start { message, exit_code }),
+            Some((Reply::Failed { message, exit_code }, _)) => {
+                Err(RuntimeError::Start { message, exit_code })
+            }
             Some(told) => Ok(told),
             None => Err(down("it ended during a call")),
         }

@@ -74,7 +74,9 @@ impl ContainerRecord {
     pub fn status(&self) -> ContainerStatus {
         let (state, started_at, pid) = match &self.phase {
             Phase::Created => (ContainerState::Created, None, None),
-            Phase::Running { pid, started_at } => (ContainerState::Running, Some(*started_at), Some(*pid as u32)),
+            Phase::Running { pid, started_at } => {
+                (ContainerState::Running, Some(*started_at), Some(*pid as u32))
+            }
             Phase::Exited { started_at, exit } => (ContainerState::Exited(exit.clone()), *started_at, None),
         };
         ContainerStatus {
@@ -151,9 +153,14 @@ mod tests {
 
     #[test]
     fn signals_have_many_names() {
-        for (name, number) in
-            [("SIGTERM", Some(15)), ("term", Some(15)), ("9", Some(9)), ("SIGRTMIN+3", Some(37)), ("no", None), ("", None)]
-        {
+        for (name, number) in [
+            ("SIGTERM", Some(15)),
+            ("term", Some(15)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("no", None),
+            ("", None),
+        ] {
             assert_eq!(signal_number(name), number, "{name}");
         }
     }

@@ -51,14 +51,18 @@ impl EmbeddedRuntime {
             let text = "the embedded runtime needs root: start sampan with sudo, or use the docker runtime";
             return Err(RuntimeError::Unsupported(text.into()));
         }
-        for directory in [&config.run_dir, &config.state_dir.join("sandboxes"), &config.state_dir.join("containers")] {
+        for directory in
+            [&config.run_dir, &config.state_dir.join("sandboxes"), &config.state_dir.join("containers")]
+        {
             std::fs::create_dir_all(directory).map_err(internal(&directory.display().to_string()))?;
         }
         let images = Arc::new(ImageStore::open(&config.image_dir).map_err(internal("image store"))?);
         let cgroups = Cgroups::detect().map_err(|error| RuntimeError::Unsupported(error.to_string()))?;
         let inner = Arc::new_cyclic(|this| Inner {
             puller: Puller::new(images.clone(), registries(&config)),
-            sandboxes: Mutex::new(load(&config.state_dir.join("sandboxes"), |record: &SandboxRecord| record.id.clone())),
+            sandboxes: Mutex::new(load(&config.state_dir.join("sandboxes"), |record: &SandboxRecord| {
+                record.id.clone()
+            })),
             containers: Mutex::new(load_containers(&config)),
             events: broadcast::channel(4096).0,
             host: tokio::sync::Mutex::default(),
@@ -147,10 +151,12 @@ impl Inner {
     /// Makes the records agree with the host: what ended while nobody listened, and what ended with an
     /// earlier host.
     async fn take_over(&self, host: &HostClient) -> Result<()> {
-        let known: HashMap<String, _> = host.list().await?.into_iter().map(|item| (item.id.clone(), item)).collect();
+        let known: HashMap<String, _> =
+            host.list().await?.into_iter().map(|item| (item.id.clone(), item)).collect();
         let records: Vec<(String, Phase, String)> = {
             let containers = self.containers.lock();
-            let one = |live: &Live| (live.record.id.clone(), live.record.phase.clone(), live.record.cgroup.clone());
+            let one =
+                |live: &Live| (live.record.id.clone(), live.record.phase.clone(), live.record.cgroup.clone());
             containers.values().map(one).collect()
         };
         for (id, phase, cgroup) in records {
@@ -285,7 +291,8 @@ impl Listener for News {
         }
         let running: Vec<String> = {
             let containers = inner.containers.lock();
-            let running = containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
+            let running =
+                containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
             running.map(|live| live.record.cgroup.clone()).collect()
         };
         // without their host nobody reads their output or their exit: they cannot go on
@@ -294,7 +301,8 @@ impl Listener for News {
         }
         let ids: Vec<String> = {
             let containers = inner.containers.lock();
-            let running = containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
+            let running =
+                containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
             running.map(|live| live.record.id.clone()).collect()
         };
         for id in ids {

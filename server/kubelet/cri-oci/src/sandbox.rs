@@ -43,7 +43,9 @@ pub fn make(wanted: &Wanted) -> io::Result<()> {
     }
     let wanted = wanted.clone();
     // a thread that has left the node's namespaces must never be reused: it ends here
-    std::thread::spawn(move || inside(&wanted)).join().unwrap_or_else(|_| Err(io::Error::other("thread panicked")))
+    std::thread::spawn(move || inside(&wanted))
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("thread panicked")))
 }
 
 fn inside(wanted: &Wanted) -> io::Result<()> {
@@ -64,7 +66,8 @@ fn inside(wanted: &Wanted) -> io::Result<()> {
     }
     for (name, value) in &wanted.sysctls {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        std::fs::write(&path, value).map_err(|error| io::Error::other(format!("sysctl {name}={value}: {error}")))?;
+        std::fs::write(&path, value)
+            .map_err(|error| io::Error::other(format!("sysctl {name}={value}: {error}")))?;
     }
     for (made, name) in [(wanted.ipc, "ipc"), (wanted.uts, "uts"), (wanted.own_network, "net")] {
         if made {
@@ -143,8 +146,12 @@ pub fn mount_root(layers: &Path, names: &[String], own: &Path, at: &Path) -> io:
         if lower == ["empty"] {
             std::fs::create_dir_all("empty")?;
         }
-        let options =
-            format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), own.join("upper").display(), own.join("work").display());
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            own.join("upper").display(),
+            own.join("work").display()
+        );
         mount(Some("overlay"), &at, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
             .map_err(|error| io::Error::other(format!("mounting overlay at {}: {error}", at.display())))
     };
@@ -171,7 +178,9 @@ fn collect_devices(directory: &Path, all: &mut Vec<(PathBuf, String)>) {
         let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
         if kind.is_char_device() || kind.is_block_device() {
             all.push((path.clone(), path.to_string_lossy().into_owned()));
-        } else if kind.is_dir() && !["pts", "shm", "mqueue", "fd"].iter().any(|name| entry.file_name() == *name) {
+        } else if kind.is_dir()
+            && !["pts", "shm", "mqueue", "fd"].iter().any(|name| entry.file_name() == *name)
+        {
             collect_devices(&path, all);
         }
     }

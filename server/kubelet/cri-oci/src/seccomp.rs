@@ -253,7 +253,9 @@ fn add(context: &mut ScmpFilterContext, rule: &Rule, default: ScmpAction) -> Res
     for call in rule.names.iter().filter_map(|name| ScmpSyscall::from_name(name).ok()) {
         let added = match conditions.len() {
             0 => context.add_rule(action, call).map(drop),
-            many if many == indices.len() => context.add_rule_conditional(action, call, &conditions).map(drop),
+            many if many == indices.len() => {
+                context.add_rule_conditional(action, call, &conditions).map(drop)
+            }
             _ => conditions.iter().try_for_each(|one| {
                 context.add_rule_conditional(action, call, std::slice::from_ref(one)).map(drop)
             }),

@@ -141,7 +141,9 @@ fn command(config: &ContainerConfig, image: &ImageConfig) -> Vec<String> {
 /// Where the command starts.
 pub fn working_directory(config: &ContainerConfig, image: &ImageConfig) -> String {
     let asked = config.working_dir.clone().filter(|directory| !directory.is_empty());
-    asked.or_else(|| Some(image.working_dir.clone()).filter(|one| !one.is_empty())).unwrap_or_else(|| "/".into())
+    asked
+        .or_else(|| Some(image.working_dir.clone()).filter(|one| !one.is_empty()))
+        .unwrap_or_else(|| "/".into())
 }
 
 /// Later entries win, first places stay.
@@ -291,7 +293,8 @@ fn namespaces(joined: &Joined) -> Vec<Value> {
 }
 
 fn devices(input: &Input<'_>) -> Vec<Value> {
-    let listed = input.config.devices.iter().map(|device| (device.host_path.clone(), device.container_path.clone()));
+    let listed =
+        input.config.devices.iter().map(|device| (device.host_path.clone(), device.container_path.clone()));
     let mut all: Vec<(PathBuf, String)> = listed.collect();
     if input.config.security.privileged {
         all.extend(crate::sandbox::host_devices());
@@ -307,8 +310,10 @@ fn device_node(host: &Path, inside: &str) -> Option<Value> {
         kind if kind.is_char_device() => "c",
         _ => return None,
     };
-    Some(json!({"path": inside, "type": kind, "major": libc::major(meta.rdev()), "minor": libc::minor(meta.rdev()),
-                "fileMode": meta.mode() & 0o777, "uid": meta.uid(), "gid": meta.gid()}))
+    Some(
+        json!({"path": inside, "type": kind, "major": libc::major(meta.rdev()), "minor": libc::minor(meta.rdev()),
+                "fileMode": meta.mode() & 0o777, "uid": meta.uid(), "gid": meta.gid()}),
+    )
 }
 
 #[cfg(test)]
@@ -330,7 +335,8 @@ mod tests {
             (&["c"], &[], &["c"]),
             (&["c"], &["a"], &["c", "a"]),
         ] {
-            let config = ContainerConfig { command: strings(command_), args: strings(args), ..Default::default() };
+            let config =
+                ContainerConfig { command: strings(command_), args: strings(args), ..Default::default() };
             assert_eq!(command(&config, &image), strings(expect));
         }
     }

@@ -28,7 +28,10 @@ fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
 
 /// Home directory of a user.
 pub fn home(passwd: &str, uid: u32) -> Option<String> {
-    entries(passwd).find(|entry| entry.uid == uid).map(|entry| entry.home.to_owned()).filter(|home| !home.is_empty())
+    entries(passwd)
+        .find(|entry| entry.uid == uid)
+        .map(|entry| entry.home.to_owned())
+        .filter(|home| !home.is_empty())
 }
 
 /// Resolves `user`, `user:group`, `uid`, `uid:gid` (an image's `User`, or a name from the pod).
@@ -47,7 +50,9 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String
         (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new() },
         (None, Ok(uid)) => Identity { uid, gid: 0, groups: Vec::new() },
         (None, Err(_)) if user.is_empty() => Identity::default(),
-        (None, Err(_)) => return Err(format!("unable to find user {user}: no matching entries in passwd file")),
+        (None, Err(_)) => {
+            return Err(format!("unable to find user {user}: no matching entries in passwd file"));
+        }
     };
     if let Some(wanted) = wanted_group {
         identity.gid = group_id(wanted, group)?;

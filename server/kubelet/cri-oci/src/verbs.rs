@@ -105,7 +105,8 @@ impl ContainerRuntime for EmbeddedRuntime {
             return Err(RuntimeError::Internal(format!("sandbox {sandbox_id} is not ready")));
         }
         let image = self.0.images.find(&config.image);
-        let image = image.ok_or_else(|| RuntimeError::NotFound { kind: "image", id: config.image.clone() })?;
+        let image =
+            image.ok_or_else(|| RuntimeError::NotFound { kind: "image", id: config.image.clone() })?;
         let id = new_id();
         let (inner, new, config_) = (self.0.clone(), id.clone(), config);
         let made = blocking(move || inner.make_container(&new, &sandbox, config_, &image)).await?;
@@ -204,7 +205,12 @@ impl ContainerRuntime for EmbeddedRuntime {
         }
     }
 
-    async fn exec_sync(&self, container_id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput> {
+    async fn exec_sync(
+        &self,
+        container_id: &str,
+        command: &[String],
+        timeout: Option<Duration>,
+    ) -> Result<ExecOutput> {
         let request =
             ExecRequest { command: command.to_vec(), tty: false, stdin: false, stdout: true, stderr: true };
         let mut session = self.exec(container_id, request).await?;
@@ -463,7 +469,9 @@ impl Inner {
 
     /// Exit code, once there is one.
     async fn wait_exit(&self, id: &str) -> i32 {
-        let Some(mut phases) = self.containers.lock().get(id).map(|live| live.phase.subscribe()) else { return 0 };
+        let Some(mut phases) = self.containers.lock().get(id).map(|live| live.phase.subscribe()) else {
+            return 0;
+        };
         match phases.wait_for(|phase| matches!(phase, Phase::Exited { .. })).await.as_deref() {
             Ok(Phase::Exited { exit, .. }) => exit.exit_code,
             _ => 0,
@@ -515,7 +523,8 @@ impl Inner {
         let verb = Verb::StartInit { sandbox: record.id.clone(), namespaces, cgroup_procs: procs };
         match self.host().await?.call(verb, &[]).await?.0 {
             Reply::Started { pid, .. } => {
-                sandbox::pin(&format!("/proc/{pid}/ns/pid"), &directory.join("pid")).map_err(internal("pid namespace"))
+                sandbox::pin(&format!("/proc/{pid}/ns/pid"), &directory.join("pid"))
+                    .map_err(internal("pid namespace"))
             }
             other => Err(RuntimeError::Internal(format!("container host said {other:?}"))),
         }
@@ -546,9 +555,11 @@ impl Inner {
     ) -> Result<ContainerRecord> {
         let bundle = self.config.bundle(id);
         let rootfs = bundle.join("rootfs");
-        let names: Vec<String> = image.layers.iter().map(|one| ImageStore::layer_name(one).to_owned()).collect();
+        let names: Vec<String> =
+            image.layers.iter().map(|one| ImageStore::layer_name(one).to_owned()).collect();
         let own = self.config.container_state(id);
-        sandbox::mount_root(&self.images.layers_directory(), &names, &own, &rootfs).map_err(internal("container root"))?;
+        sandbox::mount_root(&self.images.layers_directory(), &names, &own, &rootfs)
+            .map_err(internal("container root"))?;
         let identity = identity(&config, image, &rootfs)?;
         unpack::make_directory(&rootfs, &spec::working_directory(&config, &image.config))
             .map_err(internal("working directory"))?;
@@ -596,8 +607,12 @@ impl Inner {
         let mut namespaces = self.joined(sandbox);
         if let Some(target) = &config.security.target_container_id {
             match self.container(target)?.phase {
-                Phase::Running { pid, .. } => namespaces.pid = PidNamespace::Path(format!("/proc/{pid}/ns/pid").into()),
-                _ => return Err(RuntimeError::Internal(format!("container {target} is not in running state"))),
+                Phase::Running { pid, .. } => {
+                    namespaces.pid = PidNamespace::Path(format!("/proc/{pid}/ns/pid").into())
+                }
+                _ => {
+                    return Err(RuntimeError::Internal(format!("container {target} is not in running state")));
+                }
             }
         }
         let shm = match sandbox.config.host_ipc {
@@ -644,12 +659,17 @@ impl Inner {
     fn stats(&self) -> Vec<ContainerStats> {
         let running: Vec<(String, String)> = {
             let containers = self.containers.lock();
-            let running = containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
+            let running =
+                containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
             running.map(|live| (live.record.id.clone(), live.record.cgroup.clone())).collect()
         };
         let usage = |(container_id, cgroup): (String, String)| {
             let usage = self.cgroups.usage(&cgroup);
-            ContainerStats { container_id, cpu_nanos: usage.cpu_nanos, working_set_bytes: usage.working_set_bytes }
+            ContainerStats {
+                container_id,
+                cpu_nanos: usage.cpu_nanos,
+                working_set_bytes: usage.working_set_bytes,
+            }
         };
         running.into_iter().map(usage).collect()
     }
@@ -686,7 +706,8 @@ fn identity(config: &ContainerConfig, image: &Record, rootfs: &Path) -> Result<I
         (None, Some(name)) => name.clone(),
         (None, None) => image.config.user.clone(),
     };
-    let (passwd, group) = (unpack::read_inside(rootfs, "etc/passwd"), unpack::read_inside(rootfs, "etc/group"));
+    let (passwd, group) =
+        (unpack::read_inside(rootfs, "etc/passwd"), unpack::read_inside(rootfs, "etc/group"));
     let mut identity = users::resolve(&user, &passwd, &group).map_err(RuntimeError::InvalidConfig)?;
     if let Some(gid) = security.run_as_group {
         identity.gid = gid as u32;
@@ -702,7 +723,10 @@ fn identity(config: &ContainerConfig, image: &Record, rootfs: &Path) -> Result<I
 fn localhost_profile(profile: &SeccompProfile) -> Result<Option<serde_json::Value>> {
     let SeccompProfile::Localhost(path) = profile else { return Ok(None) };
     let bad = |error: &dyn std::fmt::Display| {
-        RuntimeError::InvalidConfig(format!("cannot load seccomp profile {:?}: {error}", path.display().to_string()))
+        RuntimeError::InvalidConfig(format!(
+            "cannot load seccomp profile {:?}: {error}",
+            path.display().to_string()
+        ))
     };
     let text = std::fs::read(path).map_err(|error| bad(&error))?;
     serde_json::from_slice(&text).map(Some).map_err(|error| bad(&error))

@@ -31,7 +31,9 @@ fn busybox_layer() -> Vec<u8> {
     add("mnt/.keep", b"", 0o644);
     let busybox = std::fs::read("/bin/busybox").expect("package busybox-static");
     add("bin/busybox", &busybox, 0o755);
-    for name in "sh echo sleep cat hostname ls ps id grep kill touch wc true nc stty tty mount unshare printf".split(' ') {
+    for name in "sh echo sleep cat hostname ls ps id grep kill touch wc true nc stty tty mount unshare printf"
+        .split(' ')
+    {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
@@ -196,7 +198,8 @@ impl Drop for Registry {
 }
 
 fn registry(directory: &Path) -> (Registry, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
     let file = directory.join("registry.yml");
     let text = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
@@ -221,7 +224,8 @@ fn registry(directory: &Path) -> (Registry, String) {
 async fn push(host: &str) {
     use oci_client::client::{ClientConfig, ClientProtocol, Config as Blob, ImageLayer};
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = oci_client::Client::new(ClientConfig { protocol: ClientProtocol::Http, ..Default::default() });
+    let client =
+        oci_client::Client::new(ClientConfig { protocol: ClientProtocol::Http, ..Default::default() });
     let reference = oci_client::Reference::with_tag(host.into(), "library/box".into(), "v1".into());
     let layer = busybox_layer();
     let config = Blob::oci_v1(image_config(&layer), None);
@@ -253,7 +257,10 @@ async fn images_are_pulled_shared_and_removed() {
     assert!(error.starts_with(&format!("failed to pull and unpack image \"{nope}:latest\": failed to resolve reference \"{nope}:latest\": {nope}:latest: not found")), "{error}");
     assert!(matches!(runtime.pull_image("Bad", vec![]).await, Err(RuntimeError::InvalidImageName { .. })));
     assert!(runtime.image_fs_info().await.expect("info").used_bytes > 0);
-    assert_eq!(runtime.image_status(&image.repo_digests[0]).await.expect("status").expect("there").id, image.id);
+    assert_eq!(
+        runtime.image_status(&image.repo_digests[0]).await.expect("status").expect("there").id,
+        image.id
+    );
     runtime.remove_image(&image.id).await.expect("remove");
     runtime.remove_image(&image.id).await.expect("again");
     assert!(runtime.list_images().await.expect("list").is_empty());

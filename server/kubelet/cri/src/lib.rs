@@ -64,7 +64,12 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// Runs a command in a container and collects its output, for probes and hooks. A command that outlives
     /// `timeout` is killed: [`RuntimeError::DeadlineExceeded`].
-    async fn exec_sync(&self, container_id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput>;
+    async fn exec_sync(
+        &self,
+        container_id: &str,
+        command: &[String],
+        timeout: Option<Duration>,
+    ) -> Result<ExecOutput>;
     /// Runs a command in a container with streams.
     async fn exec(&self, container_id: &str, request: ExecRequest) -> Result<ExecSession>;
     /// Joins the streams of a container's main process.

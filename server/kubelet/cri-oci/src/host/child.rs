@@ -42,8 +42,7 @@ pub struct Stdio(pub [RawFd; 3]);
 
 /// Forks; `work` runs in the child with fresh signals and the write end of the status socket.
 pub fn spawn(work: impl FnOnce(RawFd)) -> nix::Result<(Pid, OwnedFd)> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     // SAFETY: the host is single-threaded, so the child may do all that its parent could
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok((child, ours)),
@@ -66,7 +65,9 @@ fn fail(status: RawFd, message: String) {
 fn explain(message: &str) -> (String, i32) {
     let text = message.rfind("exec: \"").map_or(message, |at| &message[at..]);
     let exit_code = match text {
-        text if text.contains("executable file not found") || text.contains("no such file or directory") => 127,
+        text if text.contains("executable file not found") || text.contains("no such file or directory") => {
+            127
+        }
         text if text.starts_with("exec: ") => 126,
         _ => 128,
     };
@@ -173,9 +174,13 @@ fn enter(join: &Join<'_>, status: RawFd) -> Result<(), String> {
             let _ = protocol::send(status, &Status::Pid(child.as_raw()), &[]);
             Ok(())
         }
-        ForkResult::Child => {
-            become_command(&Command { process: &process, filter: &filter, stdio: join.stdio, console: false, status })
-        }
+        ForkResult::Child => become_command(&Command {
+            process: &process,
+            filter: &filter,
+            stdio: join.stdio,
+            console: false,
+            status,
+        }),
     }
 }
 

@@ -41,19 +41,23 @@ pub fn become_command(command: &Command<'_>) -> Result<(), String> {
         unsafe { libc::dup2(fd, target as RawFd) };
     }
     let syscall = create_syscall();
-    let groups: Vec<Gid> =
-        user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
+    let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     nix::unistd::setgroups(&groups).map_err(|error| words(&error))?;
     let no_new_privs = process.no_new_privileges().unwrap_or(false);
     if no_new_privs {
         // SAFETY: prctl without pointers
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     }
-    let filter = || command.filter.install().map_err(|error| format!("installing the seccomp filter: {error}"));
+    let filter =
+        || command.filter.install().map_err(|error| format!("installing the seccomp filter: {error}"));
     if let Err(error) = nix::unistd::chdir(process.cwd())
         && error != nix::errno::Errno::EACCES
     {
-        return Err(format!("chdir to cwd ({:?}) set in config.json failed: {}", process.cwd().display().to_string(), words(&error)));
+        return Err(format!(
+            "chdir to cwd ({:?}) set in config.json failed: {}",
+            process.cwd().display().to_string(),
+            words(&error)
+        ));
     }
     set_ids(user.uid(), user.gid()).map_err(|error| words(&error))?;
     // the change of user dropped what installing a filter needs
@@ -182,7 +186,10 @@ mod tests {
         let env = ["PATH=/nowhere:/bin".to_owned()];
         assert_eq!(find("sh", &env).unwrap(), Path::new("/bin/sh"));
         assert_eq!(find("nope", &env).unwrap_err(), "exec: \"nope\": executable file not found in $PATH");
-        assert_eq!(find("/nope", &env).unwrap_err(), "exec: \"/nope\": stat /nope: no such file or directory");
+        assert_eq!(
+            find("/nope", &env).unwrap_err(),
+            "exec: \"/nope\": stat /nope: no such file or directory"
+        );
         assert_eq!(find("/etc", &env).unwrap_err(), "exec: \"/etc\": is a directory");
     }
 }

@@ -36,7 +36,8 @@ impl Filter {
         let program = libc::sock_fprog { len: instructions.len() as u16, filter: instructions.as_mut_ptr() };
         let flags = u32::from_le_bytes(*flags);
         // SAFETY: the program outlives the call, and its length is its own
-        let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &program) };
+        let result =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &program) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }

@@ -70,7 +70,8 @@ fn enter_namespaces(linux: &Linux) -> Result<(), String> {
         };
         let entered = match namespace.path() {
             Some(path) => {
-                let file = File::open(path).map_err(|error| format!("namespace {}: {error}", path.display()))?;
+                let file =
+                    File::open(path).map_err(|error| format!("namespace {}: {error}", path.display()))?;
                 setns(file, flag)
             }
             None => unshare(flag),
@@ -106,8 +107,18 @@ fn remount_readonly(path: &Path) -> nix::Result<()> {
     // the numbers of statvfs's flags are those of mount(2), as far as both have them
     let have = nix::sys::statvfs::statvfs(path)?.flags().bits();
     let kept = MsFlags::from_bits_truncate(have)
-        & (MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME | MsFlags::MS_NODIRATIME);
-    mount(None::<&str>, path, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept, None::<&str>)
+        & (MsFlags::MS_NOSUID
+            | MsFlags::MS_NODEV
+            | MsFlags::MS_NOEXEC
+            | MsFlags::MS_NOATIME
+            | MsFlags::MS_NODIRATIME);
+    mount(
+        None::<&str>,
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept,
+        None::<&str>,
+    )
 }
 
 fn readonly(path: &Path) -> nix::Result<()> {
@@ -215,7 +226,8 @@ fn copy_mount(path: &Path) -> std::io::Result<OwnedFd> {
     let path = c_path(path)?;
     // SAFETY: the path outlives the call; the descriptor is new
     unsafe {
-        let fd = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), CLONE | libc::O_CLOEXEC as u32);
+        let fd =
+            libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), CLONE | libc::O_CLOEXEC as u32);
         if fd < 0 { Err(std::io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd as RawFd)) }
     }
 }
@@ -225,7 +237,14 @@ fn place_mount(tree: &OwnedFd, target: &Path, readonly: bool) -> std::io::Result
     let path = c_path(target)?;
     // SAFETY: both paths outlive the call
     let result = unsafe {
-        libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), c"".as_ptr(), libc::AT_FDCWD, path.as_ptr(), EMPTY_PATH)
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            EMPTY_PATH,
+        )
     };
     if result != 0 {
         return Err(std::io::Error::last_os_error());

@@ -21,7 +21,9 @@ pub enum Place {
 impl Place {
     /// `files` are those of [`crate::cgroup::Cgroups::procs`].
     pub fn open(files: &[PathBuf]) -> io::Result<Self> {
-        let named = |error: io::Error, path: &PathBuf| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named = |error: io::Error, path: &PathBuf| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
         match files {
             [one] if one.ends_with("cgroup.procs") => {
                 let directory = one.parent().unwrap_or(one).to_owned();

@@ -200,7 +200,9 @@ impl Host {
                 let forked = child::spawn(|status| child::shared_init(&namespaces, &cgroup_procs, status));
                 self.born(daemon, call, forked, BirthKind::Init(sandbox));
             }
-            Verb::Attach { id, stdin, stdout, stderr } => self.attach(daemon, call, &id, [stdin, stdout, stderr], fds),
+            Verb::Attach { id, stdin, stdout, stderr } => {
+                self.attach(daemon, call, &id, [stdin, stdout, stderr], fds)
+            }
             Verb::List => {
                 for item in self.containers.values().map(item).collect::<Vec<_>>() {
                     self.say(daemon, call, Reply::Item(item), &[]);
@@ -289,7 +291,16 @@ impl Host {
                 epoll::nonblocking(fd);
                 let token = self.watch(fd, Source::Listener, false);
                 self.sources.insert(token, Source::Status(token));
-                let birth = Birth { socket, daemon, call, kind, pid: None, master: None, failed: None, notes: Vec::new() };
+                let birth = Birth {
+                    socket,
+                    daemon,
+                    call,
+                    kind,
+                    pid: None,
+                    master: None,
+                    failed: None,
+                    notes: Vec::new(),
+                };
                 self.births.insert(token, birth);
             }
             Err(error) => self.fail(daemon, call, format!("fork: {error}")),
@@ -413,7 +424,9 @@ impl Host {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) => self.process_ended(pid.as_raw(), code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => self.process_ended(pid.as_raw(), 128 + signal as i32),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.process_ended(pid.as_raw(), 128 + signal as i32)
+                }
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -506,7 +519,9 @@ impl Host {
         if output.behind.is_some() {
             return;
         }
-        let Some(fd) = output.readers.iter().find(|reader| reader.is_behind()).map(Reader::fd) else { return };
+        let Some(fd) = output.readers.iter().find(|reader| reader.is_behind()).map(Reader::fd) else {
+            return;
+        };
         let token = self.watch(fd, Source::Behind(id.to_owned(), stream), true);
         if let Some(output) = self.find_output(id, stream) {
             output.behind = Some(token);
@@ -532,7 +547,8 @@ impl Host {
     }
 
     fn attach(&mut self, daemon: u64, call: u64, id: &str, wants: [bool; 3], fds: Vec<OwnedFd>) {
-        let Some(container) = self.containers.get_mut(id).filter(|container| container.ended.is_none()) else {
+        let Some(container) = self.containers.get_mut(id).filter(|container| container.ended.is_none())
+        else {
             return self.say(daemon, call, Reply::Unknown, &[]);
         };
         let mut fds = fds.into_iter();

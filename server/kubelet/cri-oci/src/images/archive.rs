@@ -175,5 +175,9 @@ fn import_oci(store: &ImageStore, directory: &Path) -> io::Result<Vec<Record>> {
 fn oci_name(descriptor: &Descriptor) -> Option<String> {
     let annotations = descriptor.annotations.as_ref()?;
     let whole = annotations.get("io.containerd.image.name");
-    whole.or_else(|| annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']))).cloned()
+    whole
+        .or_else(|| {
+            annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']))
+        })
+        .cloned()
 }

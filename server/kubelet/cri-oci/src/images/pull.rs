@@ -177,11 +177,9 @@ impl Puller {
             return Err("image configuration and manifest disagree about the number of layers".into());
         }
         let wanted = parsed.rootfs.diff_ids.into_iter().zip(manifest.layers);
-        let jobs: Vec<_> = wanted.map(|(diff_id, layer)| self.layer(client, address, diff_id, layer)).collect();
-        futures::stream::iter(jobs)
-            .buffer_unordered(PARALLEL)
-            .try_collect::<Vec<()>>()
-            .await?;
+        let jobs: Vec<_> =
+            wanted.map(|(diff_id, layer)| self.layer(client, address, diff_id, layer)).collect();
+        futures::stream::iter(jobs).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
         self.store.add_blob(&manifest_bytes).map_err(|error| error.to_string())?;
         self.store.add_image(&config, Some(reference), &[digest]).map_err(|error| error.to_string())
     }
@@ -196,7 +194,13 @@ impl Puller {
         Ok(bytes)
     }
 
-    async fn layer(&self, client: &Client, address: &Address, diff_id: String, of: Descriptor) -> Result<(), String> {
+    async fn layer(
+        &self,
+        client: &Client,
+        address: &Address,
+        diff_id: String,
+        of: Descriptor,
+    ) -> Result<(), String> {
         if self.store.has_layer(&diff_id) {
             return Ok(());
         }
@@ -210,7 +214,11 @@ impl Puller {
             Ok(()) => {
                 let (store, diff_id, path) = (self.store.clone(), diff_id.clone(), path.clone());
                 let unpack = move || store.add_layer(std::fs::File::open(path)?, &diff_id);
-                tokio::task::spawn_blocking(unpack).await.map_err(std::io::Error::other).flatten().map_err(fail)
+                tokio::task::spawn_blocking(unpack)
+                    .await
+                    .map_err(std::io::Error::other)
+                    .flatten()
+                    .map_err(fail)
             }
             Err(error) => Err(format!("failed to copy {}: {}", of.digest, words(&of.digest, &error))),
         };

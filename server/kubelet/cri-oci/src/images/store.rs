@@ -193,14 +193,17 @@ impl ImageStore {
         }
         if let Ok(reference) = Reference::parse(name) {
             let full = reference.full();
-            let named = |record: &&Record| record.repo_tags.contains(&full) || record.repo_digests.contains(&full);
+            let named =
+                |record: &&Record| record.repo_tags.contains(&full) || record.repo_digests.contains(&full);
             if let Some(record) = records.values().find(named) {
                 return Some(record.clone());
             }
         }
         let hex = name.strip_prefix("sha256:").unwrap_or(name);
         let short = hex.len() >= 12 && hex.bytes().all(|one| one.is_ascii_hexdigit());
-        short.then(|| records.values().find(|record| record.id["sha256:".len()..].starts_with(hex)).cloned()).flatten()
+        short
+            .then(|| records.values().find(|record| record.id["sha256:".len()..].starts_with(hex)).cloned())
+            .flatten()
     }
 
     /// All images.

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, fchmodat, mkdirat, mknodat, FchmodatFlags};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mkdirat, mknodat};
 use sha2::{Digest, Sha256};
 use tar::{Entry, EntryType};
 
@@ -58,8 +58,12 @@ pub fn decompress<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + '
     }
     let whole = io::Cursor::new(magic).take(have as u64).chain(source);
     match &magic[..have] {
-        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole)))),
-        [0x28, 0xb5, 0x2f, 0xfd] => Err(io::Error::other("layer is compressed with zstd, which is not supported: push it with gzip")),
+        [0x1f, 0x8b, ..] => {
+            Ok(Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole))))
+        }
+        [0x28, 0xb5, 0x2f, 0xfd] => {
+            Err(io::Error::other("layer is compressed with zstd, which is not supported: push it with gzip"))
+        }
         _ => Ok(Box::new(whole)),
     }
 }
@@ -78,7 +82,8 @@ pub fn make_directory(root: &Path, path: &str) -> io::Result<()> {
 /// Reads a file below a root that may hold hostile symlinks; empty if it is not there.
 pub fn read_inside(root: &Path, path: &str) -> String {
     let read = || -> io::Result<String> {
-        let fd = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let fd =
+            nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let how = OpenHow::new()
             .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -154,7 +159,11 @@ impl Target {
     fn root_entry<R: Read>(&mut self, entry: &Entry<'_, R>) -> io::Result<()> {
         let mode = Mode::from_bits_truncate(entry.header().mode()? & 0o7777);
         let path = fd_path(self.root.as_raw_fd());
-        nix::unistd::chown(&path, Some((entry.header().uid().unwrap_or(0) as u32).into()), Some((entry.header().gid().unwrap_or(0) as u32).into()))?;
+        nix::unistd::chown(
+            &path,
+            Some((entry.header().uid().unwrap_or(0) as u32).into()),
+            Some((entry.header().gid().unwrap_or(0) as u32).into()),
+        )?;
         nix::sys::stat::fchmodat(nix::fcntl::AT_FDCWD, &path, mode, FchmodatFlags::FollowSymlink)?;
         Ok(())
     }
@@ -236,7 +245,8 @@ impl Target {
                 mknod(fd, &c, flag, major, minor)?;
             }
             _ => {
-                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let flags =
+                    OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let file = nix::fcntl::openat(borrowed(fd), name, flags, Mode::from_bits_truncate(0o600))?;
                 self.size_bytes += io::copy(entry, &mut std::fs::File::from(file))?;
             }
