@@ -73,22 +73,22 @@ async fn broken_bodies(client: &Client) -> Result<()> {
         ("POST", MAPS, "application/vnd.kubernetes.protobuf", b"{}", 400),
         ("PUT", MAPS, JSON, b"{}", 405),
         ("PUT", &format!("{MAPS}/absent"), JSON, br#"{"metadata":{"name":"absent"}}"#, 404),
-        ("PUT", &format!("{MAPS}/kube-root-ca.crt"), JSON, br#"{"metadata":{"name":"other"}}"#, 400),
-        ("PATCH", &format!("{MAPS}/kube-root-ca.crt"), JSON, b"{}", 415),
-        ("PATCH", &format!("{MAPS}/kube-root-ca.crt"), "application/json-patch+json", b"{}", 400),
+        ("PUT", &format!("{MAPS}/victim"), JSON, br#"{"metadata":{"name":"other"}}"#, 400),
+        ("PATCH", &format!("{MAPS}/victim"), JSON, b"{}", 415),
+        ("PATCH", &format!("{MAPS}/victim"), "application/json-patch+json", b"{}", 400),
         (
             "PATCH",
-            &format!("{MAPS}/kube-root-ca.crt"),
+            &format!("{MAPS}/victim"),
             "application/json-patch+json",
             br#"[{"op":"test","path":"/kind","value":1}]"#,
             422,
         ),
-        ("PATCH", &format!("{MAPS}/kube-root-ca.crt"), "application/merge-patch+json", b"[", 400),
-        ("PATCH", &format!("{MAPS}/kube-root-ca.crt"), "application/strategic-merge-patch+json", b"3", 400),
+        ("PATCH", &format!("{MAPS}/victim"), "application/merge-patch+json", b"[", 400),
+        ("PATCH", &format!("{MAPS}/victim"), "application/strategic-merge-patch+json", b"3", 400),
         ("PATCH", &format!("{MAPS}/absent"), "application/merge-patch+json", b"{}", 404),
-        ("DELETE", &format!("{MAPS}/kube-root-ca.crt"), JSON, br#"{"propagationPolicy":"Foo"}"#, 422),
-        ("DELETE", &format!("{MAPS}/kube-root-ca.crt"), JSON, br#"{"preconditions":{"uid":"x"}}"#, 409),
-        ("DELETE", &format!("{MAPS}/kube-root-ca.crt"), JSON, br#"{"gracePeriodSeconds":"x"}"#, 400),
+        ("DELETE", &format!("{MAPS}/victim"), JSON, br#"{"propagationPolicy":"Foo"}"#, 422),
+        ("DELETE", &format!("{MAPS}/victim"), JSON, br#"{"preconditions":{"uid":"x"}}"#, 409),
+        ("DELETE", &format!("{MAPS}/victim"), JSON, br#"{"gracePeriodSeconds":"x"}"#, 400),
         (
             "POST",
             "/api/v1/namespaces/absent/pods",
@@ -102,6 +102,8 @@ async fn broken_bodies(client: &Client) -> Result<()> {
         ("GET", &format!("{MAPS}?labelSelector=a+in+b"), "", b"", 400),
         ("GET", &format!("{MAPS}?fieldSelector=no.such=b"), "", b"", 400),
     ];
+    let victim = ask(client, "POST", MAPS, JSON, br#"{"metadata":{"name":"victim"}}"#.to_vec()).await?;
+    ensure!(victim.code == 201, "{}", victim.text);
     for (method, path, media, body, code) in cases {
         let answer = ask(client, method, path, media, body.to_vec()).await?;
         let what = || format!("{method} {path} {media} {}", String::from_utf8_lossy(body));
