@@ -1,7 +1,7 @@
 //! Bodies that nobody should send: every answer blames the client, none is a 5xx, nothing panics.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 const MUTATIONS: u64 = 10_000;
 const AT_ONCE: usize = 16;
+/// Under a minute with a release build on an idle machine; a debug build beside other tests takes longer.
+const LIMIT: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_a_client_sends_is_the_servers_fault() -> Result<()> {
@@ -149,7 +151,7 @@ async fn mutations(client: &Client) -> Result<()> {
         .await?;
     let accepted = accepted.into_iter().filter(|accepted| *accepted).count();
     println!("{MUTATIONS} mutations in {:?}, {accepted} accepted", began.elapsed());
-    ensure!(began.elapsed().as_secs() < 60, "too slow: {:?}", began.elapsed());
+    ensure!(began.elapsed() < LIMIT, "too slow: {:?}", began.elapsed());
     ensure!(accepted > 100, "only {accepted} were accepted: the mutations are too wild to reach far");
     Ok(())
 }
