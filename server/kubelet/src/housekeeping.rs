@@ -154,15 +154,15 @@ fn rotate(path: &Path) -> std::io::Result<()> {
     for old in rotated.drain(..excess.min(rotated.len())) {
         std::fs::remove_file(old)?;
     }
-    std::fs::rename(path, rotated_name(path, Timestamp::now()))
+    std::fs::rename(path, rotated_name(path, rotated.last(), Timestamp::now()))
 }
 
-/// A name with the time, later in order than all others.
-fn rotated_name(path: &Path, now: Timestamp) -> PathBuf {
+/// A name with the time, later in order than `newest`.
+fn rotated_name(path: &Path, newest: Option<&PathBuf>, now: Timestamp) -> PathBuf {
     let mut at = now;
     loop {
         let name = path.with_extension(format!("log.{}", at.strftime("%Y%m%d-%H%M%S")));
-        if !name.exists() {
+        if newest.is_none_or(|newest| *newest < name) {
             return name;
         }
         at += jiff::SignedDuration::from_secs(1);
