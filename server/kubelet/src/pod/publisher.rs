@@ -1,5 +1,8 @@
 //! Writes one pod's status: the only writer there is.
 //!
+//! A status that says only that containers are being created waits a moment for the next one: it costs a durable
+//! write that the one everybody waits for (Running) would have to queue behind.
+//!
 //! The driver leaves the newest status in a channel that holds one; whatever was not written yet is skipped.
 //! After an error the newest is tried again until the object is gone.
 
@@ -26,10 +29,31 @@ pub struct Desired {
 const CLEARED: [&str; 6] =
     ["reason", "message", "podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses"];
 
+/// How long a status of a pod that is being started waits for a better one.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Whether the status only says that the pod is on its way.
+fn passing(wanted: &Desired) -> bool {
+    let Some(status) = wanted.status.as_ref().filter(|_| !wanted.delete) else { return false };
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let mut containers = lists.into_iter().flat_map(|list| list.iter().flatten());
+    status.phase.as_deref() == Some("Pending")
+        && containers.all(|container| {
+            let waiting =
+                container.state.as_ref().and_then(|state| state.waiting.as_ref()?.reason.as_deref());
+            matches!(waiting, Some("ContainerCreating" | "PodInitializing")) && container.last_state.is_none()
+        })
+}
+
 /// Runs until the object is gone, or the driver is.
 pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Receiver<Desired>) {
     let mut pause = Duration::from_millis(50);
     while desired.changed().await.is_ok() {
+        if passing(&desired.borrow()) {
+            let better = desired.wait_for(|wanted| !passing(wanted));
+            // late or ended: whatever is there now is written
+            let _ = tokio::time::timeout(SETTLE, better).await;
+        }
         loop {
             let wanted = desired.borrow_and_update().clone();
             match publish(&context, &pod, &wanted).await {
@@ -97,4 +121,26 @@ fn patch(pod: &Pod, status: &PodStatus) -> Value {
         fields.entry(field).or_insert(Value::Null);
     }
     json!({"metadata": {"uid": pod.metadata.uid}, "status": fields})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_a_pod_on_its_way_waits() {
+        let desired =
+            |status: Value, delete| Desired { status: Some(serde_json::from_value(status).unwrap()), delete };
+        let waiting = |phase: &str, reason: &str| {
+            let state = json!({"waiting": {"reason": reason}});
+            let container = json!({"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+            json!({"phase": phase, "containerStatuses": [container]})
+        };
+        assert!(passing(&desired(waiting("Pending", "ContainerCreating"), false)));
+        assert!(!passing(&desired(waiting("Pending", "ContainerCreating"), true)));
+        assert!(!passing(&desired(waiting("Pending", "ErrImagePull"), false)));
+        assert!(!passing(&desired(waiting("Running", "ContainerCreating"), false)));
+        assert!(!passing(&Desired::default()));
+    }
 }
