@@ -1011,7 +1011,7 @@ fn ephemeral_containers(cluster: &World) -> Result<()> {
 }
 
 fn deadline(cluster: &World) -> Result<()> {
-    apply(cluster, &[pod("late-pod", json!({"containers": [sh(FOREVER)], "activeDeadlineSeconds": 6}))])?;
+    apply(cluster, &[pod("late-pod", json!({"containers": [sh(FOREVER)], "activeDeadlineSeconds": 20}))])?;
     let status = phase(cluster, "late-pod", "Failed")?;
     ensure!(
         status["reason"] == "DeadlineExceeded"
