@@ -44,7 +44,8 @@ pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Resul
 /// A GET of `/` at `address`, as text.
 pub fn fetch(address: &str) -> Result<String> {
     use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    let mut stream =
+        std::net::TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
     write!(stream, "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -62,7 +63,11 @@ impl Follower {
     pub fn start(cluster: &Cluster, arguments: &[&str]) -> Result<Self> {
         use std::io::Read;
         let mut command = cluster.kubectl_command();
-        let mut child = command.args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn()?;
+        let mut child = command
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
         let mut output = child.stdout.take().context("a pipe")?;
         let said = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
         let collect = said.clone();

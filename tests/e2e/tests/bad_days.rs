@@ -33,7 +33,9 @@ fn pods_that_cannot_run_say_why() -> Result<()> {
 
     let text = waiting(&cluster, "crash", "CrashLoopBackOff")?;
     ensure!(text.contains("back-off 10s restarting failed container=crash pod=crash_default("), "{text}");
-    ensure!(field(&cluster, "pod/crash", "{.status.containerStatuses[0].lastState.terminated.exitCode}")? == "3");
+    ensure!(
+        field(&cluster, "pod/crash", "{.status.containerStatuses[0].lastState.terminated.exitCode}")? == "3"
+    );
     ensure!(cluster.kubectl(&["logs", "crash"])?.contains("going down"));
 
     let killed = eventually("OOMKilled", MINUTE, || {
@@ -46,7 +48,10 @@ fn pods_that_cannot_run_say_why() -> Result<()> {
         let state = field(&cluster, "pod/absent", "{.status.containerStatuses[0].state.terminated}")?;
         Ok((!state.is_empty()).then_some(state))
     })?;
-    ensure!(failed.contains("StartError") && failed.contains("executable file not found in $PATH"), "{failed}");
+    ensure!(
+        failed.contains("StartError") && failed.contains("executable file not found in $PATH"),
+        "{failed}"
+    );
     Ok(())
 }
 
@@ -79,7 +84,10 @@ fn what_the_command_line_refuses_it_explains() -> Result<()> {
     std::fs::write(&database, &bad)?;
     let refused = cluster.command().arg("start").output()?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    ensure!(refused.status.code() == Some(80) && words.contains("GUEST_STORE") && words.contains("state.db"), "{words}");
+    ensure!(
+        refused.status.code() == Some(80) && words.contains("GUEST_STORE") && words.contains("state.db"),
+        "{words}"
+    );
     ensure!(std::fs::read(&database)? == bad, "the damaged file was touched");
     std::fs::write(&database, &good)?;
     cluster.up()?;

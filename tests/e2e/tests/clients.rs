@@ -9,7 +9,10 @@ use anyhow::{Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent,
+    WatchParams,
+};
 use sampan_test_e2e::{cluster, eventually, registry};
 use sampan_testkit::Cluster;
 use serde_json::json;
@@ -37,7 +40,11 @@ fn old_kubectl(cluster: &Cluster) -> Result<()> {
             .args(arguments)
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "kubectl-1.20 {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "kubectl-1.20 {arguments:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(text)
     };
     kubectl(&["run", "old", "--image=busybox", "--", "sh", "-c", "echo hello from old; sleep 1000"])?;
@@ -49,7 +56,10 @@ fn old_kubectl(cluster: &Cluster) -> Result<()> {
     ensure!(kubectl(&["logs", "old"])?.contains("hello from old"));
     let file = cluster.directory().join("bad.yaml");
     std::fs::write(&file, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: bad\nspec:\n  containrs: []\n")?;
-    ensure!(kubectl(&["create", "-f", &file.display().to_string()]).is_err(), "validation against OpenAPI v2");
+    ensure!(
+        kubectl(&["create", "-f", &file.display().to_string()]).is_err(),
+        "validation against OpenAPI v2"
+    );
     ensure!(kubectl(&["explain", "pod.spec"])?.contains("containers"));
     let mut watch = Command::new(tools().join("kubectl-1.20"))
         .env("KUBECONFIG", cluster.kubeconfig())
@@ -71,7 +81,12 @@ fn python(cluster: &Cluster) -> Result<()> {
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/client.py"))
         .env("KUBECONFIG", cluster.kubeconfig())
         .output()?;
-    ensure!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -110,6 +125,9 @@ fn kube_rs(cluster: &Cluster) -> Result<()> {
         Ok(())
     })?;
     eventually("the pod is gone", Duration::from_secs(20), || {
-        Ok(cluster.kubectl(&["get", "pod", "rust", "--ignore-not-found", "-o", "name"])?.is_empty().then_some(()))
+        Ok(cluster
+            .kubectl(&["get", "pod", "rust", "--ignore-not-found", "-o", "name"])?
+            .is_empty()
+            .then_some(()))
     })
 }

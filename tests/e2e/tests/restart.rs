@@ -64,7 +64,10 @@ fn stop_and_start_bring_everything_back_and_delete_leaves_nothing() -> Result<()
     let objects = cluster.kubectl(&["get", "pods,deployments,configmaps", "-o", "name"])?;
     cluster.sampan(&["stop"])?;
     let status = cluster.command().arg("status").output()?;
-    ensure!(status.status.code() == Some(7) && String::from_utf8_lossy(&status.stdout).contains("host: Stopped"), "{status:?}");
+    ensure!(
+        status.status.code() == Some(7) && String::from_utf8_lossy(&status.stdout).contains("host: Stopped"),
+        "{status:?}"
+    );
     cluster.up()?;
     ensure!(cluster.command().arg("status").status()?.code() == Some(0));
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
@@ -94,9 +97,18 @@ fn leftovers(profile: &str) -> Vec<String> {
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     found.extend(mounts.lines().filter(|line| line.contains(profile)).map(|line| format!("mount {line}")));
-    let cgroups = std::process::Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name"]).arg(format!("sampan-{profile}")).output().unwrap();
+    let cgroups = std::process::Command::new("find")
+        .args(["/sys/fs/cgroup", "-maxdepth", "3", "-name"])
+        .arg(format!("sampan-{profile}"))
+        .output()
+        .unwrap();
     found.extend(String::from_utf8_lossy(&cgroups.stdout).lines().map(|line| format!("cgroup {line}")));
     let tables = std::process::Command::new("nft").args(["list", "tables"]).output().unwrap();
-    found.extend(String::from_utf8_lossy(&tables.stdout).lines().filter(|line| line.contains(&profile.replace('-', "_"))).map(str::to_owned));
+    found.extend(
+        String::from_utf8_lossy(&tables.stdout)
+            .lines()
+            .filter(|line| line.contains(&profile.replace('-', "_")))
+            .map(str::to_owned),
+    );
     found
 }

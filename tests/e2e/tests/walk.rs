@@ -52,7 +52,10 @@ fn the_node_and_the_control_plane(cluster: &Cluster) -> Result<()> {
     eventually("components Running", Duration::from_secs(20), || {
         let pods = cluster.kubectl(&["get", "pod", "-n", "kube-system"])?;
         let names = ["etcd-", "kube-apiserver-", "kube-controller-manager-", "kube-scheduler-"];
-        let all = names.iter().all(|name| pods.lines().any(|line| line.starts_with(name) && line.contains("1/1") && line.contains("Running")));
+        let all = names.iter().all(|name| {
+            pods.lines()
+                .any(|line| line.starts_with(name) && line.contains("1/1") && line.contains("Running"))
+        });
         Ok(all.then_some(()))
     })?;
     let node = nodes.lines().nth(1).unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
@@ -88,12 +91,21 @@ fn its_shell_and_files(cluster: &Cluster) -> Result<()> {
     ensure!(cluster.kubectl(&["exec", "ngx", "--", "cat", "/etc/hostname"])?.trim() == "ngx");
     let failed = cluster.kubectl_command().args(["exec", "ngx", "--", "sh", "-c", "exit 42"]).output()?;
     ensure!(failed.status.code() == Some(42), "{failed:?}");
-    let mut piped = cluster.kubectl_command().args(["exec", "-i", "ngx", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut piped = cluster
+        .kubectl_command()
+        .args(["exec", "-i", "ngx", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     piped.stdin.take().unwrap().write_all(b"through and back\n")?;
     ensure!(piped.wait_with_output()?.stdout == b"through and back\n");
     // a terminal, as a person has one
     let kubectl = format!("kubectl --kubeconfig {} exec -it ngx -- sh", cluster.kubeconfig().display());
-    let mut shell = Command::new("script").args(["-qec", &kubectl, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut shell = Command::new("script")
+        .args(["-qec", &kubectl, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     shell.stdin.take().unwrap().write_all(b"tty; echo size $(stty size); exit\n")?;
     let text = String::from_utf8_lossy(&shell.wait_with_output()?.stdout).into_owned();
     ensure!(text.contains("/dev/pts/") && text.contains("size "), "{text}");
@@ -109,8 +121,14 @@ fn its_shell_and_files(cluster: &Cluster) -> Result<()> {
 
 fn its_ports_and_streams(cluster: &Cluster) -> Result<()> {
     let port = sampan_testkit::free_port();
-    let mut forward = cluster.kubectl_command().args(["port-forward", "pod/ngx", &format!("{port}:80")]).stdout(Stdio::null()).spawn()?;
-    let page = eventually("the forwarded port", Duration::from_secs(10), || Ok(fetch(&format!("127.0.0.1:{port}")).ok()));
+    let mut forward = cluster
+        .kubectl_command()
+        .args(["port-forward", "pod/ngx", &format!("{port}:80")])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let page = eventually("the forwarded port", Duration::from_secs(10), || {
+        Ok(fetch(&format!("127.0.0.1:{port}")).ok())
+    });
     forward.kill()?;
     forward.wait()?;
     ensure!(page?.contains("Welcome to nginx"));
@@ -128,7 +146,12 @@ fn a_deployment(cluster: &Cluster) -> Result<()> {
     let pods = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", "name"])?;
     ensure!(pods.lines().count() == 10, "{pods}");
     cluster.kubectl(&["delete", pods.lines().next().unwrap()])?;
-    cluster.kubectl(&["wait", "--for=jsonpath={.status.readyReplicas}=10", "deployment/web", "--timeout=60s"])?;
+    cluster.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.readyReplicas}=10",
+        "deployment/web",
+        "--timeout=60s",
+    ])?;
     cluster.kubectl(&["scale", "deployment", "web", "--replicas=2"])?;
     cluster.kubectl(&["set", "image", "deployment/web", "nginx=nginx:1.1"])?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
@@ -158,9 +181,18 @@ fn the_other_verbs(cluster: &Cluster) -> Result<()> {
     std::fs::write(&file, MANIFEST.replace("COLOUR", "green"))?;
     let diff = cluster.kubectl_command().args(["diff", "-f", &path]).output()?;
     let text = String::from_utf8_lossy(&diff.stdout).into_owned();
-    ensure!(diff.status.code() == Some(1) && text.contains("-  colour: blue") && text.contains("+  colour: green"), "{diff:?}");
+    ensure!(
+        diff.status.code() == Some(1)
+            && text.contains("-  colour: blue")
+            && text.contains("+  colour: green"),
+        "{diff:?}"
+    );
     ensure!(cluster.kubectl(&["apply", "-f", &path])?.contains("configured"));
-    let edited = cluster.kubectl_command().args(["edit", "configmap", "settings"]).env("KUBE_EDITOR", "sed -i s/green/red/").output()?;
+    let edited = cluster
+        .kubectl_command()
+        .args(["edit", "configmap", "settings"])
+        .env("KUBE_EDITOR", "sed -i s/green/red/")
+        .output()?;
     ensure!(edited.status.success(), "{edited:?}");
     ensure!(field(cluster, "configmap/settings", "{.data.colour}")? == "red");
     cluster.kubectl(&["patch", "configmap", "settings", "-p", r#"{"data":{"size":"big"}}"#])?;
@@ -168,7 +200,9 @@ fn the_other_verbs(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["annotate", "configmap", "settings", "note=seen"])?;
     let listed = cluster.kubectl(&["get", "configmap", "-l", "tier=front", "-o", "yaml"])?;
     ensure!(listed.contains("size: big") && listed.contains("note: seen"), "{listed}");
-    ensure!(cluster.kubectl(&["explain", "pod.spec.containers.livenessProbe"])?.contains("initialDelaySeconds"));
+    ensure!(
+        cluster.kubectl(&["explain", "pod.spec.containers.livenessProbe"])?.contains("initialDelaySeconds")
+    );
     ensure!(cluster.kubectl(&["api-resources"])?.lines().count() > 60);
     ensure!(cluster.kubectl(&["auth", "can-i", "--list"])?.contains("*.*"));
     ensure!(cluster.kubectl(&["auth", "whoami"])?.contains("kubernetes-admin"));
@@ -181,10 +215,25 @@ fn the_other_verbs(cluster: &Cluster) -> Result<()> {
 
 fn drain(cluster: &Cluster) -> Result<()> {
     let node = field(cluster, "node", "{.items[0].metadata.name}")?;
-    cluster.kubectl(&["drain", &node, "--ignore-daemonsets", "--force", "--delete-emptydir-data", "--timeout=60s"])?;
+    cluster.kubectl(&[
+        "drain",
+        &node,
+        "--ignore-daemonsets",
+        "--force",
+        "--delete-emptydir-data",
+        "--timeout=60s",
+    ])?;
     let nodes = cluster.kubectl(&["get", "node"])?;
     ensure!(nodes.contains("SchedulingDisabled"), "{nodes}");
-    let pods = cluster.kubectl(&["get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o", "name"])?;
+    let pods = cluster.kubectl(&[
+        "get",
+        "pods",
+        "-l",
+        "app=web",
+        "--field-selector=status.phase=Running",
+        "-o",
+        "name",
+    ])?;
     ensure!(pods.trim().is_empty(), "{pods}");
     let pending = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", "name"])?;
     let described = eventually("FailedScheduling", Duration::from_secs(10), || {
