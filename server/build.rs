@@ -62,7 +62,11 @@ fn image(executable: &[u8]) -> Result<Vec<u8>> {
     });
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]}))?;
     let blob = |bytes: &[u8]| format!("blobs/sha256/{}", &digest(bytes)["sha256:".len()..]);
+    // the form that Docker Engines before OCI layouts read
+    let saved = json!([{"Config": blob(&config), "RepoTags": [name], "Layers": [blob(&layer)]}]);
+    let saved = serde_json::to_vec(&saved)?;
     tar(&[
+        ("manifest.json", &saved, 0o644),
         ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644),
         ("index.json", &index, 0o644),
         (&blob(&config), &config, 0o644),

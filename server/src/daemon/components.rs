@@ -13,7 +13,7 @@ use sampan_controllers::ControllerManager;
 use sampan_cri::Runtime;
 use sampan_kubelet::Kubelet;
 use sampan_pod_network::PodNetwork;
-use sampan_process::{Component, Health, Tasks, supervise};
+use sampan_process::{Component, ComponentHealth, Health, State, Tasks, supervise};
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
 use serde_json::json;
@@ -24,7 +24,7 @@ use super::shutdown::{self, Signals};
 use super::{access, addresses, builtin, control, runtime, step};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
-use crate::profile::{Profile, Settings};
+use crate::profile::{Profile, RuntimeKind, Settings};
 
 /// Port of the kubelet's API, as nodes report it.
 const KUBELET_PORT: u16 = 10250;
@@ -65,6 +65,11 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let kind = settings.container_runtime.to_string();
     let runtime = runtime::open(profile, &settings, &kubelet_tasks).await?;
     step(report, Message::StartingRuntime { runtime: kind });
+    if settings.container_runtime == RuntimeKind::Docker {
+        // its sandboxes are made of the built-in image
+        let loaded = builtin::load(&runtime, profile).await;
+        loaded.map_err(|error| Failure::new(Kind::Runtime, format!("the built-in image: {error}")))?;
+    }
     let network = pod_network(profile, &settings, &kubelet_tasks).await?;
     step(report, Message::ConfiguringNetwork { cidr: settings.pod_cidr.clone() });
 
@@ -76,7 +81,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
 
     step(report, Message::VerifyingComponents);
-    let marked = mark_control_plane(&server, &informers, &node, &settings);
+    let marked = mark_control_plane(&server, &informers, &health, &node, &settings);
     tokio::select! {
         marked = marked => marked?,
         () = signals.next() => return Err(Failure::new(Kind::DaemonStart, "told to end while starting")),
@@ -265,7 +270,19 @@ async fn kubelet(
 
 /// Waits until the node is registered, gives it the role that a node may not give itself (as kubeadm's
 /// mark-control-plane), and waits until it is Ready.
-async fn mark_control_plane(server: &ApiServer, informers: &Informers, node: &str, settings: &Settings) -> Result<(), Failure> {
+async fn mark_control_plane(
+    server: &ApiServer,
+    informers: &Informers,
+    health: &Health,
+    node: &str,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    // after a restart the node object still says Ready of the last daemon's kubelet
+    let kubelet = |report: &BTreeMap<Component, ComponentHealth>| {
+        report.get(&Component::Kubelet).is_some_and(|kubelet| kubelet.state == State::Ready)
+    };
+    // the sender lives as long as `health` does
+    let _ = health.watch().wait_for(kubelet).await;
     let (nodes, key) = (informers.of::<Node>(), Key::cluster(node));
     nodes.until(|nodes| nodes.get(&key).is_some()).await;
     let labels = json!({

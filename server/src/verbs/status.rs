@@ -59,7 +59,7 @@ impl Report {
     fn of(name: &str, status: &Value, configured: bool) -> Self {
         let state = |component: &str| match status["components"][component]["state"].as_str() {
             Some("Ready") => "Running",
-            Some("Starting") => "Starting",
+            None | Some("Starting") => "Starting",
             _ => "Error",
         };
         Self {

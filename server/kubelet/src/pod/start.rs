@@ -138,7 +138,7 @@ impl Start {
     async fn not_started(&self, id: &str, image: &ImageStatus, error: RuntimeError) -> StartFailure {
         self.tell(true, "Failed", &format!("Error: {error}"));
         let (reason, exit_code) = match &error {
-            RuntimeError::Start { exit_code, .. } if *exit_code != 128 => ("ContainerCannotRun", *exit_code),
+            RuntimeError::Start { exit_code, .. } => ("StartError", *exit_code),
             _ => ("StartError", 128),
         };
         let (image, image_id) = image_names(image, self.container.image.as_deref().unwrap_or_default());
