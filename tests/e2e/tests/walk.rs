@@ -10,15 +10,29 @@ use anyhow::{Result, ensure};
 use sampan_test_e2e::{Follower, cluster, eventually, fetch, field, ready, registry};
 use sampan_testkit::Cluster;
 
+/// One walk at a time: the embedded runtime would find the other's images in Docker Engine and not pull.
+static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn embedded() -> Result<()> {
+    let _one = ONE.lock();
+    forget_images();
     walk("embedded")
 }
 
 #[test]
 fn docker() -> Result<()> {
+    let _one = ONE.lock();
     let _engine = docker_engine()?;
-    walk("docker")
+    forget_images();
+    let walked = walk("docker");
+    forget_images();
+    walked
+}
+
+/// Removes from Docker Engine what an earlier walk pulled; fine if there is no engine or no image.
+fn forget_images() {
+    let _ = Command::new("docker").args(["rmi", "-f", "nginx:alpine", "nginx:1.1"]).output();
 }
 
 /// Docker Engine runs, or is started for the test.
