@@ -55,7 +55,10 @@ impl Writers {
         let (docker, id, path) = (self.docker.clone(), container_id.to_owned(), path.to_path_buf());
         self.tasks.spawn_until_drain("docker-log", async move {
             let after = if fresh { None } else { last_time(&path) };
-            if let Err(error) = copy(&docker, &id, &path, after, &reopen).await {
+            let followed = copy(&docker, &id, &path, after, &reopen, true).await;
+            // a stream that is followed may end before the engine has handed on the very last words
+            let rest = copy(&docker, &id, &path, last_time(&path), &reopen, false).await;
+            if let Err(error) = followed.and(rest) {
                 tracing::warn!(container = id, %error, "log not written");
             }
             done.send_replace(true);
@@ -91,10 +94,11 @@ async fn copy(
     path: &Path,
     after: Option<Timestamp>,
     reopen: &AtomicBool,
+    follow: bool,
 ) -> std::io::Result<()> {
     let since = after.and_then(|time| i32::try_from(time.as_second()).ok()).unwrap_or(0);
     let options = LogsOptionsBuilder::default()
-        .follow(true)
+        .follow(follow)
         .stdout(true)
         .stderr(true)
         .timestamps(true)
