@@ -29,12 +29,21 @@ fn compile(source: &Path, out: &Path) -> Result<PathBuf> {
         .arg(source)
         .args(["--edition=2024", "--crate-name=demo", "--target"])
         .arg(std::env::var("TARGET")?)
-        .args(["-Copt-level=s", "-Cpanic=abort", "-Clto=fat", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"])
+        .args([
+            "-Copt-level=s",
+            "-Cpanic=abort",
+            "-Clto=fat",
+            "-Cstrip=symbols",
+            "-Ctarget-feature=+crt-static",
+        ])
         .arg("-o")
         .arg(&executable)
         .status()?;
     if !status.success() {
-        return Err("assets/demo/server.rs does not compile; the C library's static archive (libc6-dev) is needed".into());
+        return Err(
+            "assets/demo/server.rs does not compile; the C library's static archive (libc6-dev) is needed"
+                .into(),
+        );
     }
     Ok(executable)
 }

@@ -79,7 +79,11 @@ impl Reply {
 }
 
 /// Asks the daemon at `socket` and waits for the result; `progress` sees what comes before.
-pub async fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(Value)) -> Result<Value, Failure> {
+pub async fn ask(
+    socket: &Path,
+    request: &Request,
+    mut progress: impl FnMut(Value),
+) -> Result<Value, Failure> {
     let (read, mut write) = connect(socket).await?.into_split();
     send(&mut write, request).await?;
     let mut lines = BufReader::new(read).lines();
@@ -113,5 +117,6 @@ pub async fn send<T: Serialize>(write: &mut OwnedWriteHalf, line: &T) -> Result<
 /// Reads the one line that a command sends.
 pub async fn receive(read: OwnedReadHalf) -> Result<Request, Failure> {
     let line = BufReader::new(read).lines().next_line().await?.unwrap_or_default();
-    serde_json::from_str(&line).map_err(|error| Failure::new(Kind::Usage, format!("request {line:?}: {error}")))
+    serde_json::from_str(&line)
+        .map_err(|error| Failure::new(Kind::Usage, format!("request {line:?}: {error}")))
 }

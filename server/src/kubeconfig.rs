@@ -45,16 +45,20 @@ impl Owner {
     /// From `SUDO_UID`, else the process's own user.
     pub fn detect() -> Self {
         let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).map(Uid::from_raw);
-        let user = sudo.filter(|_| Uid::effective().is_root()).and_then(|uid| User::from_uid(uid).ok().flatten());
+        let user =
+            sudo.filter(|_| Uid::effective().is_root()).and_then(|uid| User::from_uid(uid).ok().flatten());
         match user {
             Some(user) => Self { home: user.dir, ids: Some((user.uid, user.gid)) },
-            None => Self { home: std::env::var_os("HOME").unwrap_or_else(|| "/root".into()).into(), ids: None },
+            None => {
+                Self { home: std::env::var_os("HOME").unwrap_or_else(|| "/root".into()).into(), ids: None }
+            }
         }
     }
 
     /// The file to edit: the first of `KUBECONFIG`, else `~/.kube/config`; links resolved.
     pub fn kubeconfig(&self) -> PathBuf {
-        let named = std::env::var_os("KUBECONFIG").and_then(|list| std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()));
+        let named = std::env::var_os("KUBECONFIG")
+            .and_then(|list| std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()));
         let path = named.unwrap_or_else(|| self.home.join(".kube/config"));
         std::fs::canonicalize(&path).unwrap_or(path)
     }
@@ -69,7 +73,14 @@ impl Owner {
 
 /// Merges a cluster in and makes it current, unless `keep_context`. Returns the context's name: `wanted`, or with a number if
 /// someone else's context has that name.
-pub fn merge(path: &Path, owner: &Owner, profile: &str, wanted: &str, access: &Access, keep_context: bool) -> Result<String, Failure> {
+pub fn merge(
+    path: &Path,
+    owner: &Owner,
+    profile: &str,
+    wanted: &str,
+    access: &Access,
+    keep_context: bool,
+) -> Result<String, Failure> {
     edit(path, owner, |root| {
         let name = free_name(root, profile, wanted);
         let current = root.get("current-context").cloned();
@@ -129,11 +140,14 @@ impl Lock {
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock) {
                 Ok(_) => return Ok(Self(lock)),
                 // kubectl holds it for milliseconds and offers nothing to wait on
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && began.elapsed() < LOCK_WAIT => {
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AlreadyExists && began.elapsed() < LOCK_WAIT =>
+                {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let text = format!("{} is held by another program (remove it if none runs)", lock.display());
+                    let text =
+                        format!("{} is held by another program (remove it if none runs)", lock.display());
                     return Err(std::io::Error::new(error.kind(), text));
                 }
                 Err(error) => return Err(error),
@@ -159,7 +173,8 @@ fn is_ours(entry: &Value, key: &str, profile: &str) -> bool {
     let extensions = entry.get(key).and_then(|inner| inner.get("extensions")).and_then(Value::as_sequence);
     extensions.into_iter().flatten().any(|extension| {
         extension.get("name").and_then(Value::as_str) == Some(MARK)
-            && extension.get("extension").and_then(|e| e.get("profile")).and_then(Value::as_str) == Some(profile)
+            && extension.get("extension").and_then(|e| e.get("profile")).and_then(Value::as_str)
+                == Some(profile)
     })
 }
 
@@ -167,9 +182,9 @@ fn is_ours(entry: &Value, key: &str, profile: &str) -> bool {
 fn free_name(root: &Mapping, profile: &str, wanted: &str) -> String {
     let taken = |name: &str| {
         LISTS.iter().any(|(all, key)| {
-            list(root, all)
-                .iter()
-                .any(|entry| entry.get("name").and_then(Value::as_str) == Some(name) && !is_ours(entry, key, profile))
+            list(root, all).iter().any(|entry| {
+                entry.get("name").and_then(Value::as_str) == Some(name) && !is_ours(entry, key, profile)
+            })
         })
     };
     let numbered = (2..).map(|n| format!("{wanted}-{n}"));
@@ -184,7 +199,9 @@ fn remove_entries(root: &mut Mapping, profile: &str) {
         if let Some(entries) = root.get_mut(all).and_then(Value::as_sequence_mut) {
             entries.retain(|entry| {
                 let ours = is_ours(entry, key, profile);
-                current_is_ours |= ours && key == "context" && entry.get("name").and_then(Value::as_str) == current.as_deref();
+                current_is_ours |= ours
+                    && key == "context"
+                    && entry.get("name").and_then(Value::as_str) == current.as_deref();
                 !ours
             });
         }
@@ -229,7 +246,12 @@ mod tests {
 
     fn access() -> Access {
         let text = |s: &str| s.to_owned();
-        Access { server: text("https://127.0.0.1:6443"), ca_pem: text("ca"), certificate_pem: text("c"), key_pem: text("k") }
+        Access {
+            server: text("https://127.0.0.1:6443"),
+            ca_pem: text("ca"),
+            certificate_pem: text("c"),
+            key_pem: text("k"),
+        }
     }
 
     fn temporary(name: &str) -> PathBuf {

@@ -47,7 +47,11 @@ fn run(cli: Cli, ui: Ui) -> Outcome {
         Verb::Kubectl { arguments } => verbs::kubectl::run(&context, arguments),
         Verb::Version { short } => verbs::version::run(&context, short),
         Verb::Completion { shell } => verbs::completion::run(shell),
-        verb => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(dispatch(verb, context)),
+        verb => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?
+            .block_on(dispatch(verb, context)),
     }
 }
 

@@ -161,11 +161,15 @@ impl Message {
             Message::VerifyingComponents => "Verifying Kubernetes components ...".into(),
             Message::Kubeconfig { path } => format!("Updated kubeconfig {path}"),
             Message::Done { context } => {
-                format!("Done! kubectl is now configured to use \"{context}\" cluster and \"default\" namespace by default")
+                format!(
+                    "Done! kubectl is now configured to use \"{context}\" cluster and \"default\" namespace by default"
+                )
             }
             Message::Stopping { profile } => format!("Stopping \"{profile}\" ..."),
             Message::StoppingPods { count } => format!("Stopping {count} pods ..."),
-            Message::Stopped { profile } => format!("\"{profile}\" is stopped; `sampan start` brings it back as it was"),
+            Message::Stopped { profile } => {
+                format!("\"{profile}\" is stopped; `sampan start` brings it back as it was")
+            }
             Message::KeptPods { count } => format!("{count} pods go on running without the control plane"),
             Message::NotRunning { profile } => format!("The \"{profile}\" cluster is not running"),
             Message::Deleting { profile } => format!("Deleting \"{profile}\" ..."),
@@ -187,8 +191,12 @@ impl Message {
         match self {
             Message::Greeting { version, system } => format!("{system} 上的 sampan {version}"),
             Message::AlreadyRunning { profile } => format!("集群“{profile}”已在运行"),
-            Message::Starting { profile, runtime } => format!("正在启动“{profile}”的控制平面节点，容器运行时：{runtime}"),
-            Message::Restarting { profile, runtime } => format!("正在启动已有的集群“{profile}”，容器运行时：{runtime}"),
+            Message::Starting { profile, runtime } => {
+                format!("正在启动“{profile}”的控制平面节点，容器运行时：{runtime}")
+            }
+            Message::Restarting { profile, runtime } => {
+                format!("正在启动已有的集群“{profile}”，容器运行时：{runtime}")
+            }
             Message::PreparingKubernetes { version } => format!("正在准备 Kubernetes {version} ..."),
             Message::GeneratingCertificates => "正在生成证书和密钥 ...".into(),
             Message::OpeningStore => "正在打开存储 ...".into(),
@@ -237,21 +245,60 @@ impl Advice {
                 "这不应该发生。请查看 `sampan logs` 并附上其输出进行反馈。",
             ),
             Kind::Usage => ("Run the command with --help.", "请使用 --help 查看该命令的用法。"),
-            Kind::NotFound => ("Check the name; `sampan status` and `sampan image ls` show what there is.", "请检查名称；`sampan status` 和 `sampan image ls` 可列出现有内容。"),
-            Kind::Locked => ("Wait for the other sampan command to end, then try again.", "请等待另一个 sampan 命令结束后重试。"),
-            Kind::StorageFull => ("Free disk space; nothing was lost, and writes go on by themselves.", "请释放磁盘空间；数据没有丢失，写入会自动恢复。"),
-            Kind::PermissionDenied => ("Run as root (sudo sampan …): containers need the rights named above.", "请以 root 身份运行（sudo sampan …）：容器需要上述权限。"),
-            Kind::Kubeconfig => ("Mend or move the named file, or point KUBECONFIG at another one.", "请修复或移走该文件，或将 KUBECONFIG 指向其他文件。"),
-            Kind::HostMissing => ("Install what is named above (Debian, Ubuntu: apt-get install …) and try again.", "请安装上述缺失的组件（Debian、Ubuntu：apt-get install …）后重试。"),
-            Kind::PortTaken => ("Choose another port with --apiserver-port, or stop what listens there.", "请用 --apiserver-port 选择其他端口，或停止占用该端口的程序。"),
-            Kind::ForeignCluster => ("Stop the other cluster, or choose another port with --apiserver-port.", "请停止另一个集群，或用 --apiserver-port 选择其他端口。"),
-            Kind::PodNetwork => ("Check that nftables is installed and that the pod CIDR is free (--pod-cidr).", "请确认已安装 nftables，且 Pod 网段未被占用（--pod-cidr）。"),
-            Kind::Store => ("The file was not touched. Restore a backup, use a newer sampan, or `sampan delete` and start afresh.", "文件未被改动。请恢复备份、使用更新版本的 sampan，或运行 `sampan delete` 后重新开始。"),
-            Kind::Runtime => ("Check the runtime named above; --container-runtime chooses another.", "请检查上述容器运行时；可用 --container-runtime 选择其他运行时。"),
-            Kind::Image => ("Check the image's name and the registry; --registry-mirror names a mirror.", "请检查镜像名称和镜像仓库；可用 --registry-mirror 指定镜像源。"),
+            Kind::NotFound => (
+                "Check the name; `sampan status` and `sampan image ls` show what there is.",
+                "请检查名称；`sampan status` 和 `sampan image ls` 可列出现有内容。",
+            ),
+            Kind::Locked => (
+                "Wait for the other sampan command to end, then try again.",
+                "请等待另一个 sampan 命令结束后重试。",
+            ),
+            Kind::StorageFull => (
+                "Free disk space; nothing was lost, and writes go on by themselves.",
+                "请释放磁盘空间；数据没有丢失，写入会自动恢复。",
+            ),
+            Kind::PermissionDenied => (
+                "Run as root (sudo sampan …): containers need the rights named above.",
+                "请以 root 身份运行（sudo sampan …）：容器需要上述权限。",
+            ),
+            Kind::Kubeconfig => (
+                "Mend or move the named file, or point KUBECONFIG at another one.",
+                "请修复或移走该文件，或将 KUBECONFIG 指向其他文件。",
+            ),
+            Kind::HostMissing => (
+                "Install what is named above (Debian, Ubuntu: apt-get install …) and try again.",
+                "请安装上述缺失的组件（Debian、Ubuntu：apt-get install …）后重试。",
+            ),
+            Kind::PortTaken => (
+                "Choose another port with --apiserver-port, or stop what listens there.",
+                "请用 --apiserver-port 选择其他端口，或停止占用该端口的程序。",
+            ),
+            Kind::ForeignCluster => (
+                "Stop the other cluster, or choose another port with --apiserver-port.",
+                "请停止另一个集群，或用 --apiserver-port 选择其他端口。",
+            ),
+            Kind::PodNetwork => (
+                "Check that nftables is installed and that the pod CIDR is free (--pod-cidr).",
+                "请确认已安装 nftables，且 Pod 网段未被占用（--pod-cidr）。",
+            ),
+            Kind::Store => (
+                "The file was not touched. Restore a backup, use a newer sampan, or `sampan delete` and start afresh.",
+                "文件未被改动。请恢复备份、使用更新版本的 sampan，或运行 `sampan delete` 后重新开始。",
+            ),
+            Kind::Runtime => (
+                "Check the runtime named above; --container-runtime chooses another.",
+                "请检查上述容器运行时；可用 --container-runtime 选择其他运行时。",
+            ),
+            Kind::Image => (
+                "Check the image's name and the registry; --registry-mirror names a mirror.",
+                "请检查镜像名称和镜像仓库；可用 --registry-mirror 指定镜像源。",
+            ),
             Kind::DaemonStart => ("Look at `sampan logs`.", "请查看 `sampan logs`。"),
             Kind::NotRunning => ("Run `sampan start`.", "请运行 `sampan start`。"),
-            Kind::NodeNotReady => ("Look at `sampan logs` and `kubectl describe node`.", "请查看 `sampan logs` 和 `kubectl describe node`。"),
+            Kind::NodeNotReady => (
+                "Look at `sampan logs` and `kubectl describe node`.",
+                "请查看 `sampan logs` 和 `kubectl describe node`。",
+            ),
         };
         Advice { english, chinese }
     }

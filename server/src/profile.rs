@@ -94,8 +94,14 @@ impl Profile {
     /// The profile of this name; creates nothing.
     pub fn named(name: &str) -> Result<Self, Failure> {
         let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if name.is_empty() || name.len() > 40 || !name.chars().all(label) || name.starts_with('-') || name.ends_with('-') {
-            let message = format!("profile name {name:?} must be at most 40 of a-z, 0-9 and '-', not at its ends");
+        if name.is_empty()
+            || name.len() > 40
+            || !name.chars().all(label)
+            || name.starts_with('-')
+            || name.ends_with('-')
+        {
+            let message =
+                format!("profile name {name:?} must be at most 40 of a-z, 0-9 and '-', not at its ends");
             return Err(Failure::new(Kind::Usage, message));
         }
         let below = |variable: &str, default: &str| {
@@ -138,10 +144,13 @@ impl Profile {
     pub fn settings(&self) -> Result<Settings, Failure> {
         let path = self.settings_file();
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Failure::new(Kind::Usage, format!("{} is not readable: {error}", path.display()))),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                Failure::new(Kind::Usage, format!("{} is not readable: {error}", path.display()))
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
-            Err(error) => Err(Failure::new(Failure::from(error).kind, format!("cannot read {}", path.display()))),
+            Err(error) => {
+                Err(Failure::new(Failure::from(error).kind, format!("cannot read {}", path.display())))
+            }
         }
     }
 
@@ -164,7 +173,8 @@ impl Profile {
 
     fn lock_file(&self, name: &str) -> Result<fd_lock::RwLock<File>, Failure> {
         let path = self.run.join(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| {
             let kind = Failure::from(std::io::Error::from(error.kind())).kind;
             Failure::new(kind, format!("cannot open {}: {error}", path.display()))
@@ -203,7 +213,9 @@ mod tests {
 
     #[test]
     fn names_are_labels() {
-        for (name, fine) in [("sampan", true), ("a-1", true), ("", false), ("A", false), ("../x", false), ("-a", false)] {
+        for (name, fine) in
+            [("sampan", true), ("a-1", true), ("", false), ("A", false), ("../x", false), ("-a", false)]
+        {
             assert_eq!(Profile::named(name).is_ok(), fine, "{name}");
         }
     }

@@ -49,10 +49,13 @@ impl Ui {
         self.step += 1;
         let text = message.text(self.locale);
         let line = match self.format {
-            Format::Json => event("step", json!({
-                "currentstep": self.step.to_string(), "totalsteps": self.total.max(self.step).to_string(),
-                "name": message.name(), "message": text,
-            }))
+            Format::Json => event(
+                "step",
+                json!({
+                    "currentstep": self.step.to_string(), "totalsteps": self.total.max(self.step).to_string(),
+                    "name": message.name(), "message": text,
+                }),
+            )
             .to_string(),
             Format::Text => self.line(message, &text),
         };
@@ -83,10 +86,13 @@ impl Ui {
     pub fn failure(&self, failure: &Failure) {
         let (id, advice) = (failure.kind.id(), failure.kind.advice(self.locale));
         match self.format {
-            Format::Json => say(&event("error", json!({
-                "name": id, "message": failure.message, "advice": advice,
-                "exitcode": failure.kind.exit_code().to_string(),
-            }))
+            Format::Json => say(&event(
+                "error",
+                json!({
+                    "name": id, "message": failure.message, "advice": advice,
+                    "exitcode": failure.kind.exit_code().to_string(),
+                }),
+            )
             .to_string()),
             Format::Text => {
                 let (cross, bulb) = if self.fancy { ("❌", "💡") } else { ("X", "*") };
@@ -94,7 +100,8 @@ impl Ui {
                     Locale::English => ("Exiting due to", "Suggestion:"),
                     Locale::Chinese => ("因以下原因退出", "建议："),
                 };
-                let text = format!("{cross}  {because} {id}: {}\n{bulb}  {suggestion} {advice}\n", failure.message);
+                let text =
+                    format!("{cross}  {because} {id}: {}\n{bulb}  {suggestion} {advice}\n", failure.message);
                 let _ = std::io::stderr().lock().write_all(text.as_bytes());
             }
         }

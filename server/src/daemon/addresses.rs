@@ -16,7 +16,8 @@ pub fn all() -> Vec<IpAddr> {
         v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
     };
     let linked = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let mut addresses: Vec<IpAddr> = interfaces.filter_map(address).filter(|address| !linked(address)).collect();
+    let mut addresses: Vec<IpAddr> =
+        interfaces.filter_map(address).filter(|address| !linked(address)).collect();
     addresses.sort();
     addresses.dedup();
     addresses
@@ -29,7 +30,8 @@ pub fn main() -> IpAddr {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         // connecting a datagram socket asks the routing table and sends nothing
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-        Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_unspecified() && !address.is_loopback())
+        Some(socket.local_addr().ok()?.ip())
+            .filter(|address| !address.is_unspecified() && !address.is_loopback())
     };
     let other = || all().into_iter().find(|address| address.is_ipv4() && !address.is_loopback());
     outward().or_else(other).unwrap_or(Ipv4Addr::LOCALHOST.into())

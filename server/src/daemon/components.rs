@@ -111,7 +111,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
 
 /// The node's name: as configured, else the host's in lower case.
 fn node_name(settings: &Settings) -> String {
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    let host =
+        || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
     let name = Some(settings.node_name.clone()).filter(|name| !name.is_empty()).or_else(host);
     name.unwrap_or_else(|| "sampan".to_owned()).to_ascii_lowercase()
 }
@@ -122,7 +123,13 @@ fn is_ready(node: &Node) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-async fn api_server(profile: &Profile, settings: &Settings, node: &str, health: &Health, tasks: &Tasks) -> Result<ApiServer, Failure> {
+async fn api_server(
+    profile: &Profile,
+    settings: &Settings,
+    node: &str,
+    health: &Health,
+    tasks: &Tasks,
+) -> Result<ApiServer, Failure> {
     let mut addresses = vec![addresses::main()];
     addresses.extend(addresses::all());
     let config = sampan_apiserver::Config {
@@ -146,7 +153,10 @@ async fn api_server(profile: &Profile, settings: &Settings, node: &str, health: 
     server.secure(tasks).await.map_err(|error| Failure::new(Kind::DaemonStart, with_causes(&error)))?;
     health.ready(Component::Store);
     let (serving, drain) = (server.clone(), tasks.drain());
-    tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), move || serving.clone().run(drain.clone())));
+    tasks.spawn(
+        "supervise",
+        supervise(tasks.clone(), health.clone(), move || serving.clone().run(drain.clone())),
+    );
     tasks.spawn_until_drain("addresses", addresses::follow(server.clone()));
     Ok(server)
 }
@@ -164,7 +174,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 async fn pod_network(profile: &Profile, settings: &Settings, tasks: &Tasks) -> Result<PodNetwork, Failure> {
     let config = network_config(profile, settings);
-    PodNetwork::new(config, tasks.clone()).await.map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
+    PodNetwork::new(config, tasks.clone())
+        .await
+        .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
 }
 
 /// Namespaces that are kept ready for pods.
@@ -175,7 +187,11 @@ pub fn network_config(profile: &Profile, settings: &Settings) -> sampan_pod_netw
     let bridge = match profile.name.as_str() {
         "sampan" => "sampan0".to_owned(),
         // an interface's name is short, a profile's is not
-        name => format!("sp{:08x}", name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))),
+        name => format!(
+            "sp{:08x}",
+            name.bytes()
+                .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        ),
     };
     sampan_pod_network::Config {
         run_dir: profile.run.clone(),
@@ -293,7 +309,8 @@ async fn mark_control_plane(
     let api: Api<Node> = Api::all(client(server, "kubernetes-admin", &["system:masters"]));
     let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
     let patched = api.patch(node, &PatchParams::default(), &patch).await;
-    patched.map_err(|error| Failure::new(Kind::DaemonStart, format!("node {node} was not labelled: {error}")))?;
+    patched
+        .map_err(|error| Failure::new(Kind::DaemonStart, format!("node {node} was not labelled: {error}")))?;
     nodes.until(|nodes| nodes.get(&key).is_some_and(|node| is_ready(&node))).await;
     Ok(())
 }

@@ -26,7 +26,11 @@ pub struct InProcess {
 }
 
 impl NodeConnector for InProcess {
-    fn request(&self, node: &str, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<ResponseBody>, String>> {
+    fn request(
+        &self,
+        node: &str,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'static, Result<Response<ResponseBody>, String>> {
         if node != self.node {
             let message = format!("no route to the kubelet of node {node}");
             return Box::pin(async move { Err(message) });

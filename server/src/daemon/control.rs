@@ -73,7 +73,11 @@ fn let_owner_in(profile: &crate::profile::Profile) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn exchange(running: &Running, stream: UnixStream, stops: mpsc::Sender<StopRequest>) -> Result<(), Failure> {
+async fn exchange(
+    running: &Running,
+    stream: UnixStream,
+    stops: mpsc::Sender<StopRequest>,
+) -> Result<(), Failure> {
     let (read, mut write) = stream.into_split();
     let reply = match receive(read).await {
         Ok(Request::Stop { keep_pods }) => {
@@ -147,7 +151,8 @@ fn status(running: &Running) -> Value {
         let value = json!({"state": state, "reason": reason, "restarts": health.restarts});
         (component.name().to_owned(), value)
     };
-    let components: serde_json::Map<String, Value> = running.health.all().into_iter().map(component).collect();
+    let components: serde_json::Map<String, Value> =
+        running.health.all().into_iter().map(component).collect();
     json!({
         "profile": running.profile.name, "node": running.node, "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"), "kubernetesVersion": sampan_apiserver::VERSION,

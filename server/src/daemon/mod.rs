@@ -50,7 +50,9 @@ fn started(profile: &Profile, report: &mut Report) -> Result<(), Failure> {
     let logs = sampan_process::logs::Logs::new(&profile.logs())?;
     sampan_process::logs::set_global(logs.clone());
     let level = tracing_subscriber::EnvFilter::try_from_env("SAMPAN_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("info,kube_runtime=warn,kube_client=warn,actix_server=warn,actix_http=error,hyper=warn")
+        tracing_subscriber::EnvFilter::new(
+            "info,kube_runtime=warn,kube_client=warn,actix_server=warn,actix_http=error,hyper=warn",
+        )
     });
     let _ = tracing_subscriber::registry().with(level).with(logs.layer()).try_init();
     // a second call finds it installed

@@ -25,8 +25,12 @@ pub fn cgroup_root(profile: &Profile) -> String {
 /// The runtime that `settings` choose.
 pub async fn open(profile: &Profile, settings: &Settings, tasks: &Tasks) -> Result<Runtime, Failure> {
     let runtime: Runtime = match settings.container_runtime {
-        RuntimeKind::Embedded => Arc::new(EmbeddedRuntime::new(embedded(profile, settings)?).await.map_err(failed)?),
-        RuntimeKind::Docker => Arc::new(DockerRuntime::connect(docker(profile, settings), tasks.clone()).await.map_err(failed)?),
+        RuntimeKind::Embedded => {
+            Arc::new(EmbeddedRuntime::new(embedded(profile, settings)?).await.map_err(failed)?)
+        }
+        RuntimeKind::Docker => {
+            Arc::new(DockerRuntime::connect(docker(profile, settings), tasks.clone()).await.map_err(failed)?)
+        }
     };
     Ok(runtime)
 }
@@ -42,10 +46,12 @@ fn failed(error: RuntimeError) -> Failure {
 fn embedded(profile: &Profile, settings: &Settings) -> Result<sampan_cri_oci::Config, Failure> {
     let own = std::env::current_exe()?.to_string_lossy().into_owned();
     let command = vec![own, "container-host".to_owned()];
-    let mut config = sampan_cri_oci::Config::new(profile.run.clone(), profile.data.clone(), &profile.name, command);
+    let mut config =
+        sampan_cri_oci::Config::new(profile.run.clone(), profile.data.clone(), &profile.name, command);
     config.cgroup_root = cgroup_root(profile);
     config.insecure_registries.clone_from(&settings.insecure_registries);
-    config.image_mirror_country = Some(settings.image_mirror_country.clone()).filter(|country| !country.is_empty());
+    config.image_mirror_country =
+        Some(settings.image_mirror_country.clone()).filter(|country| !country.is_empty());
     config.registry_mirrors = match settings.registry_mirrors.is_empty() {
         true => BTreeMap::new(),
         false => BTreeMap::from([("docker.io".to_owned(), settings.registry_mirrors.clone())]),
@@ -67,7 +73,8 @@ pub async fn purge(profile: &Profile, settings: &Settings) -> Result<(), Failure
     let tasks = Tasks::new(sampan_process::Component::Daemon);
     match settings.container_runtime {
         RuntimeKind::Docker => {
-            let runtime = DockerRuntime::connect(docker(profile, settings), tasks.clone()).await.map_err(failed)?;
+            let runtime =
+                DockerRuntime::connect(docker(profile, settings), tasks.clone()).await.map_err(failed)?;
             runtime.purge().await.map_err(failed)?;
         }
         RuntimeKind::Embedded => {

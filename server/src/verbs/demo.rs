@@ -21,14 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs the verb.
 pub async fn run(mut context: Context) -> Outcome {
     let Some((path, name)) = context.profile.settings()?.kubeconfig else {
-        return Err(Failure::new(Kind::NotRunning, format!("there is no cluster {:?}", context.profile.name)));
+        return Err(Failure::new(
+            Kind::NotRunning,
+            format!("there is no cluster {:?}", context.profile.name),
+        ));
     };
     let client = client(&path, &name).await?;
     apply(&client).await?;
     context.ui.step(&Message::DemoApplied);
     let waited = tokio::time::timeout(PATIENCE, running_pod(&client)).await;
     let (pod, address) = waited.map_err(|_| {
-        Failure::new(Kind::Runtime, "the demo's pod did not become ready; see `kubectl describe pod -l app=demo`")
+        Failure::new(
+            Kind::Runtime,
+            "the demo's pod did not become ready; see `kubectl describe pod -l app=demo`",
+        )
     })??;
     fetch(&address).await?;
     context.ui.step(&Message::DemoRunning { pod: pod.clone(), url: format!("http://{address}/") });
@@ -74,7 +80,8 @@ async fn running_pod(client: &Client) -> Result<(String, String), Failure> {
     let ready = list.items.iter().find_map(|pod| {
         let status = pod.status.as_ref()?;
         let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-        let name = pod.metadata.name.clone().filter(|_| ready && pod.metadata.deletion_timestamp.is_none())?;
+        let name =
+            pod.metadata.name.clone().filter(|_| ready && pod.metadata.deletion_timestamp.is_none())?;
         Some((name, format!("{}:8080", status.pod_ip.as_ref()?)))
     });
     ready.ok_or_else(|| Failure::new(Kind::Runtime, "the demo's pod went away as soon as it was ready"))
@@ -88,6 +95,9 @@ async fn fetch(address: &str) -> Result<(), Failure> {
     stream.read_exact(&mut head).await?;
     match &head {
         b"HTTP/1.1 200" => Ok(()),
-        other => Err(Failure::new(Kind::Runtime, format!("the demo answered {:?}", String::from_utf8_lossy(other)))),
+        other => Err(Failure::new(
+            Kind::Runtime,
+            format!("the demo answered {:?}", String::from_utf8_lossy(other)),
+        )),
     }
 }

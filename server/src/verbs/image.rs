@@ -38,7 +38,8 @@ async fn list(context: &Context) -> Outcome {
     for image in images.as_array().into_iter().flatten() {
         let id = image["id"].as_str().unwrap_or_default().trim_start_matches("sha256:");
         let size = megabytes(image["sizeBytes"].as_u64().unwrap_or(0));
-        let names = image["repoTags"].as_array().filter(|tags| !tags.is_empty()).or(image["repoDigests"].as_array());
+        let names =
+            image["repoTags"].as_array().filter(|tags| !tags.is_empty()).or(image["repoDigests"].as_array());
         for name in names.into_iter().flatten().filter_map(Value::as_str) {
             context.ui.plain(&format!("{name:<60} {:<14} {size:>10}", id.get(..12).unwrap_or(id)));
         }

@@ -12,7 +12,10 @@ pub fn run(context: &Context, arguments: Vec<String>) -> Outcome {
         return Err(Failure::new(Kind::HostMissing, "there is no kubectl on the PATH"));
     };
     let Some((path, name)) = context.profile.settings()?.kubeconfig else {
-        return Err(Failure::new(Kind::NotRunning, format!("there is no cluster {:?}", context.profile.name)));
+        return Err(Failure::new(
+            Kind::NotRunning,
+            format!("there is no cluster {:?}", context.profile.name),
+        ));
     };
     let mut command = std::process::Command::new(kubectl);
     let error = command.arg("--kubeconfig").arg(path).arg("--context").arg(name).args(arguments).exec();

@@ -86,9 +86,13 @@ mod tests {
 
     #[test]
     fn the_tail_is_whole_lines() {
-        for (text, count, tail) in
-            [("a\nb\nc\n", 2, "b\nc\n"), ("a\nb\n", 5, "a\nb\n"), ("a\nb", 1, "b"), ("", 3, ""), ("a\nb\n", 2, "a\nb\n")]
-        {
+        for (text, count, tail) in [
+            ("a\nb\nc\n", 2, "b\nc\n"),
+            ("a\nb\n", 5, "a\nb\n"),
+            ("a\nb", 1, "b"),
+            ("", 3, ""),
+            ("a\nb\n", 2, "a\nb\n"),
+        ] {
             assert_eq!(last_lines(text, count), tail, "{text:?} {count}");
         }
     }

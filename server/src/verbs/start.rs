@@ -129,7 +129,13 @@ fn executable() -> Result<PathBuf, Failure> {
 }
 
 /// Writes the kubeconfig and says that all is done.
-fn finish(profile: &Profile, ui: &mut crate::ui::Ui, settings: &mut Settings, access: &Access, keep_context: bool) -> Outcome {
+fn finish(
+    profile: &Profile,
+    ui: &mut crate::ui::Ui,
+    settings: &mut Settings,
+    access: &Access,
+    keep_context: bool,
+) -> Outcome {
     let owner = Owner::detect();
     let path = owner.kubeconfig();
     let wanted = match profile.name.as_str() {

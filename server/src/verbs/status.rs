@@ -37,7 +37,9 @@ pub async fn run(context: Context) -> Outcome {
     };
     let report = match &answer {
         None => Report::all(&profile.name, "Nonexistent"),
-        Some(Err(failure)) if failure.kind == Kind::PermissionDenied => return Err(crate::failure::Failure::new(failure.kind, failure.message.clone())),
+        Some(Err(failure)) if failure.kind == Kind::PermissionDenied => {
+            return Err(crate::failure::Failure::new(failure.kind, failure.message.clone()));
+        }
         Some(Err(_)) => Report::all(&profile.name, "Stopped"),
         Some(Ok(status)) => {
             let server = status["access"]["server"].as_str().unwrap_or_default();
@@ -80,7 +82,9 @@ impl Report {
 
     fn text(&self) -> String {
         let Report { name, host, kubelet, apiserver, kubeconfig } = self;
-        format!("{name}\ntype: Control Plane\nhost: {host}\nkubelet: {kubelet}\napiserver: {apiserver}\nkubeconfig: {kubeconfig}\n")
+        format!(
+            "{name}\ntype: Control Plane\nhost: {host}\nkubelet: {kubelet}\napiserver: {apiserver}\nkubeconfig: {kubeconfig}\n"
+        )
     }
 
     fn json(&self) -> Value {

@@ -37,7 +37,8 @@ pub async fn run(mut context: Context, keep_pods: bool) -> Outcome {
 pub async fn ended(profile: &Profile) -> Result<(), Failure> {
     let mut lock = profile.lock_daemon()?;
     // the lock has no asynchronous form; a thread may block on it
-    let waited = tokio::task::spawn_blocking(move || lock.write().map(drop).map_err(|error| error.to_string())).await;
+    let waited =
+        tokio::task::spawn_blocking(move || lock.write().map(drop).map_err(|error| error.to_string())).await;
     match waited {
         Ok(Ok(())) => Ok(()),
         Ok(Err(message)) => Err(Failure::new(Kind::Internal, message)),

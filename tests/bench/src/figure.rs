@@ -195,7 +195,13 @@ mod tests {
     #[test]
     fn a_row_has_median_and_bounds_of_both_sides_and_of_the_ratios() {
         let ours = [10.0, 30.0, 20.0];
-        let figure = Figure::beside("pod", Unit::Milliseconds, &ours, ("runc", &[20.0, 20.0, 20.0]), Goal::RatioAtMost(2.0));
+        let figure = Figure::beside(
+            "pod",
+            Unit::Milliseconds,
+            &ours,
+            ("runc", &[20.0, 20.0, 20.0]),
+            Goal::RatioAtMost(2.0),
+        );
         let row = "| pod | 20.0 ms (10.0–30.0) | runc: 20.0 ms | 1.00× (0.50–1.50) | ≤ 2× | yes |";
         assert_eq!(figure.row(), row);
     }

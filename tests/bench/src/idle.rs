@@ -24,8 +24,16 @@ struct Waits {
     growth: Duration,
 }
 
-const LONG: Waits = Waits { settle: Duration::from_secs(120), processor: Duration::from_secs(60), growth: Duration::from_secs(600) };
-const SHORT: Waits = Waits { settle: Duration::from_secs(30), processor: Duration::from_secs(30), growth: Duration::from_secs(60) };
+const LONG: Waits = Waits {
+    settle: Duration::from_secs(120),
+    processor: Duration::from_secs(60),
+    growth: Duration::from_secs(600),
+};
+const SHORT: Waits = Waits {
+    settle: Duration::from_secs(30),
+    processor: Duration::from_secs(30),
+    growth: Duration::from_secs(60),
+};
 
 /// Measures an idle cluster.
 pub async fn measure(short: bool) -> Result<Vec<Figure>> {
@@ -42,15 +50,34 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
     let spent = processor_time(&processes)? - before;
     tokio::time::sleep(waits.growth.saturating_sub(waits.processor)).await;
     let growth = file_length(&cluster)? - length;
-    let wal = std::fs::metadata(cluster.data_directory().join("db/state.db-wal")).map_or(0, |file| file.len());
-    eprintln!("after {} s more: database {growth:+} bytes; write-ahead log {wal} bytes", waits.growth.as_secs());
+    let wal =
+        std::fs::metadata(cluster.data_directory().join("db/state.db-wal")).map_or(0, |file| file.len());
+    eprintln!(
+        "after {} s more: database {growth:+} bytes; write-ahead log {wal} bytes",
+        waits.growth.as_secs()
+    );
     let seconds = |wait: Duration| wait.as_secs();
     let (settle, window, long) = (seconds(waits.settle), seconds(waits.processor), seconds(waits.growth));
     let percent = 100.0 * spent / waits.processor.as_secs_f64();
     Ok(vec![
-        Figure::alone(format!("idle after {settle} s, one pod: PSS"), Unit::Megabytes, vec![memory], Goal::Below(60.0)),
-        Figure::alone(format!("idle, processor over {window} s"), Unit::PercentOfCore, vec![percent], Goal::Below(0.5)),
-        Figure::alone(format!("idle, database growth in {long} s"), Unit::Bytes, vec![growth as f64], Goal::Below(1.0)),
+        Figure::alone(
+            format!("idle after {settle} s, one pod: PSS"),
+            Unit::Megabytes,
+            vec![memory],
+            Goal::Below(60.0),
+        ),
+        Figure::alone(
+            format!("idle, processor over {window} s"),
+            Unit::PercentOfCore,
+            vec![percent],
+            Goal::Below(0.5),
+        ),
+        Figure::alone(
+            format!("idle, database growth in {long} s"),
+            Unit::Bytes,
+            vec![growth as f64],
+            Goal::Below(1.0),
+        ),
     ])
 }
 
@@ -65,7 +92,8 @@ fn processes(cluster: &Cluster) -> Result<Vec<i32>> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         *pid == daemon || same && String::from_utf8_lossy(&command).contains(&directory)
     };
-    let all = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let all =
+        std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let found: Vec<i32> = all.filter(ours).collect();
     ensure!(found.len() >= 2, "the daemon alone is found, not its container host");
     Ok(found)
@@ -80,7 +108,10 @@ fn memory(processes: &[i32]) -> Result<f64> {
         let command = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?.count();
         let (all, heap, file) = (value("Pss:")?, value("Pss_Anon:")?, value("Pss_File:")?);
-        eprintln!("{} ({pid}): PSS {all:.1} MB (anonymous {heap:.1}, files {file:.1}), {threads} threads", command.trim());
+        eprintln!(
+            "{} ({pid}): PSS {all:.1} MB (anonymous {heap:.1}, files {file:.1}), {threads} threads",
+            command.trim()
+        );
         total += all;
     }
     Ok(total)

@@ -20,7 +20,8 @@ impl Machine {
     pub fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
-            let value = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
+            let value =
+                text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
             value.map_or_else(String::new, |(_, value)| value.trim().to_owned())
         };
         let memory = field(&read("/proc/meminfo"), "MemTotal");

@@ -98,7 +98,8 @@ fn run(cli: &Cli) -> Result<()> {
     // a second call finds it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
     let machine = Machine::here();
-    let all = [What::Size, What::Store, What::Start, What::Pod, What::Burst, What::Get, What::List, What::Idle];
+    let all =
+        [What::Size, What::Store, What::Start, What::Pod, What::Burst, What::Get, What::List, What::Idle];
     let wanted = if cli.what == What::All { &all[..] } else { std::slice::from_ref(&cli.what) };
     let mut figures = Vec::new();
     let mut failures = Vec::new();
@@ -137,11 +138,18 @@ fn show(cli: &Cli, machine: &Machine, figures: &[Figure]) {
     match cli.output {
         Output::Json => {
             let rows: Vec<_> = figures.iter().map(Figure::json).collect();
-            println!("{}", serde_json::json!({"machine": machine.json(), "short": cli.short, "figures": rows}));
+            println!(
+                "{}",
+                serde_json::json!({"machine": machine.json(), "short": cli.short, "figures": rows})
+            );
         }
         Output::Text => {
             let short = if cli.short { " Taken with `--short`: fewer rounds, shorter waits." } else { "" };
-            println!("\nMedians (smallest–largest round). {}.{short}\n\n{}", machine.text(), figure::table(figures));
+            println!(
+                "\nMedians (smallest–largest round). {}.{short}\n\n{}",
+                machine.text(),
+                figure::table(figures)
+            );
         }
     }
 }

@@ -156,7 +156,10 @@ impl Drop for Docker {
         if let Some(engine) = &mut self.engine {
             if let Ok(pid) = i32::try_from(engine.id()) {
                 // it ends its containerd only when asked politely
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGTERM,
+                );
             }
             let _ = engine.wait();
         }

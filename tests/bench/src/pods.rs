@@ -48,15 +48,20 @@ pub fn idle_pod(name: &str) -> Result<Pod> {
 /// Creates `count` pods of about 2 kB that no scheduler takes, so that they stay objects.
 pub async fn fill(client: &Client, count: usize) -> Result<()> {
     let api: Api<Pod> = Api::default_namespaced(client.clone());
-    let made = futures::stream::iter(0..count).map(|number| {
-        let api = api.clone();
-        async move { api.create(&PostParams::default(), &typical_pod(number)?).await.map_err(anyhow::Error::from) }
-    });
+    let made =
+        futures::stream::iter(0..count).map(|number| {
+            let api = api.clone();
+            async move {
+                api.create(&PostParams::default(), &typical_pod(number)?).await.map_err(anyhow::Error::from)
+            }
+        });
     made.buffer_unordered(32).try_for_each(|_| async { Ok(()) }).await
 }
 
 fn typical_pod(number: usize) -> Result<Pod> {
-    let variables: Vec<_> = (0..6).map(|index| json!({"name": format!("SETTING_{index}"), "value": "a value of usual length"})).collect();
+    let variables: Vec<_> = (0..6)
+        .map(|index| json!({"name": format!("SETTING_{index}"), "value": "a value of usual length"}))
+        .collect();
     Ok(serde_json::from_value(json!({
         "metadata": {
             "name": format!("object-{number:05}"),
@@ -79,7 +84,8 @@ type Events = BoxStream<'static, kube::Result<WatchEvent<Pod>>>;
 
 /// Events of our pods from now on.
 async fn watch(api: &Api<Pod>) -> Result<Events> {
-    let version = api.list(&ListParams::default().limit(1)).await?.metadata.resource_version.unwrap_or_default();
+    let version =
+        api.list(&ListParams::default().limit(1)).await?.metadata.resource_version.unwrap_or_default();
     Ok(api.watch(&WatchParams::default().labels("app=bench"), &version).await?.boxed())
 }
 
@@ -132,7 +138,8 @@ pub async fn one_at_a_time(short: bool) -> Result<Vec<Figure>> {
         by_docker.push(docker.run(&PROGRAM)?);
     }
     let name = "pod create → Running";
-    let beside = |peer, theirs: &[f64], goal| Figure::beside(name, Unit::Milliseconds, &ours, (peer, theirs), goal);
+    let beside =
+        |peer, theirs: &[f64], goal| Figure::beside(name, Unit::Milliseconds, &ours, (peer, theirs), goal);
     Ok(vec![
         beside("runc run", &by_runc, Goal::RatioAtMost(2.0)),
         beside("docker run", &by_docker, Goal::RatioAtMost(0.2)),
@@ -149,11 +156,17 @@ pub async fn burst(short: bool) -> Result<Vec<Figure>> {
         clear(&api).await?;
         eprintln!("{:.1} pods/s", rates[rates.len() - 1]);
     }
-    Ok(vec![Figure::alone("100 pods at once → all Running", Unit::PerSecond("pods"), rates, Goal::AtLeast(50.0))])
+    Ok(vec![Figure::alone(
+        "100 pods at once → all Running",
+        Unit::PerSecond("pods"),
+        rates,
+        Goal::AtLeast(50.0),
+    )])
 }
 
 async fn hundred(api: &Api<Pod>, round: usize) -> Result<f64> {
-    let pods = (0..BURST).map(|number| idle_pod(&format!("burst-{round}-{number}"))).collect::<Result<Vec<_>>>()?;
+    let pods =
+        (0..BURST).map(|number| idle_pod(&format!("burst-{round}-{number}"))).collect::<Result<Vec<_>>>()?;
     let mut events = watch(api).await?;
     let began = Instant::now();
     let parameters = PostParams::default();
@@ -178,7 +191,11 @@ async fn hundred(api: &Api<Pod>, round: usize) -> Result<f64> {
 /// Deletes all pods and waits until they are gone.
 async fn clear(api: &Api<Pod>) -> Result<()> {
     let mut events = watch(api).await?;
-    api.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default().labels("app=bench")).await?;
+    api.delete_collection(
+        &DeleteParams::default().grace_period(0),
+        &ListParams::default().labels("app=bench"),
+    )
+    .await?;
     let mut gone = 0;
     while gone < BURST {
         gone += usize::from(next(&mut events).await?.1);

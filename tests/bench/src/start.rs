@@ -31,7 +31,12 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
         drop(fresh);
         restart.push(timed(&full)?);
         full.sampan(&["stop"])?;
-        eprintln!("etcd {:.0} ms, cold {:.0} ms, restart {:.0} ms", etcd[etcd.len() - 1], cold[cold.len() - 1], restart[restart.len() - 1]);
+        eprintln!(
+            "etcd {:.0} ms, cold {:.0} ms, restart {:.0} ms",
+            etcd[etcd.len() - 1],
+            cold[cold.len() - 1],
+            restart[restart.len() - 1]
+        );
     }
     let limit = Goal::Below(1000.0);
     let peer = ("etcd exec → healthy", &etcd[..]);
@@ -56,7 +61,10 @@ async fn filled() -> Result<Cluster> {
     let api: Api<ConfigMap> = Api::default_namespaced(client);
     for number in 0..OBJECTS {
         let map = ConfigMap {
-            metadata: kube::api::ObjectMeta { name: Some(format!("settings-{number}")), ..Default::default() },
+            metadata: kube::api::ObjectMeta {
+                name: Some(format!("settings-{number}")),
+                ..Default::default()
+            },
             data: Some([("value".to_owned(), "x".repeat(500))].into()),
             ..Default::default()
         };

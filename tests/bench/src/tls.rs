@@ -64,7 +64,8 @@ impl Target {
     }
 
     async fn ask(&self, connection: &mut SendRequest<Empty<Bytes>>) -> Result<hyper::body::Incoming> {
-        let request = hyper::Request::get(&self.path).header("host", "localhost").header("accept", "application/json");
+        let request =
+            hyper::Request::get(&self.path).header("host", "localhost").header("accept", "application/json");
         connection.ready().await?;
         let answer = connection.send_request(request.body(Empty::new())?).await?;
         ensure!(answer.status() == 200, "GET {}: {}", self.path, answer.status());

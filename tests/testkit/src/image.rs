@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 /// Programs that busybox answers for inside the images.
 const APPLETS: [&str; 36] = [
-    "sh", "cat", "ls", "tar", "sleep", "env", "hostname", "wget", "nc", "id", "echo", "true", "false", "stat", "touch", "mkdir",
-    "rm", "ps", "kill", "test", "head", "tail", "grep", "dd", "ip", "mount", "df", "vi", "tty", "stty", "date", "chmod", "cp", "printf",
-    "wc", "unshare",
+    "sh", "cat", "ls", "tar", "sleep", "env", "hostname", "wget", "nc", "id", "echo", "true", "false",
+    "stat", "touch", "mkdir", "rm", "ps", "kill", "test", "head", "tail", "grep", "dd", "ip", "mount", "df",
+    "vi", "tty", "stty", "date", "chmod", "cp", "printf", "wc", "unshare",
 ];
 
 /// An image with one layer.
@@ -159,7 +159,12 @@ impl Layer {
     }
 }
 
-fn append(archive: &mut tar::Builder<impl std::io::Write>, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+fn append(
+    archive: &mut tar::Builder<impl std::io::Write>,
+    name: &str,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);

@@ -33,7 +33,11 @@ impl Registry {
         std::fs::write(&config, text)?;
         let mut command = Command::new("docker-registry");
         let child = command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut registry = Self { child: child.context("docker-registry (package docker-registry)")?, port, _directory: directory };
+        let mut registry = Self {
+            child: child.context("docker-registry (package docker-registry)")?,
+            port,
+            _directory: directory,
+        };
         registry.wait()?;
         Ok(registry)
     }
@@ -86,7 +90,6 @@ impl Registry {
         }
         Ok(())
     }
-
 }
 
 impl Drop for Registry {

@@ -27,7 +27,10 @@ fn every_module_opens_with_its_purpose() {
 #[test]
 fn no_test_is_ignored_and_nothing_is_left_to_do() {
     let words = [concat!("#[ig", "nore"), concat!("todo", "!("), concat!("unimple", "mented!(")];
-    let wrong: Vec<_> = rust().filter(|(_, text)| words.iter().any(|word| text.contains(word))).map(|(path, _)| path).collect();
+    let wrong: Vec<_> = rust()
+        .filter(|(_, text)| words.iter().any(|word| text.contains(word)))
+        .map(|(path, _)| path)
+        .collect();
     assert!(wrong.is_empty(), "ignored tests or unfinished code: {wrong:?}");
 }
 

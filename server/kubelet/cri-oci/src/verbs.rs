@@ -611,7 +611,9 @@ impl Inner {
                     namespaces.pid = PidNamespace::Path(format!("/proc/{pid}/ns/pid").into())
                 }
                 _ => {
-                    return Err(RuntimeError::Internal(format!("container {target} is not in running state")));
+                    return Err(RuntimeError::Internal(format!(
+                        "container {target} is not in running state"
+                    )));
                 }
             }
         }

@@ -155,7 +155,8 @@ impl PodNetwork {
         std::fs::create_dir_all(&directory).map_err(link::io(directory.display().to_string()))?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(link::io("netlink"))?;
         tasks.spawn_until_drain("netlink", connection);
-        let pods = subnet::free(wanted, &link::used(&handle, &config.bridge).await).ok_or(Error::NoBlock(wanted))?;
+        let pods =
+            subnet::free(wanted, &link::used(&handle, &config.bridge).await).ok_or(Error::NoBlock(wanted))?;
         if pods != wanted {
             tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
         }
@@ -236,7 +237,11 @@ impl PodNetwork {
     pub async fn set_host_ports(&self, uid: &str, ports: Vec<HostPort>) -> Result<(), Error> {
         let found = {
             let slots = self.0.slots.lock();
-            slots.leased.iter().find(|(_, lease)| lease.uid == uid).map(|(index, lease)| (*index, lease.clone()))
+            slots
+                .leased
+                .iter()
+                .find(|(_, lease)| lease.uid == uid)
+                .map(|(index, lease)| (*index, lease.clone()))
         };
         let Some((index, mut lease)) = found.filter(|(_, lease)| lease.ports != ports) else { return Ok(()) };
         lease.ports = ports;
@@ -260,7 +265,12 @@ impl PodNetwork {
     pub async fn recover(&self, known: &[String]) -> Result<(), Error> {
         let gone: Vec<String> = {
             let slots = self.0.slots.lock();
-            slots.leased.values().filter(|lease| !known.contains(&lease.uid)).map(|lease| lease.uid.clone()).collect()
+            slots
+                .leased
+                .values()
+                .filter(|lease| !known.contains(&lease.uid))
+                .map(|lease| lease.uid.clone())
+                .collect()
         };
         for uid in gone {
             self.release(&uid).await?;
@@ -377,7 +387,8 @@ impl Inner {
     /// Bridge, forwarding and rules, once.
     async fn base(&self) -> Result<u32, Error> {
         let base = self.base.get_or_try_init(|| async {
-            let index = link::bridge(&self.handle, &self.config.bridge, self.node.at(1), self.node.length).await?;
+            let index =
+                link::bridge(&self.handle, &self.config.bridge, self.node.at(1), self.node.length).await?;
             let bridge = &self.config.bridge;
             let set = |path: String, value: &str| std::fs::write(&path, value).map_err(link::io(path));
             set("/proc/sys/net/ipv4/ip_forward".into(), "1")?;
@@ -396,7 +407,8 @@ impl Inner {
         let ports = {
             let slots = self.slots.lock();
             let with = slots.leased.iter().filter(|(_, lease)| !lease.ports.is_empty());
-            with.map(|(index, lease)| (lease.uid.clone(), (self.node.at(*index), lease.ports.clone()))).collect()
+            with.map(|(index, lease)| (lease.uid.clone(), (self.node.at(*index), lease.ports.clone())))
+                .collect()
         };
         let text = rules::render(&rules::Rules {
             table: &self.config.table,
@@ -416,7 +428,9 @@ impl Inner {
         let index = {
             let taken = &*slots;
             let free = |index: &u32| {
-                !taken.leased.contains_key(index) && !taken.ready.contains(index) && !taken.making.contains(index)
+                !taken.leased.contains_key(index)
+                    && !taken.ready.contains(index)
+                    && !taken.making.contains(index)
             };
             (start..=last).chain(2..start).find(free).ok_or(Error::Exhausted(self.node))?
         };

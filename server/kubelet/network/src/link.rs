@@ -101,7 +101,12 @@ pub async fn veth(handle: &Handle, name: &str, netns: &Path, bridge: u32) -> Res
     if let Some(old) = index(handle, name).await {
         let _ = handle.link().del(old).execute().await;
     }
-    handle.link().add(LinkVeth::new(name, &peer).build()).execute().await.map_err(netlink("creating a veth pair"))?;
+    handle
+        .link()
+        .add(LinkVeth::new(name, &peer).build())
+        .execute()
+        .await
+        .map_err(netlink("creating a veth pair"))?;
     let far = LinkUnspec::new_with_name(&peer).setns_by_fd(file.as_raw_fd()).build();
     handle.link().set(far).execute().await.map_err(netlink("moving a veth into its pod"))?;
     let near = LinkUnspec::new_with_name(name).controller(bridge).up().build();
@@ -138,7 +143,13 @@ pub fn remove_namespace(path: &Path) {
 
 /// Names, addresses and routes inside: `lo` up, `eth0` with the pod's address and the way out. Runs on a
 /// thread of its own, because it enters the namespace.
-pub async fn configure(netns: PathBuf, peer: String, address: Ipv4Addr, gateway: Ipv4Addr, length: u8) -> Result<(), Error> {
+pub async fn configure(
+    netns: PathBuf,
+    peer: String,
+    address: Ipv4Addr,
+    gateway: Ipv4Addr,
+    length: u8,
+) -> Result<(), Error> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let _ = sender.send(inside(&netns, &peer, address, gateway, length));
@@ -160,7 +171,13 @@ fn inside(netns: &Path, peer: &str, address: Ipv4Addr, gateway: Ipv4Addr, length
     })
 }
 
-async fn inside_links(handle: &Handle, peer: &str, address: Ipv4Addr, gateway: Ipv4Addr, length: u8) -> Result<(), Error> {
+async fn inside_links(
+    handle: &Handle,
+    peer: &str,
+    address: Ipv4Addr,
+    gateway: Ipv4Addr,
+    length: u8,
+) -> Result<(), Error> {
     let lo = LinkUnspec::new_with_name("lo").up().build();
     handle.link().set(lo).execute().await.map_err(netlink("loopback in the pod"))?;
     let missing = || Error::Netlink { what: peer.to_owned(), message: "it is not in the pod".into() };

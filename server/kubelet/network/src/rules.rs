@@ -46,7 +46,12 @@ pub fn render(rules: &Rules<'_>) -> String {
     });
     let one = all.iter().filter_map(|(port, pod)| {
         let ip = port.host_ip?;
-        Some(format!("{} . {ip} . {} : {pod} . {}", protocol(port.protocol), port.host_port, port.container_port))
+        Some(format!(
+            "{} . {ip} . {} : {pod} . {}",
+            protocol(port.protocol),
+            port.host_port,
+            port.container_port
+        ))
     });
     let dnat = "  dnat ip to meta l4proto . ip daddr . th dport map @hostports_ip\n  \
                 fib daddr type local dnat ip to meta l4proto . th dport map @hostports\n";
@@ -119,7 +124,8 @@ mod tests {
 
     #[test]
     fn host_ports_become_map_elements() {
-        let port = |host_ip, host_port| HostPort { protocol: Protocol::Tcp, host_ip, host_port, container_port: 80 };
+        let port =
+            |host_ip, host_port| HostPort { protocol: Protocol::Tcp, host_ip, host_port, container_port: 80 };
         let pod = Ipv4Addr::new(10, 244, 0, 5);
         let ports = vec![port(None, 8080), port(Some(Ipv4Addr::LOCALHOST), 9090)];
         let text = render(&Rules {
@@ -131,6 +137,8 @@ mod tests {
         });
         assert!(text.contains("elements = { tcp . 8080 : 10.244.0.5 . 80 }"), "{text}");
         assert!(text.contains("elements = { tcp . 127.0.0.1 . 9090 : 10.244.0.5 . 80 }"), "{text}");
-        assert!(text.contains("ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/16 oifname != \"b\" masquerade"));
+        assert!(
+            text.contains("ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/16 oifname != \"b\" masquerade")
+        );
     }
 }

@@ -75,7 +75,9 @@ pub fn free(wanted: Subnet, used: &[Subnet]) -> Option<Subnet> {
     // services live here by default
     let services = Subnet::new(Ipv4Addr::new(10, 96, 0, 0), 12);
     let fits = |one: &Subnet| !clash(one) && !one.overlaps(&services);
-    let from = |start: Subnet| std::iter::successors(Some(start), Subnet::next).take_while(|one| one.overlaps(&private));
+    let from = |start: Subnet| {
+        std::iter::successors(Some(start), Subnet::next).take_while(|one| one.overlaps(&private))
+    };
     from(wanted).find(fits).or_else(|| from(Subnet { base: private.base, length: wanted.length }).find(fits))
 }
 

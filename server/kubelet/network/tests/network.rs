@@ -79,7 +79,8 @@ async fn pods_get_addresses_and_give_them_back() {
     again.release("b").await.expect("twice");
     again.cleanup().await.expect("cleanup");
     let links = std::fs::read_dir("/sys/class/net").expect("links").flatten();
-    let left: Vec<_> = links.map(|one| one.file_name()).filter(|one| one.to_string_lossy().starts_with("sptest0")).collect();
+    let left: Vec<_> =
+        links.map(|one| one.file_name()).filter(|one| one.to_string_lossy().starts_with("sptest0")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
