@@ -47,10 +47,8 @@ fn unsafe_code_lives_in_the_embedded_runtime_alone() {
 
 #[test]
 fn files_stay_rooms_that_can_be_read() {
-    // a walk through everything a pod can do is one script, and longer than a room
-    let limit = |path: &PathBuf| if path.starts_with("tests") { 1200 } else { 900 };
     let long: Vec<_> = rust()
-        .filter(|(path, text)| text.lines().count() > limit(path))
+        .filter(|(_, text)| text.lines().count() > 900)
         .map(|(path, text)| (path, text.lines().count()))
         .collect();
     assert!(long.is_empty(), "files with a second room in them: {long:?}");
