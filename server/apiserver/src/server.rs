@@ -147,7 +147,7 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// Serves over TLS until `drain`.
+    /// Serves over TLS until `drain`, then closes the store.
     pub async fn run(self, drain: Drain) -> Result<(), Error> {
         let listener = match self.0.listener.lock().take() {
             Some(listener) => listener,
@@ -164,7 +164,10 @@ impl ApiServer {
                 Box::pin(async move { server.handle(request, peer).await })
             };
         self.0.health.ready(Component::ApiServer);
-        rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)
+        rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)?;
+        // nobody asks any more: what is not yet in the file goes there
+        self.0.store.close().await;
+        Ok(())
     }
 
     /// Turns security on, once, before serving: writes upstream's bootstrap roles where they are missing, sets

@@ -90,7 +90,7 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
         .await
         .map_err(|e| failed(e.to_string()))?;
     // ends with the body it feeds, or with the client that stopped reading it
-    server.tasks().spawn("proxy", async move { drop(connection.await) });
+    server.tasks().spawn_until_drain("proxy", async move { drop(connection.await) });
     let mut request = Request::builder()
         .method(context.head.method.clone())
         .uri(uri)

@@ -22,7 +22,7 @@ use rtnetlink::Handle;
 use sampan_process::Tasks;
 use serde::{Deserialize, Serialize};
 use subnet::Subnet;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 
 /// Why the network could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +52,12 @@ pub enum Error {
         message: String,
     },
     /// A file or system call failed.
-    #[error("{what}")]
+    #[error("{what}: {error}")]
     Io {
         /// What was being done.
         what: String,
         /// Why it failed.
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
@@ -140,7 +140,12 @@ struct Inner {
     slots: Mutex<Slots>,
     refill: Notify,
     rules: tokio::sync::Mutex<()>,
+    /// The kernel drops what it has to say when more than a socket's buffer of answers is outstanding.
+    talks: Semaphore,
 }
+
+/// Conversations with the kernel at one time.
+const TALKS: usize = 8;
 
 /// The network of this node's pods.
 #[derive(Clone)]
@@ -170,6 +175,7 @@ impl PodNetwork {
             slots,
             refill: Notify::new(),
             rules: tokio::sync::Mutex::default(),
+            talks: Semaphore::new(TALKS),
             config,
         };
         let network = PodNetwork(Arc::new(inner));
@@ -254,10 +260,13 @@ impl PodNetwork {
         let found = {
             let mut slots = self.0.slots.lock();
             let index = slots.leased.iter().find(|(_, lease)| lease.uid == uid).map(|(index, _)| *index);
+            // not free before it is gone
+            slots.making.extend(index);
             index.and_then(|index| slots.leased.remove(&index).map(|lease| (index, lease)))
         };
         let Some((index, lease)) = found else { return Ok(()) };
-        self.0.destroy(index).await;
+        self.0.destroy(index, lease.attached.is_some()).await;
+        self.0.slots.lock().making.remove(&index);
         if lease.ports.is_empty() { Ok(()) } else { self.0.apply_rules().await }
     }
 
@@ -294,7 +303,7 @@ impl PodNetwork {
             all
         };
         for index in all {
-            self.0.destroy(index).await;
+            self.0.destroy(index, false).await;
         }
         let prefix = format!("{}v", self.0.config.bridge);
         for (index, name) in link::names(&self.0.handle).await {
@@ -461,10 +470,11 @@ impl Inner {
 
     async fn connect(&self, index: u32, netns: &Path) -> Result<(), Error> {
         let bridge = self.base().await?;
-        let name = self.veth(index);
-        link::veth(&self.handle, &name, netns, bridge).await?;
+        // never closed
+        let _talk = self.talks.acquire().await;
+        link::veth(&self.handle, &self.veth(index), netns, bridge).await?;
         let (address, gateway) = (self.node.at(index), self.node.at(1));
-        link::configure(netns.to_owned(), format!("{name}p"), address, gateway, self.node.length).await
+        link::configure(netns.to_owned(), address, gateway, self.node.length).await
     }
 
     async fn fill(&self) -> Result<(), Error> {
@@ -482,9 +492,11 @@ impl Inner {
         }
     }
 
-    async fn destroy(&self, index: u32) {
-        // the veth goes first: a process that lingers in the namespace keeps no address
-        if let Some(link) = link::index(&self.handle, &self.veth(index)).await {
+    /// The kernel removes a veth pair with its namespace, many of them at one go; one whose namespace is not
+    /// ours to remove is taken away by itself.
+    async fn destroy(&self, index: u32, attached: bool) {
+        let _talk = self.talks.acquire().await;
+        if attached && let Some(link) = link::index(&self.handle, &self.veth(index)).await {
             let _ = self.handle.link().del(link).execute().await;
         }
         link::remove_namespace(&self.netns(index));

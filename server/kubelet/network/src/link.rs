@@ -9,12 +9,17 @@ use futures::TryStreamExt;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoPortKind, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
-use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use crate::Error;
 use crate::subnet::Subnet;
+
+/// A pod's end of its pair.
+const FAR: &str = "eth0";
 
 pub(crate) fn netlink(what: &str) -> impl FnOnce(rtnetlink::Error) -> Error + '_ {
     move |error| Error::Netlink { what: what.to_owned(), message: error.to_string() }
@@ -22,7 +27,7 @@ pub(crate) fn netlink(what: &str) -> impl FnOnce(rtnetlink::Error) -> Error + '_
 
 pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
     let what = what.into();
-    move |source| Error::Io { what, source }
+    move |error| Error::Io { what, error }
 }
 
 /// Index of a link, if there is one of that name.
@@ -94,27 +99,24 @@ pub async fn bridge(handle: &Handle, name: &str, gateway: Ipv4Addr, length: u8) 
     Ok(index_)
 }
 
-/// A veth pair with its far end in a namespace as `eth0`, and its near end on the bridge.
+/// A veth pair with its far end in a namespace as `eth0`, and its near end on the bridge: made where they
+/// belong in one message, because a link that moves or is renamed later costs the kernel a grace period.
 pub async fn veth(handle: &Handle, name: &str, netns: &Path, bridge: u32) -> Result<(), Error> {
     let file = File::open(netns).map_err(io(netns.display().to_string()))?;
-    let peer = format!("{name}p");
-    if let Some(old) = index(handle, name).await {
+    let far = LinkUnspec::new_with_name(FAR).setns_by_fd(file.as_raw_fd()).up().build();
+    let near = || {
+        let pair = LinkVeth::new(name, FAR).set_info_data(InfoData::Veth(InfoVeth::Peer(far.clone())));
+        handle.link().add(pair.controller(bridge).up().build())
+    };
+    if let Err(error) = near().execute().await {
+        // left by a namespace that a process still holds, or that the kernel has not yet cleared away
+        let old = index(handle, name).await.ok_or_else(|| netlink("creating a veth pair")(error))?;
         let _ = handle.link().del(old).execute().await;
+        near().execute().await.map_err(netlink("creating a veth pair"))?;
     }
-    handle
-        .link()
-        .add(LinkVeth::new(name, &peer).build())
-        .execute()
-        .await
-        .map_err(netlink("creating a veth pair"))?;
-    let far = LinkUnspec::new_with_name(&peer).setns_by_fd(file.as_raw_fd()).build();
-    handle.link().set(far).execute().await.map_err(netlink("moving a veth into its pod"))?;
-    let near = LinkUnspec::new_with_name(name).controller(bridge).up().build();
-    handle.link().set(near).execute().await.map_err(netlink("veth on the bridge"))?;
-    let missing = || Error::Netlink { what: name.to_owned(), message: "it vanished".into() };
-    let near = index(handle, name).await.ok_or_else(missing)?;
     // a pod that reaches itself through a service comes back out of the port it came in by
-    let port = LinkBridgePort::new(near).hairpin(true).build();
+    let port = LinkMessageBuilder::<LinkBridgePort>::default().name(name.to_owned());
+    let port = port.set_port_kind(InfoPortKind::Bridge).hairpin(true).build();
     handle.link().set_port(port).execute().await.map_err(netlink("hairpin mode"))
 }
 
@@ -141,23 +143,22 @@ pub fn remove_namespace(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-/// Names, addresses and routes inside: `lo` up, `eth0` with the pod's address and the way out. Runs on a
-/// thread of its own, because it enters the namespace.
+/// Addresses and routes inside: `lo` up, `eth0` with the pod's address and the way out. Runs on a thread of its
+/// own, because it enters the namespace.
 pub async fn configure(
     netns: PathBuf,
-    peer: String,
     address: Ipv4Addr,
     gateway: Ipv4Addr,
     length: u8,
 ) -> Result<(), Error> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let _ = sender.send(inside(&netns, &peer, address, gateway, length));
+        let _ = sender.send(inside(&netns, address, gateway, length));
     });
     receiver.await.unwrap_or_else(|_| Err(io("pod namespace")(std::io::Error::other("thread panicked"))))
 }
 
-fn inside(netns: &Path, peer: &str, address: Ipv4Addr, gateway: Ipv4Addr, length: u8) -> Result<(), Error> {
+fn inside(netns: &Path, address: Ipv4Addr, gateway: Ipv4Addr, length: u8) -> Result<(), Error> {
     let what = || netns.display().to_string();
     let file = File::open(netns).map_err(io(what()))?;
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| io(what())(errno.into()))?;
@@ -165,7 +166,7 @@ fn inside(netns: &Path, peer: &str, address: Ipv4Addr, gateway: Ipv4Addr, length
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(io(what()))?;
         let driver = tokio::spawn(connection);
-        let result = inside_links(&handle, peer, address, gateway, length).await;
+        let result = inside_links(&handle, address, gateway, length).await;
         driver.abort();
         result
     })
@@ -173,19 +174,14 @@ fn inside(netns: &Path, peer: &str, address: Ipv4Addr, gateway: Ipv4Addr, length
 
 async fn inside_links(
     handle: &Handle,
-    peer: &str,
     address: Ipv4Addr,
     gateway: Ipv4Addr,
     length: u8,
 ) -> Result<(), Error> {
     let lo = LinkUnspec::new_with_name("lo").up().build();
     handle.link().set(lo).execute().await.map_err(netlink("loopback in the pod"))?;
-    let missing = || Error::Netlink { what: peer.to_owned(), message: "it is not in the pod".into() };
-    let eth0 = index(handle, peer).await.ok_or_else(missing)?;
-    let named = LinkUnspec::new_with_index(eth0).name("eth0").build();
-    handle.link().set(named).execute().await.map_err(netlink("eth0 in the pod"))?;
-    let up = LinkUnspec::new_with_index(eth0).up().build();
-    handle.link().set(up).execute().await.map_err(netlink("eth0 up in the pod"))?;
+    let missing = || Error::Netlink { what: FAR.into(), message: "it is not in the pod".into() };
+    let eth0 = index(handle, FAR).await.ok_or_else(missing)?;
     let added = handle.address().add(eth0, IpAddr::V4(address), length).execute().await;
     added.map_err(netlink("address in the pod"))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
 
+use crate::link::io;
 use crate::subnet::Subnet;
 use crate::{Error, HostPort, Protocol};
 
@@ -79,13 +80,13 @@ pub async fn apply(text: &str) -> Result<(), Error> {
         .spawn();
     let mut child = match spawned {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoNft),
-        other => other.map_err(|source| Error::Io { what: "nft".into(), source })?,
+        other => other.map_err(io("nft"))?,
     };
     if let Some(mut stdin) = child.stdin.take() {
         let written = stdin.write_all(text.as_bytes()).await;
-        written.map_err(|source| Error::Io { what: "nft".into(), source })?;
+        written.map_err(io("nft"))?;
     }
-    let output = child.wait_with_output().await.map_err(|source| Error::Io { what: "nft".into(), source })?;
+    let output = child.wait_with_output().await.map_err(io("nft"))?;
     match output.status.success() {
         true => Ok(()),
         false => Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
