@@ -16,7 +16,7 @@ up: build ## install what is missing, build, start a cluster, deploy the demo
 
 build: ## leave target/release/sampan
 	@$(SETUP) build
-	cargo build --release --locked --workspace --bins
+	cargo build --release --locked -p sampan
 
 test: ## install what the tests need, run them all
 	@$(SETUP) build run test

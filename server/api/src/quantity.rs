@@ -125,17 +125,23 @@ impl Quantity {
         let rounded = divide_away_from_zero(self.nanos, unit);
         rounded.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
+}
 
-    /// The sum; zero takes over the other's format, as upstream.
-    #[must_use]
-    pub fn add(self, other: Self) -> Self {
+/// The sum; zero takes over the other's format, as upstream.
+impl std::ops::Add for Quantity {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         Self { nanos: (self.nanos + other.nanos).clamp(-LIMIT, LIMIT), format }
     }
-    /// The difference.
-    #[must_use]
-    pub fn sub(self, other: Self) -> Self {
-        self.add(Self { nanos: -other.nanos, format: other.format })
+}
+
+impl std::ops::Sub for Quantity {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self + Self { nanos: -other.nanos, format: other.format }
     }
 }
 

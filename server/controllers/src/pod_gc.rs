@@ -108,7 +108,7 @@ impl PodGc {
         let params = DeleteParams { grace_period_seconds: Some(0), ..delete_params(&pod.metadata) };
         match api.delete(name(&pod.metadata), &params).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            result => Ok(drop(result?)),
+            result => result.map(drop).map_err(Into::into),
         }
     }
 
@@ -186,7 +186,7 @@ mod tests {
     fn verdicts() {
         let pod = |deleting: bool| {
             let mut pod = Pod::default();
-            pod.metadata.deletion_timestamp = deleting.then(|| Time(Timestamp::UNIX_EPOCH));
+            pod.metadata.deletion_timestamp = deleting.then_some(Time(Timestamp::UNIX_EPOCH));
             pod
         };
         let seconds = Duration::from_secs;

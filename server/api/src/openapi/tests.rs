@@ -125,8 +125,8 @@ fn fields_of(mut bytes: &[u8], wanted: u64) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes);
-        let length =
-            if key & 7 == 2 { varint(&mut bytes) as usize } else { varint(&mut bytes).min(0) as usize };
+        let value = varint(&mut bytes) as usize;
+        let length = if key & 7 == 2 { value } else { 0 };
         if key >> 3 == wanted {
             found.push(&bytes[..length]);
         }

@@ -74,10 +74,10 @@ fn values_round_away_from_zero() {
 #[test]
 fn arithmetic() {
     let q = |text| Quantity::parse(text).unwrap();
-    assert_eq!(q("100m").add(q("900m")).to_string(), "1");
-    assert_eq!(q("1Gi").sub(q("512Mi")).to_string(), "512Mi");
-    assert_eq!(Quantity::ZERO.add(q("1Gi")).to_string(), "1Gi");
-    assert_eq!(q("9E").add(q("9E")).value(), i64::MAX);
+    assert_eq!((q("100m") + q("900m")).to_string(), "1");
+    assert_eq!((q("1Gi") - q("512Mi")).to_string(), "512Mi");
+    assert_eq!((Quantity::ZERO + q("1Gi")).to_string(), "1Gi");
+    assert_eq!((q("9E") + q("9E")).value(), i64::MAX);
     assert!(q("1Gi") > q("1G"));
     assert!(q("1000m") == q("1"));
 }

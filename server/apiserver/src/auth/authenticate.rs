@@ -60,10 +60,11 @@ fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
 
 fn bearer(head: &Parts) -> Option<String> {
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
-    if let Some((scheme, token)) = header("authorization").and_then(|v| v.trim().split_once(' ')) {
-        if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
-            return Some(token.trim().to_owned());
-        }
+    if let Some((scheme, token)) = header("authorization").and_then(|v| v.trim().split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+        && !token.trim().is_empty()
+    {
+        return Some(token.trim().to_owned());
     }
     // browsers cannot set headers on a websocket: upstream's `websocket.NewProtocolAuthenticator`
     let protocols = header("sec-websocket-protocol")?.split(',').map(str::trim);

@@ -38,12 +38,11 @@ impl Gate for Auth {
         account: &'a Target,
         body: Value,
     ) -> BoxFuture<'a, Result<Value, ApiError>> {
-        if let Some(node) = user.node_name() {
-            if let Err(why) =
+        if let Some(node) = user.node_name()
+            && let Err(why) =
                 crate::admission::node_restriction::token(node, &self.store, &account.namespace, &body)
-            {
-                return ready(Err(ApiError::forbidden("", "serviceaccounts", &account.name, &why))).boxed();
-            }
+        {
+            return ready(Err(ApiError::forbidden("", "serviceaccounts", &account.name, &why))).boxed();
         }
         ready(self.tokens.request(&account.namespace, &account.name, body, Timestamp::now())).boxed()
     }

@@ -267,10 +267,10 @@ async fn node_error(response: Response<ResponseBody>) -> ApiError {
         }
     }
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-    if let Ok(status) = serde_json::from_str::<Value>(&text) {
-        if status["kind"] == "Status" {
-            return ApiError::new(reason(code), status["message"].as_str().unwrap_or(""));
-        }
+    if let Ok(status) = serde_json::from_str::<Value>(&text)
+        && status["kind"] == "Status"
+    {
+        return ApiError::new(reason(code), status["message"].as_str().unwrap_or(""));
     }
     ApiError::new(reason(code), text)
 }
@@ -289,7 +289,7 @@ fn reason(code: u16) -> Reason {
 pub(super) fn endpoint(server: &ApiServer, service: &Value, port: &str) -> Option<(String, u16)> {
     let wanted = items(at(service, &["spec", "ports"]))
         .iter()
-        .find(|p| port.is_empty() || text(p, &["name"]) == port || at(p, &["port"]).to_string() == port)?;
+        .find(|p| port.is_empty() || text(p, &["name"]) == port || *at(p, &["port"]) == port)?;
     let kind = kinds::by_resource("discovery.k8s.io", "v1", "endpointslices")?;
     let prefix = format!("{}/", meta(service, "namespace"));
     for entry in server.registry().store.list(kind.storage_group).prefix(&prefix) {

@@ -158,8 +158,8 @@ fn words_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
     let names = certificate.subject_alternative_name().ok().flatten();
     for name in names.iter().flat_map(|n| &n.value.general_names) {
         match name {
-            GeneralName::DNSName(name) => drop(words.insert(format!("DNS={name}"))),
-            GeneralName::IPAddress(bytes) => drop(words.extend(address(bytes).map(|a| format!("IP={a}")))),
+            GeneralName::DNSName(name) => words.extend([format!("DNS={name}")]),
+            GeneralName::IPAddress(bytes) => words.extend(address(bytes).map(|a| format!("IP={a}"))),
             _ => {}
         }
     }

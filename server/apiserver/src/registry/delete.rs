@@ -264,7 +264,7 @@ fn mark(new: &mut Value, grace: i64, before: Option<i64>) {
 
 /// `deletionFinalizersForGarbageCollection`: an explicit policy decides which of the two finalizers stays.
 fn propagate(target: &Target, options: &DeleteOptions, new: &mut Value) {
-    if target.kind.group == ""
+    if target.kind.group.is_empty()
         && matches!(target.kind.kind, "Event" | "Namespace")
         && options.propagation.is_none()
     {

@@ -274,10 +274,8 @@ fn ports(used: &mut Used, taken: &mut Used, before: &Used, new: &mut Value) -> R
     for (i, port) in list.iter_mut().enumerate() {
         let field = format!("spec.ports[{i}].nodePort");
         match node_port(port) {
-            Some(key) if before.ports.contains(&key) => {
-                if kind == "ClusterIP" {
-                    remove(port, &["nodePort"]);
-                }
+            Some(key) if before.ports.contains(&key) && kind == "ClusterIP" => {
+                remove(port, &["nodePort"]);
             }
             Some(key) => {
                 if !PORTS.contains(&key.0) {

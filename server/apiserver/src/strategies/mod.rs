@@ -96,10 +96,10 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
         ("", "PersistentVolumeClaim") => set(new, &["status"], json!({"phase": "Pending"})),
         ("", "PersistentVolume") => set(new, &["status"], json!({"phase": "Pending"})),
         ("", "ServiceAccount") => {}
-        ("apps" | "batch" | "policy" | "autoscaling", _) | ("", "Service" | "ReplicationController") => {
-            if has_status_subresource(kind) {
-                empty_status(kind, new);
-            }
+        ("apps" | "batch" | "policy" | "autoscaling", _) | ("", "Service" | "ReplicationController")
+            if has_status_subresource(kind) =>
+        {
+            empty_status(kind, new);
         }
         _ => {}
     }

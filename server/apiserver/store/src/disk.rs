@@ -27,6 +27,9 @@ pub const APPLICATION_ID: i64 = 0x534d_504e;
 /// Pages in the write-ahead log at which a commit also writes them back: 16 MiB.
 const CHECKPOINT_PAGES: &str = "4096";
 
+/// Free pages to have in hand.
+const SLACK: i64 = 64;
+
 /// Rows of one insert. A multiple of this many rows and a remainder: the texts sqlx has to know.
 const CHUNK: usize = 64;
 
@@ -205,12 +208,25 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives free pages back to the file system when there are many, and empties the write-ahead log.
+    /// Gives free pages back to the file system when there are many, makes some when there are next to none, and
+    /// empties the write-ahead log. With some in hand a quiet cluster's leases come and go within the file.
     pub async fn tidy(&mut self) -> Result<(), sqlx::Error> {
         let free = self.pragma("PRAGMA freelist_count").await?;
         let pages = self.pragma("PRAGMA page_count").await?;
-        if free > 256 && free * 4 > pages {
-            sqlx::raw_sql("PRAGMA incremental_vacuum(8192)").execute(&mut self.connection).await?;
+        if free > 4 * SLACK && free * 4 > pages {
+            let gone = format!("PRAGMA incremental_vacuum({})", (free - SLACK).min(8192));
+            sqlx::raw_sql(sqlx::AssertSqlSafe(gone)).execute(&mut self.connection).await?;
+        } else if free < SLACK / 4 {
+            let bytes = SLACK * self.pragma("PRAGMA page_size").await?;
+            let made = format!(
+                "BEGIN IMMEDIATE; CREATE TABLE slack (filler BLOB); \
+                 INSERT INTO slack VALUES (zeroblob({bytes})); DROP TABLE slack; COMMIT"
+            );
+            let made = sqlx::raw_sql(sqlx::AssertSqlSafe(made)).execute(&mut self.connection).await;
+            if let Err(error) = made {
+                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+                return Err(error);
+            }
         }
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await?;
         Ok(())

@@ -50,6 +50,9 @@ enum Reply {
     Many(oneshot::Sender<Vec<Written>>),
 }
 
+/// What is said to whom, once the batch has gone down.
+type Answers = Vec<(Reply, Vec<Written>)>;
+
 struct Ask {
     writes: Vec<Write>,
     reply: Reply,
@@ -209,7 +212,7 @@ impl Writer {
         }
     }
 
-    fn plan(&self, asks: Vec<Ask>) -> (Vec<Arc<Event>>, Vec<(Reply, Vec<Written>)>) {
+    fn plan(&self, asks: Vec<Ask>) -> (Vec<Arc<Event>>, Answers) {
         let memory = self.shared.memory.read();
         let mut plan = Plan::new(&memory, &self.config, self.shared.clock.now());
         let mut answers = Vec::with_capacity(asks.len());

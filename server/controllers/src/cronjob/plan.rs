@@ -335,7 +335,8 @@ mod tests {
     #[test]
     fn starts() {
         let running = || vec![job("j", None, 0)];
-        let cases: [(Value, Value, Vec<Arc<Job>>, &str, Option<&str>, &[&str]); 9] = [
+        type Case<'a> = (Value, Value, Vec<Arc<Job>>, &'a str, Option<&'a str>, &'a [&'a str]);
+        let cases: [Case<'_>; 9] = [
             (json!({}), json!({}), vec![], "2026-01-01T00:59:59Z", None, &[]),
             (json!({}), json!({}), vec![], "2026-01-01T01:00:00.1Z", Some("c-29453820"), &[]),
             (json!({"suspend": true}), json!({}), vec![], "2026-01-01T01:00:01Z", None, &[]),

@@ -129,7 +129,7 @@ impl LegacyEndpoints {
         let api = self.context.namespaced::<Endpoints>(key.namespace());
         match api.delete(&key.name, &delete_params(&endpoints.metadata)).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            result => Ok(drop(result?)),
+            result => result.map(drop).map_err(Into::into),
         }
     }
 }

@@ -90,7 +90,7 @@ impl TaintEviction {
         }
         match api.delete(name(&pod.metadata), &delete_params(&pod.metadata)).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            result => Ok(drop(result?)),
+            result => result.map(drop).map_err(Into::into),
         }
     }
 }

@@ -18,6 +18,7 @@ const PAUSE: &str = "sampan-test-pause:1";
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The engine goes on after the tests, as it would on a user's machine: other tests use it.
+#[allow(clippy::zombie_processes)]
 fn engine() {
     let answers = || std::os::unix::net::UnixStream::connect(SOCKET).is_ok();
     if answers() {
@@ -25,9 +26,10 @@ fn engine() {
     }
     let mut daemon = Command::new("dockerd");
     daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    daemon.spawn().expect("package docker.io");
+    let mut daemon = daemon.spawn().expect("package docker.io");
     let begin = Instant::now();
     while !answers() {
+        assert!(daemon.try_wait().expect("a child of ours").is_none(), "dockerd has ended");
         assert!(begin.elapsed().as_secs() < 60, "the engine answers within 60 s");
         std::thread::yield_now();
     }

@@ -247,7 +247,7 @@ async fn images_are_pulled_shared_and_removed() {
     let (a, b) = tokio::join!(runtime.pull_image(&name, vec![]), runtime.pull_image(&name, vec![]));
     let image = a.expect("pull");
     assert_eq!(image, b.expect("the same pull"));
-    assert_eq!(image.repo_tags, [name.clone()]);
+    assert_eq!(image.repo_tags, std::slice::from_ref(&name));
     assert!(image.repo_digests[0].starts_with(&format!("{host}/library/box@sha256:")));
     let mirrored = runtime.pull_image("box:v1", vec![]).await.expect("through the mirror");
     assert_eq!(mirrored.id, image.id);

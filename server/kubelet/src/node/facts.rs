@@ -28,7 +28,7 @@ fn read(path: &str) -> String {
 /// Reads the machine; `root` is on the disk that pods use.
 pub fn machine(root: &Path) -> Machine {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let disk = nix::sys::statvfs::statvfs(root).map_or(0, |s| s.blocks() as u64 * s.fragment_size() as u64);
+    let disk = nix::sys::statvfs::statvfs(root).map_or(0, |s| s.blocks() * s.fragment_size());
     Machine {
         cpu_millis: i128::try_from(cpus).unwrap_or(1) * 1000,
         memory_bytes: memory("MemTotal:"),

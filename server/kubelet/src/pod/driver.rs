@@ -450,12 +450,9 @@ async fn pre_stop(
     let grace = Duration::from_secs(grace.unsigned_abs());
     let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return grace };
     let began = tokio::time::Instant::now();
-    match tokio::time::timeout(grace, hooks::run(context, container, id, ip, handler)).await {
-        Ok(Err(why)) => {
-            tracing::warn!(container = container.name, why, "preStop hook failed");
-            context.tell(pod, true, "FailedPreStopHook", "PreStopHook failed", Some(&container.name));
-        }
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(why)) = tokio::time::timeout(grace, hooks::run(context, container, id, ip, handler)).await {
+        tracing::warn!(container = container.name, why, "preStop hook failed");
+        context.tell(pod, true, "FailedPreStopHook", "PreStopHook failed", Some(&container.name));
     }
     // upstream leaves at least two seconds to end by itself
     grace.saturating_sub(began.elapsed()).max(Duration::from_secs(2))

@@ -62,7 +62,7 @@ async fn ask(target: &str, service: &str) -> Result<i32, Failure> {
     let channel = endpoint.connect().await.map_err(|_| Failure::Connect)?;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|_| Failure::Connect)?;
-    let codec = tonic_prost_codec::Codec::default();
+    let codec = tonic_prost_codec::Codec;
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let request = tonic::Request::new(HealthCheckRequest { service: service.to_owned() });
     let answer = client.unary(request, path, codec).await.map_err(Failure::Status)?;

@@ -136,12 +136,16 @@ impl Kubelet {
             handle.state.read().slot(container).and_then(Slot::run).is_some_and(|run| run.id == *id)
         });
         let ended = async move {
-            while runs {
+            if !runs {
+                return;
+            }
+            loop {
                 match events.recv().await {
-                    Ok(event) if Some(&event.container_id) == id.as_ref() => {
-                        if event.kind == sampan_cri::ContainerEventKind::Stopped {
-                            return;
-                        }
+                    Ok(event)
+                        if Some(&event.container_id) == id.as_ref()
+                            && event.kind == sampan_cri::ContainerEventKind::Stopped =>
+                    {
+                        return;
                     }
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
                     _ => {}
