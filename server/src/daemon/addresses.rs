@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use nix::net::if_::InterfaceFlags;
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use sampan_apiserver::ApiServer;
 
@@ -37,6 +40,21 @@ pub fn main() -> IpAddr {
     outward().or_else(other).unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
+/// Whether the kernel speaks of an address that [`all`] would list.
+fn matters(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
+    let NetlinkPayload::InnerMessage(
+        RouteNetlinkMessage::NewAddress(message) | RouteNetlinkMessage::DelAddress(message),
+    ) = payload
+    else {
+        return false;
+    };
+    message.attributes.iter().any(|attribute| match attribute {
+        AddressAttribute::Address(IpAddr::V6(address)) => !address.is_unicast_link_local(),
+        AddressAttribute::Address(IpAddr::V4(_)) => true,
+        _ => false,
+    })
+}
+
 /// Puts every new address of the machine into the serving certificate as soon as the kernel tells of it.
 pub async fn follow(server: ApiServer) {
     let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
@@ -48,7 +66,15 @@ pub async fn follow(server: ApiServer) {
         }
     };
     tokio::spawn(connection);
-    while messages.next().await.is_some() {
+    while let Some((message, _)) = messages.next().await {
+        // each pod's link comes and goes with one that is only its own
+        let mut news = matters(&message.payload);
+        while let Some(Some((message, _))) = messages.next().now_or_never() {
+            news |= matters(&message.payload);
+        }
+        if !news {
+            continue;
+        }
         match server.pki().set_addresses(all()) {
             Ok(true) => tracing::info!("the serving certificate has the machine's new addresses"),
             Ok(false) => {}

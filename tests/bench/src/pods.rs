@@ -7,7 +7,7 @@
 //! last of them Running.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
@@ -24,6 +24,8 @@ use crate::peers::{Docker, Runc};
 pub const IMAGE: &str = "sampan-bench:1";
 const PROGRAM: [&str; 2] = ["sleep", "1000000"];
 const BURST: usize = 100;
+/// Between two bursts.
+const SETTLE: Duration = Duration::from_secs(8);
 
 /// A cluster that has the image.
 pub fn cluster(image: &Image) -> Result<Cluster> {
@@ -154,6 +156,8 @@ pub async fn burst(short: bool) -> Result<Vec<Figure>> {
     for round in 0..if short { 1 } else { 5 } {
         rates.push(hundred(&api, round).await?);
         clear(&api).await?;
+        // the kernel clears namespaces and cgroups away after the pods are gone, and would do so in the next round
+        tokio::time::sleep(SETTLE).await;
         eprintln!("{:.1} pods/s", rates[rates.len() - 1]);
     }
     Ok(vec![Figure::alone(

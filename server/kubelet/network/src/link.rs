@@ -9,7 +9,9 @@ use futures::TryStreamExt;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{InfoData, InfoPortKind, InfoVeth, LinkAttribute};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoPortKind, InfoVeth, LinkAttribute,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -103,10 +105,10 @@ pub async fn bridge(handle: &Handle, name: &str, gateway: Ipv4Addr, length: u8) 
 /// belong in one message, because a link that moves or is renamed later costs the kernel a grace period.
 pub async fn veth(handle: &Handle, name: &str, netns: &Path, bridge: u32) -> Result<(), Error> {
     let file = File::open(netns).map_err(io(netns.display().to_string()))?;
-    let far = LinkUnspec::new_with_name(FAR).setns_by_fd(file.as_raw_fd()).up().build();
+    let far = LinkUnspec::new_with_name(FAR).setns_by_fd(file.as_raw_fd()).build();
     let near = || {
         let pair = LinkVeth::new(name, FAR).set_info_data(InfoData::Veth(InfoVeth::Peer(far.clone())));
-        handle.link().add(pair.controller(bridge).up().build())
+        handle.link().add(pair.controller(bridge).build())
     };
     if let Err(error) = near().execute().await {
         // left by a namespace that a process still holds, or that the kernel has not yet cleared away
@@ -114,10 +116,15 @@ pub async fn veth(handle: &Handle, name: &str, netns: &Path, bridge: u32) -> Res
         let _ = handle.link().del(old).execute().await;
         near().execute().await.map_err(netlink("creating a veth pair"))?;
     }
-    // a pod that reaches itself through a service comes back out of the port it came in by
+    // the bridge speaks IPv6 to its neighbours, its ports need not
+    let silent = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let silent =
+        LinkUnspec::new_with_name(name).append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silent]));
+    handle.link().set(silent.build()).execute().await.map_err(netlink("veth without addresses"))?;
+    // up now that it has its peer; a pod that reaches itself through a service comes back out of its own port
     let port = LinkMessageBuilder::<LinkBridgePort>::default().name(name.to_owned());
-    let port = port.set_port_kind(InfoPortKind::Bridge).hairpin(true).build();
-    handle.link().set_port(port).execute().await.map_err(netlink("hairpin mode"))
+    let port = port.set_port_kind(InfoPortKind::Bridge).hairpin(true).up().build();
+    handle.link().set_port(port).execute().await.map_err(netlink("veth on the bridge"))
 }
 
 /// Makes and pins an empty network namespace. Blocking.
@@ -182,6 +189,8 @@ async fn inside_links(
     handle.link().set(lo).execute().await.map_err(netlink("loopback in the pod"))?;
     let missing = || Error::Netlink { what: FAR.into(), message: "it is not in the pod".into() };
     let eth0 = index(handle, FAR).await.ok_or_else(missing)?;
+    let up = LinkUnspec::new_with_index(eth0).up().build();
+    handle.link().set(up).execute().await.map_err(netlink("eth0 up in the pod"))?;
     let added = handle.address().add(eth0, IpAddr::V4(address), length).execute().await;
     added.map_err(netlink("address in the pod"))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
