@@ -28,18 +28,18 @@ test-long: ## the slow suites: long crash loops and mutation runs
 
 bench: build ## print the table of numbers, each beside its peer
 	@$(SETUP) run bench
-	cargo build --release --locked -p sampan-bench
-	@.ci/as-root target/release/sampan-bench all --sampan $(SAMPAN)
+	cargo build --profile quick --locked -p sampan-bench
+	@.ci/as-root target/quick/sampan-bench all --sampan $(SAMPAN)
 
 verify: ## read only: format, clippy, docs, tidy
 	@$(SETUP) build
 	cargo fmt --all --check
-	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
-	cargo test --release --locked -p sampan-tidy
+	cargo clippy --profile quick --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile quick --locked --workspace --no-deps
+	cargo test --profile quick --locked -p sampan-tidy
 
 fix: ## format, and let clippy mend what it can
-	cargo clippy --fix --allow-dirty --workspace --all-targets
+	cargo clippy --profile quick --fix --allow-dirty --workspace --all-targets
 	cargo fmt --all
 
 generate: ## make the API tables anew from k8s-openapi and k8s-pb
