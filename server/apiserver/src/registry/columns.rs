@@ -2,8 +2,12 @@
 //!
 //! The fields are upstream's (`pkg/apis/*/v1/conversion.go`, `ToSelectableFields` of each strategy).
 
+use std::borrow::Cow;
+
 use sampan_api::kinds::Kind;
 use sampan_store::{Columns, Key};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::value::at;
@@ -68,9 +72,65 @@ pub fn selectable(kind: &'static Kind) -> Vec<&'static str> {
     labels
 }
 
+/// The paths of an object that its columns are made of.
+fn wanted(bucket: &str) -> Vec<&'static [&'static str]> {
+    let mut paths: Vec<&'static [&'static str]> = vec![&["metadata", "labels"]];
+    paths.extend(fields_of(bucket).iter().map(|(_, path)| *path));
+    if bucket == "pods" {
+        paths.push(&["status", "podIPs"]);
+    }
+    paths
+}
+
+/// Of a JSON object only what lies at `paths`: the rest is passed over without being built, which is most of
+/// every object, on every write and for every object at start.
+fn parts(json: &[u8], paths: &[&'static [&'static str]]) -> Option<Value> {
+    let mut source = serde_json::Deserializer::from_slice(json);
+    Parts(paths).deserialize(&mut source).ok()
+}
+
+struct Parts<'a>(&'a [&'static [&'static str]]);
+
+impl<'de> DeserializeSeed<'de> for Parts<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
+        // what is no object where a path goes on has nothing there
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Parts<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut found = serde_json::Map::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let of = |path: &&'static [&'static str]| path.split_first().filter(|(first, _)| **first == key);
+            let below: Vec<&'static [&'static str]> =
+                self.0.iter().filter_map(of).map(|(_, rest)| rest).collect();
+            let value = match below.as_slice() {
+                [] => map.next_value::<IgnoredAny>().map(|_| None)?,
+                all if all.iter().any(|path| path.is_empty()) => Some(map.next_value()?),
+                all => Some(map.next_value_seed(Parts(all))?),
+            };
+            found.extend(value.map(|value| (key.into_owned(), value)));
+        }
+        Ok(Value::Object(found))
+    }
+}
+
 /// The store's hook: reads the columns of a value once.
 pub fn read(key: &Key, value: &[u8]) -> Columns {
-    let Ok(object) = serde_json::from_slice::<Value>(value) else { return Columns::default() };
+    let Some(object) = parts(value, &wanted(&key.bucket)) else { return Columns::default() };
     let labels = at(&object, &["metadata", "labels"]).as_object().into_iter().flatten();
     let labels = labels.filter_map(|(k, v)| Some((k.as_str().into(), v.as_str()?.into()))).collect();
     let (namespace, name) = match key.name.split_once('/') {
@@ -114,5 +174,42 @@ fn print(label: &str, value: &Value) -> String {
         Value::Null if matches!(label, "status.replicas" | "status.successful") => "0".into(),
         Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_columns_are_made_of_is_read() {
+        let pod = json!({
+            "metadata": {"name": "a", "labels": {"app": "x"}, "annotations": {"b": "c"}},
+            "spec": {"nodeName": "n", "containers": [{"name": "m", "env": [{"name": "A"}]}], "hostNetwork": true},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "Ready"}]},
+        });
+        let text = pod.to_string();
+        let expected = json!({
+            "metadata": {"labels": {"app": "x"}},
+            "spec": {"nodeName": "n", "hostNetwork": true},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+        });
+        assert_eq!(parts(text.as_bytes(), &wanted("pods")), Some(expected));
+        assert_eq!(parts(b"{\"status\":null}", &wanted("pods")), Some(json!({"status": null})));
+        assert_eq!(parts(b"{\"metadata\":{\"labels\"", &wanted("pods")), None);
+    }
+
+    #[test]
+    fn a_pods_columns_are_upstreams_selectable_fields() {
+        let text = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"nodeName": "n"},
+            "status": {"podIPs": [{"ip": "10.0.0.1"}]}});
+        let columns = read(&Key::new("pods", "default/a"), text.to_string().as_bytes());
+        let field = |name: &str| columns.fields.iter().find(|(k, _)| &**k == name).map(|(_, v)| &**v);
+        assert_eq!(columns.labels, [("app".into(), "x".into())]);
+        assert_eq!(field("spec.nodeName"), Some("n"));
+        assert_eq!(field("status.podIPs"), Some("10.0.0.1"));
+        assert_eq!(field("spec.hostNetwork"), Some("false"));
+        assert_eq!(field("metadata.namespace"), Some("default"));
     }
 }
