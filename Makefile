@@ -35,7 +35,7 @@ verify: ## read only: format, clippy, docs, tidy
 	@$(SETUP) build
 	cargo fmt --all --check
 	cargo clippy --profile quick --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --profile quick --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --profile quick --locked --workspace --no-deps --document-private-items
 	cargo test --profile quick --locked -p sampan-tidy
 
 fix: ## format, and let clippy mend what it can

@@ -2,7 +2,7 @@
 //!
 //! The API server keeps objects as [`Value`]s; these are the handful of places it looks at in every one of
 //! them. Readers take what is there and answer with nothing for what is not, or is of another type: types
-//! are [`crate::strict`]'s business. [`encode`] is how an object becomes the bytes that the store keeps.
+//! are [`crate::strict`]'s business. [`encode()`] is how an object becomes the bytes that the store keeps.
 
 mod encode;
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! is written. We keep objects as values, so that work is done here, driven by the field table through the
 //! small trait [`Node`]:
 //!
-//! - [`parse`] reads JSON or YAML and, in one pass, prunes unknown fields and lists them together with
+//! - [`parse()`] reads JSON or YAML and, in one pass, prunes unknown fields and lists them together with
 //!   duplicate ones, in the order of the document;
-//! - [`conform`] checks types, removes nulls and writes quantities and times canonically; it is also what a
+//! - [`conform()`] checks types, removes nulls and writes quantities and times canonically; it is also what a
 //!   patched object goes through;
 //! - [`decode`] is both, with upstream's words for the answer.
 //!

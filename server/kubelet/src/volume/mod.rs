@@ -1,7 +1,7 @@
 //! The volumes of a pod: set up before its containers, kept fresh while they run, removed at the end.
 //!
 //! Setting up is idempotent; a change of a ConfigMap, a Secret or the pod, or a token nearing its end, simply
-//! sets everything up again ([`keep_fresh`]). Claims on persistent volumes are not served yet and say so.
+//! sets everything up again (the task that keeps them fresh). Claims on persistent volumes are not served yet and say so.
 
 pub mod atomic;
 mod payload;
@@ -30,7 +30,7 @@ pub use token::Tokens;
 pub struct Holdings {
     config_maps: Mutex<BTreeMap<String, Arc<Watched<ConfigMap>>>>,
     secrets: Mutex<BTreeMap<String, Arc<Watched<Secret>>>>,
-    /// Wakes [`keep_fresh`].
+    /// Wakes the task that keeps them fresh.
     pub dirty: Arc<Notify>,
     /// Service account tokens in use.
     pub tokens: Tokens,
