@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Verb};
+use failure::Kind;
 use profile::Profile;
 use ui::Ui;
 use verbs::{Context, Outcome};
@@ -28,7 +29,14 @@ fn main() -> ExitCode {
     if arguments.nth(1).as_deref() == Some("container-host") {
         return sampan_cri_oci::container_host_main(arguments);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(words) => {
+            let _ = words.print();
+            // help and version are answers, everything else is a mistake
+            return ExitCode::from(if words.use_stderr() { Kind::Usage.exit_code() } else { 0 });
+        }
+    };
     let ui = Ui::new(cli.output);
     match run(cli, ui.clone()) {
         Ok(code) => ExitCode::from(code),

@@ -71,7 +71,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
         loaded.map_err(|error| Failure::new(Kind::Runtime, format!("the built-in image: {error}")))?;
     }
     let network = pod_network(profile, &settings, &kubelet_tasks).await?;
-    step(report, Message::ConfiguringNetwork { cidr: settings.pod_cidr.clone() });
+    step(report, Message::ConfiguringNetwork { cidr: network.pod_cidr() });
 
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);

@@ -63,8 +63,9 @@ async fn end_daemon(profile: &Profile) -> Result<(), Failure> {
 async fn clean_network(profile: &Profile, settings: &Settings) -> Result<(), Failure> {
     let tasks = Tasks::new(Component::Daemon);
     let failed = |error: sampan_pod_network::Error| Failure::new(Kind::PodNetwork, error.to_string());
-    let network =
-        PodNetwork::new(daemon::network_config(profile, settings), tasks.clone()).await.map_err(failed)?;
+    // a pool would be filled while the last of it is taken away
+    let config = sampan_pod_network::Config { pool_size: 0, ..daemon::network_config(profile, settings) };
+    let network = PodNetwork::new(config, tasks.clone()).await.map_err(failed)?;
     network.cleanup().await.map_err(failed)?;
     tasks.finish(Duration::from_secs(1)).await;
     Ok(())

@@ -96,6 +96,10 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
         ("", "PersistentVolumeClaim") => set(new, &["status"], json!({"phase": "Pending"})),
         ("", "PersistentVolume") => set(new, &["status"], json!({"phase": "Pending"})),
         ("", "ServiceAccount") => {}
+        ("batch", "Job") => {
+            empty_status(kind, new);
+            job_selector(new);
+        }
         ("apps" | "batch" | "policy" | "autoscaling", _) | ("", "Service" | "ReplicationController")
             if has_status_subresource(kind) =>
         {
@@ -134,6 +138,24 @@ fn prepare_namespace(new: &mut Value) {
     if !name.is_empty() {
         words::set_label(new, "kubernetes.io/metadata.name", &name);
     }
+}
+
+/// A Job's pods are told from all others by its uid, unless the user said how (`generateSelectorIfNeeded`).
+fn job_selector(new: &mut Value) {
+    if at(new, &["spec", "manualSelector"]).as_bool() == Some(true) {
+        return;
+    }
+    let uid = text(new, &["metadata", "uid"]).to_owned();
+    let name = text(new, &["metadata", "name"]).to_owned();
+    let labels = object(new, &["spec", "template", "metadata", "labels"]);
+    for (label, value) in [("controller-uid", &uid), ("job-name", &name)] {
+        for prefix in ["batch.kubernetes.io/", ""] {
+            labels.entry(format!("{prefix}{label}")).or_insert_with(|| value.as_str().into());
+        }
+    }
+    labels.sort_keys();
+    let selector = object(new, &["spec", "selector", "matchLabels"]);
+    selector.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| uid.into());
 }
 
 /// `stringData` is a convenience of writing only.
