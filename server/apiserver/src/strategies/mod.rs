@@ -218,3 +218,29 @@ pub fn subresource_errors(
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_pods_are_told_by_its_uid_unless_the_user_said_how() {
+        let job = |spec: Value| json!({"metadata": {"name": "j", "uid": "u"}, "spec": spec});
+        let mut plain = job(json!({"template": {"metadata": {"labels": {"job-name": "mine"}}}}));
+        job_selector(&mut plain);
+        assert_eq!(
+            plain["spec"]["selector"],
+            json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}})
+        );
+        let labels = json!({
+            "batch.kubernetes.io/controller-uid": "u", "batch.kubernetes.io/job-name": "j",
+            "controller-uid": "u", "job-name": "mine",
+        });
+        assert_eq!(plain["spec"]["template"]["metadata"]["labels"], labels);
+        let by_hand =
+            job(json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}, "template": {}}));
+        let mut same = by_hand.clone();
+        job_selector(&mut same);
+        assert_eq!(same, by_hand);
+    }
+}
