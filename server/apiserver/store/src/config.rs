@@ -50,7 +50,7 @@ pub struct Config {
     pub relaxed_delay: Duration,
     /// Events that may wait in one watcher before it is dropped.
     pub watch_queue: usize,
-    /// A limit on the file's pages (of 4 KiB): `None` leaves it to the disk.
+    /// A limit on the file's pages (of 8 KiB): `None` leaves it to the disk.
     pub max_pages: Option<u32>,
 }
 

@@ -9,11 +9,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
+use crate::checkpoint::Checkpoint;
 use crate::config::Seal;
 use crate::error::WriteError;
 use crate::types::{Entry, Event, EventKind, Key};
@@ -24,8 +23,14 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../../migratio
 /// Marks the file as ours in SQLite's header: "SMPN".
 pub const APPLICATION_ID: i64 = 0x534d_504e;
 
-/// Pages in the write-ahead log at which a commit also writes them back: 16 MiB.
-const CHECKPOINT_PAGES: &str = "4096";
+/// Bytes of a page of a new file: objects are of some kilobytes, and a smaller page has room for one or none.
+const PAGE: u32 = 8192;
+
+/// What a row takes in the file beside its value, about.
+const ROW: usize = 128;
+
+/// What the deletion of a row writes, about: neighbours go together.
+const DELETED: usize = 1024;
 
 /// Free pages to have in hand.
 const SLACK: i64 = 64;
@@ -48,6 +53,7 @@ pub struct Marks {
 #[derive(Debug)]
 pub struct Disk {
     connection: SqliteConnection,
+    checkpoint: Checkpoint,
     /// Where the file is, to ask for the space left there.
     folder: PathBuf,
 }
@@ -162,7 +168,8 @@ impl Disk {
         }
         MIGRATOR.run(&mut connection).await?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Ok(Self { connection, folder: folder.unwrap_or(Path::new(".")).to_owned() })
+        let checkpoint = Checkpoint::new(path.to_owned());
+        Ok(Self { connection, checkpoint, folder: folder.unwrap_or(Path::new(".")).to_owned() })
     }
 
     /// Opens the file for looking only; nothing in it or beside it changes but an index of the log, which
@@ -180,6 +187,7 @@ impl Disk {
     /// returns.
     pub async fn commit(&mut self, rows: Rows, garbage: &[u64], marks: Marks) -> Result<(), WriteError> {
         let text = text(rows.states.len(), rows.history.len());
+        let bytes = rows.bytes + ROW * (rows.states.len() + rows.history.len()) + DELETED * garbage.len();
         let mut query =
             sqlx::query(sqlx::AssertSqlSafe(text)).bind(array(garbage)).bind(marks.compacted.cast_signed());
         for state in rows.states {
@@ -193,12 +201,26 @@ impl Disk {
         let query = query.bind(marks.written.cast_signed()).bind(marks.reserved.cast_signed());
         let done = query.bind(marks.compacted.cast_signed()).execute(&mut self.connection).await;
         match done {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if self.checkpoint.logged(bytes).await {
+                    self.write_back("PRAGMA wal_checkpoint(PASSIVE)").await;
+                }
+                Ok(())
+            }
             Err(error) => {
                 // SQLite has rolled back by itself after some errors; then this says so, which is as good
                 let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
                 Err(write_error(&error, || free_bytes(&self.folder)))
             }
+        }
+    }
+
+    /// Writes the rest of the log back. The commits in it are on the disk already: a failure loses nothing, and
+    /// the log is written back another time.
+    async fn write_back(&mut self, text: &'static str) {
+        match sqlx::raw_sql(text).execute(&mut self.connection).await {
+            Ok(_) => self.checkpoint.restarted(),
+            Err(error) => tracing::warn!(%error, "cannot write the log back into the database"),
         }
     }
 
@@ -228,7 +250,9 @@ impl Disk {
                 return Err(error);
             }
         }
+        self.checkpoint.settle().await;
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await?;
+        self.checkpoint.restarted();
         Ok(())
     }
 
@@ -238,6 +262,7 @@ impl Disk {
 
     /// Writes the log back and closes the file.
     pub async fn close(self) -> Result<(), sqlx::Error> {
+        self.checkpoint.close().await?;
         self.connection.close().await
     }
 }
@@ -250,16 +275,17 @@ fn quiet(path: &Path) -> SqliteConnectOptions {
         .thread_name(|_| "sampan-sqlite".into())
 }
 
-/// Exclusive: no second process, and no shared-memory file beside the database.
-fn writable(path: &Path) -> SqliteConnectOptions {
+/// For the writer, and for [`Checkpoint`] beside it; [`crate::inspect::lock`] keeps other processes out. No
+/// commit writes the log back by itself.
+pub fn writable(path: &Path) -> SqliteConnectOptions {
     quiet(path)
         .create_if_missing(true)
-        .locking_mode(SqliteLockingMode::Exclusive)
+        .page_size(PAGE)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .pragma("journal_size_limit", "33554432")
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("journal_size_limit", "67108864")
         .pragma("application_id", APPLICATION_ID.to_string())
 }
 

@@ -19,6 +19,7 @@
 //! sqlx.
 
 mod backup;
+mod checkpoint;
 mod config;
 mod disk;
 mod error;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::disk::{Disk, Marks, rows};
 use crate::error::WriteError;
+use crate::memory::Memory;
 use crate::plan::Plan;
 use crate::store::Shared;
 use crate::types::{Entry, Event, EventKind, Write};
@@ -270,7 +271,8 @@ impl Writer {
         }
         let cutoff = self.shared.clock.now() - millis(self.config.history);
         let mut memory = self.shared.memory.write();
-        let gone = memory.compact(cutoff, self.config.history_max_bytes, self.marks.written, GARBAGE);
+        let most = self.history_bytes(&memory);
+        let gone = memory.compact(cutoff, most, self.marks.written, GARBAGE);
         drop(memory);
         if gone.len() < GARBAGE {
             self.compacted_at = Some(Instant::now());
@@ -280,6 +282,16 @@ impl Writer {
             if event.kind == EventKind::Deleted {
                 self.garbage.push(event.revision);
             }
+        }
+    }
+
+    /// How much history is to stay. What is over makes room for a while: rows go by whole pages then, which is far
+    /// less work than a few of them with each commit.
+    fn history_bytes(&self, memory: &Memory) -> u64 {
+        let most = self.config.history_max_bytes;
+        match memory.over(most) {
+            true => most - most / 16,
+            false => most,
         }
     }
 

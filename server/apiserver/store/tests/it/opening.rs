@@ -45,7 +45,7 @@ async fn damaged_headers_and_pages_are_named() {
     }
     for page in [1, 2, 4, 8, 20] {
         let folder = filled().await;
-        overwrite(folder.path(), page * 4096, &[0xee; 512]);
+        overwrite(folder.path(), page * 8192, &[0xee; 512]);
         assert!(matches!(refused(folder.path()).await, OpenError::Damaged { .. }), "page {page}");
     }
 }
