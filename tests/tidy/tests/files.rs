@@ -1,4 +1,5 @@
-//! What every committed file has to be: no long files, no ignored tests, no sleeping tests, no place names.
+//! What every committed file has to be: modules that say what they are for, no ignored tests, unsafe code in one
+//! room, nothing from elsewhere.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,6 +7,7 @@ use std::process::Command;
 fn committed() -> Vec<(PathBuf, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let listed = Command::new("git").args(["ls-files"]).current_dir(&root).output().expect("git ls-files");
+    assert!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
     let names = String::from_utf8(listed.stdout).expect("UTF-8 names");
     let read = |name: &str| Some((PathBuf::from(name), std::fs::read_to_string(root.join(name)).ok()?));
     names.lines().filter_map(read).collect()

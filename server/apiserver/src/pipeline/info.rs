@@ -28,7 +28,7 @@ pub struct RequestInfo {
     pub subresource: String,
     /// Object's name.
     pub name: String,
-    /// What follows the subresource (of a proxy).
+    /// What follows the subresource (of a proxy), escaped as it was sent.
     pub rest: String,
 }
 
@@ -58,7 +58,8 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
         rest => (None, rest),
     };
     info.verb = special.unwrap_or_else(|| verb_of(method)).to_owned();
-    place(&mut info, rest);
+    let tail = place(&mut info, rest);
+    info.rest = after(path, parts.len() - tail).to_owned();
     refine(&mut info, special.is_none(), query);
     info
 }
@@ -74,8 +75,13 @@ fn verb_of(method: &Method) -> &'static str {
     }
 }
 
-/// Namespace, resource, name, subresource.
-fn place(info: &mut RequestInfo, mut parts: &[&str]) {
+/// What follows the first `segments` of `path`, as it was sent: a slash at the end and escapes are the backend's.
+fn after(path: &str, segments: usize) -> &str {
+    path.trim_start_matches('/').splitn(segments + 1, '/').nth(segments).unwrap_or_default()
+}
+
+/// Namespace, resource, name, subresource. Returns how many parts follow them.
+fn place(info: &mut RequestInfo, mut parts: &[&str]) -> usize {
     if let ["namespaces", namespace, tail @ ..] = parts {
         info.namespace = (*namespace).to_owned();
         // namespaces/x, namespaces/x/status and namespaces/x/finalize are about the namespace itself
@@ -87,7 +93,7 @@ fn place(info: &mut RequestInfo, mut parts: &[&str]) {
     info.resource = part(0);
     info.name = part(1);
     info.subresource = part(2);
-    info.rest = parts.get(3..).unwrap_or_default().join("/");
+    parts.len().saturating_sub(3)
 }
 
 fn refine(info: &mut RequestInfo, plain: bool, query: &Query) {
@@ -144,6 +150,20 @@ mod tests {
         }
         for path in ["/", "/api", "/api/v1", "/apis/apps/v1", "/healthz", "/version"] {
             assert!(!parse(&Method::GET, path, &Query::default()).is_resource, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_is_as_it_was_sent() {
+        let cases = [
+            ("/api/v1/namespaces/x/pods/p/proxy", ""),
+            ("/api/v1/namespaces/x/pods/p/proxy/", ""),
+            ("/api/v1/namespaces/x/pods/p/proxy/a/", "a/"),
+            ("/api/v1/namespaces/x/services/s:80/proxy/a%2Fb/c%20d", "a%2Fb/c%20d"),
+            ("/api/v1/nodes/n/proxy/metrics/cadvisor", "metrics/cadvisor"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(parse(&Method::GET, path, &Query::default()).rest, expected, "{path}");
         }
     }
 }

@@ -101,11 +101,28 @@ impl ApiServer {
 
     fn authorize(&self, context: &Context) -> Result<(), ApiError> {
         let attributes = attributes(&context.info, &context.query);
-        match self.gate().authorize(&context.user, &attributes) {
-            Decision::Allow(_) => Ok(()),
-            Decision::Deny(why) => Err(auth::forbidden(&context.user, &attributes, &why)),
+        self.authorize_as(context, &attributes)?;
+        match streams_into_pod(&attributes) {
+            true => self.authorize_as(context, &Attributes { verb: "create", ..attributes }),
+            false => Ok(()),
         }
     }
+
+    fn authorize_as(&self, context: &Context, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        match self.gate().authorize(&context.user, attributes) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
+        }
+    }
+}
+
+/// Whether a GET opens a session in a pod. Websockets begin with GET, and who may only look may not do that: like
+/// POST it needs `create` (upstream's `AuthorizePodWebsocketUpgradeCreatePermission`).
+fn streams_into_pod(asked: &Attributes<'_>) -> bool {
+    asked.verb == "get"
+        && asked.group.is_empty()
+        && asked.resource == "pods"
+        && matches!(asked.subresource, "exec" | "attach" | "portforward")
 }
 
 /// What authorizers see of a request.

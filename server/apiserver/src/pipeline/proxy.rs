@@ -1,5 +1,7 @@
 //! `/proxy` of pods and services: one HTTP request to the pod's own address.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
@@ -48,6 +50,9 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
             )
         })?,
     };
+    if !proxyable(&host) {
+        return Err(ApiError::bad_request("address not allowed"));
+    }
     if scheme == "https" {
         return Err(ApiError::new(
             Reason::ServiceUnavailable,
@@ -55,6 +60,23 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
         ));
     }
     send(server, context, &host, port).await
+}
+
+/// `IsProxyableIP`: addresses that lead to the node itself, or to what only it may ask, are refused.
+pub(super) fn proxyable(host: &str) -> bool {
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(v4)) => {
+            !(v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast())
+        }
+        Ok(IpAddr::V6(v6)) => {
+            !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast())
+        }
+        Err(_) => false,
+    }
 }
 
 fn pod_address(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
@@ -107,4 +129,28 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
         head,
         body.map_err(|error| Box::new(error) as crate::BoxError).boxed_unsync(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::proxyable;
+
+    #[test]
+    fn only_addresses_beyond_the_node() {
+        for refused in [
+            "127.0.0.1",
+            "::1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "::ffff:127.0.0.1",
+            "fe80::1",
+            "224.0.0.1",
+            "x",
+        ] {
+            assert!(!proxyable(refused), "{refused}");
+        }
+        for allowed in ["10.244.0.7", "192.168.1.4", "fd00::7"] {
+            assert!(proxyable(allowed), "{allowed}");
+        }
+    }
 }

@@ -178,15 +178,19 @@ impl Pki {
     /// Tells the host's present addresses; the serving certificate follows at once if they are news.
     pub fn set_addresses(&self, addresses: Vec<IpAddr>) -> Result<bool, Error> {
         let wanted: BTreeSet<IpAddr> = addresses.into_iter().collect();
-        {
+        let before = {
             let mut known = self.0.addresses.lock();
             if *known == wanted {
                 return Ok(false);
             }
-            *known = wanted;
+            std::mem::replace(&mut *known, wanted)
+        };
+        let renewed = self.renew_serving(Timestamp::now());
+        if renewed.is_err() {
+            // still news when they are told again
+            *self.0.addresses.lock() = before;
         }
-        self.renew_serving(Timestamp::now())?;
-        Ok(true)
+        renewed.map(|()| true)
     }
 
     /// Re-issues what is due at `now`. Returns when the next one will be.

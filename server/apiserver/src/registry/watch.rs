@@ -217,6 +217,18 @@ fn seen(event: &Event, filter: &Filter) -> Option<EventKind> {
     }
 }
 
+/// `prev` with the revision of the change that replaced it: `updateResourceVersion` of upstream's watch cache.
+fn restated(prev: &Entry, revision: u64) -> Entry {
+    let value = match serde_json::from_slice::<serde_json::Value>(&prev.value) {
+        Ok(mut object) => {
+            crate::value::set(&mut object, &["metadata", "resourceVersion"], revision.to_string());
+            Bytes::from(object.to_string())
+        }
+        Err(_) => prev.value.clone(),
+    };
+    Entry { key: prev.key.clone(), value, revision, columns: prev.columns.clone() }
+}
+
 fn type_name(kind: EventKind) -> &'static str {
     match kind {
         EventKind::Created => "ADDED",
@@ -240,12 +252,14 @@ impl WatchBody {
         let kind = seen(event, &self.filter)?;
         let left = kind == EventKind::Deleted && event.kind != EventKind::Deleted;
         let shape = &mut self.shape;
-        // who leaves the selection is shown in its new state; the type differs, so it has a slot of its own
+        // who leaves the selection is shown as it was last seen in it
+        let departed = event.prev.as_deref().filter(|_| left).map(|prev| restated(prev, event.revision));
+        let entry = departed.as_ref().unwrap_or(&event.entry);
         let slot = shape
             .slot()
             .map(|slot| slot * 3 + kind as usize)
             .filter(|slot| *slot < sampan_store::Frames::SLOTS && !left);
-        let mut encode = || frame(type_name(kind), &shape.object(&event.entry));
+        let mut encode = || frame(type_name(kind), &shape.object(entry));
         Some(match slot {
             Some(slot) => event.frames.get_or_init(slot, encode),
             None => encode(),

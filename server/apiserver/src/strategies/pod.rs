@@ -4,7 +4,7 @@ use sampan_api::meta as words;
 use sampan_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::value::{at, items, keep, remove, set, text};
+use crate::value::{at, items, keep, set, text};
 
 /// `podStrategy.CheckGracefulDelete`.
 pub fn deletion_grace(old: &Value, asked: Option<i64>) -> i64 {
@@ -21,7 +21,6 @@ pub fn deletion_grace(old: &Value, asked: Option<i64>) -> i64 {
 pub fn prepare_create(new: &mut Value) {
     let qos = quality(new);
     set(new, &["status"], json!({"phase": "Pending", "qosClass": qos}));
-    remove(new, &["spec", "ephemeralContainers"]);
 }
 
 /// `PrepareForUpdate` of the pod and its subresources.

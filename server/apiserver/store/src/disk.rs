@@ -33,7 +33,7 @@ const ROW: usize = 128;
 const DELETED: usize = 1024;
 
 /// Free pages to have in hand.
-const SLACK: i64 = 64;
+const SLACK: i64 = 32;
 
 /// Rows of one insert. A multiple of this many rows and a remainder: the texts sqlx has to know.
 const CHUNK: usize = 64;
