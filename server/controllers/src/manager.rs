@@ -1,12 +1,13 @@
 //! Starts all controllers and watches over them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
-use sampan_process::{Component, Drain, Health, Tasks};
+use sampan_process::{Component, ComponentHealth, Drain, Health, State, Tasks};
 use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
@@ -35,6 +36,9 @@ pub struct Config {
     pub root_ca_pem: String,
     /// Where readiness is reported.
     pub health: Health,
+    /// Whose readiness the garbage collector waits for: it reads every object there is, which would hold up a
+    /// start. `None`: it begins at once.
+    pub collect_after: Option<Component>,
 }
 
 /// Why the controller manager ended.
@@ -74,6 +78,15 @@ impl Running<'_> {
     }
 }
 
+/// Returns once `component` is ready.
+async fn ready(health: &Health, component: Component) {
+    let is_ready = |all: &BTreeMap<Component, ComponentHealth>| {
+        all.get(&component).is_some_and(|health| health.state == State::Ready)
+    };
+    // the other end lives as long as `health`
+    let _ = health.watch().wait_for(is_ready).await;
+}
+
 impl ControllerManager {
     /// Controllers that spawn through `tasks`.
     pub fn new(config: Config, tasks: Tasks) -> Self {
@@ -104,12 +117,28 @@ impl ControllerManager {
         result
     }
 
+    fn start_collector(&self, running: &Running<'_>, context: &Context) {
+        let Some(component) = self.config.collect_after else {
+            return running.start(GarbageCollector::new(context));
+        };
+        let (context, health, drain) = (context.clone(), self.config.health.clone(), running.drain.clone());
+        let name = "garbage-collector-controller";
+        running.handles.push(self.tasks.spawn(name, async move {
+            tokio::select! {
+                () = ready(&health, component) => {}
+                () = drain.wait() => return name,
+            }
+            sampan_reconcile::run(Arc::new(GarbageCollector::new(&context)), drain).await;
+            name
+        }));
+    }
+
     /// The list.
     fn start(&self, running: &Running<'_>, context: &Context) {
         running.start(Namespaces::new(context));
         running.start(NamespaceDefaults::new(context, DefaultServiceAccount));
         running.start(NamespaceDefaults::new(context, RootCa(self.config.root_ca_pem.clone())));
-        running.start(GarbageCollector::new(context));
+        self.start_collector(running, context);
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
         running.start(Deployments::new(context));

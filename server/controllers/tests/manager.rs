@@ -32,6 +32,7 @@ fn cluster() -> Cluster {
         informers: informers.clone(),
         root_ca_pem: "PEM".to_owned(),
         health: Health::new(),
+        collect_after: None,
     };
     let (manager, drain) = (ControllerManager::new(config, tasks.clone()), tasks.drain());
     tasks.spawn("manager", async move { manager.run(drain).await });

@@ -216,6 +216,7 @@ fn controller_manager(server: &ApiServer, informers: &Informers, health: &Health
         informers: informers.clone(),
         root_ca_pem: server.pki().ca_pem().to_owned(),
         health: health.clone(),
+        collect_after: Some(Component::Daemon),
     };
     let (manager, drain) = (Arc::new(ControllerManager::new(config, tasks.clone())), tasks.drain());
     let start = move || {
