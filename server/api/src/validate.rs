@@ -15,6 +15,7 @@ mod pod_update;
 mod probe;
 mod schema;
 mod service;
+pub mod sysctl;
 #[cfg(test)]
 mod tests;
 mod volume;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::access::*;
-use super::{affinity, container, volume};
+use super::{affinity, container, sysctl, volume};
 use crate::status::FieldError;
 use crate::validation::{
     is_dns1123_label, is_dns1123_subdomain, is_ip, is_qualified_name, range_error, validate_labels,
@@ -17,6 +17,7 @@ pub fn spec(spec: &Value, at: &str, errors: &mut Vec<FieldError>) {
     dns(spec, at, errors);
     errors.extend(validate_labels(spec.get("nodeSelector"), &join(at, "nodeSelector")));
     pod_security_context(get(spec, "securityContext"), &join(at, "securityContext"), errors);
+    sysctl::sysctls(spec, &join(at, "securityContext"), errors);
     for (at, secret) in each(spec, "imagePullSecrets", at) {
         required_text(secret, "name", &at, any_text, errors);
     }
@@ -163,7 +164,4 @@ fn pod_security_context(context: &Value, at: &str, errors: &mut Errors) {
     container::seccomp(context, at, errors);
     one_of(context, "fsGroupChangePolicy", at, &["Always", "OnRootMismatch"], errors);
     one_of(context, "supplementalGroupsPolicy", at, &["Merge", "Strict"], errors);
-    for (at, sysctl) in each(context, "sysctls", at) {
-        required_text(sysctl, "name", &at, any_text, errors);
-    }
 }
