@@ -23,6 +23,7 @@ mod seccomp;
 mod sessions;
 mod spec;
 mod streams;
+mod sysctl;
 mod users;
 mod verbs;
 

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::sysctl;
+
 /// What to make.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -28,7 +30,7 @@ pub struct Wanted {
     pub uts: bool,
     /// Name inside.
     pub hostname: String,
-    /// Parameters inside.
+    /// Kernel parameters inside; only those of the namespaces above.
     pub sysctls: BTreeMap<String, String>,
 }
 
@@ -64,11 +66,8 @@ fn inside(wanted: &Wanted) -> io::Result<()> {
     if wanted.own_network {
         loopback_up()?;
     }
-    for (name, value) in &wanted.sysctls {
-        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        std::fs::write(&path, value)
-            .map_err(|error| io::Error::other(format!("sysctl {name}={value}: {error}")))?;
-    }
+    let own = sysctl::Own { network: wanted.own_network || wanted.network.is_some(), ipc: wanted.ipc };
+    sysctl::write(&wanted.sysctls, own)?;
     for (made, name) in [(wanted.ipc, "ipc"), (wanted.uts, "uts"), (wanted.own_network, "net")] {
         if made {
             pin(&format!("/proc/thread-self/ns/{name}"), &wanted.directory.join(name))?;
