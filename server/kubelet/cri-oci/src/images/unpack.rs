@@ -140,9 +140,13 @@ impl Target {
         let parent = path.parent().unwrap_or(Path::new("")).to_owned();
         let fd = self.open_parent(&parent)?;
         if name == b".wh..wh..opq" {
-            return set_xattr(&fd_path(fd), "trusted.overlay.opaque", b"y");
+            return set_opaque(fd);
         }
         if let Some(hidden) = name.strip_prefix(b".wh.") {
+            // "." and ".." are files like others to the calls below
+            if matches!(hidden, b"" | b"." | b"..") {
+                return Err(io::Error::other(format!("layer entry {} hides no file", path.display())));
+            }
             let hidden = CString::new(hidden)?;
             let _ = remove(fd, Path::new(std::ffi::OsStr::from_bytes(hidden.as_bytes())));
             mknod(fd, &hidden, SFlag::S_IFCHR, 0, 0)?;
@@ -330,6 +334,22 @@ fn mknod(fd: i32, name: &CString, kind: SFlag, major: u32, minor: u32) -> io::Re
     Ok(mknodat(borrowed(fd), name.as_c_str(), kind, Mode::from_bits_truncate(0o600), device)?)
 }
 
+/// Hides what lower layers have in a directory. The directory is opened anew: an `O_PATH` descriptor has no
+/// attributes, and its name below /proc is a link that `lsetxattr` does not follow. Fails where overlayfs
+/// would show the hidden files, also for lack of support.
+fn set_opaque(fd: i32) -> io::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = nix::fcntl::openat(borrowed(fd), ".", flags, Mode::empty())?;
+    // SAFETY: both strings are as long as said
+    let result = unsafe {
+        libc::fsetxattr(directory.as_raw_fd(), c"trusted.overlay.opaque".as_ptr(), c"y".as_ptr().cast(), 1, 0)
+    };
+    match (result, io::Error::last_os_error()) {
+        (0, _) => Ok(()),
+        (_, error) => Err(io::Error::other(format!("trusted.overlay.opaque: {error}"))),
+    }
+}
+
 fn set_xattr(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     let (path, name) = (CString::new(path.as_os_str().as_bytes())?, CString::new(name)?);
     // SAFETY: both strings end in NUL and the value is as long as said
@@ -389,6 +409,37 @@ mod tests {
         let gone = std::fs::symlink_metadata(directory.path().join("a/gone")).unwrap();
         assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
         assert!(!directory.path().join("c/.wh..wh..opq").exists());
+        assert_eq!(attribute(&directory.path().join("c"), c"trusted.overlay.opaque"), b"y");
+    }
+
+    fn attribute(path: &Path, name: &std::ffi::CStr) -> Vec<u8> {
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        let mut value = vec![0u8; 16];
+        // SAFETY: the buffer is as long as said
+        let size = unsafe {
+            libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        };
+        value.truncate(size.max(0) as usize);
+        value
+    }
+
+    #[test]
+    fn a_whiteout_names_a_file() {
+        for name in ["a/.wh.", "a/.wh..", "a/.wh...", ".wh..."] {
+            let around = tempfile::tempdir().unwrap();
+            let root = around.path().join("root");
+            std::fs::create_dir(&root).unwrap();
+            std::fs::write(around.path().join("kept"), b"x").unwrap();
+            let tar = layer(|builder| {
+                file(builder, "a/kept", b"x");
+                file(builder, "b", b"x");
+                file(builder, name, b"");
+            });
+            assert!(unpack(&tar[..], &root).is_err(), "{name}");
+            for kept in ["kept", "root/a/kept", "root/b"] {
+                assert!(around.path().join(kept).is_file(), "{name} removed {kept}");
+            }
+        }
     }
 
     #[test]
