@@ -58,6 +58,15 @@ impl Registries {
         mirrors.map(String::as_str).chain([registry]).map(|host| self.endpoint(host)).collect()
     }
 
+    /// Each pull secret in turn, as the kubelet does; without any, nobody's rights. A mirror is not told the
+    /// secrets of the registry it mirrors: it may be anybody's, and without TLS everybody's.
+    fn tries(&self, endpoint: &Endpoint, registry: &str, secrets: &[ImageAuth]) -> Vec<RegistryAuth> {
+        match secrets {
+            [_, ..] if *endpoint == self.endpoint(registry) => secrets.iter().map(credentials).collect(),
+            _ => vec![RegistryAuth::Anonymous],
+        }
+    }
+
     fn endpoint(&self, host: &str) -> Endpoint {
         let bare = host.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
         let name = bare.rsplit_once(':').map_or(bare, |(name, _)| name);
@@ -136,12 +145,7 @@ impl Puller {
         let client = client(endpoint);
         let address = address(endpoint, reference);
         let mut words = String::new();
-        // each pull secret in turn, as the kubelet does; without any, nobody's rights
-        let tries: Vec<RegistryAuth> = match auths {
-            [] => vec![RegistryAuth::Anonymous],
-            some => some.iter().map(credentials).collect(),
-        };
-        for auth in tries {
+        for auth in self.registries.tries(endpoint, &reference.registry, auths) {
             match self.fetch(&client, &address, &auth, reference).await {
                 Ok(record) => return Ok(record),
                 Err(error) => words = error,
@@ -321,5 +325,36 @@ mod tests {
         assert_eq!(seen("127.0.0.1:1"), [("127.0.0.1:1".to_owned(), true)]);
         assert_eq!(seen("registry.lan"), [("registry.lan".to_owned(), true)]);
         assert_eq!(seen("quay.io"), [("quay.io".to_owned(), false)]);
+    }
+
+    #[test]
+    fn secrets_go_to_the_registry_alone() {
+        let mirrors = ["http://10.0.0.1:5000", "mirror.example", "http://docker.io"].map(str::to_owned);
+        let registries =
+            Registries { mirrors: [("docker.io".to_owned(), mirrors.to_vec())].into(), insecure: vec![] };
+        let basic = |name: &str| ImageAuth::Basic { username: name.into(), password: "p".into() };
+        let secrets = [basic("a"), basic("b")];
+        let asked = |secrets: &[ImageAuth]| -> Vec<(String, bool, usize)> {
+            let all = registries.endpoints("docker.io").into_iter();
+            let named = |tries: &[RegistryAuth]| {
+                tries.iter().filter(|one| !matches!(one, RegistryAuth::Anonymous)).count()
+            };
+            all.map(|one| {
+                let tries = registries.tries(&one, "docker.io", secrets);
+                assert!(!tries.is_empty());
+                (one.host, one.plain, named(&tries))
+            })
+            .collect()
+        };
+        let expect = |own| {
+            [
+                ("10.0.0.1:5000".to_owned(), true, 0),
+                ("mirror.example".to_owned(), false, 0),
+                ("docker.io".to_owned(), true, 0),
+                ("docker.io".to_owned(), false, own),
+            ]
+        };
+        assert_eq!(asked(&secrets), expect(2));
+        assert_eq!(asked(&[]), expect(0));
     }
 }
