@@ -8,7 +8,7 @@ use sampan_cri::*;
 
 use crate::host::filter;
 use crate::host::protocol::{Reply, StartContainer, Verb};
-use crate::images::store::{ImageStore, Record};
+use crate::images::store::Record;
 use crate::images::{archive, docker, unpack};
 use crate::records::{ContainerRecord, Phase, SandboxRecord};
 use crate::runtime::{Inner, internal};
@@ -116,8 +116,7 @@ impl Inner {
     ) -> Result<ContainerRecord> {
         let bundle = self.config.bundle(id);
         let rootfs = bundle.join("rootfs");
-        let names: Vec<String> =
-            image.layers.iter().map(|one| ImageStore::layer_name(one).to_owned()).collect();
+        let names: Vec<String> = image.layers.iter().map(|one| one.directory().to_owned()).collect();
         let own = self.config.container_state(id);
         sandbox::mount_root(&self.images.layers_directory(), &names, &own, &rootfs)
             .map_err(internal("container root"))?;

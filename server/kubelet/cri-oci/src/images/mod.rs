@@ -10,6 +10,7 @@
 //! Everything appears by rename, so that a crash leaves either nothing or all of it.
 
 pub mod archive;
+pub mod diff_id;
 pub mod docker;
 pub mod pull;
 pub mod reference;
@@ -17,6 +18,8 @@ pub mod store;
 pub mod unpack;
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+use diff_id::DiffId;
 
 /// What an image says about how to run it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +58,9 @@ pub struct ConfigFile {
 /// Layers by the digests of their uncompressed tars, lowest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
-    /// `sha256:…`.
+    /// Of layers.
     #[serde(default, deserialize_with = "or_default")]
-    pub diff_ids: Vec<String>,
+    pub diff_ids: Vec<DiffId>,
 }
 
 /// `null` is as good as absent: images are written by many tools.

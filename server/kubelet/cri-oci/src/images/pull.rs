@@ -15,6 +15,7 @@ use sampan_cri::{ImageAuth, RuntimeError};
 
 use super::ConfigFile;
 use super::archive::{Descriptor, Manifest};
+use super::diff_id::DiffId;
 use super::reference::Reference;
 use super::store::{ImageStore, Record};
 
@@ -202,7 +203,7 @@ impl Puller {
         &self,
         client: &Client,
         address: &Address,
-        diff_id: String,
+        diff_id: DiffId,
         of: Descriptor,
     ) -> Result<(), String> {
         if self.store.has_layer(&diff_id) {

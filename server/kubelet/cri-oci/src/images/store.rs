@@ -11,6 +11,7 @@ use sampan_cri::{ImageFsInfo, ImageStatus};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::diff_id::DiffId;
 use super::reference::Reference;
 use super::unpack::{hex, unpack};
 use super::{ConfigFile, ImageConfig};
@@ -26,7 +27,7 @@ pub struct Record {
     /// Names with digests.
     pub repo_digests: BTreeSet<String>,
     /// Layers by diff id, lowest first.
-    pub layers: Vec<String>,
+    pub layers: Vec<DiffId>,
     /// Bytes of its layers.
     pub size_bytes: u64,
     /// Never collected.
@@ -87,34 +88,25 @@ impl ImageStore {
         self.root.join("layers")
     }
 
-    /// A layer's directory name. Half of the digest: mount options are one page.
-    pub fn layer_name(diff_id: &str) -> &str {
-        let digest = diff_id.strip_prefix("sha256:").unwrap_or(diff_id);
-        &digest[..digest.len().min(32)]
-    }
-
-    fn layer(&self, diff_id: &str) -> PathBuf {
-        self.layers_directory().join(Self::layer_name(diff_id))
+    fn layer(&self, diff_id: &DiffId) -> PathBuf {
+        self.layers_directory().join(diff_id.directory())
     }
 
     /// Whether a layer is unpacked.
-    pub fn has_layer(&self, diff_id: &str) -> bool {
+    pub fn has_layer(&self, diff_id: &DiffId) -> bool {
         self.layer(diff_id).exists()
     }
 
     /// Unpacks a layer and checks that it is the one meant. Blocking.
-    pub fn add_layer(&self, source: impl Read, diff_id: &str) -> io::Result<()> {
-        if !diff_id.starts_with("sha256:") || diff_id.len() != 71 || diff_id.contains(['/', '.']) {
-            return Err(io::Error::other(format!("image configuration has an invalid diff id {diff_id:?}")));
-        }
+    pub fn add_layer(&self, source: impl Read, diff_id: &DiffId) -> io::Result<()> {
         if self.has_layer(diff_id) {
             return Ok(());
         }
         let temporary = self.temporary();
         fs::create_dir_all(temporary.join("fs"))?;
         let result = unpack(source, &temporary.join("fs")).and_then(|unpacked| {
-            if unpacked.diff_id != diff_id {
-                let text = format!("wrong diff id calculated on extraction {:?}", unpacked.diff_id);
+            if unpacked.diff_id != *diff_id {
+                let text = format!("wrong diff id calculated on extraction {}", unpacked.diff_id);
                 return Err(io::Error::other(text));
             }
             fs::write(temporary.join("size"), unpacked.size_bytes.to_string())?;
@@ -180,7 +172,7 @@ impl ImageStore {
         self.root.join("images").join(format!("{}.json", id.trim_start_matches("sha256:")))
     }
 
-    fn layer_size(&self, diff_id: &str) -> u64 {
+    fn layer_size(&self, diff_id: &DiffId) -> u64 {
         let text = fs::read_to_string(self.layer(diff_id).join("size")).unwrap_or_default();
         text.parse().unwrap_or(0)
     }
@@ -228,7 +220,7 @@ impl ImageStore {
         let mut records = self.records.lock();
         records.remove(&record.id);
         fs::remove_file(self.record_path(&record.id))?;
-        let used: BTreeSet<&String> = records.values().flat_map(|other| &other.layers).collect();
+        let used: BTreeSet<&DiffId> = records.values().flat_map(|other| &other.layers).collect();
         for layer in record.layers.iter().filter(|layer| !used.contains(layer)) {
             // out of sight first: a crash while deleting leaves no half layer
             let temporary = self.temporary();
@@ -243,7 +235,7 @@ impl ImageStore {
     /// Space used and free.
     pub fn usage(&self) -> io::Result<ImageFsInfo> {
         let records = self.records.lock();
-        let layers: BTreeSet<&String> = records.values().flat_map(|record| &record.layers).collect();
+        let layers: BTreeSet<&DiffId> = records.values().flat_map(|record| &record.layers).collect();
         let stat = nix::sys::statvfs::statvfs(&self.root)?;
         Ok(ImageFsInfo {
             mountpoint: self.root.clone(),

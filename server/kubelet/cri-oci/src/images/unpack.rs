@@ -14,11 +14,13 @@ use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mkdirat, mknodat};
 use sha2::{Digest, Sha256};
 use tar::{Entry, EntryType};
 
+use super::diff_id::DiffId;
+
 /// What came out of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpacked {
     /// Digest of the uncompressed tar.
-    pub diff_id: String,
+    pub diff_id: DiffId,
     /// Bytes of its files.
     pub size_bytes: u64,
 }
@@ -37,7 +39,7 @@ pub fn unpack(source: impl Read, into: &Path) -> io::Result<Unpacked> {
     // what follows the archive's end is hashed too
     io::copy(&mut hashing, &mut io::sink())?;
     target.set_directory_times();
-    let diff_id = format!("sha256:{}", hex(&hashing.hash.finalize()));
+    let diff_id = DiffId::of(hashing.hash.finalize());
     Ok(Unpacked { diff_id, size_bytes: target.size_bytes })
 }
 
