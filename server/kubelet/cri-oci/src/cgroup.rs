@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sampan_cri::{Device, Resources};
 
+use crate::devices;
+
 /// What this machine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cgroups {
@@ -110,16 +112,18 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Lets processes use the usual devices and `more`, and no others. v1 only: on v2 this needs a BPF
-    /// program, and what protects the node is the container's own /dev and, for most, a lacking CAP_MKNOD.
+    /// Lets processes use the usual devices and `more`, and no others: by `devices.allow` on v1, where a
+    /// machine may lack the controller, by a BPF program on v2. To be called once for a cgroup.
     pub fn allow_devices(&self, path: &str, more: &[Device]) -> io::Result<()> {
-        let Ok(directory) = self.directory("devices", path) else { return Ok(()) };
-        if matches!(self, Cgroups::V2(_)) {
-            return Ok(());
-        }
+        let rules = devices::rules(more);
+        let directory = match self {
+            Cgroups::V2(mount) => return devices::attach(&mount.join(path.trim_start_matches('/')), &rules),
+            Cgroups::V1(_) => self.directory("devices", path),
+        };
+        let Ok(directory) = directory else { return Ok(()) };
         fs::write(directory.join("devices.deny"), "a")?;
-        for rule in DEVICES.iter().map(|rule| (*rule).to_owned()).chain(more.iter().filter_map(device_rule)) {
-            fs::write(directory.join("devices.allow"), rule)?;
+        for rule in rules {
+            fs::write(directory.join("devices.allow"), rule.to_string())?;
         }
         Ok(())
     }
@@ -287,30 +291,6 @@ fn settings(v2: bool, resources: &Resources) -> Vec<(&'static str, &'static str,
         set("cpuset", "cpuset.cpus", cpus.clone());
     }
     all
-}
-
-/// What runc lets every container use: making nodes, and null, zero, full, tty, random, urandom, console,
-/// pts, ptmx.
-const DEVICES: [&str; 10] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:* rwm",
-    "c 136:* rwm",
-    "c 10:200 rwm",
-];
-
-fn device_rule(device: &Device) -> Option<String> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let meta = fs::metadata(&device.host_path).ok()?;
-    let kind = if meta.file_type().is_block_device() { 'b' } else { 'c' };
-    let (major, minor) = (libc::major(meta.rdev()), libc::minor(meta.rdev()));
-    let permissions = if device.permissions.is_empty() { "rwm" } else { &device.permissions };
-    Some(format!("{kind} {major}:{minor} {permissions}"))
 }
 
 fn kill_below(directory: &Path) {

@@ -12,6 +12,7 @@
 pub mod cgroup;
 mod client;
 pub mod config;
+mod devices;
 mod files;
 pub mod host;
 pub mod images;
