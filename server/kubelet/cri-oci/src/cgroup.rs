@@ -243,12 +243,26 @@ fn inherit_cpuset(mount: &Path, path: &str) -> io::Result<()> {
 fn create_v2(mount: &Path, path: &str) -> io::Result<()> {
     let mut parent = mount.to_owned();
     for one in ancestors(path) {
-        let have = fs::read_to_string(parent.join("cgroup.controllers"))?;
-        for controller in have.split_whitespace().filter(|one| WANTED.contains(one)) {
-            let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
-        }
+        hand_down(&parent)?;
         parent = mount.join(one);
         fs::create_dir_all(&parent)?;
+    }
+    Ok(())
+}
+
+/// Gives a cgroup's children the controllers it has. The kernel refuses while processes are in the cgroup
+/// itself; without controllers no limit of a pod would hold.
+fn hand_down(parent: &Path) -> io::Result<()> {
+    let have = fs::read_to_string(parent.join("cgroup.controllers"))?;
+    let file = parent.join("cgroup.subtree_control");
+    let given = fs::read_to_string(&file).unwrap_or_default();
+    let given: Vec<&str> = given.split_whitespace().collect();
+    let missing = have.split_whitespace().filter(|one| WANTED.contains(one) && !given.contains(one));
+    for controller in missing {
+        fs::write(&file, format!("+{controller}")).map_err(|error| {
+            let help = "move processes out of that cgroup, or have it delegated to sampan";
+            io::Error::new(error.kind(), format!("writing +{controller} to {}: {error}; {help}", file.display()))
+        })?;
     }
     Ok(())
 }
@@ -388,6 +402,22 @@ mod tests {
         let cgroups = Cgroups::V1(BTreeMap::new());
         let limits = Resources { pids_limit: Some(5), ..Resources::default() };
         assert!(cgroups.apply("/x", &limits).unwrap_err().contains("\"pids\""));
+    }
+
+    #[test]
+    fn a_controller_that_is_not_handed_down_is_an_error() {
+        let mount = tempfile::tempdir().unwrap();
+        let control = mount.path().join("cgroup.subtree_control");
+        fs::write(mount.path().join("cgroup.controllers"), "cpu rdma memory\n").unwrap();
+        // a directory takes no writes, not even root's
+        fs::create_dir(&control).unwrap();
+        let error = create_v2(mount.path(), "/a").unwrap_err().to_string();
+        assert!(error.contains("+cpu") && error.contains("cgroup.subtree_control"), "{error}");
+        fs::remove_dir(&control).unwrap();
+        fs::write(&control, "cpu memory\n").unwrap();
+        create_v2(mount.path(), "/a").unwrap();
+        assert!(mount.path().join("a").is_dir());
+        assert_eq!(fs::read_to_string(&control).unwrap(), "cpu memory\n", "there already");
     }
 
     #[test]

@@ -22,6 +22,12 @@ impl Inner {
         format!("{}/{}", self.config.cgroup_root, config.cgroup_parent.trim_matches('/'))
     }
 
+    /// Of the shared PID namespace's first process. Not the pod's own: v2 keeps processes out of a cgroup that
+    /// hands controllers down.
+    fn init_cgroup(&self, config: &SandboxConfig) -> String {
+        format!("{}/init", self.pod_cgroup(config))
+    }
+
     pub fn containers_of(&self, sandbox_id: &str) -> Vec<String> {
         let containers = self.containers.lock();
         let of = containers.values().filter(|live| live.record.sandbox_id == sandbox_id);
@@ -57,10 +63,14 @@ impl Inner {
             sysctls: config.sysctls.clone(),
         };
         let (inner, cgroup, resources) = (self.clone(), self.pod_cgroup(&config), config.resources.clone());
-        let procs = self.cgroups.procs(&cgroup);
+        let init = shares_pids(&config).then(|| self.init_cgroup(&config));
+        let procs = init.as_ref().map(|init| self.cgroups.procs(init));
         blocking(move || -> Result<()> {
             inner.cgroups.create(&cgroup).map_err(internal("pod cgroup"))?;
             inner.cgroups.apply(&cgroup, &resources).map_err(RuntimeError::Unsupported)?;
+            if let Some(init) = init {
+                inner.cgroups.create(&init).map_err(internal("pod cgroup"))?;
+            }
             sandbox::make(&wanted).map_err(internal("pod namespaces"))
         })
         .await??;
@@ -72,7 +82,7 @@ impl Inner {
             boot_id: self.boot_id.clone(),
             stopped: false,
         };
-        if record.config.share_process_namespace && !record.config.host_pid {
+        if let Some(procs) = procs {
             self.share_pids(&record, &directory, procs).await?;
         }
         Ok(record)
@@ -258,6 +268,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn shares_pids(config: &SandboxConfig) -> bool {
+    config.share_process_namespace && !config.host_pid
 }
 
 /// User and groups: the pod's words before the image's.

@@ -206,7 +206,9 @@ fn set_namespaces(pid: i32) -> std::io::Result<()> {
 /// is the host's; the kernel kills all in the namespace when it ends.
 pub fn shared_init(namespaces: &[PathBuf], cgroup_procs: &[PathBuf], status: RawFd) {
     for file in cgroup_procs {
-        let _ = std::fs::write(file, "0");
+        if let Err(error) = std::fs::write(file, "0") {
+            return fail(status, format!("cgroup: {}: {error}", file.display()));
+        }
     }
     for namespace in namespaces {
         if let Ok(file) = std::fs::File::open(namespace) {
