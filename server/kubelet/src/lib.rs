@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::runtime::watcher;
 use sampan_cri::Runtime;
 use sampan_process::{Component, Drain, Health, Tasks};
@@ -105,6 +105,8 @@ pub struct Kubelet {
     context: Arc<Context>,
     pods: Pods,
     informer: Informer<Pod>,
+    /// The node's own object.
+    nodes: Informer<Node>,
     config: Rest,
 }
 
@@ -112,7 +114,6 @@ pub struct Kubelet {
 struct Rest {
     runtime_version: String,
     pod_cidr: Option<String>,
-    port: u16,
     node_labels: BTreeMap<String, String>,
     health: Health,
     mirror: bool,
@@ -128,6 +129,8 @@ impl Kubelet {
         let version = config.runtime.version().await?;
         let fields = format!("spec.nodeName={}", config.node_name);
         let informer = config.informers.with::<Pod>(watcher::Config::default().fields(&fields));
+        let own = format!("metadata.name={}", config.node_name);
+        let nodes = config.informers.with::<Node>(watcher::Config::default().fields(&own));
         let drain = tasks.drain();
         let context = Context {
             recorder: Recorder::new(config.client.clone(), "kubelet", &config.node_name, &tasks),
@@ -150,12 +153,11 @@ impl Kubelet {
         let config = Rest {
             runtime_version: format!("{}://{}", version.name, version.version),
             pod_cidr: config.pod_cidr,
-            port: config.port,
             node_labels: config.node_labels,
             health: config.health,
             mirror: config.mirror_control_plane,
         };
-        Ok(Arc::new(Self { context: Arc::new(context), pods: Pods::default(), informer, config }))
+        Ok(Arc::new(Self { context: Arc::new(context), pods: Pods::default(), informer, nodes, config }))
     }
 
     /// Registers the node, then runs its pods until the drain. Containers go on when this ends.
@@ -168,21 +170,23 @@ impl Kubelet {
                 self.context.host_ips.clone(),
                 self.config.runtime_version.clone(),
             ),
-            port: i32::from(self.config.port),
+            nodes: self.nodes.clone(),
             pod_cidr: self.config.pod_cidr.clone(),
             pressure: seen,
             labels: self.config.node_labels.clone(),
         };
         let name = self.context.node_name.clone();
-        let node = keeper.register().await.map_err(|e| Error::Register { name, source: Box::new(e) })?;
+        keeper.register().await.map_err(|e| Error::Register { name, source: Box::new(e) })?;
         let background = async {
             let mirror = async {
                 if self.config.mirror {
                     let health = self.config.health.clone();
-                    mirror::run(self.context.clone(), health, node.clone(), self.informer.clone()).await;
+                    mirror::run(self.context.clone(), health, self.nodes.clone(), self.informer.clone())
+                        .await;
                 }
             };
-            let lease = node::run_lease(self.context.client.clone(), node.clone());
+            let client = self.context.client.clone();
+            let lease = node::run_lease(client, self.context.node_name.clone(), self.nodes.clone());
             tokio::join!(lease, keeper.run(), housekeeping::run(self.context.clone(), pressure), mirror);
         };
         self.config.health.ready(Component::Kubelet);

@@ -16,11 +16,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use sampan_process::{Component, ComponentHealth, Health, State};
-use sampan_reconcile::{Informer, Key};
+use sampan_reconcile::{Deltas, Informer, Key};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::context::Context;
+use crate::pod::backoff::Backoff;
 
 const NAMESPACE: &str = "kube-system";
 const IMAGE: &str = "sampan:0.1.0";
@@ -36,33 +37,69 @@ fn shown(component: Component) -> bool {
     !matches!(component, Component::Kubelet | Component::Daemon)
 }
 
-/// Keeps the mirror pods until the drain.
-pub async fn run(context: Arc<Context>, health: Health, node: Node, pods: Informer<Pod>) {
-    let mut changes = health.watch();
-    let mut deltas = pods.subscribe();
-    pods.synced().await;
-    let began = Timestamp::now();
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let report = changes.borrow_and_update().clone();
-        let mut failed = false;
-        for (component, state) in report.iter().filter(|(c, _)| shown(**c)) {
-            if let Err(error) = keep(&context, &node, &pods, *component, state, began).await {
-                tracing::debug!(component = component.name(), %error, "mirror pod not written, trying again");
-                failed = true;
-            }
-        }
-        pause = if failed { (pause * 2).min(Duration::from_secs(5)) } else { Duration::from_millis(100) };
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = relevant(&mut deltas) => {}
-            () = tokio::time::sleep(pause), if failed => {}
+/// When a component's mirror pod was last made, and how soon it may be made again. One that keeps being deleted is
+/// somebody's will: it comes back at once the first time, then later and later.
+#[derive(Clone, Copy, Debug, Default)]
+struct Making {
+    last: Option<Timestamp>,
+    backoff: Backoff,
+}
+
+impl Making {
+    /// Not before this moment; `None`: now.
+    fn not_before(&self, now: Timestamp) -> Option<Timestamp> {
+        let last = self.last?;
+        self.backoff.delay(last).map(|delay| last + delay).filter(|at| now < *at)
+    }
+
+    fn made(&mut self, now: Timestamp) {
+        if self.last.replace(now).is_some() {
+            self.backoff.next(now, now);
         }
     }
 }
 
+/// Keeps the mirror pods until the drain, as long as the node's object is there to own them.
+pub async fn run(context: Arc<Context>, health: Health, nodes: Informer<Node>, pods: Informer<Pod>) {
+    let mut changes = health.watch();
+    let (mut deltas, mut node_deltas) = (pods.subscribe(), nodes.subscribe());
+    tokio::join!(pods.synced(), nodes.synced());
+    let mut keeper = Mirrors { context, nodes, pods, began: Timestamp::now(), making: BTreeMap::new() };
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let report = changes.borrow_and_update().clone();
+        let (failed, due) = keeper.keep_all(&report).await;
+        pause = if failed { (pause * 2).min(Duration::from_secs(5)) } else { Duration::from_millis(100) };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = relevant(&mut deltas) => {}
+            () = other_node(&mut node_deltas) => {}
+            () = tokio::time::sleep(pause), if failed => {}
+            () = until(due) => {}
+        }
+    }
+}
+
+/// Sleeps until `due`, or for ever.
+async fn until(due: Option<Timestamp>) {
+    let Some(due) = due else { return std::future::pending().await };
+    let pause = due.duration_since(Timestamp::now());
+    tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
+}
+
+/// Resolves when the node's object has become another one.
+async fn other_node(deltas: &mut Deltas<Node>) {
+    while let Some(delta) = deltas.next().await {
+        let uid = |node: &Option<Arc<Node>>| node.as_ref().and_then(|node| node.metadata.uid.clone());
+        if delta.new.is_some() && uid(&delta.old) != uid(&delta.new) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// Resolves at the next change of a mirror pod that is not only its status.
-async fn relevant(deltas: &mut sampan_reconcile::Deltas<Pod>) {
+async fn relevant(deltas: &mut Deltas<Pod>) {
     while let Some(delta) = deltas.next().await {
         let mirror = delta.latest().is_some_and(|pod| component_of(pod).is_some());
         let deleted = delta.new.as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some());
@@ -73,39 +110,77 @@ async fn relevant(deltas: &mut sampan_reconcile::Deltas<Pod>) {
     std::future::pending().await
 }
 
-async fn keep(
-    context: &Context,
-    node: &Node,
-    pods: &Informer<Pod>,
-    component: Component,
-    health: &ComponentHealth,
+struct Mirrors {
+    context: Arc<Context>,
+    nodes: Informer<Node>,
+    pods: Informer<Pod>,
     began: Timestamp,
-) -> kube::Result<()> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), NAMESPACE);
-    let wanted = mirror_pod(node, component);
-    let name = wanted.metadata.name.clone().unwrap_or_default();
-    let mut there = pods.get(&Key::namespaced(NAMESPACE, &name));
-    if there.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
-        let params = DeleteParams::default().grace_period(0);
-        match api.delete(&name, &params).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            result => drop(result?),
+    making: BTreeMap<&'static str, Making>,
+}
+
+impl Mirrors {
+    /// Brings all mirror pods up to date: whether one could not be written, and when one may be made again.
+    async fn keep_all(&mut self, report: &BTreeMap<Component, ComponentHealth>) -> (bool, Option<Timestamp>) {
+        let (mut failed, mut due) = (false, None);
+        // without an owner they would be collected as soon as they are made
+        let Some(node) = self.nodes.get(&Key::cluster(&self.context.node_name)) else { return (failed, due) };
+        for (component, health) in report.iter().filter(|(c, _)| shown(**c)) {
+            match self.keep(&node, *component, health).await {
+                Ok(None) => {}
+                Ok(Some(at)) => due = Some(due.map_or(at, |due: Timestamp| due.min(at))),
+                Err(error) => {
+                    tracing::debug!(component = component.name(), %error, "mirror pod not written, trying again");
+                    failed = true;
+                }
+            }
         }
-        there = None;
+        (failed, due)
     }
-    let before = match there {
-        Some(pod) => pod.status.clone(),
-        None => match api.create(&PostParams::default(), &wanted).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => api.get(&name).await?.status,
-            created => created?.status,
-        },
-    };
-    let status = mirror_status(context, component, health, before.as_ref(), began);
-    if before.as_ref() != Some(&status) {
-        let patch = json!({"status": status});
-        api.patch_subresource("status", &name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+
+    /// Brings one mirror pod up to date; `Some`: it may be made again only then.
+    async fn keep(
+        &mut self,
+        node: &Node,
+        component: Component,
+        health: &ComponentHealth,
+    ) -> kube::Result<Option<Timestamp>> {
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), NAMESPACE);
+        let wanted = mirror_pod(node, component);
+        let name = wanted.metadata.name.clone().unwrap_or_default();
+        let mut there = self.pods.get(&Key::namespaced(NAMESPACE, &name));
+        if there.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            let params = DeleteParams::default().grace_period(0);
+            match api.delete(&name, &params).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                result => drop(result?),
+            }
+            there = None;
+        }
+        let before = match there {
+            Some(pod) => pod.status.clone(),
+            None => {
+                let now = Timestamp::now();
+                let making = self.making.entry(component.name()).or_default();
+                if let Some(at) = making.not_before(now) {
+                    return Ok(Some(at));
+                }
+                match api.create(&PostParams::default(), &wanted).await {
+                    Err(kube::Error::Api(status)) if status.code == 409 => api.get(&name).await?.status,
+                    created => {
+                        let status = created?.status;
+                        making.made(now);
+                        status
+                    }
+                }
+            }
+        };
+        let status = mirror_status(&self.context, component, health, before.as_ref(), self.began);
+        if before.as_ref() != Some(&status) {
+            let patch = json!({"status": status});
+            api.patch_subresource("status", &name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        Ok(None)
     }
-    Ok(())
 }
 
 fn mirror_pod(node: &Node, component: Component) -> Pod {
@@ -262,4 +337,29 @@ fn conditions(
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_mirror_pod_that_keeps_being_deleted_comes_back_later_and_later() {
+        let mut now = Timestamp::UNIX_EPOCH;
+        let mut making = Making::default();
+        let mut waited = Vec::new();
+        for _ in 0..5 {
+            let at = making.not_before(now).unwrap_or(now);
+            waited.push(at.duration_since(now).as_secs());
+            now = at;
+            making.made(now);
+        }
+        assert_eq!(waited, [0, 0, 10, 20, 40]);
+        now += jiff::SignedDuration::from_hours(1);
+        assert_eq!(making.not_before(now), None);
+        making.made(now);
+        let again = making.not_before(now).unwrap();
+        assert_eq!(again.duration_since(now).as_secs(), 10, "after an hour of peace it begins anew");
+    }
 }

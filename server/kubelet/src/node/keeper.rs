@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
-};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition, NodeStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
+use sampan_reconcile::{Deltas, Informer};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::facts::{NodeFacts, architecture};
@@ -43,8 +42,8 @@ pub struct Keeper {
     pub context: Arc<Context>,
     /// The machine.
     pub facts: NodeFacts,
-    /// Port of the kubelet's API.
-    pub port: i32,
+    /// The node's own object, as the API has it.
+    pub nodes: Informer<Node>,
     /// `spec.podCIDR`.
     pub pod_cidr: Option<String>,
     /// Scarcity, as last seen.
@@ -61,7 +60,7 @@ impl Keeper {
         let mut node = Node { metadata: self.metadata(), ..Node::default() };
         node.spec.get_or_insert_default().pod_cidr.clone_from(&self.pod_cidr);
         node.spec.get_or_insert_default().pod_cidrs = self.pod_cidr.clone().map(|cidr| vec![cidr]);
-        node.status = Some(self.status(None, Vec::new(), now));
+        node.status = Some(self.status(None, self.images().await, now));
         match api.create(&PostParams::default(), &node).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let labels = json!({"metadata": {"labels": self.labels()}});
@@ -72,8 +71,10 @@ impl Keeper {
         }
     }
 
-    /// Reports at every change of pressure or images, and every five minutes.
+    /// Reports at every change of pressure or images, and every five minutes. A node whose object was deleted is
+    /// registered again at once, as a new one: upstream's `tryUpdateNodeStatus` finds out at its next report.
     pub async fn run(mut self) {
+        let mut deltas = self.nodes.subscribe();
         loop {
             let reported = tokio::time::Instant::now();
             let images = async {
@@ -83,10 +84,11 @@ impl Keeper {
             tokio::select! {
                 changed = self.pressure.changed() => if changed.is_err() { return },
                 () = images => {}
+                () = gone(&mut deltas) => tracing::warn!("the node's object was deleted, registering it again"),
                 () = tokio::time::sleep(REPORT) => {}
             }
             let mut pause = Duration::from_millis(200);
-            while let Err(error) = self.report().await {
+            while let Err(error) = self.report_or_register().await {
                 tracing::warn!(%error, "node status not written, trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
@@ -94,9 +96,15 @@ impl Keeper {
         }
     }
 
-    async fn report(&self) -> kube::Result<Node> {
-        let api: Api<Node> = Api::all(self.context.client.clone());
-        let node = api.get(&self.context.node_name).await?;
+    async fn report_or_register(&self) -> kube::Result<Node> {
+        match self.report().await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => self.register().await,
+            result => result,
+        }
+    }
+
+    /// The largest images of the machine, as a status lists them.
+    async fn images(&self) -> Vec<ContainerImage> {
         let images = self.context.runtime.list_images().await.unwrap_or_default();
         let images = images.into_iter().map(|image| ContainerImage {
             names: Some(image.repo_digests.into_iter().chain(image.repo_tags).collect()),
@@ -105,8 +113,16 @@ impl Keeper {
         let mut images: Vec<ContainerImage> = images.collect();
         images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
         images.truncate(MAX_IMAGES);
-        let status = self.status(node.status.as_ref(), images, Timestamp::now());
-        let patch = json!({"status": status});
+        images
+    }
+
+    async fn report(&self) -> kube::Result<Node> {
+        let api: Api<Node> = Api::all(self.context.client.clone());
+        let node = api.get(&self.context.node_name).await?;
+        let status = self.status(node.status.as_ref(), self.images().await, Timestamp::now());
+        let mut patch = json!({"status": status});
+        // nothing listens on the node for the kubelet's API, which earlier versions said
+        patch["status"]["daemonEndpoints"] = Value::Null;
         api.patch_subresource(
             "status",
             &self.context.node_name,
@@ -144,14 +160,12 @@ impl Keeper {
     fn status(&self, before: Option<&NodeStatus>, images: Vec<ContainerImage>, now: Timestamp) -> NodeStatus {
         let addresses = self.facts.ips.iter().map(|ip| address("InternalIP", ip.to_string()));
         let hostname = address("Hostname", self.context.node_name.clone());
-        let kubelet_endpoint = Some(DaemonEndpoint { port: self.port });
         NodeStatus {
             addresses: Some(addresses.chain([hostname]).collect()),
             capacity: Some(self.resources(0)),
             // upstream's default eviction threshold keeps 100 MiB of memory back
             allocatable: Some(self.resources(100 << 20)),
             conditions: Some(conditions(*self.pressure.borrow(), before, now)),
-            daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint }),
             node_info: Some(self.facts.info.clone()),
             images: Some(images),
             ..NodeStatus::default()
@@ -173,6 +187,16 @@ impl Keeper {
         .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
         .into()
     }
+}
+
+/// Resolves when the object has been deleted; never once its informer has ended with the process.
+async fn gone(deltas: &mut Deltas<Node>) {
+    while let Some(delta) = deltas.next().await {
+        if delta.new.is_none() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 fn address(kind: &str, address: String) -> NodeAddress {
