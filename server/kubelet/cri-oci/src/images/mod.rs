@@ -1,13 +1,14 @@
 //! Images: names, layers on disk, and where they come from.
 //!
 //! ```text
-//!  blobs/sha256/<hex>      manifests and configurations
+//!  blobs/sha256/<hex>      configurations
 //!  layers/<32 hex of diff id>/{fs,size}   unpacked once, shared by all images
 //!  images/<hex>.json       one record per image id
 //!  tmp/                    what a crash leaves; emptied at start
 //! ```
 //!
-//! Everything appears by rename, so that a crash leaves either nothing or all of it.
+//! Everything appears by rename, so that a crash leaves either nothing or all of it. What no record names
+//! (layers of a pull that failed) goes when the store opens.
 
 pub mod archive;
 pub mod diff_id;

@@ -3,6 +3,7 @@
 //! One pull per name at a time; whoever asks meanwhile waits for it and shares its result.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ const MANIFESTS: [&str; 4] = [
 
 /// Layers downloaded at once; containerd's default.
 const PARALLEL: usize = 3;
+
+/// How often layers are fetched that another image's removal takes away before this image is recorded.
+const TURNS: usize = 3;
 
 /// Where registries are.
 #[derive(Clone, Debug, Default)]
@@ -166,14 +170,12 @@ impl Puller {
         let resolve = |error| format!("failed to resolve reference {full:?}: {}", words(&full, &error));
         let (bytes, digest) = client.pull_manifest_raw(address, auth, &MANIFESTS).await.map_err(resolve)?;
         let mut manifest: Manifest = parse(&bytes)?;
-        let mut manifest_bytes = bytes;
         if manifest.config.is_none() {
             let selected = manifest.select().ok_or_else(|| {
                 format!("no match for platform in manifest: not found: {full} has no image for this machine")
             })?;
             let one = address.clone_with_digest(selected.digest.clone());
-            manifest_bytes = client.pull_manifest_raw(&one, auth, &MANIFESTS).await.map_err(resolve)?.0;
-            manifest = parse(&manifest_bytes)?;
+            manifest = parse(&client.pull_manifest_raw(&one, auth, &MANIFESTS).await.map_err(resolve)?.0)?;
         }
         let config = manifest.config.as_ref().ok_or("manifest has no configuration")?;
         let config = self.blob(client, address, config).await?;
@@ -181,12 +183,26 @@ impl Puller {
         if parsed.rootfs.diff_ids.len() != manifest.layers.len() {
             return Err("image configuration and manifest disagree about the number of layers".into());
         }
-        let wanted = parsed.rootfs.diff_ids.into_iter().zip(manifest.layers);
+        let layers: Vec<_> = parsed.rootfs.diff_ids.into_iter().zip(manifest.layers).collect();
+        let mut again = 1..TURNS;
+        loop {
+            self.layers(client, address, &layers).await?;
+            match self.store.add_image(&config, Some(reference), std::slice::from_ref(&digest)) {
+                Err(error) if error.kind() == ErrorKind::NotFound && again.next().is_some() => {}
+                done => return done.map_err(|error| error.to_string()),
+            }
+        }
+    }
+
+    async fn layers(
+        &self,
+        client: &Client,
+        address: &Address,
+        layers: &[(DiffId, Descriptor)],
+    ) -> Result<(), String> {
         let jobs: Vec<_> =
-            wanted.map(|(diff_id, layer)| self.layer(client, address, diff_id, layer)).collect();
-        futures::stream::iter(jobs).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
-        self.store.add_blob(&manifest_bytes).map_err(|error| error.to_string())?;
-        self.store.add_image(&config, Some(reference), &[digest]).map_err(|error| error.to_string())
+            layers.iter().map(|(diff_id, of)| self.layer(client, address, diff_id, of)).collect();
+        futures::stream::iter(jobs).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await.map(drop)
     }
 
     async fn blob(&self, client: &Client, address: &Address, of: &Descriptor) -> Result<Vec<u8>, String> {
@@ -203,10 +219,10 @@ impl Puller {
         &self,
         client: &Client,
         address: &Address,
-        diff_id: DiffId,
-        of: Descriptor,
+        diff_id: &DiffId,
+        of: &Descriptor,
     ) -> Result<(), String> {
-        if self.store.has_layer(&diff_id) {
+        if self.store.has_layer(diff_id) {
             return Ok(());
         }
         let path = self.store.temporary();
