@@ -101,6 +101,28 @@ impl Inner {
         }
     }
 
+    /// Takes away what is there of a sandbox that could not be made. Failures are the kernel's and leave what
+    /// they leave: the caller has an error to tell already.
+    pub async fn unmake_sandbox(self: &Arc<Self>, id: &str, config: &SandboxConfig) {
+        if shares_pids(config)
+            && let Ok(host) = self.host().await
+        {
+            let _ = host.call(Verb::StopInit { sandbox: id.to_owned() }, &[]).await;
+        }
+        let (inner, id) = (self.clone(), id.to_owned());
+        let _ = blocking(move || inner.forget_sandbox_pins(&id)).await;
+        self.release_pod_cgroup(config).await;
+    }
+
+    /// Removes the pod's cgroup, unless another attempt of the same pod uses it.
+    pub async fn release_pod_cgroup(&self, config: &SandboxConfig) {
+        let cgroup = self.pod_cgroup(config);
+        let shared = self.sandboxes.lock().values().any(|other| self.pod_cgroup(&other.config) == cgroup);
+        if !shared {
+            self.remove_cgroup(&cgroup).await;
+        }
+    }
+
     fn joined(&self, sandbox: &SandboxRecord) -> Joined {
         let directory = self.config.sandbox_run(&sandbox.id);
         let pid = match (sandbox.config.host_pid, sandbox.config.share_process_namespace) {

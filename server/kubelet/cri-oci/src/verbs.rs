@@ -37,15 +37,18 @@ impl ContainerRuntime for EmbeddedRuntime {
 
     async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus> {
         let id = new_id();
-        match self.0.make_sandbox(&id, config).await {
+        let made = self.0.make_sandbox(&id, config.clone()).await.and_then(|record| {
+            self.0.save_sandbox(&record).map_err(internal("sandbox record"))?;
+            Ok(record)
+        });
+        match made {
             Ok(record) => {
-                self.0.save_sandbox(&record).map_err(internal("sandbox record"))?;
                 let status = record.status(&self.0.boot_id);
                 self.0.sandboxes.lock().insert(id, record);
                 Ok(status)
             }
             Err(error) => {
-                self.0.forget_sandbox_pins(&id);
+                self.0.unmake_sandbox(&id, &config).await;
                 Err(error)
             }
         }
@@ -76,12 +79,7 @@ impl ContainerRuntime for EmbeddedRuntime {
         self.0.sandboxes.lock().remove(sandbox_id);
         let path = self.0.config.state_dir.join("sandboxes").join(format!("{sandbox_id}.json"));
         let _ = std::fs::remove_file(path);
-        // another attempt of the same pod uses the same cgroup
-        let cgroup = self.0.pod_cgroup(&record.config);
-        let shared = self.0.sandboxes.lock().values().any(|other| self.0.pod_cgroup(&other.config) == cgroup);
-        if !shared {
-            self.0.remove_cgroup(&cgroup).await;
-        }
+        self.0.release_pod_cgroup(&record.config).await;
         Ok(())
     }
 

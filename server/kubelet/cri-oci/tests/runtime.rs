@@ -187,6 +187,72 @@ async fn start_latency() {
     bench.runtime.shutdown().await.expect("shutdown");
 }
 
+/// Directories of a pod's cgroup, and processes in those below it that end in `at`.
+fn pod_cgroup(config: &Config, pod: &str, at: &str) -> (usize, usize) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let mounts = mounts.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        fields[2].starts_with("cgroup").then(|| fields[1].to_owned())
+    });
+    let root = config.cgroup_root.trim_start_matches('/');
+    let directories: Vec<_> = mounts
+        .map(|mount| Path::new(&mount).join(root).join(format!("kubepods/pod{pod}")))
+        .filter(|directory| directory.exists())
+        .collect();
+    let lines = |directory: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(directory.join(at).join("cgroup.procs")).unwrap_or_default();
+        text.lines().count()
+    };
+    (directories.len(), directories.iter().map(lines).max().unwrap_or(0))
+}
+
+fn sandbox_config(suite: &Suite, pod: &str) -> SandboxConfig {
+    SandboxConfig {
+        pod: PodIdentity { namespace: "default".into(), name: pod.into(), uid: format!("uid-{pod}") },
+        attempt: 0,
+        hostname: pod.into(),
+        network: SandboxNetwork::Create,
+        host_pid: false,
+        host_ipc: false,
+        share_process_namespace: true,
+        sysctls: Default::default(),
+        cgroup_parent: format!("kubepods/pod{pod}"),
+        resources: Resources::default(),
+        log_directory: suite.directory.join("logs").join(pod),
+        labels: Default::default(),
+        annotations: Default::default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sandbox_that_fails_leaves_nothing() {
+    let _one = ONE.lock().await;
+    let bench = bench().await;
+    let (runtime, config) = (&bench.runtime, &bench.config);
+    let sandboxes = || std::fs::read_dir(config.run_dir.join("sandboxes")).expect("directory").count();
+    // the shared init has a cgroup of its own
+    let good = runtime.run_pod_sandbox(sandbox_config(&bench.suite, "good")).await.expect("sandbox");
+    assert_eq!(pod_cgroup(config, "good", "").1, 0);
+    assert_eq!(pod_cgroup(config, "good", "init").1, 1);
+    runtime.remove_pod_sandbox(&good.id).await.expect("remove");
+    assert_eq!((pod_cgroup(config, "good", "").0, sandboxes()), (0, 0));
+    // before the init starts
+    let mut bad = sandbox_config(&bench.suite, "bad");
+    bad.sysctls.insert("kernel.core_pattern".into(), "x".into());
+    let error = runtime.run_pod_sandbox(bad).await.expect_err("the node's").to_string();
+    assert!(error.contains("\"kernel.core_pattern\" is not namespaced"), "{error}");
+    assert_eq!((pod_cgroup(config, "bad", "").0, sandboxes()), (0, 0));
+    // and after it: the record cannot be written
+    let records = config.state_dir.join("sandboxes");
+    std::fs::remove_dir_all(&records).expect("remove");
+    std::fs::write(&records, "").expect("write");
+    let late = sandbox_config(&bench.suite, "late");
+    let error = runtime.run_pod_sandbox(late).await.expect_err("no record").to_string();
+    assert!(error.contains("sandbox record"), "{error}");
+    assert_eq!((pod_cgroup(config, "late", "").0, sandboxes()), (0, 0));
+    runtime.shutdown().await.expect("shutdown");
+}
+
 /// Ends the registry with the test.
 struct Registry(std::process::Child);
 
