@@ -10,7 +10,7 @@ use crate::host::filter;
 use crate::host::protocol::{Reply, StartContainer, Verb};
 use crate::images::store::Record;
 use crate::images::{archive, docker, unpack};
-use crate::records::{ContainerRecord, Phase, SandboxRecord};
+use crate::records::{ContainerRecord, Live, Phase, SandboxRecord};
 use crate::runtime::{Inner, internal};
 use crate::sandbox;
 use crate::spec::{self, Joined, PidNamespace};
@@ -138,8 +138,37 @@ impl Inner {
         }
     }
 
+    /// Makes and lists a container. Blocking; its image cannot be removed meanwhile.
+    pub fn add_container(&self, id: &str, sandbox: &SandboxRecord, config: ContainerConfig) -> Result<()> {
+        let _removals_wait = self.image_users.read();
+        let image = self.images.find(&config.image);
+        let image =
+            image.ok_or_else(|| RuntimeError::NotFound { kind: "image", id: config.image.clone() })?;
+        let record = self.make_container(id, sandbox, config, &image)?;
+        self.containers.lock().insert(id.to_owned(), Live::new(record));
+        Ok(())
+    }
+
+    /// Removes an image by any name; a missing one is fine. Blocking. An image that a container uses, also one
+    /// that has ended, is refused with the container's name: overlayfs reads its layers by name.
+    pub fn remove_unused_image(&self, name: &str) -> Result<()> {
+        let _nobody_starts_to_use_it = self.image_users.write();
+        let Some(image) = self.images.find(name) else { return Ok(()) };
+        let user = self.containers.lock().values().find_map(|live| {
+            let record = &live.record;
+            let uses = record.image_id == image.id || record.config.image == image.id;
+            uses.then(|| format!("{} of pod {}/{}", record.config.name, record.pod.namespace, record.pod.name))
+        });
+        match user {
+            Some(user) => Err(RuntimeError::Internal(format!(
+                "image {name} is in use by container {user}: delete the pod first"
+            ))),
+            None => self.images.remove(&image.id).map_err(internal("removing image")),
+        }
+    }
+
     /// Root, bundle, cgroup, log directory and record. Blocking.
-    pub fn make_container(
+    fn make_container(
         &self,
         id: &str,
         sandbox: &SandboxRecord,
@@ -175,6 +204,7 @@ impl Inner {
             pod: sandbox.config.pod.clone(),
             log_path: sandbox.config.log_directory.join(&config.log_path),
             image: image.config.clone(),
+            image_id: image.id.clone(),
             created_at: Timestamp::now(),
             boot_id: self.boot_id.clone(),
             phase: Phase::Created,

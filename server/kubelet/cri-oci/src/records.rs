@@ -63,6 +63,9 @@ pub struct ContainerRecord {
     pub pod: PodIdentity,
     pub config: ContainerConfig,
     pub image: ImageConfig,
+    /// Empty in records of earlier versions, whose `config.image` is the id.
+    #[serde(default)]
+    pub image_id: String,
     pub created_at: Timestamp,
     pub log_path: PathBuf,
     pub cgroup: String,

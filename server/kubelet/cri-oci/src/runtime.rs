@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use sampan_cri::{ContainerEvent, ContainerEventKind, Exit, Result, RuntimeError};
 use tokio::sync::broadcast;
 
@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     pub filters: crate::seccomp::Filters,
     pub images: Arc<ImageStore>,
     pub puller: Puller,
+    /// Read while a container is made of an image, written while one is removed.
+    pub image_users: RwLock<()>,
     pub sandboxes: Mutex<HashMap<String, SandboxRecord>>,
     pub containers: Mutex<HashMap<String, Live>>,
     pub events: broadcast::Sender<ContainerEvent>,
@@ -59,6 +61,7 @@ impl EmbeddedRuntime {
         let images = Arc::new(ImageStore::open(&config.image_dir).map_err(internal("image store"))?);
         let cgroups = Cgroups::detect().map_err(|error| RuntimeError::Unsupported(error.to_string()))?;
         let inner = Arc::new_cyclic(|this| Inner {
+            image_users: RwLock::default(),
             puller: Puller::new(images.clone(), registries(&config)),
             sandboxes: Mutex::new(load(&config.state_dir.join("sandboxes"), |record: &SandboxRecord| {
                 record.id.clone()

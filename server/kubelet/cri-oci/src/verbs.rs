@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use crate::host::protocol::{Reply, Verb};
 use crate::images::archive;
 use crate::images::store::Record;
-use crate::records::{Live, Phase, new_id};
+use crate::records::{Phase, new_id};
 use crate::runtime::{EmbeddedRuntime, internal};
 use crate::sandbox;
 use crate::sessions::{attached_stdin, collect, exec_pipes, exec_terminal};
@@ -96,15 +96,10 @@ impl ContainerRuntime for EmbeddedRuntime {
         if !sandbox.ready(&self.0.boot_id) {
             return Err(RuntimeError::Internal(format!("sandbox {sandbox_id} is not ready")));
         }
-        let image = self.0.images.find(&config.image);
-        let image =
-            image.ok_or_else(|| RuntimeError::NotFound { kind: "image", id: config.image.clone() })?;
         let id = new_id();
-        let (inner, new, config_) = (self.0.clone(), id.clone(), config);
-        let made = blocking(move || inner.make_container(&new, &sandbox, config_, &image)).await?;
-        match made {
-            Ok(record) => {
-                self.0.containers.lock().insert(id.clone(), Live::new(record));
+        let (inner, new) = (self.0.clone(), id.clone());
+        match blocking(move || inner.add_container(&new, &sandbox, config)).await? {
+            Ok(()) => {
                 self.0.publish(&id, ContainerEventKind::Created);
                 Ok(id)
             }
@@ -318,8 +313,8 @@ impl ContainerRuntime for EmbeddedRuntime {
     }
 
     async fn remove_image(&self, image: &str) -> Result<()> {
-        let (images, image) = (self.0.images.clone(), image.to_owned());
-        blocking(move || images.remove(&image)).await?.map_err(internal("removing image"))
+        let (inner, image) = (self.0.clone(), image.to_owned());
+        blocking(move || inner.remove_unused_image(&image)).await?
     }
 
     async fn load_images(&self, archive: PathBuf) -> Result<Vec<ImageStatus>> {

@@ -253,6 +253,28 @@ async fn a_sandbox_that_fails_leaves_nothing() {
     runtime.shutdown().await.expect("shutdown");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_in_use_is_not_removed() {
+    let _one = ONE.lock().await;
+    let bench = bench().await;
+    let runtime = &bench.runtime;
+    let sandbox = bench.suite.sandbox("user", |_| {}).await;
+    let mut config = bench.suite.config("c", "true");
+    config.image = "busybox:test".into();
+    let id = runtime.create_container(&sandbox, config).await.expect("create");
+    for name in ["busybox:test", &bench.suite.image] {
+        let error = runtime.remove_image(name).await.expect_err("in use").to_string();
+        assert!(error.contains("is in use by container c of pod default/user"), "{error}");
+    }
+    runtime.start_container(&id).await.expect("start");
+    assert_eq!(wait_exit(runtime, &id).await.exit_code, 0);
+    assert!(runtime.remove_image("busybox:test").await.is_err(), "one that has ended may be looked at");
+    runtime.remove_container(&id).await.expect("remove");
+    runtime.remove_image("busybox:test").await.expect("unused");
+    assert!(runtime.list_images().await.expect("list").is_empty());
+    runtime.shutdown().await.expect("shutdown");
+}
+
 /// Ends the registry with the test.
 struct Registry(std::process::Child);
 
