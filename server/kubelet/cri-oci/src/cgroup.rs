@@ -261,7 +261,10 @@ fn hand_down(parent: &Path) -> io::Result<()> {
     for controller in missing {
         fs::write(&file, format!("+{controller}")).map_err(|error| {
             let help = "move processes out of that cgroup, or have it delegated to sampan";
-            io::Error::new(error.kind(), format!("writing +{controller} to {}: {error}; {help}", file.display()))
+            io::Error::new(
+                error.kind(),
+                format!("writing +{controller} to {}: {error}; {help}", file.display()),
+            )
         })?;
     }
     Ok(())

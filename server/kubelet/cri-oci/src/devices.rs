@@ -250,8 +250,7 @@ pub fn attach(cgroup: &Path, rules: &[Rule]) -> io::Result<()> {
         flags: 0,
     };
     // SAFETY: instructions and licence outlive the call; the descriptor is new
-    let program =
-        unsafe { OwnedFd::from_raw_fd(bpf(BPF_PROG_LOAD, &load).map_err(explained("loading"))?) };
+    let program = unsafe { OwnedFd::from_raw_fd(bpf(BPF_PROG_LOAD, &load).map_err(explained("loading"))?) };
     let directory = std::fs::File::open(cgroup)?;
     let attach = AttachProgram {
         target: directory.as_raw_fd() as u32,
@@ -323,7 +322,11 @@ mod tests {
             (Kind::Block, READ | WRITE, 8, 1, false),
             (Kind::Block, READ, 1, 3, false),
         ] {
-            assert_eq!(allowed(&all, kind, access, major, minor), expect, "{kind:?} {access} {major}:{minor}");
+            assert_eq!(
+                allowed(&all, kind, access, major, minor),
+                expect,
+                "{kind:?} {access} {major}:{minor}"
+            );
         }
         assert!(!allowed(&[], Kind::Character, READ, 1, 3));
     }

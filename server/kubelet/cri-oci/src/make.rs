@@ -157,7 +157,9 @@ impl Inner {
         let user = self.containers.lock().values().find_map(|live| {
             let record = &live.record;
             let uses = record.image_id == image.id || record.config.image == image.id;
-            uses.then(|| format!("{} of pod {}/{}", record.config.name, record.pod.namespace, record.pod.name))
+            uses.then(|| {
+                format!("{} of pod {}/{}", record.config.name, record.pod.namespace, record.pod.name)
+            })
         });
         match user {
             Some(user) => Err(RuntimeError::Internal(format!(

@@ -40,7 +40,9 @@ fn path(name: &str, own: Own) -> Result<PathBuf, String> {
     };
     match owned {
         true => Ok(parts.iter().fold(Path::new("/proc/sys").to_owned(), |path, part| path.join(part))),
-        false => Err(format!("sysctl {name:?} is not allowed: the pod shares the node's {namespace} namespace")),
+        false => {
+            Err(format!("sysctl {name:?} is not allowed: the pod shares the node's {namespace} namespace"))
+        }
     }
 }
 

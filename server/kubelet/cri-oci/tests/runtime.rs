@@ -275,6 +275,33 @@ async fn an_image_in_use_is_not_removed() {
     runtime.shutdown().await.expect("shutdown");
 }
 
+/// On cgroup v1 by the devices controller, on v2 by a program: run it in a mount namespace without v1's
+/// hierarchies to see the latter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_of_the_node_are_out_of_reach() {
+    let _one = ONE.lock().await;
+    let bench = bench().await;
+    let runtime = &bench.runtime;
+    let sandbox = bench.suite.sandbox("devices", |_| {}).await;
+    let mut seen = Vec::new();
+    for privileged in [false, true] {
+        let mut config = bench.suite.config(&format!("c{privileged}"), "sleep 100");
+        config.security.privileged = privileged;
+        let id = runtime.create_container(&sandbox, config).await.expect("create");
+        runtime.start_container(&id).await.expect("start");
+        let script = "echo x > /dev/null && /bin/busybox head -c 1 /dev/urandom > /dev/null && echo usual;
+            /bin/busybox mknod /node c 1 11 && echo made;
+            (: < /node) 2>&1";
+        let command = ["sh", "-c", script].map(str::to_owned);
+        let out = runtime.exec_sync(&id, &command, None).await.expect("exec");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(text.starts_with("usual\nmade\n"), "{text}");
+        seen.push(text.contains("Operation not permitted"));
+    }
+    runtime.shutdown().await.expect("shutdown");
+    assert_eq!(seen, [true, false], "refused to all but the privileged");
+}
+
 /// Ends the registry with the test.
 struct Registry(std::process::Child);
 

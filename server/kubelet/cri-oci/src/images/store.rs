@@ -90,7 +90,8 @@ impl ImageStore {
         let layers: BTreeSet<&str> =
             records.values().flat_map(|record| &record.layers).map(DiffId::directory).collect();
         let blobs: BTreeSet<&str> = records.keys().map(|id| id.trim_start_matches("sha256:")).collect();
-        for (directory, used) in [(self.layers_directory(), layers), (self.root.join("blobs/sha256"), blobs)] {
+        for (directory, used) in [(self.layers_directory(), layers), (self.root.join("blobs/sha256"), blobs)]
+        {
             for entry in fs::read_dir(directory)?.flatten() {
                 if !used.contains(&*entry.file_name().to_string_lossy()) {
                     self.discard(&entry.path());

@@ -418,9 +418,8 @@ mod tests {
         let path = CString::new(path.as_os_str().as_bytes()).unwrap();
         let mut value = vec![0u8; 16];
         // SAFETY: the buffer is as long as said
-        let size = unsafe {
-            libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-        };
+        let size =
+            unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
         value.truncate(size.max(0) as usize);
         value
     }
