@@ -70,6 +70,16 @@ impl PodDirs {
         self.root.join("volumes")
     }
 
+    /// Parts of volumes that containers mount, bound to where no container reaches.
+    pub fn sub_paths(&self) -> PathBuf {
+        self.root.join("volume-subpaths")
+    }
+
+    /// The part that the container's mount of this index shows.
+    pub fn sub_path(&self, volume: &str, container: &str, index: usize) -> PathBuf {
+        self.sub_paths().join(volume).join(container).join(index.to_string())
+    }
+
     /// File a container's run writes its termination message to.
     pub fn termination_log(&self, container: &str, attempt: u32) -> PathBuf {
         self.root.join("containers").join(container).join(format!("{attempt}"))

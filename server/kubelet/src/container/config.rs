@@ -10,6 +10,7 @@ use sampan_cri::{ContainerConfig, ImageStatus, Mount, Propagation};
 use super::expansion::{expand, unknown};
 use super::{qos, security};
 use crate::dirs::PodDirs;
+use crate::volume::subpath::SubPath;
 
 /// What a configuration is made from.
 pub struct Inputs<'a> {
@@ -43,14 +44,14 @@ pub const ANNOTATION_IMAGE: &str = "sampan.io/image";
 pub const ANNOTATION_TERMINATION: &str = "sampan.io/termination-message";
 
 /// The configuration; an error is a `CreateContainerConfigError`.
-pub fn container_config(inputs: Inputs<'_>) -> Result<ContainerConfig, String> {
-    let Inputs { pod, container, attempt, image, env, dirs, .. } = &inputs;
+pub fn container_config(inputs: &Inputs<'_>) -> Result<ContainerConfig, String> {
+    let Inputs { pod, container, attempt, image, env, dirs, .. } = inputs;
     security::verify_run_as_non_root(pod, container, image)?;
     let lookup = |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let expand_all =
         |list: &Option<Vec<String>>| list.iter().flatten().map(|word| expand(word, &lookup)).collect();
-    let mut mounts = volume_mounts(&inputs, &lookup)?;
-    managed_files(&inputs, &mut mounts);
+    let mut mounts = volume_mounts(inputs, &lookup)?;
+    managed_files(inputs, &mut mounts);
     let termination = dirs.termination_log(&container.name, *attempt);
     if let Some(path) = container.termination_message_path.as_deref().filter(|p| !p.is_empty()) {
         mounts.push(mount(path, termination.clone()));
@@ -118,36 +119,65 @@ fn managed_files(inputs: &Inputs<'_>, mounts: &mut Vec<Mount>) {
 }
 
 fn volume_mounts(inputs: &Inputs<'_>, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Mount>, String> {
-    inputs.container.volume_mounts.iter().flatten().map(|m| volume_mount(inputs, m, lookup)).collect()
+    let wanted = inputs.container.volume_mounts.iter().flatten().enumerate();
+    wanted.map(|(index, m)| volume_mount(inputs, index, m, lookup)).collect()
 }
 
-fn volume_mount(
-    inputs: &Inputs<'_>,
-    wanted: &VolumeMount,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Mount, String> {
-    let root = inputs.volumes.get(&wanted.name).ok_or_else(|| {
+/// The parts of volumes that the container mounts; to be prepared before it is created. Errors are as those of
+/// [`container_config`].
+pub fn sub_paths(inputs: &Inputs<'_>) -> Result<Vec<SubPath>, String> {
+    let lookup = |name: &str| inputs.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+    let mut parts = Vec::new();
+    for (index, wanted) in inputs.container.volume_mounts.iter().flatten().enumerate() {
+        if let Some(path) = sub_path(wanted, &lookup)? {
+            parts.push(SubPath {
+                volume: wanted.name.clone(),
+                root: root_of(inputs, wanted)?,
+                path: PathBuf::from(path),
+                at: inputs.dirs.sub_path(&wanted.name, &inputs.container.name, index),
+            });
+        }
+    }
+    Ok(parts)
+}
+
+fn root_of(inputs: &Inputs<'_>, wanted: &VolumeMount) -> Result<PathBuf, String> {
+    inputs.volumes.get(&wanted.name).cloned().ok_or_else(|| {
         format!("cannot find volume {:?} to mount into container {:?}", wanted.name, inputs.container.name)
-    })?;
+    })
+}
+
+/// The part of the volume that is wanted, if not the whole of it.
+fn sub_path(wanted: &VolumeMount, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     let sub = match (&wanted.sub_path, &wanted.sub_path_expr) {
-        (Some(path), _) if !path.is_empty() => Some(path.clone()),
+        (Some(path), _) if !path.is_empty() => path.clone(),
         (_, Some(expression)) if !expression.is_empty() => {
             if let Some(name) = unknown(expression, lookup).first() {
                 return Err(format!("missing value for {name:?}"));
             }
-            Some(expand(expression, lookup))
+            expand(expression, lookup)
         }
-        _ => None,
+        _ => return Ok(None),
     };
-    let host_path = match sub {
-        None => root.clone(),
-        Some(sub) if sub.starts_with('/') => {
-            return Err(format!("error SubPath `{sub}` must not be an absolute path"));
-        }
-        Some(sub) if Path::new(&sub).components().any(|c| c == std::path::Component::ParentDir) => {
-            return Err(format!("unable to provision SubPath `{sub}`: must not contain '..'"));
-        }
-        Some(sub) => root.join(sub),
+    if sub.starts_with('/') {
+        return Err(format!("error SubPath `{sub}` must not be an absolute path"));
+    }
+    if Path::new(&sub).components().any(|c| c == std::path::Component::ParentDir) {
+        return Err(format!("unable to provision SubPath `{sub}`: must not contain '..'"));
+    }
+    Ok(Some(sub))
+}
+
+fn volume_mount(
+    inputs: &Inputs<'_>,
+    index: usize,
+    wanted: &VolumeMount,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Mount, String> {
+    let root = root_of(inputs, wanted)?;
+    let host_path = match sub_path(wanted, lookup)? {
+        None => root,
+        Some(_) => inputs.dirs.sub_path(&wanted.name, &inputs.container.name, index),
     };
     let volume =
         inputs.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).find(|v| v.name == wanted.name);

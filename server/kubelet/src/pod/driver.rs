@@ -401,9 +401,7 @@ impl Driver {
             }
         }
         let dirs = self.context.dirs.pod(&self.state.read().pod);
-        for directory in [dirs.root, dirs.logs] {
-            let _ = tokio::fs::remove_dir_all(directory).await;
-        }
+        volume::remove_all(dirs).await;
     }
 }
 

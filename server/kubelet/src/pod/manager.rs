@@ -173,9 +173,7 @@ impl Manager {
                 let pod = &sandbox.pod;
                 let dirs = self.context.dirs.pod_named(&pod.namespace, &pod.name, &pod.uid);
                 crate::volume::tear_down(dirs.clone(), &crate::volume::Holdings::default()).await;
-                for directory in [dirs.root, dirs.logs] {
-                    let _ = tokio::fs::remove_dir_all(directory).await;
-                }
+                crate::volume::remove_all(dirs).await;
             }
         }
     }

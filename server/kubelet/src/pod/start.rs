@@ -12,9 +12,10 @@ use sampan_process::Drain;
 use super::machine::{Event, StartFailure};
 use super::state::{End, Run};
 use super::{hooks, images};
-use crate::container::config::{ANNOTATION_TERMINATION, Inputs, container_config};
+use crate::container::config::{ANNOTATION_TERMINATION, Inputs, container_config, sub_paths};
 use crate::container::{downward::Facts, env};
 use crate::context::Context;
+use crate::volume::subpath::{SubPath, prepare};
 use crate::volume::{self, Holdings};
 
 /// One container to start.
@@ -90,7 +91,7 @@ impl Start {
         let env = self.environment().await.map_err(config_error)?;
         let dirs = self.context.dirs.pod(&self.pod);
         let volumes = volume::host_paths(&self.pod, &dirs);
-        let config = container_config(Inputs {
+        let inputs = Inputs {
             pod: &self.pod,
             container: &self.container,
             attempt: self.attempt,
@@ -101,11 +102,12 @@ impl Start {
             memory_capacity: self.context.machine.memory_bytes,
             seccomp_profiles: &self.context.dirs.seccomp(),
             target: self.target.clone(),
-        })
-        .map_err(config_error)?;
+        };
+        let config = container_config(&inputs).map_err(config_error)?;
+        let parts = sub_paths(&inputs).map_err(config_error)?;
         let termination = dirs.termination_log(&self.container.name, self.attempt);
-        prepare_files(&termination, &config.mounts, &dirs.volumes())
-            .map_err(|e| config_error(e.to_string()))?;
+        prepare_sub_paths(&parts, &self.container.name).map_err(config_error)?;
+        prepare_files(&termination, &config.mounts).map_err(|e| config_error(e.to_string()))?;
         self.context.runtime.create_container(&self.sandbox_id, config).await.map_err(|error| {
             self.tell(true, "Failed", &format!("Error: {error}"));
             match error {
@@ -184,8 +186,20 @@ pub fn image_names(image: &ImageStatus, wanted: &str) -> (String, String) {
     (name, id)
 }
 
-/// Makes the termination message file and the sub-paths of volumes that do not exist yet.
-fn prepare_files(termination: &Path, mounts: &[sampan_cri::Mount], volumes: &Path) -> std::io::Result<()> {
+/// Binds the parts of volumes to where the runtime finds them.
+fn prepare_sub_paths(parts: &[SubPath], container: &str) -> Result<(), String> {
+    parts.iter().try_for_each(|part| {
+        prepare(part).map_err(|error| {
+            let (path, volume) = (part.path.display(), &part.volume);
+            format!(
+                "failed to prepare subPath {path} for volumeMount {volume:?} of container {container:?}: {error}"
+            )
+        })
+    })
+}
+
+/// Makes the termination message file, and directories of the host that were removed since the volumes were set up.
+fn prepare_files(termination: &Path, mounts: &[sampan_cri::Mount]) -> std::io::Result<()> {
     if let Some(parent) = termination.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -193,13 +207,6 @@ fn prepare_files(termination: &Path, mounts: &[sampan_cri::Mount], volumes: &Pat
     std::fs::set_permissions(termination, std::fs::Permissions::from_mode(0o666))?;
     for mount in mounts.iter().filter(|m| !m.host_path.exists()) {
         std::fs::create_dir_all(&mount.host_path)?;
-    }
-    for mount in mounts.iter().filter(|m| m.host_path.starts_with(volumes)) {
-        // a link planted by one container must not lead another out of the volume
-        if !std::fs::canonicalize(&mount.host_path)?.starts_with(std::fs::canonicalize(volumes)?) {
-            let text = format!("subpath {} is outside of its volume", mount.host_path.display());
-            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, text));
-        }
     }
     Ok(())
 }

@@ -25,7 +25,8 @@ pub struct File {
 /// Relative path → file.
 pub type Payload = BTreeMap<String, File>;
 
-const DATA: &str = "..data";
+/// The link that leads to the files in force.
+pub const DATA: &str = "..data";
 
 /// Makes `directory` show exactly `payload`; does nothing if it does already. Returns whether it changed.
 pub fn write(directory: &Path, payload: &Payload, group: Option<u32>) -> io::Result<bool> {

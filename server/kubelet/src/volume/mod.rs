@@ -4,7 +4,9 @@
 //! sets everything up again (the task that keeps them fresh). Claims on persistent volumes are not served yet and say so.
 
 pub mod atomic;
+mod mounts;
 mod payload;
+pub mod subpath;
 mod token;
 
 use std::collections::BTreeMap;
@@ -14,7 +16,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, HostPathVolumeSource, Pod, Secret, Volume};
-use nix::mount::{MntFlags, MsFlags};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -142,7 +143,14 @@ async fn set_up_one(
         return blocking(move || empty_dir(&path, memory, limit, group)).await;
     }
     let payload = payload::payload(context, pod, volume, holdings).await?;
-    blocking(move || atomic::write(&path, &payload, group).map(drop)).await
+    let secret = volume.secret.is_some() || volume.projected.is_some();
+    blocking(move || {
+        if secret {
+            in_memory(&path)?;
+        }
+        atomic::write(&path, &payload, group).map(drop)
+    })
+    .await
 }
 
 async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<(), String> {
@@ -158,14 +166,24 @@ fn unsupported(volume: &Volume) -> String {
     }
 }
 
+/// A directory whose files never reach the disk, for secrets and tokens.
+fn in_memory(path: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    // running containers read what an earlier version of this program wrote: it is not to be hidden from updates
+    if mounts::is_mount(path)? || path.join(atomic::DATA).is_symlink() {
+        return Ok(());
+    }
+    mounts::tmpfs(path, Some("mode=0755"))
+}
+
 /// Upstream's `pkg/volume/emptydir`: mode 0777, on a tmpfs of its own for `medium: Memory`.
 fn empty_dir(path: &Path, memory: bool, limit: Option<i64>, group: Option<u32>) -> std::io::Result<()> {
     let fresh = !path.exists();
     std::fs::create_dir_all(path)?;
-    let mounted = memory && !is_mount(path)?;
+    let mounted = memory && !mounts::is_mount(path)?;
     if mounted {
         let options = limit.filter(|l| *l > 0).map(|l| format!("size={l}"));
-        nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), options.as_deref())?;
+        mounts::tmpfs(path, options.as_deref())?;
     }
     if fresh || mounted {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
@@ -196,12 +214,6 @@ fn give_to_group(path: &Path, group: u32) -> std::io::Result<()> {
         give_to_group(&entry?.path(), group)?;
     }
     Ok(())
-}
-
-fn is_mount(path: &Path) -> std::io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let parent = path.parent().unwrap_or(path);
-    Ok(std::fs::metadata(path)?.dev() != std::fs::metadata(parent)?.dev())
 }
 
 /// Upstream's `pkg/volume/hostpath`: `checkTypeInternal`.
@@ -240,20 +252,22 @@ fn check_host_path(source: &HostPathVolumeSource) -> Result<(), String> {
 pub async fn tear_down(dirs: PodDirs, holdings: &Holdings) {
     let _one = holdings.busy.lock().await;
     let result = blocking(move || {
-        let memory = dirs.volume("kubernetes.io~empty-dir", "");
-        for entry in std::fs::read_dir(memory).into_iter().flatten().flatten() {
-            if is_mount(&entry.path())? {
-                nix::mount::umount2(&entry.path(), MntFlags::MNT_DETACH)?;
-            }
-        }
-        match std::fs::remove_dir_all(dirs.volumes()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        mounts::unmount_below(&dirs.root)?;
+        mounts::remove(&dirs.sub_paths())?;
+        mounts::remove(&dirs.volumes())
     })
     .await;
     if let Err(error) = result {
         tracing::warn!(%error, "volumes not removed");
+    }
+}
+
+/// Removes all the files the kubelet has of a pod, once its volumes are torn down.
+pub async fn remove_all(dirs: PodDirs) {
+    let path = dirs.root.clone();
+    let result = blocking(move || mounts::remove(&dirs.root).and(mounts::remove(&dirs.logs))).await;
+    if let Err(error) = result {
+        tracing::warn!(path = %path.display(), %error, "files of a pod not removed");
     }
 }
 
