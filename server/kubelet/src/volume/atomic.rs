@@ -38,22 +38,33 @@ pub fn write(directory: &Path, payload: &Payload, group: Option<u32>) -> io::Res
         return Ok(false);
     }
     let name = fresh_name(directory);
-    let fresh = directory.join(&name);
-    std::fs::create_dir(&fresh)?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))?;
-    for (path, file) in payload {
-        write_file(&fresh, path, file, group)?;
+    let swapped = fill(&directory.join(&name), payload, group).and_then(|()| point(directory, &name));
+    if let Err(error) = swapped {
+        // nobody reads it, and a full disk needs the room
+        let _ = std::fs::remove_dir_all(directory.join(&name));
+        return Err(error);
     }
-    let temporary = directory.join("..data_tmp");
-    let _ = std::fs::remove_file(&temporary);
-    symlink(&name, &temporary)?;
-    std::fs::rename(&temporary, &data)?;
     link_names(directory, payload)?;
     unlink_stale(directory, payload)?;
     if let Some(old) = old {
         let _ = std::fs::remove_dir_all(directory.join(old));
     }
     Ok(true)
+}
+
+/// Writes all files into a directory of their own.
+fn fill(fresh: &Path, payload: &Payload, group: Option<u32>) -> io::Result<()> {
+    std::fs::create_dir(fresh)?;
+    std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(0o755))?;
+    payload.iter().try_for_each(|(path, file)| write_file(fresh, path, file, group))
+}
+
+/// Moves `..data` to the directory of this name.
+fn point(directory: &Path, name: &str) -> io::Result<()> {
+    let temporary = directory.join("..data_tmp");
+    let _ = std::fs::remove_file(&temporary);
+    symlink(name, &temporary)?;
+    std::fs::rename(&temporary, directory.join(DATA))
 }
 
 fn fresh_name(directory: &Path) -> String {
@@ -143,5 +154,15 @@ mod tests {
         assert!(!root.join("d").exists());
         let left = std::fs::read_dir(&root).unwrap().count();
         assert_eq!(left, 3, "..data, its target and one link");
+    }
+
+    #[test]
+    fn what_could_not_be_written_leaves_the_old_files_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), &payload(&[("a", "1")]), None).unwrap();
+        // one name cannot be a file and a directory
+        write(root.path(), &payload(&[("b", "2"), ("b/c", "3")]), None).unwrap_err();
+        assert_eq!(std::fs::read_to_string(root.path().join("a")).unwrap(), "1");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 3);
     }
 }
