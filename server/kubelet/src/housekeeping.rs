@@ -184,6 +184,13 @@ pub fn rotated(path: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Removes a run's log with the files it was rotated into; what is gone already is fine.
+pub async fn remove_log(log: PathBuf) {
+    for file in rotated(&log).into_iter().chain([log]) {
+        let _ = tokio::fs::remove_file(file).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -201,6 +208,19 @@ mod tests {
         let files = rotated(&path);
         let kept: Vec<String> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
         assert_eq!(kept, ["4", "5", "6", "7"]);
+    }
+
+    #[tokio::test]
+    async fn a_runs_log_goes_with_its_rotated_files_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["1.log", "1.log.20261122-212040", "1.log.20261122-212041", "11.log", "2.log"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        remove_log(directory.path().join("1.log")).await;
+        let left = std::fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["11.log", "2.log"]);
     }
 
     #[test]

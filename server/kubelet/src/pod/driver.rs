@@ -211,7 +211,7 @@ impl Driver {
                 if let Err(error) = runtime.remove_container(&id).await {
                     tracing::warn!(id, %error, "ended container not removed");
                 }
-                let _ = tokio::fs::remove_file(log).await;
+                crate::housekeeping::remove_log(log).await;
             });
         }
     }
