@@ -26,8 +26,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use k8s_openapi::api::core::v1::Pod;
 use sampan_api::status::{ApiError, Reason};
+use sampan_cri::{ContainerEvent, ContainerEventKind, ContainerState};
 use sampan_process::BoxedIo;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::Kubelet;
@@ -135,20 +138,14 @@ impl Kubelet {
         let runs = id.as_ref().is_some_and(|id| {
             handle.state.read().slot(container).and_then(Slot::run).is_some_and(|run| run.id == *id)
         });
+        let runtime = self.context.runtime.clone();
         let ended = async move {
-            if !runs {
-                return;
-            }
-            loop {
-                match events.recv().await {
-                    Ok(event)
-                        if Some(&event.container_id) == id.as_ref()
-                            && event.kind == sampan_cri::ContainerEventKind::Stopped =>
-                    {
-                        return;
-                    }
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                    _ => {}
+            let Some(id) = id.filter(|_| runs) else { return };
+            // events were missed: the runtime itself says whether the end was among them
+            while !stopped(&mut events, &id).await {
+                let status = runtime.container_status(&id).await;
+                if !status.is_ok_and(|status| status.state == ContainerState::Running) {
+                    return;
                 }
             }
         };
@@ -193,13 +190,27 @@ impl Kubelet {
                                 return;
                             }
                         }
-                        Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                        Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                        Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return,
                     },
                 }
             }
         });
         stream(receiver)
+    }
+}
+
+/// Resolves with true when the container has stopped, with false when events were missed.
+async fn stopped(events: &mut broadcast::Receiver<ContainerEvent>, id: &str) -> bool {
+    loop {
+        match events.recv().await {
+            Ok(event) if event.container_id == id && event.kind == ContainerEventKind::Stopped => {
+                return true;
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return false,
+            Err(RecvError::Closed) => return true,
+        }
     }
 }
 

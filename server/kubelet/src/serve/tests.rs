@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use sampan_cri::ExecSession;
+use sampan_cri::{ContainerEvent, ContainerEventKind, ExecSession, PodIdentity};
 use sampan_process::BoxedIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_tungstenite::WebSocketStream;
@@ -75,6 +75,35 @@ async fn exec_over_websocket_v5_closes_stdin_and_tells_the_exit_code() {
         (&value["reason"], &value["details"]["causes"][0]["message"]),
         (&"NonZeroExitCode".into(), &"3".into())
     );
+}
+
+#[tokio::test]
+async fn attach_succeeds_whatever_the_container_ends_with() {
+    let open: Open = Box::pin(async { echo(4).await.map(super::upgrade::without_exit_code) });
+    let (near, far) = duplex(4096);
+    tokio::spawn(exec::websocket(Box::new(far), "v5.channel.k8s.io", BOTH, open));
+    let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    assert_eq!(binary(&mut client).await, [1]);
+    client.send(Message::binary(vec![255, 0])).await.unwrap();
+    let status = binary(&mut client).await;
+    let value: serde_json::Value = serde_json::from_slice(&status[1..]).unwrap();
+    assert_eq!(value["status"], "Success");
+}
+
+#[tokio::test]
+async fn missed_events_are_told_apart_from_the_end_of_a_container() {
+    let event = |id: &str| ContainerEvent {
+        container_id: id.to_owned(),
+        sandbox_id: String::new(),
+        pod: PodIdentity { namespace: String::new(), name: String::new(), uid: String::new() },
+        kind: ContainerEventKind::Stopped,
+    };
+    let (sender, mut events) = tokio::sync::broadcast::channel(2);
+    for id in ["a", "b", "c"] {
+        sender.send(event(id)).unwrap();
+    }
+    assert!(!super::stopped(&mut events, "a").await, "its end was among the lost ones");
+    assert!(super::stopped(&mut events, "c").await);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use sampan_api::status::{ApiError, Reason};
-use sampan_cri::{AttachRequest, ExecRequest};
+use sampan_cri::{AttachRequest, ExecRequest, ExecSession};
 use sampan_process::BoxedIo;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -197,7 +197,7 @@ fn session(
         }
         None => {
             let request = AttachRequest { stdin: wanted.stdin, stdout: wanted.stdout, stderr: wanted.stderr };
-            Box::pin(async move { runtime.attach(&id, request).await })
+            Box::pin(async move { runtime.attach(&id, request).await.map(without_exit_code) })
         }
     };
     match kind {
@@ -210,6 +210,13 @@ fn session(
             Ok(Plan::ExecSpdy { head: spdy_head(protocol), protocol, wanted, open })
         }
     }
+}
+
+/// Upstream's attach says Success whatever the container ended with; kubectl asks the pod for its exit code, and takes
+/// anything else for an attach that failed.
+pub fn without_exit_code(session: ExecSession) -> ExecSession {
+    let exit = session.exit;
+    ExecSession { exit: Box::pin(async move { exit.await.map(|_| 0) }), ..session }
 }
 
 fn port_forward(
