@@ -27,6 +27,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::admission;
 use super::backoff::go_duration;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot, Volumes, Wait, slots_of, terminal};
 
@@ -304,6 +305,7 @@ fn deleting(pod: &Pod) -> bool {
 
 /// Leaves `Active` if the pod has to end or has ended.
 fn end_if_due(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
+    refuse_if_forbidden(state, effects);
     deadline_if_passed(state, now, effects);
     let over = terminal(&state.pod) || completed(state);
     if !(state.removed || deleting(&state.pod) || state.failure.is_some() || over) {
@@ -317,6 +319,14 @@ fn end_if_due(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     state.life = Life::Terminating { deadline: now + SignedDuration::from_secs(grace) };
     if state.slots.iter().any(|slot| slot.phase == Phase::Starting) {
         effects.push(Effect::AbortStarts);
+    }
+}
+
+/// Upstream's `rejectPod`.
+fn refuse_if_forbidden(state: &mut PodState, effects: &mut Vec<Effect>) {
+    if let Some((reason, why)) = admission::refused(&state.pod).filter(|_| state.failure.is_none()) {
+        state.failure = Some((reason.to_owned(), format!("Pod was rejected: {why}")));
+        effects.push(Effect::Tell(true, reason, why, None));
     }
 }
 

@@ -141,6 +141,22 @@ fn a_pod_runs_and_is_deleted() {
 }
 
 #[test]
+fn a_forbidden_sysctl_fails_the_pod_before_anything_is_made() {
+    let mut spec = one();
+    spec["securityContext"] = json!({"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]});
+    let mut script = Script::new(spec);
+    let why = "forbidden sysctl: \"net.core.somaxconn\" not allowlisted";
+    assert_eq!(script.send(Event::Tick), [format!("tell SysctlForbidden: {why}"), "tear down".to_owned()]);
+    let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Failed"), Some("SysctlForbidden"))
+    );
+    assert_eq!(status.message, Some(format!("Pod was rejected: {why}")));
+    assert_eq!(status.container_statuses, None);
+}
+
+#[test]
 fn a_shorter_grace_period_kills_again() {
     let mut script = Script::ready(one());
     script.sandbox();

@@ -1,5 +1,6 @@
 //! Pods: the machine, its driver, and who drives which.
 
+mod admission;
 pub mod backoff;
 pub mod driver;
 mod hooks;

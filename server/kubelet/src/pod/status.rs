@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::admission::SYSCTL_FORBIDDEN;
 use super::machine::restarts;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
 use crate::container::qos;
@@ -31,11 +32,13 @@ pub fn pod_status(
     now: Timestamp,
 ) -> PodStatus {
     let phase = phase(state);
+    let refused = state.failure.as_ref().is_some_and(|(reason, _)| reason == SYSCTL_FORBIDDEN);
     let list = |kinds: &[Kind]| -> Vec<ContainerStatus> {
         state
             .slots
             .iter()
-            .filter(|s| kinds.contains(&s.kind))
+            // of a pod that is refused there are none, nor were there ever
+            .filter(|s| kinds.contains(&s.kind) && !(refused && s.at_rest()))
             .map(|s| container_status(state, s, node))
             .collect()
     };
