@@ -139,10 +139,7 @@ impl Start {
 
     async fn not_started(&self, id: &str, image: &ImageStatus, error: RuntimeError) -> StartFailure {
         self.tell(true, "Failed", &format!("Error: {error}"));
-        let (reason, exit_code) = match &error {
-            RuntimeError::Start { exit_code, .. } => ("StartError", *exit_code),
-            _ => ("StartError", 128),
-        };
+        let (reason, exit_code) = start_end(&error, &self.context.runtime_name);
         let (image, image_id) = image_names(image, self.container.image.as_deref().unwrap_or_default());
         StartFailure::Run(End {
             id: id.to_owned(),
@@ -176,6 +173,15 @@ impl Start {
             Ok(status) => Err(StartFailure::Run(end_of(&status, run, &self.container))),
             Err(error) => Err(StartFailure::Create("PostStartHookError", error.to_string())),
         }
+    }
+}
+
+/// Reason and exit code of a container that did not start: as containerd's (`StartError`, always 128) or, with
+/// Docker Engine, as cri-dockerd's, whose code says what was wrong with the command.
+fn start_end(error: &RuntimeError, runtime: &str) -> (&'static str, i32) {
+    match (runtime, error) {
+        ("docker", RuntimeError::Start { exit_code, .. }) => ("ContainerCannotRun", *exit_code),
+        _ => ("StartError", 128),
     }
 }
 
@@ -256,4 +262,17 @@ fn termination_message(file: &Path, log: &Path, container: &Container, exit_code
     }
     let text = crate::serve::logs::tail_text(log, LOG_LINES);
     Some(String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_MAX)..]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_that_does_not_start_ends_as_its_runtime_says() {
+        let error = RuntimeError::Start { message: "no such file".to_owned(), exit_code: 127 };
+        assert_eq!(start_end(&error, "sampan"), ("StartError", 128));
+        assert_eq!(start_end(&error, "docker"), ("ContainerCannotRun", 127));
+        assert_eq!(start_end(&RuntimeError::InvalidConfig(String::new()), "docker"), ("StartError", 128));
+    }
 }
