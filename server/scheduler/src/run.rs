@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use sampan_process::{Component, Drain, Health, Tasks};
-use sampan_reconcile::{Delta, Informers, Recorder, reference};
+use sampan_reconcile::{Delta, Informer, Informers, Key, Recorder, reference};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
@@ -112,7 +112,9 @@ impl Scheduler {
                 Input::Pod(delta) => pod_changed(&mut state, &delta),
                 Input::Node(delta) => node_changed(&mut state, &delta),
                 Input::Namespace(delta) => namespace_changed(&mut state, &delta),
-                Input::Call(Output::Bound(pod, node, result)) => self.bound(&mut state, pod, &node, result),
+                Input::Call(Output::Bound(pod, node, result)) => {
+                    self.bound(&mut state, &pods, pod, &node, result);
+                }
                 Input::Call(Output::Told) | Input::Due => {}
                 Input::Drain => break,
             }
@@ -141,7 +143,7 @@ impl Scheduler {
         message: String,
         preemption: Option<Preemption>,
     ) {
-        tracing::info!(pod = pod.key(), message, "pod fits nowhere");
+        tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
         self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
         let client = self.client.clone();
         if let Some(preemption) = &preemption {
@@ -164,7 +166,14 @@ impl Scheduler {
         }
     }
 
-    fn bound(&self, state: &mut State, pod: Arc<PodInfo>, node: &str, result: Result<(), kube::Error>) {
+    fn bound(
+        &self,
+        state: &mut State,
+        pods: &Informer<Pod>,
+        pod: Arc<PodInfo>,
+        node: &str,
+        result: Result<(), kube::Error>,
+    ) {
         match result {
             Ok(()) => {
                 tracing::info!(pod = pod.key(), node, "bound");
@@ -173,7 +182,10 @@ impl Scheduler {
                 state.queue.remove(&pod.key());
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                state.world.delete_pod(&pod.key())
+                let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+                let current = pods.get(&Key::namespaced(pod.namespace(), name));
+                tracing::debug!(pod = pod.key(), node, %status, "not bound");
+                reconsider(state, &pod, current, Instant::now());
             }
             Err(error) => {
                 tracing::warn!(pod = pod.key(), node, %error, "binding refused");
@@ -186,6 +198,27 @@ impl Scheduler {
                 state.queue.failed(pod, true, Instant::now());
             }
         }
+    }
+}
+
+/// A pod that could not be bound because it is gone or not what it was. What came of it since was held back while its
+/// binding was under way, so the `current` one is looked at.
+fn reconsider(state: &mut State, tried: &PodInfo, current: Option<Arc<Pod>>, now: Instant) {
+    let key = tried.key();
+    state.world.delete_pod(&key);
+    // the room it was thought to take
+    state.queue.world_changed();
+    let Some(pod) = current.filter(|pod| !is_finished(pod)) else { return state.queue.remove(&key) };
+    let info = Arc::new(PodInfo::new(pod.clone()));
+    match node_of(&pod) {
+        Some(node) => {
+            state.world.apply_pod(info, node);
+            state.queue.remove(&key);
+        }
+        None if !wants_a_node(&pod) => state.queue.remove(&key),
+        None if pod.metadata.uid != tried.pod.metadata.uid => state.queue.add(info),
+        // the API knows more than we do yet: not at once
+        None => state.queue.failed(info, true, now),
     }
 }
 
@@ -325,4 +358,36 @@ async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Opt
         tracing::debug!(pod = pod.key(), %error, "condition not written");
     }
     Output::Told
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn pod(uid: &str, node: Option<&str>) -> Arc<Pod> {
+        let object = json!({"metadata": {"name": "p", "namespace": "d", "uid": uid},
+            "spec": {"containers": [], "nodeName": node}});
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    /// What becomes of a pod with uid 1 whose binding was refused: tried now, tried later, counted on a node.
+    fn after(current: Option<Arc<Pod>>) -> (bool, bool, bool) {
+        let calls = FuturesUnordered::new();
+        let mut state = State { world: World::default(), queue: Queue::default(), calls, tie: 0 };
+        let tried = Arc::new(PodInfo::new(pod("1", None)));
+        state.world.apply_pod(tried.clone(), "n");
+        let now = Instant::now();
+        reconsider(&mut state, &tried, current, now);
+        let later = state.queue.advance(now).is_some();
+        (state.queue.has_active(), later, state.world.has_pod("d/p"))
+    }
+
+    #[test]
+    fn a_pod_that_could_not_be_bound_is_looked_at_again() {
+        assert_eq!(after(None), (false, false, false), "gone");
+        assert_eq!(after(Some(pod("2", None))), (true, false, false), "made anew");
+        assert_eq!(after(Some(pod("1", None))), (false, true, false), "still without a node");
+        assert_eq!(after(Some(pod("1", Some("m")))), (false, false, true), "bound by somebody else");
+    }
 }
