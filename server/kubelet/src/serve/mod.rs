@@ -1,8 +1,8 @@
 //! The kubelet's HTTP API, with upstream's paths (`pkg/kubelet/server/server.go`).
 //!
 //! Requests come already authenticated and authorized from the API server, in process: nothing listens on the
-//! node, and the Node names no port. [`Kubelet::handle`] answers plain requests; [`Kubelet::upgrade`] takes the connection over for exec,
-//! attach and port forwarding and writes the response's head itself.
+//! node, and the Node names no port. [`Kubelet::handle`] answers plain requests; [`Kubelet::upgrade`] takes the
+//! connection over for exec, attach and port forwarding and writes the response's head itself.
 
 mod exec;
 mod forward;
