@@ -24,7 +24,7 @@ const RESERVE: u64 = 10_000;
 /// Requests that go down in one transaction.
 const BATCH: usize = 1024;
 /// Compacted changes whose rows one transaction deletes.
-const GARBAGE: usize = 4096;
+const GARBAGE: usize = 1024;
 /// Relaxed changes that may wait while the disk refuses them.
 const UNWRITTEN: usize = 65_536;
 /// How long after the first commit the file is tidied.
