@@ -42,6 +42,19 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Who may have written `path`: under sudo the caller; for root itself whoever the folder belongs to, so that a
+    /// user's file stays the user's.
+    pub fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let owner = Self::detect();
+        if owner.ids.is_some() || !Uid::effective().is_root() {
+            return owner;
+        }
+        let folder = path.ancestors().skip(1).find_map(|folder| std::fs::symlink_metadata(folder).ok());
+        let ids = folder.filter(|folder| folder.uid() != 0);
+        Self { ids: ids.map(|folder| (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()))), ..owner }
+    }
+
     /// From `SUDO_UID`, else the process's own user.
     pub fn detect() -> Self {
         let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).map(Uid::from_raw);
@@ -60,14 +73,32 @@ impl Owner {
         let named = std::env::var_os("KUBECONFIG")
             .and_then(|list| std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()));
         let path = named.unwrap_or_else(|| self.home.join(".kube/config"));
-        std::fs::canonicalize(&path).unwrap_or(path)
+        self.act(|| std::fs::canonicalize(&path)).unwrap_or(path)
     }
 
-    fn give(&self, path: &Path) -> std::io::Result<()> {
-        match self.ids {
-            Some((uid, gid)) => nix::unistd::chown(path, Some(uid), Some(gid)).map_err(Into::into),
-            None => Ok(()),
-        }
+    /// Does `work` on files with the owner's rights and no others: a link that they put there leads root nowhere.
+    fn act<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _rights = self.ids.map(|(uid, gid)| Rights::take(uid, gid));
+        work()
+    }
+}
+
+/// Another user's rights to files, for this thread, until dropped.
+struct Rights;
+
+impl Rights {
+    fn take(uid: Uid, gid: Gid) -> Self {
+        // the group first: the right to change it goes with the user
+        nix::unistd::setfsgid(gid);
+        nix::unistd::setfsuid(uid);
+        Self
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        nix::unistd::setfsuid(Uid::effective());
+        nix::unistd::setfsgid(Gid::effective());
     }
 }
 
@@ -86,16 +117,55 @@ pub fn merge(
         let current = root.get("current-context").cloned();
         remove_entries(root, profile);
         insert(root, profile, &name, access);
-        if let (true, Some(current)) = (keep_context, current) {
-            root.insert("current-context".into(), current);
+        if keep_context {
+            root.insert("current-context".into(), current.unwrap_or_else(|| "".into()));
         }
         name
     })
 }
 
-/// Removes a profile's entries; `current-context` too if it was ours. A file that does not exist is fine.
+/// Writes new certificates into the profile's entry, and says whether it did: a file that has no such entry, or has
+/// these already, is left alone.
+pub fn refresh(
+    path: &Path,
+    owner: &Owner,
+    profile: &str,
+    context: &str,
+    access: &Access,
+) -> Result<bool, Failure> {
+    match owner.act(|| read(path))? {
+        Some(root) if is_stale(&root, profile, access) => {
+            merge(path, owner, profile, context, access, true).map(|_| true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether the profile's entry is there with another server or certificate than `access`.
+fn is_stale(root: &Mapping, profile: &str, access: &Access) -> bool {
+    let entry = |all: &str, key: &str, field: &str| -> Option<String> {
+        let entry = list(root, all).iter().find(|entry| is_ours(entry, key, profile))?;
+        Some(entry.get(key)?.get(field)?.as_str()?.to_owned())
+    };
+    let Some(server) = entry("clusters", "cluster", "server") else { return false };
+    let certificate = entry("users", "user", "client-certificate-data");
+    server != access.server || certificate != Some(base64(&access.certificate_pem))
+}
+
+/// Fails if the file is there but cannot be edited, before anything depends on it.
+pub fn check(path: &Path, owner: &Owner) -> Result<(), Failure> {
+    owner.act(|| read(path)).map(drop)
+}
+
+/// Removes a profile's entries; `current-context` too if it was ours. A file that has none, or is none, is fine.
 pub fn remove(path: &Path, owner: &Owner, profile: &str) -> Result<(), Failure> {
-    if path.exists() { edit(path, owner, |root| remove_entries(root, profile)) } else { Ok(()) }
+    let ours = |root: &Mapping| {
+        LISTS.iter().any(|(all, key)| list(root, all).iter().any(|entry| is_ours(entry, key, profile)))
+    };
+    match owner.act(|| read(path))? {
+        Some(root) if ours(&root) => edit(path, owner, |root| remove_entries(root, profile)),
+        _ => Ok(()),
+    }
 }
 
 /// The server of the profile's entry, if there is one.
@@ -105,25 +175,35 @@ pub fn server(path: &Path, profile: &str) -> Option<String> {
     Some(entry.get("cluster")?.get("server")?.as_str()?.to_owned())
 }
 
+fn failed(path: &Path, what: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::new(Kind::Kubeconfig, format!("cannot {what} kubeconfig {}: {error}", path.display()))
+}
+
+/// The file as a YAML value; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Mapping>, Failure> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Ok(Some(Mapping::new())),
+        Ok(bytes) => serde_yaml_ng::from_slice(&bytes).map(Some).map_err(|e| failed(path, "parse", e)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path, "read", error)),
+    }
+}
+
 fn edit<T>(path: &Path, owner: &Owner, change: impl FnOnce(&mut Mapping) -> T) -> Result<T, Failure> {
-    let fail = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::new(Kind::Kubeconfig, format!("cannot {what} kubeconfig {}: {error}", path.display()))
-    };
+    owner.act(|| edit_as_owner(path, change))
+}
+
+fn edit_as_owner<T>(path: &Path, change: impl FnOnce(&mut Mapping) -> T) -> Result<T, Failure> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     if !directory.exists() {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory);
-        made.and_then(|()| owner.give(directory)).map_err(|e| fail("create the directory of", &e))?;
+        made.map_err(|e| failed(path, "create the directory of", e))?;
     }
-    let _lock = Lock::take(path).map_err(|e| fail("lock", &e))?;
-    let mut root = match std::fs::read(path) {
-        Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Mapping::new(),
-        Ok(bytes) => serde_yaml_ng::from_slice(&bytes).map_err(|e| fail("parse", &e))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Mapping::new(),
-        Err(error) => return Err(fail("read", &error)),
-    };
+    let _lock = Lock::take(path).map_err(|e| failed(path, "lock", e))?;
+    let mut root = read(path)?.unwrap_or_default();
     let result = change(&mut root);
-    let text = serde_yaml_ng::to_string(&root).map_err(|e| fail("encode", &e))?;
-    write_private(path, text.as_bytes()).and_then(|()| owner.give(path)).map_err(|e| fail("write", &e))?;
+    let text = serde_yaml_ng::to_string(&root).map_err(|e| failed(path, "encode", e))?;
+    write_private(path, text.as_bytes()).map_err(|e| failed(path, "write", e))?;
     Ok(result)
 }
 
@@ -211,9 +291,12 @@ fn remove_entries(root: &mut Mapping, profile: &str) {
     }
 }
 
-fn insert(root: &mut Mapping, profile: &str, name: &str, access: &Access) {
+fn base64(pem: &str) -> String {
     use base64::Engine;
-    let base64 = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
+    base64::engine::general_purpose::STANDARD.encode(pem)
+}
+
+fn insert(root: &mut Mapping, profile: &str, name: &str, access: &Access) {
     let ours = serde_json::json!([{"name": MARK, "extension": {"profile": profile, "version": env!("CARGO_PKG_VERSION")}}]);
     let entries = [
         serde_json::json!({"name": name, "cluster": {
@@ -278,6 +361,37 @@ mod tests {
         assert_eq!(list(&after, "clusters").len(), 1);
         assert!(list(&after, "users").is_empty() && after["current-context"] == "");
         assert_eq!(after["preferences"]["colors"], true);
+    }
+
+    #[test]
+    fn a_new_certificate_is_written_where_the_cluster_is_known_and_nowhere_else() {
+        let path = temporary("refresh");
+        let renewed = Access { certificate_pem: "new".into(), ..access() };
+        let refreshed = |access: &Access| refresh(&path, &OWNER, "sampan", "sampan", access).unwrap();
+        assert!(!refreshed(&renewed) && !path.exists());
+        merge(&path, &OWNER, "sampan", "sampan", &access(), true).unwrap();
+        assert!(!refreshed(&access()));
+        assert!(refreshed(&renewed) && !refreshed(&renewed));
+        let after: Mapping = serde_yaml_ng::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(list(&after, "users").len(), 1);
+        assert_eq!(after["current-context"], "", "the context was not to be chosen");
+    }
+
+    #[test]
+    fn a_link_leads_the_owner_no_further_than_the_owner_may_go() {
+        if !Uid::effective().is_root() {
+            return;
+        }
+        let path = temporary("link");
+        let folder = path.parent().unwrap();
+        std::fs::create_dir_all(folder).unwrap();
+        let secret = folder.join("secret");
+        std::fs::write(&secret, "a: 1").unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        let nobody = Owner { home: PathBuf::new(), ids: Some((Uid::from_raw(65534), Gid::from_raw(65534))) };
+        assert_eq!(check(&path, &nobody).unwrap_err().kind, Kind::Kubeconfig);
+        assert!(check(&path, &OWNER).is_ok(), "root's rights are back");
     }
 
     #[test]
