@@ -9,7 +9,7 @@ use crate::ui::Format;
 
 /// One binary that is a whole Kubernetes cluster.
 #[derive(Debug, Parser)]
-#[command(name = "sampan", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "sampan", version, arg_required_else_help = true)]
 pub struct Cli {
     /// The cluster to work on
     #[arg(short, long, global = true, default_value = "sampan", env = "SAMPAN_PROFILE")]
@@ -39,7 +39,7 @@ pub enum Verb {
     Delete,
     /// Show what the cluster's components said
     Logs {
-        /// A component, such as kube-apiserver or kubelet; all of the daemon's if none
+        /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet or sampan (the daemon); all if none
         component: Option<String>,
         /// Go on as more is said
         #[arg(short, long)]
@@ -83,7 +83,7 @@ pub enum Verb {
 /// Settings of a cluster; kept for later starts.
 #[derive(Debug, Default, Args)]
 pub struct Start {
-    /// Port of the API server on 127.0.0.1 (default 6443, or the next free one)
+    /// Port of the API server on 127.0.0.1 (default: the last start's; at first 6443 or the next free one)
     #[arg(long)]
     pub apiserver_port: Option<u16>,
     /// What runs containers
@@ -98,10 +98,10 @@ pub struct Start {
     /// Country whose image mirrors to use: cn
     #[arg(long)]
     pub image_mirror_country: Option<String>,
-    /// The node's name (default: the host's)
+    /// The node's name (default: the host's); fixed when the cluster is made
     #[arg(long)]
     pub node_name: Option<String>,
-    /// Addresses for pods
+    /// Addresses for pods (default: 10.244.0.0/16, or the next block that the host does not use)
     #[arg(long)]
     pub pod_cidr: Option<String>,
     /// Seconds to wait until the node is Ready

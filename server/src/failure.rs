@@ -45,8 +45,10 @@ pub enum Kind {
     Store,
     /// The container runtime does not work.
     Runtime,
-    /// An image cannot be pulled, loaded or removed.
+    /// An image cannot be pulled or removed.
     Image,
+    /// A file is no archive of images.
+    Archive,
     /// The daemon did not start.
     DaemonStart,
     /// The daemon does not run.
@@ -73,6 +75,7 @@ impl Kind {
             Kind::Store => "GUEST_STORE",
             Kind::Runtime => "RUNTIME_ENABLE",
             Kind::Image => "RUNTIME_IMAGE",
+            Kind::Archive => "RUNTIME_ARCHIVE",
             Kind::DaemonStart => "K8S_DAEMON_START",
             Kind::NotRunning => "K8S_NOT_RUNNING",
             Kind::NodeNotReady => "K8S_NODE_NOT_READY",
@@ -96,6 +99,7 @@ impl Kind {
             Kind::Store => 80,
             Kind::Runtime => 90,
             Kind::Image => 91,
+            Kind::Archive => 92,
             Kind::DaemonStart => 100,
             Kind::NotRunning => 103,
             Kind::NodeNotReady => 105,
@@ -114,7 +118,7 @@ impl Kind {
 }
 
 /// Every kind; the test below holds identifiers and codes unique.
-pub const ALL: [Kind; 17] = [
+pub const ALL: [Kind; 18] = [
     Kind::Internal,
     Kind::Usage,
     Kind::NotFound,
@@ -129,6 +133,7 @@ pub const ALL: [Kind; 17] = [
     Kind::Store,
     Kind::Runtime,
     Kind::Image,
+    Kind::Archive,
     Kind::DaemonStart,
     Kind::NotRunning,
     Kind::NodeNotReady,

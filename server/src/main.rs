@@ -9,6 +9,7 @@ mod daemon;
 mod failure;
 mod kubeconfig;
 mod messages;
+mod options;
 mod profile;
 mod rights;
 mod ui;

@@ -63,6 +63,10 @@ pub enum Message {
     DemoRunning { pod: String, url: String },
     TryNext,
     KeptPods { count: usize },
+    DoneKeptContext { context: String },
+    TakesEffectLater { flags: String },
+    OtherPort { wanted: u16, port: u16 },
+    KubeconfigLeft { path: String, why: String },
 }
 
 impl Message {
@@ -81,7 +85,7 @@ impl Message {
             Message::ConfiguringNetwork { .. } => "🔗",
             Message::VerifyingComponents => "🔎",
             Message::Kubeconfig { .. } => "🔑",
-            Message::Done { .. } | Message::DemoRunning { .. } => "🏄",
+            Message::Done { .. } | Message::DoneKeptContext { .. } | Message::DemoRunning { .. } => "🏄",
             Message::Stopping { .. } | Message::StoppingPods { .. } => "✋",
             Message::Stopped { .. } | Message::KeptPods { .. } => "🛑",
             Message::NotRunning { .. } | Message::NothingToDelete { .. } => "🤷",
@@ -91,6 +95,7 @@ impl Message {
             Message::Pulled { .. } | Message::Loaded { .. } | Message::Saved { .. } => "✅",
             Message::DemoApplied => "🌟",
             Message::TryNext => "💡",
+            Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => "❗",
         }
     }
 
@@ -114,7 +119,7 @@ impl Message {
             Message::ConfiguringNetwork { .. } => "Configuring Pod Network",
             Message::VerifyingComponents => "Verifying Kubernetes",
             Message::Kubeconfig { .. } => "Updating Kubeconfig",
-            Message::Done { .. } => "Done",
+            Message::Done { .. } | Message::DoneKeptContext { .. } => "Done",
             Message::Stopping { .. } | Message::StoppingPods { .. } => "Stopping",
             Message::Stopped { .. } | Message::KeptPods { .. } => "Stopped",
             Message::NotRunning { .. } => "Not Running",
@@ -130,6 +135,9 @@ impl Message {
             Message::DemoApplied => "Applying Demo",
             Message::DemoRunning { .. } => "Demo Running",
             Message::TryNext => "Next Commands",
+            Message::TakesEffectLater { .. } => "Takes Effect Later",
+            Message::OtherPort { .. } => "Other Port",
+            Message::KubeconfigLeft { .. } => "Kubeconfig Left",
         }
     }
 
@@ -184,6 +192,18 @@ impl Message {
             Message::DemoApplied => "Applied the demo".into(),
             Message::DemoRunning { pod, url } => format!("Pod {pod} is Running and answers at {url}"),
             Message::TryNext => "Try next:".into(),
+            Message::DoneKeptContext { context } => {
+                format!("Done! kubectl's context was left as it is; `kubectl config use-context {context}` chooses this cluster")
+            }
+            Message::TakesEffectLater { flags } => {
+                format!("takes effect after `sampan stop` and `sampan start`: {flags}")
+            }
+            Message::OtherPort { wanted, port } => {
+                format!("Port {wanted} is taken; the API is served on port {port} from now on")
+            }
+            Message::KubeconfigLeft { path, why } => {
+                format!("The cluster's entry may be left in kubeconfig {path}: {why}")
+            }
         }
     }
 
@@ -226,6 +246,18 @@ impl Message {
             Message::DemoApplied => "已部署示例应用".into(),
             Message::DemoRunning { pod, url } => format!("Pod {pod} 正在运行，可访问 {url}"),
             Message::TryNext => "接下来可以试试：".into(),
+            Message::DoneKeptContext { context } => {
+                format!("完成！kubectl 的当前上下文保持不变；运行 `kubectl config use-context {context}` 可切换到此集群")
+            }
+            Message::TakesEffectLater { flags } => {
+                format!("在运行 `sampan stop` 和 `sampan start` 之后生效：{flags}")
+            }
+            Message::OtherPort { wanted, port } => {
+                format!("端口 {wanted} 已被占用；API 此后使用端口 {port}")
+            }
+            Message::KubeconfigLeft { path, why } => {
+                format!("kubeconfig {path} 中可能仍留有此集群的条目：{why}")
+            }
         }
     }
 }
@@ -292,6 +324,10 @@ impl Advice {
             Kind::Image => (
                 "Check the image's name and the registry; --registry-mirror names a mirror.",
                 "请检查镜像名称和镜像仓库；可用 --registry-mirror 指定镜像源。",
+            ),
+            Kind::Archive => (
+                "Check the file: it must be what `docker save` writes, or an OCI archive, in a tar.",
+                "请检查该文件：应为 `docker save` 生成的归档或 OCI 归档（tar 格式）。",
             ),
             Kind::DaemonStart => ("Look at `sampan logs`.", "请查看 `sampan logs`。"),
             Kind::NotRunning => ("Run `sampan start`.", "请运行 `sampan start`。"),

@@ -1,9 +1,12 @@
 //! A cluster by name: its directories, its settings, its locks.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
@@ -32,14 +35,16 @@ pub struct Settings {
     pub version: u32,
     /// Which runtime pods run on.
     pub container_runtime: RuntimeKind,
-    /// Port asked for.
+    /// Port of the last start, or the one asked for.
     pub apiserver_port: u16,
+    /// Whether the port was asked for: no other will do.
+    pub apiserver_port_chosen: bool,
     /// The node's name; empty for the host's.
     pub node_name: String,
     /// Addresses of pods.
     pub pod_cidr: String,
-    /// Addresses of services.
-    pub service_cidr: String,
+    /// Whether the addresses were asked for: no others will do.
+    pub pod_cidr_chosen: bool,
     /// Mirrors of docker.io, first choice first.
     pub registry_mirrors: Vec<String>,
     /// Registries spoken to without TLS.
@@ -48,8 +53,37 @@ pub struct Settings {
     pub image_mirror_country: String,
     /// Minutes of history that watches and exact lists can go back.
     pub history_minutes: u64,
-    /// The kubeconfig that was written, and the context in it.
+    /// The kubeconfig that was written last, and the context in it.
     pub kubeconfig: Option<(PathBuf, String)>,
+    /// The kubeconfigs that were written before it.
+    pub other_kubeconfigs: Vec<(PathBuf, String)>,
+}
+
+impl Settings {
+    /// Remembers that `path` holds this cluster under the name `context`.
+    pub fn wrote_kubeconfig(&mut self, path: PathBuf, context: String) {
+        let before = self.kubeconfig.take();
+        self.other_kubeconfigs.extend(before);
+        self.other_kubeconfigs.retain(|(other, _)| *other != path);
+        self.kubeconfig = Some((path, context));
+    }
+
+    /// Every kubeconfig that was written, and the context in each.
+    pub fn kubeconfigs(&self) -> impl Iterator<Item = &(PathBuf, String)> {
+        self.kubeconfig.iter().chain(&self.other_kubeconfigs)
+    }
+
+    /// What can be read of a file that is not, or not wholly, of this form: each setting that makes sense.
+    fn salvaged(bytes: &[u8]) -> Self {
+        let stored: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(bytes).unwrap_or_default();
+        let alone = |key: &String, value: &serde_json::Value| {
+            let single = serde_json::Map::from_iter([(key.clone(), value.clone())]);
+            serde_json::from_value::<Settings>(single.into()).is_ok()
+        };
+        let good = stored.into_iter().filter(|(key, value)| alone(key, value));
+        serde_json::from_value(serde_json::Value::Object(good.collect())).unwrap_or_default()
+    }
 }
 
 /// The runtimes.
@@ -78,14 +112,16 @@ impl Default for Settings {
             version: 1,
             container_runtime: RuntimeKind::default(),
             apiserver_port: 6443,
+            apiserver_port_chosen: false,
             node_name: String::new(),
             pod_cidr: "10.244.0.0/16".into(),
-            service_cidr: "10.96.0.0/12".into(),
+            pod_cidr_chosen: false,
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             image_mirror_country: String::new(),
             history_minutes: 5,
             kubeconfig: None,
+            other_kubeconfigs: Vec::new(),
         }
     }
 }
@@ -110,9 +146,28 @@ impl Profile {
         Ok(Self { name: name.to_owned(), data: below("SAMPAN_HOME", HOME), run: below("SAMPAN_RUN", RUN) })
     }
 
-    /// Whether `sampan start` has ever made this cluster.
-    pub fn exists(&self) -> bool {
-        self.settings_file().exists()
+    /// Whether `sampan start` has ever made this cluster; fails for a caller who may not look.
+    pub fn exists(&self) -> Result<bool, Failure> {
+        self.seen(&self.settings_file())
+    }
+
+    /// Whether anything of this cluster is left; fails for a caller who may not look.
+    pub fn left(&self) -> Result<bool, Failure> {
+        Ok(self.seen(&self.data)? || self.seen(&self.run)? || self.exists()?)
+    }
+
+    fn seen(&self, path: &Path) -> Result<bool, Failure> {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(self.not_for_you()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// What a caller hears who may not look into the profile's directory.
+    pub fn not_for_you(&self) -> Failure {
+        let message = format!("{} can be read by root only", self.data.display());
+        Failure::new(Kind::PermissionDenied, message)
     }
 
     /// The daemon's control socket.
@@ -129,10 +184,14 @@ impl Profile {
         self.data.join("config.json")
     }
 
-    /// Creates both directories, for root's eyes only.
+    /// Creates both directories: the data for root's eyes only; through the run directory anybody may go (to the
+    /// socket, which has a mode of its own), but nobody else may put anything there.
     pub fn create(&self) -> Result<(), Failure> {
-        for directory in [&self.data, &self.run] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
+        for (directory, mode) in [(&self.data, 0o700), (&self.run, 0o711)] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory);
+            // an older sampan left other modes, and another owner
+            let made = made.and_then(|()| own(directory, mode));
+            made.map_err(|error| {
                 let kind = Failure::from(std::io::Error::from(error.kind())).kind;
                 Failure::new(kind, format!("cannot create {}: {error}", directory.display()))
             })?;
@@ -154,6 +213,12 @@ impl Profile {
         }
     }
 
+    /// As [`Profile::settings`], with the defaults for what the file does not say in a way that can be read:
+    /// for `delete`, which has to work whatever is there.
+    pub fn settings_or_default(&self) -> Settings {
+        std::fs::read(self.settings_file()).map_or_else(|_| Settings::default(), |b| Settings::salvaged(&b))
+    }
+
     /// Keeps `settings` for the next start.
     pub fn save(&self, settings: &Settings) -> Result<(), Failure> {
         let bytes = serde_json::to_vec_pretty(settings).map_err(anyhow::Error::from)?;
@@ -166,20 +231,35 @@ impl Profile {
         self.lock_file("daemon.pid")
     }
 
-    /// The lock of commands that change the profile.
-    pub fn lock_command(&self) -> Result<fd_lock::RwLock<File>, Failure> {
-        self.lock_file("command.lock")
+    /// Takes the lock of commands that change the profile, for as long as the value lives; its content is the
+    /// command's pid, and a failure ([`Kind::Locked`]) names it.
+    pub fn lock_command(&self) -> Result<Flock<File>, Failure> {
+        let file = self.open_lock("command.lock")?;
+        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _)| {
+            let mut pid = String::new();
+            // the holder may not have written it yet
+            let _ = file.read_to_string(&mut pid);
+            let who = if pid.is_empty() { String::new() } else { format!(" (pid {pid})") };
+            let message = format!("another sampan command{who} works on profile {:?}", self.name);
+            Failure::new(Kind::Locked, message)
+        })?;
+        lock.set_len(0)?;
+        lock.write_all(std::process::id().to_string().as_bytes())?;
+        Ok(lock)
     }
 
     fn lock_file(&self, name: &str) -> Result<fd_lock::RwLock<File>, Failure> {
+        Ok(fd_lock::RwLock::new(self.open_lock(name)?))
+    }
+
+    fn open_lock(&self, name: &str) -> Result<File, Failure> {
         let path = self.run.join(name);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|error| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path).map_err(|error| {
             let kind = Failure::from(std::io::Error::from(error.kind())).kind;
             Failure::new(kind, format!("cannot open {}: {error}", path.display()))
-        })?;
-        Ok(fd_lock::RwLock::new(file))
+        })
     }
 
     /// The daemon's pid, if one holds its lock. A stale file without a lock counts as no daemon.
@@ -194,11 +274,23 @@ impl Profile {
     }
 }
 
-/// Writes a file of mode 0600 so that it is either the old or the new one after a crash.
+/// Gives a directory its mode, and root as its owner if that is who we are.
+fn own(directory: &Path, mode: u32) -> std::io::Result<()> {
+    if nix::unistd::Uid::effective().is_root() {
+        std::os::unix::fs::lchown(directory, Some(0), Some(0))?;
+    }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
+}
+
+/// Writes a file of mode 0600 so that it is either the old or the new one after a crash. The directory may be
+/// somebody else's: what is written first has a name that cannot be foreseen, and is never somebody's link.
 pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    // seeded by the kernel, once per process
+    let random = RandomState::new().build_hasher().finish();
+    let temporary = path.with_extension(format!("tmp{random:016x}"));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut file = options.open(&temporary)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, path)) {
         let _ = std::fs::remove_file(&temporary);
@@ -224,5 +316,40 @@ mod tests {
     fn settings_from_an_older_file_get_defaults() {
         let settings: Settings = serde_json::from_str(r#"{"apiserver_port": 7443}"#).expect("valid");
         assert_eq!((settings.apiserver_port, settings.history_minutes), (7443, 5));
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_damaged_file_is_kept() {
+        let text = r#"{"container_runtime": "docker", "apiserver_port": "many", "pod_cidr": "10.9.0.0/16"}"#;
+        let settings = Settings::salvaged(text.as_bytes());
+        assert_eq!(settings.container_runtime, RuntimeKind::Docker);
+        assert_eq!((settings.apiserver_port, settings.pod_cidr.as_str()), (6443, "10.9.0.0/16"));
+        assert_eq!(Settings::salvaged(b"{ no"), Settings::default());
+    }
+
+    #[test]
+    fn every_kubeconfig_is_remembered_once() {
+        let mut settings = Settings::default();
+        for path in ["/a", "/b", "/a", "/c"] {
+            settings.wrote_kubeconfig(path.into(), "sampan".into());
+        }
+        let paths: Vec<_> = settings.kubeconfigs().map(|(path, _)| path.display().to_string()).collect();
+        assert_eq!(paths, ["/c", "/b", "/a"]);
+    }
+
+    #[test]
+    fn a_second_command_hears_who_works() {
+        let base = std::env::temp_dir().join(format!("sampan-profile-{}", std::process::id()));
+        let profile =
+            Profile { name: "one".into(), data: base.join("home/one"), run: base.join("run/one") };
+        assert!(!profile.left().expect("may look"));
+        profile.create().expect("created");
+        let held = profile.lock_command().expect("free");
+        let failure = profile.lock_command().expect_err("held");
+        assert_eq!(failure.kind, Kind::Locked);
+        assert!(failure.message.contains(&format!("(pid {})", std::process::id())), "{failure}");
+        drop(held);
+        assert!(profile.lock_command().is_ok() && profile.left().expect("may look"));
+        std::fs::remove_dir_all(base).expect("removed");
     }
 }

@@ -62,6 +62,20 @@ impl Ui {
         say(&line);
     }
 
+    /// Says what deserves attention and is no step; to standard error for people.
+    pub fn warn(&self, message: &Message) {
+        let text = message.text(self.locale);
+        match self.format {
+            Format::Json => {
+                say(&event("warning", json!({"name": message.name(), "message": text})).to_string());
+            }
+            Format::Text => {
+                let mark = if self.fancy { message.emoji() } else { "!" };
+                let _ = writeln!(std::io::stderr().lock(), "{mark}  {text}");
+            }
+        }
+    }
+
     fn line(&self, message: &Message, text: &str) -> String {
         match (self.fancy, message.is_detail()) {
             (_, true) => format!("    {} {text}", if self.fancy { "▪" } else { "-" }),

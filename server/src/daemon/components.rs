@@ -1,7 +1,8 @@
 //! The inventory: what a node of sampan runs, in the order in which it starts.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use serde_json::json;
 use super::connect::{InProcess, client};
 use super::report::{Report, StartEvent};
 use super::shutdown::{self, Signals};
-use super::{access, addresses, builtin, control, runtime, step};
+use super::{access, addresses, builtin, control, kubeconfigs, networks, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
+use crate::options::{self, node_name};
 use crate::profile::{Profile, RuntimeKind, Settings};
 
 /// Port of the kubelet's API, as nodes report it.
@@ -55,6 +57,9 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
 
     let server_tasks = Tasks::new(Component::ApiServer);
     let server = api_server(profile, &settings, &node, &health, &server_tasks).await?;
+    if server.port() != settings.apiserver_port {
+        warn(report, Message::OtherPort { wanted: settings.apiserver_port, port: server.port() });
+    }
     step(report, Message::ServingAt { address: format!("https://127.0.0.1:{}", server.port()) });
 
     let reader = client(&server, "system:apiserver", &["system:masters"]);
@@ -94,6 +99,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let control_tasks = Tasks::new(Component::Daemon);
     let mut stop = control::serve(running.clone(), &control_tasks)?;
     prepare_image(&running, &control_tasks);
+    let follow = kubeconfigs::follow(running.server.clone(), running.profile.clone());
+    control_tasks.spawn_until_drain("kubeconfigs", follow);
     let request = tokio::select! {
         () = signals.next() => None,
         request = stop.recv() => request,
@@ -109,14 +116,6 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The node's name: as configured, else the host's in lower case.
-fn node_name(settings: &Settings) -> String {
-    let host =
-        || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
-    let name = Some(settings.node_name.clone()).filter(|name| !name.is_empty()).or_else(host);
-    name.unwrap_or_else(|| "sampan".to_owned()).to_ascii_lowercase()
-}
-
 /// Whether a node's condition Ready is True.
 fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -130,6 +129,9 @@ async fn api_server(
     health: &Health,
     tasks: &Tasks,
 ) -> Result<ApiServer, Failure> {
+    if settings.apiserver_port_chosen {
+        check_port(settings.apiserver_port)?;
+    }
     let mut addresses = vec![addresses::main()];
     addresses.extend(addresses::all());
     let config = sampan_apiserver::Config {
@@ -150,6 +152,10 @@ async fn api_server(
         };
         Failure::new(kind, with_causes(&error))
     })?;
+    if settings.apiserver_port_chosen && server.port() != settings.apiserver_port {
+        // taken since it was looked at
+        return Err(port_taken(settings.apiserver_port));
+    }
     server.secure(tasks).await.map_err(|error| Failure::new(Kind::DaemonStart, with_causes(&error)))?;
     health.ready(Component::Store);
     let (serving, drain) = (server.clone(), tasks.drain());
@@ -159,6 +165,19 @@ async fn api_server(
     );
     tasks.spawn_until_drain("addresses", addresses::follow(server.clone()));
     Ok(server)
+}
+
+/// Fails if a port that was asked for is taken, before the server looks for another.
+fn check_port(port: u16) -> Result<(), Failure> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(port_taken(port)),
+        // what else there is to say, the server says
+        _ => Ok(()),
+    }
+}
+
+fn port_taken(port: u16) -> Failure {
+    Failure::new(Kind::PortTaken, format!("port {port} (--apiserver-port) is taken on 127.0.0.1"))
 }
 
 /// An error's text with those of its sources.
@@ -174,9 +193,17 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 async fn pod_network(profile: &Profile, settings: &Settings, tasks: &Tasks) -> Result<PodNetwork, Failure> {
     let config = network_config(profile, settings);
-    PodNetwork::new(config, tasks.clone())
+    if settings.pod_cidr_chosen {
+        networks::check_free(&config.pod_cidr, &config.bridge)?;
+    }
+    let network = PodNetwork::new(config, tasks.clone())
         .await
-        .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
+        .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))?;
+    let wanted = options::pod_cidr(&settings.pod_cidr)?.to_string();
+    if settings.pod_cidr_chosen && network.pod_cidr() != wanted {
+        return Err(networks::taken(&wanted, "an address or a route"));
+    }
+    Ok(network)
 }
 
 /// Namespaces that are kept ready for pods.

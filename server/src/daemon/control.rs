@@ -1,6 +1,7 @@
 //! The daemon's end of the control socket.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use sampan_cri::{ImageStatus, RuntimeError};
@@ -66,9 +67,8 @@ pub fn serve(running: Arc<Running>, tasks: &Tasks) -> Result<mpsc::Receiver<Stop
 /// Whoever called sudo may use the socket without it.
 fn let_owner_in(profile: &crate::profile::Profile) -> Result<(), Failure> {
     if let Some((uid, gid)) = Owner::detect().ids {
-        for path in [profile.socket(), profile.run.clone()] {
-            nix::unistd::chown(&path, Some(uid), Some(gid)).map_err(std::io::Error::from)?;
-        }
+        // the socket alone: in a directory of theirs they could plant what root then follows
+        std::os::unix::fs::lchown(profile.socket(), Some(uid.as_raw()), Some(gid.as_raw()))?;
     }
     Ok(())
 }
@@ -102,13 +102,17 @@ async fn answer(running: &Running, request: Request) -> Result<Value, Failure> {
             Ok(image(&pulled))
         }
         Request::ImageLoad { archive } => {
-            let loaded = running.runtime.load_images(archive).await.map_err(image_failure)?;
+            let loaded = running.runtime.load_images(archive.clone()).await.map_err(|error| {
+                Failure::new(Kind::Archive, format!("{}: {error}", archive.display()))
+            })?;
             Ok(loaded.iter().map(image).collect())
         }
         Request::ImageRemove { image: name } => {
-            let known = running.runtime.image_status(&name).await.map_err(image_failure)?;
-            if known.is_none() {
-                return Err(Failure::new(Kind::NotFound, format!("there is no image {name}")));
+            let images = running.runtime.list_images().await.map_err(image_failure)?;
+            // asking the runtime by name would fetch the image from the host's Docker Engine first
+            if !images.iter().any(|image| is_named(image, &name)) {
+                let message = format!("there is no image {name}; `sampan image ls` shows what there is");
+                return Err(Failure::new(Kind::NotFound, message));
             }
             running.runtime.remove_image(&name).await.map_err(image_failure)?;
             Ok(Value::Null)
@@ -118,13 +122,48 @@ async fn answer(running: &Running, request: Request) -> Result<Value, Failure> {
     }
 }
 
-async fn backup(running: &Running, file: &std::path::Path) -> Result<Value, Failure> {
-    if file.exists() {
-        return Err(Failure::new(Kind::Usage, format!("{} exists already", file.display())));
-    }
+async fn backup(running: &Running, file: &Path) -> Result<Value, Failure> {
+    check_target(file)?;
     let store = &running.server.registry().store;
     store.backup(file).await.map_err(|error| Failure::new(Kind::Store, error.to_string()))?;
     Ok(json!({"file": file, "revision": store.revision()}))
+}
+
+/// Fails with [`Kind::Usage`] if no new file can be made there.
+fn check_target(file: &Path) -> Result<(), Failure> {
+    if std::fs::symlink_metadata(file).is_ok() {
+        let message = format!("{} exists already; choose another name", file.display());
+        return Err(Failure::new(Kind::Usage, message));
+    }
+    match file.parent() {
+        Some(folder) if !folder.is_dir() => {
+            let message = format!("there is no folder {}; choose one that exists", folder.display());
+            Err(Failure::new(Kind::Usage, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an image is meant by a name (with the tag, registry and folder that Docker leaves out), a digest, or an id
+/// of which at least twelve digits are given.
+fn is_named(image: &ImageStatus, name: &str) -> bool {
+    let whole = full_name(name);
+    let names = image.repo_tags.iter().chain(&image.repo_digests);
+    let id = name.strip_prefix("sha256:").unwrap_or(name);
+    let begins = image.id.trim_start_matches("sha256:").starts_with(id) && id.len() >= 12;
+    begins || names.into_iter().any(|one| full_name(one) == whole)
+}
+
+/// `nginx` → `docker.io/library/nginx:latest`.
+fn full_name(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let tag = if last.contains([':', '@']) { "" } else { ":latest" };
+    let registry = match name.split_once('/') {
+        None => "docker.io/library/",
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => "",
+        Some(_) => "docker.io/",
+    };
+    format!("{registry}{name}{tag}")
 }
 
 fn image_failure(error: RuntimeError) -> Failure {
@@ -157,6 +196,43 @@ fn status(running: &Running) -> Value {
         "profile": running.profile.name, "node": running.node, "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"), "kubernetesVersion": sampan_apiserver::VERSION,
         "containerRuntime": running.settings.container_runtime.to_string(),
-        "components": components, "access": access::of(&running.server),
+        "components": components, "access": access::of(&running.server), "settings": running.settings,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_known_by_short_names_and_ids() {
+        let image = ImageStatus {
+            id: "sha256:0123456789abcdef".into(),
+            repo_tags: vec!["docker.io/library/nginx:latest".into(), "quay.io/a/b:1".into()],
+            repo_digests: vec!["docker.io/library/nginx@sha256:77".into()],
+            ..ImageStatus::default()
+        };
+        for (name, known) in [
+            ("nginx", true),
+            ("nginx:latest", true),
+            ("library/nginx", true),
+            ("nginx@sha256:77", true),
+            ("quay.io/a/b:1", true),
+            ("0123456789ab", true),
+            ("sha256:0123456789abcdef", true),
+            ("nginx:alpine", false),
+            ("quay.io/a/b", false),
+            ("0123", false),
+        ] {
+            assert_eq!(is_named(&image, name), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_backup_goes_to_a_new_file_in_a_folder_that_exists() {
+        let words = |path: &str| check_target(Path::new(path)).map_err(|failure| failure.message);
+        assert!(words("/no-such-file.db").is_ok());
+        assert!(words("/nonexist/b.db").is_err_and(|text| text.contains("no folder /nonexist;")));
+        assert!(words("/etc/passwd").is_err_and(|text| text.contains("choose another name")));
+    }
 }

@@ -10,13 +10,16 @@ mod builtin;
 mod components;
 mod connect;
 mod control;
+mod kubeconfigs;
+mod networks;
 mod report;
 mod runtime;
 mod shutdown;
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use tracing_subscriber::prelude::*;
 
 use crate::failure::{Failure, Kind};
@@ -69,7 +72,9 @@ fn started(profile: &Profile, report: &mut Report) -> Result<(), Failure> {
 /// Holds the daemon's lock file, with our pid in it, for as long as the process lives.
 fn take_lock(profile: &Profile) -> Result<Flock<std::fs::File>, Failure> {
     let path = profile.run.join("daemon.pid");
-    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path)?;
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     let mut lock = lock.map_err(|_| {
         let message = format!("a daemon of profile {:?} runs already ({})", profile.name, path.display());
@@ -85,4 +90,10 @@ fn take_lock(profile: &Profile) -> Result<Flock<std::fs::File>, Failure> {
 fn step(report: &mut Report, message: Message) {
     tracing::info!("{}", message.text(crate::messages::Locale::English));
     report.send(&StartEvent::Step(message));
+}
+
+/// Says what deserves attention.
+fn warn(report: &mut Report, message: Message) {
+    tracing::warn!("{}", message.text(crate::messages::Locale::English));
+    report.send(&StartEvent::Warning(message));
 }

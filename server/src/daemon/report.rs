@@ -14,6 +14,8 @@ use crate::messages::Message;
 pub enum StartEvent {
     /// It goes on.
     Step(Message),
+    /// It goes on, otherwise than one might expect.
+    Warning(Message),
     /// The node is Ready.
     Ready(Access),
     /// It will not be.

@@ -12,7 +12,9 @@ use crate::daemon;
 use crate::failure::{Failure, Kind};
 use crate::kubeconfig::{self, Owner};
 use crate::messages::Message;
+use crate::options;
 use crate::profile::{Profile, Settings};
+use crate::ui::Ui;
 
 /// How long a daemon may take to end by itself before it is killed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,13 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs the verb.
 pub async fn run(mut context: Context) -> Outcome {
     let Context { profile, ui } = &mut context;
-    if !profile.exists() && !profile.data.exists() && !profile.run.exists() {
+    if !profile.left()? {
         ui.step(&Message::NothingToDelete { profile: profile.name.clone() });
         return Ok(0);
     }
-    ui.step(&Message::Deleting { profile: profile.name.clone() });
     profile.create()?;
-    let settings = profile.settings().unwrap_or_default();
+    let _held = profile.lock_command()?;
+    ui.step(&Message::Deleting { profile: profile.name.clone() });
+    let settings = usable(profile.settings_or_default());
     end_daemon(profile).await?;
     // a second call finds it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -35,14 +38,36 @@ pub async fn run(mut context: Context) -> Outcome {
     unmount_below(&profile.data)?;
     unmount_below(&profile.run)?;
     remove_cgroups(&daemon::cgroup_root(profile));
-    if let Some((path, _)) = &settings.kubeconfig {
-        kubeconfig::remove(path, &Owner::detect(), &profile.name)?;
-    }
+    clean_kubeconfigs(profile, &settings, ui);
+    // the lock goes last
     for directory in [&profile.data, &profile.run] {
         remove(directory)?;
     }
     ui.step(&Message::Deleted { profile: profile.name.clone() });
     Ok(0)
+}
+
+/// Settings that the network can be opened with for its removal: which block it had does not matter for that.
+fn usable(mut settings: Settings) -> Settings {
+    if options::pod_cidr(&settings.pod_cidr).is_err() {
+        settings.pod_cidr = Settings::default().pod_cidr;
+    }
+    settings
+}
+
+/// Removes the cluster from every kubeconfig that it was written to, and from the user's, should the list be lost. A
+/// file that cannot be edited is named and keeps nothing else from being removed.
+fn clean_kubeconfigs(profile: &Profile, settings: &Settings, ui: &Ui) {
+    let own = Owner::detect().kubeconfig();
+    let mut paths: Vec<&Path> = settings.kubeconfigs().map(|(path, _)| path.as_path()).collect();
+    if !paths.contains(&own.as_path()) {
+        paths.push(&own);
+    }
+    for path in paths {
+        if let Err(failure) = kubeconfig::remove(path, &Owner::of(path), &profile.name) {
+            ui.warn(&Message::KubeconfigLeft { path: path.display().to_string(), why: failure.message });
+        }
+    }
 }
 
 /// Asks the daemon to end with its pods; kills it if it does not.
@@ -120,6 +145,12 @@ fn remove(directory: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_network_that_does_not_parse_is_no_obstacle() {
+        let settings = Settings { pod_cidr: "10.0.0.0".into(), ..Settings::default() };
+        assert_eq!(usable(settings).pod_cidr, Settings::default().pod_cidr);
+    }
 
     #[test]
     fn only_mounts_below_the_directory_are_ours() {

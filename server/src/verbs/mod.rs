@@ -12,7 +12,7 @@ pub mod status;
 pub mod stop;
 pub mod version;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::profile::Profile;
 use crate::ui::Ui;
 
@@ -26,3 +26,14 @@ pub struct Context {
 
 /// The process's exit code, or why there is no result.
 pub type Outcome = Result<u8, Failure>;
+
+/// The failure of asking a daemon that lives: if nobody answers, it is just starting or ending, and "start it" would
+/// be no advice.
+pub fn busy(failure: Failure, pid: i32) -> Failure {
+    match failure.kind {
+        Kind::NotRunning => {
+            Failure::new(Kind::Locked, format!("the daemon (pid {pid}) is just starting or ending"))
+        }
+        _ => failure,
+    }
+}

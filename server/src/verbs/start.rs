@@ -1,11 +1,15 @@
 //! `sampan start`: the daemon in the background, then the kubeconfig; returns when the node is Ready.
+//!
+//! What cannot work is refused before anything is written. A start that fails, takes too long or is interrupted leaves
+//! no daemon behind, and no settings that the next start would fail over.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{ChildStdout, Command};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Outcome};
 use crate::cli::Start;
@@ -14,87 +18,153 @@ use crate::daemon::StartEvent;
 use crate::failure::{Failure, Kind};
 use crate::kubeconfig::{self, Access, Owner};
 use crate::messages::Message;
+use crate::options;
 use crate::profile::{Profile, Settings};
 use crate::rights;
+use crate::ui::Ui;
 
-/// Steps of a first start, for tools that draw a bar.
-const STEPS: usize = 12;
+/// Steps of a start, for tools that draw a bar.
+const STEPS: usize = 9;
+/// Steps when the cluster runs already.
+const STEPS_RUNNING: usize = 4;
+/// How long a daemon may take to end by itself before it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the verb.
 pub async fn run(mut context: Context, options: Start) -> Outcome {
     let Context { profile, ui } = &mut context;
-    ui.expect_steps(STEPS);
-    ui.step(&Message::Greeting { version: format!("v{}", env!("CARGO_PKG_VERSION")), system: system_name() });
+    options::check(&options)?;
     rights::check()?;
-    let known = profile.exists();
+    let kubeconfig = Owner::detect().kubeconfig();
+    kubeconfig::check(&kubeconfig, &Owner::of(&kubeconfig))?;
     profile.create()?;
-    let mut lock = profile.lock_command()?;
-    let _held = lock.try_write().map_err(|_| {
-        Failure::new(Kind::Locked, format!("another command works on profile {:?}", profile.name))
-    })?;
-    let mut settings = merged(profile.settings()?, &options)?;
-    if let Some(access) = running(profile).await? {
-        ui.step(&Message::AlreadyRunning { profile: profile.name.clone() });
-        return finish(profile, ui, &mut settings, &access, options.keep_context);
+    let _held = profile.lock_command()?;
+    let known = profile.exists()?;
+    let stored = profile.settings()?;
+    if known {
+        options::check_same_node(&stored, &options)?;
     }
-    let runtime = settings.container_runtime.to_string();
-    ui.step(&match known {
-        true => Message::Restarting { profile: profile.name.clone(), runtime },
-        false => Message::Starting { profile: profile.name.clone(), runtime },
-    });
-    profile.save(&settings)?;
-    let limit = Duration::from_secs(options.wait_timeout);
-    let access = tokio::time::timeout(limit, boot(profile, ui)).await.map_err(|_| {
-        let message = format!("the node was not Ready after {} s", options.wait_timeout);
-        Failure::new(Kind::NodeNotReady, message)
-    })??;
-    finish(profile, ui, &mut settings, &access, options.keep_context)
-}
+    let mut settings = options::merged(stored.clone(), &options);
+    // the host may be called otherwise one day
+    settings.node_name = options::node_name(&settings);
+    options::check_settings(&settings)?;
 
-/// The stored settings with what this command line says.
-fn merged(mut settings: Settings, options: &Start) -> Result<Settings, Failure> {
-    let replace = |slot: &mut String, value: &Option<String>| {
-        if let Some(value) = value {
-            slot.clone_from(value);
+    let running = running(profile).await?;
+    ui.expect_steps(if running.is_some() { STEPS_RUNNING } else { STEPS });
+    ui.step(&Message::Greeting { version: format!("v{}", env!("CARGO_PKG_VERSION")), system: system_name() });
+    let access = match running {
+        Some(running) => already(profile, ui, &settings, running),
+        None => {
+            let runtime = settings.container_runtime.to_string();
+            ui.step(&match known {
+                true => Message::Restarting { profile: profile.name.clone(), runtime },
+                false => Message::Starting { profile: profile.name.clone(), runtime },
+            });
+            let before = if known { stored } else { untold(&settings) };
+            let access = booted(profile, ui, &settings, &before, options.wait_timeout).await?;
+            settings.apiserver_port = port(&access).unwrap_or(settings.apiserver_port);
+            access
         }
     };
-    replace(&mut settings.node_name, &options.node_name);
-    replace(&mut settings.pod_cidr, &options.pod_cidr);
-    replace(&mut settings.image_mirror_country, &options.image_mirror_country);
-    if let Some(port) = options.apiserver_port {
-        settings.apiserver_port = port;
-    }
-    if let Some(runtime) = options.container_runtime {
-        settings.container_runtime = runtime;
-    }
-    if !options.registry_mirror.is_empty() {
-        settings.registry_mirrors.clone_from(&options.registry_mirror);
-    }
-    if !options.insecure_registry.is_empty() {
-        settings.insecure_registries.clone_from(&options.insecure_registry);
-    }
-    match settings.image_mirror_country.as_str() {
-        "" | "cn" => Ok(settings),
-        other => Err(Failure::new(Kind::Usage, format!("--image-mirror-country={other}: only cn is known"))),
-    }
+    finish(profile, ui, settings, kubeconfig, &access, options.keep_context)
 }
 
-/// The access of a daemon that runs already.
-async fn running(profile: &Profile) -> Result<Option<Access>, Failure> {
-    if profile.daemon_pid().is_none() {
-        return Ok(None);
-    }
-    let status = control::ask(&profile.socket(), &control::Request::Status, drop).await?;
+/// A daemon that runs: its address and what it was started with.
+struct Running {
+    access: Access,
+    settings: Option<Settings>,
+}
+
+/// The daemon that runs already, if one does.
+async fn running(profile: &Profile) -> Result<Option<Running>, Failure> {
+    let Some(pid) = profile.daemon_pid() else { return Ok(None) };
+    let status = control::ask(&profile.socket(), &control::Request::Status, drop).await;
+    let status = status.map_err(|failure| super::busy(failure, pid))?;
     let access = status.get("access").cloned().unwrap_or_default();
-    Ok(Some(serde_json::from_value(access).map_err(anyhow::Error::from)?))
+    let access = serde_json::from_value(access).map_err(anyhow::Error::from)?;
+    // an older daemon does not tell
+    let settings = status.get("settings").and_then(|told| serde_json::from_value(told.clone()).ok());
+    Ok(Some(Running { access, settings }))
 }
 
-/// Starts the daemon and repeats its steps until it is ready.
-async fn boot(profile: &Profile, ui: &mut crate::ui::Ui) -> Result<Access, Failure> {
-    let mut lines = spawn(profile)?;
+/// Says what the daemon that runs does not follow.
+fn already(profile: &Profile, ui: &mut Ui, wanted: &Settings, running: Running) -> Access {
+    ui.step(&Message::AlreadyRunning { profile: profile.name.clone() });
+    let flags = running.settings.map(|settings| options::pending(&settings, wanted)).unwrap_or_default();
+    if !flags.is_empty() {
+        ui.warn(&Message::TakesEffectLater { flags: flags.join(" ") });
+    }
+    running.access
+}
+
+/// What is kept of a first start that failed: the node's name, which the database may bear already.
+fn untold(settings: &Settings) -> Settings {
+    Settings {
+        node_name: settings.node_name.clone(),
+        container_runtime: settings.container_runtime,
+        ..Settings::default()
+    }
+}
+
+/// Starts a daemon with `settings`, within `seconds`; if that fails, ends it and keeps `before` instead.
+async fn booted(
+    profile: &Profile,
+    ui: &mut Ui,
+    settings: &Settings,
+    before: &Settings,
+    seconds: u64,
+) -> Result<Access, Failure> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    profile.save(settings)?;
+    let (mut child, lines) = spawn(profile)?;
+    let outcome = tokio::select! {
+        outcome = tokio::time::timeout(Duration::from_secs(seconds), boot(profile, ui, lines)) => {
+            outcome.unwrap_or_else(|_| Err(too_slow(seconds)))
+        }
+        _ = interrupt.recv() => Err(interrupted()),
+        _ = terminate.recv() => Err(interrupted()),
+    };
+    if outcome.is_err() {
+        end(&mut child).await?;
+        profile.save(before)?;
+    }
+    outcome
+}
+
+fn too_slow(seconds: u64) -> Failure {
+    let message = format!(
+        "the node was not Ready after {seconds} s, and what had been started was stopped; --wait-timeout gives it longer"
+    );
+    Failure::new(Kind::NodeNotReady, message)
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Kind::DaemonStart, "the start was interrupted, and what had been started was stopped")
+}
+
+/// Ends a daemon that is not wanted any more, as `kill` does; it may have ended by itself.
+async fn end(child: &mut Child) -> Result<(), Failure> {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(nix::unistd::Pid::from_raw);
+    if let Some(pid) = pid {
+        // an error says that it has ended
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    }
+    if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
+        child.kill().await?;
+    }
+    Ok(())
+}
+
+/// Repeats the daemon's steps until it is ready.
+async fn boot(
+    profile: &Profile,
+    ui: &mut Ui,
+    mut lines: Lines<BufReader<ChildStdout>>,
+) -> Result<Access, Failure> {
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line).map_err(anyhow::Error::from)? {
             StartEvent::Step(message) => ui.step(&message),
+            StartEvent::Warning(message) => ui.warn(&message),
             StartEvent::Ready(access) => return Ok(access),
             StartEvent::Failed { id, message } => return Err(control::Reply::failure(&id, message)),
         }
@@ -107,7 +177,7 @@ async fn boot(profile: &Profile, ui: &mut crate::ui::Ui) -> Result<Access, Failu
 }
 
 /// The daemon as a session of its own, its standard output being the report that we read.
-fn spawn(profile: &Profile) -> Result<Lines<BufReader<ChildStdout>>, Failure> {
+fn spawn(profile: &Profile) -> Result<(Child, Lines<BufReader<ChildStdout>>), Failure> {
     std::fs::create_dir_all(profile.logs())?;
     let errors = std::fs::File::create(profile.logs().join("daemon.err"))?;
     let mut child = Command::new(executable()?)
@@ -120,7 +190,7 @@ fn spawn(profile: &Profile) -> Result<Lines<BufReader<ChildStdout>>, Failure> {
         .spawn()?;
     let stdout = child.stdout.take();
     let stdout = stdout.ok_or_else(|| Failure::new(Kind::Internal, "the daemon has no standard output"))?;
-    Ok(BufReader::new(stdout).lines())
+    Ok((child, BufReader::new(stdout).lines()))
 }
 
 /// This very binary, even if the file was replaced by an upgrade meanwhile.
@@ -128,25 +198,30 @@ fn executable() -> Result<PathBuf, Failure> {
     Ok(std::env::current_exe()?)
 }
 
+/// The port at which the API is served.
+fn port(access: &Access) -> Option<u16> {
+    access.server.rsplit(':').next()?.parse().ok()
+}
+
 /// Writes the kubeconfig and says that all is done.
 fn finish(
     profile: &Profile,
-    ui: &mut crate::ui::Ui,
-    settings: &mut Settings,
+    ui: &mut Ui,
+    mut settings: Settings,
+    path: PathBuf,
     access: &Access,
     keep_context: bool,
 ) -> Outcome {
-    let owner = Owner::detect();
-    let path = owner.kubeconfig();
     let wanted = match profile.name.as_str() {
         "sampan" => "sampan".to_owned(),
         name => format!("sampan-{name}"),
     };
+    let owner = Owner::of(&path);
     let context = kubeconfig::merge(&path, &owner, &profile.name, &wanted, access, keep_context)?;
     ui.step(&Message::Kubeconfig { path: path.display().to_string() });
-    settings.kubeconfig = Some((path, context.clone()));
-    profile.save(settings)?;
-    ui.step(&Message::Done { context });
+    settings.wrote_kubeconfig(path, context.clone());
+    profile.save(&settings)?;
+    ui.step(&if keep_context { Message::DoneKeptContext { context } } else { Message::Done { context } });
     Ok(0)
 }
 
@@ -155,4 +230,21 @@ fn system_name() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_in_use_is_read_from_the_address() {
+        let access = |server: &str| Access {
+            server: server.into(),
+            ca_pem: String::new(),
+            certificate_pem: String::new(),
+            key_pem: String::new(),
+        };
+        assert_eq!(port(&access("https://127.0.0.1:6444")), Some(6444));
+        assert_eq!(port(&access("https://box")), None);
+    }
 }

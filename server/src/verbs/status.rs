@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Context, Outcome};
 use crate::control::{self, Request};
 use crate::failure::Kind;
-use crate::kubeconfig;
+use crate::kubeconfig::{self, Owner};
 use crate::ui::Format;
 
 /// Exit bits, as minikube's.
@@ -26,31 +26,27 @@ struct Report {
 /// Runs the verb.
 pub async fn run(context: Context) -> Outcome {
     let Context { profile, ui } = &context;
-    let settings = profile.settings().unwrap_or_default();
-    let answer = match profile.exists() {
-        true => Some(control::ask(&profile.socket(), &Request::Status, drop).await),
-        false => None,
-    };
-    let configured = |server: &str| {
-        let path = settings.kubeconfig.as_ref().map(|(path, _)| path);
-        path.and_then(|path| kubeconfig::server(path, &profile.name)).as_deref() == Some(server)
-    };
-    let report = match &answer {
-        None => Report::all(&profile.name, "Nonexistent"),
-        Some(Err(failure)) if failure.kind == Kind::PermissionDenied => {
-            return Err(crate::failure::Failure::new(failure.kind, failure.message.clone()));
-        }
-        Some(Err(_)) => Report::all(&profile.name, "Stopped"),
-        Some(Ok(status)) => {
+    let answer = control::ask(&profile.socket(), &Request::Status, drop).await;
+    let report = match answer {
+        Ok(status) => {
             let server = status["access"]["server"].as_str().unwrap_or_default();
-            Report::of(&profile.name, status, configured(server))
+            Report::of(&profile.name, &status, configured(&profile.name, server))
         }
+        Err(failure) if failure.kind == Kind::PermissionDenied => return Err(failure),
+        Err(_) if profile.exists()? => Report::all(&profile.name, "Stopped"),
+        Err(_) => Report::all(&profile.name, "Nonexistent"),
     };
     match ui.format() {
         Format::Json => ui.value(&report.json()),
         Format::Text => ui.plain(&report.text()),
     }
     Ok(report.exit_code())
+}
+
+/// Whether kubectl, called now, would find this cluster at `server`.
+fn configured(profile: &str, server: &str) -> bool {
+    let path = Owner::detect().kubeconfig();
+    kubeconfig::server(&path, profile).as_deref() == Some(server)
 }
 
 impl Report {

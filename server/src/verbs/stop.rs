@@ -9,21 +9,24 @@ use crate::profile::Profile;
 /// Runs the verb.
 pub async fn run(mut context: Context, keep_pods: bool) -> Outcome {
     let Context { profile, ui } = &mut context;
-    if !profile.exists() {
+    if !profile.exists()? {
         let message = format!("there is no cluster {:?}", profile.name);
         return Err(Failure::new(Kind::NotFound, message));
     }
-    if profile.daemon_pid().is_none() {
+    profile.create()?;
+    let _held = profile.lock_command()?;
+    let Some(pid) = profile.daemon_pid() else {
         ui.step(&Message::NotRunning { profile: profile.name.clone() });
         return Ok(0);
-    }
+    };
     ui.step(&Message::Stopping { profile: profile.name.clone() });
     let done = control::ask(&profile.socket(), &Request::Stop { keep_pods }, |value| {
         if let Ok(message) = serde_json::from_value(value) {
             ui.step(&message);
         }
     })
-    .await?;
+    .await
+    .map_err(|failure| super::busy(failure, pid))?;
     ended(profile).await?;
     let count = done.get("running").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if count > 0 {
