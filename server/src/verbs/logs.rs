@@ -1,52 +1,140 @@
 //! `sampan logs`: the components' log files, also of a daemon that is gone.
 
-use std::io::{Read, Seek, Write};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use sampan_process::Component;
 
 use super::{Context, Outcome};
 use crate::failure::{Failure, Kind};
+use crate::profile::Profile;
+
+/// Whose logs there can be; one that has said nothing yet has no file.
+const COMPONENTS: [Component; 6] = [
+    Component::Store,
+    Component::ApiServer,
+    Component::ControllerManager,
+    Component::Scheduler,
+    Component::Kubelet,
+    Component::Daemon,
+];
 
 /// Runs the verb.
 pub async fn run(context: Context, component: Option<String>, follow: bool, tail: usize) -> Outcome {
-    let directory = context.profile.logs();
-    let files = match &component {
-        Some(name) => vec![one(&directory, name)?],
-        None => all(&directory)?,
-    };
-    for path in &files {
-        let text = std::fs::read_to_string(path)?;
-        if files.len() > 1 && !text.is_empty() {
-            context.ui.plain(&format!("==> {} <==", path.file_stem().unwrap_or_default().to_string_lossy()));
+    let profile = &context.profile;
+    if !profile.exists()? && !profile.logs().exists() {
+        let message = format!("there is no cluster {:?}", profile.name);
+        return Err(Failure::new(Kind::NotFound, message));
+    }
+    // before anything is read, so that nothing is missed between
+    let notify = follow.then(|| watch(&profile.logs())).transpose()?;
+    let mut seen = Seen::default();
+    for path in files(profile, component.as_deref())? {
+        let text = seen.news(&path)?;
+        if component.is_none() && !text.is_empty() {
+            print(&seen.heading(&path));
         }
         print(last_lines(&text, tail));
     }
-    match (follow, files.as_slice()) {
-        (true, [path]) => tokio::task::block_in_place(|| follow_file(path)).map(|()| 0),
-        (true, _) => Err(Failure::new(Kind::Usage, "--follow needs one component, such as kube-apiserver")),
-        (false, _) => Ok(0),
+    match notify {
+        Some(notify) => {
+            let all = || files(profile, component.as_deref());
+            tokio::task::block_in_place(|| go_on(&notify, seen, component.is_none(), all)).map(|()| 0)
+        }
+        None => Ok(0),
     }
 }
 
-fn one(directory: &Path, name: &str) -> Result<PathBuf, Failure> {
-    let path = directory.join(format!("{name}.log"));
-    if name.contains('/') || !path.exists() {
-        let known: Vec<String> = all(directory)?
-            .iter()
-            .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
-            .collect();
-        let message = format!("no log of {name:?}; there are: {}", known.join(", "));
-        return Err(Failure::new(Kind::NotFound, message));
+/// The file of the component asked for, which may not be there yet, or all that there are.
+fn files(profile: &Profile, component: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
+    match component {
+        Some(name) => Ok(vec![one(profile, name)?]),
+        None => all(profile),
     }
-    Ok(path)
 }
 
-fn all(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = std::fs::read_dir(directory)
-        .map_err(|_| Failure::new(Kind::NotFound, format!("no logs in {}", directory.display())))?;
+fn one(profile: &Profile, name: &str) -> Result<PathBuf, Failure> {
+    let path = profile.logs().join(format!("{name}.log"));
+    let known = COMPONENTS.iter().any(|component| component.name() == name);
+    if known || (!name.contains('/') && path.exists()) {
+        return Ok(path);
+    }
+    let names = COMPONENTS.map(Component::name).join(", ");
+    Err(Failure::new(Kind::NotFound, format!("no log of {name:?}; there are: {names}")))
+}
+
+fn all(profile: &Profile) -> Result<Vec<PathBuf>, Failure> {
+    let directory = profile.logs();
+    let entries = std::fs::read_dir(&directory).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => profile.not_for_you(),
+        _ => Failure::new(Kind::NotFound, format!("no logs in {}", directory.display())),
+    })?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "log" || extension == "err"));
     files.sort();
     Ok(files)
+}
+
+/// How much of each file was shown, and whose lines came last.
+#[derive(Default)]
+struct Seen {
+    lengths: BTreeMap<PathBuf, u64>,
+    last: Option<PathBuf>,
+}
+
+impl Seen {
+    /// What was appended since the last look; a rotated file is read from its beginning.
+    fn news(&mut self, path: &Path) -> Result<String, Failure> {
+        let mut file = match std::fs::File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+            opened => opened?,
+        };
+        let at = self.lengths.entry(path.to_owned()).or_default();
+        if file.metadata()?.len() < *at {
+            *at = 0;
+        }
+        file.seek(SeekFrom::Start(*at))?;
+        let mut bytes = Vec::new();
+        *at += file.read_to_end(&mut bytes)? as u64;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Says whose lines follow, unless they follow their own.
+    fn heading(&mut self, path: &Path) -> String {
+        if self.last.as_deref() == Some(path) {
+            return String::new();
+        }
+        self.last = Some(path.to_owned());
+        format!("==> {} <==\n", path.file_stem().unwrap_or_default().to_string_lossy())
+    }
+}
+
+fn watch(directory: &Path) -> Result<Inotify, Failure> {
+    let notify = Inotify::init(InitFlags::IN_CLOEXEC).map_err(std::io::Error::from)?;
+    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+    notify.add_watch(directory, flags).map_err(std::io::Error::from)?;
+    Ok(notify)
+}
+
+/// Prints what is appended, woken by inotify, until interrupted.
+fn go_on(
+    notify: &Inotify,
+    mut seen: Seen,
+    headings: bool,
+    files: impl Fn() -> Result<Vec<PathBuf>, Failure>,
+) -> Result<(), Failure> {
+    loop {
+        notify.read_events().map_err(std::io::Error::from)?;
+        for path in files()? {
+            let text = seen.news(&path)?;
+            if headings && !text.is_empty() {
+                print(&seen.heading(&path));
+            }
+            print(&text);
+        }
+    }
 }
 
 /// The last `count` lines of a text.
@@ -58,26 +146,6 @@ fn last_lines(text: &str, count: usize) -> &str {
 fn print(text: &str) {
     // a closed pipe on the other end is no reason to fail
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-/// Prints what is appended, woken by inotify, until interrupted; a rotated file is opened again.
-fn follow_file(path: &Path) -> Result<(), Failure> {
-    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-    let notify = Inotify::init(InitFlags::IN_CLOEXEC).map_err(std::io::Error::from)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-    notify.add_watch(directory, flags).map_err(std::io::Error::from)?;
-    let mut file = std::fs::File::open(path)?;
-    let mut at = file.seek(std::io::SeekFrom::End(0))?;
-    loop {
-        notify.read_events().map_err(std::io::Error::from)?;
-        if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) < at {
-            (file, at) = (std::fs::File::open(path)?, 0);
-        }
-        let mut text = String::new();
-        at += file.read_to_string(&mut text)? as u64;
-        print(&text);
-    }
 }
 
 #[cfg(test)]
@@ -95,5 +163,21 @@ mod tests {
         ] {
             assert_eq!(last_lines(text, count), tail, "{text:?} {count}");
         }
+    }
+
+    #[test]
+    fn only_news_is_shown_and_each_source_is_named_once() {
+        let path = std::env::temp_dir().join(format!("sampan-news-{}.log", std::process::id()));
+        let mut seen = Seen::default();
+        assert_eq!(seen.news(&path).expect("no file yet"), "");
+        std::fs::write(&path, "a\nb\n").expect("written");
+        assert_eq!(seen.news(&path).expect("read"), "a\nb\n");
+        std::fs::write(&path, "a\nb\nc\n").expect("written");
+        assert_eq!(seen.news(&path).expect("read"), "c\n");
+        std::fs::write(&path, "d\n").expect("rotated");
+        assert_eq!(seen.news(&path).expect("read"), "d\n");
+        assert!(seen.heading(&path).starts_with("==> sampan-news"));
+        assert_eq!(seen.heading(&path), "");
+        std::fs::remove_file(&path).expect("removed");
     }
 }
