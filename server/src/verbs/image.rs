@@ -37,7 +37,7 @@ async fn list(context: &Context) -> Outcome {
     context.ui.plain(&format!("{:<60} {:<14} {:>10}", "IMAGE", "ID", "SIZE"));
     for image in images.as_array().into_iter().flatten() {
         let id = image["id"].as_str().unwrap_or_default().trim_start_matches("sha256:");
-        let size = megabytes(image["sizeBytes"].as_u64().unwrap_or(0));
+        let size = size(image["sizeBytes"].as_u64().unwrap_or(0));
         let names =
             image["repoTags"].as_array().filter(|tags| !tags.is_empty()).or(image["repoDigests"].as_array());
         for name in names.into_iter().flatten().filter_map(Value::as_str) {
@@ -47,9 +47,12 @@ async fn list(context: &Context) -> Outcome {
     Ok(0)
 }
 
-/// `12.3MB`, as docker and minikube print sizes.
-fn megabytes(bytes: u64) -> String {
-    format!("{}.{}MB", bytes / 1_000_000, bytes / 100_000 % 10)
+/// `12.3MB`, or `4.6kB` of what is smaller, as docker and minikube print sizes.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{}.{}kB", bytes / 1_000, bytes / 100 % 10),
+        _ => format!("{}.{}MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
 }
 
 async fn pull(context: &mut Context, image: String) -> Outcome {
@@ -77,6 +80,8 @@ async fn load(context: &mut Context, archive: &std::path::Path) -> Outcome {
 mod tests {
     #[test]
     fn sizes_have_one_decimal() {
-        assert_eq!(super::megabytes(12_345_678), "12.3MB");
+        assert_eq!(super::size(12_345_678), "12.3MB");
+        assert_eq!(super::size(1_000_000), "1.0MB");
+        assert_eq!(super::size(4_609), "4.6kB");
     }
 }
