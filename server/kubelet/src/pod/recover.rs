@@ -110,15 +110,32 @@ fn recover_slot(slot: &mut Slot, containers: &[ContainerStatus], report: Option<
     };
     slot.attempt = newest.attempt;
     let run = run_of(newest, report, slot, now);
-    slot.previous = own.next().map(|before| end_of(before, &run_of(before, None, slot, now), &slot.spec));
-    slot.phase = match &newest.state {
+    let ended = |status, run: &Run| as_published(end_of(status, run, &slot.spec), report);
+    let previous = own.next().map(|before| ended(before, &run_of(before, None, slot, now)));
+    let phase = match &newest.state {
         ContainerState::Running => Phase::Running(run),
         // created but never started: begin again in its place
         ContainerState::Created => Phase::Idle,
-        ContainerState::Exited(_) | ContainerState::Unknown => {
-            Phase::Exited(end_of(newest, &run, &slot.spec))
-        }
+        ContainerState::Exited(_) | ContainerState::Unknown => Phase::Exited(ended(newest, &run)),
     };
+    (slot.phase, slot.previous) = (phase, previous);
+}
+
+/// What was said of an end stays so: the runtime's record does not know that a container never started.
+fn as_published(end: End, report: Option<&ApiStatus>) -> End {
+    let states = report.into_iter().flat_map(|r| [&r.state, &r.last_state]).flatten();
+    let mut ends = states.filter_map(|state| state.terminated.as_ref());
+    let said =
+        ends.find(|t| t.container_id.as_deref().and_then(|id| id.split("://").nth(1)) == Some(&end.id));
+    match said {
+        Some(said) => End {
+            exit_code: said.exit_code,
+            reason: said.reason.clone().unwrap_or(end.reason),
+            message: said.message.clone().unwrap_or(end.message),
+            ..end
+        },
+        None => end,
+    }
 }
 
 fn run_of(status: &ContainerStatus, report: Option<&ApiStatus>, slot: &Slot, now: Timestamp) -> Run {
@@ -236,6 +253,22 @@ mod tests {
         assert!(started(&effects).is_empty(), "{effects:?}");
         let (_, effects) = step(state, Event::VolumesReady, Timestamp::UNIX_EPOCH);
         assert!(started(&effects).is_empty(), "{effects:?}");
+    }
+
+    #[test]
+    fn an_end_stays_what_it_was_said_to_be() {
+        let mut pod = Arc::unwrap_or_clone(pod());
+        let said =
+            json!({"terminated": {"containerID": "sampan://2", "exitCode": 128, "reason": "StartError"}});
+        let own = &mut pod.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0];
+        own.last_state = Some(serde_json::from_value(said).unwrap());
+        let containers = vec![container("2", "c", 3, exited(127)), container("1", "c", 2, exited(1))];
+        let found = by_pod(vec![sandbox(SandboxState::Ready)], containers).remove("u").unwrap();
+        let (state, _) = recover(Arc::new(pod), &found, Timestamp::UNIX_EPOCH);
+        let slot = state.slot("c").unwrap();
+        let words = |end: &End| (end.exit_code, end.reason.clone());
+        assert_eq!(words(slot.end().unwrap()), (128, "StartError".to_owned()));
+        assert_eq!(words(slot.previous.as_ref().unwrap()), (1, "Error".to_owned()));
     }
 
     #[test]
