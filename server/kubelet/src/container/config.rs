@@ -135,6 +135,7 @@ pub fn sub_paths(inputs: &Inputs<'_>) -> Result<Vec<SubPath>, String> {
                 root: root_of(inputs, wanted)?,
                 path: PathBuf::from(path),
                 at: inputs.dirs.sub_path(&wanted.name, &inputs.container.name, index),
+                shared: wanted.mount_propagation.as_deref() == Some("Bidirectional"),
             });
         }
     }
@@ -198,4 +199,63 @@ fn volume_mount(
 
 fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    /// The parts and the mounts of a container with these mounts of volume `v`.
+    fn made(mounts: serde_json::Value) -> Result<(Vec<SubPath>, Vec<Mount>), String> {
+        let container = json!({"name": "c", "volumeMounts": mounts});
+        let spec =
+            json!({"containers": [container], "volumes": [{"name": "v", "hostPath": {"path": "/data"}}]});
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+        let inputs = Inputs {
+            pod: &pod,
+            container: &pod.spec.as_ref().unwrap().containers[0],
+            attempt: 0,
+            image: &ImageStatus::default(),
+            env: vec![("NAME".to_owned(), "n".to_owned()), ("UP".to_owned(), "../n".to_owned())],
+            dirs: &PodDirs { root: "/pod".into(), logs: "/logs".into() },
+            volumes: &[("v".to_owned(), PathBuf::from("/data"))].into(),
+            memory_capacity: 1 << 30,
+            seccomp_profiles: Path::new("/seccomp"),
+            target: None,
+        };
+        Ok((sub_paths(&inputs)?, container_config(&inputs)?.mounts))
+    }
+
+    #[test]
+    fn a_part_of_a_volume_is_mounted_from_where_it_is_bound_to() {
+        let (parts, mounts) = made(json!([
+            {"name": "v", "mountPath": "/whole"},
+            {"name": "v", "mountPath": "/part", "subPathExpr": "a/$(NAME)", "mountPropagation": "Bidirectional"},
+        ]))
+        .unwrap();
+        let at = PathBuf::from("/pod/volume-subpaths/v/c/1");
+        let (root, path) = (PathBuf::from("/data"), PathBuf::from("a/n"));
+        assert_eq!(parts, [SubPath { volume: "v".to_owned(), root, path, at: at.clone(), shared: true }]);
+        assert_eq!((&mounts[0].host_path, &mounts[1].host_path), (&PathBuf::from("/data"), &at));
+    }
+
+    #[test]
+    fn parts_that_lead_out_are_refused() {
+        for (mount, why) in [
+            (json!({"subPath": "/etc"}), "error SubPath `/etc` must not be an absolute path"),
+            (
+                json!({"subPath": "a/../../b"}),
+                "unable to provision SubPath `a/../../b`: must not contain '..'",
+            ),
+            (json!({"subPathExpr": "$(UP)"}), "unable to provision SubPath `../n`: must not contain '..'"),
+            (json!({"subPathExpr": "$(NONE)"}), "missing value for \"NONE\""),
+        ] {
+            let mut mount = mount;
+            mount["name"] = json!("v");
+            mount["mountPath"] = json!("/m");
+            assert_eq!(made(json!([mount])).unwrap_err(), why);
+        }
+    }
 }

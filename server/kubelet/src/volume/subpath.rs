@@ -28,6 +28,8 @@ pub struct SubPath {
     pub path: PathBuf,
     /// Where it is bound to: `<pod>/volume-subpaths/<volume>/<container>/<index>`.
     pub at: PathBuf,
+    /// What the container mounts below is to be seen by the host (`Bidirectional`).
+    pub shared: bool,
 }
 
 /// Makes the part if it is missing, and binds it; what an earlier run had there is taken off.
@@ -38,7 +40,12 @@ pub fn prepare(wanted: &SubPath) -> io::Result<()> {
     make_point(&wanted.at, is_directory(&found)?)?;
     let source = format!("/proc/self/fd/{}", found.as_raw_fd());
     let nothing = None::<&str>;
-    Ok(nix::mount::mount(Some(source.as_str()), &wanted.at, nothing, MsFlags::MS_BIND, nothing)?)
+    nix::mount::mount(Some(source.as_str()), &wanted.at, nothing, MsFlags::MS_BIND, nothing)?;
+    if !wanted.shared {
+        // it sees what the host mounts below later on, and the host loses nothing when it is taken off
+        nix::mount::mount(nothing, &wanted.at, nothing, MsFlags::MS_SLAVE, nothing)?;
+    }
+    Ok(())
 }
 
 fn is_directory(file: &OwnedFd) -> nix::Result<bool> {
