@@ -36,7 +36,14 @@ pub enum Verb {
     /// Show what runs; the exit code has a bit for what does not (1 host, 2 cluster, 4 Kubernetes)
     Status,
     /// Delete the cluster with everything in it
-    Delete,
+    Delete {
+        /// Every cluster of this machine
+        #[arg(long)]
+        all: bool,
+    },
+    /// The clusters of this machine
+    #[command(subcommand)]
+    Profile(Profile),
     /// Show what the cluster's components said
     Logs {
         /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet or sampan (the daemon); all if none
@@ -112,6 +119,14 @@ pub struct Start {
     pub keep_context: bool,
 }
 
+/// What can be done with clusters as such.
+#[derive(Debug, Subcommand)]
+pub enum Profile {
+    /// List the clusters
+    #[command(alias = "ls")]
+    List,
+}
+
 /// What can be done with images.
 #[derive(Debug, Subcommand)]
 pub enum Image {
@@ -135,4 +150,30 @@ pub enum Image {
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declaration_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_a_word_too() {
+        let error = Cli::try_parse_from(["sampan", "help", "start"]).expect_err("help is no verb to run");
+        assert!(!error.use_stderr() && error.to_string().contains("--apiserver-port"), "{error}");
+    }
+
+    #[test]
+    fn delete_takes_one_or_all() {
+        let all = |words: &[&str]| match Cli::try_parse_from(words).expect("parses").verb {
+            Verb::Delete { all } => all,
+            other => panic!("{other:?}"),
+        };
+        assert!(all(&["sampan", "delete", "--all"]) && !all(&["sampan", "delete", "-p", "two"]));
+    }
 }

@@ -95,7 +95,9 @@ impl Message {
             Message::Pulled { .. } | Message::Loaded { .. } | Message::Saved { .. } => "✅",
             Message::DemoApplied => "🌟",
             Message::TryNext => "💡",
-            Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => "❗",
+            Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => {
+                "❗"
+            }
         }
     }
 
@@ -193,7 +195,9 @@ impl Message {
             Message::DemoRunning { pod, url } => format!("Pod {pod} is Running and answers at {url}"),
             Message::TryNext => "Try next:".into(),
             Message::DoneKeptContext { context } => {
-                format!("Done! kubectl's context was left as it is; `kubectl config use-context {context}` chooses this cluster")
+                format!(
+                    "Done! kubectl's context was left as it is; `kubectl config use-context {context}` chooses this cluster"
+                )
             }
             Message::TakesEffectLater { flags } => {
                 format!("takes effect after `sampan stop` and `sampan start`: {flags}")
@@ -247,7 +251,9 @@ impl Message {
             Message::DemoRunning { pod, url } => format!("Pod {pod} 正在运行，可访问 {url}"),
             Message::TryNext => "接下来可以试试：".into(),
             Message::DoneKeptContext { context } => {
-                format!("完成！kubectl 的当前上下文保持不变；运行 `kubectl config use-context {context}` 可切换到此集群")
+                format!(
+                    "完成！kubectl 的当前上下文保持不变；运行 `kubectl config use-context {context}` 可切换到此集群"
+                )
             }
             Message::TakesEffectLater { flags } => {
                 format!("在运行 `sampan stop` 和 `sampan start` 之后生效：{flags}")

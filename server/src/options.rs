@@ -174,7 +174,10 @@ mod tests {
             ("--node-name=a..b:", Start { node_name: text("a..b"), ..Start::default() }),
             ("--registry-mirror=ftp://x:", Start { registry_mirror: list("ftp://x"), ..Start::default() }),
             ("--registry-mirror=a b:", Start { registry_mirror: list("a b"), ..Start::default() }),
-            ("--insecure-registry=http://x:", Start { insecure_registry: list("http://x"), ..Start::default() }),
+            (
+                "--insecure-registry=http://x:",
+                Start { insecure_registry: list("http://x"), ..Start::default() },
+            ),
             ("--image-mirror-country=us:", Start { image_mirror_country: text("us"), ..Start::default() }),
             ("--apiserver-port=0:", Start { apiserver_port: Some(0), ..Start::default() }),
         ];

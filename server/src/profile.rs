@@ -1,5 +1,6 @@
 //! A cluster by name: its directories, its settings, its locks.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
@@ -140,10 +141,18 @@ impl Profile {
                 format!("profile name {name:?} must be at most 40 of a-z, 0-9 and '-', not at its ends");
             return Err(Failure::new(Kind::Usage, message));
         }
-        let below = |variable: &str, default: &str| {
-            PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| default.into())).join(name)
-        };
-        Ok(Self { name: name.to_owned(), data: below("SAMPAN_HOME", HOME), run: below("SAMPAN_RUN", RUN) })
+        let [home, run] = bases();
+        Ok(Self { name: name.to_owned(), data: home.join(name), run: run.join(name) })
+    }
+
+    /// Every cluster of which there is anything, by name; fails for a caller who may not look.
+    pub fn all() -> Result<Vec<Self>, Failure> {
+        let mut names = BTreeSet::new();
+        for base in bases() {
+            names.extend(directories(&base)?);
+        }
+        // what is called otherwise is not ours
+        Ok(names.iter().filter_map(|name| Self::named(name).ok()).collect())
     }
 
     /// Whether `sampan start` has ever made this cluster; fails for a caller who may not look.
@@ -274,6 +283,28 @@ impl Profile {
     }
 }
 
+/// Where profiles keep what lasts, and what a reboot may take.
+fn bases() -> [PathBuf; 2] {
+    let base = |variable: &str, default: &str| {
+        PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| default.into()))
+    };
+    [base("SAMPAN_HOME", HOME), base("SAMPAN_RUN", RUN)]
+}
+
+/// Names of the directories below one that may not be there.
+fn directories(base: &Path) -> Result<Vec<String>, Failure> {
+    let entries = match std::fs::read_dir(base) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", base.display());
+            return Err(Failure::new(Failure::from(error).kind, message));
+        }
+        Ok(entries) => entries.flatten(),
+    };
+    let is_directory = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    Ok(entries.filter(is_directory).filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
 /// Gives a directory its mode, and root as its owner if that is who we are.
 fn own(directory: &Path, mode: u32) -> std::io::Result<()> {
     if nix::unistd::Uid::effective().is_root() {
@@ -340,8 +371,7 @@ mod tests {
     #[test]
     fn a_second_command_hears_who_works() {
         let base = std::env::temp_dir().join(format!("sampan-profile-{}", std::process::id()));
-        let profile =
-            Profile { name: "one".into(), data: base.join("home/one"), run: base.join("run/one") };
+        let profile = Profile { name: "one".into(), data: base.join("home/one"), run: base.join("run/one") };
         assert!(!profile.left().expect("may look"));
         profile.create().expect("created");
         let held = profile.lock_command().expect("free");
@@ -350,6 +380,8 @@ mod tests {
         assert!(failure.message.contains(&format!("(pid {})", std::process::id())), "{failure}");
         drop(held);
         assert!(profile.lock_command().is_ok() && profile.left().expect("may look"));
+        assert_eq!(directories(&base.join("home")).expect("may look"), ["one"]);
+        assert!(directories(&base.join("none")).expect("may look").is_empty());
         std::fs::remove_dir_all(base).expect("removed");
     }
 }

@@ -102,9 +102,10 @@ async fn answer(running: &Running, request: Request) -> Result<Value, Failure> {
             Ok(image(&pulled))
         }
         Request::ImageLoad { archive } => {
-            let loaded = running.runtime.load_images(archive.clone()).await.map_err(|error| {
-                Failure::new(Kind::Archive, format!("{}: {error}", archive.display()))
-            })?;
+            let loaded =
+                running.runtime.load_images(archive.clone()).await.map_err(|error| {
+                    Failure::new(Kind::Archive, format!("{}: {error}", archive.display()))
+                })?;
             Ok(loaded.iter().map(image).collect())
         }
         Request::ImageRemove { image: name } => {

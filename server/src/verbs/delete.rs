@@ -19,6 +19,18 @@ use crate::ui::Ui;
 /// How long a daemon may take to end by itself before it is killed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Deletes every cluster of this machine; one that cannot be deleted ends it.
+pub async fn run_all(mut context: Context) -> Outcome {
+    let profiles = Profile::all()?;
+    if profiles.is_empty() {
+        context.ui.step(&Message::NothingToDelete { profile: context.profile.name.clone() });
+    }
+    for profile in profiles {
+        run(Context { profile, ui: context.ui.clone() }).await?;
+    }
+    Ok(0)
+}
+
 /// Runs the verb.
 pub async fn run(mut context: Context) -> Outcome {
     let Context { profile, ui } = &mut context;

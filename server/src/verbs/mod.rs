@@ -7,6 +7,7 @@ pub mod demo;
 pub mod image;
 pub mod kubectl;
 pub mod logs;
+pub mod profile;
 pub mod start;
 pub mod status;
 pub mod stop;

@@ -81,9 +81,14 @@ async fn running(profile: &Profile) -> Result<Option<Running>, Failure> {
     let status = control::ask(&profile.socket(), &control::Request::Status, drop).await;
     let status = status.map_err(|failure| super::busy(failure, pid))?;
     let access = status.get("access").cloned().unwrap_or_default();
-    let access = serde_json::from_value(access).map_err(anyhow::Error::from)?;
+    let access: Access = serde_json::from_value(access).map_err(anyhow::Error::from)?;
     // an older daemon does not tell
     let settings = status.get("settings").and_then(|told| serde_json::from_value(told.clone()).ok());
+    let settings = settings.map(|told: Settings| Settings {
+        // what it was told may have been taken
+        apiserver_port: port(&access).unwrap_or(told.apiserver_port),
+        ..told
+    });
     Ok(Some(Running { access, settings }))
 }
 
