@@ -42,17 +42,20 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Who may have written `path`: under sudo the caller; for root itself whoever the folder belongs to, so that a
-    /// user's file stays the user's.
+    /// Who may write `path`: under sudo the caller; for root itself whoever the file belongs to, or the folder if
+    /// there is no file yet, so that a user's file stays the user's.
     pub fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
         let owner = Self::detect();
         if owner.ids.is_some() || !Uid::effective().is_root() {
             return owner;
         }
-        let folder = path.ancestors().skip(1).find_map(|folder| std::fs::symlink_metadata(folder).ok());
-        let ids = folder.filter(|folder| folder.uid() != 0);
-        Self { ids: ids.map(|folder| (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()))), ..owner }
+        // anybody may have put a link there
+        let file = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let folder = || path.ancestors().skip(1).find_map(|folder| std::fs::symlink_metadata(folder).ok());
+        let holder = file.or_else(folder).filter(|holder| holder.uid() != 0);
+        let ids = holder.map(|holder| (Uid::from_raw(holder.uid()), Gid::from_raw(holder.gid())));
+        Self { ids, ..owner }
     }
 
     /// From `SUDO_UID`, else the process's own user.
@@ -392,6 +395,23 @@ mod tests {
         let nobody = Owner { home: PathBuf::new(), ids: Some((Uid::from_raw(65534), Gid::from_raw(65534))) };
         assert_eq!(check(&path, &nobody).unwrap_err().kind, Kind::Kubeconfig);
         assert!(check(&path, &OWNER).is_ok(), "root's rights are back");
+    }
+
+    #[test]
+    fn a_users_file_stays_the_users() {
+        use std::os::unix::fs::MetadataExt;
+        if !Uid::effective().is_root() || std::env::var_os("SUDO_UID").is_some() {
+            return;
+        }
+        let path = temporary("owner");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::chown(path.parent().unwrap(), Some(65534), Some(65534)).unwrap();
+        let owner = Owner::of(&path);
+        merge(&path, &owner, "sampan", "sampan", &access(), false).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), 65534);
+        assert_eq!(Owner::of(&path).ids, owner.ids);
+        std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+        assert_eq!(Owner::of(&path).ids, None, "root's file is root's wherever it lies");
     }
 
     #[test]
