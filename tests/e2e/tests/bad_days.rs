@@ -59,10 +59,19 @@ fn pods_that_cannot_run_say_why() -> Result<()> {
 fn what_the_command_line_refuses_it_explains() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port();
-    // a taken port is no obstacle: the next free one is used
-    let cluster = Cluster::with(Options { start: vec!["--apiserver-port".into(), port.to_string()] })?;
+    let cluster = Cluster::unstarted(Options::default())?;
+    // a port that was asked for is had or refused, and a refused one is not kept
+    let port = port.to_string();
+    let refused = cluster.command().args(["start", "--apiserver-port", &port]).output()?;
+    ensure!(refused.status.code() == Some(70), "{refused:?}");
+    // what cannot be is refused before it is kept
+    let refused = cluster.command().args(["start", "--pod-cidr", "10.0.0.0"]).output()?;
+    ensure!(refused.status.code() == Some(14) && refused.stdout.is_empty(), "{refused:?}");
+    cluster.up()?;
     let server = std::fs::read_to_string(cluster.kubeconfig())?;
     ensure!(!server.contains(&format!(":{port}\n")) && server.contains("https://127.0.0.1:"), "{server}");
+    let renamed = cluster.command().args(["start", "--node-name", "another"]).output()?;
+    ensure!(renamed.status.code() == Some(14), "{renamed:?}");
     // a second start finds it running
     ensure!(cluster.up()?.contains("running already"));
     // a second daemon cannot take its lock
