@@ -1,24 +1,10 @@
 //! What the kubelet refuses to run at all. Pure.
 //!
-//! Ported from upstream's `pkg/kubelet/sysctl/{safe_sysctls,allowlist}.go`, without `--allowed-unsafe-sysctls`.
+//! Ported from upstream's `pkg/kubelet/sysctl/allowlist.go`, without `--allowed-unsafe-sysctls`; which sysctls are safe
+//! is [`sysctl`]'s to say.
 
 use k8s_openapi::api::core::v1::Pod;
-
-/// Sysctls of their own in every sandbox, which cannot harm other pods.
-const SAFE: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
+use sampan_api::validate::sysctl::{self, Namespace};
 
 /// The reason of a pod refused for its sysctls.
 pub const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
@@ -33,28 +19,17 @@ pub fn refused(pod: &Pod) -> Option<(&'static str, String)> {
 }
 
 fn forbidden(name: &str, host_network: bool, host_ipc: bool) -> Option<String> {
-    let name = dotted(name);
-    if !SAFE.contains(&name.as_str()) {
+    let name = sysctl::normalized(name);
+    if !sysctl::is_safe(&name) {
         return Some(format!("{name:?} not allowlisted"));
     }
-    match name.split('.').next() {
-        Some("net") if host_network => Some(format!("{name:?} not allowed with host net enabled")),
-        Some("kernel") if host_ipc => Some(format!("{name:?} not allowed with host ipc enabled")),
+    match sysctl::namespace(&name) {
+        Some(Namespace::Network) if host_network => {
+            Some(format!("{name:?} not allowed with host net enabled"))
+        }
+        Some(Namespace::Ipc) if host_ipc => Some(format!("{name:?} not allowed with host ipc enabled")),
         _ => None,
     }
-}
-
-/// Upstream's `NormalizeName`: with slashes as separators, dots are parts of names (`net/ipv4/conf/eth0.1/x`).
-fn dotted(name: &str) -> String {
-    if name.find(['.', '/']).is_none_or(|first| name[first..].starts_with('.')) {
-        return name.to_owned();
-    }
-    let swap = |letter| match letter {
-        '/' => '.',
-        '.' => '/',
-        other => other,
-    };
-    name.chars().map(swap).collect()
 }
 
 #[cfg(test)]
@@ -92,11 +67,5 @@ mod tests {
             let want = why.map(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")));
             assert_eq!(refused(&pod), want, "{name} {host}");
         }
-    }
-
-    #[test]
-    fn names_with_slashes() {
-        assert_eq!(dotted("net/ipv4/conf/eth0.1/rp_filter"), "net.ipv4.conf.eth0/1.rp_filter");
-        assert_eq!(dotted("net.ipv4.conf.eth0/1.rp_filter"), "net.ipv4.conf.eth0/1.rp_filter");
     }
 }
