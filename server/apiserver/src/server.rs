@@ -29,8 +29,10 @@ pub struct Config {
     pub health: Health,
     /// Address to listen on.
     pub bind: IpAddr,
-    /// First port to try.
+    /// Port to listen on, or the first to try.
     pub port: u16,
+    /// Whether no other port will do.
+    pub port_fixed: bool,
     /// This node's name, for the serving certificate.
     pub node_name: String,
     /// The host's addresses, for the serving certificate; the first that is not loopback is the one that pods
@@ -64,12 +66,14 @@ pub enum Error {
     #[error("cannot write the bootstrap roles: {0}")]
     Roles(String),
     /// No port to listen on.
-    #[error("cannot listen on {address} port {port} or any of the next hundred: {source}")]
+    #[error("cannot listen on {address} port {port}{}: {source}", if *.fixed { "" } else { " or any of the next hundred" })]
     Bind {
         /// The address.
         address: IpAddr,
-        /// The first port tried.
+        /// The port, or the first tried.
         port: u16,
+        /// Whether no other was tried.
+        fixed: bool,
         /// Why.
         source: std::io::Error,
     },
@@ -123,9 +127,9 @@ impl ApiServer {
         let sealer = Sealer::open(&config.data.join("encryption.key"), !db.join("state.db").exists())?;
         let store = open_store(&db, &config, Arc::new(sealer)).await?;
         let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER));
-        let bound = rim::bind(config.bind, config.port);
-        let listener =
-            bound.map_err(|source| Error::Bind { address: config.bind, port: config.port, source })?;
+        let (address, port, fixed) = (config.bind, config.port, config.port_fixed);
+        let bound = if fixed { rim::bind(address, port) } else { rim::bind_free(address, port) };
+        let listener = bound.map_err(|source| Error::Bind { address, port, fixed, source })?;
         let port = listener.local_addr().map_or(config.port, |a| a.port());
         let advertise =
             config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);

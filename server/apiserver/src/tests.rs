@@ -32,6 +32,7 @@ async fn world() -> World {
         health: Health::new(),
         bind: Ipv4Addr::LOCALHOST.into(),
         port: 26443,
+        port_fixed: false,
         node_name: "n1".into(),
         addresses: vec![],
         history: Duration::from_secs(300),

@@ -36,6 +36,7 @@ pub use context::{Network, PodNetwork};
 use objects::Objects;
 use pod::manager::Pods;
 pub use serve::{BoxError, ResponseBody};
+pub use volume::mounts;
 
 /// What a kubelet is made of.
 pub struct Config {
@@ -61,8 +62,6 @@ pub struct Config {
     pub cluster_domain: String,
     /// `spec.podCIDR` of the node.
     pub pod_cidr: Option<String>,
-    /// Port of the kubelet's API.
-    pub port: u16,
     /// Labels of the node beyond the usual. A node may not give itself a role (NodeRestriction): labels under
     /// `node-role.kubernetes.io` are for somebody else to set.
     pub node_labels: BTreeMap<String, String>,

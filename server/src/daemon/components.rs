@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use sampan_apiserver::ApiServer;
 use sampan_controllers::ControllerManager;
 use sampan_cri::Runtime;
@@ -17,19 +15,15 @@ use sampan_pod_network::PodNetwork;
 use sampan_process::{Component, ComponentHealth, Health, State, Tasks, supervise};
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
-use serde_json::json;
 
 use super::connect::{InProcess, client};
 use super::report::{Report, StartEvent};
 use super::shutdown::{self, Signals};
-use super::{access, addresses, builtin, control, kubeconfigs, networks, runtime, step, warn};
+use super::{access, addresses, builtin, control, kubeconfigs, role, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
-use crate::options::{self, node_name};
+use crate::options::node_name;
 use crate::profile::{Profile, RuntimeKind, Settings};
-
-/// Port of the kubelet's API, as nodes report it.
-const KUBELET_PORT: u16 = 10250;
 
 /// What the control socket and the end of the daemon need of the running parts.
 pub struct Running {
@@ -86,9 +80,12 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
 
     step(report, Message::VerifyingComponents);
-    let marked = mark_control_plane(&server, &informers, &health, &node, &settings);
+    let control_tasks = Tasks::new(Component::Daemon);
+    let admin = client(&server, "kubernetes-admin", &["system:masters"]);
+    let marking = role::follow(admin, informers.of(), node.clone(), settings.container_runtime);
+    control_tasks.spawn_until_drain("control plane's labels", marking);
     tokio::select! {
-        marked = marked => marked?,
+        () = node_ready(&informers, &health, &node) => {}
         () = signals.next() => return Err(Failure::new(Kind::DaemonStart, "told to end while starting")),
     }
     health.ready(Component::Daemon);
@@ -96,7 +93,6 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     report.close();
 
     let running = Arc::new(Running { profile: profile.clone(), settings, server, runtime, health, node });
-    let control_tasks = Tasks::new(Component::Daemon);
     let mut stop = control::serve(running.clone(), &control_tasks)?;
     prepare_image(&running, &control_tasks);
     let follow = kubeconfigs::follow(running.server.clone(), running.profile.clone());
@@ -129,9 +125,6 @@ async fn api_server(
     health: &Health,
     tasks: &Tasks,
 ) -> Result<ApiServer, Failure> {
-    if settings.apiserver_port_chosen {
-        check_port(settings.apiserver_port)?;
-    }
     let mut addresses = vec![addresses::main()];
     addresses.extend(addresses::all());
     let config = sampan_apiserver::Config {
@@ -140,22 +133,21 @@ async fn api_server(
         health: health.clone(),
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: settings.apiserver_port,
+        port_fixed: settings.apiserver_port_chosen,
         node_name: node.to_owned(),
         addresses,
         history: Duration::from_secs(settings.history_minutes * 60),
     };
     let server = ApiServer::new(config).await.map_err(|error| {
         let kind = match &error {
-            sampan_apiserver::Error::Bind { .. } => Kind::PortTaken,
+            sampan_apiserver::Error::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+                Kind::PortTaken
+            }
             sampan_apiserver::Error::Store(_) => Kind::Store,
             _ => Kind::DaemonStart,
         };
         Failure::new(kind, with_causes(&error))
     })?;
-    if settings.apiserver_port_chosen && server.port() != settings.apiserver_port {
-        // taken since it was looked at
-        return Err(port_taken(settings.apiserver_port));
-    }
     server.secure(tasks).await.map_err(|error| Failure::new(Kind::DaemonStart, with_causes(&error)))?;
     health.ready(Component::Store);
     let (serving, drain) = (server.clone(), tasks.drain());
@@ -165,19 +157,6 @@ async fn api_server(
     );
     tasks.spawn_until_drain("addresses", addresses::follow(server.clone()));
     Ok(server)
-}
-
-/// Fails if a port that was asked for is taken, before the server looks for another.
-fn check_port(port: u16) -> Result<(), Failure> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(port_taken(port)),
-        // what else there is to say, the server says
-        _ => Ok(()),
-    }
-}
-
-fn port_taken(port: u16) -> Failure {
-    Failure::new(Kind::PortTaken, format!("port {port} (--apiserver-port) is taken on 127.0.0.1"))
 }
 
 /// An error's text with those of its sources.
@@ -193,17 +172,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 async fn pod_network(profile: &Profile, settings: &Settings, tasks: &Tasks) -> Result<PodNetwork, Failure> {
     let config = network_config(profile, settings);
-    if settings.pod_cidr_chosen {
-        networks::check_free(&config.pod_cidr, &config.bridge)?;
-    }
-    let network = PodNetwork::new(config, tasks.clone())
+    PodNetwork::new(config, tasks.clone())
         .await
-        .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))?;
-    let wanted = options::pod_cidr(&settings.pod_cidr)?.to_string();
-    if settings.pod_cidr_chosen && network.pod_cidr() != wanted {
-        return Err(networks::taken(&wanted, "an address or a route"));
-    }
-    Ok(network)
+        .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
 }
 
 /// Namespaces that are kept ready for pods.
@@ -225,6 +196,7 @@ pub fn network_config(profile: &Profile, settings: &Settings) -> sampan_pod_netw
         bridge,
         node_subnet: first_subnet(&settings.pod_cidr),
         pod_cidr: settings.pod_cidr.clone(),
+        fixed: settings.pod_cidr_chosen,
         pool_size: POOL,
         table: format!("sampan_{}", profile.name.replace('-', "_")),
     }
@@ -298,7 +270,6 @@ async fn kubelet(
         pod_logs_dir: profile.data.join("pods-logs"),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_owned(),
-        port: KUBELET_PORT,
         node_labels: BTreeMap::new(),
         health: health.clone(),
         mirror_control_plane: true,
@@ -312,35 +283,19 @@ async fn kubelet(
     Ok(())
 }
 
-/// Waits until the node is registered, gives it the role that a node may not give itself (as kubeadm's
-/// mark-control-plane), and waits until it is Ready.
-async fn mark_control_plane(
-    server: &ApiServer,
-    informers: &Informers,
-    health: &Health,
-    node: &str,
-    settings: &Settings,
-) -> Result<(), Failure> {
+/// Waits until the node is Ready, as this kubelet sees it.
+async fn node_ready(informers: &Informers, health: &Health, node: &str) {
     // after a restart the node object still says Ready of the last daemon's kubelet
     let kubelet = |report: &BTreeMap<Component, ComponentHealth>| {
         report.get(&Component::Kubelet).is_some_and(|kubelet| kubelet.state == State::Ready)
     };
     // the sender lives as long as `health` does
     let _ = health.watch().wait_for(kubelet).await;
-    let (nodes, key) = (informers.of::<Node>(), Key::cluster(node));
-    nodes.until(|nodes| nodes.get(&key).is_some()).await;
-    let labels = json!({
-        "node-role.kubernetes.io/control-plane": "",
-        "node.kubernetes.io/exclude-from-external-load-balancers": "",
-        "sampan.dev/runtime": settings.container_runtime.to_string(),
-    });
-    let api: Api<Node> = Api::all(client(server, "kubernetes-admin", &["system:masters"]));
-    let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
-    let patched = api.patch(node, &PatchParams::default(), &patch).await;
-    patched
-        .map_err(|error| Failure::new(Kind::DaemonStart, format!("node {node} was not labelled: {error}")))?;
-    nodes.until(|nodes| nodes.get(&key).is_some_and(|node| is_ready(&node))).await;
-    Ok(())
+    let ready = |node: &Node| role::is_marked(node) && is_ready(node);
+    informers
+        .of::<Node>()
+        .until(|nodes| nodes.get(&Key::cluster(node)).is_some_and(|node| ready(&node)))
+        .await;
 }
 
 /// Puts the built-in image in place beside the start, not before it.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sampan_cri::{ImageStatus, RuntimeError};
+use sampan_cri_oci::images::reference::Reference;
 use sampan_process::{State, Tasks};
 use serde_json::{Value, json};
 use tokio::net::unix::OwnedWriteHalf;
@@ -148,23 +149,12 @@ fn check_target(file: &Path) -> Result<(), Failure> {
 /// Whether an image is meant by a name (with the tag, registry and folder that Docker leaves out), a digest, or an id
 /// of which at least twelve digits are given.
 fn is_named(image: &ImageStatus, name: &str) -> bool {
-    let whole = full_name(name);
     let names = image.repo_tags.iter().chain(&image.repo_digests);
     let id = name.strip_prefix("sha256:").unwrap_or(name);
     let begins = image.id.trim_start_matches("sha256:").starts_with(id) && id.len() >= 12;
-    begins || names.into_iter().any(|one| full_name(one) == whole)
-}
-
-/// `nginx` → `docker.io/library/nginx:latest`.
-fn full_name(name: &str) -> String {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    let tag = if last.contains([':', '@']) { "" } else { ":latest" };
-    let registry = match name.split_once('/') {
-        None => "docker.io/library/",
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => "",
-        Some(_) => "docker.io/",
-    };
-    format!("{registry}{name}{tag}")
+    let whole = Reference::parse(name);
+    begins
+        || whole.is_ok_and(|whole| names.into_iter().any(|one| Reference::parse(one).as_ref() == Ok(&whole)))
 }
 
 fn image_failure(error: RuntimeError) -> Failure {
@@ -207,23 +197,25 @@ mod tests {
 
     #[test]
     fn images_are_known_by_short_names_and_ids() {
+        let digest = "7".repeat(64);
         let image = ImageStatus {
             id: "sha256:0123456789abcdef".into(),
             repo_tags: vec!["docker.io/library/nginx:latest".into(), "quay.io/a/b:1".into()],
-            repo_digests: vec!["docker.io/library/nginx@sha256:77".into()],
+            repo_digests: vec![format!("docker.io/library/nginx@sha256:{digest}")],
             ..ImageStatus::default()
         };
         for (name, known) in [
             ("nginx", true),
             ("nginx:latest", true),
             ("library/nginx", true),
-            ("nginx@sha256:77", true),
+            (&format!("nginx@sha256:{digest}"), true),
             ("quay.io/a/b:1", true),
             ("0123456789ab", true),
             ("sha256:0123456789abcdef", true),
             ("nginx:alpine", false),
             ("quay.io/a/b", false),
             ("0123", false),
+            ("NGINX", false),
         ] {
             assert_eq!(is_named(&image, name), known, "{name}");
         }

@@ -11,8 +11,8 @@ mod components;
 mod connect;
 mod control;
 mod kubeconfigs;
-mod networks;
 mod report;
+mod role;
 mod runtime;
 mod shutdown;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sampan_kubelet::mounts;
 use sampan_pod_network::PodNetwork;
 use sampan_process::{Component, Tasks};
 
@@ -108,22 +109,11 @@ async fn clean_network(profile: &Profile, settings: &Settings) -> Result<(), Fai
     Ok(())
 }
 
-/// Unmounts whatever is mounted below a directory, deepest first.
+/// Unmounts whatever is mounted below a directory. What a pod bound there stays mounted where it came from.
 fn unmount_below(directory: &Path) -> Result<(), Failure> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let mut points = mounts_below(&table, directory);
-    points.sort_by_key(|point| std::cmp::Reverse(point.len()));
-    for point in points {
-        let unmounted = nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH);
-        unmounted.map_err(|error| Failure::new(Kind::Runtime, format!("cannot unmount {point}: {error}")))?;
-    }
-    Ok(())
-}
-
-/// Mount points of a mountinfo table that lie below `directory`.
-fn mounts_below(table: &str, directory: &Path) -> Vec<String> {
-    let point = |line: &str| line.split(' ').nth(4).map(|point| point.replace("\\040", " "));
-    table.lines().filter_map(point).filter(|point| Path::new(point).starts_with(directory)).collect()
+    let failed =
+        |error| Failure::new(Kind::Runtime, format!("cannot unmount {}: {error}", directory.display()));
+    mounts::unmount_below(directory).map_err(failed)
 }
 
 /// Removes the cluster's cgroups from every hierarchy; a directory with a process in it stays and is no error.
@@ -146,12 +136,11 @@ fn remove_cgroup(path: &Path) {
 }
 
 fn remove(directory: &Path) -> Result<(), Failure> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::new(Failure::from(error).kind, format!("cannot remove {}", directory.display())))
-        }
-        _ => Ok(()),
-    }
+    let failed = |error: std::io::Error| {
+        let message = format!("cannot remove {}: {error}", directory.display());
+        Failure::new(Failure::from(error).kind, message)
+    };
+    mounts::remove(directory).map_err(failed)
 }
 
 #[cfg(test)]
@@ -162,11 +151,5 @@ mod tests {
     fn a_pod_network_that_does_not_parse_is_no_obstacle() {
         let settings = Settings { pod_cidr: "10.0.0.0".into(), ..Settings::default() };
         assert_eq!(usable(settings).pod_cidr, Settings::default().pod_cidr);
-    }
-
-    #[test]
-    fn only_mounts_below_the_directory_are_ours() {
-        let table = "1 2 0:3 / / rw - ext4 a\n4 1 0:5 / /data/x\\040y rw - tmpfs t\n6 1 0:7 / /database rw - tmpfs t\n";
-        assert_eq!(mounts_below(table, Path::new("/data")), ["/data/x y"]);
     }
 }

@@ -80,11 +80,16 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Upstream's IdleTimeout; on HTTP/2 the pause between pings.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Binds `port` on `address`, or the next free port after it.
+/// Binds `port` on `address`.
 pub fn bind(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((address, port))
+}
+
+/// Binds `port` on `address`, or the next free port after it.
+pub fn bind_free(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
     let mut taken = None;
     for candidate in port..=port.saturating_add(PORTS_TRIED) {
-        match TcpListener::bind((address, candidate)) {
+        match bind(address, candidate) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => taken = Some(error),
             Err(error) => return Err(error),
@@ -95,7 +100,7 @@ pub fn bind(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
 
 /// What one listener needs.
 pub struct Config {
-    /// From [`bind`].
+    /// From [`bind`] or [`bind_free`].
     pub listener: TcpListener,
     /// From [`crate::pki::Pki::server_config`].
     pub tls: ServerConfig,

@@ -37,7 +37,7 @@ impl Drop for Ended {
 fn boat() -> Boat {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(pki_config(dir.path())).unwrap();
-    let listener = bind("127.0.0.1".parse().unwrap(), 16443).unwrap();
+    let listener = bind_free("127.0.0.1".parse().unwrap(), 16443).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (ended_tx, ended) = tokio::sync::mpsc::unbounded_channel();
     let (chunks, feed) = tokio::sync::mpsc::unbounded_channel::<&'static str>();

@@ -34,6 +34,16 @@ pub enum Error {
     /// Every address of the node is in use.
     #[error("no free address in the node's pod subnet {0}: delete pods")]
     Exhausted(Subnet),
+    /// The block that was asked for, and no other, is not free.
+    #[error("the pod network {wanted} overlaps {network} of {link}, a network of this host")]
+    Overlap {
+        /// The block.
+        wanted: Subnet,
+        /// What it overlaps.
+        network: Subnet,
+        /// The host's interface that has it.
+        link: String,
+    },
     /// No block is left for pods.
     #[error("every block of {0}'s size in 10.0.0.0/8 is in use on this host: set another pod CIDR")]
     NoBlock(Subnet),
@@ -70,6 +80,8 @@ pub struct Config {
     pub bridge: String,
     /// All pods of the cluster, such as `10.244.0.0/16`.
     pub pod_cidr: String,
+    /// Whether no other block will do; otherwise one that the host uses already is left for another.
+    pub fixed: bool,
     /// Pods of this node, such as `10.244.0.0/24`.
     pub node_subnet: String,
     /// Namespaces kept ready.
@@ -160,8 +172,13 @@ impl PodNetwork {
         std::fs::create_dir_all(&directory).map_err(link::io(directory.display().to_string()))?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(link::io("netlink"))?;
         tasks.spawn_until_drain("netlink", connection);
-        let pods =
-            subnet::free(wanted, &link::used(&handle, &config.bridge).await).ok_or(Error::NoBlock(wanted))?;
+        let used = link::used(&handle, &config.bridge).await;
+        if let Some((index, network)) = subnet::clash(&wanted, &used).filter(|_| config.fixed) {
+            let mut links = link::names(&handle).await.into_iter();
+            let link = links.find(|(one, _)| *one == index).map(|(_, name)| name).unwrap_or_default();
+            return Err(Error::Overlap { wanted, network, link });
+        }
+        let pods = subnet::free(wanted, &used).ok_or(Error::NoBlock(wanted))?;
         if pods != wanted {
             tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
         }

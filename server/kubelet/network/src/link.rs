@@ -52,8 +52,8 @@ pub async fn names(handle: &Handle) -> Vec<(u32, String)> {
     all
 }
 
-/// Blocks that the host uses: addresses and routes, but not through `own`.
-pub async fn used(handle: &Handle, own: &str) -> Vec<Subnet> {
+/// Blocks that the host uses: addresses and routes, but not through `own`, each with the index of its link (0: none).
+pub async fn used(handle: &Handle, own: &str) -> Vec<(u32, Subnet)> {
     let own = index(handle, own).await;
     let mut all = Vec::new();
     let mut addresses = Box::pin(handle.address().get().execute());
@@ -62,7 +62,7 @@ pub async fn used(handle: &Handle, own: &str) -> Vec<Subnet> {
             if let AddressAttribute::Address(IpAddr::V4(address)) = attribute
                 && Some(message.header.index) != own
             {
-                all.push(Subnet::new(*address, message.header.prefix_len));
+                all.push((message.header.index, Subnet::new(*address, message.header.prefix_len)));
             }
         }
     }
@@ -76,7 +76,8 @@ pub async fn used(handle: &Handle, own: &str) -> Vec<Subnet> {
             if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute
                 && (own.is_none() || out != own)
             {
-                all.push(Subnet::new(*address, message.header.destination_prefix_length));
+                let block = Subnet::new(*address, message.header.destination_prefix_length);
+                all.push((out.unwrap_or_default(), block));
             }
         }
     }

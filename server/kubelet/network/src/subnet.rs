@@ -64,10 +64,15 @@ impl FromStr for Subnet {
     }
 }
 
-/// The pods' block, or the next one of its size in 10.0.0.0/8 that nothing on the host uses.
-pub fn free(wanted: Subnet, used: &[Subnet]) -> Option<Subnet> {
+/// The first of the host's blocks, each with the index of its link, that shares an address with `wanted`.
+pub fn clash(wanted: &Subnet, used: &[(u32, Subnet)]) -> Option<(u32, Subnet)> {
     // a default route overlaps everything and means nothing
-    let clash = |one: &Subnet| used.iter().any(|other| other.length >= 8 && other.overlaps(one));
+    used.iter().find(|(_, other)| other.length >= 8 && other.overlaps(wanted)).copied()
+}
+
+/// The pods' block, or the next one of its size in 10.0.0.0/8 that nothing on the host uses.
+pub fn free(wanted: Subnet, used: &[(u32, Subnet)]) -> Option<Subnet> {
+    let clash = |one: &Subnet| clash(one, used).is_some();
     if !clash(&wanted) {
         return Some(wanted);
     }
@@ -115,10 +120,12 @@ mod tests {
             (&["10.240.0.0/12"], "10.0.0.0/16"),
             (&["10.244.0.0/16", "10.245.0.1/32"], "10.246.0.0/16"),
         ] {
-            let used: Vec<Subnet> = used.iter().map(|one| subnet(one)).collect();
+            let used: Vec<(u32, Subnet)> = used.iter().map(|one| (2, subnet(one))).collect();
             assert_eq!(free(wanted, &used), Some(subnet(expect)));
         }
-        assert_eq!(free(wanted, &[subnet("10.0.0.0/8")]), None);
+        assert_eq!(free(wanted, &[(2, subnet("10.0.0.0/8"))]), None);
+        let used = [(2, subnet("0.0.0.0/0")), (3, subnet("10.244.7.0/24"))];
+        assert_eq!(clash(&wanted, &used), Some((3, subnet("10.244.7.0/24"))));
         assert_eq!(rebase(subnet("10.244.3.0/24"), wanted, subnet("10.250.0.0/16")), subnet("10.250.3.0/24"));
     }
 }

@@ -15,6 +15,7 @@ fn config(directory: &Path, pool_size: usize) -> Config {
         run_dir: directory.to_owned(),
         bridge: "sptest0".into(),
         pod_cidr: "10.201.0.0/16".into(),
+        fixed: false,
         node_subnet: "10.201.3.0/24".into(),
         pool_size,
         table: "sampan-test".into(),

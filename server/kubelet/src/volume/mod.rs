@@ -4,7 +4,7 @@
 //! sets everything up again (the task that keeps them fresh). Claims on persistent volumes are not served yet and say so.
 
 pub mod atomic;
-mod mounts;
+pub mod mounts;
 mod payload;
 pub mod subpath;
 mod token;
