@@ -111,6 +111,10 @@ pub struct Start {
     /// Addresses for pods (default: 10.244.0.0/16, or the next block that the host does not use)
     #[arg(long)]
     pub pod_cidr: Option<String>,
+    /// Addresses for Services (default: 10.96.0.0/12, or the next block that the host does not use); fixed when the
+    /// cluster is made
+    #[arg(long)]
+    pub service_cidr: Option<String>,
     /// Seconds to wait until the node is Ready
     #[arg(long, default_value_t = 60)]
     pub wait_timeout: u64,

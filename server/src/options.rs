@@ -9,9 +9,6 @@ use crate::cli::Start;
 use crate::failure::{Failure, Kind};
 use crate::profile::Settings;
 
-/// Addresses of Services; pods cannot have them.
-const SERVICES: &str = "10.96.0.0/12";
-
 /// Refuses a command line that no cluster could be started with.
 pub fn check(options: &Start) -> Result<(), Failure> {
     if options.apiserver_port == Some(0) {
@@ -23,6 +20,7 @@ pub fn check(options: &Start) -> Result<(), Failure> {
 /// Refuses settings that no cluster could be started with, wherever they come from.
 pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
     pod_cidr(&settings.pod_cidr)?;
+    check_apart(settings)?;
     if !settings.node_name.is_empty() && !is_subdomain(&settings.node_name) {
         let name = &settings.node_name;
         return Err(usage(format!(
@@ -49,9 +47,18 @@ pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// The name of an existing cluster's node does not change: its objects and certificates bear it.
-pub fn check_same_node(settings: &Settings, options: &Start) -> Result<(), Failure> {
-    let current = node_name(settings);
+/// Fails if what is fixed when a cluster is made would be another: its node's name, which objects and certificates
+/// bear, and the addresses of Services, which they keep.
+pub fn check_fixed(settings: &Settings, options: &Start) -> Result<(), Failure> {
+    let (current, block) = (node_name(settings), &settings.service_cidr);
+    if let Some(wanted) = &options.service_cidr
+        && !block.is_empty()
+        && wanted != block
+    {
+        return Err(usage(format!(
+            "--service-cidr={wanted}: this cluster's Services have {block}, and the block is fixed when the cluster is made; `sampan delete`, then start anew"
+        )));
+    }
     match &options.node_name {
         Some(wanted) if *wanted != current => Err(usage(format!(
             "--node-name={wanted}: this cluster's node is {current:?}, and the name is fixed when the cluster is made; `sampan delete`, then start anew"
@@ -70,6 +77,7 @@ pub fn merged(mut settings: Settings, options: &Start) -> Settings {
     replace(&mut settings.node_name, &options.node_name);
     replace(&mut settings.pod_cidr, &options.pod_cidr);
     settings.pod_cidr_chosen |= options.pod_cidr.is_some();
+    replace(&mut settings.service_cidr, &options.service_cidr);
     replace(&mut settings.image_mirror_country, &options.image_mirror_country);
     if let Some(port) = options.apiserver_port {
         (settings.apiserver_port, settings.apiserver_port_chosen) = (port, true);
@@ -119,11 +127,32 @@ pub fn pod_cidr(text: &str) -> Result<Subnet, Failure> {
     if !(8..=28).contains(&block.length) {
         return Err(refuse("the prefix is 8 to 28 bits long".to_owned()));
     }
-    let services: Subnet = SERVICES.parse().map_err(|error: String| Failure::new(Kind::Internal, error))?;
-    if block.overlaps(&services) {
-        return Err(refuse(format!("it overlaps the addresses of Services ({SERVICES})")));
+    Ok(block)
+}
+
+/// The block of Services, if it is one that addresses can be handed out from.
+pub fn service_cidr(text: &str) -> Result<Subnet, Failure> {
+    let refuse = |why: String| usage(format!("--service-cidr={text}: {why}"));
+    let block: Subnet = text.parse().map_err(refuse)?;
+    if !(12..=24).contains(&block.length) {
+        return Err(refuse("the prefix is 12 to 24 bits long".to_owned()));
     }
     Ok(block)
+}
+
+/// Fails if pods and Services would share addresses. Without a block of their own, Services move away from the pods.
+fn check_apart(settings: &Settings) -> Result<(), Failure> {
+    if settings.service_cidr.is_empty() {
+        return Ok(());
+    }
+    let services = service_cidr(&settings.service_cidr)?;
+    match pod_cidr(&settings.pod_cidr)?.overlaps(&services) {
+        true => Err(usage(format!(
+            "--pod-cidr={}: it overlaps the addresses of Services ({services})",
+            settings.pod_cidr
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// RFC 1123 subdomain, as Kubernetes wants names of nodes.
@@ -169,7 +198,15 @@ mod tests {
             ("--pod-cidr=10.0.0.0:", Start { pod_cidr: text("10.0.0.0"), ..Start::default() }),
             ("--pod-cidr=300.0.0.0/24:", Start { pod_cidr: text("300.0.0.0/24"), ..Start::default() }),
             ("--pod-cidr=10.0.0.0/30:", Start { pod_cidr: text("10.0.0.0/30"), ..Start::default() }),
-            ("--pod-cidr=10.100.0.0/16:", Start { pod_cidr: text("10.100.0.0/16"), ..Start::default() }),
+            ("--service-cidr=10.0.0.0/8:", Start { service_cidr: text("10.0.0.0/8"), ..Start::default() }),
+            (
+                "--pod-cidr=10.100.0.0/16:",
+                Start {
+                    pod_cidr: text("10.100.0.0/16"),
+                    service_cidr: text("10.96.0.0/12"),
+                    ..Start::default()
+                },
+            ),
             ("--node-name=My_Box:", Start { node_name: text("My_Box"), ..Start::default() }),
             ("--node-name=a..b:", Start { node_name: text("a..b"), ..Start::default() }),
             ("--registry-mirror=ftp://x:", Start { registry_mirror: list("ftp://x"), ..Start::default() }),
@@ -204,13 +241,17 @@ mod tests {
     }
 
     #[test]
-    fn a_clusters_node_keeps_its_name() {
+    fn what_is_fixed_stays() {
         let settings = Settings { node_name: "one".into(), ..Settings::default() };
         let named = |name: &str| Start { node_name: Some(name.into()), ..Start::default() };
-        assert!(check_same_node(&settings, &named("one")).is_ok());
-        assert!(check_same_node(&settings, &Start::default()).is_ok());
-        let failure = check_same_node(&settings, &named("two")).expect_err("another name");
+        assert!(check_fixed(&settings, &named("one")).is_ok());
+        assert!(check_fixed(&settings, &Start::default()).is_ok());
+        let failure = check_fixed(&settings, &named("two")).expect_err("another name");
         assert!(failure.kind == Kind::Usage && failure.message.contains("fixed when the cluster is made"));
+        let block = |block: &str| Start { service_cidr: Some(block.into()), ..Start::default() };
+        let made = Settings { service_cidr: "10.96.0.0/12".into(), ..settings };
+        assert!(check_fixed(&made, &block("10.96.0.0/12")).is_ok());
+        assert!(check_fixed(&made, &block("10.43.0.0/16")).is_err());
     }
 
     #[test]

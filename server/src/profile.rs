@@ -46,6 +46,8 @@ pub struct Settings {
     pub pod_cidr: String,
     /// Whether the addresses were asked for: no others will do.
     pub pod_cidr_chosen: bool,
+    /// Addresses of Services; empty until the cluster is made, then fixed.
+    pub service_cidr: String,
     /// Mirrors of docker.io, first choice first.
     pub registry_mirrors: Vec<String>,
     /// Registries spoken to without TLS.
@@ -117,6 +119,7 @@ impl Default for Settings {
             node_name: String::new(),
             pod_cidr: "10.244.0.0/16".into(),
             pod_cidr_chosen: false,
+            service_cidr: String::new(),
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             image_mirror_country: String::new(),

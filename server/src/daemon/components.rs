@@ -24,6 +24,7 @@ use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::options::node_name;
 use crate::profile::{Profile, RuntimeKind, Settings};
+use crate::services;
 
 /// What the control socket and the end of the daemon need of the running parts.
 pub struct Running {
@@ -177,6 +178,14 @@ async fn pod_network(profile: &Profile, settings: &Settings, tasks: &Tasks) -> R
         .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
 }
 
+/// The block of Services: a database without one in its settings was made before there was a choice.
+fn service_cidr(settings: &Settings) -> &str {
+    match settings.service_cidr.as_str() {
+        "" => services::DEFAULT,
+        block => block,
+    }
+}
+
 /// Namespaces that are kept ready for pods.
 const POOL: usize = 4;
 
@@ -197,6 +206,7 @@ pub fn network_config(profile: &Profile, settings: &Settings) -> sampan_pod_netw
         node_subnet: first_subnet(&settings.pod_cidr),
         pod_cidr: settings.pod_cidr.clone(),
         fixed: settings.pod_cidr_chosen,
+        service_cidr: service_cidr(settings).to_owned(),
         pool_size: POOL,
         table: format!("sampan_{}", profile.name.replace('-', "_")),
     }

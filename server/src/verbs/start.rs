@@ -21,6 +21,7 @@ use crate::messages::Message;
 use crate::options;
 use crate::profile::{Profile, Settings};
 use crate::rights;
+use crate::services;
 use crate::ui::Ui;
 
 /// Steps of a start, for tools that draw a bar.
@@ -42,7 +43,7 @@ pub async fn run(mut context: Context, options: Start) -> Outcome {
     let known = profile.exists()?;
     let stored = profile.settings()?;
     if known {
-        options::check_same_node(&stored, &options)?;
+        options::check_fixed(&stored, &options)?;
     }
     let mut settings = options::merged(stored.clone(), &options);
     // the host may be called otherwise one day
@@ -60,6 +61,18 @@ pub async fn run(mut context: Context, options: Start) -> Outcome {
                 true => Message::Restarting { profile: profile.name.clone(), runtime },
                 false => Message::Starting { profile: profile.name.clone(), runtime },
             });
+            let _turn = match settings.service_cidr.is_empty() && !known {
+                true => Some(services::turn().await?),
+                false => None,
+            };
+            if settings.service_cidr.is_empty() {
+                let pods = options::pod_cidr(&settings.pod_cidr)?;
+                // a cluster without a block was made before there was a choice
+                settings.service_cidr = match known {
+                    true => services::DEFAULT.to_owned(),
+                    false => services::choose(pods).await?.to_string(),
+                };
+            }
             let before = if known { stored } else { untold(&settings) };
             let access = booted(profile, ui, &settings, &before, options.wait_timeout).await?;
             settings.apiserver_port = port(&access).unwrap_or(settings.apiserver_port);
@@ -102,10 +115,11 @@ fn already(profile: &Profile, ui: &mut Ui, wanted: &Settings, running: Running) 
     running.access
 }
 
-/// What is kept of a first start that failed: the node's name, which the database may bear already.
+/// What is kept of a first start that failed: what the database may bear already.
 fn untold(settings: &Settings) -> Settings {
     Settings {
         node_name: settings.node_name.clone(),
+        service_cidr: settings.service_cidr.clone(),
         container_runtime: settings.container_runtime,
         ..Settings::default()
     }

@@ -82,6 +82,8 @@ pub struct Config {
     pub pod_cidr: String,
     /// Whether no other block will do; otherwise one that the host uses already is left for another.
     pub fixed: bool,
+    /// Addresses of Services, such as `10.96.0.0/12`: pods are kept out of them.
+    pub service_cidr: String,
     /// Pods of this node, such as `10.244.0.0/24`.
     pub node_subnet: String,
     /// Namespaces kept ready.
@@ -159,6 +161,16 @@ struct Inner {
 /// Conversations with the kernel at one time.
 const TALKS: usize = 8;
 
+/// The networks of this host other than those behind `bridge`, each with the name of its link.
+pub async fn host_networks(bridge: &str) -> Result<Vec<(String, Subnet)>, Error> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(link::io("netlink"))?;
+    let driver = tokio::spawn(connection);
+    let (used, names) = tokio::join!(link::used(&handle, bridge), link::names(&handle));
+    driver.abort();
+    let name = |index: u32| names.iter().find(|(one, _)| *one == index).map(|(_, name)| name.clone());
+    Ok(used.into_iter().map(|(index, network)| (name(index).unwrap_or_default(), network)).collect())
+}
+
 /// The network of this node's pods.
 #[derive(Clone)]
 pub struct PodNetwork(Arc<Inner>);
@@ -168,6 +180,7 @@ impl PodNetwork {
     pub async fn new(config: Config, tasks: Tasks) -> Result<Self, Error> {
         let wanted: Subnet = config.pod_cidr.parse().map_err(Error::Config)?;
         let node: Subnet = config.node_subnet.parse().map_err(Error::Config)?;
+        let services: Subnet = config.service_cidr.parse().map_err(Error::Config)?;
         let directory = config.run_dir.join("netns");
         std::fs::create_dir_all(&directory).map_err(link::io(directory.display().to_string()))?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(link::io("netlink"))?;
@@ -178,7 +191,7 @@ impl PodNetwork {
             let link = links.find(|(one, _)| *one == index).map(|(_, name)| name).unwrap_or_default();
             return Err(Error::Overlap { wanted, network, link });
         }
-        let pods = subnet::free(wanted, &used).ok_or(Error::NoBlock(wanted))?;
+        let pods = subnet::free(wanted, services, &used).ok_or(Error::NoBlock(wanted))?;
         if pods != wanted {
             tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
         }
@@ -221,6 +234,17 @@ impl PodNetwork {
     /// The node's address on the bridge.
     pub fn gateway(&self) -> Ipv4Addr {
         self.0.node.at(1)
+    }
+
+    /// Makes the bridge, and puts the addresses there that the daemon itself answers on, so that pods and host reach
+    /// it without translation.
+    pub async fn serve_at(&self, addresses: &[Ipv4Addr]) -> Result<(), Error> {
+        let bridge = self.0.base().await?;
+        for address in addresses {
+            let put = self.0.handle.address().add(bridge, IpAddr::V4(*address), 32).replace().execute().await;
+            put.map_err(link::netlink("an address on the bridge"))?;
+        }
+        Ok(())
     }
 
     /// A namespace for a pod, from the pool or made now. The same pod gets the same again.

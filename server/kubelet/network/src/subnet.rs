@@ -70,15 +70,13 @@ pub fn clash(wanted: &Subnet, used: &[(u32, Subnet)]) -> Option<(u32, Subnet)> {
     used.iter().find(|(_, other)| other.length >= 8 && other.overlaps(wanted)).copied()
 }
 
-/// The pods' block, or the next one of its size in 10.0.0.0/8 that nothing on the host uses.
-pub fn free(wanted: Subnet, used: &[(u32, Subnet)]) -> Option<Subnet> {
+/// The pods' block, or the next one of its size in 10.0.0.0/8 that neither Services nor anything on the host uses.
+pub fn free(wanted: Subnet, services: Subnet, used: &[(u32, Subnet)]) -> Option<Subnet> {
     let clash = |one: &Subnet| clash(one, used).is_some();
     if !clash(&wanted) {
         return Some(wanted);
     }
     let private = Subnet::new(Ipv4Addr::new(10, 0, 0, 0), 8);
-    // services live here by default
-    let services = Subnet::new(Ipv4Addr::new(10, 96, 0, 0), 12);
     let fits = |one: &Subnet| !clash(one) && !one.overlaps(&services);
     let from = |start: Subnet| {
         std::iter::successors(Some(start), Subnet::next).take_while(|one| one.overlaps(&private))
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_clash_moves_the_pods() {
-        let wanted = subnet("10.244.0.0/16");
+        let (wanted, services) = (subnet("10.244.0.0/16"), subnet("10.96.0.0/12"));
         for (used, expect) in [
             (&["192.168.1.0/24", "0.0.0.0/0"][..], "10.244.0.0/16"),
             (&["10.244.7.0/24"], "10.245.0.0/16"),
@@ -121,9 +119,9 @@ mod tests {
             (&["10.244.0.0/16", "10.245.0.1/32"], "10.246.0.0/16"),
         ] {
             let used: Vec<(u32, Subnet)> = used.iter().map(|one| (2, subnet(one))).collect();
-            assert_eq!(free(wanted, &used), Some(subnet(expect)));
+            assert_eq!(free(wanted, services, &used), Some(subnet(expect)));
         }
-        assert_eq!(free(wanted, &[(2, subnet("10.0.0.0/8"))]), None);
+        assert_eq!(free(wanted, services, &[(2, subnet("10.0.0.0/8"))]), None);
         let used = [(2, subnet("0.0.0.0/0")), (3, subnet("10.244.7.0/24"))];
         assert_eq!(clash(&wanted, &used), Some((3, subnet("10.244.7.0/24"))));
         assert_eq!(rebase(subnet("10.244.3.0/24"), wanted, subnet("10.250.0.0/16")), subnet("10.250.3.0/24"));

@@ -16,6 +16,7 @@ fn config(directory: &Path, pool_size: usize) -> Config {
         bridge: "sptest0".into(),
         pod_cidr: "10.201.0.0/16".into(),
         fixed: false,
+        service_cidr: "10.96.0.0/12".into(),
         node_subnet: "10.201.3.0/24".into(),
         pool_size,
         table: "sampan-test".into(),
