@@ -1,1 +1,5 @@
-//! The platform: the list of addons, and what enabling, configuring and disabling one does.
+//! The platform of addons.
+
+mod natives;
+
+pub use natives::natives;
