@@ -36,6 +36,8 @@ pub struct Running {
     pub server: ApiServer,
     /// The container runtime.
     pub runtime: Runtime,
+    /// The pods' network.
+    pub network: PodNetwork,
     /// Who is well.
     pub health: Health,
     /// The node's name.
@@ -77,7 +79,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
     scheduler(&server, &informers, &health, &scheduler_tasks);
-    let parts = KubeletParts { node: &node, runtime: &runtime, network };
+    let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone() };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
 
     step(report, Message::VerifyingComponents);
@@ -93,7 +95,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     report.send(&StartEvent::Ready(access::of(&server)));
     report.close();
 
-    let running = Arc::new(Running { profile: profile.clone(), settings, server, runtime, health, node });
+    let running = Arc::new(Running { profile: profile.clone(), settings, server, runtime, network, health, node });
     let mut stop = control::serve(running.clone(), &control_tasks)?;
     prepare_image(&running, &control_tasks);
     let follow = kubeconfigs::follow(running.server.clone(), running.profile.clone());

@@ -36,6 +36,9 @@ impl StopRequest {
             // whoever asked may have gone; the cluster stops all the same
             let _ = send(&mut self.write, &Reply::Progress(message)).await;
             shutdown::stop_containers(&running.runtime).await;
+            if let Err(error) = running.network.withdraw().await {
+                tracing::warn!(%error, "the pod network's rules stay");
+            }
             0
         };
         let _ = send(&mut self.write, &Reply::Done(json!({"running": left}))).await;

@@ -353,6 +353,11 @@ impl PodNetwork {
             }
         }
         let _ = std::fs::remove_dir_all(self.0.config.run_dir.join("netns"));
+        self.withdraw().await
+    }
+
+    /// Takes the rules back; the bridge and the pods' namespaces stay for the next start.
+    pub async fn withdraw(&self) -> Result<(), Error> {
         rules::leave_firewall(&self.0.config.bridge).await;
         let table = &self.0.config.table;
         match rules::apply(&format!("table ip {table} {{ }}\ndelete table ip {table}\n")).await {
