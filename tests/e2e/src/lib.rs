@@ -21,6 +21,21 @@ pub fn cluster(registry: &Registry, runtime: &str) -> Result<Cluster> {
     Cluster::with(Options { start: start.map(str::to_owned).to_vec() })
 }
 
+/// `kubectl apply -f -`.
+pub fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
+    let mut kubectl = cluster
+        .kubectl_command()
+        .args(["apply", "-f", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()?;
+    use std::io::Write;
+    // the dashes tell kubectl that this is YAML, though it begins with a brace
+    kubectl.stdin.take().context("standard input")?.write_all(format!("---\n{manifest}").as_bytes())?;
+    anyhow::ensure!(kubectl.wait()?.success(), "kubectl apply of {manifest}");
+    Ok(())
+}
+
 /// Waits for a condition of a pod with kubectl itself (which watches).
 pub fn ready(cluster: &Cluster, pod: &str) -> Result<()> {
     cluster.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("pod/{pod}")])?;

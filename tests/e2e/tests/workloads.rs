@@ -1,29 +1,13 @@
 //! What the controllers and the scheduler make of workloads, as kubectl sees it. One cluster for all of it.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use sampan_test_e2e::{cluster, eventually, field, ready, registry};
+use anyhow::{Result, ensure};
+use sampan_test_e2e::{apply, cluster, eventually, field, ready, registry};
 use sampan_testkit::Cluster;
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// `kubectl apply -f -`.
-fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
-    let mut kubectl = cluster
-        .kubectl_command()
-        .args(["apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()?;
-    // the dashes tell kubectl that this is YAML, though it begins with a brace
-    kubectl.stdin.take().context("standard input")?.write_all(format!("---\n{manifest}").as_bytes())?;
-    ensure!(kubectl.wait()?.success(), "kubectl apply of {manifest}");
-    Ok(())
-}
 
 /// Waits until a field reads so.
 fn until(cluster: &Cluster, object: &str, path: &str, wanted: &str) -> Result<()> {

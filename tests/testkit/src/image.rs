@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Programs that busybox answers for inside the images.
-const APPLETS: [&str; 36] = [
+const APPLETS: [&str; 39] = [
     "sh", "cat", "ls", "tar", "sleep", "env", "hostname", "wget", "nc", "id", "echo", "true", "false",
     "stat", "touch", "mkdir", "rm", "ps", "kill", "test", "head", "tail", "grep", "dd", "ip", "mount", "df",
-    "vi", "tty", "stty", "date", "chmod", "cp", "printf", "wc", "unshare",
+    "vi", "nslookup", "httpd", "seq", "tty", "stty", "date", "chmod", "cp", "printf", "wc", "unshare",
 ];
 
 /// An image with one layer.
