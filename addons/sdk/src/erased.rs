@@ -34,6 +34,12 @@ pub trait Native: Send + Sync + 'static {
     /// # Errors
     /// As [`Addon::run`] and [`Native::configuration`].
     async fn run(&self, config: &Value, context: Context, drain: Drain) -> Result<(), Error>;
+
+    /// See [`Addon::disabled`].
+    ///
+    /// # Errors
+    /// As [`Addon::disabled`] and [`Native::configuration`].
+    async fn disabled(&self, config: &Value, context: Context) -> Result<(), Error>;
 }
 
 #[async_trait]
@@ -61,6 +67,10 @@ impl<A: Addon> Native for A {
 
     async fn run(&self, config: &Value, context: Context, drain: Drain) -> Result<(), Error> {
         Addon::run(self, read::<A>(self, config)?, context, drain).await
+    }
+
+    async fn disabled(&self, config: &Value, context: Context) -> Result<(), Error> {
+        Addon::disabled(self, read::<A>(self, config)?, context).await
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  enable ─► check(config) ─► objects(config, site) are applied ─► run(context, drain) ─► Reporter: healthy
-//!  disable ─► drain ─► run returns ─► the objects are removed
+//!  disable ─► drain ─► run returns ─► disabled(config, context) ─► the objects are removed
 //!  configure ─► drain ─► objects of the new configuration, those no longer there removed ─► run anew
 //! ```
 //!
@@ -184,4 +184,14 @@ pub trait Addon: Send + Sync + 'static {
     /// # Errors
     /// Whatever ends it before the drain; it is started again after a pause.
     async fn run(&self, config: Self::Config, context: Context, drain: Drain) -> Result<(), Error>;
+
+    /// Takes back what it left outside of its own objects (a status, an address of the node). Called once when it is
+    /// disabled, after `run` has returned; not when the daemon stops or the configuration changes.
+    ///
+    /// # Errors
+    /// Something is still there, in words that name it; the addon is disabled all the same.
+    async fn disabled(&self, config: Self::Config, context: Context) -> Result<(), Error> {
+        let _ = (config, context);
+        Ok(())
+    }
 }
