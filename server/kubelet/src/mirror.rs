@@ -4,7 +4,7 @@
 //! upstream's mirror pods they come back when deleted. Nothing runs for them; their logs are the components'
 //! own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub async fn run(context: Arc<Context>, health: Health, nodes: Informer<Node>, p
     let mut pause = Duration::from_millis(100);
     loop {
         let report = changes.borrow_and_update().clone();
-        let (failed, due) = keeper.keep_all(&report).await;
+        let (failed, due) = keeper.keep_all(&report, &health.removed()).await;
         pause = if failed { (pause * 2).min(Duration::from_secs(5)) } else { Duration::from_millis(100) };
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
@@ -120,8 +120,18 @@ struct Mirrors {
 
 impl Mirrors {
     /// Brings all mirror pods up to date: whether one could not be written, and when one may be made again.
-    async fn keep_all(&mut self, report: &BTreeMap<Component, ComponentHealth>) -> (bool, Option<Timestamp>) {
+    async fn keep_all(
+        &mut self,
+        report: &BTreeMap<Component, ComponentHealth>,
+        removed: &BTreeSet<Component>,
+    ) -> (bool, Option<Timestamp>) {
         let (mut failed, mut due) = (false, None);
+        for component in removed {
+            if let Err(error) = self.remove(*component).await {
+                tracing::debug!(component = component.name(), %error, "mirror pod not deleted, trying again");
+                failed = true;
+            }
+        }
         // without an owner they would be collected as soon as they are made
         let Some(node) = self.nodes.get(&Key::cluster(&self.context.node_name)) else { return (failed, due) };
         for (component, health) in report.iter().filter(|(c, _)| shown(**c)) {
@@ -135,6 +145,24 @@ impl Mirrors {
             }
         }
         (failed, due)
+    }
+
+    /// Deletes the mirror pod of a component that is not to run, if there is one.
+    async fn remove(&mut self, component: Component) -> kube::Result<()> {
+        let name = pod_name(component, &self.context.node_name);
+        let pod = self.pods.get(&Key::namespaced(NAMESPACE, &name));
+        let shown = pod.and_then(|pod| component_of(&pod)).as_deref() == Some(component.name());
+        // what was made just now may not have come back yet
+        if !shown && !self.making.contains_key(component.name()) {
+            return Ok(());
+        }
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), NAMESPACE);
+        match api.delete(&name, &DeleteParams::default().grace_period(0)).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            result => drop(result?),
+        }
+        self.making.remove(component.name());
+        Ok(())
     }
 
     /// Brings one mirror pod up to date; `Some`: it may be made again only then.
@@ -183,6 +211,10 @@ impl Mirrors {
     }
 }
 
+fn pod_name(component: Component, node_name: &str) -> String {
+    format!("{}-{node_name}", component.name())
+}
+
 fn mirror_pod(node: &Node, component: Component) -> Pod {
     let node_name = node.metadata.name.clone().unwrap_or_default();
     let name = component.name();
@@ -212,7 +244,7 @@ fn mirror_pod(node: &Node, component: Component) -> Pod {
         block_owner_deletion: None,
     };
     let metadata = ObjectMeta {
-        name: Some(format!("{name}-{node_name}")),
+        name: Some(pod_name(component, &node_name)),
         namespace: Some(NAMESPACE.to_owned()),
         labels: Some(text_map(&[("component", name), ("tier", "control-plane")])),
         annotations: Some(annotations(component, &spec)),

@@ -52,6 +52,12 @@ impl Informers {
         self.narrowed(K::url_path(&(), Some(namespace)), config)
     }
 
+    /// An informer of its own of the objects under an API path that bear a label, decoded as the caller's own type; not
+    /// shared. For kinds that are known only at run time.
+    pub fn labelled<T: Object + std::fmt::Debug>(&self, path: &str, label: &str) -> Informer<T> {
+        self.narrowed(path.to_owned(), watcher::Config::default().labels(label))
+    }
+
     fn narrowed<K: Object + std::fmt::Debug>(&self, path: String, config: watcher::Config) -> Informer<K> {
         self.start(Target {
             path,
