@@ -64,6 +64,12 @@ pub enum Verb {
     /// The images that pods start from
     #[command(subcommand)]
     Image(Image),
+    /// Show how this machine itself finds names of the cluster, and have it do so
+    Dns {
+        /// What to do; shows the line for the host's resolver if none
+        #[command(subcommand)]
+        verb: Option<Dns>,
+    },
     /// Apply the built-in demo and wait until it answers
     Demo,
     /// Save the database of the running cluster to a file
@@ -129,6 +135,15 @@ pub enum Profile {
     /// List the clusters
     #[command(alias = "ls")]
     List,
+}
+
+/// What can be done with the host's resolver.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Dns {
+    /// Send the cluster's names to its DNS (needs systemd-resolved)
+    Enable,
+    /// Take that back
+    Disable,
 }
 
 /// What can be done with images.

@@ -11,6 +11,7 @@ mod kubeconfig;
 mod messages;
 mod options;
 mod profile;
+mod resolver;
 mod rights;
 mod services;
 mod ui;
@@ -75,6 +76,7 @@ async fn dispatch(verb: Verb, context: Context) -> Outcome {
         Verb::Profile(verb) => verbs::profile::run(&context, &verb),
         Verb::Logs { component, follow, tail } => verbs::logs::run(context, component, follow, tail).await,
         Verb::Image(verb) => verbs::image::run(context, verb).await,
+        Verb::Dns { verb } => verbs::dns::run(context, verb).await,
         Verb::Demo => verbs::demo::run(context).await,
         Verb::Backup { file } => verbs::backup::run(context, &file).await,
         Verb::Daemon | Verb::Kubectl { .. } | Verb::Version { .. } | Verb::Completion { .. } => Ok(0),

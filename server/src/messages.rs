@@ -67,6 +67,8 @@ pub enum Message {
     TakesEffectLater { flags: String },
     OtherPort { wanted: u16, port: u16 },
     KubeconfigLeft { path: String, why: String },
+    HostDnsOn { domain: String },
+    HostDnsOff { domain: String },
 }
 
 impl Message {
@@ -95,6 +97,7 @@ impl Message {
             Message::Pulled { .. } | Message::Loaded { .. } | Message::Saved { .. } => "✅",
             Message::DemoApplied => "🌟",
             Message::TryNext => "💡",
+            Message::HostDnsOn { .. } | Message::HostDnsOff { .. } => "🔎",
             Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => {
                 "❗"
             }
@@ -140,6 +143,8 @@ impl Message {
             Message::TakesEffectLater { .. } => "Takes Effect Later",
             Message::OtherPort { .. } => "Other Port",
             Message::KubeconfigLeft { .. } => "Kubeconfig Left",
+            Message::HostDnsOn { .. } => "Host DNS On",
+            Message::HostDnsOff { .. } => "Host DNS Off",
         }
     }
 
@@ -205,6 +210,8 @@ impl Message {
             Message::OtherPort { wanted, port } => {
                 format!("Port {wanted} is taken; the API is served on port {port} from now on")
             }
+            Message::HostDnsOn { domain } => format!("This machine finds names in {domain}"),
+            Message::HostDnsOff { domain } => format!("This machine does not ask the cluster about {domain}"),
             Message::KubeconfigLeft { path, why } => {
                 format!("The cluster's entry may be left in kubeconfig {path}: {why}")
             }
@@ -261,6 +268,8 @@ impl Message {
             Message::OtherPort { wanted, port } => {
                 format!("端口 {wanted} 已被占用；API 此后使用端口 {port}")
             }
+            Message::HostDnsOn { domain } => format!("本机可以解析 {domain} 中的名称"),
+            Message::HostDnsOff { domain } => format!("本机不再向集群查询 {domain}"),
             Message::KubeconfigLeft { path, why } => {
                 format!("kubeconfig {path} 中可能仍留有此集群的条目：{why}")
             }

@@ -48,6 +48,8 @@ pub struct Settings {
     pub pod_cidr_chosen: bool,
     /// Addresses of Services; empty until the cluster is made, then fixed.
     pub service_cidr: String,
+    /// Whether the host's own resolver knows the cluster's names.
+    pub host_dns: bool,
     /// Mirrors of docker.io, first choice first.
     pub registry_mirrors: Vec<String>,
     /// Registries spoken to without TLS.
@@ -120,6 +122,7 @@ impl Default for Settings {
             pod_cidr: "10.244.0.0/16".into(),
             pod_cidr_chosen: false,
             service_cidr: String::new(),
+            host_dns: false,
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             image_mirror_country: String::new(),

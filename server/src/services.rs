@@ -9,9 +9,25 @@ use nix::fcntl::{Flock, FlockArg};
 use sampan_pod_network::subnet::{Subnet, clash};
 
 use crate::failure::{Failure, Kind};
+use crate::options;
+use crate::profile::Settings;
 
 /// Upstream's default, as kubeadm has it.
 pub const DEFAULT: &str = "10.96.0.0/12";
+
+/// Which of the block's addresses is the API server's.
+pub const API: u32 = 1;
+/// Which of the block's addresses is the cluster DNS's, as kubeadm has it.
+pub const DNS: u32 = 10;
+
+/// The block of a cluster; one without a block in its settings was made before there was a choice.
+pub fn block(settings: &Settings) -> Result<Subnet, Failure> {
+    let text = match settings.service_cidr.as_str() {
+        "" => DEFAULT,
+        block => block,
+    };
+    options::service_cidr(text)
+}
 
 /// Held while a block is chosen, until a bridge bears its addresses: others that choose wait for it.
 pub struct Choosing(#[expect(dead_code, reason = "held")] Flock<File>);

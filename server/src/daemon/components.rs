@@ -24,7 +24,7 @@ use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::options::node_name;
 use crate::profile::{Profile, RuntimeKind, Settings};
-use crate::services;
+use crate::{resolver, services};
 
 /// What the control socket and the end of the daemon need of the running parts.
 pub struct Running {
@@ -75,6 +75,11 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let network = pod_network(profile, &settings, &kubelet_tasks).await?;
     step(report, Message::ConfiguringNetwork { cidr: network.pod_cidr() });
 
+    let block = services::block(&settings)?;
+    let local = [block.at(services::API), block.at(services::DNS)];
+    let put = network.serve_at(&local).await;
+    put.map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))?;
+
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
@@ -95,11 +100,13 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     report.send(&StartEvent::Ready(access::of(&server)));
     report.close();
 
-    let running = Arc::new(Running { profile: profile.clone(), settings, server, runtime, network, health, node });
+    let running =
+        Arc::new(Running { profile: profile.clone(), settings, server, runtime, network, health, node });
     let mut stop = control::serve(running.clone(), &control_tasks)?;
     prepare_image(&running, &control_tasks);
     let follow = kubeconfigs::follow(running.server.clone(), running.profile.clone());
     control_tasks.spawn_until_drain("kubeconfigs", follow);
+    host_dns(&running, &control_tasks)?;
     let request = tokio::select! {
         () = signals.next() => None,
         request = stop.recv() => request,
@@ -180,14 +187,6 @@ async fn pod_network(profile: &Profile, settings: &Settings, tasks: &Tasks) -> R
         .map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))
 }
 
-/// The block of Services: a database without one in its settings was made before there was a choice.
-fn service_cidr(settings: &Settings) -> &str {
-    match settings.service_cidr.as_str() {
-        "" => services::DEFAULT,
-        block => block,
-    }
-}
-
 /// Namespaces that are kept ready for pods.
 const POOL: usize = 4;
 
@@ -208,7 +207,10 @@ pub fn network_config(profile: &Profile, settings: &Settings) -> sampan_pod_netw
         node_subnet: first_subnet(&settings.pod_cidr),
         pod_cidr: settings.pod_cidr.clone(),
         fixed: settings.pod_cidr_chosen,
-        service_cidr: service_cidr(settings).to_owned(),
+        service_cidr: match settings.service_cidr.as_str() {
+            "" => services::DEFAULT.to_owned(),
+            block => block.to_owned(),
+        },
         pool_size: POOL,
         table: format!("sampan_{}", profile.name.replace('-', "_")),
     }
@@ -308,6 +310,19 @@ async fn node_ready(informers: &Informers, health: &Health, node: &str) {
         .of::<Node>()
         .until(|nodes| nodes.get(&Key::cluster(node)).is_some_and(|node| ready(&node)))
         .await;
+}
+
+/// Tells the host's resolver of the cluster's names again, if it was told once: it forgets them with the bridge.
+fn host_dns(running: &Running, tasks: &Tasks) -> Result<(), Failure> {
+    if running.settings.host_dns && resolver::is_resolved() {
+        let site = resolver::Site::of(&running.profile, &running.settings)?;
+        tasks.spawn_until_drain("host's resolver", async move {
+            if let Err(failure) = site.tell(true).await {
+                tracing::warn!(%failure, "the host does not find names of the cluster");
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Puts the built-in image in place beside the start, not before it.

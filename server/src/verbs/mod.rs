@@ -4,6 +4,7 @@ pub mod backup;
 pub mod completion;
 pub mod delete;
 pub mod demo;
+pub mod dns;
 pub mod image;
 pub mod kubectl;
 pub mod logs;
