@@ -1,4 +1,11 @@
-//! The pods' network on one node: a bridge, a veth pair per pod, addresses, and one nftables table.
+//! The pods' network on one node: a veth pair per pod, addresses, routes, a bridge that bears the node's addresses, and
+//! one nftables table.
+//!
+//! A pod's address is a /32 and all that it sends goes to the node, which routes it into another pod's veth or out. So
+//! every packet, also from pod to neighbour, is seen by the node's rules whatever the host makes of bridges
+//! (br_netfilter), translations are undone on the way back, and no pod can reach another past the rules. The bridge has
+//! no ports: it is where the node's address among the pods and those that the daemon serves live, and where the
+//! services' block is routed.
 //!
 //! ```text
 //!  run_dir/netns/7        a namespace, pinned; its veth is up and has the subnet's 7th address
@@ -346,9 +353,8 @@ impl PodNetwork {
         for index in all {
             self.0.destroy(index, false).await;
         }
-        let prefix = format!("{}v", self.0.config.bridge);
         for (index, name) in link::names(&self.0.handle).await {
-            if name == self.0.config.bridge || name.starts_with(&prefix) {
+            if link::is_of(&name, &self.0.config.bridge) {
                 let _ = self.0.handle.link().del(index).execute().await;
             }
         }
@@ -447,7 +453,7 @@ impl Inner {
             let bridge = &self.config.bridge;
             let set = |path: String, value: &str| std::fs::write(&path, value).map_err(link::io(path));
             set("/proc/sys/net/ipv4/ip_forward".into(), "1")?;
-            // host ports answer on 127.0.0.1 too
+            // a port of the node answers on 127.0.0.1 too
             set(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1")?;
             self.apply_rules().await?;
             rules::pass_firewall(bridge).await;
@@ -515,12 +521,12 @@ impl Inner {
     }
 
     async fn connect(&self, index: u32, netns: &Path) -> Result<(), Error> {
-        let bridge = self.base().await?;
+        self.base().await?;
         // never closed
         let _talk = self.talks.acquire().await;
-        link::veth(&self.handle, &self.veth(index), netns, bridge).await?;
         let (address, gateway) = (self.node.at(index), self.node.at(1));
-        link::configure(netns.to_owned(), address, gateway, self.node.length).await
+        link::veth(&self.handle, &self.veth(index), netns, address, gateway).await?;
+        link::configure(netns.to_owned(), address, gateway).await
     }
 
     async fn fill(&self) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Links, addresses and namespaces: the rim over netlink and mounts.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
@@ -10,12 +11,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoPortKind, InfoVeth, LinkAttribute,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
-use rtnetlink::{
-    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteScope};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::Error;
 use crate::subnet::Subnet;
@@ -52,15 +51,25 @@ pub async fn names(handle: &Handle) -> Vec<(u32, String)> {
     all
 }
 
-/// Blocks that the host uses: addresses and routes, but not through `own`, each with the index of its link (0: none).
+/// Whether a link belongs to the pod network of a bridge: it is that or a pod's near end.
+pub fn is_of(name: &str, bridge: &str) -> bool {
+    let rest = name.strip_prefix(bridge).filter(|_| !bridge.is_empty());
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix('v').is_some_and(|slot| slot.parse::<u32>().is_ok())
+    })
+}
+
+/// Blocks that the host uses: addresses and routes, but not of the pod network of the bridge `own`, each with the index
+/// of its link (0: none).
 pub async fn used(handle: &Handle, own: &str) -> Vec<(u32, Subnet)> {
-    let own = index(handle, own).await;
+    let names = names(handle).await.into_iter();
+    let own: HashSet<u32> = names.filter(|(_, name)| is_of(name, own)).map(|(index, _)| index).collect();
     let mut all = Vec::new();
     let mut addresses = Box::pin(handle.address().get().execute());
     while let Ok(Some(message)) = addresses.try_next().await {
         for attribute in &message.attributes {
             if let AddressAttribute::Address(IpAddr::V4(address)) = attribute
-                && Some(message.header.index) != own
+                && !own.contains(&message.header.index)
             {
                 all.push((message.header.index, Subnet::new(*address, message.header.prefix_len)));
             }
@@ -74,7 +83,7 @@ pub async fn used(handle: &Handle, own: &str) -> Vec<(u32, Subnet)> {
         });
         for attribute in &message.attributes {
             if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute
-                && (own.is_none() || out != own)
+                && out.is_none_or(|out| !own.contains(&out))
             {
                 let block = Subnet::new(*address, message.header.destination_prefix_length);
                 all.push((out.unwrap_or_default(), block));
@@ -102,14 +111,21 @@ pub async fn bridge(handle: &Handle, name: &str, gateway: Ipv4Addr, length: u8) 
     Ok(index_)
 }
 
-/// A veth pair with its far end in a namespace as `eth0`, and its near end on the bridge: made where they
-/// belong in one message, because a link that moves or is renamed later costs the kernel a grace period.
-pub async fn veth(handle: &Handle, name: &str, netns: &Path, bridge: u32) -> Result<(), Error> {
+/// A veth pair with its far end in a namespace as `eth0`: made where it belongs in one message, because a link that
+/// moves or is renamed later costs the kernel a grace period. The near end is no port of the bridge but a link of its
+/// own, to which the pod's address alone is routed; from it the node calls itself `gateway`.
+pub async fn veth(
+    handle: &Handle,
+    name: &str,
+    netns: &Path,
+    address: Ipv4Addr,
+    gateway: Ipv4Addr,
+) -> Result<(), Error> {
     let file = File::open(netns).map_err(io(netns.display().to_string()))?;
     let far = LinkUnspec::new_with_name(FAR).setns_by_fd(file.as_raw_fd()).build();
     let near = || {
         let pair = LinkVeth::new(name, FAR).set_info_data(InfoData::Veth(InfoVeth::Peer(far.clone())));
-        handle.link().add(pair.controller(bridge).build())
+        handle.link().add(pair.build())
     };
     if let Err(error) = near().execute().await {
         // left by a namespace that a process still holds, or that the kernel has not yet cleared away
@@ -117,15 +133,19 @@ pub async fn veth(handle: &Handle, name: &str, netns: &Path, bridge: u32) -> Res
         let _ = handle.link().del(old).execute().await;
         near().execute().await.map_err(netlink("creating a veth pair"))?;
     }
-    // the bridge speaks IPv6 to its neighbours, its ports need not
+    // no address of its own makes it speak to its neighbour
     let silent = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
     let silent =
         LinkUnspec::new_with_name(name).append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silent]));
-    handle.link().set(silent.build()).execute().await.map_err(netlink("veth without addresses"))?;
-    // up now that it has its peer; a pod that reaches itself through a service comes back out of its own port
-    let port = LinkMessageBuilder::<LinkBridgePort>::default().name(name.to_owned());
-    let port = port.set_port_kind(InfoPortKind::Bridge).hairpin(true).up().build();
-    handle.link().set_port(port).execute().await.map_err(netlink("veth on the bridge"))
+    handle.link().set(silent.up().build()).execute().await.map_err(netlink("veth up"))?;
+    // a port of the node answers on 127.0.0.1 too, and its answers come from here
+    let localnet = format!("/proc/sys/net/ipv4/conf/{name}/route_localnet");
+    std::fs::write(&localnet, "1").map_err(io(localnet))?;
+    let missing = || Error::Netlink { what: name.to_owned(), message: "it vanished".into() };
+    let near = index(handle, name).await.ok_or_else(missing)?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32);
+    let route = route.pref_source(gateway).scope(RouteScope::Link).output_interface(near).build();
+    handle.route().add(route).replace().execute().await.map_err(netlink("route to the pod"))
 }
 
 /// Makes and pins an empty network namespace. Blocking.
@@ -153,20 +173,15 @@ pub fn remove_namespace(path: &Path) {
 
 /// Addresses and routes inside: `lo` up, `eth0` with the pod's address and the way out. Runs on a thread of its
 /// own, because it enters the namespace.
-pub async fn configure(
-    netns: PathBuf,
-    address: Ipv4Addr,
-    gateway: Ipv4Addr,
-    length: u8,
-) -> Result<(), Error> {
+pub async fn configure(netns: PathBuf, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), Error> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let _ = sender.send(inside(&netns, address, gateway, length));
+        let _ = sender.send(inside(&netns, address, gateway));
     });
     receiver.await.unwrap_or_else(|_| Err(io("pod namespace")(std::io::Error::other("thread panicked"))))
 }
 
-fn inside(netns: &Path, address: Ipv4Addr, gateway: Ipv4Addr, length: u8) -> Result<(), Error> {
+fn inside(netns: &Path, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), Error> {
     let what = || netns.display().to_string();
     let file = File::open(netns).map_err(io(what()))?;
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| io(what())(errno.into()))?;
@@ -174,26 +189,25 @@ fn inside(netns: &Path, address: Ipv4Addr, gateway: Ipv4Addr, length: u8) -> Res
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(io(what()))?;
         let driver = tokio::spawn(connection);
-        let result = inside_links(&handle, address, gateway, length).await;
+        let result = inside_links(&handle, address, gateway).await;
         driver.abort();
         result
     })
 }
 
-async fn inside_links(
-    handle: &Handle,
-    address: Ipv4Addr,
-    gateway: Ipv4Addr,
-    length: u8,
-) -> Result<(), Error> {
+async fn inside_links(handle: &Handle, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), Error> {
     let lo = LinkUnspec::new_with_name("lo").up().build();
     handle.link().set(lo).execute().await.map_err(netlink("loopback in the pod"))?;
     let missing = || Error::Netlink { what: FAR.into(), message: "it is not in the pod".into() };
     let eth0 = index(handle, FAR).await.ok_or_else(missing)?;
     let up = LinkUnspec::new_with_index(eth0).up().build();
     handle.link().set(up).execute().await.map_err(netlink("eth0 up in the pod"))?;
-    let added = handle.address().add(eth0, IpAddr::V4(address), length).execute().await;
+    let added = handle.address().add(eth0, IpAddr::V4(address), 32).execute().await;
     added.map_err(netlink("address in the pod"))?;
+    // nobody but the node is on the pod's link
+    let neighbour = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(gateway, 32);
+    let neighbour = neighbour.scope(RouteScope::Link).output_interface(eth0).build();
+    handle.route().add(neighbour).execute().await.map_err(netlink("gateway in the pod"))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
     handle.route().add(route).execute().await.map_err(netlink("route in the pod"))
 }

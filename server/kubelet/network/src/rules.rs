@@ -62,11 +62,15 @@ pub fn render(rules: &Rules<'_>) -> String {
          map hostports_ip {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service;{} }}\n\
          chain prerouting {{\n  type nat hook prerouting priority dstnat; policy accept;\n{dnat} }}\n\
          chain output {{\n  type nat hook output priority -100; policy accept;\n{dnat} }}\n\
+         chain raw {{\n  type filter hook prerouting priority raw; policy accept;\n  \
+         iifname \"{bridge}v*\" ip daddr 127.0.0.0/8 drop\n  \
+         iifname \"{bridge}v*\" ip saddr 127.0.0.0/8 drop\n }}\n\
          chain postrouting {{\n  type nat hook postrouting priority srcnat; policy accept;\n  \
-         ip saddr 127.0.0.0/8 oifname \"{bridge}\" masquerade\n  \
-         ip saddr {node} ip daddr != {pods} oifname != \"{bridge}\" masquerade\n }}\n}}\n",
+         ip saddr 127.0.0.0/8 oifname \"{bridge}v*\" snat ip to {gateway}\n  \
+         ip saddr {node} ip daddr != {pods} oifname != {{ \"{bridge}\", \"{bridge}v*\" }} masquerade\n }}\n}}\n",
         elements(any.collect()),
         elements(one.collect()),
+        gateway = node.at(1),
     )
 }
 
@@ -98,24 +102,26 @@ async fn iptables(arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Docker's firewall drops what it does not know, also between pods where bridges pass through iptables; no
-/// rule of another table can undo a drop. So the bridge is let through in that very chain, if it drops.
+/// Docker's firewall, and others, drop what they do not know, also from pod to pod; no rule of another table can undo
+/// a drop. So the pods' links are let through in that very chain, if it drops.
 pub async fn pass_firewall(bridge: &str) {
     let Some(rules) = iptables(&["-S", "FORWARD"]).await else { return };
     if !rules.starts_with("-P FORWARD DROP") {
         return;
     }
+    let links = format!("{bridge}v+");
     for direction in ["-i", "-o"] {
-        if !rules.contains(&format!("-A FORWARD {direction} {bridge} -j ACCEPT")) {
-            iptables(&["-I", "FORWARD", direction, bridge, "-j", "ACCEPT"]).await;
+        if !rules.contains(&format!("-A FORWARD {direction} {links} -j ACCEPT")) {
+            iptables(&["-I", "FORWARD", direction, &links, "-j", "ACCEPT"]).await;
         }
     }
 }
 
 /// Takes back what [`pass_firewall`] did; nothing to take back is fine.
 pub async fn leave_firewall(bridge: &str) {
+    let links = format!("{bridge}v+");
     for direction in ["-i", "-o"] {
-        iptables(&["-D", "FORWARD", direction, bridge, "-j", "ACCEPT"]).await;
+        iptables(&["-D", "FORWARD", direction, &links, "-j", "ACCEPT"]).await;
     }
 }
 
@@ -138,8 +144,8 @@ mod tests {
         });
         assert!(text.contains("elements = { tcp . 8080 : 10.244.0.5 . 80 }"), "{text}");
         assert!(text.contains("elements = { tcp . 127.0.0.1 . 9090 : 10.244.0.5 . 80 }"), "{text}");
-        assert!(
-            text.contains("ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/16 oifname != \"b\" masquerade")
-        );
+        assert!(text.contains(
+            "ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/16 oifname != { \"b\", \"bv*\" } masquerade"
+        ));
     }
 }
