@@ -6,5 +6,5 @@ use sampan_addon::Native;
 
 /// Every native addon of this binary.
 pub fn natives() -> Vec<Arc<dyn Native>> {
-    vec![]
+    vec![Arc::new(sampan_addon_loadbalancer::LoadBalancer)]
 }

@@ -15,7 +15,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
     ("hickory-", &["sampan-addon-dns"]),
     ("actix-", &["sampan-apiserver"]),
     ("leptos", &["sampan-dashboard"]),
-    ("oci-client", &["sampan-cri-oci"]),
+    ("oci-client", &["sampan-addons", "sampan-cri-oci"]),
 ];
 
 fn workspace() -> Vec<Package> {

@@ -1,0 +1,596 @@
+//! What the command line and the REST API ask for: each verb writes what the user decided and waits until the cluster
+//! agrees, or says why it does not and restores what was before.
+
+use std::time::Duration;
+
+use base64::Engine;
+use sampan_process::Drain;
+use sampan_reconcile::Deltas;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind};
+use crate::health::{Condition, State, of_object};
+use crate::manager::{Addons, Definition, Manager, Outcome};
+use crate::object::Reference;
+use crate::package::{Check, Files, Package, Summary};
+use crate::record::{self, Record};
+use crate::request::{Details, Request, Sort, Status, Step};
+use crate::set;
+
+/// How long a native addon may take to be healthy.
+const NATIVE_SECONDS: u64 = 30;
+/// How long a package may take: images are pulled.
+const PACKAGE_SECONDS: u64 = 180;
+/// How long objects may take to go.
+const DOWN_SECONDS: u64 = 60;
+/// How long a post-install check may fail.
+const CHECK: Duration = Duration::from_secs(20);
+
+/// Hears what happens while a verb works.
+pub type Progress<'a> = &'a (dyn Fn(Step) + Send + Sync);
+
+/// Why an addon did not settle.
+struct Unsettled {
+    reason: String,
+    next: String,
+    kind: Option<Error>,
+}
+
+impl Addons {
+    /// Answers a request with the value that its documentation names.
+    ///
+    /// # Errors
+    /// What the verb's method says.
+    pub async fn answer(&self, request: Request, progress: Progress<'_>) -> Result<Value, Error> {
+        let value =
+            |value: Result<Value, serde_json::Error>| value.map_err(|error| Error::Code(error.to_string()));
+        match request {
+            Request::List => value(serde_json::to_value(self.list())),
+            Request::Show { name } => value(serde_json::to_value(self.show(&name)?)),
+            Request::Enable { name, set, timeout_seconds } => {
+                value(serde_json::to_value(self.enable(&name, &set, timeout_seconds, progress).await?))
+            }
+            Request::Disable { name } => value(serde_json::to_value(self.disable(&name, progress).await?)),
+            Request::Configure { name, set, unset } => {
+                value(serde_json::to_value(self.configure(&name, &set, &unset, progress).await?))
+            }
+            Request::Add { files, name } => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(files);
+                let bytes = bytes.map_err(|error| Error::Package(format!("files: {error}")))?;
+                value(serde_json::to_value(self.add(&bytes, name.as_deref(), progress).await?))
+            }
+            Request::Remove { name } => value(serde_json::to_value(self.remove(&name, progress).await?)),
+            Request::Images { name } => self.images(&name),
+            Request::Page { name } => self.page(&name).map(Value::from),
+        }
+    }
+
+    /// All addons, native ones first.
+    pub fn list(&self) -> Vec<Status> {
+        self.0.names().iter().filter_map(|name| Some(self.0.status(name, self.0.definition(name)?))).collect()
+    }
+
+    /// One addon with everything about it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Package`] if what is kept of it is not usable.
+    pub fn show(&self, name: &str) -> Result<Details, Error> {
+        let definition = self.0.known(name)?;
+        let record = self.0.record(name)?.unwrap_or_default();
+        let configuration = definition.configuration(&record.configuration);
+        Ok(Details {
+            schema: definition.schema(),
+            // what the user set shows even if it is not usable (any more): it is what has to be mended
+            configuration: configuration.unwrap_or_else(|_| record.configuration.clone().into()),
+            set: record.configuration,
+            needs: definition.needs(),
+            objects: record.inventory,
+            status: self.0.status(name, Ok(definition)),
+        })
+    }
+
+    /// Turns an addon on, with changes of its configuration, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] once what was before is restored; [`Error::Needs`], [`Error::Config`], [`Error::Owned`] before
+    /// anything was done.
+    pub async fn enable(
+        &self,
+        name: &str,
+        set: &[String],
+        timeout_seconds: Option<u64>,
+        progress: Progress<'_>,
+    ) -> Result<Status, Error> {
+        let definition = self.0.known(name)?;
+        let _turn = self.0.turn(name).await;
+        for need in definition.needs() {
+            self.0.known(&need)?;
+            if !self.0.is_enabled(&need) {
+                return Err(Error::Needs { name: name.to_owned(), needs: need });
+            }
+        }
+        let before = self.0.record(name)?.unwrap_or_default();
+        let configuration = set::change(&before.configuration, set, &[], &definition.schema())?;
+        definition.configuration(&configuration)?;
+        self.0
+            .decide(name, &definition, before, Some(true), configuration, timeout_seconds, progress)
+            .await?;
+        Ok(self.0.status(name, Ok(definition)))
+    }
+
+    /// Turns an addon off and waits until its objects are gone.
+    ///
+    /// # Errors
+    /// [`Error::NeededBy`] if an enabled addon needs it; whatever keeps an object from being deleted.
+    pub async fn disable(&self, name: &str, progress: Progress<'_>) -> Result<Status, Error> {
+        // a package that cannot be read any more can still be disabled
+        let definition = match self.0.known(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            definition => definition,
+        };
+        let _turn = self.0.turn(name).await;
+        let needs = |other: &String| {
+            other != name
+                && self.0.is_enabled(other)
+                && self.0.known(other).is_ok_and(|other| other.needs().iter().any(|need| need == name))
+        };
+        if let Some(by) = self.0.names().into_iter().find(needs) {
+            return Err(Error::NeededBy { name: name.to_owned(), by });
+        }
+        if self.0.is_enabled(name) || self.0.record(name)?.is_some_and(|record| !record.inventory.is_empty())
+        {
+            progress(Step::Pruning);
+            let version = self.0.update(name, |record| record.enabled = Some(false)).await?;
+            self.0.went_down(name, version).await?;
+        }
+        Ok(self.0.status(name, definition))
+    }
+
+    /// Changes the configuration; an enabled addon follows at once, and goes back if it does not become healthy.
+    ///
+    /// # Errors
+    /// As [`Addons::enable`].
+    pub async fn configure(
+        &self,
+        name: &str,
+        set: &[String],
+        unset: &[String],
+        progress: Progress<'_>,
+    ) -> Result<Details, Error> {
+        let definition = self.0.known(name)?;
+        if !(set.is_empty() && unset.is_empty()) {
+            let _turn = self.0.turn(name).await;
+            let before = self.0.record(name)?.unwrap_or_default();
+            let configuration = set::change(&before.configuration, set, unset, &definition.schema())?;
+            definition.configuration(&configuration)?;
+            if self.0.is_enabled(name) {
+                let enabled = before.enabled;
+                self.0.decide(name, &definition, before, enabled, configuration, None, progress).await?;
+            } else {
+                self.0.update(name, |record| record.configuration.clone_from(&configuration)).await?;
+            }
+        }
+        self.show(name)
+    }
+
+    /// Adds a package, or puts another version in its place, which an enabled one follows at once.
+    ///
+    /// # Errors
+    /// [`Error::Package`] with file and line; as [`Addons::enable`] for one that is enabled.
+    pub async fn add(
+        &self,
+        files: &[u8],
+        name: Option<&str>,
+        progress: Progress<'_>,
+    ) -> Result<Details, Error> {
+        let files = Files::of_tar(files)?;
+        let packed = files.pack()?;
+        let mut package = Package::read(files)?;
+        if let Some(name) = name {
+            package = package.renamed(name)?;
+        }
+        let name = package.name().to_owned();
+        if self.0.config.natives.iter().any(|native| native.about().name == name) {
+            return Err(Error::BuiltIn(name));
+        }
+        let _turn = self.0.turn(&name).await;
+        let before = self.0.kept_files(&name);
+        let given = self.0.record(&name)?.unwrap_or_default().configuration;
+        if !given.is_empty() {
+            package.configuration(&given)?;
+        }
+        let version = self.0.keep_files(&name, packed).await?;
+        if let Some(before) = before.filter(|_| self.0.is_enabled(&name)) {
+            progress(Step::Applying);
+            if let Err(unsettled) = self.0.settle(&name, version, PACKAGE_SECONDS, progress).await {
+                progress(Step::RollingBack { reason: unsettled.reason.clone() });
+                let version = self.0.keep_files(&name, before).await?;
+                let restored = self.0.restored(&name, version, true).await;
+                return Err(unsettled.into_error(&name, restored));
+            }
+        }
+        self.show(&name)
+    }
+
+    /// Takes a package out with everything that it made.
+    ///
+    /// # Errors
+    /// [`Error::BuiltIn`] for native addons; as [`Addons::disable`].
+    pub async fn remove(&self, name: &str, progress: Progress<'_>) -> Result<Status, Error> {
+        if self.0.config.natives.iter().any(|native| native.about().name == name) {
+            return Err(Error::BuiltIn(name.to_owned()));
+        }
+        let was = self.disable(name, progress).await?;
+        let _turn = self.0.turn(name).await;
+        self.0.delete_map(&record::package_name_of(name)).await?;
+        self.0.delete_map(&record::name_of(name)).await?;
+        Ok(was)
+    }
+
+    /// The images that an addon uses, by the names it gives them; native addons use none.
+    ///
+    /// # Errors
+    /// As [`Addons::show`].
+    pub fn images(&self, name: &str) -> Result<Value, Error> {
+        match self.0.known(name)? {
+            Definition::Native(_) => Ok(json!({})),
+            Definition::Package(package) => Ok(json!(package.description.images)),
+        }
+    }
+
+    /// The address of an addon's page.
+    ///
+    /// # Errors
+    /// [`Error::Package`] if it has none.
+    pub fn page(&self, name: &str) -> Result<String, Error> {
+        let definition = self.0.known(name)?;
+        let given = self.0.record(name)?.unwrap_or_default().configuration;
+        let config = definition.configuration(&given)?;
+        let page = definition.page(&config, &self.0.config.site);
+        page.ok_or_else(|| Error::Package(format!("{name} has no page to open")))
+    }
+
+    /// A drain's worth of quiet: resolves once every enabled addon has been looked at, or `drain` has begun. For the
+    /// start of the daemon, and tests.
+    pub async fn settled(&self, drain: &Drain) {
+        let mut outcomes = self.0.outcomes.subscribe();
+        loop {
+            let all = self.0.names().into_iter().filter(|name| self.0.is_enabled(name));
+            if self.0.maps.has_synced() && all.into_iter().all(|name| outcomes.borrow().contains_key(&name)) {
+                return;
+            }
+            tokio::select! {
+                _ = outcomes.changed() => {}
+                () = drain.wait() => return,
+            }
+        }
+    }
+}
+
+impl Unsettled {
+    fn of(error: Error, name: &str) -> Self {
+        Self { reason: error.to_string(), next: error.next_step(name), kind: Some(error) }
+    }
+
+    /// The error to tell, with what there is now. What nobody could have restored keeps its own kind.
+    fn into_error(self, name: &str, restored: String) -> Error {
+        match self.kind {
+            Some(error @ (Error::Owned { .. } | Error::Config { .. } | Error::Package(_))) => error,
+            _ => Error::Failed { name: name.to_owned(), reason: self.reason, next: self.next, restored },
+        }
+    }
+}
+
+impl Manager {
+    /// Waits until nobody else changes this addon.
+    async fn turn(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = self.turns.lock().entry(name.to_owned()).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    /// Writes a decision, waits until it is true, and takes it back if it does not become so.
+    #[allow(clippy::too_many_arguments)] // what was, what is to be, and how to wait
+    async fn decide(
+        &self,
+        name: &str,
+        definition: &Definition,
+        before: Record,
+        enabled: Option<bool>,
+        configuration: Map<String, Value>,
+        timeout_seconds: Option<u64>,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let was_enabled = self.is_enabled(name);
+        let same = was_enabled && configuration == before.configuration;
+        progress(Step::Applying);
+        // whoever asks again wants another try now, not after the pause
+        self.stop_if(name, |runner| same && Condition::from(runner.reporter.get()).state == State::Failed)
+            .await;
+        let version = self
+            .update(name, |record| {
+                record.enabled = enabled;
+                record.configuration.clone_from(&configuration);
+            })
+            .await?;
+        let default = match definition {
+            Definition::Native(_) => NATIVE_SECONDS,
+            Definition::Package(_) => PACKAGE_SECONDS,
+        };
+        let Err(unsettled) = self.settle(name, version, timeout_seconds.unwrap_or(default), progress).await
+        else {
+            return Ok(());
+        };
+        if same {
+            return Err(unsettled.into_error(name, "it stays enabled and is tried again".to_owned()));
+        }
+        progress(Step::RollingBack { reason: unsettled.reason.clone() });
+        let undone = self
+            .update(name, |record| {
+                record.enabled = before.enabled.or(Some(was_enabled));
+                record.configuration.clone_from(&before.configuration);
+            })
+            .await?;
+        let restored = self.restored(name, undone, was_enabled).await;
+        Err(unsettled.into_error(name, restored))
+    }
+
+    /// Waits for the pass that restores; what there is then.
+    async fn restored(&self, name: &str, version: u64, enabled: bool) -> String {
+        let passed =
+            tokio::time::timeout(Duration::from_secs(DOWN_SECONDS), self.passed(name, version)).await;
+        match (passed, enabled) {
+            (Ok(None), true) => "what was before is restored".to_owned(),
+            (Ok(None), false) => "it is disabled again and nothing of it is left".to_owned(),
+            (Ok(Some(error)), _) => {
+                format!("restoring what was before failed, too: {error}; it is tried again")
+            }
+            (Err(_), _) => "what was before is being restored".to_owned(),
+        }
+    }
+
+    /// Waits until a pass has succeeded, or failed for good, that saw everything up to `version`.
+    async fn passed(&self, name: &str, version: u64) -> Option<Error> {
+        let mut outcomes = self.again(name);
+        loop {
+            let outcome = outcomes.borrow_and_update().get(name).cloned();
+            match outcome {
+                Some(Outcome { seen, error }) if seen >= version => match error {
+                    Some(error) if error.is_transient() => {}
+                    error => return error,
+                },
+                _ => {}
+            }
+            // the sender is in self
+            let _ = outcomes.changed().await;
+        }
+    }
+
+    /// Forgets how the last pass ended and asks for another.
+    fn again(&self, name: &str) -> tokio::sync::watch::Receiver<std::collections::BTreeMap<String, Outcome>> {
+        let outcomes = self.outcomes.subscribe();
+        self.outcomes.send_modify(|outcomes| drop(outcomes.remove(name)));
+        self.kick(name);
+        outcomes
+    }
+
+    async fn went_down(&self, name: &str, version: u64) -> Result<(), Error> {
+        let limit = Duration::from_secs(DOWN_SECONDS);
+        match tokio::time::timeout(limit, self.passed(name, version)).await {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(Error::Leaving(format!("what belongs to {name}"))),
+        }
+    }
+
+    /// Waits until an enabled addon is applied, healthy and, for packages, passes its checks.
+    async fn settle(
+        &self,
+        name: &str,
+        version: u64,
+        seconds: u64,
+        progress: Progress<'_>,
+    ) -> Result<(), Unsettled> {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        self.healthy(name, version, deadline, progress).await?;
+        let Ok(Definition::Package(package)) = self.known(name) else { return Ok(()) };
+        let failed = |error: Error| Unsettled::of(error, name);
+        let given = self.record(name).map_err(failed)?.unwrap_or_default().configuration;
+        let config = package.configuration(&given).map_err(failed)?;
+        for check in package.checks(&config).map_err(failed)? {
+            progress(Step::Checking { check: check.name.clone() });
+            self.holds(&check, deadline.min(Instant::now() + CHECK)).await.map_err(|reason| Unsettled {
+                reason: format!("the check {:?} fails: {reason}", check.name),
+                next: format!("`sampan addons logs {name}` says more"),
+                kind: None,
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn healthy(
+        &self,
+        name: &str,
+        version: u64,
+        deadline: Instant,
+        progress: Progress<'_>,
+    ) -> Result<(), Unsettled> {
+        let mut outcomes = self.again(name);
+        let mut changes = self.watched.changes();
+        let mut pods = self.pods.subscribe();
+        let mut told = String::new();
+        loop {
+            let outcome =
+                outcomes.borrow_and_update().get(name).cloned().filter(|outcome| outcome.seen >= version);
+            changes.mark_unchanged();
+            while pods.try_next().is_some() {}
+            let mut report = self.runners.lock().get(name).map(|runner| runner.reporter.watch());
+            let condition = match outcome {
+                None => Condition::new(State::Starting, "", ""),
+                Some(Outcome { error: Some(error), .. }) if !error.is_transient() => {
+                    return Err(Unsettled::of(error, name));
+                }
+                Some(Outcome { error: Some(error), .. }) => {
+                    Condition::new(State::Starting, error.to_string(), error.next_step(name))
+                }
+                Some(_) => {
+                    report.as_mut().map(tokio::sync::watch::Receiver::mark_unchanged);
+                    self.condition(name)
+                }
+            };
+            match condition.state {
+                State::Healthy | State::Degraded => return Ok(()),
+                State::Failed => {
+                    return Err(Unsettled { reason: condition.reason, next: condition.next, kind: None });
+                }
+                State::Off | State::Starting => {}
+            }
+            if condition.reason != told {
+                told.clone_from(&condition.reason);
+                progress(Step::Waiting { reason: told.clone() });
+            }
+            tokio::select! {
+                _ = outcomes.changed() => {}
+                _ = changes.changed() => {}
+                () = changed(&mut report) => {}
+                () = next(&mut pods) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    let reason = if told.is_empty() { "it says nothing".to_owned() } else { told };
+                    let next = condition.next;
+                    return Err(Unsettled { reason: format!("not within the time given: {reason}"), next, kind: None });
+                }
+            }
+        }
+    }
+
+    /// Asks until a check holds, with growing pauses: nothing tells of the answer of a server inside a pod.
+    async fn holds(&self, check: &Check, deadline: Instant) -> Result<(), String> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let Err(reason) = self.check(check).await else { return Ok(()) };
+            if Instant::now() + pause > deadline {
+                return Err(reason);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    async fn check(&self, check: &Check) -> Result<(), String> {
+        if let Some(http) = &check.http {
+            let port = http.port.as_str().map_or_else(|| http.port.to_string(), str::to_owned);
+            let path = format!(
+                "/api/v1/namespaces/{}/services/{}:{port}/proxy/{}",
+                http.namespace,
+                http.service,
+                http.path.trim_start_matches('/')
+            );
+            return match self.fetch(&path).await {
+                Ok(status) if status == http.status => Ok(()),
+                Ok(status) => Err(format!(
+                    "service {}/{} answers {status} at {}",
+                    http.namespace, http.service, http.path
+                )),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+        let Some(field) = &check.field else { return Ok(()) };
+        let place = Reference {
+            api_version: field.api_version.clone(),
+            kind: field.kind.clone(),
+            namespace: Some(field.namespace.clone()),
+            name: field.name.clone(),
+            uid: String::new(),
+        };
+        let object = self.look(&place).await.map_err(|error| error.to_string())?;
+        let object = object.ok_or_else(|| format!("{place} is not there"))?;
+        let found = field.path.split('.').fold(&object, |value, step| &value[step]);
+        (*found == field.value)
+            .then_some(())
+            .ok_or_else(|| format!("{place}: {} is {found}, not {}", field.path, field.value))
+    }
+
+    /// How an addon is, now.
+    pub(crate) fn condition(&self, name: &str) -> Condition {
+        if !self.is_enabled(name) {
+            return Condition::default();
+        }
+        let outcome = self.outcomes.borrow().get(name).cloned();
+        let applied = match outcome {
+            None => Condition::new(State::Starting, "", ""),
+            Some(Outcome { error: Some(error), .. }) => {
+                let state = if error.is_transient() { State::Starting } else { State::Failed };
+                Condition::new(state, error.to_string(), error.next_step(name))
+            }
+            Some(_) => Condition::healthy(),
+        };
+        let inventory = match self.record(name) {
+            Ok(record) => record.unwrap_or_default().inventory,
+            Err(error) => return Condition::new(State::Failed, error.to_string(), error.next_step(name)),
+        };
+        let native = self.config.natives.iter().any(|native| native.about().name == name);
+        let own = match native {
+            true => self.runners.lock().get(name).map(|runner| Condition::from(runner.reporter.get())),
+            false => Some(Condition::healthy()),
+        };
+        let own = own.unwrap_or_else(|| Condition::new(State::Starting, "", ""));
+        let pods = if native { Vec::new() } else { self.pods.list() };
+        let objects = inventory.iter().filter_map(|place| {
+            let object = self.watched.get(place)?;
+            // what a native addon's objects say of themselves is that addon's work
+            (object.is_none() || !native).then(|| of_object(place, object.as_ref(), &pods))
+        });
+        objects.fold(applied.worse(own), Condition::worse)
+    }
+
+    fn status(&self, name: &str, definition: Result<Definition, Error>) -> Status {
+        let mut status = Status {
+            name: name.to_owned(),
+            enabled: self.is_enabled(name),
+            health: self.condition(name),
+            version: String::new(),
+            maintainer: String::new(),
+            summary: Summary::default(),
+            sort: Sort::Package,
+            default_on: false,
+        };
+        match definition {
+            Ok(Definition::Native(native)) => {
+                let about = native.about();
+                status.version = about.version.to_owned();
+                status.maintainer = about.maintainer.to_owned();
+                status.summary = Summary { en: about.summary.en.to_owned(), zh: about.summary.zh.to_owned() };
+                status.sort = Sort::Native;
+                status.default_on = about.default_on;
+            }
+            Ok(Definition::Package(package)) => {
+                let about = &package.description;
+                status.version.clone_from(&about.version);
+                status.maintainer.clone_from(&about.maintainer);
+                status.summary = about.summary.clone();
+            }
+            Err(error) => {
+                status.health = Condition::new(State::Failed, error.to_string(), error.next_step(name))
+            }
+        }
+        status
+    }
+}
+
+/// Resolves when a report changes; never if there is none.
+async fn changed(report: &mut Option<tokio::sync::watch::Receiver<sampan_addon::Report>>) {
+    let changed = match report {
+        Some(report) => report.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        // it is gone with its runner, or not there yet: a pass tells of the next one
+        std::future::pending().await
+    }
+}
+
+async fn next<K>(deltas: &mut Deltas<K>) {
+    if deltas.next().await.is_none() {
+        std::future::pending().await
+    }
+}
