@@ -75,6 +75,8 @@ pub struct Context {
     pub secrets: Objects<Secret>,
     /// Woken when an image has been pulled, for the node's status.
     pub images_changed: tokio::sync::Notify,
+    /// What probes have found.
+    pub probed: crate::probe::Tally,
     /// Spawns.
     pub tasks: Tasks,
     /// Files.

@@ -106,6 +106,7 @@ pub struct Kubelet {
     informer: Informer<Pod>,
     /// The node's own object.
     nodes: Informer<Node>,
+    rates: serve::Rates,
     config: Rest,
 }
 
@@ -144,6 +145,7 @@ impl Kubelet {
             runtime_name: version.name.clone(),
             network: config.network,
             images_changed: tokio::sync::Notify::new(),
+            probed: probe::Tally::default(),
             tasks,
             dirs: dirs::Dirs { root: config.root_dir, pod_logs: config.pod_logs_dir },
             cluster_dns: config.cluster_dns.iter().map(ToString::to_string).collect(),
@@ -156,7 +158,8 @@ impl Kubelet {
             health: config.health,
             mirror: config.mirror_control_plane,
         };
-        Ok(Arc::new(Self { context: Arc::new(context), pods: Pods::default(), informer, nodes, config }))
+        let (pods, rates) = (Pods::default(), serve::Rates::default());
+        Ok(Arc::new(Self { context: Arc::new(context), pods, informer, nodes, rates, config }))
     }
 
     /// Registers the node, then runs its pods until the drain. Containers go on when this ends.

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, DeviceMapping, HostConfig,
-    HostConfigLogConfig, Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStatsResponse, ContainerUpdateBody,
+    DeviceMapping, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StatsOptionsBuilder,
     StopContainerOptionsBuilder,
 };
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use sampan_cri::*;
 
 use crate::labels::Known;
@@ -196,18 +198,37 @@ impl DockerRuntime {
         for id in self.ids("container").await? {
             let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
             let Ok(Some(sample)) = self.docker.stats(&id, Some(options)).try_next().await else { continue };
-            let cpu = sample.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
-            let memory = sample.memory_stats.unwrap_or_default();
-            let details = memory.stats.unwrap_or_default();
-            let reclaimable = details.get("inactive_file").or_else(|| details.get("total_inactive_file"));
-            let working_set = memory.usage.unwrap_or(0).saturating_sub(reclaimable.copied().unwrap_or(0));
-            all.push(ContainerStats {
-                container_id: id,
-                cpu_nanos: cpu.unwrap_or(0),
-                working_set_bytes: working_set,
-            });
+            all.push(usage(id, sample));
         }
         Ok(all)
+    }
+}
+
+/// The engine's words, which are those of the machine's version of cgroups.
+fn usage(container_id: String, sample: ContainerStatsResponse) -> ContainerStats {
+    let cpu = sample.cpu_stats.unwrap_or_default();
+    let throttled = cpu.throttling_data.unwrap_or_default();
+    let memory = sample.memory_stats.unwrap_or_default();
+    let details = memory.stats.unwrap_or_default();
+    let of = |names: [&str; 2]| names.iter().find_map(|name| details.get(*name)).copied().unwrap_or(0);
+    let used = memory.usage.unwrap_or(0);
+    ContainerStats {
+        container_id,
+        at: Timestamp::now(),
+        cpu_nanos: cpu.cpu_usage.and_then(|usage| usage.total_usage).unwrap_or(0),
+        cpu_periods: throttled.periods.unwrap_or(0),
+        cpu_throttled_periods: throttled.throttled_periods.unwrap_or(0),
+        cpu_throttled_nanos: throttled.throttled_time.unwrap_or(0),
+        working_set_bytes: used.saturating_sub(of(["total_inactive_file", "inactive_file"])),
+        memory_bytes: used,
+        rss_bytes: of(["total_rss", "anon"]),
+        cache_bytes: of(["total_cache", "file"]),
+        swap_bytes: of(["total_swap", "swap"]),
+        // of a container without one it is the machine's memory
+        memory_limit_bytes: memory.limit.filter(|limit| *limit > 0),
+        page_faults: of(["total_pgfault", "pgfault"]),
+        major_page_faults: of(["total_pgmajfault", "pgmajfault"]),
+        pids: sample.pids_stats.and_then(|pids| pids.current).unwrap_or(0),
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sampan_cri::{Device, Resources};
+use sampan_cri::{ContainerStats, Device, Resources};
 
 use crate::devices;
 
@@ -19,15 +19,6 @@ pub enum Cgroups {
     V1(BTreeMap<String, PathBuf>),
     /// One hierarchy.
     V2(PathBuf),
-}
-
-/// Usage of a cgroup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// CPU time in nanoseconds.
-    pub cpu_nanos: u64,
-    /// Memory in use without the inactive page cache.
-    pub working_set_bytes: u64,
 }
 
 /// Controllers that are used where the machine has them.
@@ -157,28 +148,57 @@ impl Cgroups {
         result
     }
 
-    /// What the cgroup uses.
-    pub fn usage(&self, path: &str) -> Usage {
+    /// What the cgroup uses; whose it is, is left to the caller.
+    pub fn usage(&self, path: &str) -> ContainerStats {
         let read = |controller: &str, file: &str| {
             let directory = self.directory(controller, path).ok()?;
             fs::read_to_string(directory.join(file)).ok()
         };
+        let at = jiff::Timestamp::now();
+        let memory = read("memory", "memory.stat").unwrap_or_default();
+        let cpu = read("cpu", "cpu.stat").unwrap_or_default();
+        let common = ContainerStats {
+            at,
+            cpu_periods: field(&cpu, "nr_periods"),
+            cpu_throttled_periods: field(&cpu, "nr_throttled"),
+            pids: number(read("pids", "pids.current")),
+            ..ContainerStats::default()
+        };
         match self {
             Cgroups::V1(_) => {
-                let stat = read("memory", "memory.stat").unwrap_or_default();
                 let used = number(read("memory", "memory.usage_in_bytes"));
-                Usage {
+                let limit = field(&memory, "hierarchical_memory_limit");
+                let with_swap = number(read("memory", "memory.memsw.usage_in_bytes"));
+                ContainerStats {
                     cpu_nanos: number(read("cpuacct", "cpuacct.usage")),
-                    working_set_bytes: used.saturating_sub(field(&stat, "total_inactive_file")),
+                    cpu_throttled_nanos: field(&cpu, "throttled_time"),
+                    working_set_bytes: used.saturating_sub(field(&memory, "total_inactive_file")),
+                    memory_bytes: used,
+                    rss_bytes: field(&memory, "total_rss"),
+                    cache_bytes: field(&memory, "total_cache"),
+                    swap_bytes: with_swap.saturating_sub(used),
+                    // no limit is the largest multiple of a page
+                    memory_limit_bytes: Some(limit).filter(|limit| (1..1 << 62).contains(limit)),
+                    page_faults: field(&memory, "total_pgfault"),
+                    major_page_faults: field(&memory, "total_pgmajfault"),
+                    ..common
                 }
             }
             Cgroups::V2(_) => {
-                let stat = read("memory", "memory.stat").unwrap_or_default();
-                let cpu = read("cpu", "cpu.stat").unwrap_or_default();
                 let used = number(read("memory", "memory.current"));
-                Usage {
+                let limit = read("memory", "memory.max");
+                ContainerStats {
                     cpu_nanos: field(&cpu, "usage_usec") * 1000,
-                    working_set_bytes: used.saturating_sub(field(&stat, "inactive_file")),
+                    cpu_throttled_nanos: field(&cpu, "throttled_usec") * 1000,
+                    working_set_bytes: used.saturating_sub(field(&memory, "inactive_file")),
+                    memory_bytes: used,
+                    rss_bytes: field(&memory, "anon"),
+                    cache_bytes: field(&memory, "file"),
+                    swap_bytes: number(read("memory", "memory.swap.current")),
+                    memory_limit_bytes: limit.and_then(|limit| limit.trim().parse().ok()),
+                    page_faults: field(&memory, "pgfault"),
+                    major_page_faults: field(&memory, "pgmajfault"),
+                    ..common
                 }
             }
         }

@@ -289,13 +289,9 @@ impl Inner {
                 containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
             running.map(|live| (live.record.id.clone(), live.record.cgroup.clone())).collect()
         };
-        let usage = |(container_id, cgroup): (String, String)| {
-            let usage = self.cgroups.usage(&cgroup);
-            ContainerStats {
-                container_id,
-                cpu_nanos: usage.cpu_nanos,
-                working_set_bytes: usage.working_set_bytes,
-            }
+        let usage = |(container_id, cgroup): (String, String)| ContainerStats {
+            container_id,
+            ..self.cgroups.usage(&cgroup)
         };
         running.into_iter().map(usage).collect()
     }

@@ -601,15 +601,39 @@ pub struct ImageFsInfo {
     pub available_bytes: u64,
 }
 
-/// Usage of one container.
+/// Usage of one container. What the machine does not count is zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerStats {
     /// The container.
     pub container_id: String,
+    /// When this was read.
+    pub at: Timestamp,
     /// CPU time used since it started, in nanoseconds.
     pub cpu_nanos: u64,
-    /// Memory that cannot be reclaimed easily, in bytes.
+    /// Periods of its CPU limit that have passed, and those in which it was held back.
+    pub cpu_periods: u64,
+    /// See `cpu_periods`.
+    pub cpu_throttled_periods: u64,
+    /// Time for which it was held back, in nanoseconds.
+    pub cpu_throttled_nanos: u64,
+    /// Memory that cannot be reclaimed easily, in bytes: all but the inactive page cache.
     pub working_set_bytes: u64,
+    /// All memory charged to it, in bytes.
+    pub memory_bytes: u64,
+    /// Anonymous memory, in bytes.
+    pub rss_bytes: u64,
+    /// Page cache, in bytes.
+    pub cache_bytes: u64,
+    /// Swap, in bytes.
+    pub swap_bytes: u64,
+    /// Its limit of memory, in bytes.
+    pub memory_limit_bytes: Option<u64>,
+    /// Page faults, all of them and those that waited for a disk.
+    pub page_faults: u64,
+    /// See `page_faults`.
+    pub major_page_faults: u64,
+    /// Processes and threads.
+    pub pids: u64,
 }
 
 /// Addresses of a pod, as the pod network gives them.

@@ -110,9 +110,10 @@ impl Suite {
         let running = self.runtime.container_status(&id).await.expect("status");
         assert_eq!(running.state, ContainerState::Running);
         assert!(running.started_at.is_some() && running.pid.is_some());
-        assert!(
-            self.runtime.container_stats().await.expect("stats").iter().any(|one| one.container_id == id)
-        );
+        let stats = self.runtime.container_stats().await.expect("stats");
+        let stats = stats.iter().find(|one| one.container_id == id).expect("of a running container");
+        assert!(stats.cpu_nanos > 0 && stats.memory_bytes > 0 && stats.pids > 0, "{stats:?}");
+        assert!(stats.working_set_bytes <= stats.memory_bytes, "{stats:?}");
         self.wait_log(&running.log_path, "up").await;
         self.runtime.stop_container(&id, Duration::from_secs(10)).await.expect("stop");
         let ContainerState::Exited(exit) = self.runtime.container_status(&id).await.expect("status").state

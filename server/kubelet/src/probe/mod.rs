@@ -5,6 +5,7 @@
 
 mod grpc;
 pub mod http;
+mod tally;
 mod tls;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::pod::machine::{Event, ProbeKind, Verdict};
+pub use tally::{Outcomes, Probed, Tally};
 
 /// A run to probe.
 #[derive(Clone)]
@@ -37,6 +39,20 @@ pub struct Subject {
     pub started_at: Timestamp,
     /// Whether its startup probe has passed already.
     pub started: bool,
+}
+
+impl Subject {
+    fn probed(&self, kind: ProbeKind) -> Probed {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let meta = &self.pod.metadata;
+        Probed {
+            namespace: text(&meta.namespace),
+            pod: text(&meta.name),
+            uid: text(&meta.uid),
+            container: self.container.name.clone(),
+            kind: name(kind),
+        }
+    }
 }
 
 /// Counts results up to the probe's thresholds.
@@ -99,6 +115,7 @@ pub fn spawn(subject: Subject, drain: Drain, tell: impl Fn(Event) + Clone + Send
                 () = drain.wait() => {}
                 () = work => {}
             }
+            subject.context.probed.forget(&subject.probed(kind));
         });
     }
 }
@@ -118,11 +135,13 @@ async fn follow(
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut counter = Counter::new(probe);
+    let probed = subject.probed(kind);
     let event =
         |verdict| Event::Probe { container: subject.container.name.clone(), id: subject.id.clone(), verdict };
     loop {
         ticks.tick().await;
         let result = check(subject, probe).await;
+        subject.context.probed.add(&probed, result.is_ok());
         if let Err(why) = &result {
             let text = format!("{} probe failed: {why}", name(kind));
             subject.context.tell(&subject.pod, true, "Unhealthy", &text, Some(&subject.container.name));

@@ -10,6 +10,7 @@ pub mod logs;
 mod remote;
 mod routes;
 mod spdy;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -34,8 +35,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::Kubelet;
-use crate::pod::state::{Phase, PodState, Slot};
+use crate::pod::state::{Phase, PodState, Sandbox, Slot};
 use routes::{Route, query, route};
+pub(crate) use stats::Rates;
 
 /// Errors of a response body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -64,8 +66,11 @@ impl Kubelet {
         match route(request.uri().path()) {
             Some(Route::Healthz) => Ok(text("ok")),
             Some(Route::Pods) => Ok(json_response(&self.pod_list())),
-            Some(Route::Metrics) => Ok(text(sampan_process::metrics::encode())),
-            Some(Route::Stats) => self.stats().await.map(|value| json_response(&value)),
+            Some(Route::Metrics) => self.metrics().await.map(text),
+            Some(Route::ResourceMetrics) => self.sample().await.map(|sample| text(stats::resource(&sample))),
+            Some(Route::CadvisorMetrics) => self.sample().await.map(|sample| text(stats::cadvisor(&sample))),
+            Some(Route::ProbeMetrics) => Ok(text(stats::probes(&self.context.probed.all()))),
+            Some(Route::Stats) => self.sample().await.map(|sample| json_response(&stats::summary(&sample))),
             Some(Route::Logs { namespace, pod, container }) => {
                 self.logs(&namespace, &pod, &container, request.uri().query().unwrap_or_default()).await
             }
@@ -83,32 +88,15 @@ impl Kubelet {
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
     }
 
-    async fn stats(&self) -> Result<Value, ApiError> {
-        let runtime = &self.context.runtime;
-        let stats = runtime.container_stats().await.map_err(ApiError::internal)?;
-        let containers = runtime.list_containers().await.map_err(ApiError::internal)?;
-        let now = jiff::Timestamp::now();
-        let usage = |id: &str| stats.iter().find(|s| s.container_id == id);
-        let pods: Vec<Value> = self
-            .pods
-            .states()
-            .iter()
-            .map(|state| {
-                let meta = &state.pod.metadata;
-                let own = containers.iter().filter(|c| Some(&c.pod.uid) == meta.uid.as_ref());
-                let list: Vec<Value> = own
-                    .filter_map(|c| Some((c, usage(&c.id)?)))
-                    .map(|(c, s)| {
-                        json!({"name": c.name, "startTime": c.started_at,
-                            "cpu": {"time": now, "usageCoreNanoSeconds": s.cpu_nanos},
-                            "memory": {"time": now, "workingSetBytes": s.working_set_bytes}})
-                    })
-                    .collect();
-                json!({"podRef": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-                    "startTime": state.start_time, "containers": list})
-            })
-            .collect();
-        Ok(json!({"node": {"nodeName": self.context.node_name}, "pods": pods}))
+    /// The process's metrics, with what is the kubelet's alone before their end mark.
+    async fn metrics(&self) -> Result<String, ApiError> {
+        let containers = self.context.runtime.list_containers().await.map_err(ApiError::internal)?;
+        let count = |state: ContainerState| containers.iter().filter(|one| one.state == state).count();
+        let ended = containers.iter().filter(|one| matches!(one.state, ContainerState::Exited(_))).count();
+        let states = self.pods.states();
+        let pods = states.iter().filter(|state| matches!(state.sandbox, Sandbox::Ready { .. })).count();
+        let own = stats::kubelet(&self.context.node_name, pods, [count(ContainerState::Running), ended]);
+        Ok(own + &sampan_process::metrics::encode())
     }
 
     async fn logs(

@@ -9,6 +9,9 @@ pub enum Route {
     Healthz,
     Pods,
     Metrics,
+    ResourceMetrics,
+    CadvisorMetrics,
+    ProbeMetrics,
     Stats,
     Logs { namespace: String, pod: String, container: String },
     Exec { namespace: String, pod: String, container: String },
@@ -25,6 +28,9 @@ pub fn route(path: &str) -> Option<Route> {
         ["healthz"] => Route::Healthz,
         ["pods"] => Route::Pods,
         ["metrics"] => Route::Metrics,
+        ["metrics", "resource"] => Route::ResourceMetrics,
+        ["metrics", "cadvisor"] => Route::CadvisorMetrics,
+        ["metrics", "probes"] => Route::ProbeMetrics,
         ["stats", "summary"] => Route::Stats,
         ["containerLogs", namespace, pod, container] => {
             Route::Logs { namespace: own(namespace), pod: own(pod), container: own(container) }
