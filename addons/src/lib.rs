@@ -13,6 +13,7 @@
 //! This crate speaks the Kubernetes API like any client. It knows no addon by name but in the list.
 
 mod error;
+mod fields;
 mod health;
 mod manager;
 mod merge;
@@ -29,6 +30,7 @@ mod verbs;
 mod watched;
 
 pub use error::{Error, ErrorKind};
+pub use fields::{Field, fields};
 pub use health::{Condition, State};
 pub use manager::{Addons, ClientFor, Config};
 pub use natives::natives;

@@ -118,7 +118,7 @@ fn schema_at<'a>(root: &'a Value, path: &[Step]) -> Option<&'a Value> {
 }
 
 /// Follows `$ref` into the schema's own definitions, and `anyOf` to the one member that is not null.
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
+pub(crate) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         return root.pointer(reference.strip_prefix('#')?);
     }

@@ -70,6 +70,9 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<Dns>,
     },
+    /// What the cluster can do besides: dns, ingress, storage …, and packages of your own
+    #[command(subcommand)]
+    Addons(Addons),
     /// Apply the built-in demo and wait until it answers
     Demo,
     /// Save the database of the running cluster to a file
@@ -168,6 +171,79 @@ pub enum Image {
         /// Their names
         #[arg(required = true)]
         images: Vec<String>,
+    },
+}
+
+/// What can be done with addons.
+#[derive(Debug, Subcommand)]
+pub enum Addons {
+    /// List the addons with what they are and how they are
+    #[command(alias = "ls")]
+    List,
+    /// Turn an addon on; returns when it is healthy, and takes everything back if it does not become so
+    Enable {
+        /// Its name, as `list` shows it
+        name: String,
+        /// A value of its configuration, such as a.b[0]=x; JSON or text; may be given more than once
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Seconds to wait until it is healthy (default: 30, for packages 180)
+        #[arg(long)]
+        wait_timeout: Option<u64>,
+    },
+    /// Turn an addon off and take its objects away; its configuration is kept
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Show the configuration and what it means, or change it; an enabled addon follows at once
+    Configure {
+        /// Its name
+        name: String,
+        /// A new value, such as a.b[0]=x; JSON or text; may be given more than once
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// A value whose default is to hold again; may be given more than once
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+    },
+    /// Open the addon's page in a browser, or print its address
+    Open {
+        /// Its name
+        name: String,
+        /// Only print the address
+        #[arg(long)]
+        url: bool,
+    },
+    /// Show the images that an addon uses
+    Images {
+        /// Its name
+        name: String,
+    },
+    /// Add a package: a folder, a .tar.gz, a git URL (URL#REF:FOLDER) or oci://REGISTRY/NAME:TAG
+    Add {
+        /// Where it is
+        source: String,
+        /// Another name for it
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Take a package out with everything that it made
+    #[command(alias = "rm")]
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Show what an addon, and a package's pods, said
+    Logs {
+        /// Its name
+        name: String,
+        /// Go on as more is said
+        #[arg(short, long)]
+        follow: bool,
+        /// Only the last lines
+        #[arg(long, default_value_t = 200)]
+        tail: usize,
     },
 }
 

@@ -41,6 +41,8 @@ pub enum Request {
         /// Its name.
         image: String,
     },
+    /// Anything about addons; what comes before the result is a [`sampan_addons::Step`].
+    Addons(sampan_addons::Request),
     /// Back the database up.
     Backup {
         /// Absolute path of a file that does not exist.

@@ -1,7 +1,7 @@
 //! Expected failures: what the user or the world did, in words that help.
 //!
 //! Each has a stable identifier, an exit code in minikube's tens (10 program, 20 resources, 30 host, 70 local
-//! network, 80 guest, 90 runtime, 100 control plane) and a suggestion. Bugs are not here: they panic or
+//! network, 80 guest, 90 runtime, 100 control plane, 110 addons) and a suggestion. Bugs are not here: they panic or
 //! surface as `INTERNAL`.
 
 use crate::messages::{Advice, Locale};
@@ -55,6 +55,18 @@ pub enum Kind {
     NotRunning,
     /// The node did not become Ready in time.
     NodeNotReady,
+    /// An addon did not become healthy; what was before is restored.
+    AddonFailed,
+    /// There is no addon of that name.
+    AddonNotFound,
+    /// A field of an addon's configuration is not usable.
+    AddonConfiguration,
+    /// Another addon has to be enabled, or disabled, first.
+    AddonNeeds,
+    /// An object that an addon wants belongs to someone else.
+    AddonOwned,
+    /// A package of an addon is not usable.
+    AddonPackage,
 }
 
 impl Kind {
@@ -79,6 +91,12 @@ impl Kind {
             Kind::DaemonStart => "K8S_DAEMON_START",
             Kind::NotRunning => "K8S_NOT_RUNNING",
             Kind::NodeNotReady => "K8S_NODE_NOT_READY",
+            Kind::AddonFailed => "ADDON_FAILED",
+            Kind::AddonNotFound => "ADDON_NOT_FOUND",
+            Kind::AddonConfiguration => "ADDON_CONFIGURATION",
+            Kind::AddonNeeds => "ADDON_NEEDS",
+            Kind::AddonOwned => "ADDON_OWNED",
+            Kind::AddonPackage => "ADDON_PACKAGE",
         }
     }
 
@@ -103,6 +121,12 @@ impl Kind {
             Kind::DaemonStart => 100,
             Kind::NotRunning => 103,
             Kind::NodeNotReady => 105,
+            Kind::AddonFailed => 110,
+            Kind::AddonNotFound => 111,
+            Kind::AddonConfiguration => 112,
+            Kind::AddonNeeds => 113,
+            Kind::AddonOwned => 114,
+            Kind::AddonPackage => 115,
         }
     }
 
@@ -118,7 +142,7 @@ impl Kind {
 }
 
 /// Every kind; the test below holds identifiers and codes unique.
-pub const ALL: [Kind; 18] = [
+pub const ALL: [Kind; 24] = [
     Kind::Internal,
     Kind::Usage,
     Kind::NotFound,
@@ -137,6 +161,12 @@ pub const ALL: [Kind; 18] = [
     Kind::DaemonStart,
     Kind::NotRunning,
     Kind::NodeNotReady,
+    Kind::AddonFailed,
+    Kind::AddonNotFound,
+    Kind::AddonConfiguration,
+    Kind::AddonNeeds,
+    Kind::AddonOwned,
+    Kind::AddonPackage,
 ];
 
 impl Failure {

@@ -67,6 +67,22 @@ pub enum Message {
     TakesEffectLater { flags: String },
     OtherPort { wanted: u16, port: u16 },
     KubeconfigLeft { path: String, why: String },
+    AddonEnabling { name: String },
+    AddonDisabling { name: String },
+    AddonApplying,
+    AddonWaiting { reason: String },
+    AddonChecking { check: String },
+    AddonRollingBack { reason: String },
+    AddonPruning,
+    AddonEnabled { name: String },
+    AddonDisabled { name: String },
+    AddonConfigured { name: String },
+    AddonFetching { source: String },
+    AddonAdded { name: String, version: String },
+    AddonRemoved { name: String },
+    AddonUnwell { name: String, reason: String, next: String },
+    AddonAsk,
+    AddonPage { name: String, url: String },
     HostDnsOn { domain: String },
     HostDnsOff { domain: String },
 }
@@ -98,6 +114,19 @@ impl Message {
             Message::DemoApplied => "🌟",
             Message::TryNext => "💡",
             Message::HostDnsOn { .. } | Message::HostDnsOff { .. } => "🔎",
+            Message::AddonEnabling { .. } | Message::AddonEnabled { .. } => "🌟",
+            Message::AddonDisabling { .. } | Message::AddonDisabled { .. } => "🌑",
+            Message::AddonApplying
+            | Message::AddonPruning
+            | Message::AddonWaiting { .. }
+            | Message::AddonChecking { .. } => "▪",
+            Message::AddonRollingBack { .. } => "↩️",
+            Message::AddonConfigured { .. } | Message::AddonAdded { .. } => "✅",
+            Message::AddonFetching { .. } => "🚜",
+            Message::AddonRemoved { .. } => "💀",
+            Message::AddonUnwell { .. } => "❗",
+            Message::AddonAsk => "💡",
+            Message::AddonPage { .. } => "🎉",
             Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => {
                 "❗"
             }
@@ -143,6 +172,22 @@ impl Message {
             Message::TakesEffectLater { .. } => "Takes Effect Later",
             Message::OtherPort { .. } => "Other Port",
             Message::KubeconfigLeft { .. } => "Kubeconfig Left",
+            Message::AddonEnabling { .. } => "Enabling Addon",
+            Message::AddonDisabling { .. } => "Disabling Addon",
+            Message::AddonApplying => "Applying Addon",
+            Message::AddonWaiting { .. } => "Verifying Addon",
+            Message::AddonChecking { .. } => "Checking Addon",
+            Message::AddonRollingBack { .. } => "Rolling Back Addon",
+            Message::AddonPruning => "Pruning Addon",
+            Message::AddonEnabled { .. } => "Enabled Addon",
+            Message::AddonDisabled { .. } => "Disabled Addon",
+            Message::AddonConfigured { .. } => "Configured Addon",
+            Message::AddonFetching { .. } => "Fetching Package",
+            Message::AddonAdded { .. } => "Added Package",
+            Message::AddonRemoved { .. } => "Removed Package",
+            Message::AddonUnwell { .. } => "Addon Unwell",
+            Message::AddonAsk => "Asking Configuration",
+            Message::AddonPage { .. } => "Addon Page",
             Message::HostDnsOn { .. } => "Host DNS On",
             Message::HostDnsOff { .. } => "Host DNS Off",
         }
@@ -215,6 +260,26 @@ impl Message {
             Message::KubeconfigLeft { path, why } => {
                 format!("The cluster's entry may be left in kubeconfig {path}: {why}")
             }
+            Message::AddonEnabling { name } => format!("Enabling the '{name}' addon ..."),
+            Message::AddonDisabling { name } => format!("Disabling the '{name}' addon ..."),
+            Message::AddonApplying => "Applying its objects ...".into(),
+            Message::AddonWaiting { reason } if reason.is_empty() => "Waiting until it is healthy ...".into(),
+            Message::AddonWaiting { reason } => format!("Waiting: {reason}"),
+            Message::AddonChecking { check } => format!("Checking: {check}"),
+            Message::AddonRollingBack { reason } => format!("Rolling back: {reason}"),
+            Message::AddonPruning => "Taking its objects away ...".into(),
+            Message::AddonEnabled { name } => format!("The '{name}' addon is enabled"),
+            Message::AddonDisabled { name } => format!("The '{name}' addon is disabled"),
+            Message::AddonConfigured { name } => format!("The '{name}' addon is configured"),
+            Message::AddonFetching { source } => format!("Fetching {source} ..."),
+            Message::AddonAdded { name, version } => {
+                format!("Added {name} {version}; `sampan addons enable {name}` turns it on")
+            }
+            Message::AddonRemoved { name } => format!("Removed {name} and everything that it made"),
+            Message::AddonUnwell { name, reason, next } if next.is_empty() => format!("{name}: {reason}"),
+            Message::AddonUnwell { name, reason, next } => format!("{name}: {reason}; {next}"),
+            Message::AddonAsk => "New values; nothing keeps what is there:".into(),
+            Message::AddonPage { name, url } => format!("Opening {name} at {url} in the browser"),
         }
     }
 
@@ -273,6 +338,26 @@ impl Message {
             Message::KubeconfigLeft { path, why } => {
                 format!("kubeconfig {path} 中可能仍留有此集群的条目：{why}")
             }
+            Message::AddonEnabling { name } => format!("正在启用插件“{name}” ..."),
+            Message::AddonDisabling { name } => format!("正在停用插件“{name}” ..."),
+            Message::AddonApplying => "正在应用其对象 ...".into(),
+            Message::AddonWaiting { reason } if reason.is_empty() => "正在等待其就绪 ...".into(),
+            Message::AddonWaiting { reason } => format!("正在等待：{reason}"),
+            Message::AddonChecking { check } => format!("正在检查：{check}"),
+            Message::AddonRollingBack { reason } => format!("正在回滚：{reason}"),
+            Message::AddonPruning => "正在移除其对象 ...".into(),
+            Message::AddonEnabled { name } => format!("插件“{name}”已启用"),
+            Message::AddonDisabled { name } => format!("插件“{name}”已停用"),
+            Message::AddonConfigured { name } => format!("插件“{name}”已配置"),
+            Message::AddonFetching { source } => format!("正在获取 {source} ..."),
+            Message::AddonAdded { name, version } => {
+                format!("已添加 {name} {version}；运行 `sampan addons enable {name}` 即可启用")
+            }
+            Message::AddonRemoved { name } => format!("已移除 {name} 及其创建的全部对象"),
+            Message::AddonUnwell { name, reason, next } if next.is_empty() => format!("{name}：{reason}"),
+            Message::AddonUnwell { name, reason, next } => format!("{name}：{reason}；{next}"),
+            Message::AddonAsk => "请输入新值；留空则保持不变：".into(),
+            Message::AddonPage { name, url } => format!("正在浏览器中打开 {name}：{url}"),
         }
     }
 }
@@ -349,6 +434,30 @@ impl Advice {
             Kind::NodeNotReady => (
                 "Look at `sampan logs` and `kubectl describe node`.",
                 "请查看 `sampan logs` 和 `kubectl describe node`。",
+            ),
+            Kind::AddonFailed => (
+                "`sampan addons logs NAME` says more; nothing that it did is left.",
+                "`sampan addons logs NAME` 可查看详情；它所做的更改已全部撤销。",
+            ),
+            Kind::AddonNotFound => (
+                "`sampan addons list` shows what there is.",
+                "`sampan addons list` 可列出所有插件。",
+            ),
+            Kind::AddonConfiguration => (
+                "`sampan addons configure NAME` shows every value and what it means.",
+                "`sampan addons configure NAME` 可查看每个配置项及其含义。",
+            ),
+            Kind::AddonNeeds => (
+                "Run the command named above, then this one again.",
+                "请先运行上述命令，然后重试。",
+            ),
+            Kind::AddonOwned => (
+                "Nothing was changed. Delete or rename the object if you do not need it.",
+                "未做任何更改。如不再需要该对象，请将其删除或重命名。",
+            ),
+            Kind::AddonPackage => (
+                "Mend the file named above; addons/README.md tells what a package is made of.",
+                "请修正上述文件；addons/README.md 说明了插件包的组成。",
             ),
         };
         Advice { english, chinese }

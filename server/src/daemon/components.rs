@@ -40,6 +40,8 @@ pub struct Running {
     pub network: PodNetwork,
     /// Who is well.
     pub health: Health,
+    /// The platform of addons.
+    pub addons: Option<sampan_addons::Addons>,
     /// The node's name.
     pub node: String,
 }
@@ -100,8 +102,9 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     report.send(&StartEvent::Ready(access::of(&server)));
     report.close();
 
-    let running =
-        Arc::new(Running { profile: profile.clone(), settings, server, runtime, network, health, node });
+    let addons = None;
+    let profile = profile.clone();
+    let running = Arc::new(Running { profile, settings, server, runtime, network, health, addons, node });
     let mut stop = control::serve(running.clone(), &control_tasks)?;
     prepare_image(&running, &control_tasks);
     let follow = kubeconfigs::follow(running.server.clone(), running.profile.clone());

@@ -88,6 +88,7 @@ async fn exchange(
             let request = StopRequest { keep_pods, write };
             return stops.send(request).await.map_err(|_| Failure::new(Kind::NotRunning, "stopping already"));
         }
+        Ok(Request::Addons(request)) => addons(running, request, &mut write).await,
         Ok(request) => answer(running, request).await.map_or_else(Reply::from, Reply::Done),
         Err(failure) => failure.into(),
     };
@@ -123,8 +124,48 @@ async fn answer(running: &Running, request: Request) -> Result<Value, Failure> {
             Ok(Value::Null)
         }
         Request::Backup { file } => backup(running, &file).await,
-        Request::Stop { .. } => Err(Failure::new(Kind::Internal, "stop is handled by the caller")),
+        Request::Addons(_) | Request::Stop { .. } => Err(Failure::new(Kind::Internal, "handled by the caller")),
     }
+}
+
+/// Answers a request about addons; its steps are written as they happen.
+async fn addons(running: &Running, request: sampan_addons::Request, write: &mut OwnedWriteHalf) -> Reply {
+    let Some(addons) = &running.addons else {
+        return Failure::new(Kind::NotRunning, "this daemon runs no addons").into();
+    };
+    let (tell, mut steps) = mpsc::unbounded_channel();
+    let progress = move |step: sampan_addons::Step| {
+        // nobody listens only once this function has returned
+        let _ = tell.send(step);
+    };
+    let mut answer = std::pin::pin!(addons.answer(request, &progress));
+    loop {
+        tokio::select! {
+            biased;
+            Some(step) = steps.recv() => {
+                let step = serde_json::to_value(step).unwrap_or_default();
+                // whoever asked may have gone; what was begun is finished all the same
+                let _ = send(write, &Reply::Progress(step)).await;
+            }
+            result = &mut answer => {
+                return result.map_or_else(|error| addon_failure(&error).into(), Reply::Done);
+            }
+        }
+    }
+}
+
+fn addon_failure(error: &sampan_addons::Error) -> Failure {
+    use sampan_addons::ErrorKind;
+    let kind = match error.kind() {
+        ErrorKind::NotFound => Kind::AddonNotFound,
+        ErrorKind::Configuration => Kind::AddonConfiguration,
+        ErrorKind::Needs => Kind::AddonNeeds,
+        ErrorKind::Owned => Kind::AddonOwned,
+        ErrorKind::Package => Kind::AddonPackage,
+        ErrorKind::Failed => Kind::AddonFailed,
+        ErrorKind::Other => Kind::Internal,
+    };
+    Failure::new(kind, error.to_string())
 }
 
 async fn backup(running: &Running, file: &Path) -> Result<Value, Failure> {

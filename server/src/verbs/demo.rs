@@ -49,7 +49,8 @@ pub async fn run(mut context: Context) -> Outcome {
     Ok(0)
 }
 
-async fn client(path: &std::path::Path, context: &str) -> Result<Client, Failure> {
+/// A client for a context of a kubeconfig.
+pub(super) async fn client(path: &std::path::Path, context: &str) -> Result<Client, Failure> {
     let file = kube::config::Kubeconfig::read_from(path).map_err(anyhow::Error::from)?;
     let options = kube::config::KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
     let config = kube::Config::from_custom_kubeconfig(file, &options).await.map_err(anyhow::Error::from)?;

@@ -57,7 +57,8 @@ fn files(profile: &Profile, component: Option<&str>) -> Result<Vec<PathBuf>, Fai
 
 fn one(profile: &Profile, name: &str) -> Result<PathBuf, Failure> {
     let path = profile.logs().join(format!("{name}.log"));
-    let known = COMPONENTS.iter().any(|component| component.name() == name);
+    let known = COMPONENTS.iter().any(|component| component.name() == name)
+        || sampan_addons::natives().iter().any(|addon| addon.about().name == name);
     if known || (!name.contains('/') && path.exists()) {
         return Ok(path);
     }

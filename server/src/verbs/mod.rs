@@ -1,5 +1,6 @@
 //! One file per verb of the command line.
 
+pub mod addons;
 pub mod backup;
 pub mod completion;
 pub mod delete;

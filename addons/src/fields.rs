@@ -1,0 +1,106 @@
+//! A configuration for people: its fields one by one, with what they mean and what they are.
+
+use serde_json::Value;
+
+use crate::set::resolve;
+
+/// Schemas within schemas are followed so far: more is a value of its own.
+const DEPTH: usize = 4;
+
+/// One field of a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// As `--set` takes it.
+    pub path: String,
+    /// `string`, `integer`, `list` …
+    pub kind: String,
+    /// What it is now.
+    pub value: Value,
+    /// What it means; the first line of it.
+    pub description: String,
+}
+
+/// The fields of a configuration, in the schema's order.
+pub fn fields(schema: &Value, configuration: &Value) -> Vec<Field> {
+    let mut all = Vec::new();
+    collect(schema, schema, configuration, "", DEPTH, &mut all);
+    all
+}
+
+fn collect(root: &Value, schema: &Value, value: &Value, prefix: &str, depth: usize, all: &mut Vec<Field>) {
+    let properties =
+        resolve(root, schema).and_then(|schema| schema.get("properties")).and_then(Value::as_object);
+    for (name, outer) in properties.into_iter().flatten() {
+        let name = name.replace('.', r"\.");
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let inner = resolve(root, outer).unwrap_or(outer);
+        let value = value.get(&name).unwrap_or(&Value::Null);
+        if depth > 0 && inner.get("properties").is_some() {
+            collect(root, inner, value, &path, depth - 1, all);
+            continue;
+        }
+        let said = |schema: &Value| schema.get("description").and_then(Value::as_str).map(str::to_owned);
+        let description = said(outer).or_else(|| said(inner)).unwrap_or_default();
+        let description = description.lines().next().unwrap_or_default().to_owned();
+        all.push(Field { path, kind: kind_of(inner), value: value.clone(), description });
+    }
+}
+
+fn kind_of(schema: &Value) -> String {
+    let allowed = schema.get("enum").and_then(Value::as_array);
+    let members = schema.get("oneOf").and_then(Value::as_array);
+    let constants: Option<Vec<&Value>> =
+        members.and_then(|all| all.iter().map(|one| one.get("const")).collect());
+    if let Some(allowed) = allowed.map(|all| all.iter().collect()).or(constants) {
+        let words: Vec<String> = allowed
+            .into_iter()
+            .map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned))
+            .collect();
+        return words.join("|");
+    }
+    let name = |kind: &Value| match kind.as_str() {
+        Some("array") => "list".to_owned(),
+        Some("object") => "map".to_owned(),
+        other => other.unwrap_or("value").to_owned(),
+    };
+    match &schema["type"] {
+        Value::Array(kinds) => {
+            kinds.iter().find(|kind| *kind != "null").map_or_else(|| "value".to_owned(), name)
+        }
+        kind => name(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_shown_one_by_one() {
+        let schema = json!({"properties": {
+            "port": {"type": "integer", "description": "Where it listens.\nMore."},
+            "mode": {"$ref": "#/$defs/Mode", "description": "How."},
+            "tls": {"type": "object", "properties": {"secret": {"type": ["string", "null"], "description": "Whose."}}},
+            "hosts": {"type": "array", "items": {"type": "string"}},
+        }, "$defs": {"Mode": {"oneOf": [{"const": "a"}, {"const": "b"}]}}});
+        let configuration = json!({"port": 80, "mode": "a", "tls": {"secret": null}, "hosts": ["x"]});
+        let shown: Vec<_> = fields(&schema, &configuration)
+            .into_iter()
+            .map(|field| (field.path, field.kind, field.value, field.description))
+            .collect();
+        let row = |path: &str, kind: &str, value: Value, words: &str| {
+            (path.to_owned(), kind.to_owned(), value, words.to_owned())
+        };
+        assert_eq!(
+            shown,
+            [
+                row("port", "integer", json!(80), "Where it listens."),
+                row("mode", "a|b", json!("a"), "How."),
+                row("tls.secret", "string", json!(null), "Whose."),
+                row("hosts", "list", json!(["x"]), ""),
+            ]
+        );
+    }
+}
