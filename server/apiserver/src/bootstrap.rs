@@ -2,7 +2,7 @@
 //! (`pkg/controlplane/controller/{systemnamespaces,kubernetesservice}`,
 //! `pkg/registry/scheduling/rest/storage_scheduling.go`). RBAC's are `auth`'s.
 
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, Reason};
@@ -12,10 +12,14 @@ use crate::UserInfo;
 use crate::registry::{Call, Registry, Target, WriteOptions};
 use crate::value::{at, keep, meta, set};
 
+/// Where the API listens on its address among the Services.
+const PORT: u16 = 443;
+
 const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
 
-/// Makes what is missing; run at every start.
-pub(crate) async fn objects(registry: &Registry, advertise: IpAddr, port: u16) -> Result<(), ApiError> {
+/// Makes what is missing; run at every start. `address` is the API's among the Services, where it listens itself: pods
+/// reach it without translation, and its endpoint is the same address.
+pub(crate) async fn objects(registry: &Registry, address: Ipv4Addr) -> Result<(), ApiError> {
     let user = UserInfo::new("system:apiserver", &["system:masters"]);
     let call = Call::new(&user, WriteOptions::default());
     for name in NAMESPACES {
@@ -24,10 +28,10 @@ pub(crate) async fn objects(registry: &Registry, advertise: IpAddr, port: u16) -
     for class in priority_classes() {
         ensure(registry, &call, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
-    ensure(registry, &call, "", "services", service(port)).await?;
-    same_target_port(registry, &call, port).await?;
-    keep_same(registry, &call, "", "endpoints", "subsets", endpoints(advertise, port)).await?;
-    let slice = slice(advertise, port);
+    ensure(registry, &call, "", "services", service(address)).await?;
+    same_target_port(registry, &call).await?;
+    keep_same(registry, &call, "", "endpoints", "subsets", endpoints(address)).await?;
+    let slice = slice(address);
     keep_same(registry, &call, "discovery.k8s.io", "endpointslices", "endpoints", slice).await
 }
 
@@ -72,15 +76,15 @@ async fn keep_same(
     update.await.map(drop)
 }
 
-/// The Service's target follows the port, which may be another than at the last start.
-async fn same_target_port(registry: &Registry, call: &Call<'_>, port: u16) -> Result<(), ApiError> {
+/// Earlier versions had the port on loopback as the Service's target.
+async fn same_target_port(registry: &Registry, call: &Call<'_>) -> Result<(), ApiError> {
     let kind = kinds::by_resource("", "v1", "services").ok_or_else(ApiError::unknown_resource)?;
     let target = Target::new(kind, "default", "kubernetes");
     let update = registry.modify(call, &target, |old| {
         let mut new = old.clone();
         crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
         if let Some(first) = new.pointer_mut("/spec/ports/0") {
-            set(first, &["targetPort"], port);
+            set(first, &["targetPort"], PORT);
         }
         Ok(new)
     });
@@ -103,29 +107,30 @@ fn priority_classes() -> [Value; 2] {
     ]
 }
 
-fn service(port: u16) -> Value {
+fn service(address: Ipv4Addr) -> Value {
+    let address = address.to_string();
     json!({
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
-            "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "sessionAffinity": "None",
+            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
             "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": PORT}],
         },
     })
 }
 
-fn endpoints(address: IpAddr, port: u16) -> Value {
+fn endpoints(address: Ipv4Addr) -> Value {
     json!({
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}]}],
     })
 }
 
-fn slice(address: IpAddr, port: u16) -> Value {
+fn slice(address: Ipv4Addr) -> Value {
     json!({
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
     })
 }

@@ -35,6 +35,7 @@ use sampan_process::BoxedIo;
 
 pub use auth::UserInfo;
 pub use server::{ApiServer, Config, Error, LoopbackHandler};
+pub use strategies::addresses::ServiceBlock;
 
 /// Errors of a response body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

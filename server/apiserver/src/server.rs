@@ -1,6 +1,6 @@
 //! The server's parts, put together: `Config → new() → run(drain)`.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Plugin, Registry, columns};
 use crate::secrets::{self, Sealer};
+use crate::strategies::addresses::ServiceBlock;
 use crate::{NodeConnector, Peer, ResponseBody, UserInfo, bootstrap, pki, rim};
 
 /// What the binary decides.
@@ -38,6 +39,8 @@ pub struct Config {
     /// The host's addresses, for the serving certificate; the first that is not loopback is the one that pods
     /// reach the API by.
     pub addresses: Vec<IpAddr>,
+    /// Addresses of Services; the first is the API's own.
+    pub services: ServiceBlock,
     /// How long the store keeps history (watch resume, exact lists).
     pub history: Duration,
 }
@@ -121,7 +124,7 @@ impl ApiServer {
             folder: config.data.join("pki"),
             node_name: config.node_name.clone(),
             addresses: config.addresses.clone(),
-            service_ip: Ipv4Addr::new(10, 96, 0, 1).into(),
+            service_ip: config.services.at(1).into(),
             cluster_domain: "cluster.local".into(),
         })?;
         let sealer = Sealer::open(&config.data.join("encryption.key"), !db.join("state.db").exists())?;
@@ -134,7 +137,7 @@ impl ApiServer {
         let advertise =
             config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
         let server = Self(Arc::new(Inner {
-            registry: Registry::new(store.clone()),
+            registry: Registry::new(store.clone(), config.services),
             store,
             auth,
             gate: OnceLock::new(),
@@ -147,7 +150,7 @@ impl ApiServer {
             drain: config.tasks.drain(),
             tasks: config.tasks,
         }));
-        bootstrap::objects(server.registry(), advertise, port).await?;
+        bootstrap::objects(server.registry(), config.services.at(1)).await?;
         Ok(server)
     }
 
@@ -158,6 +161,28 @@ impl ApiServer {
             // a restart after a failure: the same port again
             None => rim::bind(self.0.bind, self.0.port).map_err(Error::Serve)?,
         };
+        self.0.health.ready(Component::ApiServer);
+        self.serve(listener, drain).await?;
+        // nobody asks any more: what is not yet in the file goes there
+        self.0.store.close().await;
+        Ok(())
+    }
+
+    /// Serves at another address as well, such as the first of the Services', until the drain. To be called after
+    /// [`ApiServer::secure`].
+    pub fn listen_also(&self, address: IpAddr, port: u16) -> Result<(), Error> {
+        let bound = rim::bind(address, port);
+        let listener = bound.map_err(|source| Error::Bind { address, port, fixed: true, source })?;
+        let (server, drain, tasks) = (self.clone(), self.0.drain.clone(), self.0.tasks.clone());
+        tasks.spawn("second listener", async move {
+            if let Err(error) = server.serve(listener, drain).await {
+                tracing::error!(%error, %address, port, "no longer listening");
+            }
+        });
+        Ok(())
+    }
+
+    async fn serve(&self, listener: TcpListener, drain: Drain) -> Result<(), Error> {
         let tls = self.0.pki.server_config()?;
         let clients = self.0.pki.client_verifier()?;
         let config = rim::Config { listener, tls, clients, workers: 2, grace: GRACE };
@@ -167,11 +192,7 @@ impl ApiServer {
                 let server = server.clone();
                 Box::pin(async move { server.handle(request, peer).await })
             };
-        self.0.health.ready(Component::ApiServer);
-        rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)?;
-        // nobody asks any more: what is not yet in the file goes there
-        self.0.store.close().await;
-        Ok(())
+        rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)
     }
 
     /// Turns security on, once, before serving: writes upstream's bootstrap roles where they are missing, sets

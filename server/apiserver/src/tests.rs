@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use sampan_process::{Component, Health, Tasks};
 use serde_json::{Value, json};
 
-use crate::{ApiServer, Config, Peer, UserInfo};
+use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
 struct World {
     server: ApiServer,
@@ -33,6 +33,7 @@ async fn world() -> World {
         bind: Ipv4Addr::LOCALHOST.into(),
         port: 26443,
         port_fixed: false,
+        services: ServiceBlock::new(Ipv4Addr::new(10, 96, 0, 0), 12),
         node_name: "n1".into(),
         addresses: vec![],
         history: Duration::from_secs(300),

@@ -26,7 +26,7 @@ pub use admit::{Operation, Plugin, Review};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use options::{FieldValidation, WriteOptions};
 
-use crate::strategies::addresses::Addresses;
+use crate::strategies::addresses::{Addresses, ServiceBlock};
 use crate::{NodeConnector, UserInfo};
 
 /// All objects, and the rules of changing them. Cheap to clone.
@@ -93,9 +93,9 @@ pub struct Written {
 }
 
 impl Registry {
-    /// A registry over `store`.
-    pub fn new(store: Store) -> Self {
-        let addresses = Arc::new(Addresses::from_store(&store));
+    /// A registry over `store` that gives Services addresses of `services`.
+    pub fn new(store: Store, services: ServiceBlock) -> Self {
+        let addresses = Arc::new(Addresses::from_store(&store, services));
         Self { store, plugins: Arc::default(), connector: Arc::default(), addresses }
     }
 

@@ -14,11 +14,57 @@ use serde_json::{Value, json};
 use crate::registry::Target;
 use crate::value::{at, items, remove, set, strings, text};
 
-/// 10.96.0.0/12.
-const NETWORK: u32 = 0x0a60_0000;
-const SIZE: u32 = 1 << 20;
-/// Upstream hands dynamic addresses out above a band kept for static ones (KEP-3070).
-const STATIC_BAND: u32 = 256;
+/// Upstream hands dynamic addresses out above a band kept for static ones (KEP-3070): a sixteenth of the block, at
+/// least 16 and at most 256 addresses.
+fn static_band(size: u32) -> u32 {
+    if size <= 16 { 0 } else { (size / 16).clamp(16, 256) }
+}
+
+/// The block of Services' addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceBlock {
+    network: u32,
+    length: u8,
+}
+
+impl ServiceBlock {
+    /// The block that holds `address`.
+    pub fn new(address: Ipv4Addr, length: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        Self { network: u32::from(address) & mask, length }
+    }
+
+    /// The `index`-th address.
+    pub fn at(self, index: u32) -> Ipv4Addr {
+        Ipv4Addr::from(self.network + index)
+    }
+
+    fn size(self) -> u32 {
+        1_u32.checked_shl(32 - u32::from(self.length)).unwrap_or(u32::MAX)
+    }
+
+    fn holds(self, ip: u32) -> bool {
+        ip.checked_sub(self.network).is_some_and(|index| index < self.size())
+    }
+}
+
+impl std::fmt::Display for ServiceBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.network), self.length)
+    }
+}
+
+impl std::str::FromStr for ServiceBlock {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not an IPv4 block such as 10.96.0.0/12");
+        let (address, length) = text.split_once('/').ok_or_else(bad)?;
+        let length: u8 = length.parse().ok().filter(|length| (1..=30).contains(length)).ok_or_else(bad)?;
+        Ok(Self::new(address.parse().map_err(|_| bad())?, length))
+    }
+}
+
 const PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// First port of the dynamic part.
 const STATIC_PORTS: u16 = 86;
@@ -29,9 +75,12 @@ struct Used {
     ports: HashSet<(u16, String)>,
 }
 
-/// What is taken.
+/// What is taken of a block.
 #[derive(Clone)]
-pub struct Addresses(Arc<Mutex<Used>>);
+pub struct Addresses {
+    block: ServiceBlock,
+    used: Arc<Mutex<Used>>,
+}
 
 /// Addresses taken for a write that has not been stored yet: given back unless kept.
 pub struct Lease {
@@ -133,7 +182,7 @@ fn number(ip: &str) -> Option<u32> {
 
 impl Addresses {
     /// What the stored Services hold.
-    pub fn from_store(store: &Store) -> Self {
+    pub fn from_store(store: &Store, block: ServiceBlock) -> Self {
         let mut used = Used::default();
         for entry in store.list("services").map.values() {
             let Ok(service) = serde_json::from_slice::<Value>(&entry.value) else { continue };
@@ -141,7 +190,7 @@ impl Addresses {
             used.ips.extend(held.ips);
             used.ports.extend(held.ports);
         }
-        Self(Arc::new(Mutex::new(used)))
+        Self { block, used: Arc::new(Mutex::new(used)) }
     }
 
     /// Gives a deleted Service's addresses back.
@@ -150,7 +199,7 @@ impl Addresses {
             return;
         }
         let held = held(last);
-        let mut used = self.0.lock();
+        let mut used = self.used.lock();
         used.ips.retain(|ip| !held.ips.contains(ip));
         used.ports.retain(|port| !held.ports.contains(port));
     }
@@ -163,14 +212,14 @@ impl Addresses {
         new: &mut Value,
         dry_run: bool,
     ) -> Result<Lease, ApiError> {
-        let mut lease = Lease { used: self.0.clone(), taken: Used::default(), freed: Used::default() };
+        let mut lease = Lease { used: self.used.clone(), taken: Used::default(), freed: Used::default() };
         if !is_service(target) || target.subresource == "status" {
             return Ok(lease);
         }
         let before = old.map(held).unwrap_or_default();
         let result = {
-            let mut used = self.0.lock();
-            cluster_ip(&mut used, &mut lease.taken, &before, old, new)
+            let mut used = self.used.lock();
+            cluster_ip(self.block, &mut used, &mut lease.taken, &before, old, new)
                 .and_then(|()| ports(&mut used, &mut lease.taken, &before, new))
         };
         if let Err(error) = result {
@@ -188,6 +237,7 @@ impl Addresses {
 }
 
 fn cluster_ip(
+    block: ServiceBlock,
     used: &mut Used,
     taken: &mut Used,
     before: &Used,
@@ -210,11 +260,10 @@ fn cluster_ip(
     }
     let ip = match asked.as_str() {
         "None" => asked,
-        "" => take_free(used, taken)?,
+        "" => take_free(block, used, taken)?,
         _ => {
-            let number = number(&asked)
-                .filter(|n| (NETWORK..NETWORK + SIZE).contains(n))
-                .ok_or_else(|| out_of_range(&asked))?;
+            let number =
+                number(&asked).filter(|n| block.holds(*n)).ok_or_else(|| out_of_range(block, &asked))?;
             if !before.ips.contains(&number) {
                 if !used.ips.insert(number) {
                     return Err(ip_error(&asked, "provided IP is already allocated"));
@@ -239,18 +288,21 @@ fn ip_error(ip: &str, why: &str) -> FieldError {
     FieldError::invalid("spec.clusterIPs", json!([ip]), format!("failed to allocate IP {ip}: {why}"))
 }
 
-fn out_of_range(ip: &str) -> FieldError {
+fn out_of_range(block: ServiceBlock, ip: &str) -> FieldError {
     ip_error(
         ip,
-        &format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is 10.96.0.0/12"),
+        &format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {block}"),
     )
 }
 
-fn take_free(used: &mut Used, taken: &mut Used) -> Result<String, FieldError> {
-    let span = SIZE - STATIC_BAND - 2;
-    let start = rand::random::<u32>() % span;
-    let free =
-        (0..span).map(|i| NETWORK + STATIC_BAND + 1 + (start + i) % span).find(|ip| !used.ips.contains(ip));
+fn take_free(block: ServiceBlock, used: &mut Used, taken: &mut Used) -> Result<String, FieldError> {
+    // neither the network's own address nor the last one
+    let (all, band) = (block.size() - 2, static_band(block.size()));
+    let upper = all - band;
+    let start = rand::random::<u32>() % upper;
+    let dynamic = (0..upper).map(|i| band + 1 + (start + i) % upper);
+    // as upstream: the lower band only when the upper one is full
+    let free = dynamic.chain(1..=band).map(|i| block.network + i).find(|ip| !used.ips.contains(ip));
     let Some(ip) = free else {
         return Err(FieldError::invalid(
             "spec.clusterIPs",
