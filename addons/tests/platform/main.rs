@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod example;
 mod natives;
 mod packages;
 mod world;

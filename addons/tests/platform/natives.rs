@@ -12,7 +12,10 @@ async fn an_addon_is_enabled_configured_and_disabled_and_leaves_nothing() {
     let platform = world.platform().await;
     let addons = &platform.addons;
     let list: Vec<_> = addons.list().into_iter().map(|one| (one.name, one.enabled)).collect();
-    assert_eq!(list, [("echo".into(), false), ("always".into(), true), ("choir".into(), false)]);
+    assert_eq!(
+        list,
+        [("echo".into(), false), ("always".into(), true), ("choir".into(), false), ("example".into(), false)]
+    );
     assert!(platform.health.removed().contains(&Component::Addon("echo")));
 
     let status = addons.enable("echo", &words(&["greeting=hi", "maps=2"]), None, &quiet).await.unwrap();
@@ -60,7 +63,10 @@ async fn decisions_and_configurations_survive_a_restart() {
 
     let platform = world.platform().await;
     let list: Vec<_> = platform.addons.list().into_iter().map(|one| (one.name, one.enabled)).collect();
-    assert_eq!(list, [("echo".into(), true), ("always".into(), false), ("choir".into(), false)]);
+    assert_eq!(
+        list,
+        [("echo".into(), true), ("always".into(), false), ("choir".into(), false), ("example".into(), false)]
+    );
     assert_eq!(world.map("kube-system", "echo-0").await.unwrap()["data"]["greeting"], "hi");
     assert!(world.owned("always").await.is_empty());
     platform.stop().await;

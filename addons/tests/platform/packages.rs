@@ -261,7 +261,7 @@ async fn verbs_are_values_on_the_wire() {
         json!({"name": "echo", "enabled": false, "health": {"state": "off"}, "version": "1.0", "maintainer": "the tests",
         "summary": {"en": "Says hello", "zh": "问好"}, "sort": "native", "defaultOn": false})
     );
-    assert_eq!(list[3]["name"], "site");
+    assert_eq!(list[4]["name"], "site");
     assert_eq!(ask(json!({"enable": {"name": "echo"}})).await.unwrap()["health"]["state"], "healthy");
     assert_eq!(steps.lock().unwrap()[0], Step::Applying);
     assert_eq!(ask(json!({"page": {"name": "echo"}})).await.unwrap(), "http://n1/hello");

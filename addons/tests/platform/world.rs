@@ -145,6 +145,7 @@ impl World {
             bind: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 27443,
             port_fixed: false,
+            services: "10.96.0.0/12".parse().unwrap(),
             node_name: "n1".into(),
             addresses: vec![],
             history: Duration::from_secs(300),
@@ -172,6 +173,7 @@ impl World {
                 native("echo", false, &[]),
                 native("always", true, &[]),
                 native("choir", false, &["echo"]),
+                Arc::new(sampan_addon_example::Example),
             ],
             client_for: Arc::new(move |_| client(&server, usize::MAX)),
         };
