@@ -101,6 +101,9 @@ pub enum Error {
         /// The HTTP status; 0 if there was no answer.
         code: u16,
     },
+    /// A kind that was defined just now is not served yet.
+    #[error("{0} is not served yet")]
+    Unserved(String),
     /// An object of the last time is still being deleted.
     #[error("{0} is still being deleted")]
     Leaving(String),
@@ -123,16 +126,15 @@ impl Error {
             Self::Owned { .. } => ErrorKind::Owned,
             Self::Package(_) | Self::BuiltIn(_) => ErrorKind::Package,
             Self::Failed { .. } => ErrorKind::Failed,
-            Self::Api { .. } | Self::Leaving(_) | Self::Code(_) => ErrorKind::Other,
+            Self::Api { .. } | Self::Leaving(_) | Self::Unserved(_) | Self::Code(_) => ErrorKind::Other,
         }
     }
 
     /// Whether the same may work a moment later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Leaving(_) => true,
-            // 404: the kind of a definition that was applied just now is not served yet
-            Self::Api { code, .. } => matches!(code, 0 | 404 | 409 | 429 | 500..),
+            Self::Leaving(_) | Self::Unserved(_) => true,
+            Self::Api { code, .. } => matches!(code, 0 | 409 | 429 | 500..),
             _ => false,
         }
     }

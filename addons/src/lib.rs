@@ -12,9 +12,11 @@
 //!
 //! This crate speaks the Kubernetes API like any client. It knows no addon by name but in the list.
 
+mod definition;
 mod error;
 mod fields;
 mod health;
+mod kept;
 mod manager;
 mod merge;
 mod natives;
@@ -26,6 +28,7 @@ mod record;
 mod request;
 mod runner;
 mod set;
+mod settle;
 mod verbs;
 mod watched;
 

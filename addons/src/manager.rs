@@ -20,31 +20,26 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use sampan_addon::{Host, Native, Site};
 use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_reconcile::{Controller, Informer, Informers, Key, Sources};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use crate::definition::{Definition, Manifests, read_package};
 use crate::error::{Error, nearest};
 use crate::object::{OWNER, Reference, Wanted, prepare};
 use crate::objects::{Objects, Route, uid_of, version_of};
-use crate::package::{Files, Package};
+use crate::package::Package;
 use crate::plan;
-use crate::record::{self, FILES, NAMESPACE, Record};
+use crate::record::{self, Applied, NAMESPACE, Record};
 use crate::runner::{Parts, Runner, panic_words};
 use crate::watched::Watched;
 
-/// Where objects of native addons go that name no namespace.
-const NATIVE_NAMESPACE: &str = "kube-system";
 /// How long an addon may take to take back what it left.
 const DISABLED_MAX: Duration = Duration::from_secs(10);
-/// Records that lose against another's write are written anew this often.
-const TURNS: usize = 8;
 
 /// Makes a client that speaks as a user, who has to be a cluster administrator.
 pub type ClientFor = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
@@ -73,13 +68,6 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Addons(pub(crate) Arc<Manager>);
 
-/// What an addon is.
-#[derive(Clone)]
-pub(crate) enum Definition {
-    Native(Arc<dyn Native>),
-    Package(Arc<Package>),
-}
-
 /// How the last pass over an addon ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
@@ -98,7 +86,7 @@ pub(crate) struct Manager {
     pub maps: Informer<ConfigMap>,
     pub pods: Informer<Pod>,
     pub watched: Watched,
-    objects: Objects,
+    pub objects: Objects,
     pub runners: Mutex<HashMap<String, Runner>>,
     pub outcomes: watch::Sender<BTreeMap<String, Outcome>>,
     packages: Mutex<HashMap<String, Read>>,
@@ -167,6 +155,9 @@ impl Controller for Manager {
         let seen = self.maps.version();
         let result = self.pass(name).await;
         let error = result.err();
+        if let Some(error) = &error {
+            tracing::warn!(component = name.as_str(), %error, "not as it should be, trying again");
+        }
         self.outcomes.send_modify(|outcomes| {
             outcomes.insert(name.clone(), Outcome { seen, error: error.clone() });
         });
@@ -272,14 +263,14 @@ impl Manager {
             record.version.clone_from(&version);
         })
         .await?;
-        let inventory = self.apply(name, &wanted, &record).await?;
+        let inventory = self.apply(name, &wanted, &record.applied.unpack()).await?;
         for place in plan::pruned(&begun, &places) {
             if self.objects.prune(&place, name).await? {
                 tracing::info!(component = name, object = %place, "deleted: no longer wanted");
             }
         }
-        let applied: Vec<Value> =
-            wanted.iter().map(|(wanted, _)| crate::merge::remembered(&wanted.value)).collect();
+        let applied = Applied::pack(wanted.iter().map(|(wanted, _)| &wanted.value));
+        let applied = applied.map_err(|error| Error::Code(error.to_string()))?;
         self.update(name, |record| {
             record.inventory.clone_from(&inventory);
             record.applied.clone_from(&applied);
@@ -322,7 +313,7 @@ impl Manager {
         &self,
         name: &str,
         wanted: &[(Wanted, Option<Route>)],
-        record: &Record,
+        last: &[Value],
     ) -> Result<Vec<Reference>, Error> {
         let mut inventory = Vec::with_capacity(wanted.len());
         let mut versions = Vec::with_capacity(wanted.len());
@@ -330,10 +321,10 @@ impl Manager {
             let place = &wanted.reference;
             let route = match route {
                 Some(route) => route.clone(),
-                None => self.objects.route(&place.api_version, &place.kind, &wanted.origin).await?,
+                None => self.defined(place, &wanted.origin).await?,
             };
             self.watched.ensure(place, &route);
-            let object = self.objects.apply(wanted, record.applied_at(place), &route, name).await?;
+            let object = self.objects.apply(wanted, record::at(last, place), &route, name).await?;
             versions.push(version_of(&object));
             inventory.push(Reference { uid: uid_of(&object), ..place.clone() });
         }
@@ -341,6 +332,16 @@ impl Manager {
             self.watched.reached(place, version).await;
         }
         Ok(inventory)
+    }
+
+    /// How a kind is reached that a manifest before it has defined.
+    async fn defined(&self, place: &Reference, origin: &str) -> Result<Route, Error> {
+        match self.objects.route(&place.api_version, &place.kind, origin).await {
+            Err(Error::Api { code: 404, .. }) => {
+                Err(Error::Unserved(format!("{} {}", place.api_version, place.kind)))
+            }
+            route => route,
+        }
     }
 
     /// Ends a disabled addon and takes its objects away.
@@ -364,7 +365,7 @@ impl Manager {
         }
         self.update(name, |record| {
             record.inventory.clear();
-            record.applied.clear();
+            record.applied = Applied::default();
             record.version.clear();
         })
         .await
@@ -439,87 +440,6 @@ impl Manager {
         }
     }
 
-    fn api(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.objects.client().clone(), NAMESPACE)
-    }
-
-    /// Changes a record, whoever else does meanwhile, and waits until this process sees it; the resourceVersion from
-    /// which on it holds.
-    pub async fn update(&self, name: &str, change: impl Fn(&mut Record)) -> Result<u64, Error> {
-        let what = format!("configmap {NAMESPACE}/{}", record::name_of(name));
-        let failed = |error: &kube::Error| Error::api(&what, "", error);
-        let mut last = Error::Leaving(what.clone());
-        for _ in 0..TURNS {
-            let map = self.api().get_opt(&record::name_of(name)).await.map_err(|error| failed(&error))?;
-            let there = map.as_ref().map(|map| Record::read(map).map_err(Error::Package)).transpose()?;
-            let mut wanted = there.clone().unwrap_or_default();
-            change(&mut wanted);
-            if there.as_ref() == Some(&wanted) {
-                let version = map.as_ref().map_or(0, version);
-                self.maps.reached(version).await;
-                return Ok(version);
-            }
-            let mut written = wanted.write(name).map_err(|error| Error::Code(error.to_string()))?;
-            let result = match map {
-                Some(map) => {
-                    written.metadata = map.metadata;
-                    self.api().replace(&record::name_of(name), &PostParams::default(), &written).await
-                }
-                None => self.api().create(&PostParams::default(), &written).await,
-            };
-            match result {
-                Ok(map) => {
-                    self.maps.reached(version(&map)).await;
-                    return Ok(version(&map));
-                }
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                    last = failed(&kube::Error::Api(status));
-                }
-                Err(error) => return Err(failed(&error)),
-            }
-        }
-        Err(last)
-    }
-
-    /// Keeps a package's files; the resourceVersion from which on they hold.
-    pub async fn keep_files(&self, name: &str, packed: Vec<u8>) -> Result<u64, Error> {
-        let map_name = record::package_name_of(name);
-        let failed = |error: &kube::Error| Error::api(format!("configmap {NAMESPACE}/{map_name}"), "", error);
-        let mut map = ConfigMap {
-            metadata: record::metadata(name, map_name.clone()),
-            binary_data: Some([(FILES.to_owned(), k8s_openapi::ByteString(packed))].into()),
-            ..ConfigMap::default()
-        };
-        let there = self.api().get_opt(&map_name).await.map_err(|error| failed(&error))?;
-        let written = match there {
-            Some(there) => {
-                map.metadata = there.metadata;
-                self.api().replace(&map_name, &PostParams::default(), &map).await
-            }
-            None => self.api().create(&PostParams::default(), &map).await,
-        };
-        let version = version(&written.map_err(|error| failed(&error))?);
-        self.maps.reached(version).await;
-        Ok(version)
-    }
-
-    /// A package's files as they are kept.
-    pub fn kept_files(&self, name: &str) -> Option<Vec<u8>> {
-        let map = self.maps.get(&Key::namespaced(NAMESPACE, &record::package_name_of(name)))?;
-        map.binary_data.as_ref()?.get(FILES).map(|bytes| bytes.0.clone())
-    }
-
-    /// Deletes a ConfigMap of ours and waits until this process sees it gone.
-    pub async fn delete_map(&self, map_name: &str) -> Result<(), Error> {
-        match self.api().delete(map_name, &DeleteParams::default()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(Error::api(format!("configmap {NAMESPACE}/{map_name}"), "", &error)),
-            Ok(_) => {}
-        }
-        self.maps.until(|maps| maps.get(&Key::namespaced(NAMESPACE, map_name)).is_none()).await;
-        Ok(())
-    }
-
     /// A GET of a Service through the API server; the status.
     pub async fn fetch(&self, path: &str) -> Result<u16, Error> {
         let failed = |error: &kube::Error| Error::api(path, "", error);
@@ -536,93 +456,4 @@ impl Manager {
             Reference { namespace: place.namespace.clone().filter(|_| route.namespaced), ..place.clone() };
         self.objects.get(&place, &route, "").await
     }
-}
-
-fn version(map: &ConfigMap) -> u64 {
-    map.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
-}
-
-fn read_package(name: &str, map: &ConfigMap) -> Result<Arc<Package>, Error> {
-    let packed = map.binary_data.as_ref().and_then(|data| data.get(FILES));
-    let packed =
-        packed.ok_or_else(|| Error::Package(format!("the files of {name} are not in its configmap")))?;
-    let package = Package::read(Files::of_tar(&packed.0)?)?;
-    package.renamed(name).map(Arc::new)
-}
-
-/// Manifests with their origins, and where those go that name no namespace.
-pub(crate) struct Manifests {
-    list: Vec<(String, Value)>,
-    namespace: String,
-}
-
-impl Manifests {
-    /// Whether one of them defines a kind.
-    fn defines(&self, kind: &str) -> bool {
-        let is = |value: &Value| {
-            value["kind"] == "CustomResourceDefinition" && value["spec"]["names"]["kind"] == kind
-        };
-        self.list.iter().any(|(_, value)| is(value))
-    }
-}
-
-impl Definition {
-    /// The configuration with its defaults.
-    pub fn configuration(&self, given: &Map<String, Value>) -> Result<Value, Error> {
-        match self {
-            Self::Native(native) => {
-                guarded(|| native.configuration(&Value::Object(given.clone())))?.map_err(Error::from)
-            }
-            Self::Package(package) => package.configuration(given),
-        }
-    }
-
-    pub fn schema(&self) -> Value {
-        match self {
-            Self::Native(native) => guarded(|| native.schema()).unwrap_or_default(),
-            Self::Package(package) => package.schema(),
-        }
-    }
-
-    fn manifests(&self, config: &Value, site: &Site) -> Result<Manifests, Error> {
-        match self {
-            Self::Native(native) => {
-                let list = guarded(|| native.objects(config, site))?.map_err(Error::from)?;
-                let list = list.into_iter().map(|value| (String::new(), value)).collect();
-                Ok(Manifests { list, namespace: NATIVE_NAMESPACE.to_owned() })
-            }
-            Self::Package(package) => {
-                let list = package.manifests(config)?;
-                let list = list.into_iter().map(|manifest| (manifest.origin, manifest.value)).collect();
-                Ok(Manifests { list, namespace: package.description.namespace.clone() })
-            }
-        }
-    }
-
-    pub fn version(&self) -> String {
-        match self {
-            Self::Native(native) => native.about().version.to_owned(),
-            Self::Package(package) => package.description.version.clone(),
-        }
-    }
-
-    pub fn needs(&self) -> Vec<String> {
-        match self {
-            Self::Native(native) => native.about().needs.iter().map(|name| (*name).to_owned()).collect(),
-            Self::Package(package) => package.description.needs.clone(),
-        }
-    }
-
-    pub fn page(&self, config: &Value, site: &Site) -> Option<String> {
-        match self {
-            Self::Native(native) => guarded(|| native.page(config, site)).ok().flatten(),
-            Self::Package(package) => package.page(config),
-        }
-    }
-}
-
-/// Calls an addon's own code: what it panics of is an error of its own.
-fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
-    std::panic::catch_unwind(AssertUnwindSafe(code))
-        .map_err(|panic| Error::Code(format!("panicked: {}", panic_words(panic.as_ref()))))
 }

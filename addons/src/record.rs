@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
+use crate::merge::remembered;
 use crate::object::{OWNER, Reference};
 
 /// Where the records are.
@@ -33,9 +34,13 @@ pub(crate) struct Record {
     pub version: String,
     /// Every object that may be there because of us.
     pub inventory: Vec<Reference>,
-    /// The manifests applied last, in the inventory's order.
-    pub applied: Vec<Value>,
+    /// The manifests applied last.
+    pub applied: Applied,
 }
+
+/// Manifests as they are kept: packed, and read only by who merges.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Applied(Vec<u8>);
 
 /// The name of an addon's record.
 pub(crate) fn name_of(addon: &str) -> String {
@@ -82,7 +87,7 @@ impl Record {
             configuration: configuration.map_err(|error| broken("configuration", &error))?,
             version: data("version").unwrap_or_default().to_owned(),
             inventory: inventory.map_err(|error| broken("inventory", &error))?,
-            applied: applied.map_or(Ok(Vec::new()), unpack).map_err(|error| broken("applied", &error))?,
+            applied: Applied(applied.map(|packed| packed.0.clone()).unwrap_or_default()),
         })
     }
 
@@ -95,30 +100,46 @@ impl Record {
         data.insert("configuration".to_owned(), serde_json::to_string(&self.configuration)?);
         data.insert("version".to_owned(), self.version.clone());
         data.insert("inventory".to_owned(), serde_json::to_string(&self.inventory)?);
-        let applied = BTreeMap::from([("applied".to_owned(), ByteString(pack(&self.applied)?))]);
+        let applied = BTreeMap::from([("applied".to_owned(), ByteString(self.applied.0.clone()))]);
         Ok(ConfigMap {
             metadata: metadata(addon, name_of(addon)),
             data: Some(data),
-            binary_data: Some(applied).filter(|_| !self.applied.is_empty()),
+            binary_data: Some(applied).filter(|_| !self.applied.0.is_empty()),
             ..ConfigMap::default()
         })
     }
+}
 
-    /// The manifest applied last at a place.
-    pub fn applied_at(&self, place: &Reference) -> Option<&Value> {
-        self.applied.iter().find(|value| {
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let namespace = value["metadata"].get("namespace").map(text);
-            let there = Reference {
-                api_version: text(&value["apiVersion"]),
-                kind: text(&value["kind"]),
-                namespace,
-                name: text(&value["metadata"]["name"]),
-                uid: String::new(),
-            };
-            there.same_place(place)
-        })
+impl Applied {
+    /// Packs manifests.
+    pub fn pack<'a>(manifests: impl Iterator<Item = &'a Value>) -> std::io::Result<Self> {
+        let manifests: Vec<Value> = manifests.map(remembered).collect();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&serde_json::to_vec(&manifests)?)?;
+        encoder.finish().map(Self)
     }
+
+    /// The manifests. What cannot be read is as if it had never been applied: fields that are no longer set stay.
+    pub fn unpack(&self) -> Vec<Value> {
+        let mut text = Vec::new();
+        let read = GzDecoder::new(self.0.as_slice()).take(APPLIED_MAX).read_to_end(&mut text);
+        read.ok().and_then(|_| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+}
+
+/// The manifest of a place.
+pub(crate) fn at<'a>(manifests: &'a [Value], place: &Reference) -> Option<&'a Value> {
+    manifests.iter().find(|value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let there = Reference {
+            api_version: text(&value["apiVersion"]),
+            kind: text(&value["kind"]),
+            namespace: value["metadata"].get("namespace").map(text),
+            name: text(&value["metadata"]["name"]),
+            uid: String::new(),
+        };
+        there.same_place(place)
+    })
 }
 
 /// The metadata of a ConfigMap of an addon.
@@ -129,18 +150,6 @@ pub(crate) fn metadata(addon: &str, name: String) -> ObjectMeta {
         labels: Some([(OWNER.to_owned(), addon.to_owned())].into()),
         ..ObjectMeta::default()
     }
-}
-
-fn pack(values: &[Value]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(&serde_json::to_vec(values)?)?;
-    encoder.finish()
-}
-
-fn unpack(packed: &ByteString) -> Result<Vec<Value>, String> {
-    let mut text = Vec::new();
-    GzDecoder::new(&*packed.0).take(APPLIED_MAX).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -165,13 +174,15 @@ mod tests {
             configuration: json!({"port": 1}).as_object().unwrap().clone(),
             version: "1.2".into(),
             inventory: vec![reference.clone()],
-            applied: vec![applied.clone()],
+            applied: Applied::pack([&applied].into_iter()).unwrap(),
         };
         let map = record.write("web").unwrap();
         assert_eq!(map.metadata.name.as_deref(), Some("addon-web"));
         assert_eq!(addon_of(&map).as_deref(), Some("web"));
         assert_eq!(Record::read(&map).unwrap(), record);
-        assert_eq!(record.applied_at(&reference), Some(&applied));
+        let manifests = record.applied.unpack();
+        assert_eq!(at(&manifests, &reference), Some(&applied));
+        assert_eq!(Applied(b"broken".to_vec()).unpack(), Vec::<Value>::new());
         assert_eq!(Record::read(&Record::default().write("x").unwrap()).unwrap(), Record::default());
     }
 

@@ -356,6 +356,13 @@ fn check(description: &Description) -> Result<(), String> {
     if !is_label(namespace) {
         return Err(format!("namespace {namespace:?} is not the name of a namespace"));
     }
+    let Summary { en, zh } = &description.summary;
+    if [en, zh, &description.maintainer, &description.version]
+        .iter()
+        .any(|text| text.chars().any(char::is_control))
+    {
+        return Err("summary, maintainer and version are one line each".to_owned());
+    }
     if manifests.is_empty() {
         return Err("manifests is empty".to_owned());
     }

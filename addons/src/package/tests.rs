@@ -66,6 +66,7 @@ fn what_is_wrong_is_named_by_file_and_line() {
         (addon("name: web\n", "name: Web\n"), "name \"Web\""),
         (addon("name: web\n", "name: kubelet\n"), "not a component's"),
         (addon("version: 1.0.0\n", ""), "missing field `version`"),
+        (addon("maintainer: us", "maintainer: \"\\e[2J\""), "one line each"),
         (addon("page:", "pages:"), "unknown field `pages`"),
         (addon("nginx:1.27", "nginx"), "images.nginx: \"nginx\" has neither"),
         (addon("nginx:1.27", "nginx:latest"), "has neither a digest nor a tag"),

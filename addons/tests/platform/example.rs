@@ -7,10 +7,10 @@ use sampan_addons::package::{Files, Package};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{World, quiet, words};
+use crate::world::{World, local, quiet, words};
 
 async fn fetch(port: u16) -> String {
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect((local(), port)).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
@@ -32,22 +32,22 @@ async fn the_native_example_answers_and_follows_its_configuration() {
 
     addons.configure("example", &words(&["port=28098", "greeting=Boats: "]), &[], &quiet).await.unwrap();
     assert!(fetch(28098).await.ends_with("Boats: 0\n"));
-    assert!(tokio::net::TcpStream::connect(("127.0.0.1", 28099)).await.is_err(), "the old port is free");
+    assert!(tokio::net::TcpStream::connect((local(), 28099)).await.is_err(), "the old port is free");
 
     // a port that is taken: what was before is back
-    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = std::net::TcpListener::bind((local(), 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let error =
         addons.configure("example", &words(&[&format!("port={port}")]), &[], &quiet).await.unwrap_err();
     assert!(
-        error.to_string().contains(&format!("listening on 127.0.0.1:{port}: Address already in use")),
+        error.to_string().contains(&format!("listening on {}:{port}: Address already in use", local())),
         "{error}"
     );
     assert!(fetch(28098).await.ends_with("Boats: 0\n"));
 
     addons.disable("example", &quiet).await.unwrap();
     assert!(world.get("v1", "Service", "kube-system", "example").await.is_none());
-    assert!(tokio::net::TcpStream::connect(("127.0.0.1", 28098)).await.is_err());
+    assert!(tokio::net::TcpStream::connect((local(), 28098)).await.is_err());
     platform.stop().await;
 }
 

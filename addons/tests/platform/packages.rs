@@ -237,6 +237,47 @@ async fn packages_that_are_not_in_order_are_refused_whole() {
     platform.stop().await;
 }
 
+/// Pushes a folder's files as `oras push` does: as one archive, or each by itself.
+async fn push(registry: &sampan_testkit::Registry, name: &str, files: &[(&str, &str)]) -> String {
+    use oci_client::client::{Client, ClientConfig, ClientProtocol, Config, ImageLayer};
+    let layer = |(title, text): &(&str, &str)| {
+        let title = [("org.opencontainers.image.title".to_owned(), (*title).to_owned())].into();
+        ImageLayer::new(text.as_bytes().to_vec(), "application/yaml".to_owned(), Some(title))
+    };
+    let layers: Vec<ImageLayer> = match files {
+        [] => vec![ImageLayer::oci_v1_gzip(packed(ADDON, WEB), None)],
+        files => files.iter().map(layer).collect(),
+    };
+    let text = format!("{}/{name}:1", registry.address());
+    let reference = text.parse().unwrap();
+    let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
+    let config = Config::oci_v1(b"{}".to_vec(), None);
+    let anonymous = oci_client::secrets::RegistryAuth::Anonymous;
+    client.push(&reference, &layers, config, &anonymous, None).await.unwrap();
+    format!("oci://{text}")
+}
+
+#[tokio::test]
+async fn artifacts_of_a_registry_are_packages() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let registry = sampan_testkit::Registry::start().unwrap();
+    let expected = Files::of_tar(&packed(ADDON, WEB)).unwrap();
+    let archive = push(&registry, "addons/archive", &[]).await;
+    assert_eq!(Source::parse(&archive).fetch(&[]).await.unwrap(), expected);
+    let single = push(&registry, "addons/single", &[("addon.yaml", ADDON), ("web.yaml", WEB)]).await;
+    assert_eq!(Source::parse(&single).fetch(&[]).await.unwrap(), expected);
+    for (source, words) in [
+        (push(&registry, "addons/up", &[("../../etc/x", ADDON)]).await, "leads out"),
+        (push(&registry, "addons/none", &[("other.yaml", ADDON)]).await, "there is no addon.yaml"),
+        (format!("oci://{}/addons/gone:1", registry.address()), "gone"),
+        ("oci://127.0.0.1:1/a:1".to_owned(), "oci://127.0.0.1:1/a:1"),
+        ("oci://UPPER CASE".to_owned(), "oci://UPPER CASE"),
+    ] {
+        let error = Source::parse(&source).fetch(&[]).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{source}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn verbs_are_values_on_the_wire() {
     let world = World::new().await;

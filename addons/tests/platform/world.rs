@@ -267,11 +267,21 @@ fn site() -> Site {
         node_name: "n1".into(),
         node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()],
         bridge: "none0".into(),
-        gateway: std::net::Ipv4Addr::LOCALHOST,
+        gateway: local(),
         pod_cidr: "10.244.0.0/16".into(),
         service_cidr: "10.96.0.0/12".into(),
         dns_ip: std::net::Ipv4Addr::new(10, 96, 0, 10),
         cluster_domain: "cluster.local".into(),
+    }
+}
+
+/// An address of this machine that is not loopback: the API refuses others in EndpointSlices. Nothing is sent.
+pub fn local() -> std::net::Ipv4Addr {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").expect("a machine with a route");
+    match socket.local_addr().unwrap().ip() {
+        std::net::IpAddr::V4(address) => address,
+        other => panic!("{other}"),
     }
 }
 
