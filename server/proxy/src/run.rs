@@ -1,0 +1,325 @@
+//! The rim: deltas of the informers in, transactions of the kernel out, one at a time.
+//!
+//! While one is under way the next gathers in the model. A refused one puts the shadow in doubt: then the whole table is
+//! replaced, after a pause that doubles with each failure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Client;
+use sampan_process::{Component, Drain, Health, Tasks};
+use sampan_reconcile::{Delta, Informer, Informers, Key, Object, Recorder, reference};
+use tokio::time::{Instant, sleep_until};
+
+use crate::blocks;
+use crate::conntrack::{self, Frontends};
+use crate::frame::{self, Frame};
+use crate::health::Servers;
+use crate::kernel;
+pub use crate::kernel::Error;
+use crate::model::{Facts, Model, News};
+use crate::table::Structure;
+
+/// What the binary gives the proxy.
+#[derive(Clone)]
+pub struct Config {
+    /// Acts as `system:kube-proxy`.
+    pub client: Client,
+    /// The process's shared informers.
+    pub informers: Informers,
+    /// The node that the rules are for.
+    pub node_name: String,
+    /// Where readiness is told.
+    pub health: Health,
+    /// Name of the nftables table, of nobody else.
+    pub table: String,
+    /// Bridge of the pod network; it is there already.
+    pub bridge: String,
+    /// The node's addresses.
+    pub node_ips: Vec<IpAddr>,
+    /// All pods of the cluster.
+    pub pod_cidr: String,
+    /// Pods of this node.
+    pub node_subnet: String,
+    /// All services.
+    pub service_cidr: String,
+    /// Service addresses that the node serves itself: they are left alone.
+    pub local: Vec<IpAddr>,
+}
+
+impl Config {
+    fn frame(&self) -> Frame {
+        let gateway = blocks::parse(&self.node_subnet).map_or(0, |(first, _)| first + 1);
+        Frame {
+            table: self.table.clone(),
+            bridge: self.bridge.clone(),
+            pods: self.pod_cidr.clone(),
+            services: self.service_cidr.clone(),
+            gateway: std::net::Ipv4Addr::from(gateway).to_string(),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            node: self.node_name.clone(),
+            pods: self.pod_cidr.clone(),
+            node_pods: self.node_subnet.clone(),
+            node_ips: self.node_ips.clone(),
+            served: self.local.clone(),
+        }
+    }
+}
+
+/// The service proxy.
+pub struct Proxy {
+    config: Config,
+    recorder: Recorder,
+    tasks: Tasks,
+}
+
+/// The first pause after a refusal.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a chain stays empty before it is deleted.
+const STALE: Duration = Duration::from_secs(2);
+
+enum Input {
+    Service(Delta<Service>),
+    Slice(Delta<EndpointSlice>),
+    Node(Delta<Node>),
+    Pod(Delta<Pod>),
+    Namespace(Delta<Namespace>),
+    Policy(Delta<NetworkPolicy>),
+}
+
+type Told = Result<BTreeMap<String, Structure>, Error>;
+
+/// What the one task owns.
+struct State {
+    model: Model,
+    servers: Servers,
+    /// What is being told, one at most, and what it leaves stale.
+    telling: FuturesUnordered<BoxFuture<'static, Told>>,
+    /// Something came in since the kernel was told.
+    changed: bool,
+    /// The kernel's table is not to be trusted.
+    in_doubt: bool,
+    pause: Duration,
+    not_before: Option<Instant>,
+    stale: BTreeMap<String, Structure>,
+    sweep_at: Option<Instant>,
+}
+
+impl Proxy {
+    /// Prepares the proxy; its event recorder and health check servers run under `tasks`.
+    pub fn new(config: Config, tasks: &Tasks) -> Self {
+        let recorder = Recorder::new(config.client.clone(), "kube-proxy", &config.node_name, tasks);
+        Self { config, recorder, tasks: tasks.clone() }
+    }
+
+    /// Keeps the kernel in step with the cluster until the drain. The rules stay; [`Proxy::cleanup`] takes them back.
+    pub async fn run(&self, drain: Drain) {
+        let informers = &self.config.informers;
+        let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
+        let (nodes, pods) = (informers.of::<Node>(), informers.of::<Pod>());
+        let (namespaces, policies) = (informers.of::<Namespace>(), informers.of::<NetworkPolicy>());
+        let mut inputs = futures::stream::select_all([
+            services.subscribe().into_stream().map(Input::Service).boxed(),
+            slices.subscribe().into_stream().map(Input::Slice).boxed(),
+            nodes.subscribe().into_stream().map(Input::Node).boxed(),
+            pods.subscribe().into_stream().map(Input::Pod).boxed(),
+            namespaces.subscribe().into_stream().map(Input::Namespace).boxed(),
+            policies.subscribe().into_stream().map(Input::Policy).boxed(),
+        ]);
+        let synced = async {
+            tokio::join!(services.synced(), slices.synced(), nodes.synced());
+            tokio::join!(pods.synced(), namespaces.synced(), policies.synced())
+        };
+        tokio::select! {
+            () = drain.wait() => return,
+            _ = synced => {}
+        }
+        let mut state = State {
+            model: Model::new(&self.config.facts()),
+            servers: Servers::new(self.tasks.clone(), self.config.health.clone()),
+            telling: FuturesUnordered::new(),
+            changed: true,
+            in_doubt: true,
+            pause: PAUSE,
+            not_before: None,
+            stale: BTreeMap::new(),
+            sweep_at: None,
+        };
+        loop {
+            while let Some(Some(input)) = inputs.next().now_or_never() {
+                self.take_in(&mut state, &pods, input);
+            }
+            let idle = state.telling.is_empty();
+            if idle && state.changed && state.not_before.is_none() {
+                self.tell(&mut state).await;
+            }
+            let due = state.not_before.into_iter().chain(state.sweep_at).min().filter(|_| idle);
+            tokio::select! {
+                biased;
+                () = drain.wait() => break,
+                Some(told) = state.telling.next() => self.told(&mut state, told),
+                Some(input) = inputs.next() => self.take_in(&mut state, &pods, input),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.due(&mut state),
+            }
+        }
+        // nothing is left half way
+        while state.telling.next().await.is_some() {}
+    }
+
+    fn take_in(&self, state: &mut State, pods: &Informer<Pod>, input: Input) {
+        let model = &mut state.model;
+        state.changed = true;
+        match input {
+            Input::Service(delta) => model.apply_service(&delta.key, delta.new),
+            Input::Slice(delta) => model.apply_slice(delta.old.as_ref(), delta.new.as_ref()),
+            Input::Node(delta) => {
+                if let Some(node) = delta.new.filter(|_| delta.key.name == self.config.node_name) {
+                    model.apply_node(node.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()));
+                }
+            }
+            // pods matter to policies alone
+            Input::Pod(delta) if model.has_policies() => model.apply_pod(&delta.key, delta.new.as_deref()),
+            Input::Pod(_) => state.changed = !state.telling.is_empty() || state.in_doubt,
+            Input::Namespace(delta) => {
+                let labels = delta.new.map(|one| one.metadata.labels.clone().unwrap_or_default());
+                model.apply_namespace(&delta.key.name, labels);
+            }
+            Input::Policy(delta) => {
+                let had = model.has_policies();
+                model.apply_policy(&delta.key, delta.new.as_deref());
+                match (had, model.has_policies()) {
+                    (false, true) => {
+                        pods.list().iter().for_each(|pod| model.apply_pod(&pod.key(), Some(pod)))
+                    }
+                    (true, false) => model.forget_pods(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Starts to tell the kernel what is new, or everything if it is in doubt what it holds.
+    async fn tell(&self, state: &mut State) {
+        state.changed = false;
+        let whole = state.in_doubt;
+        let news = if whole { state.model.whole() } else { state.model.take() };
+        let News { change, udp, health } = news;
+        for (key, wanted) in health {
+            if let Err(error) = state.servers.set(&key, wanted).await {
+                self.health_check_failed(&key, wanted.map_or(0, |(port, _)| port), &error);
+            }
+        }
+        if !whole && change.is_empty() && udp.is_empty() {
+            return;
+        }
+        state.stale.retain(|name, _| !change.structures.contains_key(name));
+        let stale = change.stale.clone();
+        let frame = self.config.frame();
+        state.telling.push(
+            async move {
+                if whole {
+                    kernel::set_sysctls(&frame.bridge)?;
+                    kernel::set_route(&frame, true).await?;
+                    kernel::replace(&frame, &change).await?;
+                } else {
+                    kernel::apply(&frame.table, change).await?;
+                }
+                clear_flows(udp).await;
+                Ok(stale)
+            }
+            .boxed(),
+        );
+    }
+
+    fn told(&self, state: &mut State, told: Told) {
+        match told {
+            Ok(stale) => {
+                if std::mem::take(&mut state.in_doubt) {
+                    tracing::info!(elements = state.model.len(), "rules are complete");
+                    self.config.health.ready(Component::Proxy);
+                    state.stale.clear();
+                }
+                state.pause = PAUSE;
+                state.stale.extend(stale);
+                state.sweep_at = (!state.stale.is_empty()).then(|| Instant::now() + STALE);
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%error, cause, pause = ?state.pause, "rules refused: all of them will be written anew");
+                (state.in_doubt, state.changed) = (true, true);
+                state.not_before = Some(Instant::now() + state.pause);
+                state.pause = (state.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// A pause is over, or what is stale can go.
+    fn due(&self, state: &mut State) {
+        let now = Instant::now();
+        state.not_before = state.not_before.filter(|at| *at > now);
+        if state.sweep_at.is_none_or(|at| at > now) || state.in_doubt {
+            return;
+        }
+        state.sweep_at = None;
+        let text = frame::sweep(&self.config.table, state.stale.iter());
+        state.stale.clear();
+        state.telling.push(async move { kernel::script(&text).await.map(|()| BTreeMap::new()) }.boxed());
+    }
+
+    fn health_check_failed(&self, key: &Key, port: u16, error: &std::io::Error) {
+        let node = &self.config.node_name;
+        let text =
+            format!("node {node} failed to start healthcheck {:?} on port {port}: {error}", key.to_string());
+        tracing::warn!(service = %key, port, %error, "health check node port cannot be served");
+        if let Some(service) = self.config.informers.of::<Service>().get(key) {
+            self.recorder.warning(&reference(&*service), "FailedToStartServiceHealthcheck", text);
+        }
+    }
+
+    /// Takes back all that the proxy has put into the kernel. Established connections through services end with it.
+    pub async fn cleanup(config: &Config) -> Result<(), Error> {
+        cleanup(&config.table, &config.bridge, &config.service_cidr).await
+    }
+}
+
+/// Takes back the table and the services' route; what is not there is fine.
+pub async fn cleanup(table: &str, bridge: &str, service_cidr: &str) -> Result<(), Error> {
+    let frame = Frame {
+        table: table.to_owned(),
+        bridge: bridge.to_owned(),
+        pods: String::new(),
+        services: service_cidr.to_owned(),
+        gateway: String::new(),
+    };
+    kernel::set_route(&frame, false).await?;
+    match kernel::script(&frame::remove(table)).await {
+        // without the program there are no rules either
+        Err(Error::NoNft) => Ok(()),
+        other => other,
+    }
+}
+
+async fn clear_flows(udp: Frontends) {
+    if udp.is_empty() {
+        return;
+    }
+    let cleared = tokio::task::spawn_blocking(move || conntrack::clear(&udp)).await;
+    match cleared {
+        Ok(Ok(0)) | Err(_) => {}
+        Ok(Ok(flows)) => tracing::debug!(flows, "stale UDP flows deleted"),
+        Ok(Err(error)) => tracing::warn!(%error, "stale UDP flows are not deleted"),
+    }
+}
