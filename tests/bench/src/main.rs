@@ -12,6 +12,7 @@ mod list;
 mod machine;
 mod peers;
 mod pods;
+mod services;
 mod size;
 mod start;
 mod store;
@@ -62,6 +63,8 @@ enum What {
     Get,
     /// LIST of 10,000 pods over TLS, beside nginx
     List,
+    /// Rules of 10,000 services, beside a chain for each
+    Services,
     /// Size of the binary
     Size,
 }
@@ -98,8 +101,17 @@ fn run(cli: &Cli) -> Result<()> {
     // a second call finds it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
     let machine = Machine::here();
-    let all =
-        [What::Size, What::Store, What::Start, What::Pod, What::Burst, What::Get, What::List, What::Idle];
+    let all = [
+        What::Size,
+        What::Store,
+        What::Services,
+        What::Start,
+        What::Pod,
+        What::Burst,
+        What::Get,
+        What::List,
+        What::Idle,
+    ];
     let wanted = if cli.what == What::All { &all[..] } else { std::slice::from_ref(&cli.what) };
     let mut figures = Vec::new();
     let mut failures = Vec::new();
@@ -129,6 +141,7 @@ fn measure(what: What, short: bool) -> Result<Vec<Figure>> {
         What::Store => runtime.block_on(store::compare()),
         What::Get => runtime.block_on(get::measure(short)),
         What::List => runtime.block_on(list::measure(short)),
+        What::Services => services::measure(short),
         What::Size => size::measure(),
         What::All => Ok(Vec::new()),
     }
