@@ -173,12 +173,17 @@ impl Element {
         Self { map, key, value }
     }
 
+    /// The frontend that it is about.
+    pub fn frontend(&self) -> Option<Frontend> {
+        match self.key {
+            Key::Frontend(frontend) | Key::Slot(frontend, _) => Some(frontend),
+            Key::Address(_) | Key::Twice(_) => None,
+        }
+    }
+
     /// The map's name in the kernel.
     pub fn map_name(&self) -> String {
-        let node_port = match &self.key {
-            Key::Frontend(frontend) | Key::Slot(frontend, _) => frontend.address.is_none(),
-            Key::Address(_) | Key::Twice(_) => false,
-        };
+        let node_port = self.frontend().is_some_and(|frontend| frontend.address.is_none());
         format!("{}{}", self.map.base(), if node_port { "_nodeports" } else { "" })
     }
 

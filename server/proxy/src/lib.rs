@@ -19,5 +19,7 @@ pub mod policy;
 mod run;
 pub mod service;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 pub use run::{Config, Error, Proxy, cleanup};

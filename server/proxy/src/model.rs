@@ -15,7 +15,7 @@ use sampan_reconcile::Key;
 
 use crate::blocks::{self, Block};
 use crate::conntrack::Frontends;
-use crate::element::{Element, Key as ElementKey, Map, Value};
+use crate::element::{Element, Frontend, Key as ElementKey, Map, Value};
 use crate::endpoints::{Here, usable};
 use crate::policy::compile::{Compiled, Wants, compile};
 use crate::policy::members::{Labels, Subject, elements as pod_elements};
@@ -53,6 +53,7 @@ struct Known {
     service: Option<Arc<Service>>,
     slices: BTreeMap<String, Arc<EndpointSlice>>,
     kept: Kept,
+    frontends: BTreeSet<Frontend>,
     health: bool,
 }
 
@@ -63,6 +64,8 @@ pub struct Model {
     served: HashSet<IpAddr>,
     node_pods: Option<Block>,
     services: HashMap<Key, Known>,
+    /// Who wants a frontend: the first has it, whole. Nearly always there is one.
+    claims: HashMap<Frontend, Vec<Key>>,
     dirty: BTreeSet<Key>,
     policies: BTreeMap<Key, Arc<Compiled>>,
     namespaces: HashMap<String, Labels>,
@@ -85,6 +88,7 @@ impl Model {
             served: facts.served.iter().copied().collect(),
             node_pods: blocks::parse(&facts.node_pods),
             services: HashMap::new(),
+            claims: HashMap::new(),
             dirty: BTreeSet::new(),
             policies: BTreeMap::new(),
             namespaces: HashMap::new(),
@@ -211,7 +215,7 @@ impl Model {
     /// What is new since the last call.
     pub fn take(&mut self) -> News {
         let mut news = News::default();
-        for key in std::mem::take(&mut self.dirty) {
+        while let Some(key) = self.dirty.pop_first() {
             self.look_at_service(&key, &mut news);
         }
         for owner in std::mem::take(&mut self.dirty_subjects) {
@@ -231,11 +235,13 @@ impl Model {
         let Some(known) = self.services.get_mut(key) else { return };
         let owner: Owner = format!("service {key}").into();
         let Some(service) = known.service.clone() else {
-            self.table.set(&owner, Vec::new());
             if std::mem::take(&mut known.health) {
                 news.health.insert(key.clone(), None);
             }
-            if known.slices.is_empty() {
+            known.kept.clear();
+            self.claim(key, &[]);
+            self.table.set(&owner, Vec::new());
+            if self.services.get(key).is_some_and(|known| known.slices.is_empty()) {
                 self.services.remove(key);
             }
             return;
@@ -248,7 +254,7 @@ impl Model {
             is_here: &|address| node_pods.is_some_and(|block| blocks::contains(block, address)),
         };
         let before = known.kept.clone();
-        let elements = service::elements(&service, &around, &mut known.kept);
+        let mut elements = service::elements(&service, &around, &mut known.kept);
         if known.kept != before {
             let udp = service::udp_frontends(&elements, &known.kept, &service);
             news.udp
@@ -260,7 +266,32 @@ impl Model {
             news.health.insert(key.clone(), ready);
         }
         known.health = port.is_some();
+        self.claim(key, &elements);
+        let first = |frontend: &Frontend| self.claims.get(frontend).and_then(|all| all.first()) == Some(key);
+        elements.retain(|element| element.frontend().is_none_or(|frontend| first(&frontend)));
         self.table.set(&owner, elements);
+    }
+
+    /// Takes a service into the queue of each frontend that it wants now, and out of the others. Whose turn begins or
+    /// ends is looked at (again).
+    fn claim(&mut self, key: &Key, elements: &[Element]) {
+        let now: BTreeSet<Frontend> = elements.iter().filter_map(Element::frontend).collect();
+        let Some(known) = self.services.get_mut(key) else { return };
+        let before = std::mem::replace(&mut known.frontends, now.clone());
+        for frontend in before.symmetric_difference(&now) {
+            let claims = self.claims.entry(*frontend).or_default();
+            let first = claims.first().cloned();
+            match claims.binary_search(key) {
+                Ok(at) => drop(claims.remove(at)),
+                Err(at) => claims.insert(at, key.clone()),
+            }
+            let next = claims.first().cloned();
+            if claims.is_empty() {
+                self.claims.remove(frontend);
+            }
+            let others = [first, next].into_iter().flatten().filter(|other| other != key);
+            self.dirty.extend(others);
+        }
     }
 
     fn look_at_subject(&mut self, owner: &Owner) {

@@ -1,7 +1,7 @@
 //! The shadow: what the kernel's table holds, and what has changed since it was told last.
 //!
-//! Objects own elements. Where two objects want one place (two services the same external address and port, two pods
-//! that had one address in turn), the one whose name sorts first has it, and the other gets it when that one lets go.
+//! Objects own elements. Where two objects want one place (two pods that had one address in turn, two services that lead
+//! to one endpoint), the one whose name sorts first has it, and the other gets it when that one lets go.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
