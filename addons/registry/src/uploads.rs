@@ -1,0 +1,225 @@
+//! Uploads: bytes that come in pieces, hashed as they are written.
+//!
+//! An upload is its file; what is kept in memory (the hash so far) is made again from the file after a restart or a
+//! write that failed, so that a client may go on from what `Range` says.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use crate::error::Refusal;
+use crate::name::{Digest, Name};
+use crate::store::Store;
+use crate::sweep::GRACE;
+
+/// How much is read at once to hash a file.
+const PIECE: usize = 128 << 10;
+
+/// One upload. Locked by who writes to it.
+#[derive(Debug)]
+pub struct Upload {
+    /// Where its bytes are.
+    pub path: PathBuf,
+    /// How many there are.
+    pub size: u64,
+    /// Of all of them; `None` if that is not sure.
+    hash: Option<Sha256>,
+}
+
+impl Upload {
+    /// An upload whose file may have bytes.
+    async fn open(path: PathBuf) -> io::Result<Self> {
+        let size = tokio::fs::metadata(&path).await?.len();
+        Ok(Self { path, size, hash: None })
+    }
+
+    /// Hashes what is there, unless that is known.
+    async fn hashed(&mut self) -> io::Result<Sha256> {
+        if let Some(hash) = self.hash.take() {
+            return Ok(hash);
+        }
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        let mut file = File::open(&self.path).await?;
+        let mut piece = vec![0; PIECE];
+        loop {
+            let count = file.read(&mut piece).await?;
+            if count == 0 {
+                break;
+            }
+            hash.update(&piece[..count]);
+            size += count as u64;
+        }
+        self.size = size;
+        Ok(hash)
+    }
+
+    /// Appends a body. What came before it broke off stays.
+    ///
+    /// # Errors
+    /// The client's or the disk's.
+    pub async fn append<B>(&mut self, body: B) -> Result<(), Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        let mut hash = self.hashed().await?;
+        let mut file = OpenOptions::new().write(true).open(&self.path).await?;
+        file.seek(io::SeekFrom::Start(self.size)).await?;
+        let mut body = std::pin::pin!(body);
+        let mut broken = None;
+        while let Some(frame) = body.frame().await {
+            match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) => {
+                    file.write_all(&data).await?;
+                    hash.update(&data);
+                    self.size += data.len() as u64;
+                }
+                // trailers
+                Ok(Err(_)) => {}
+                Err(error) => {
+                    broken = Some(Refusal::broken_off(error));
+                    break;
+                }
+            }
+        }
+        file.flush().await?;
+        self.hash = Some(hash);
+        broken.map_or(Ok(()), Err)
+    }
+
+    /// The digest of all bytes.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn digest(&mut self) -> io::Result<Digest> {
+        let hash = self.hashed().await?;
+        self.hash = Some(hash.clone());
+        Ok(Digest::finish(hash))
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    name: Name,
+    touched: Instant,
+    upload: Arc<tokio::sync::Mutex<Upload>>,
+}
+
+/// All uploads.
+#[derive(Debug)]
+pub struct Uploads {
+    store: Store,
+    sessions: Mutex<HashMap<String, Session>>,
+}
+
+impl Uploads {
+    /// Those of a store.
+    pub fn new(store: Store) -> Self {
+        Self { store, sessions: Mutex::default() }
+    }
+
+    /// Begins one.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn begin(&self, name: &Name) -> Result<String, Refusal> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let path = self.store.uploads().join(&id);
+        File::create(&path).await?;
+        let upload = Upload { path, size: 0, hash: Some(Sha256::new()) };
+        self.remember(&id, name, upload);
+        Ok(id)
+    }
+
+    fn remember(&self, id: &str, name: &Name, upload: Upload) -> Arc<tokio::sync::Mutex<Upload>> {
+        let upload = Arc::new(tokio::sync::Mutex::new(upload));
+        let session = Session { name: name.clone(), touched: Instant::now(), upload };
+        let mut sessions = self.sessions.lock();
+        // two may have asked at once after a restart: the first counts
+        sessions.entry(id.to_owned()).or_insert(session).upload.clone()
+    }
+
+    /// One by its id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn find(&self, name: &Name, id: &str) -> Result<Arc<tokio::sync::Mutex<Upload>>, Refusal> {
+        let path = self.store.uploads().join(id);
+        if let Some(session) = self.sessions.lock().get_mut(id) {
+            if session.name != *name || !path.exists() {
+                return Err(Refusal::upload_unknown());
+            }
+            session.touched = Instant::now();
+            return Ok(session.upload.clone());
+        }
+        match Upload::open(path).await {
+            Ok(upload) => Ok(self.remember(id, name, upload)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Refusal::upload_unknown()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Forgets one, and removes what is left of it.
+    pub fn end(&self, id: &str) {
+        self.sessions.lock().remove(id);
+        let _ = std::fs::remove_file(self.store.uploads().join(id));
+    }
+
+    /// Repositories that somebody pushes to; uploads at rest are forgotten, their files stay.
+    pub fn pushed(&self) -> HashSet<Name> {
+        let mut sessions = self.sessions.lock();
+        let fresh = |session: &Session, age: Duration| session.touched.elapsed() < age;
+        sessions.retain(|_, session| fresh(session, GRACE) || Arc::strong_count(&session.upload) > 1);
+        sessions.values().map(|session| session.name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use http_body_util::{Full, StreamBody};
+
+    fn full(text: &str) -> Full<Bytes> {
+        Full::from(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_upload_goes_on_after_a_restart_and_after_a_break() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let (name, other) = (Name::parse("a").unwrap(), Name::parse("b").unwrap());
+        let uploads = Uploads::new(store.clone());
+        let id = uploads.begin(&name).await.unwrap();
+        let upload = uploads.find(&name, &id).await.unwrap();
+        upload.lock().await.append(full("one,")).await.unwrap();
+        assert_eq!(uploads.find(&other, &id).await.unwrap_err().code, "BLOB_UPLOAD_UNKNOWN");
+        assert_eq!(uploads.pushed(), HashSet::from([name.clone()]));
+
+        let uploads = Uploads::new(store.clone());
+        let upload = uploads.find(&name, &id).await.unwrap();
+        assert_eq!(upload.lock().await.size, 4);
+        let frames = [Ok(http_body::Frame::data(Bytes::from("two,"))), Err("gone")];
+        let broken =
+            upload.lock().await.append(StreamBody::new(futures::stream::iter(frames))).await.unwrap_err();
+        assert_eq!(broken.code, "BLOB_UPLOAD_INVALID");
+        let mut upload = upload.lock().await;
+        assert_eq!(upload.size, 8);
+        upload.append(full("three")).await.unwrap();
+        assert_eq!(upload.digest().await.unwrap(), Digest::of(b"one,two,three"));
+        assert_eq!(std::fs::read(&upload.path).unwrap(), b"one,two,three");
+        drop(upload);
+        uploads.end(&id);
+        assert!(uploads.find(&name, &id).await.is_err() && uploads.pushed().is_empty());
+    }
+}
