@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Owned,
     /// A package is not usable.
     Package,
+    /// Native addons cannot be removed or replaced.
+    BuiltIn,
     /// The addon did not become healthy; what was before is restored.
     Failed,
     /// The Kubernetes API refused, or something unforeseen.
@@ -124,7 +126,8 @@ impl Error {
             Self::Config { .. } => ErrorKind::Configuration,
             Self::Needs { .. } | Self::NeededBy { .. } => ErrorKind::Needs,
             Self::Owned { .. } => ErrorKind::Owned,
-            Self::Package(_) | Self::BuiltIn(_) => ErrorKind::Package,
+            Self::Package(_) => ErrorKind::Package,
+            Self::BuiltIn(_) => ErrorKind::BuiltIn,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Api { .. } | Self::Leaving(_) | Self::Unserved(_) | Self::Code(_) => ErrorKind::Other,
         }

@@ -83,6 +83,8 @@ pub(crate) fn of_object(place: &Reference, object: Option<&Value>, pods: &[Arc<P
     match place.kind.as_str() {
         "Deployment" | "StatefulSet" | "ReplicaSet" | "DaemonSet" => match progress(&place.kind, object) {
             None => Condition::healthy(),
+            // its pods are still those of what it was before
+            Some(words) if words == UNSEEN => starting(format!("{place}: {words}")),
             Some(words) => of_pods(place, object, pods)
                 .or_else(|| stalled(object).map(|why| failed(format!("{place}: {why}"))))
                 .unwrap_or_else(|| starting(format!("{place}: {words}"))),
@@ -134,12 +136,15 @@ fn named(place: &Reference, object: &Value, kind: &str) -> Condition {
     }
 }
 
+/// What a workload is when its controller has not looked at its last change.
+const UNSEEN: &str = "the change has not been seen yet";
+
 /// What a workload still waits for; `None` if for nothing. As `kubectl rollout status` reads it.
 fn progress(kind: &str, object: &Value) -> Option<String> {
     let status = |field: &str| object["status"][field].as_i64().unwrap_or(0);
     let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
     if status("observedGeneration") < generation {
-        return Some("the change has not been seen yet".to_owned());
+        return Some(UNSEEN.to_owned());
     }
     let (wanted, updated, available) = match kind {
         "DaemonSet" => {

@@ -20,6 +20,8 @@ use crate::verbs::Progress;
 
 /// How long objects may take to go.
 const DOWN_SECONDS: u64 = 60;
+/// How long a package has to have failed to be called failed: pods of what it was before say so until they are gone.
+const FAILED: Duration = Duration::from_secs(3);
 /// How long a post-install check may fail.
 const CHECK: Duration = Duration::from_secs(20);
 
@@ -128,7 +130,7 @@ impl Manager {
         let mut outcomes = self.again(name);
         let mut changes = self.watched.changes();
         let mut pods = self.pods.subscribe();
-        let mut told = String::new();
+        let (mut told, mut failing) = (String::new(), None);
         loop {
             let outcome =
                 outcomes.borrow_and_update().get(name).cloned().filter(|outcome| outcome.seen >= version);
@@ -148,12 +150,15 @@ impl Manager {
                     self.condition(name)
                 }
             };
-            match condition.state {
+            let native = report.is_some();
+            let failed = match condition.state {
                 State::Healthy | State::Degraded => return Ok(()),
-                State::Failed => {
-                    return Err(Unsettled { reason: condition.reason, next: condition.next, kind: None });
-                }
-                State::Off | State::Starting => {}
+                State::Failed => Some(*failing.get_or_insert_with(|| Instant::now() + FAILED)),
+                State::Off | State::Starting => None,
+            };
+            failing = failed;
+            if failed.is_some_and(|at| native || Instant::now() >= at) {
+                return Err(Unsettled { reason: condition.reason, next: condition.next, kind: None });
             }
             if condition.reason != told {
                 told.clone_from(&condition.reason);
@@ -164,6 +169,7 @@ impl Manager {
                 _ = changes.changed() => {}
                 () = changed(&mut report) => {}
                 () = next(&mut pods) => {}
+                () = tokio::time::sleep_until(failed.unwrap_or(deadline)), if failed.is_some() => {}
                 () = tokio::time::sleep_until(deadline) => {
                     let reason = if told.is_empty() { "it says nothing".to_owned() } else { told };
                     let next = condition.next;
@@ -234,6 +240,10 @@ impl Manager {
             }
             Some(_) => Condition::healthy(),
         };
+        if applied.state != State::Healthy {
+            // what is not there yet is not missing
+            return applied;
+        }
         let inventory = match self.record(name) {
             Ok(record) => record.unwrap_or_default().inventory,
             Err(error) => return Condition::new(State::Failed, error.to_string(), error.next_step(name)),
@@ -250,7 +260,7 @@ impl Manager {
             // what a native addon's objects say of themselves is that addon's work
             (object.is_none() || !native).then(|| of_object(place, object.as_ref(), &pods))
         });
-        objects.fold(applied.worse(own), Condition::worse)
+        objects.fold(own, Condition::worse)
     }
 }
 

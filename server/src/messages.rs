@@ -436,8 +436,8 @@ impl Advice {
                 "请查看 `sampan logs` 和 `kubectl describe node`。",
             ),
             Kind::AddonFailed => (
-                "`sampan addons logs NAME` says more; nothing that it did is left.",
-                "`sampan addons logs NAME` 可查看详情；它所做的更改已全部撤销。",
+                "`sampan addons logs NAME` says more; what there is now is said above.",
+                "`sampan addons logs NAME` 可查看详情；当前状态见上文。",
             ),
             Kind::AddonNotFound => (
                 "`sampan addons list` shows what there is.",

@@ -157,7 +157,7 @@ impl Package {
         let text = text_of(&files, DESCRIPTION)?;
         let description: Description = serde_yaml_ng::from_str(text).map_err(|error| {
             let place = error.location().map(|at| format!(":{}", at.line())).unwrap_or_default();
-            Error::Package(format!("{DESCRIPTION}{place}: {error}"))
+            Error::Package(format!("{DESCRIPTION}{place}: {}", without_place(&error.to_string())))
         })?;
         check(&description).map_err(|problem| Error::Package(format!("{DESCRIPTION}: {problem}")))?;
         let package = Self { description, files };

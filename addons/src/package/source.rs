@@ -124,7 +124,8 @@ async fn of_git(url: &str, reference: &str, folder: &str) -> Result<Files, Error
     };
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        return Err(refuse(url, words.trim().lines().last().unwrap_or("git clone failed")));
+        let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        return Err(refuse(url, &lines.join(" ").chars().take(500).collect::<String>()));
     }
     let inside = Path::new(folder)
         .components()

@@ -103,7 +103,7 @@ async fn what_cannot_be_done_is_refused_before_anything_is() {
     assert!(
         error.kind() == ErrorKind::Needs && error.to_string().contains("`sampan addons disable choir` first")
     );
-    assert_eq!(addons.remove("echo", &quiet).await.unwrap_err().kind(), ErrorKind::Package);
+    assert_eq!(addons.remove("echo", &quiet).await.unwrap_err().kind(), ErrorKind::BuiltIn);
     platform.stop().await;
 }
 

@@ -162,6 +162,7 @@ fn addon_failure(error: &sampan_addons::Error) -> Failure {
         ErrorKind::Needs => Kind::AddonNeeds,
         ErrorKind::Owned => Kind::AddonOwned,
         ErrorKind::Package => Kind::AddonPackage,
+        ErrorKind::BuiltIn => Kind::Usage,
         ErrorKind::Failed => Kind::AddonFailed,
         ErrorKind::Other => Kind::Internal,
     };

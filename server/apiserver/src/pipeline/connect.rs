@@ -287,9 +287,11 @@ fn reason(code: u16) -> Reason {
 
 /// The first ready address and port behind a service's port, by name or number; empty means the only one.
 pub(super) fn endpoint(server: &ApiServer, service: &Value, port: &str) -> Option<(String, u16)> {
+    let number: Option<u64> = port.parse().ok();
+    let is_number = |p: &Value| number.is_some() && at(p, &["port"]).as_u64() == number;
     let wanted = items(at(service, &["spec", "ports"]))
         .iter()
-        .find(|p| port.is_empty() || text(p, &["name"]) == port || *at(p, &["port"]) == port)?;
+        .find(|p| port.is_empty() || text(p, &["name"]) == port || is_number(p))?;
     let kind = kinds::by_resource("discovery.k8s.io", "v1", "endpointslices")?;
     let prefix = format!("{}/", meta(service, "namespace"));
     for entry in server.registry().store.list(kind.storage_group).prefix(&prefix) {

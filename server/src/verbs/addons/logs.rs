@@ -23,7 +23,9 @@ pub async fn run(context: Context, name: String, follow: bool, tail: usize) -> O
         return crate::verbs::logs::run(context, Some(name), follow, tail).await;
     }
     let details: Details = ask(&context, Request::Show { name: name.clone() }).await?;
-    debug_assert_eq!(details.status.sort, Sort::Package);
+    if details.status.sort == Sort::Native {
+        return crate::verbs::logs::run(context, Some(name), follow, tail).await;
+    }
     let client = client(&context).await?;
     let pods = pods(&client, &details.objects).await?;
     let lines = i64::try_from(tail).unwrap_or(i64::MAX);
