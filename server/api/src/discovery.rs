@@ -220,6 +220,82 @@ fn aggregated_resource(kind: &Kind) -> Value {
     Value::Object(object)
 }
 
+/// A group of an aggregated API server among [`api_group_list`]'s, the preferred version first.
+pub fn other_group_body(name: &str, versions: &[&str]) -> Value {
+    let version =
+        |version: &&str| json!({"groupVersion": kinds::api_version(name, version), "version": version});
+    let versions: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
+}
+
+/// `/apis/<group>` of an aggregated API server.
+pub fn other_group(name: &str, versions: &[&str]) -> Value {
+    let mut group = json!({"kind": "APIGroup", "apiVersion": "v1"});
+    if let (Value::Object(group), Value::Object(body)) = (&mut group, other_group_body(name, versions)) {
+        group.extend(body);
+    }
+    group
+}
+
+/// A group of an aggregated API server among [`aggregated_groups`]', made of the `APIResourceList` of each version;
+/// a version without one cannot be asked at present.
+pub fn aggregated_other<'a>(
+    name: &str,
+    versions: impl Iterator<Item = (&'a str, Option<&'a Value>)>,
+) -> Value {
+    let version = |(version, list): (&str, Option<&Value>)| match list {
+        Some(list) => json!({
+            "version": version, "resources": from_plain(name, version, list), "freshness": "Current",
+        }),
+        None => json!({"version": version, "freshness": "Stale"}),
+    };
+    let versions: Vec<Value> = versions.map(version).collect();
+    json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions})
+}
+
+/// Upstream's `ConvertGroupVersionIntoToDiscovery`.
+fn from_plain(group: &str, version: &str, list: &Value) -> Vec<Value> {
+    let items = list.get("resources").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = |item: &Value| {
+        let or = |own: String, of: &str| if own.is_empty() { of.to_owned() } else { own };
+        response_kind(
+            &or(text(item, "group"), group),
+            &or(text(item, "version"), version),
+            &text(item, "kind"),
+        )
+    };
+    let split = |item: &Value| match text(item, "name").split_once('/') {
+        Some((of, sub)) => (of.to_owned(), Some(sub.to_owned())),
+        None => (text(item, "name"), None),
+    };
+    let mut resources = Vec::new();
+    for item in items.iter().filter(|item| split(item).1.is_none()) {
+        let namespaced = item.get("namespaced").and_then(Value::as_bool) == Some(true);
+        let mut resource = json!({
+            "resource": text(item, "name"), "responseKind": kind(item),
+            "scope": if namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": text(item, "singularName"), "verbs": item.get("verbs"),
+        });
+        for key in ["shortNames", "categories"] {
+            if let Some(values) = item.get(key) {
+                resource[key] = values.clone();
+            }
+        }
+        let own = items.iter().filter_map(|sub| {
+            let (of, name) = split(sub);
+            let name = name.filter(|_| of == text(item, "name"))?;
+            Some(json!({"subresource": name, "responseKind": kind(sub), "verbs": sub.get("verbs")}))
+        });
+        let own: Vec<Value> = own.collect();
+        if !own.is_empty() {
+            resource["subresources"] = own.into();
+        }
+        resources.push(resource);
+    }
+    resources
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +354,34 @@ mod tests {
         let pods = resources.iter().find(|resource| resource["resource"] == "pods").expect("pods");
         assert_eq!(pods["scope"], "Namespaced");
         assert_eq!(pods["subresources"].as_array().map(Vec::len), Some(10));
+    }
+
+    #[test]
+    fn groups_of_others_are_shown_by_what_they_say() {
+        let list = json!({"resources": [
+            {"name": "widgets", "singularName": "widget", "namespaced": true, "kind": "Widget", "verbs": ["get"],
+             "shortNames": ["w"]},
+            {"name": "widgets/scale", "namespaced": true, "group": "autoscaling", "version": "v1", "kind": "Scale",
+             "verbs": ["get"]},
+            {"name": "racks", "singularName": "", "namespaced": false, "kind": "Rack", "verbs": ["list"]},
+        ]});
+        let shown = aggregated_other("x.io", [("v1", Some(&list)), ("v2", None)].into_iter());
+        let widgets = &shown["versions"][0]["resources"][0];
+        assert_eq!(widgets["scope"], "Namespaced");
+        assert_eq!(widgets["responseKind"], json!({"group": "x.io", "version": "v1", "kind": "Widget"}));
+        assert_eq!(
+            widgets["subresources"],
+            json!([{"subresource": "scale", "verbs": ["get"],
+                "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}}])
+        );
+        assert_eq!(shown["versions"][0]["resources"][1]["scope"], "Cluster");
+        assert_eq!(shown["versions"][1], json!({"version": "v2", "freshness": "Stale"}));
+        assert_eq!(
+            other_group("x.io", &["v1"]),
+            json!({"kind": "APIGroup", "apiVersion": "v1", "name": "x.io",
+                "preferredVersion": {"groupVersion": "x.io/v1", "version": "v1"},
+                "versions": [{"groupVersion": "x.io/v1", "version": "v1"}]})
+        );
     }
 
     #[test]

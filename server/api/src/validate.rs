@@ -10,11 +10,18 @@ mod affinity;
 mod cluster;
 mod container;
 mod core;
+mod diff;
+mod endpoints;
+mod ingress;
+mod load_balancer;
+mod network;
 mod pod;
 mod pod_update;
 mod probe;
 mod schema;
 mod service;
+mod service_addresses;
+mod storage;
 pub mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -35,9 +42,11 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
         true => Vec::new(),
         false => object_meta(metadata, kind.namespaced, rule_for(kind.group, kind.kind)),
     };
-    body(kind, object, &mut errors);
-    if (kind.group, kind.kind) == ("", "Pod") {
-        pod::only_on_create(object, &mut errors);
+    body(kind, object, &Value::Null, &mut errors);
+    match (kind.group, kind.kind) {
+        ("", "Pod") => pod::only_on_create(object, &mut errors),
+        (NETWORKING, "Ingress") => ingress::only_on_create(object, &mut errors),
+        _ => {}
     }
     errors
 }
@@ -53,11 +62,20 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         ("", "ConfigMap") => core::config_map_update(new, old, &mut errors),
         ("", "Secret") => core::secret_update(new, old, &mut errors),
         ("", "Node") => core::node_update(new, old, &mut errors),
-        ("", "PersistentVolumeClaim") => core::claim_update(new, old, &mut errors),
+        ("", "PersistentVolume") => storage::volume_update(new, old, &mut errors),
+        ("", "PersistentVolumeClaim") => storage::claim_update(new, old, &mut errors),
+        ("storage.k8s.io", "StorageClass") => storage::class_update(new, old, &mut errors),
+        ("discovery.k8s.io", "EndpointSlice") => access::immutable(new, old, "addressType", "", &mut errors),
+        (NETWORKING, "IngressClass") => ingress::class_update(new, old, &mut errors),
+        (NETWORKING, "IPAddress") => network::ip_address_update(new, old, &mut errors),
+        (NETWORKING, "ServiceCIDR") => {
+            network::service_cidr_update(new, old, &mut errors);
+            return errors;
+        }
         ("apps" | "batch", _) => workload::update(kind.kind, new, old, &mut errors),
         _ => cluster::update(kind.group, kind.kind, new, old, &mut errors),
     }
-    body(kind, new, &mut errors);
+    body(kind, new, old, &mut errors);
     errors
 }
 
@@ -68,16 +86,32 @@ pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));
     match (kind.group, kind.kind) {
         ("", "Pod") => pod_update::status(new, old, &mut errors),
+        ("", "Service") => service::status(new, old, &mut errors),
+        ("", "PersistentVolumeClaim") => storage::claim_status(new, &mut errors),
+        (NETWORKING, "Ingress") => ingress::status(new, old, &mut errors),
         ("apps" | "batch", _) => workload::status(new, &mut errors),
         _ => {}
     }
     errors
 }
 
-fn body(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
+const NETWORKING: &str = "networking.k8s.io";
+
+/// Rules for the object as it is; a few of them let pass what `old` had already.
+fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::spec(access::get(object, "spec"), "spec", errors),
-        ("", "Service") => service::service(object, errors),
+        ("", "Service") => service::service(object, old, errors),
+        ("", "Endpoints") => endpoints::endpoints(object, old, errors),
+        ("", "PersistentVolume") => storage::volume(object, errors),
+        ("", "PersistentVolumeClaim") => storage::claim(access::get(object, "spec"), errors),
+        ("storage.k8s.io", "StorageClass") => storage::class(object, errors),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(object, errors),
+        (NETWORKING, "Ingress") => ingress::ingress(object, old, errors),
+        (NETWORKING, "IngressClass") => ingress::class(object, errors),
+        (NETWORKING, "NetworkPolicy") => network::policy(object, old, errors),
+        (NETWORKING, "IPAddress") => network::ip_address(object, errors),
+        (NETWORKING, "ServiceCIDR") => network::service_cidr(object, errors),
         ("", "PodTemplate") => workload::template(access::get(object, "template"), "template", errors),
         ("", "ReplicationController") => workload::workload("ReplicationController", object, errors),
         ("", "ConfigMap") => core::config_map(object, errors),
@@ -94,3 +128,4 @@ fn body(kind: &Kind, object: &Value, errors: &mut Vec<FieldError>) {
 
 pub use pod::spec as pod_spec;
 pub use schema::required as schema_required;
+pub use service_addresses::cluster_ips as service_cluster_ips;

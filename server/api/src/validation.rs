@@ -4,12 +4,16 @@
 //! `pkg/api/validation/objectmeta.go`, with their exact texts. Each `is_…` returns what is wrong in words,
 //! and nothing when all is well. What a kind requires of its fields is in [`crate::validate`].
 
+mod address;
 mod meta;
 mod names;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use address::{
+    is_canonical_cidr, is_canonical_ip, is_cidr, is_ip, is_ipv6, is_non_special_ip, is_strict_subset,
+};
 pub use meta::{
     object_meta, object_meta_update, validate_annotations, validate_label_selector, validate_labels,
 };

@@ -10,6 +10,7 @@ pub(super) fn apply(kind: &str, group: &str, object: &mut Object) {
     match (group, kind) {
         ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(object),
         ("networking.k8s.io", "NetworkPolicy") => network_policy(object),
+        ("networking.k8s.io", "IngressClass") => ingress_class(object),
         ("storage.k8s.io", "StorageClass") => storage_class(object),
         ("storage.k8s.io", "CSIDriver") => csi_driver(object),
         (RBAC, "RoleBinding" | "ClusterRoleBinding") => binding(object),
@@ -44,6 +45,12 @@ fn network_policy(object: &mut Object) {
         let types =
             if is_empty(spec.get("egress")) { json!(["Ingress"]) } else { json!(["Ingress", "Egress"]) };
         spec.insert("policyTypes".to_owned(), types);
+    }
+}
+
+fn ingress_class(object: &mut Object) {
+    if let Some(parameters) = child(object, "spec").and_then(|spec| child(spec, "parameters")) {
+        set_pointer(parameters, "scope", "Cluster");
     }
 }
 

@@ -40,6 +40,7 @@ fn replication_controller(object: &mut Object) {
 }
 
 fn service(object: &mut Object) {
+    ip_modes(object);
     let Some(spec) = made(object, "spec") else { return };
     set(spec, "sessionAffinity", "None");
     if text(spec, "sessionAffinity") == "None" {
@@ -69,6 +70,17 @@ fn service(object: &mut Object) {
     }
     if kind == "LoadBalancer" {
         set_pointer(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+/// A load balancer's address is a virtual one unless it says otherwise.
+fn ip_modes(object: &mut Object) {
+    let balanced = child(object, "spec").is_some_and(|spec| text(spec, "type") == "LoadBalancer");
+    let Some(balancer) = child(object, "status").and_then(|status| child(status, "loadBalancer")) else {
+        return;
+    };
+    for point in items(balancer, "ingress").filter(|point| balanced && !text(point, "ip").is_empty()) {
+        set_pointer(point, "ipMode", "VIP");
     }
 }
 

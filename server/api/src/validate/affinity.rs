@@ -37,7 +37,7 @@ fn weight(preferred: &Value, at: &str, errors: &mut Errors) {
     }
 }
 
-fn node_selector(selector: &Value, at: &str, errors: &mut Errors) {
+pub(super) fn node_selector(selector: &Value, at: &str, errors: &mut Errors) {
     if list(selector, "nodeSelectorTerms").is_empty() {
         let why = "must have at least one node selector term";
         errors.push(FieldError::required(join(at, "nodeSelectorTerms"), why));

@@ -1,13 +1,11 @@
-//! RBAC, coordination, disruption, scheduling, discovery and networking.
+//! RBAC, coordination, disruption, scheduling.
 
 use serde_json::Value;
 
 use super::access::*;
 use super::workload::int_or_percent;
 use crate::status::FieldError;
-use crate::validation::{
-    is_dns1123_label, is_dns1123_subdomain, is_ip, is_wildcard_dns1123_subdomain, validate_label_selector,
-};
+use crate::validation::{is_dns1123_subdomain, validate_label_selector};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -19,12 +17,8 @@ pub(super) fn validate(group: &str, kind: &str, object: &Value, errors: &mut Err
         ("coordination.k8s.io", "Lease") => lease(object, errors),
         ("policy", "PodDisruptionBudget") => disruption_budget(object, errors),
         ("scheduling.k8s.io", "PriorityClass") => priority_class(object, errors),
-        ("discovery.k8s.io", "EndpointSlice") => endpoint_slice(object, errors),
-        ("networking.k8s.io", "Ingress") => ingress(object, errors),
-        ("networking.k8s.io", "NetworkPolicy") => network_policy(object, errors),
-        ("storage.k8s.io", "StorageClass") => storage_class(object, errors),
         ("" | "events.k8s.io", "Event") => {}
-        ("", "Namespace" | "ServiceAccount" | "Endpoints" | "ResourceQuota" | "LimitRange") => {}
+        ("", "Namespace" | "ServiceAccount" | "ResourceQuota" | "LimitRange") => {}
         _ => return false,
     }
     true
@@ -41,8 +35,6 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
             }
             immutable(new, old, "preemptionPolicy", "", errors);
         }
-        ("discovery.k8s.io", "EndpointSlice") => immutable(new, old, "addressType", "", errors),
-        ("storage.k8s.io", "StorageClass") => storage_class_update(new, old, errors),
         _ => {}
     }
 }
@@ -157,181 +149,4 @@ fn priority_class(object: &Value, errors: &mut Errors) {
         errors.push(FieldError::forbidden("value", why));
     }
     one_of(object, "preemptionPolicy", "", &["Never", "PreemptLowerPriority"], errors);
-}
-
-fn endpoint_slice(object: &Value, errors: &mut Errors) {
-    required_one_of(object, "addressType", "", &["FQDN", "IPv4", "IPv6"], errors);
-    if list(object, "endpoints").len() > 1000 {
-        errors.push(FieldError::too_many("endpoints", list(object, "endpoints").len(), 1000));
-    }
-    for (at, endpoint) in each(object, "endpoints", "") {
-        if list(endpoint, "addresses").is_empty() {
-            let why = "must contain at least 1 address";
-            errors.push(FieldError::required(join(&at, "addresses"), why));
-        }
-        for (at, address) in each(endpoint, "addresses", &at) {
-            let address = address.as_str().unwrap_or_default();
-            match text(object, "addressType") {
-                "IPv4" | "IPv6" => invalid_each(errors, &at, address, is_ip(address)),
-                _ => {}
-            }
-        }
-    }
-    let mut names: Vec<&str> = Vec::new();
-    for (at, port) in each(object, "ports", "") {
-        let name = text(port, "name");
-        if !name.is_empty() {
-            invalid_each(errors, &join(&at, "name"), name, is_dns1123_label(name));
-        }
-        if names.contains(&name) {
-            errors.push(FieldError::duplicate(join(&at, "name"), name));
-        }
-        names.push(name);
-        one_of(port, "protocol", &at, &["SCTP", "TCP", "UDP"], errors);
-    }
-}
-
-fn ingress(object: &Value, errors: &mut Errors) {
-    let spec = get(object, "spec");
-    if list(spec, "rules").is_empty() && !has(spec, "defaultBackend") {
-        let why = "either `defaultBackend` or `rules` must be specified";
-        errors.push(FieldError::invalid("spec", Value::Array(Vec::new()), why));
-    }
-    if has(spec, "defaultBackend") {
-        backend(get(spec, "defaultBackend"), "spec.defaultBackend", errors);
-    }
-    for (at, rule) in each(spec, "rules", "spec") {
-        let host = text(rule, "host");
-        let check = if host.contains('*') { is_wildcard_dns1123_subdomain } else { is_dns1123_subdomain };
-        optional_text(rule, "host", &at, check, errors);
-        if !host.is_empty() && is_ip(host).is_empty() {
-            errors.push(FieldError::invalid(
-                join(&at, "host"),
-                host,
-                "must be a DNS name, not an IP address",
-            ));
-        }
-        let http = get(rule, "http");
-        if !http.is_null() && list(http, "paths").is_empty() {
-            errors.push(FieldError::required(join(&at, "http.paths"), ""));
-        }
-        for (at, path) in each(http, "paths", &join(&at, "http")) {
-            ingress_path(path, &at, errors);
-        }
-    }
-}
-
-fn ingress_path(path: &Value, at: &str, errors: &mut Errors) {
-    let value = text(path, "path");
-    match text(path, "pathType") {
-        "" => errors.push(FieldError::required(join(at, "pathType"), "pathType must be specified")),
-        "Exact" | "Prefix" => {
-            if !value.starts_with('/') {
-                errors.push(FieldError::invalid(join(at, "path"), value, "must be an absolute path"));
-            }
-            for bad in ["//", "/./", "/../", "%2f", "%2F"].iter().filter(|bad| value.contains(**bad)) {
-                errors.push(FieldError::invalid(
-                    join(at, "path"),
-                    value,
-                    format!("must not contain '{bad}'"),
-                ));
-            }
-        }
-        "ImplementationSpecific" if !value.is_empty() && !value.starts_with('/') => {
-            errors.push(FieldError::invalid(join(at, "path"), value, "must be an absolute path"));
-        }
-        "ImplementationSpecific" => {}
-        other => {
-            let types = ["Exact", "ImplementationSpecific", "Prefix"];
-            errors.push(FieldError::not_supported(join(at, "pathType"), other, &types));
-        }
-    }
-    backend(get(path, "backend"), &join(at, "backend"), errors);
-}
-
-fn backend(backend: &Value, at: &str, errors: &mut Errors) {
-    let (service, resource) = (get(backend, "service"), get(backend, "resource"));
-    match (service.is_null(), resource.is_null()) {
-        (false, false) => {
-            errors.push(FieldError::invalid(at, "", "cannot set both resource and service backends"))
-        }
-        (true, true) => errors.push(FieldError::required(at, "resource or service backend is required")),
-        (true, false) => {}
-        (false, true) => {
-            let at = join(at, "service");
-            required_text(service, "name", &at, is_dns1123_label, errors);
-            let port = get(service, "port");
-            let (name, number) = (text(port, "name"), int(port, "number").unwrap_or(0));
-            if name.is_empty() && number == 0 {
-                errors.push(FieldError::required(at, "port name or number is required"));
-            } else if !name.is_empty() && number != 0 {
-                errors.push(FieldError::invalid(at, "", "cannot set both port name & port number"));
-            }
-        }
-    }
-}
-
-fn network_policy(object: &Value, errors: &mut Errors) {
-    let spec = get(object, "spec");
-    errors.extend(validate_label_selector(get(spec, "podSelector"), "spec.podSelector"));
-    for (at, kind) in each(spec, "policyTypes", "spec") {
-        if !matches!(kind.as_str(), Some("Ingress" | "Egress")) {
-            errors.push(FieldError::not_supported(at, kind.clone(), &["Egress", "Ingress"]));
-        }
-    }
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-        for (at, rule) in each(spec, direction, "spec") {
-            for (at, peer) in each(rule, peers, &at) {
-                network_peer(peer, &at, errors);
-            }
-            for (at, port) in each(rule, "ports", &at) {
-                one_of(port, "protocol", &at, &["SCTP", "TCP", "UDP"], errors);
-            }
-        }
-    }
-}
-
-fn network_peer(peer: &Value, at: &str, errors: &mut Errors) {
-    for key in ["podSelector", "namespaceSelector"] {
-        if has(peer, key) {
-            errors.extend(validate_label_selector(get(peer, key), &join(at, key)));
-        }
-    }
-    let selects = has(peer, "podSelector") || has(peer, "namespaceSelector");
-    match (selects, has(peer, "ipBlock")) {
-        (false, false) => errors.push(FieldError::required(at, "must specify a peer")),
-        (true, true) => {
-            let why = "may not specify both ipBlock and another peer";
-            errors.push(FieldError::forbidden(at, why));
-        }
-        (false, true) => {
-            let cidr = text(get(peer, "ipBlock"), "cidr");
-            let at = join(at, "ipBlock.cidr");
-            if cidr.is_empty() {
-                errors.push(FieldError::required(at, ""));
-            } else {
-                invalid_each(errors, &at, cidr, crate::validation::is_cidr(cidr));
-            }
-        }
-        (true, false) => {}
-    }
-}
-
-fn storage_class(object: &Value, errors: &mut Errors) {
-    required_text(object, "provisioner", "", any_text, errors);
-    one_of(object, "reclaimPolicy", "", &["Delete", "Retain"], errors);
-    one_of(object, "volumeBindingMode", "", &["Immediate", "WaitForFirstConsumer"], errors);
-}
-
-fn storage_class_update(new: &Value, old: &Value, errors: &mut Errors) {
-    if get(new, "parameters") != get(old, "parameters") {
-        errors.push(FieldError::forbidden("parameters", "updates to parameters are forbidden."));
-    }
-    if text(new, "provisioner") != text(old, "provisioner") {
-        errors.push(FieldError::forbidden("provisioner", "updates to provisioner are forbidden."));
-    }
-    if text(new, "reclaimPolicy") != text(old, "reclaimPolicy") {
-        errors.push(FieldError::forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden."));
-    }
-    immutable(new, old, "volumeBindingMode", "", errors);
 }

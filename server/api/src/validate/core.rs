@@ -1,4 +1,4 @@
-//! ConfigMap, Secret, Node, PersistentVolumeClaim.
+//! ConfigMap, Secret, Node.
 
 use serde_json::Value;
 
@@ -115,22 +115,5 @@ pub(super) fn node_update(new: &Value, old: &Value, errors: &mut Errors) {
     if !was.is_empty() && text(after, "providerID") != was {
         let why = "node updates may not change providerID except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.providerID", why));
-    }
-}
-
-pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
-    let (after, before) = (get(new, "spec"), get(old, "spec"));
-    let strip = |spec: &Value| {
-        let mut spec = spec.as_object().cloned().unwrap_or_default();
-        spec.shift_remove("resources");
-        spec.shift_remove("volumeAttributesClassName");
-        if text(before, "volumeName").is_empty() {
-            spec.shift_remove("volumeName");
-        }
-        spec
-    };
-    if strip(after) != strip(before) {
-        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        errors.push(FieldError::forbidden("spec", why));
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::access::*;
+use super::diff;
 use super::pod;
 use crate::status::FieldError;
 use crate::validation::FIELD_IS_IMMUTABLE;
@@ -24,7 +25,7 @@ pub(super) fn update(new: &Value, old: &Value, mut errors: Errors) -> Errors {
     tolerations(new, old, &mut errors);
     scheduling_gates(new, old, &mut errors);
     let munged = munge(new, old);
-    let differences = diff(&munged, old);
+    let differences = diff::lines(&munged, old, "spec");
     if !differences.is_empty() {
         let why = format!("pod updates may not change fields other than {MAY_CHANGE}\n{differences}");
         errors.push(FieldError::forbidden("spec", why));
@@ -101,46 +102,6 @@ fn scheduling_gates(new: &Value, old: &Value, errors: &mut Errors) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.push(FieldError::forbidden("spec.schedulingGates", why));
         }
-    }
-}
-
-/// What differs, a line for each place and side.
-fn diff(new: &Value, old: &Value) -> String {
-    let mut lines = Vec::new();
-    walk(new, old, "spec", &mut lines);
-    lines.join("\n")
-}
-
-fn walk(new: &Value, old: &Value, at: &str, lines: &mut Vec<String>) {
-    match (new, old) {
-        (Value::Object(after), Value::Object(before)) => {
-            let added = after.keys().filter(|key| !before.contains_key(*key));
-            for key in before.keys().chain(added) {
-                walk(get(new, key), get(old, key), &join(at, key), lines);
-            }
-        }
-        (Value::Array(after), Value::Array(before)) if after.len() == before.len() => {
-            for (index, (after, before)) in after.iter().zip(before).enumerate() {
-                walk(after, before, &format!("{at}[{index}]"), lines);
-            }
-        }
-        _ if zero(new) && zero(old) => {}
-        _ if new == old => {}
-        _ => {
-            lines.push(format!("- \t{at}: {old}"));
-            lines.push(format!("+ \t{at}: {new}"));
-        }
-    }
-}
-
-/// Whether Go would not tell the value from an absent one.
-fn zero(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
     }
 }
 

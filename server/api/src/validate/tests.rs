@@ -50,9 +50,22 @@ fn valid(name: &str) -> Value {
             json!({"spec": {"rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}})
         }
         "StorageClass" => json!({"provisioner": "p"}),
+        "IngressClass" => json!({"spec": {"controller": "a.b/c"}}),
+        "IPAddress" => {
+            json!({"spec": {"parentRef": {"resource": "services", "name": "s", "namespace": "d"}}})
+        }
+        "ServiceCIDR" => json!({"spec": {"cidrs": ["10.0.0.0/24"]}}),
+        "Endpoints" => json!({"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]}),
+        "PersistentVolume" => {
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}}})
+        }
+        "PersistentVolumeClaim" => {
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+        }
         _ => json!({}),
     };
-    object["metadata"] = json!({"name": "n", "resourceVersion": "1"});
+    object["metadata"] =
+        json!({"name": if name == "IPAddress" { "10.0.0.7" } else { "n" }, "resourceVersion": "1"});
     if kind(name).namespaced {
         object["metadata"]["namespace"] = "d".into();
     }
@@ -85,6 +98,12 @@ const KINDS: &[&str] = &[
     "Ingress",
     "NetworkPolicy",
     "StorageClass",
+    "IngressClass",
+    "IPAddress",
+    "ServiceCIDR",
+    "Endpoints",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
 ];
 
 fn shown(errors: Vec<FieldError>) -> String {
@@ -350,8 +369,12 @@ fn immutable_maps_stay() {
             "data: Forbidden: field is immutable when `immutable` is set"
         );
     }
-    let old = changed("Service", "/spec/clusterIP", json!("10.96.0.5"));
-    let new = changed("Service", "/spec/clusterIP", json!("10.96.0.6"));
+    let with = |ip: &str| {
+        let mut service = changed("Service", "/spec/clusterIP", json!(ip));
+        service["spec"]["clusterIPs"] = json!([ip]);
+        service
+    };
+    let (old, new) = (with("10.96.0.5"), with("10.96.0.6"));
     assert_eq!(
         shown(update(kind("Service"), &new, &old)),
         "spec.clusterIPs[0]: Invalid value: [\"10.96.0.6\"]: may not change once set"

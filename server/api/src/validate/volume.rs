@@ -41,7 +41,7 @@ fn source(volume: &Value, at: &str, errors: &mut Errors) {
     }
 }
 
-fn one_source(kind: &str, source: &Value, at: &str, errors: &mut Errors) {
+pub(super) fn one_source(kind: &str, source: &Value, at: &str, errors: &mut Errors) {
     mode(source, "defaultMode", at, errors);
     match kind {
         "secret" => {

@@ -48,8 +48,7 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
         NameRule::Label => is_dns1123_label(checked),
         NameRule::Label1035 => is_dns1035_label(checked),
         NameRule::PathSegment => is_path_segment(name, prefix),
-        NameRule::Address if name.parse::<std::net::IpAddr>().is_ok() => vec![],
-        NameRule::Address => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
+        NameRule::Address => super::address::is_canonical_ip(name),
     }
 }
 

@@ -260,24 +260,3 @@ pub fn is_percent(value: &str) -> Vec<String> {
     let words = "a valid percent string must be a numeric string followed by an ending '%'";
     vec![regex_error(words, "[0-9]+%", &["1%", "93%"])]
 }
-
-/// `IsValidIP`: what a Go `netutils.ParseIPSloppy` takes, in canonical words.
-pub fn is_ip(value: &str) -> Vec<String> {
-    if value.parse::<std::net::IpAddr>().is_ok() {
-        return vec![];
-    }
-    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
-}
-
-/// `IsValidCIDR`.
-pub fn is_cidr(value: &str) -> Vec<String> {
-    let parsed = value.split_once('/').and_then(|(address, bits)| {
-        let address: std::net::IpAddr = address.parse().ok()?;
-        let bits: u8 = bits.parse().ok()?;
-        (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some(())
-    });
-    match parsed {
-        Some(()) => vec![],
-        None => vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()],
-    }
-}
