@@ -55,6 +55,18 @@ impl<'a> Plan<'a> {
         self.events.push(Arc::new(Event { revision, kind, entry: entry.clone(), prev, frames, at: self.at }));
         Ok(entry)
     }
+
+    /// Decides writes of different keys, of which all are done or none.
+    pub fn add_together(&mut self, writes: Vec<Write>) -> Vec<Result<Arc<Entry>, WriteError>> {
+        let refused = |write: &Write| {
+            let current = self.current(&write.key);
+            decide(current.as_ref(), write.condition, &write.action).err()
+        };
+        match writes.iter().find_map(refused) {
+            Some(error) => vec![Err(error)],
+            None => writes.into_iter().map(|write| self.add(write)).collect(),
+        }
+    }
 }
 
 /// What `action` does to a key in state `current`, if `condition` allows it.
@@ -120,6 +132,22 @@ mod tests {
             };
             assert_eq!(told, expected, "{condition:?} {action:?} on {current:?}");
         }
+    }
+
+    #[test]
+    fn writes_that_belong_together_are_all_done_or_none() {
+        let (memory, config) = (Memory::default(), Config::new("unused"));
+        let mut plan = Plan::new(&memory, &config, 5);
+        let put = |name: &str| Write {
+            key: Key::new("pods", name),
+            condition: Condition::Absent,
+            action: Action::Put(value()),
+        };
+        let done = plan.add_together(vec![put("a"), put("b")]);
+        assert_eq!(done.into_iter().map(|one| one.unwrap().revision).collect::<Vec<_>>(), [1, 2]);
+        let refused = plan.add_together(vec![put("c"), put("b")]);
+        assert!(matches!(&refused[..], [Err(WriteError::Exists(entry))] if &*entry.key.name == "b"));
+        assert_eq!((plan.events.len(), plan.revision), (2, 2));
     }
 
     #[test]

@@ -162,6 +162,14 @@ impl Store {
         answer.await.unwrap_or_else(|_| closed())
     }
 
+    /// Writes several keys, all of them or, if one is refused, none; done as by [`Store::write`].
+    pub async fn write_together(&self, writes: Vec<Write>) -> Result<Vec<Arc<Entry>>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(Request::Together(writes, reply)).await;
+        sent.map_err(|_| WriteError::Closed)?;
+        answer.await.unwrap_or(Err(WriteError::Closed))
+    }
+
     /// Changes of names that begin with `prefix` in `bucket`, after revision `after`: past ones, then live.
     pub fn watch(&self, bucket: &str, prefix: &str, after: u64) -> Result<Watch, Compacted> {
         let mut hub = self.shared.hub.lock();

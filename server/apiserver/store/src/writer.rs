@@ -42,6 +42,8 @@ pub enum Request {
     One(Write, oneshot::Sender<Written>),
     /// Several in one commit.
     Many(Vec<Write>, oneshot::Sender<Vec<Written>>),
+    /// Several of which all are done or none.
+    Together(Vec<Write>, oneshot::Sender<Result<Vec<Arc<Entry>>, WriteError>>),
     /// Finish.
     Close(oneshot::Sender<()>),
 }
@@ -49,6 +51,7 @@ pub enum Request {
 enum Reply {
     One(oneshot::Sender<Written>),
     Many(oneshot::Sender<Vec<Written>>),
+    Together(oneshot::Sender<Result<Vec<Arc<Entry>>, WriteError>>),
 }
 
 /// What is said to whom, once the batch has gone down.
@@ -173,6 +176,7 @@ impl Writer {
         let asks = batch.drain(..).filter_map(|request| match request {
             Request::One(write, reply) => Some(Ask { writes: vec![write], reply: Reply::One(reply) }),
             Request::Many(writes, reply) => Some(Ask { writes, reply: Reply::Many(reply) }),
+            Request::Together(writes, reply) => Some(Ask { writes, reply: Reply::Together(reply) }),
             Request::Close(reply) => {
                 closing.push(reply);
                 None
@@ -218,7 +222,12 @@ impl Writer {
         let mut plan = Plan::new(&memory, &self.config, self.shared.clock.now());
         let mut answers = Vec::with_capacity(asks.len());
         for ask in asks {
-            let written = ask.writes.into_iter().map(|write| plan.add(write)).collect();
+            let written = match &ask.reply {
+                Reply::Together(_) => plan.add_together(ask.writes),
+                Reply::One(_) | Reply::Many(_) => {
+                    ask.writes.into_iter().map(|write| plan.add(write)).collect()
+                }
+            };
             answers.push((ask.reply, written));
         }
         (plan.events, answers)
@@ -363,6 +372,7 @@ fn send(reply: Reply, mut answer: Vec<Written>) {
     match reply {
         Reply::One(reply) => drop(reply.send(answer.pop().unwrap_or(Err(WriteError::Closed)))),
         Reply::Many(reply) => drop(reply.send(answer)),
+        Reply::Together(reply) => drop(reply.send(answer.into_iter().collect())),
     }
 }
 
