@@ -9,6 +9,7 @@
 //! durability (`sampan-store`), and any knowledge of how a node is reached ([`NodeConnector`]).
 
 pub mod admission;
+mod aggregate;
 pub mod auth;
 mod bootstrap;
 pub mod pipeline;
@@ -33,9 +34,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use rustls::pki_types::CertificateDer;
 use sampan_process::BoxedIo;
 
+pub use aggregate::{GroupHandler, ServedGroup};
 pub use auth::UserInfo;
 pub use server::{ApiServer, Config, Error, LoopbackHandler};
-pub use strategies::addresses::ServiceBlock;
+pub use strategies::services::ServiceBlock;
 
 /// Errors of a response body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_store::{Key, Seal, Store};
 
+use crate::aggregate::{self, Groups};
 use crate::auth::Auth;
 use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Plugin, Registry, columns};
 use crate::secrets::{self, Sealer};
-use crate::strategies::addresses::ServiceBlock;
+use crate::strategies::services::{self, ServiceBlock};
 use crate::{NodeConnector, Peer, ResponseBody, UserInfo, bootstrap, pki, rim};
 
 /// What the binary decides.
@@ -83,6 +84,19 @@ pub enum Error {
     /// Serving ended.
     #[error("serving failed: {0}")]
     Serve(std::io::Error),
+    /// Services have addresses of another block than the configured one.
+    #[error(
+        "the cluster's Services have addresses of {stored}, not of {configured}: a block cannot be changed once it is in use"
+    )]
+    ServiceBlock {
+        /// What was asked for.
+        configured: ServiceBlock,
+        /// What the database says.
+        stored: String,
+    },
+    /// Addresses of Services could not be brought in order.
+    #[error("cannot repair the addresses of Services: {0}")]
+    Services(sampan_store::WriteError),
     /// Objects of the first start.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(#[from] sampan_api::status::ApiError),
@@ -97,6 +111,7 @@ struct Inner {
     store: Store,
     auth: Arc<Auth>,
     gate: OnceLock<Arc<dyn Gate>>,
+    groups: Arc<Groups>,
     pki: Pki,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
@@ -129,6 +144,10 @@ impl ApiServer {
         })?;
         let sealer = Sealer::open(&config.data.join("encryption.key"), !db.join("state.db").exists())?;
         let store = open_store(&db, &config, Arc::new(sealer)).await?;
+        let configured = config.services;
+        services::check_block(&store, configured)
+            .map_err(|stored| Error::ServiceBlock { configured, stored })?;
+        services::repair(&store, configured).await.map_err(Error::Services)?;
         let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER));
         let (address, port, fixed) = (config.bind, config.port, config.port_fixed);
         let bound = if fixed { rim::bind(address, port) } else { rim::bind_free(address, port) };
@@ -137,10 +156,11 @@ impl ApiServer {
         let advertise =
             config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
         let server = Self(Arc::new(Inner {
-            registry: Registry::new(store.clone(), config.services),
+            registry: Registry::new(store.clone()),
             store,
             auth,
             gate: OnceLock::new(),
+            groups: Arc::default(),
             pki,
             health: config.health,
             listener: Mutex::new(Some(listener)),
@@ -151,6 +171,10 @@ impl ApiServer {
             tasks: config.tasks,
         }));
         bootstrap::objects(server.registry(), config.services.at(1)).await?;
+        let following = services::follow(server.0.store.clone(), configured);
+        server.0.tasks.spawn_until_drain("service addresses", following);
+        let following = aggregate::follow(server.registry().clone(), server.groups().clone());
+        server.0.tasks.spawn_until_drain("api services", following);
         Ok(server)
     }
 
@@ -227,6 +251,15 @@ impl ApiServer {
             let (server, peer) = (server.clone(), Peer::Loopback(user.clone()));
             Box::pin(async move { server.handle(request, peer).await })
         })
+    }
+
+    /// Who serves groups that are not the registry's.
+    pub(crate) fn groups(&self) -> &Arc<Groups> {
+        &self.0.groups
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// Where tasks are spawned.

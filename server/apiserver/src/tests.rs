@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 
 use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
+mod groups;
+mod services;
+mod storage;
+
 struct World {
     server: ApiServer,
     _folder: tempfile::TempDir,
@@ -26,19 +30,23 @@ struct Got {
 
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config {
+    let server = ApiServer::new(config(&folder, ServiceBlock::new(Ipv4Addr::new(10, 96, 0, 0), 12))).await;
+    World { server: server.unwrap(), _folder: folder }
+}
+
+fn config(folder: &tempfile::TempDir, services: ServiceBlock) -> Config {
+    Config {
         data: folder.path().to_owned(),
         tasks: Tasks::new(Component::ApiServer),
         health: Health::new(),
         bind: Ipv4Addr::LOCALHOST.into(),
         port: 26443,
         port_fixed: false,
-        services: ServiceBlock::new(Ipv4Addr::new(10, 96, 0, 0), 12),
+        services,
         node_name: "n1".into(),
         addresses: vec![],
         history: Duration::from_secs(300),
-    };
-    World { server: ApiServer::new(config).await.unwrap(), _folder: folder }
+    }
 }
 
 impl World {

@@ -5,11 +5,13 @@
 //! What is not here: defaults and validation of the objects' own fields, creation in a namespace that is missing or
 //! going away (the registry checks that with the write), quota, webhooks and policies.
 
+mod ingress_class;
 mod lifecycle;
 pub(crate) mod node_restriction;
 mod priority;
 mod rbac;
 mod service_account;
+mod storage;
 mod tolerations;
 
 use std::sync::Arc;
@@ -29,6 +31,10 @@ pub fn plugins(auth: Arc<Auth>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(tolerations::TaintNodesByCondition),
         Arc::new(priority::Priority),
         Arc::new(tolerations::DefaultTolerationSeconds),
+        Arc::new(storage::DefaultStorageClass),
+        Arc::new(storage::StorageObjectInUseProtection),
+        Arc::new(storage::PersistentVolumeClaimResize),
+        Arc::new(ingress_class::DefaultIngressClass),
         Arc::new(rbac::EscalationCheck(auth)),
     ]
 }
@@ -46,6 +52,21 @@ fn creates_pod(review: &Review<'_>) -> bool {
 fn look_up(store: &Store, bucket: &str, name: &str) -> Option<Value> {
     let entry = store.get(&Key::new(bucket, name))?;
     serde_json::from_slice(&entry.value).ok()
+}
+
+/// The object of `bucket` that an annotation marks as the default: the newest, of several made at once the first by
+/// name (`GetDefaultClass` of `pkg/volume/util`).
+fn default_of(store: &Store, bucket: &str, annotations: &[&str]) -> Option<String> {
+    let all = store.list(bucket);
+    let parsed = all.map.values().filter_map(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
+    let marked = parsed.filter(|object| {
+        annotations.iter().any(|one| crate::value::text(object, &["metadata", "annotations", one]) == "true")
+    });
+    let age = |object: &Value| {
+        let created = crate::value::meta(object, "creationTimestamp").to_owned();
+        (std::cmp::Reverse(created), crate::value::meta(object, "name").to_owned())
+    };
+    marked.map(|object| age(&object)).min().map(|(_, name)| name)
 }
 
 /// Pushes onto the array at `path`, which is made if it is missing.

@@ -93,6 +93,9 @@ impl ApiServer {
         let user = Arc::new(self.gate().identify(&head, &peer)?);
         let context = Context { head, body, query, info, user };
         self.authorize(&context)?;
+        if let Some(response) = self.aggregated(&context).await {
+            return Ok(response);
+        }
         if context.info.is_resource {
             return self.resource(context).await;
         }

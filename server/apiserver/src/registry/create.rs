@@ -2,7 +2,7 @@
 
 use sampan_api::status::{ApiError, Reason};
 use sampan_api::validation;
-use sampan_store::{Condition, Key};
+use sampan_store::{Condition, Key, WriteError};
 use serde_json::Value;
 
 use super::{Call, Operation, Registry, Target, Written, write_error};
@@ -52,17 +52,28 @@ impl Registry {
         let review = call.review(self, target, Operation::Create, None);
         self.admit(&review, &mut new)?;
         strategies::rules::defaults(kind, &mut new);
+        let dry_run = call.options.dry_run;
+        let mut allocation = self.services.begin(&self.store, target, None, &mut new, dry_run)?;
         let errors = strategies::rules::create_errors(kind, &new);
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
         self.admit_validate(&review, &new)?;
-        let lease = self.addresses.prepare(target, None, &mut new, call.options.dry_run)?;
         strategies::convert::to_storage(&mut new, kind);
-        let stored = self.put(target, &new, Condition::Absent, call.options.dry_run).await;
-        let json = stored.map_err(|error| write_error(target, error))?;
-        lease.keep();
-        Ok(Written { json: in_kind(json, target), created: true })
+        loop {
+            let beside = allocation.writes(&self.store, &new);
+            let error = match self.put(target, &new, Condition::Absent, beside, dry_run).await {
+                Ok(json) => {
+                    allocation.keep();
+                    return Ok(Written { json: in_kind(json, target), created: true });
+                }
+                Err(error) => error,
+            };
+            let WriteError::Exists(other) = &error else { return Err(write_error(target, error)) };
+            allocation
+                .collided(&self.store, target, other, &mut new)
+                .unwrap_or_else(|| Err(write_error(target, error)))?;
+        }
     }
 
     /// What the system fills in: upstream's `rest.FillObjectMetaSystemFields` and name generation.

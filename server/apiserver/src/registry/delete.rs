@@ -143,6 +143,8 @@ impl Registry {
             self.admit_validate(&review, &Value::Null)?;
             match self.attempt(target, options, &entry, old).await {
                 Err(WriteError::Changed(_)) => continue,
+                // what was to go with it was gone already
+                Err(WriteError::Missing) if self.store.get(&target.key()).is_some() => continue,
                 Err(WriteError::Missing) => return Err(target.not_found()),
                 Err(error) => return Err(write_error(target, error)),
                 Ok(deleted) => return Ok(deleted),
@@ -162,7 +164,7 @@ impl Registry {
             Plan::Nothing => Ok(Deleted::Waiting(converted(entry.value.clone(), target))),
             Plan::Mark(mut new) => {
                 strategies::convert::to_storage(&mut new, target.kind);
-                let json = self.put(target, &new, condition, options.dry_run).await?;
+                let json = self.put(target, &new, condition, Vec::new(), options.dry_run).await?;
                 Ok(Deleted::Waiting(converted(json, target)))
             }
             Plan::Remove(mut last) => {
@@ -172,9 +174,10 @@ impl Registry {
                     return Ok(Deleted::Gone(converted(entry.value.clone(), target), seen));
                 }
                 let write = Write { key: target.key(), condition, action: Action::Delete(encoded(&last)) };
-                let done = self.store.write(write).await?;
-                self.addresses.release(target, &last);
-                Ok(Deleted::Gone(converted(done.value.clone(), target), seen))
+                let beside = strategies::services::deletes_with(&self.store, target, &last);
+                let json = self.write(write, beside).await?;
+                self.services.release(target, &last);
+                Ok(Deleted::Gone(converted(json, target), seen))
             }
         }
     }

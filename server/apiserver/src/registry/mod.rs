@@ -26,7 +26,7 @@ pub use admit::{Operation, Plugin, Review};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use options::{FieldValidation, WriteOptions};
 
-use crate::strategies::addresses::{Addresses, ServiceBlock};
+use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo};
 
 /// All objects, and the rules of changing them. Cheap to clone.
@@ -36,8 +36,8 @@ pub struct Registry {
     pub store: Store,
     plugins: Arc<OnceLock<Vec<Arc<dyn Plugin>>>>,
     connector: Arc<OnceLock<Arc<dyn NodeConnector>>>,
-    /// Cluster IPs and node ports in use.
-    pub addresses: Arc<Addresses>,
+    /// What Services have been given.
+    pub(crate) services: Services,
 }
 
 /// One object's place.
@@ -93,10 +93,10 @@ pub struct Written {
 }
 
 impl Registry {
-    /// A registry over `store` that gives Services addresses of `services`.
-    pub fn new(store: Store, services: ServiceBlock) -> Self {
-        let addresses = Arc::new(Addresses::from_store(&store, services));
-        Self { store, plugins: Arc::default(), connector: Arc::default(), addresses }
+    /// A registry over `store`.
+    pub fn new(store: Store) -> Self {
+        let services = Services::from_store(&store);
+        Self { store, plugins: Arc::default(), connector: Arc::default(), services }
     }
 
     /// Sets the admission plugins, in order; once, before serving.
@@ -135,19 +135,29 @@ impl Registry {
         self.plugins.get().into_iter().flatten().try_for_each(|plugin| plugin.validate(review, object))
     }
 
-    /// Puts `object` under `target`, or pretends to.
+    /// Puts `object` under `target`, together with other writes, or pretends to.
     async fn put(
         &self,
         target: &Target,
         object: &Value,
         condition: Condition,
+        beside: Vec<Write>,
         dry_run: bool,
     ) -> Result<bytes::Bytes, WriteError> {
         if dry_run {
             return self.pretend(target, object, condition);
         }
         let action = Action::Put(encoded(object));
-        Ok(self.store.write(Write { key: target.key(), condition, action }).await?.value.clone())
+        self.write(Write { key: target.key(), condition, action }, beside).await
+    }
+
+    /// One write, and others that are done only if it is, and it only if they are.
+    async fn write(&self, write: Write, beside: Vec<Write>) -> Result<bytes::Bytes, WriteError> {
+        if beside.is_empty() {
+            return Ok(self.store.write(write).await?.value.clone());
+        }
+        let written = self.store.write_together(std::iter::once(write).chain(beside).collect()).await?;
+        Ok(written.first().map(|entry| entry.value.clone()).unwrap_or_default())
     }
 
     /// What [`Registry::put`] would answer.
@@ -192,7 +202,7 @@ pub fn in_version(entry: &Entry, kind: &'static Kind) -> bytes::Bytes {
 }
 
 /// The bytes that the store keeps.
-fn encoded(object: &Value) -> sampan_store::Value {
+pub(crate) fn encoded(object: &Value) -> sampan_store::Value {
     let (bytes, at) = sampan_api::meta::encode(object);
     sampan_store::Value { bytes, at }
 }

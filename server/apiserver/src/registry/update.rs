@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Call, Operation, Registry, Target, Written, create::converted, decode, encoded, write_error};
 use crate::strategies;
+use crate::strategies::services::Allocation;
 use crate::value::{at, keep, meta, set};
 
 /// Attempts at a write whose author named no revision.
@@ -67,8 +68,7 @@ impl Registry {
     ) -> Result<Option<Written>, ApiError> {
         check_preconditions(target, old, &new)?;
         let pinned = !meta(&new, "resourceVersion").is_empty();
-        self.prepare(call, target, old, &mut new)?;
-        let lease = self.addresses.prepare(target, Some(old), &mut new, call.options.dry_run)?;
+        let mut allocation = self.prepare(call, target, old, &mut new)?;
         strategies::convert::to_storage(&mut new, target.kind);
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
@@ -77,13 +77,24 @@ impl Registry {
             return Ok(Some(Written { json: converted(entry.value.clone(), target), created: false }));
         }
         let condition = Condition::Revision(entry.revision);
-        match self.put(target, &new, condition, call.options.dry_run).await {
-            Ok(json) => {
-                lease.keep();
-                Ok(Some(Written { json: converted(json, target), created: false }))
+        loop {
+            let beside = allocation.writes(&self.store, &new);
+            let error = match self.put(target, &new, condition, beside, call.options.dry_run).await {
+                Ok(json) => {
+                    allocation.keep();
+                    return Ok(Some(Written { json: converted(json, target), created: false }));
+                }
+                Err(error) => error,
+            };
+            match &error {
+                WriteError::Changed(other) if !pinned || other.key != entry.key => return Ok(None),
+                // what was to go with it was gone already
+                WriteError::Missing if self.store.get(&target.key()).is_some() => return Ok(None),
+                WriteError::Exists(other) => allocation
+                    .collided(&self.store, target, other, &mut new)
+                    .unwrap_or_else(|| Err(write_error(target, error)))?,
+                _ => return Err(write_error(target, error)),
             }
-            Err(WriteError::Changed(_)) if !pinned => Ok(None),
-            Err(error) => Err(write_error(target, error)),
         }
     }
 
@@ -94,13 +105,14 @@ impl Registry {
         target: &Target,
         old: &Value,
         new: &mut Value,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Allocation, ApiError> {
         let kind = target.kind;
         carry_over(target, old, new);
         strategies::prepare_update(kind, &target.subresource, old, new);
         strategies::rules::defaults(kind, new);
         let review = call.review(self, target, Operation::Update, Some(old));
         self.admit(&review, new)?;
+        let allocation = self.services.begin(&self.store, target, Some(old), new, call.options.dry_run)?;
         bump_generation(target, old, new);
         let errors = match target.subresource.as_str() {
             "" => strategies::rules::update_errors(kind, new, old),
@@ -114,7 +126,8 @@ impl Registry {
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
-        self.admit_validate(&review, new)
+        self.admit_validate(&review, new)?;
+        Ok(allocation)
     }
 
     /// The last finalizer of a deleted object went: so does the object.
@@ -134,10 +147,11 @@ impl Registry {
             condition: Condition::Revision(entry.revision),
             action: Action::Delete(value),
         };
-        match self.store.write(write).await {
-            Ok(done) => {
-                self.addresses.release(target, &last);
-                Ok(Some(Written { json: converted(done.value.clone(), target), created: false }))
+        let beside = strategies::services::deletes_with(&self.store, target, &last);
+        match self.write(write, beside).await {
+            Ok(json) => {
+                self.services.release(target, &last);
+                Ok(Some(Written { json: converted(json, target), created: false }))
             }
             Err(WriteError::Changed(_)) => Ok(None),
             Err(error) => Err(write_error(target, error)),

@@ -12,6 +12,7 @@ use sampan_process::{Component, State};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::aggregate::Version;
 use crate::pipeline::negotiate::{Format, negotiate};
 use crate::pipeline::{Context, respond};
 use crate::{ApiServer, ResponseBody, VERSION};
@@ -29,17 +30,23 @@ impl ApiServer {
             });
         }
         match parts.as_slice() {
-            [""] => self.json(&index(), &context),
+            [""] => self.json(&index(&self.other_groups().await), &context),
             ["healthz" | "livez" | "readyz", rest @ ..] => Ok(self.health(parts[0], rest, &context)),
             ["version"] => self.json(&version(), &context),
             ["metrics"] => Ok(metrics()),
-            ["api"] => self.discovery(&context, discovery::aggregated_core, || {
-                Some(discovery::api_versions(&self.address()))
-            }),
-            ["apis"] => {
-                self.discovery(&context, discovery::aggregated_groups, || Some(discovery::api_group_list()))
-            }
-            ["apis", group] => self.found(discovery::api_group(group), &context),
+            ["api"] => match Aggregated::accepted(context.accept()) {
+                Some(format) => Ok(aggregated(&discovery::aggregated_core(format), format, &context)),
+                None => self.json(&discovery::api_versions(&self.address()), &context),
+            },
+            ["apis"] => self.groups_document(&context).await,
+            ["apis", group] => match discovery::api_group(group) {
+                Some(document) => self.json(&document, &context),
+                None => {
+                    let others = self.other_groups().await;
+                    let found = others.iter().find(|(name, _)| name == group);
+                    self.found(found.map(|(name, of)| discovery::other_group(name, &names(of))), &context)
+                }
+            },
             ["api", version] => self.found(discovery::api_resource_list("", version), &context),
             ["apis", group, version] => self.found(discovery::api_resource_list(group, version), &context),
             ["openapi", rest @ ..] => openapi::serve(rest, &context),
@@ -59,19 +66,23 @@ impl ApiServer {
         Ok(respond::value(200, value, format, &context.head.headers))
     }
 
-    fn discovery(
-        &self,
-        context: &Context,
-        aggregated: fn(Aggregated) -> Value,
-        plain: impl Fn() -> Option<Value>,
-    ) -> Answer {
+    /// `/apis`: the registry's groups, then the others.
+    async fn groups_document(&self, context: &Context) -> Answer {
+        let others = self.other_groups().await;
         let Some(format) = Aggregated::accepted(context.accept()) else {
-            return self.found(plain(), context);
+            let mut document = discovery::api_group_list();
+            let more =
+                others.iter().map(|(name, versions)| discovery::other_group_body(name, &names(versions)));
+            extend(&mut document, "groups", more);
+            return self.json(&document, context);
         };
-        let text = Bytes::from(aggregated(format).to_string());
-        let mut response = with_etag(text, format.content_type(), &context.head.headers);
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
-        Ok(response)
+        let mut document = discovery::aggregated_groups(format);
+        let more = others.iter().map(|(name, versions)| {
+            let versions = versions.iter().map(|version| (&*version.name, version.resources.as_ref()));
+            discovery::aggregated_other(name, versions)
+        });
+        extend(&mut document, "items", more);
+        Ok(aggregated(&document, format, context))
     }
 
     /// Where clients reach this server, for old clients' `serverAddressByClientCIDRs`.
@@ -128,6 +139,23 @@ impl ApiServer {
     }
 }
 
+fn names(versions: &[Version]) -> Vec<&str> {
+    versions.iter().map(|version| &*version.name).collect()
+}
+
+fn extend(document: &mut Value, list: &str, more: impl Iterator<Item = Value>) {
+    if let Some(list) = document.get_mut(list).and_then(Value::as_array_mut) {
+        list.extend(more);
+    }
+}
+
+fn aggregated(document: &Value, format: Aggregated, context: &Context) -> Response<ResponseBody> {
+    let text = Bytes::from(document.to_string());
+    let mut response = with_etag(text, format.content_type(), &context.head.headers);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
 /// A body with its hash; 304 for a client that has it.
 pub(crate) fn with_etag(
     text: Bytes,
@@ -170,11 +198,15 @@ fn architecture() -> &'static str {
 }
 
 /// `/`: what there is.
-fn index() -> Value {
+fn index(others: &[(String, Vec<Version>)]) -> Value {
     let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
     for group in kinds::groups().iter().filter(|group| !group.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
+    }
+    for (group, versions) in others {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{}", version.name)));
     }
     let rest = [
         "/healthz",

@@ -3,11 +3,11 @@
 //! The registry asks; each answer here is a function of the kind and plain values. Defaults and validation are
 //! `sampan-api`'s. Ported from the `strategy.go` files below `pkg/registry`.
 
-pub mod addresses;
 pub mod columns;
 pub mod convert;
 pub mod pod;
 pub mod rules;
+pub mod services;
 
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
@@ -184,7 +184,6 @@ pub fn prepare_update(kind: &Kind, subresource: &str, old: &Value, new: &mut Val
         }
         ("", "Namespace", "finalize") => keep(new, old, &["status"]),
         ("", "Node", "status") => keep(new, old, &["spec"]),
-        ("", "Service", "") => addresses::patch_allocated(old, new),
         ("", "ServiceAccount", _) => {}
         _ => {}
     }
