@@ -156,6 +156,11 @@ fn progress(kind: &str, object: &Value) -> Option<String> {
             (wanted, updated, status("availableReplicas"))
         }
     };
+    // while the new pods do not come up the old ones go on, and are as available
+    if kind == "Deployment" && status("replicas") > updated && updated >= wanted {
+        let old = status("replicas") - updated;
+        return Some(format!("{old} pods of the last version are still there"));
+    }
     // a set that is updated by hand keeps old pods on purpose
     let by_hand = object["spec"]["updateStrategy"]["type"] == "OnDelete";
     let updated = if by_hand { wanted } else { updated };
@@ -295,6 +300,12 @@ mod tests {
             ("Deployment", deployment(2), Healthy, ""),
             ("Deployment", deployment(1), Starting, "Deployment demo/web: 1 of 2 pods are ready"),
             ("Deployment", json!({"metadata": {"generation": 1}}), Starting, "not been seen yet"),
+            (
+                "Deployment",
+                json!({"status": {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}}),
+                Starting,
+                "1 pods of the last version",
+            ),
             ("Deployment", json!({"spec": {"replicas": 0}}), Healthy, ""),
             ("DaemonSet", json!({"status": {"desiredNumberScheduled": 1}}), Starting, "0 of 1 pods"),
             ("Job", with("Complete", "True"), Healthy, ""),
