@@ -255,28 +255,27 @@ impl Model {
         };
         let before = known.kept.clone();
         let mut elements = service::elements(&service, &around, &mut known.kept);
-        if known.kept != before {
-            let udp = service::udp_frontends(&elements, &known.kept, &service);
-            news.udp
-                .extend(udp.into_iter().map(|(frontend, serving)| (frontend, serving.into_iter().collect())));
-        }
+        let moved = known.kept != before;
+        let udp = service::udp_frontends(&elements, &known.kept, &service);
         let port = service::health_check_node_port(&service);
         if port.is_some() || known.health {
             let ready = port.map(|port| (port, service::ready_here(known.slices.values(), &self.here.node)));
             news.health.insert(key.clone(), ready);
         }
         known.health = port.is_some();
-        self.claim(key, &elements);
+        if self.claim(key, &elements) || moved {
+            news.udp.extend(udp);
+        }
         let first = |frontend: &Frontend| self.claims.get(frontend).and_then(|all| all.first()) == Some(key);
         elements.retain(|element| element.frontend().is_none_or(|frontend| first(&frontend)));
         self.table.set(&owner, elements);
     }
 
-    /// Takes a service into the queue of each frontend that it wants now, and out of the others. Whose turn begins or
-    /// ends is looked at (again).
-    fn claim(&mut self, key: &Key, elements: &[Element]) {
+    /// Takes a service into the queue of each frontend that it wants now, and out of the others; whether there is any
+    /// such. Whose turn begins or ends is looked at (again).
+    fn claim(&mut self, key: &Key, elements: &[Element]) -> bool {
         let now: BTreeSet<Frontend> = elements.iter().filter_map(Element::frontend).collect();
-        let Some(known) = self.services.get_mut(key) else { return };
+        let Some(known) = self.services.get_mut(key) else { return false };
         let before = std::mem::replace(&mut known.frontends, now.clone());
         for frontend in before.symmetric_difference(&now) {
             let claims = self.claims.entry(*frontend).or_default();
@@ -292,6 +291,7 @@ impl Model {
             let others = [first, next].into_iter().flatten().filter(|other| other != key);
             self.dirty.extend(others);
         }
+        before != now
     }
 
     fn look_at_subject(&mut self, owner: &Owner) {

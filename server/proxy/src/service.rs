@@ -12,6 +12,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::blocks::{self, Block};
 use crate::chain::{Chain, Choice, Class, LOCAL_SLOTS, Masquerade, is_served};
+use crate::conntrack::Frontends;
 use crate::element::{Element, Endpoint, Frontend, Key, Map, Protocol, Value};
 use crate::endpoints::Usable;
 
@@ -327,23 +328,21 @@ fn numbers(list: &[Endpoint]) -> Vec<u32> {
 }
 
 /// The UDP frontends of a service with who may go on answering there; those without anybody are left alone.
-pub fn udp_frontends(elements: &[Element], kept: &Kept, service: &Service) -> Vec<(Frontend, Vec<IpAddr>)> {
-    let Some(spec) = &service.spec else { return Vec::new() };
-    let mut all = Vec::new();
-    for element in elements.iter().filter(|one| one.map == Map::Services) {
-        let Key::Frontend(frontend) = element.key else { continue };
+pub fn udp_frontends(elements: &[Element], kept: &Kept, service: &Service) -> Frontends {
+    let ports = || service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let serving = |frontend: &Frontend| -> Option<HashSet<IpAddr>> {
         let number =
             |port: &ServicePort| if frontend.address.is_none() { port.node_port } else { Some(port.port) };
-        let port = spec.ports.iter().flatten().find(|port| {
+        let same = |port: &&ServicePort| {
             number(port) == Some(i32::from(frontend.port)) && port.protocol.as_deref() == Some("UDP")
-        });
-        let Some(name) = port.map(|port| port.name.clone().unwrap_or_default()) else { continue };
-        if let Some(slots) = kept.get(&(Protocol::Udp, name)).filter(|_| frontend.protocol == Protocol::Udp) {
-            all.push((frontend, slots.serving.clone()));
-        }
-    }
-    all.retain(|(_, serving)| !serving.is_empty());
-    all
+        };
+        let name = ports().find(same)?.name.clone().unwrap_or_default();
+        let serving: HashSet<IpAddr> = kept.get(&(Protocol::Udp, name))?.serving.iter().copied().collect();
+        (!serving.is_empty()).then_some(serving)
+    };
+    let leading = elements.iter().filter(|one| one.map == Map::Services).filter_map(Element::frontend);
+    let udp = leading.filter(|frontend| frontend.protocol == Protocol::Udp);
+    udp.filter_map(|frontend| Some((frontend, serving(&frontend)?))).collect()
 }
 
 /// Addresses of this node's ready endpoints, as a load balancer's health check counts them.

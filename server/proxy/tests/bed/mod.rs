@@ -52,7 +52,9 @@ pub fn on_a_node<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'stat
     let thread = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("namespace");
         run("ip link set lo up");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        // its threads are born in the namespace; the test's own may wait for packets
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("runtime");
         runtime.block_on(test());
     });
     if let Err(panic) = thread.join() {
