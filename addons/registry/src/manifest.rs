@@ -51,12 +51,13 @@ impl Manifest {
     /// Reads one.
     ///
     /// # Errors
-    /// It is not JSON of the form, or names things by other digests than sha256.
+    /// It is not JSON of the form, or names things by digests that are none.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let read: Read =
             serde_json::from_slice(bytes).map_err(|error| Refusal::manifest_invalid(error.to_string()))?;
         let digest = |one: &Descriptor| {
-            let problem = || Refusal::manifest_invalid(format!("{:?} is not a sha256 digest", one.digest));
+            let problem =
+                || Refusal::manifest_invalid(format!("{:?} is not a digest by sha256 or sha512", one.digest));
             Digest::parse(&one.digest).ok_or_else(problem)
         };
         let local = |one: &&Descriptor| one.urls.as_ref().is_none_or(Vec::is_empty);

@@ -11,12 +11,11 @@ use http::{Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
 use crate::error::Refusal;
 use crate::manifest::MANIFEST_MAX;
-use crate::name::{Digest, Name, Reference};
+use crate::name::{Algorithm, Digest, Hash, Name, Reference};
 use crate::route::Query;
 use crate::server::{BoxError, ResponseBody, empty, json, put_header};
 use crate::store::{Store, Stored};
@@ -111,7 +110,11 @@ impl Upstream {
                 return Err(Refusal::upstream(format!("{}: the manifest is too large", self.registry)));
             }
         }
-        let digest = Digest::of(&bytes);
+        let algorithm = match reference {
+            Reference::Digest(digest) => digest.algorithm(),
+            Reference::Tag(_) => Algorithm::Sha256,
+        };
+        let digest = Digest::by(algorithm, &bytes);
         match reference {
             Reference::Digest(wanted) if *wanted != digest => {
                 Err(Refusal::upstream(format!("{}: what came for {wanted} is {digest}", self.registry)))
@@ -285,7 +288,7 @@ struct Copying {
     digest: Digest,
     /// Bytes that are still to come, if that is known.
     left: Option<u64>,
-    hash: Sha256,
+    hash: Hash,
     store: Store,
     copy: Name,
     /// Where it is written; `None` once the disk has refused.
@@ -306,7 +309,8 @@ impl Copying {
         let path = store.uploads().join(format!("{}.tmp", uuid::Uuid::new_v4()));
         let file = tokio::fs::File::create(&path).await.ok().map(|file| (file, Unfinished(path)));
         let left = answer.content_length();
-        Self { answer, digest, left, hash: Sha256::new(), store, copy, file }
+        let hash = Hash::new(digest.algorithm());
+        Self { answer, digest, left, hash, store, copy, file }
     }
 
     async fn next(&mut self) -> Result<Option<bytes::Bytes>, BoxError> {
@@ -332,7 +336,7 @@ impl Copying {
     }
 
     async fn end(&mut self) -> Result<(), BoxError> {
-        let digest = Digest::finish(std::mem::take(&mut self.hash));
+        let digest = self.hash.clone().finish();
         if digest != self.digest {
             return Err(format!("what came for {} is {digest}", self.digest).into());
         }

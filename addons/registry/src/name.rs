@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// Longest name of a repository, in letters.
 const NAME_MAX: usize = 255;
@@ -65,41 +65,119 @@ impl Tag {
     }
 }
 
-/// `sha256:` and 64 letters; no other algorithm is kept.
+/// The specification's algorithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// What everybody uses.
+    Sha256,
+    /// What a client may ask for.
+    Sha512,
+}
+
+impl Algorithm {
+    /// Both.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+    /// As digests begin, and as its directory is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        }
+    }
+
+    fn letters(self) -> usize {
+        match self {
+            Algorithm::Sha256 => 64,
+            Algorithm::Sha512 => 128,
+        }
+    }
+}
+
+/// `sha256:` and 64 letters, or `sha512:` and 128.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(String);
+pub struct Digest {
+    algorithm: Algorithm,
+    hex: String,
+}
 
 impl Digest {
     /// Checks a digest.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::from_hex(text.strip_prefix("sha256:")?)
+        let (name, hex) = text.split_once(':')?;
+        Self::from_hex(hex).filter(|digest| digest.algorithm.name() == name)
     }
 
-    /// Checks the letters of a digest.
+    /// Checks the letters of a digest; their number tells the algorithm.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let fine = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fine.then(|| Digest(hex.to_owned()))
+        let algorithm = Algorithm::ALL.into_iter().find(|one| one.letters() == hex.len())?;
+        let fine = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        fine.then(|| Digest { algorithm, hex: hex.to_owned() })
+    }
+
+    /// Of bytes, by the usual algorithm.
+    #[cfg(test)]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::by(Algorithm::Sha256, bytes)
     }
 
     /// Of bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self::finish(Sha256::new_with_prefix(bytes))
+    pub fn by(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hash = Hash::new(algorithm);
+        hash.update(bytes);
+        hash.finish()
     }
 
-    /// Of all that was put into a hash.
-    pub fn finish(hash: Sha256) -> Self {
-        Digest(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    /// By which it is.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// Without the algorithm.
     pub fn hex(&self) -> &str {
-        &self.0
+        &self.hex
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.0)
+        write!(f, "{}:{}", self.algorithm.name(), self.hex)
+    }
+}
+
+/// A digest in the making.
+#[derive(Clone, Debug)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256(Sha256),
+    /// SHA-512.
+    Sha512(Box<Sha512>),
+}
+
+impl Hash {
+    /// Of nothing yet.
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Hash::Sha256(Sha256::new()),
+            Algorithm::Sha512 => Hash::Sha512(Box::new(Sha512::new())),
+        }
+    }
+
+    /// And of these bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hash::Sha256(hash) => hash.update(bytes),
+            Hash::Sha512(hash) => hash.update(bytes),
+        }
+    }
+
+    /// The digest.
+    pub fn finish(self) -> Digest {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Hash::Sha256(hash) => Digest { algorithm: Algorithm::Sha256, hex: hex(&hash.finalize()) },
+            Hash::Sha512(hash) => Digest { algorithm: Algorithm::Sha512, hex: hex(&hash.finalize()) },
+        }
     }
 }
 
@@ -165,7 +243,13 @@ mod tests {
         for text in ["", ".a", "-a", "a/b", "sha256:12", "sha512:x", "a b", &"a".repeat(129)] {
             assert!(Reference::parse(text).is_none(), "{text}");
         }
-        assert!(Digest::parse(&format!("sha256:{}", "G".repeat(64))).is_none());
+        let long = Digest::by(Algorithm::Sha512, b"");
+        assert_eq!((Digest::parse(&long.to_string()), long.hex().len()), (Some(long.clone()), 128));
+        for (name, hex) in
+            [("sha256", "G".repeat(64)), ("sha512", "a".repeat(64)), ("sha256", "a".repeat(128))]
+        {
+            assert!(Digest::parse(&format!("{name}:{hex}")).is_none());
+        }
     }
 
     proptest::proptest! {

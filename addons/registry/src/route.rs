@@ -41,7 +41,7 @@ pub fn route(path: &str, mirrored: Option<&str>) -> Result<Route, Refusal> {
         Name::parse(&full).ok_or_else(|| Refusal::name_invalid(text))
     };
     let digest = |text: &str| {
-        let problem = || Refusal::digest_invalid(format!("{text:?} is not a sha256 digest"));
+        let problem = || Refusal::digest_invalid(format!("{text:?} is not a digest by sha256 or sha512"));
         Digest::parse(text).ok_or_else(problem)
     };
     if let Some(of) = rest.strip_suffix("/tags/list") {
@@ -54,7 +54,11 @@ pub fn route(path: &str, mirrored: Option<&str>) -> Result<Route, Refusal> {
     let split = |word: &str| rest.rsplit_once(word).filter(|(_, last)| !last.contains('/'));
     if let Some((of, reference)) = split("/manifests/") {
         let name = name(of)?;
-        let reference = Reference::parse(reference).ok_or_else(|| Refusal::manifest_unknown(reference))?;
+        let problem = || match reference.contains(':') {
+            true => Refusal::digest_invalid(format!("{reference:?} is not a digest by sha256 or sha512")),
+            false => Refusal::manifest_unknown(reference),
+        };
+        let reference = Reference::parse(reference).ok_or_else(problem)?;
         return Ok(Route::Manifest(name, reference));
     }
     if let Some((of, id)) = split("/blobs/uploads/") {
@@ -206,6 +210,7 @@ mod tests {
             ("/v2/../tags/list", "NAME_INVALID"),
             ("/v2/a/blobs/sha256:1", "DIGEST_INVALID"),
             ("/v2/a/manifests/.x", "MANIFEST_UNKNOWN"),
+            ("/v2/a/manifests/sha256:x", "DIGEST_INVALID"),
             ("/v2/a/blobs/uploads/x", "BLOB_UPLOAD_UNKNOWN"),
         ] {
             assert_eq!(route(path, None).unwrap_err().code, code, "{path}");

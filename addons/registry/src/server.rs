@@ -18,7 +18,7 @@ use tokio_util::io::ReaderStream;
 use crate::error::Refusal;
 use crate::manifest::{MANIFEST_MAX, Manifest, referrers};
 use crate::mirror::Mirrors;
-use crate::name::{Digest, Name, Reference, Tag};
+use crate::name::{Algorithm, Digest, Name, Reference, Tag};
 use crate::route::{Query, Route, chunk_follows, range, route, writes};
 use crate::store::{Store, Stored};
 use crate::uploads::Uploads;
@@ -246,7 +246,13 @@ impl Server {
                     Reference::Digest(_) => None,
                 };
                 let put = self.add(move |store| {
-                    store.put_manifest(&copy, tag.as_ref(), &kept.media_type, &kept.bytes, false)
+                    store.put_manifest(
+                        &copy,
+                        tag.as_ref(),
+                        &kept.media_type,
+                        &kept.bytes,
+                        (kept.digest.algorithm(), false),
+                    )
                 });
                 // a disk that is full keeps nobody from pulling
                 if let Err(refusal) = put.await {
@@ -286,16 +292,21 @@ impl Server {
             return Err(Refusal::manifest_invalid("mediaType and Content-Type differ"));
         }
         let subject = read.subject().map(ToString::to_string);
+        let algorithm = match &reference {
+            Reference::Tag(_) => Algorithm::Sha256,
+            Reference::Digest(digest) => digest.algorithm(),
+        };
         let tag: Option<Tag> = match &reference {
             Reference::Tag(tag) => Some(tag.clone()),
-            Reference::Digest(digest) if *digest == Digest::of(&bytes) => None,
+            Reference::Digest(digest) if *digest == Digest::by(algorithm, &bytes) => None,
             Reference::Digest(digest) => {
                 return Err(Refusal::digest_invalid(format!("the manifest's digest is not {digest}")));
             }
         };
         let of = name.clone();
-        let digest =
-            self.add(move |store| store.put_manifest(&of, tag.as_ref(), &media_type, &bytes, true)).await?;
+        let digest = self
+            .add(move |store| store.put_manifest(&of, tag.as_ref(), &media_type, &bytes, (algorithm, true)))
+            .await?;
         let mut answer = located(StatusCode::CREATED, &format!("/v2/{name}/manifests/{digest}"));
         put_header(&mut answer, DIGEST, &digest.to_string());
         if let Some(subject) = subject {
@@ -343,11 +354,10 @@ impl Server {
         B: Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display,
     {
-        if let Some(mount) = query.get("mount").and_then(Digest::parse)
-            && let Some(from) = query.get("from").and_then(Name::parse)
-        {
+        if let Some(mount) = query.get("mount").and_then(Digest::parse) {
             let (to, digest) = (name.clone(), mount.clone());
-            if self.add(move |store| Ok(store.mount(&to, &from, &digest)?)).await? {
+            let from = query.get("from").and_then(Name::parse);
+            if self.add(move |store| Ok(store.mount(&to, from.as_ref(), &digest)?)).await? {
                 return Ok(created(&name, &mount));
             }
         }
@@ -381,13 +391,13 @@ impl Server {
         B: Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display,
     {
-        let problem = || Refusal::digest_invalid("a sha256 digest has to be given");
+        let problem = || Refusal::digest_invalid("a digest by sha256 or sha512 has to be given");
         let wanted = query.get("digest").and_then(Digest::parse).ok_or_else(problem)?;
         let upload = self.uploads.find(&name, &id).await?;
         let mut upload = upload.lock().await;
         chunk_follows(headers, upload.size)?;
         upload.append(body).await?;
-        let digest = upload.digest().await?;
+        let digest = upload.digest(wanted.algorithm()).await?;
         if digest != wanted {
             self.uploads.end(&id);
             let text = format!("the digest of what was uploaded is {digest}, not {wanted}");

@@ -1,7 +1,7 @@
 //! Blobs, manifests and tags on disk. Blocking.
 //!
 //! ```text
-//!  blobs/sha256/HEX                       every blob and manifest, once
+//!  blobs/{sha256,sha512}/HEX              every blob and manifest, once
 //!  repositories/NAME/_blobs/HEX           empty: the repository has this blob
 //!  repositories/NAME/_manifests/HEX       the manifest's media type
 //!  repositories/NAME/_tags/TAG            the digest
@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use crate::error::Refusal;
 use crate::manifest::Manifest;
-use crate::name::{Digest, Name, Reference, Tag};
+use crate::name::{Algorithm, Digest, Name, Reference, Tag};
 
 /// Directory of a repository's blobs.
 pub const BLOBS: &str = "_blobs";
@@ -53,20 +53,23 @@ impl Store {
     /// # Errors
     /// A directory cannot be made.
     pub fn open(root: &Path) -> io::Result<Self> {
-        for directory in ["blobs/sha256", "repositories", "uploads"] {
-            fs::create_dir_all(root.join(directory))?;
+        let store = Self { root: root.to_owned() };
+        for algorithm in Algorithm::ALL {
+            fs::create_dir_all(store.blobs(algorithm))?;
         }
-        Ok(Self { root: root.to_owned() })
+        fs::create_dir_all(store.repositories())?;
+        fs::create_dir_all(store.uploads())?;
+        Ok(store)
     }
 
     /// Where a blob is, or would be.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
+        self.blobs(digest.algorithm()).join(digest.hex())
     }
 
-    /// Directory of all blobs.
-    pub fn blobs(&self) -> PathBuf {
-        self.root.join("blobs/sha256")
+    /// Directory of all blobs by an algorithm.
+    pub fn blobs(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("blobs").join(algorithm.name())
     }
 
     /// Directory of all uploads.
@@ -109,7 +112,7 @@ impl Store {
         let blob = self.blob(digest);
         File::open(upload)?.sync_all()?;
         fs::rename(upload, &blob)?;
-        sync_directory(&self.blobs())?;
+        sync_directory(&self.blobs(digest.algorithm()))?;
         self.link(name, digest)
     }
 
@@ -125,12 +128,12 @@ impl Store {
         sync_directory(&directory)
     }
 
-    /// Gives `name` a blob of another repository.
+    /// Gives `name` a blob of another repository, or of any.
     ///
     /// # Errors
     /// The disk's.
-    pub fn mount(&self, name: &Name, from: &Name, digest: &Digest) -> io::Result<bool> {
-        if self.has(from, digest).is_none() {
+    pub fn mount(&self, name: &Name, from: Option<&Name>, digest: &Digest) -> io::Result<bool> {
+        if !from.map_or_else(|| self.blob(digest).exists(), |from| self.has(from, digest).is_some()) {
             return Ok(false);
         }
         self.link(name, digest).map(|()| true)
@@ -149,7 +152,8 @@ impl Store {
         }
     }
 
-    /// Keeps a manifest, and lets a tag name it. `whole` demands that the repository has all that it names.
+    /// Keeps a manifest under its digest by an algorithm, and lets a tag name it. `whole` demands that the repository has
+    /// all that it names.
     ///
     /// # Errors
     /// It names what is not there, or the disk's.
@@ -159,14 +163,14 @@ impl Store {
         tag: Option<&Tag>,
         media_type: &str,
         bytes: &[u8],
-        whole: bool,
+        (algorithm, whole): (Algorithm, bool),
     ) -> Result<Digest, Refusal> {
         let manifest = Manifest::parse(bytes)?;
         let missing = |digest: &&Digest| self.has(name, digest).is_none();
         if let Some(missing) = manifest.needs().find(missing).filter(|_| whole) {
             return Err(Refusal::manifest_blob_unknown(&missing.to_string()));
         }
-        let digest = Digest::of(bytes);
+        let digest = Digest::by(algorithm, bytes);
         if !self.blob(&digest).exists() {
             self.write(&self.blob(&digest), bytes)?;
         }
@@ -337,6 +341,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const WHOLE: (Algorithm, bool) = (Algorithm::Sha256, true);
     const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
     fn blob(store: &Store, name: &Name, bytes: &[u8]) -> Digest {
@@ -366,13 +371,16 @@ mod tests {
         let (config, layer) = (blob(&store, &app, b"config"), Digest::of(b"layer"));
         let bytes = manifest(&config, &[&layer], None);
         let tag = Tag::parse("v1").unwrap();
-        let refused = store.put_manifest(&app, Some(&tag), TYPE, &bytes, true).unwrap_err();
+        let refused = store.put_manifest(&app, Some(&tag), TYPE, &bytes, WHOLE).unwrap_err();
         assert_eq!(refused.code, "MANIFEST_BLOB_UNKNOWN");
         assert!(store.catalog().is_empty() && store.tags(&app).is_empty());
         blob(&store, &other, b"layer");
         assert_eq!((store.has(&other, &layer), store.has(&app, &layer)), (Some(5), None));
-        assert!(store.mount(&app, &other, &layer).unwrap() && !store.mount(&app, &other, &config).unwrap());
-        let digest = store.put_manifest(&app, Some(&tag), TYPE, &bytes, true).unwrap();
+        assert!(
+            store.mount(&app, Some(&other), &layer).unwrap()
+                && !store.mount(&app, Some(&other), &config).unwrap()
+        );
+        let digest = store.put_manifest(&app, Some(&tag), TYPE, &bytes, WHOLE).unwrap();
         let by_tag = store.manifest(&app, &Reference::Tag(tag.clone())).unwrap();
         assert_eq!(
             (by_tag.bytes, by_tag.media_type, by_tag.digest),
@@ -382,7 +390,7 @@ mod tests {
         assert_eq!(store.all().len(), 2);
 
         let about =
-            store.put_manifest(&app, None, TYPE, &manifest(&config, &[], Some(&digest)), true).unwrap();
+            store.put_manifest(&app, None, TYPE, &manifest(&config, &[], Some(&digest)), WHOLE).unwrap();
         assert_eq!(
             store.referrers(&app, &digest).iter().map(|one| &one.digest).collect::<Vec<_>>(),
             [&about]
@@ -392,7 +400,7 @@ mod tests {
 
         store.delete_manifest(&app, &Reference::Tag(tag.clone())).unwrap();
         assert!(store.manifest(&app, &Reference::Digest(digest.clone())).is_ok());
-        store.put_manifest(&app, Some(&tag), TYPE, &manifest(&config, &[&layer], None), true).unwrap();
+        store.put_manifest(&app, Some(&tag), TYPE, &manifest(&config, &[&layer], None), WHOLE).unwrap();
         store.delete_manifest(&app, &Reference::Digest(digest.clone())).unwrap();
         assert!(store.tags(&app).is_empty() && store.catalog().is_empty());
         assert_eq!(

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::manifest::Manifest;
-use crate::name::{Digest, Name};
+use crate::name::{Algorithm, Digest, Name};
 use crate::store::{BLOBS, MANIFESTS, Store, names};
 
 /// How long an unnamed blob stays.
@@ -37,15 +37,8 @@ impl Store {
         for name in self.all() {
             self.sweep_repository(&name, now, pushed.contains(&name), &mut used, &mut swept);
         }
-        for hex in names(&self.blobs()) {
-            let path = self.blobs().join(&hex);
-            let unnamed = Digest::from_hex(&hex).is_none_or(|digest| !used.contains(&digest));
-            if unnamed && due(&path, now, GRACE, &mut swept.next) {
-                let size = fs::metadata(&path).map_or(0, |meta| meta.len());
-                if fs::remove_file(&path).is_ok() {
-                    (swept.blobs, swept.bytes) = (swept.blobs + 1, swept.bytes + size);
-                }
-            }
+        for algorithm in Algorithm::ALL {
+            self.sweep_blobs(&self.blobs(algorithm), now, &used, &mut swept);
         }
         for upload in names(&self.uploads()) {
             let path = self.uploads().join(upload);
@@ -54,6 +47,19 @@ impl Store {
             }
         }
         swept
+    }
+
+    fn sweep_blobs(&self, blobs: &Path, now: SystemTime, used: &HashSet<Digest>, swept: &mut Swept) {
+        for hex in names(blobs) {
+            let path = blobs.join(&hex);
+            let unnamed = Digest::from_hex(&hex).is_none_or(|digest| !used.contains(&digest));
+            if unnamed && due(&path, now, GRACE, &mut swept.next) {
+                let size = fs::metadata(&path).map_or(0, |meta| meta.len());
+                if fs::remove_file(&path).is_ok() {
+                    (swept.blobs, swept.bytes) = (swept.blobs + 1, swept.bytes + size);
+                }
+            }
+        }
     }
 
     fn sweep_repository(
@@ -143,7 +149,9 @@ mod tests {
         let put = |name: &Name, layers: &[&Digest]| {
             let layers: Vec<_> = layers.iter().map(|one| json!({"digest": one.to_string()})).collect();
             let bytes = json!({"layers": layers}).to_string().into_bytes();
-            store.put_manifest(name, Tag::parse("t").as_ref(), "m", &bytes, true).unwrap()
+            store
+                .put_manifest(name, Tag::parse("t").as_ref(), "m", &bytes, (Algorithm::Sha256, true))
+                .unwrap()
         };
         let (in_a, in_b) = (put(&a, &[&shared, &own]), put(&b, &[&shared]));
         let (now, later) = (SystemTime::now(), SystemTime::now() + HOUR);
@@ -171,7 +179,8 @@ mod tests {
         let name = Name::parse("a").unwrap();
         let layer = blob(&store, &name, b"layer");
         let bytes = json!({"layers": [{"digest": layer.to_string()}]}).to_string();
-        let manifest = store.put_manifest(&name, None, "m", bytes.as_bytes(), true).unwrap();
+        let manifest =
+            store.put_manifest(&name, None, "m", bytes.as_bytes(), (Algorithm::Sha256, true)).unwrap();
         fs::write(store.blob(&manifest), "").unwrap();
         store.sweep(SystemTime::now() + HOUR, &HashSet::new());
         assert!(upload.exists() && store.blob(&layer).exists());

@@ -13,12 +13,11 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use crate::error::Refusal;
-use crate::name::{Digest, Name};
+use crate::name::{Algorithm, Digest, Hash, Name};
 use crate::store::Store;
 use crate::sweep::GRACE;
 
@@ -32,8 +31,8 @@ pub struct Upload {
     pub path: PathBuf,
     /// How many there are.
     pub size: u64,
-    /// Of all of them; `None` if that is not sure.
-    hash: Option<Sha256>,
+    /// Of all of them by the usual algorithm; `None` if that is not sure.
+    hash: Option<Hash>,
 }
 
 impl Upload {
@@ -43,12 +42,17 @@ impl Upload {
         Ok(Self { path, size, hash: None })
     }
 
-    /// Hashes what is there, unless that is known.
-    async fn hashed(&mut self) -> io::Result<Sha256> {
-        if let Some(hash) = self.hash.take() {
-            return Ok(hash);
+    /// Of what is there, by the usual algorithm.
+    async fn hashed(&mut self) -> io::Result<Hash> {
+        match self.hash.take() {
+            Some(hash) => Ok(hash),
+            None => self.read(Algorithm::Sha256).await,
         }
-        let (mut hash, mut size) = (Sha256::new(), 0);
+    }
+
+    /// Hashes the file, and counts its bytes.
+    async fn read(&mut self, algorithm: Algorithm) -> io::Result<Hash> {
+        let (mut hash, mut size) = (Hash::new(algorithm), 0);
         let mut file = File::open(&self.path).await?;
         let mut piece = vec![0; PIECE];
         loop {
@@ -101,10 +105,13 @@ impl Upload {
     ///
     /// # Errors
     /// The disk's.
-    pub async fn digest(&mut self) -> io::Result<Digest> {
-        let hash = self.hashed().await?;
+    pub async fn digest(&mut self, algorithm: Algorithm) -> io::Result<Digest> {
+        let hash = match algorithm {
+            Algorithm::Sha256 => self.hashed().await?,
+            Algorithm::Sha512 => return Ok(self.read(algorithm).await?.finish()),
+        };
         self.hash = Some(hash.clone());
-        Ok(Digest::finish(hash))
+        Ok(hash.finish())
     }
 }
 
@@ -136,7 +143,7 @@ impl Uploads {
         let id = uuid::Uuid::new_v4().to_string();
         let path = self.store.uploads().join(&id);
         File::create(&path).await?;
-        let upload = Upload { path, size: 0, hash: Some(Sha256::new()) };
+        let upload = Upload { path, size: 0, hash: Some(Hash::new(Algorithm::Sha256)) };
         self.remember(&id, name, upload);
         Ok(id)
     }
@@ -216,7 +223,9 @@ mod tests {
         let mut upload = upload.lock().await;
         assert_eq!(upload.size, 8);
         upload.append(full("three")).await.unwrap();
-        assert_eq!(upload.digest().await.unwrap(), Digest::of(b"one,two,three"));
+        for algorithm in Algorithm::ALL {
+            assert_eq!(upload.digest(algorithm).await.unwrap(), Digest::by(algorithm, b"one,two,three"));
+        }
         assert_eq!(std::fs::read(&upload.path).unwrap(), b"one,two,three");
         drop(upload);
         uploads.end(&id);

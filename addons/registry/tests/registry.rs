@@ -289,6 +289,46 @@ async fn an_upload_that_broke_off_goes_on_where_it_was() {
     registry.stop().await;
 }
 
+/// A file system of two megabytes; taken off when dropped. Needs root.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), directory.path(), Some("tmpfs"), flags, Some("size=2m"))
+            .expect("root");
+        Self(directory)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing() {
+    let disk = Small::new();
+    let registry = start(disk.0.path(), free_port(), json!([])).await;
+    let (config, layer) =
+        (registry.push_blob("a", b"{}").await, registry.push_blob("a", &[7; 100_000]).await);
+    let image = manifest(&config, &[&layer]);
+    assert_eq!(registry.push_manifest("a", "v1", &image).await.status(), StatusCode::CREATED);
+    let location = registry.begin("a").await;
+    let large = registry.ask("PATCH", &location).body(vec![1; 3 << 20]).send().await.unwrap();
+    assert_eq!(code(large).await, (507, "UNAVAILABLE".into()));
+    assert_eq!(code(registry.push_manifest("a", "v2", &image).await).await.0, 507);
+    assert_eq!(registry.status("GET", "/v2/a/manifests/v1").await, 200);
+    let blob = registry.ask("GET", &format!("/v2/a/blobs/{layer}")).send().await.unwrap();
+    assert_eq!(blob.bytes().await.unwrap(), vec![7; 100_000]);
+    // what was given up makes room again
+    assert_eq!(registry.status("DELETE", &location).await, 204);
+    assert_eq!(registry.push_manifest("a", "v2", &image).await.status(), StatusCode::CREATED);
+    registry.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_registrys_images_are_fetched_once_and_served_without_it() {
     let behind = sampan_testkit::Registry::start().unwrap();
