@@ -525,8 +525,10 @@ impl Inner {
         // never closed
         let _talk = self.talks.acquire().await;
         let (address, gateway) = (self.node.at(index), self.node.at(1));
-        link::veth(&self.handle, &self.veth(index), netns, address, gateway).await?;
-        link::configure(netns.to_owned(), address, gateway).await
+        let near = self.veth(index);
+        link::veth(&self.handle, &near, netns).await?;
+        link::configure(netns.to_owned(), address, gateway).await?;
+        link::open(&self.handle, &near, address, gateway).await
     }
 
     async fn fill(&self) -> Result<(), Error> {

@@ -113,14 +113,8 @@ pub async fn bridge(handle: &Handle, name: &str, gateway: Ipv4Addr, length: u8) 
 
 /// A veth pair with its far end in a namespace as `eth0`: made where it belongs in one message, because a link that
 /// moves or is renamed later costs the kernel a grace period. The near end is no port of the bridge but a link of its
-/// own, to which the pod's address alone is routed; from it the node calls itself `gateway`.
-pub async fn veth(
-    handle: &Handle,
-    name: &str,
-    netns: &Path,
-    address: Ipv4Addr,
-    gateway: Ipv4Addr,
-) -> Result<(), Error> {
+/// own; [`open`] sets it up.
+pub async fn veth(handle: &Handle, name: &str, netns: &Path) -> Result<(), Error> {
     let file = File::open(netns).map_err(io(netns.display().to_string()))?;
     let far = LinkUnspec::new_with_name(FAR).setns_by_fd(file.as_raw_fd()).build();
     let near = || {
@@ -133,6 +127,13 @@ pub async fn veth(
         let _ = handle.link().del(old).execute().await;
         near().execute().await.map_err(netlink("creating a veth pair"))?;
     }
+    Ok(())
+}
+
+/// Sets the near end up and routes the pod's address, and nothing else, to it; the node calls itself `gateway` there.
+/// After the far end is up: who comes last can send at once, while the kernel lets the other wait until a worker has
+/// seen the carrier. What is sent before is lost, and lost for a second.
+pub async fn open(handle: &Handle, name: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), Error> {
     // no address of its own makes it speak to its neighbour
     let silent = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
     let silent =
