@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -235,6 +235,11 @@ impl Bed {
     pub async fn pod(&self, name: &str) -> PodNet {
         let pod = self.network.acquire(name).await.expect("pod");
         Place::from(&pod).serve(name, 80);
+        // the kernel takes a moment to see that the pod's link is up, and loses what it sends before
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Place::Node.tcp(at(pod.ips[0], 80)).is_err() {
+            assert!(Instant::now() < deadline, "{name} does not answer");
+        }
         pod
     }
 
