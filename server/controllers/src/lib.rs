@@ -22,6 +22,7 @@ mod pod_control;
 mod pod_gc;
 mod replicaset;
 mod resources;
+mod service_cidr;
 mod statefulset;
 mod words;
 

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
-use crate::endpoints::{LegacyEndpoints, Slices};
+use crate::endpoints::{LegacyEndpoints, Mirroring, Slices};
 use crate::event_ttl::EventTtl;
 use crate::gc::GarbageCollector;
 use crate::job::Jobs;
@@ -24,6 +24,7 @@ use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa
 use crate::node::{NodeLifecycle, TaintEviction};
 use crate::pod_gc::PodGc;
 use crate::replicaset::ReplicaSets;
+use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
 
 /// What the controllers are given.
@@ -144,6 +145,8 @@ impl ControllerManager {
         running.start(Deployments::new(context));
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
+        running.start(Mirroring::new(context));
+        running.start(ServiceCidrs::new(context));
         running.start(NodeLifecycle::new(context));
         running.start(TaintEviction::new(context));
         running.start(PodGc::new(context));

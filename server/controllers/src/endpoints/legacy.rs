@@ -1,6 +1,6 @@
 //! Endpoints (upstream's `endpoints_controller.go`): one object per Service, for clients that read no slices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
+use parking_lot::Mutex;
 use sampan_reconcile::{Controller, Error, Informer, Key, Sources};
 
+use super::mirroring::LEADER;
 use super::*;
 use crate::context::Context;
 use crate::pod_control::{delete_params, is_terminating};
-use crate::words::{name, resource_version};
+use crate::words::{annotation, name, resource_version};
 
 /// More addresses than this are cut off, and an annotation says so.
 const CAPACITY: usize = 1000;
@@ -24,18 +26,20 @@ const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 /// What the Endpoints of a Service should be.
 pub(crate) fn plan(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoints>) -> Option<Endpoints> {
     let unready = publishes_unready(service);
-    let mut sets: BTreeMap<Vec<Port>, (Vec<EndpointAddress>, Vec<EndpointAddress>)> = BTreeMap::new();
-    let eligible: Vec<&Arc<Pod>> = pods.iter().filter(|pod| super::eligible(pod, unready)).collect();
-    for pod in eligible.iter().take(CAPACITY) {
+    let mut sets: BTreeMap<Vec<Port>, Addresses> = BTreeMap::new();
+    let portless = is_headless(service)
+        && service.spec.as_ref().is_none_or(|spec| spec.ports.iter().flatten().next().is_none());
+    for pod in pods.iter().filter(|pod| super::eligible(pod, unready)) {
         let ports = ports(service, pod);
-        if ports.is_empty() && !is_headless(service) {
+        if ports.is_empty() && !portless {
             continue;
         }
         let Some(address) = address(service, pod) else { continue };
         let (ready, waiting) = sets.entry(ports).or_default();
         if unready || is_ready(pod) { ready.push(address) } else { waiting.push(address) }
     }
-    let subsets: Vec<EndpointSubset> = sets.into_iter().map(subset).collect();
+    let mut subsets: Vec<EndpointSubset> = sets.into_iter().map(subset).collect();
+    let truncated = truncate(&mut subsets);
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(MANAGED_BY.to_owned(), "endpoint-controller".to_owned());
     if is_headless(service) {
@@ -44,6 +48,7 @@ pub(crate) fn plan(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoi
     let same = current.is_some_and(|current| {
         current.subsets.clone().unwrap_or_default() == subsets
             && current.metadata.labels.as_ref() == Some(&labels)
+            && annotation(&current.metadata, OVER_CAPACITY).is_some() == truncated
     });
     if same {
         return None;
@@ -58,7 +63,7 @@ pub(crate) fn plan(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoi
     });
     let annotations = endpoints.metadata.annotations.get_or_insert_default();
     annotations.insert(TRIGGER_TIME.to_owned(), trigger_time(service, pods));
-    match eligible.len() > CAPACITY {
+    match truncated {
         true => _ = annotations.insert(OVER_CAPACITY.to_owned(), "truncated".to_owned()),
         false => _ = annotations.remove(OVER_CAPACITY),
     }
@@ -68,6 +73,34 @@ pub(crate) fn plan(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoi
 }
 
 type Addresses = (Vec<EndpointAddress>, Vec<EndpointAddress>);
+
+/// `truncateEndpoints`: cuts off what is too much, of the waiting first, of each subset its part. Whether it did.
+fn truncate(subsets: &mut [EndpointSubset]) -> bool {
+    type List = Option<Vec<EndpointAddress>>;
+    let count = |of: fn(&EndpointSubset) -> &List| {
+        subsets.iter().map(|subset| of(subset).as_ref().map_or(0, Vec::len)).sum::<usize>()
+    };
+    let (ready, waiting) = (count(|subset| &subset.addresses), count(|subset| &subset.not_ready_addresses));
+    if ready + waiting <= CAPACITY {
+        return false;
+    }
+    let cut_ready = ready > CAPACITY;
+    let (all, most) = if cut_ready { (ready, CAPACITY) } else { (waiting, CAPACITY - ready) };
+    let mut room = most;
+    for subset in subsets {
+        if cut_ready {
+            subset.not_ready_addresses = None;
+        }
+        let list = if cut_ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
+        let Some(addresses) = list else { continue };
+        addresses.truncate((addresses.len() * most).div_ceil(all).min(room));
+        room -= addresses.len();
+        if addresses.is_empty() {
+            *list = None;
+        }
+    }
+    true
+}
 
 fn subset((ports, (ready, waiting)): (Vec<Port>, Addresses)) -> EndpointSubset {
     let some = |mut addresses: Vec<EndpointAddress>| {
@@ -112,20 +145,27 @@ pub(crate) struct LegacyEndpoints {
     context: Context,
     services: Informer<Service>,
     endpoints: Informer<Endpoints>,
+    /// Services that went: their Endpoints go with them, whoever made them.
+    gone: Mutex<HashSet<Key>>,
 }
 
 impl LegacyEndpoints {
     pub fn new(context: &Context) -> Self {
         context.pods.add_index(BY_NAMESPACE, |pod| pod.metadata.namespace.clone().into_iter().collect());
-        Self { context: context.clone(), services: context.by_namespace(), endpoints: context.informers.of() }
+        let (services, endpoints) = (context.by_namespace(), context.informers.of());
+        Self { context: context.clone(), services, endpoints, gone: Mutex::default() }
     }
 
-    /// The Service is gone: so are its Endpoints, if they are ours.
+    /// There is no Service: if there was one until now, or the Endpoints are ours, they go. Endpoints that wait for
+    /// their Service stay, and so do those that are a lock.
     async fn forget(&self, key: &Key) -> Result<(), Error> {
+        let left = self.gone.lock().remove(key);
         let ours = |endpoints: &Arc<Endpoints>| {
             endpoints.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(MANAGED_BY))
         };
-        let Some(endpoints) = self.endpoints.get(key).filter(ours) else { return Ok(()) };
+        let locks = |endpoints: &Arc<Endpoints>| annotation(&endpoints.metadata, LEADER).is_some();
+        let endpoints = self.endpoints.get(key).filter(|one| (left || ours(one)) && !locks(one));
+        let Some(endpoints) = endpoints else { return Ok(()) };
         let api = self.context.namespaced::<Endpoints>(key.namespace());
         match api.delete(&key.name, &delete_params(&endpoints.metadata)).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -142,7 +182,13 @@ impl Controller for LegacyEndpoints {
     }
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
-        sources.on(&self.services, |delta| vec![delta.key.clone()]);
+        let this = self.clone();
+        sources.on(&self.services, move |delta| {
+            if delta.new.is_none() {
+                this.gone.lock().insert(delta.key.clone());
+            }
+            vec![delta.key.clone()]
+        });
         sources.on(&self.endpoints, |delta| vec![delta.key.clone()]);
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| services_of(&this.services, delta));
@@ -153,6 +199,7 @@ impl Controller for LegacyEndpoints {
             self.forget(key).await?;
             return Ok(None);
         };
+        self.gone.lock().remove(key);
         if selector(&service).is_none() || service.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
@@ -199,7 +246,55 @@ mod tests {
             (vec!["10.0.0.1".into()], vec!["10.0.0.2".into()])
         );
         assert!(plan(&service(json!({})), &pods, Some(&plain)).is_none());
+        assert_eq!(plain.metadata.labels.as_ref().unwrap()[MANAGED_BY], "endpoint-controller");
         let all = plan(&service(json!({"publishNotReadyAddresses": true})), &pods, None).unwrap();
         assert_eq!(ips(&all.subsets.unwrap()[0].addresses).len(), 3);
+    }
+
+    #[test]
+    fn ports_by_pod_and_pods_without_ports() {
+        let mut other = Pod::clone(&pod("b", "10.0.0.2", true, false));
+        other.spec.as_mut().unwrap().containers[0].ports.as_mut().unwrap()[0].container_port = 9090;
+        let mut lacking = Pod::clone(&pod("c", "10.0.0.3", true, false));
+        lacking.spec.as_mut().unwrap().containers[0].ports = None;
+        let pods = [pod("a", "10.0.0.1", true, false), Arc::new(other), Arc::new(lacking)];
+        let shown = |spec: serde_json::Value| {
+            let endpoints = plan(&service(spec), &pods, None).unwrap();
+            let of = |subset: &EndpointSubset| {
+                let ports: Vec<i32> = subset.ports.iter().flatten().map(|port| port.port).collect();
+                let ips: Vec<&str> = subset.addresses.iter().flatten().map(|address| &*address.ip).collect();
+                format!("{ports:?} {}", ips.join(","))
+            };
+            endpoints.subsets.iter().flatten().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(json!({})), ["[8080] 10.0.0.1", "[9090] 10.0.0.2"]);
+        assert_eq!(shown(json!({"clusterIP": "None"})), ["[8080] 10.0.0.1", "[9090] 10.0.0.2"]);
+        assert_eq!(shown(json!({"clusterIP": "None", "ports": null})), ["[] 10.0.0.1,10.0.0.2,10.0.0.3"]);
+        assert_eq!(shown(json!({"ports": null})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_too_much_is_cut_off_waiting_ones_first() {
+        let many = |ready: usize, waiting: usize| {
+            let address = |n: usize| EndpointAddress { ip: n.to_string(), ..EndpointAddress::default() };
+            let list =
+                |count: usize| Some((0..count).map(address).collect::<Vec<_>>()).filter(|l| !l.is_empty());
+            let subset =
+                || EndpointSubset { addresses: list(ready), not_ready_addresses: list(waiting), ports: None };
+            vec![subset(), subset()]
+        };
+        for (ready, waiting, cut, expected) in [
+            (400, 100, false, [(400, 100), (400, 100)]),
+            (400, 300, true, [(400, 100), (400, 100)]),
+            (600, 5, true, [(500, 0), (500, 0)]),
+            (500, 7, true, [(500, 0), (500, 0)]),
+        ] {
+            let mut subsets = many(ready, waiting);
+            assert_eq!(truncate(&mut subsets), cut);
+            let length = |list: &Option<Vec<EndpointAddress>>| list.as_ref().map_or(0, Vec::len);
+            let left: Vec<_> =
+                subsets.iter().map(|s| (length(&s.addresses), length(&s.not_ready_addresses))).collect();
+            assert_eq!(left, expected, "{ready} {waiting}");
+        }
     }
 }

@@ -1,6 +1,9 @@
-//! Which pods stand behind a Service: EndpointSlices, and Endpoints for those who still read them.
+//! Which pods stand behind a Service: EndpointSlices, and Endpoints for those who still read them; and slices of
+//! Endpoints that someone else writes.
 
 mod legacy;
+mod mirroring;
+mod packing;
 mod slices;
 
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use crate::context::{BY_NAMESPACE, Context};
 use crate::words::{Map, created, is_ready, is_terminal, matches_map, namespace, pod_condition};
 
 pub(crate) use legacy::LegacyEndpoints;
+pub(crate) use mirroring::Mirroring;
 pub(crate) use slices::Slices;
 
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";

@@ -1,38 +1,24 @@
-//! EndpointSlices (upstream's `endpointslice/reconciler.go`): at most 100 endpoints each, one set of slices for
-//! each address family and set of ports; an endpoint stays in the slice that has it.
+//! EndpointSlices of Services with a selector (upstream's `endpointslice/reconciler.go`): at most 100 endpoints each, one
+//! set of slices for each address family and set of ports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 use sampan_reconcile::{Controller, Error, Informer, Key, Sources};
 
+use super::packing::{self, Plan, Shape, Template};
 use super::*;
 use crate::context::Context;
-use crate::pod_control::{delete_params, is_terminating};
-use crate::words::{controller_reference, name, resource_version, uid};
+use crate::words::{controller_reference, name};
 
 const MAX_ENDPOINTS: usize = 100;
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Index of slices by `namespace/service`.
 const BY_SERVICE: &str = "service";
-
-#[derive(Debug, Default)]
-pub(crate) struct Plan {
-    pub create: Vec<EndpointSlice>,
-    pub update: Vec<EndpointSlice>,
-    pub delete: Vec<Arc<EndpointSlice>>,
-}
-
-/// Address family and ports: what all endpoints of one slice share.
-type Shape = (String, Vec<Port>);
 
 /// Compares the slices there are with the pods. `zone` knows the zone of a node.
 pub(crate) fn plan(
@@ -45,24 +31,32 @@ pub(crate) fn plan(
     for family in families(service) {
         for pod in pods.iter().filter(|pod| eligible(pod, true)) {
             let Some(endpoint) = endpoint(service, pod, &family, zone) else { continue };
-            wanted.entry((family.clone(), ports(service, pod))).or_default().push(endpoint);
+            let mut ports = ports(service, pod);
+            ports.sort();
+            wanted.entry((family.clone(), ports)).or_default().push(endpoint);
         }
         if !wanted.keys().any(|(of, _)| *of == family) {
             // a Service without endpoints keeps one empty slice
             wanted.insert((family, Vec::new()), Vec::new());
         }
     }
-    let mut plan = Plan::default();
-    let mut left: Vec<Arc<EndpointSlice>> = slices.to_vec();
-    left.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    let trigger = trigger_time(service, pods);
-    for (shape, endpoints) in wanted {
-        let (mine, others) = left.into_iter().partition(|slice| shape_of(slice) == shape);
-        left = others;
-        distribute(service, &shape, endpoints, mine, &trigger, &mut plan);
+    packing::pack(&template(service, pods), wanted, slices)
+}
+
+fn template(service: &Service, pods: &[Arc<Pod>]) -> Template {
+    let mut labels = packing::labels(service.metadata.labels.as_ref(), name(&service.metadata), MANAGER);
+    if is_headless(service) {
+        labels.insert(HEADLESS.to_owned(), String::new());
     }
-    plan.delete.extend(left);
-    plan
+    Template {
+        prefix: name(&service.metadata).to_owned(),
+        namespace: service.metadata.namespace.clone(),
+        labels,
+        annotations: Map::new(),
+        trigger: Some((TRIGGER_TIME, trigger_time(service, pods))),
+        owner: controller_reference(service),
+        most: MAX_ENDPOINTS,
+    }
 }
 
 fn families(service: &Service) -> Vec<String> {
@@ -100,106 +94,6 @@ fn endpoint(
     })
 }
 
-fn shape_of(slice: &EndpointSlice) -> Shape {
-    let ports = slice.ports.iter().flatten().map(|port| Port {
-        name: port.name.clone().unwrap_or_default(),
-        protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-        number: port.port.unwrap_or_default(),
-        app_protocol: port.app_protocol.clone(),
-    });
-    (slice.address_type.clone(), ports.collect())
-}
-
-fn pod_uid(endpoint: &Endpoint) -> Option<&str> {
-    endpoint.target_ref.as_ref()?.uid.as_deref()
-}
-
-/// Puts endpoints of one shape where they are already, then where there is room, then into new slices.
-fn distribute(
-    service: &Service,
-    shape: &Shape,
-    mut endpoints: Vec<Endpoint>,
-    slices: Vec<Arc<EndpointSlice>>,
-    trigger: &str,
-    plan: &mut Plan,
-) {
-    let mut kept: Vec<(Arc<EndpointSlice>, Vec<Endpoint>)> = Vec::new();
-    for slice in slices {
-        let mut stay = Vec::new();
-        for old in slice.endpoints.iter().flatten() {
-            if let Some(at) = endpoints.iter().position(|new| pod_uid(new) == pod_uid(old)) {
-                stay.push(endpoints.remove(at));
-            }
-        }
-        kept.push((slice, stay));
-    }
-    for (_, stay) in &mut kept {
-        let room = MAX_ENDPOINTS.saturating_sub(stay.len()).min(endpoints.len());
-        stay.extend(endpoints.drain(..room));
-    }
-    let mut need_one = kept.iter().all(|(_, stay)| stay.is_empty()) && endpoints.is_empty();
-    for (slice, stay) in kept {
-        if stay.is_empty() && !need_one {
-            plan.delete.push(slice);
-            continue;
-        }
-        need_one = need_one && !stay.is_empty();
-        let mut updated = slice_of(service, shape, stay, trigger);
-        if !same(&slice, &updated) {
-            updated.metadata = ObjectMeta {
-                labels: updated.metadata.labels,
-                annotations: updated.metadata.annotations,
-                ..slice.metadata.clone()
-            };
-            plan.update.push(updated);
-        }
-    }
-    while !endpoints.is_empty() {
-        let some = endpoints.drain(..endpoints.len().min(MAX_ENDPOINTS)).collect();
-        plan.create.push(slice_of(service, shape, some, trigger));
-    }
-    if need_one && plan.create.is_empty() && plan.update.is_empty() && !exists(plan, shape) {
-        plan.create.push(slice_of(service, shape, Vec::new(), trigger));
-    }
-}
-
-fn exists(plan: &Plan, shape: &Shape) -> bool {
-    plan.create.iter().any(|slice| shape_of(slice) == *shape)
-}
-
-fn slice_of(service: &Service, shape: &Shape, endpoints: Vec<Endpoint>, trigger: &str) -> EndpointSlice {
-    let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.insert(SERVICE_NAME.to_owned(), name(&service.metadata).to_owned());
-    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
-    if is_headless(service) {
-        labels.insert(HEADLESS.to_owned(), String::new());
-    }
-    let ports = shape.1.iter().map(|port| EndpointPort {
-        name: Some(port.name.clone()),
-        port: Some(port.number),
-        protocol: Some(port.protocol.clone()),
-        app_protocol: port.app_protocol.clone(),
-    });
-    EndpointSlice {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", name(&service.metadata))),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: Some([(TRIGGER_TIME.to_owned(), trigger.to_owned())].into()),
-            owner_references: Some(vec![controller_reference(service)]),
-            ..ObjectMeta::default()
-        },
-        address_type: shape.0.clone(),
-        endpoints: Some(endpoints),
-        ports: Some(ports.collect()),
-    }
-}
-
-fn same(old: &EndpointSlice, new: &EndpointSlice) -> bool {
-    old.endpoints.clone().unwrap_or_default() == new.endpoints.clone().unwrap_or_default()
-        && old.metadata.labels == new.metadata.labels
-}
-
 /// The controller.
 pub(crate) struct Slices {
     context: Context,
@@ -213,50 +107,11 @@ impl Slices {
         context.pods.add_index(BY_NAMESPACE, |pod| pod.metadata.namespace.clone().into_iter().collect());
         let slices = context.informers.of::<EndpointSlice>();
         slices.add_index(BY_SERVICE, |slice| {
-            owning_service(slice).map(|key| key.to_string()).into_iter().collect()
+            packing::service_of(slice, MANAGER).map(|key| key.to_string()).into_iter().collect()
         });
         let (services, nodes) = (context.by_namespace(), context.informers.of());
         Self { context: context.clone(), services, nodes, slices }
     }
-
-    async fn act(&self, service: &Service, plan: Plan) -> Result<(), Error> {
-        let api = self.context.namespaced::<EndpointSlice>(namespace(&service.metadata));
-        let mut version = 0;
-        for slice in &plan.create {
-            match api.create(&PostParams::default(), slice).await {
-                Ok(written) => version = version.max(resource_version(&written.metadata)),
-                Err(error) if is_terminating(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        for slice in &plan.update {
-            let written = api.replace(name(&slice.metadata), &PostParams::default(), slice).await?;
-            version = version.max(resource_version(&written.metadata));
-        }
-        for slice in &plan.delete {
-            match api.delete(name(&slice.metadata), &delete_params(&slice.metadata)).await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                result => drop(result?),
-            }
-            let key = Key::namespaced(namespace(&slice.metadata), name(&slice.metadata));
-            let gone = |slices: &Informer<EndpointSlice>| {
-                slices.get(&key).is_none_or(|now| {
-                    now.metadata.deletion_timestamp.is_some() || uid(&now.metadata) != uid(&slice.metadata)
-                })
-            };
-            self.slices.until(gone).await;
-        }
-        self.slices.reached(version).await;
-        Ok(())
-    }
-}
-
-/// The Service of a slice that this controller manages.
-fn owning_service(slice: &EndpointSlice) -> Option<Key> {
-    let labels = slice.metadata.labels.as_ref()?;
-    let ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
-    let service = labels.get(SERVICE_NAME).filter(|_| ours)?;
-    Some(Key::namespaced(namespace(&slice.metadata), service))
 }
 
 impl Controller for Slices {
@@ -269,7 +124,9 @@ impl Controller for Slices {
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.services, |delta| vec![delta.key.clone()]);
         sources.needs(&self.nodes);
-        sources.on(&self.slices, |delta| delta.states().filter_map(|slice| owning_service(slice)).collect());
+        sources.on(&self.slices, |delta| {
+            delta.states().filter_map(|slice| packing::service_of(slice, MANAGER)).collect()
+        });
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| services_of(&this.services, delta));
     }
@@ -286,7 +143,7 @@ impl Controller for Slices {
         let zone =
             |node: &str| self.nodes.get(&Key::cluster(node))?.metadata.labels.as_ref()?.get(ZONE).cloned();
         let plan = plan(&service, &pods_of(&self.context, &service), &zone, &slices);
-        self.act(&service, plan).await?;
+        packing::act(&self.context, &self.slices, key.namespace(), plan).await?;
         Ok(None)
     }
 }
@@ -296,7 +153,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::testing::{pod, service};
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn no_zone(_: &str) -> Option<String> {
         None
@@ -309,20 +166,73 @@ mod tests {
 
     #[test]
     fn readiness_and_termination_are_conditions() {
-        let service = service(json!({}));
         let pods = [
             pod("a", "10.0.0.1", true, false),
             pod("b", "10.0.0.2", false, false),
             pod("c", "10.0.0.3", true, true),
+            pod("d", "10.0.0.4", false, true),
         ];
-        let plan = plan(&service, &pods, &no_zone, &[]);
-        let slice = &plan.create[0];
-        let said: Vec<_> = slice.endpoints.iter().flatten().map(|e| e.conditions.clone().unwrap()).collect();
-        let said: Vec<_> =
-            said.iter().map(|c| (c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap())).collect();
-        assert_eq!(said, [(true, true, false), (false, false, false), (false, true, true)]);
+        let said = |spec: Value| {
+            let plan = plan(&service(spec), &pods, &no_zone, &[]);
+            let of = |endpoint: &Endpoint| {
+                let c = endpoint.conditions.clone().unwrap();
+                (c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap())
+            };
+            plan.create[0].endpoints.iter().flatten().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said(json!({})),
+            [(true, true, false), (false, false, false), (false, true, true), (false, false, true)]
+        );
+        assert_eq!(
+            said(json!({"publishNotReadyAddresses": true})),
+            [(true, true, false), (true, false, false), (true, true, true), (true, false, true)]
+        );
+        let zoned = plan(&service(json!({})), &pods, &|node| Some(format!("zone of {node}")), &[]);
+        let slice = &zoned.create[0];
+        assert_eq!(slice.endpoints.as_ref().unwrap()[0].zone.as_deref(), Some("zone of n"));
         assert_eq!(slice.ports.as_ref().unwrap()[0].port, Some(8080));
-        assert_eq!(slice.metadata.labels.as_ref().unwrap()[SERVICE_NAME], "web");
+        assert_eq!(slice.metadata.labels.as_ref().unwrap()[packing::SERVICE_NAME], "web");
+        assert!(slice.metadata.annotations.as_ref().unwrap().contains_key(TRIGGER_TIME));
+    }
+
+    #[test]
+    fn pods_that_number_a_named_port_differently_have_slices_of_their_own() {
+        let mut other = Pod::clone(&pod("b", "10.0.0.2", true, false));
+        other.spec.as_mut().unwrap().containers[0].ports.as_mut().unwrap()[0].container_port = 9090;
+        let mut lacking = Pod::clone(&pod("c", "10.0.0.3", true, false));
+        lacking.spec.as_mut().unwrap().containers[0].ports = None;
+        let pods = [pod("a", "10.0.0.1", true, false), Arc::new(other), Arc::new(lacking)];
+        let several = service(json!({"ports": [{"name": "m", "port": 81, "targetPort": 9100},
+            {"name": "w", "port": 80, "targetPort": "http", "appProtocol": "http"}]}));
+        let plan = plan(&several, &pods, &no_zone, &[]);
+        let shown = |slice: &EndpointSlice| {
+            let ports = slice
+                .ports
+                .iter()
+                .flatten()
+                .map(|p| format!("{}={}", p.name.as_ref().unwrap(), p.port.unwrap()));
+            let ips = slice.endpoints.iter().flatten().map(|endpoint| endpoint.addresses[0].clone());
+            format!("{} {}", ports.collect::<Vec<_>>().join(","), ips.collect::<Vec<_>>().join(","))
+        };
+        let mut slices: Vec<String> = plan.create.iter().map(shown).collect();
+        slices.sort();
+        assert_eq!(slices, ["m=9100 10.0.0.3", "m=9100,w=8080 10.0.0.1", "m=9100,w=9090 10.0.0.2"]);
+    }
+
+    #[test]
+    fn a_headless_service_needs_no_ports_and_says_what_it_is() {
+        let pods = [pod("a", "10.0.0.1", true, false)];
+        let headless = service(json!({"clusterIP": "None", "ports": null}));
+        let plan = plan(&headless, &pods, &no_zone, &[]);
+        let slice = &plan.create[0];
+        assert_eq!((slice.endpoints.as_ref().unwrap().len(), slice.ports.as_ref().unwrap().len()), (1, 0));
+        assert_eq!(slice.metadata.labels.as_ref().unwrap()[HEADLESS], "");
+        let mut named = Pod::clone(&pods[0]);
+        let spec = named.spec.as_mut().unwrap();
+        (spec.hostname, spec.subdomain) = (Some("h".into()), Some("web".into()));
+        let named = super::plan(&headless, &[Arc::new(named)], &no_zone, &[]);
+        assert_eq!(named.create[0].endpoints.as_ref().unwrap()[0].hostname.as_deref(), Some("h"));
     }
 
     #[test]
@@ -353,6 +263,7 @@ mod tests {
         let again = plan(&service, &[], &no_zone, std::slice::from_ref(&empty));
         assert!(again.create.is_empty() && again.update.is_empty() && again.delete.is_empty());
         let filled = plan(&service, &[pod("a", "10.0.0.1", true, false)], &no_zone, &[empty]);
-        assert_eq!((filled.create.len(), filled.delete.len()), (1, 1), "the shape with ports replaces it");
+        assert_eq!((filled.create.len(), filled.update.len(), filled.delete.len()), (0, 1, 0));
+        assert_eq!(filled.update[0].metadata.name.as_deref(), Some("e"), "it becomes the slice with ports");
     }
 }
