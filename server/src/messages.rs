@@ -439,18 +439,16 @@ impl Advice {
                 "`sampan addons logs NAME` says more; what there is now is said above.",
                 "`sampan addons logs NAME` 可查看详情；当前状态见上文。",
             ),
-            Kind::AddonNotFound => (
-                "`sampan addons list` shows what there is.",
-                "`sampan addons list` 可列出所有插件。",
-            ),
+            Kind::AddonNotFound => {
+                ("`sampan addons list` shows what there is.", "`sampan addons list` 可列出所有插件。")
+            }
             Kind::AddonConfiguration => (
                 "`sampan addons configure NAME` shows every value and what it means.",
                 "`sampan addons configure NAME` 可查看每个配置项及其含义。",
             ),
-            Kind::AddonNeeds => (
-                "Run the command named above, then this one again.",
-                "请先运行上述命令，然后重试。",
-            ),
+            Kind::AddonNeeds => {
+                ("Run the command named above, then this one again.", "请先运行上述命令，然后重试。")
+            }
             Kind::AddonOwned => (
                 "Nothing was changed. Delete or rename the object if you do not need it.",
                 "未做任何更改。如不再需要该对象，请将其删除或重命名。",

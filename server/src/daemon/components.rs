@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
-use sampan_apiserver::ApiServer;
+use sampan_apiserver::{ApiServer, ServiceBlock};
 use sampan_controllers::ControllerManager;
 use sampan_cri::Runtime;
 use sampan_kubelet::Kubelet;
@@ -17,9 +17,10 @@ use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
 
 use super::connect::{InProcess, client};
+use super::platform::Parts;
 use super::report::{Report, StartEvent};
 use super::shutdown::{self, Signals};
-use super::{access, addresses, builtin, control, kubeconfigs, role, runtime, step, warn};
+use super::{access, addresses, builtin, control, kubeconfigs, platform, role, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::options::node_name;
@@ -41,7 +42,7 @@ pub struct Running {
     /// Who is well.
     pub health: Health,
     /// The platform of addons.
-    pub addons: Option<sampan_addons::Addons>,
+    pub addons: sampan_addons::Addons,
     /// The node's name.
     pub node: String,
 }
@@ -77,10 +78,11 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let network = pod_network(profile, &settings, &kubelet_tasks).await?;
     step(report, Message::ConfiguringNetwork { cidr: network.pod_cidr() });
 
-    let block = services::block(&settings)?;
-    let local = [block.at(services::API), block.at(services::DNS)];
+    let local = platform::local(&settings)?;
     let put = network.serve_at(&local).await;
     put.map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))?;
+    let listening = server.listen_also(IpAddr::V4(local[0]), 443);
+    listening.map_err(|error| Failure::new(Kind::PortTaken, with_causes(&error)))?;
 
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);
@@ -88,6 +90,20 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     scheduler(&server, &informers, &health, &scheduler_tasks);
     let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone() };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
+
+    let parts = Parts {
+        profile,
+        settings: &settings,
+        node: &node,
+        server: &server,
+        informers: &informers,
+        health: &health,
+        network: &network,
+    };
+    let proxy_tasks = Tasks::new(Component::Proxy);
+    parts.proxy(&proxy_tasks)?;
+    let addon_tasks = Tasks::new(Component::Daemon);
+    let addons = parts.addons(&addon_tasks)?;
 
     step(report, Message::VerifyingComponents);
     let control_tasks = Tasks::new(Component::Daemon);
@@ -102,7 +118,6 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     report.send(&StartEvent::Ready(access::of(&server)));
     report.close();
 
-    let addons = None;
     let profile = profile.clone();
     let running = Arc::new(Running { profile, settings, server, runtime, network, health, addons, node });
     let mut stop = control::serve(running.clone(), &control_tasks)?;
@@ -114,7 +129,15 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
         () = signals.next() => None,
         request = stop.recv() => request,
     };
-    let all = [server_tasks, informer_tasks, controller_tasks, scheduler_tasks, kubelet_tasks];
+    let all = [
+        server_tasks,
+        informer_tasks,
+        controller_tasks,
+        scheduler_tasks,
+        kubelet_tasks,
+        proxy_tasks,
+        addon_tasks,
+    ];
     tracing::info!("draining");
     shutdown::drain(&all[1..], &mut signals).await;
     if let Some(request) = request {
@@ -138,6 +161,7 @@ async fn api_server(
     health: &Health,
     tasks: &Tasks,
 ) -> Result<ApiServer, Failure> {
+    let block = services::block(settings)?;
     let mut addresses = vec![addresses::main()];
     addresses.extend(addresses::all());
     let config = sampan_apiserver::Config {
@@ -147,6 +171,7 @@ async fn api_server(
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: settings.apiserver_port,
         port_fixed: settings.apiserver_port_chosen,
+        services: ServiceBlock::new(block.at(0), block.length),
         node_name: node.to_owned(),
         addresses,
         history: Duration::from_secs(settings.history_minutes * 60),

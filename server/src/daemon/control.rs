@@ -36,12 +36,23 @@ impl StopRequest {
             // whoever asked may have gone; the cluster stops all the same
             let _ = send(&mut self.write, &Reply::Progress(message)).await;
             shutdown::stop_containers(&running.runtime).await;
-            if let Err(error) = running.network.withdraw().await {
-                tracing::warn!(%error, "the pod network's rules stay");
-            }
+            withdraw(running).await;
             0
         };
         let _ = send(&mut self.write, &Reply::Done(json!({"running": left}))).await;
+    }
+}
+
+/// Takes the rules for pods and Services back: nothing is left that they could lead to.
+async fn withdraw(running: &Running) {
+    let network = crate::daemon::network_config(&running.profile, &running.settings);
+    let table = crate::daemon::services_table(&network.table);
+    let services = sampan_proxy::cleanup(&table, &network.bridge, &network.service_cidr).await;
+    if let Err(error) = services {
+        tracing::warn!(%error, "the service proxy's rules stay");
+    }
+    if let Err(error) = running.network.withdraw().await {
+        tracing::warn!(%error, "the pod network's rules stay");
     }
 }
 
@@ -124,15 +135,15 @@ async fn answer(running: &Running, request: Request) -> Result<Value, Failure> {
             Ok(Value::Null)
         }
         Request::Backup { file } => backup(running, &file).await,
-        Request::Addons(_) | Request::Stop { .. } => Err(Failure::new(Kind::Internal, "handled by the caller")),
+        Request::Addons(_) | Request::Stop { .. } => {
+            Err(Failure::new(Kind::Internal, "handled by the caller"))
+        }
     }
 }
 
 /// Answers a request about addons; its steps are written as they happen.
 async fn addons(running: &Running, request: sampan_addons::Request, write: &mut OwnedWriteHalf) -> Reply {
-    let Some(addons) = &running.addons else {
-        return Failure::new(Kind::NotRunning, "this daemon runs no addons").into();
-    };
+    let addons = &running.addons;
     let (tell, mut steps) = mpsc::unbounded_channel();
     let progress = move |step: sampan_addons::Step| {
         // nobody listens only once this function has returned

@@ -11,6 +11,7 @@ mod components;
 mod connect;
 mod control;
 mod kubeconfigs;
+mod platform;
 mod report;
 mod role;
 mod runtime;
@@ -27,6 +28,7 @@ use crate::messages::Message;
 use crate::profile::Profile;
 
 pub use components::network_config;
+pub use platform::services_table;
 pub use report::StartEvent;
 pub use runtime::{cgroup_root, purge};
 

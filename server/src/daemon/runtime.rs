@@ -59,6 +59,13 @@ fn embedded(profile: &Profile, settings: &Settings) -> Result<sampan_cri_oci::Co
     Ok(config)
 }
 
+/// Where the embedded runtime keeps contents of images.
+pub fn content_store(profile: &Profile) -> PathBuf {
+    let config =
+        sampan_cri_oci::Config::new(profile.run.clone(), profile.data.clone(), &profile.name, Vec::new());
+    config.image_dir.join("blobs")
+}
+
 fn docker(profile: &Profile, settings: &Settings) -> sampan_cri_docker::Config {
     sampan_cri_docker::Config {
         profile: profile.name.clone(),

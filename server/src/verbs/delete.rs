@@ -103,6 +103,9 @@ async fn clean_network(profile: &Profile, settings: &Settings) -> Result<(), Fai
     let failed = |error: sampan_pod_network::Error| Failure::new(Kind::PodNetwork, error.to_string());
     // a pool would be filled while the last of it is taken away
     let config = sampan_pod_network::Config { pool_size: 0, ..daemon::network_config(profile, settings) };
+    let table = daemon::services_table(&config.table);
+    let cleaned = sampan_proxy::cleanup(&table, &config.bridge, &config.service_cidr).await;
+    cleaned.map_err(|error| Failure::new(Kind::PodNetwork, error.to_string()))?;
     let network = PodNetwork::new(config, tasks.clone()).await.map_err(failed)?;
     network.cleanup().await.map_err(failed)?;
     tasks.finish(Duration::from_secs(1)).await;
