@@ -65,9 +65,10 @@ pub fn compile(ingress: &Ingress, defaults: &Options, backend: &mut dyn FnMut(Po
         let tls = has_tls(spec, &host);
         let entry: &mut Vec<_> = rules.entry(host).or_default();
         for found in rule.http.iter().flat_map(|http| &http.paths) {
-            let matcher = compiler.matcher(&found.path_type, found.path.as_deref().unwrap_or("/"));
-            let route = compiler.route(&found.backend, tls);
-            entry.extend(matcher.zip(route));
+            let path = found.path.as_deref().unwrap_or("/");
+            if let Some(matcher) = compiler.matcher(&found.path_type, path) {
+                entry.extend(compiler.route(&found.backend, tls).map(|route| (matcher, route)));
+            }
         }
     }
     let default = spec.default_backend.as_ref().and_then(|backend| compiler.route(backend, false));

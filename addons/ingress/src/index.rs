@@ -57,6 +57,8 @@ struct Dirty {
     hosts: BTreeSet<Box<str>>,
     names: BTreeSet<Box<str>>,
     touched: BTreeSet<Key>,
+    /// Whether the default certificate is another.
+    default: bool,
 }
 
 impl Index {
@@ -76,7 +78,8 @@ impl Index {
             secrets: HashMap::new(),
             backends: BTreeMap::new(),
             lost: HashMap::new(),
-            dirty: Dirty::default(),
+            // the first table has it
+            dirty: Dirty { default: true, ..Dirty::default() },
         }
     }
 
@@ -173,6 +176,7 @@ impl Index {
         if self.default_secret.as_ref() == Some(key) {
             let found = secret.and_then(|secret| secret.certificate().ok());
             self.table.default_certificate = Some(found.unwrap_or_else(|| self.own.clone()));
+            self.dirty.default = true;
         }
         let Some((certificate, users)) = self.secrets.get_mut(key) else { return };
         *certificate = read(secret);
@@ -196,9 +200,12 @@ impl Index {
         }
     }
 
-    /// The table after the changes, and the Ingresses that they may concern.
-    pub fn publish(&mut self) -> (Table, BTreeSet<Key>) {
-        let Dirty { hosts, names, mut touched } = std::mem::take(&mut self.dirty);
+    /// The table after the changes, and the Ingresses that they may concern; `None` if it is as before.
+    pub fn publish(&mut self) -> Option<(Table, BTreeSet<Key>)> {
+        let Dirty { hosts, names, mut touched, default } = std::mem::take(&mut self.dirty);
+        if touched.is_empty() && !default {
+            return None;
+        }
         for host in hosts {
             self.rebuild(host, &mut touched);
         }
@@ -210,7 +217,7 @@ impl Index {
         }
         let first = self.defaults_of.first().and_then(|(_, age)| self.ingresses.get(&age.1));
         self.table.fallback = first.and_then(|compiled| compiled.default.clone());
-        (self.table.clone(), touched)
+        Some((self.table.clone(), touched))
     }
 
     fn rebuild(&mut self, name: Box<str>, touched: &mut BTreeSet<Key>) {

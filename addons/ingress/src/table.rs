@@ -93,11 +93,6 @@ impl Host {
         None
     }
 
-    /// Whether nothing leads anywhere.
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.regexes.is_empty() && self.fallback.is_none()
-    }
-
     /// The route of a path in normal form: the exact one, or that of the longest prefix or expression.
     fn find(&self, path: &str) -> Option<(&Arc<Route>, Option<&Regex>)> {
         if let Some(route) = self.paths.get(path).and_then(|slot| slot.exact.as_ref()) {

@@ -20,6 +20,7 @@ mod sweep;
 mod uploads;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sampan_addon::{About, Addon, Context, Drain, Error, Site, Text};
@@ -57,11 +58,13 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Registries whose images are fetched through this one and kept.
     pub proxy: Vec<Proxy>,
+    /// Days after which a fetched image goes that nobody has asked for: 1 to 3650.
+    pub proxy_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 5000).into(), proxy: Vec::new() }
+        Self { listen: (Ipv4Addr::LOCALHOST, 5000).into(), proxy: Vec::new(), proxy_days: 30 }
     }
 }
 
@@ -84,6 +87,10 @@ impl Addon for Registry {
     }
 
     fn check(&self, config: &Config) -> Result<(), Error> {
+        if !(1..=3650).contains(&config.proxy_days) {
+            let problem = format!("has to be 1 to 3650, not {}", config.proxy_days);
+            return Err(Error::Config { field: "proxyDays".into(), problem });
+        }
         let mut fallbacks = 0;
         for (place, proxy) in config.proxy.iter().enumerate() {
             let wrong = |field: &str, problem: &str| {
@@ -126,7 +133,8 @@ impl Addon for Registry {
         let configured: Vec<(String, String, bool)> =
             config.proxy.iter().map(|one| (one.registry.clone(), one.url.clone(), one.fallback)).collect();
         let mirrors = Mirrors::new(&configured).map_err(Error::Other)?;
-        let server = Server::new(store, mirrors, config.listen.ip().is_loopback());
+        let copies = Duration::from_secs(u64::from(config.proxy_days) * 24 * 3600);
+        let server = Server::new(store, mirrors, copies, config.listen.ip().is_loopback());
         let listener = listen::bind(config.listen).await?;
         context.health.healthy();
         tokio::join!(listen::serve(listener, server.clone(), &context, drain.clone()), sweep(&server, drain));
@@ -141,7 +149,7 @@ async fn sweep(server: &Server, drain: Drain) {
         let old_enough = async {
             match next {
                 // a moment later than exact, that it is not too early by rounding
-                Some(rest) => tokio::time::sleep(rest + std::time::Duration::from_secs(1)).await,
+                Some(rest) => tokio::time::sleep(rest + Duration::from_secs(1)).await,
                 None => std::future::pending().await,
             }
         };
@@ -167,6 +175,7 @@ mod tests {
         assert!(registry.configuration(&json!({"listen": "127.0.0.1:5001", "proxy": [docker()]})).is_ok());
         for (config, words) in [
             (json!({"listen": "here"}), "listen: invalid socket address"),
+            (json!({"proxyDays": 0}), "proxyDays: has to be 1 to 3650, not 0"),
             (json!({"proxy": [proxy("a/b", "https://x")]}), "proxy[0].registry: has to be"),
             (json!({"proxy": [proxy("a.b", "ftp://x")]}), "proxy[0].url: has to be"),
             (json!({"proxy": [docker(), docker()]}), "proxy[1].registry: is there twice"),

@@ -67,6 +67,11 @@ impl Mirrors {
         Ok(mirrors)
     }
 
+    /// Names of all of them.
+    pub fn registries(&self) -> Vec<String> {
+        self.upstreams.iter().map(|one| one.registry.clone()).collect()
+    }
+
     /// The registry that a full name is of, and the name there.
     pub fn of<'a>(&self, name: &'a Name) -> Option<(&Upstream, &'a str)> {
         let (registry, path) = name.as_str().split_once('/')?;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -21,6 +22,7 @@ use crate::mirror::Mirrors;
 use crate::name::{Algorithm, Digest, Name, Reference, Tag};
 use crate::route::{Query, Route, chunk_follows, range, route, writes};
 use crate::store::{Store, Stored};
+use crate::sweep::Rules;
 use crate::uploads::Uploads;
 
 /// Errors of a body.
@@ -42,6 +44,8 @@ pub struct Server {
     pub store: Store,
     uploads: Uploads,
     mirrors: Mirrors,
+    /// How long a copy stays that nobody asks for.
+    copies: Duration,
     /// Whether names of this host alone may be asked for.
     local_only: bool,
     /// Held shared while something is put into the store, alone while it is swept.
@@ -51,11 +55,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves a store and what `mirrors` add to it.
-    pub fn new(store: Store, mirrors: Mirrors, local_only: bool) -> Arc<Self> {
+    /// Serves a store and what `mirrors` add to it, which stays for `copies` after it was last asked for.
+    pub fn new(store: Store, mirrors: Mirrors, copies: Duration, local_only: bool) -> Arc<Self> {
         let uploads = Uploads::new(store.clone());
         let (gate, useless) = (RwLock::new(()), Notify::new());
-        Arc::new(Self { store, uploads, mirrors, local_only, gate, useless })
+        Arc::new(Self { store, uploads, mirrors, copies, local_only, gate, useless })
     }
 
     /// Answers a request. Refusals are answers, too.
@@ -151,11 +155,12 @@ impl Server {
     }
 
     /// Sweeps once; when to do it again, if there is a reason.
-    pub async fn sweep(&self) -> Option<std::time::Duration> {
-        let pushed = self.uploads.pushed();
+    pub async fn sweep(&self) -> Option<Duration> {
+        let rules =
+            Rules { pushed: self.uploads.pushed(), mirrored: self.mirrors.registries(), copies: self.copies };
         let _alone = self.gate.write().await;
         let store = self.store.clone();
-        let sweep = move || store.sweep(std::time::SystemTime::now(), &pushed);
+        let sweep = move || store.sweep(std::time::SystemTime::now(), &rules);
         let swept = tokio::task::spawn_blocking(sweep).await.ok()?;
         if swept.blobs > 0 {
             tracing::info!(blobs = swept.blobs, bytes = swept.bytes, "unused blobs removed");
@@ -234,6 +239,10 @@ impl Server {
                 self.look(move |store| Ok(store.manifest(&copy, &reference).ok())).await?
             }
         };
+        if let Some(stored) = &local {
+            let (copy, digest) = (copy.clone(), stored.digest.clone());
+            self.look(move |store| Ok(store.touch(&copy, &digest))).await?;
+        }
         if let (Reference::Digest(_), Some(stored)) = (&reference, &local) {
             return Ok(manifest(stored.clone()));
         }
@@ -370,7 +379,7 @@ impl Server {
 
     async fn progress(&self, name: &Name, id: &str) -> Answer {
         let upload = self.uploads.find(name, id).await?;
-        let size = upload.lock().await.size;
+        let size = upload.lock().await.size().await?;
         Ok(accepted(StatusCode::NO_CONTENT, name, id, size))
     }
 
@@ -381,9 +390,9 @@ impl Server {
     {
         let upload = self.uploads.find(name, id).await?;
         let mut upload = upload.lock().await;
-        chunk_follows(headers, upload.size)?;
+        chunk_follows(headers, upload.size().await?)?;
         upload.append(body).await?;
-        Ok(accepted(StatusCode::ACCEPTED, name, id, upload.size))
+        Ok(accepted(StatusCode::ACCEPTED, name, id, upload.size().await?))
     }
 
     async fn finish<B>(&self, name: Name, id: String, headers: &HeaderMap, query: &Query, body: B) -> Answer
@@ -395,7 +404,7 @@ impl Server {
         let wanted = query.get("digest").and_then(Digest::parse).ok_or_else(problem)?;
         let upload = self.uploads.find(&name, &id).await?;
         let mut upload = upload.lock().await;
-        chunk_follows(headers, upload.size)?;
+        chunk_follows(headers, upload.size().await?)?;
         upload.append(body).await?;
         let digest = upload.digest(wanted.algorithm()).await?;
         if digest != wanted {

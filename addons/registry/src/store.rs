@@ -228,6 +228,14 @@ impl Store {
         Ok(Stored { bytes: read(self.blob(&digest))?, media_type, digest })
     }
 
+    /// Notes that a manifest was asked for just now; of one that is not there, nothing.
+    pub fn touch(&self, name: &Name, digest: &Digest) {
+        let marker = self.repository(name).join(MANIFESTS).join(digest.hex());
+        if let Ok(file) = File::options().write(true).open(marker) {
+            let _ = file.set_modified(SystemTime::now());
+        }
+    }
+
     /// Removes a tag, or a manifest with the tags that name it.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! A blob is named by a manifest of its repository. One that is not stays for an hour after it was pushed, mounted or
 //! last asked for, because who pushes an image sends its blobs first and its manifest last; and for as long as its
-//! repository has an upload that goes on.
+//! repository has an upload that goes on. A copy of another registry's manifest goes when nobody has asked for it for some
+//! days.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,13 +11,24 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::manifest::Manifest;
-use crate::name::{Algorithm, Digest, Name};
+use crate::name::{Algorithm, Digest, Name, Reference};
 use crate::store::{BLOBS, MANIFESTS, Store, names};
 
 /// How long an unnamed blob stays.
 pub const GRACE: Duration = Duration::from_secs(3600);
 /// How long an upload may rest.
 pub const UPLOAD_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// What a sweep has to know.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Repositories with an upload that goes on.
+    pub pushed: HashSet<Name>,
+    /// Registries of which copies are kept.
+    pub mirrored: Vec<String>,
+    /// How long a copy stays that nobody asks for.
+    pub copies: Duration,
+}
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,12 +42,16 @@ pub struct Swept {
 }
 
 impl Store {
-    /// Sweeps once; `pushed` are repositories with an upload that goes on.
-    pub fn sweep(&self, now: SystemTime, pushed: &HashSet<Name>) -> Swept {
+    /// Sweeps once.
+    pub fn sweep(&self, now: SystemTime, rules: &Rules) -> Swept {
         let mut swept = Swept::default();
         let mut used = HashSet::new();
         for name in self.all() {
-            self.sweep_repository(&name, now, pushed.contains(&name), &mut used, &mut swept);
+            let registry = name.as_str().split_once('/').map(|(registry, _)| registry);
+            if rules.mirrored.iter().any(|one| Some(one.as_str()) == registry) {
+                self.sweep_copies(&name, now, rules.copies, &mut swept);
+            }
+            self.sweep_repository(&name, now, rules.pushed.contains(&name), &mut used, &mut swept);
         }
         for algorithm in Algorithm::ALL {
             self.sweep_blobs(&self.blobs(algorithm), now, &used, &mut swept);
@@ -47,6 +63,16 @@ impl Store {
             }
         }
         swept
+    }
+
+    fn sweep_copies(&self, name: &Name, now: SystemTime, age: Duration, swept: &mut Swept) {
+        for digest in self.digests(name, MANIFESTS) {
+            let marker = self.repository(name).join(MANIFESTS).join(digest.hex());
+            if due(&marker, now, age, &mut swept.next) {
+                // what cannot be removed now is tried again
+                let _ = self.delete_manifest(name, &Reference::Digest(digest));
+            }
+        }
     }
 
     fn sweep_blobs(&self, blobs: &Path, now: SystemTime, used: &HashSet<Digest>, swept: &mut Swept) {
@@ -126,7 +152,7 @@ fn due(path: &Path, now: SystemTime, age: Duration, next: &mut Option<Duration>)
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::name::{Reference, Tag};
+    use crate::name::Tag;
     use serde_json::json;
 
     const HOUR: Duration = Duration::from_secs(3601);
@@ -155,10 +181,11 @@ mod tests {
         };
         let (in_a, in_b) = (put(&a, &[&shared, &own]), put(&b, &[&shared]));
         let (now, later) = (SystemTime::now(), SystemTime::now() + HOUR);
-        let none = HashSet::new();
+        let none = Rules::default();
+        let pushing = Rules { pushed: HashSet::from([b.clone()]), ..Rules::default() };
         let swept = store.sweep(now, &none);
         assert!(swept.blobs == 0 && swept.next.is_some_and(|next| next <= GRACE), "{swept:?}");
-        assert_eq!(store.sweep(later, &HashSet::from([b.clone()])).blobs, 0, "a push to b goes on");
+        assert_eq!(store.sweep(later, &pushing).blobs, 0, "a push to b goes on");
         let swept = store.sweep(later, &none);
         assert_eq!((swept.blobs, swept.bytes, swept.next), (1, 4, None));
         assert!(!store.blob(&lone).exists());
@@ -182,9 +209,27 @@ mod tests {
         let manifest =
             store.put_manifest(&name, None, "m", bytes.as_bytes(), (Algorithm::Sha256, true)).unwrap();
         fs::write(store.blob(&manifest), "").unwrap();
-        store.sweep(SystemTime::now() + HOUR, &HashSet::new());
+        store.sweep(SystemTime::now() + HOUR, &Rules::default());
         assert!(upload.exists() && store.blob(&layer).exists());
-        store.sweep(SystemTime::now() + HOUR * 24, &HashSet::new());
+        store.sweep(SystemTime::now() + HOUR * 24, &Rules::default());
         assert!(!upload.exists() && store.blob(&layer).exists());
+    }
+
+    #[test]
+    fn copies_that_nobody_asks_for_go_and_images_of_our_own_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let (copy, own) = (Name::parse("docker.io/library/a").unwrap(), Name::parse("own/a").unwrap());
+        for name in [&copy, &own] {
+            let layer = blob(&store, name, name.as_str().as_bytes());
+            let bytes = json!({"layers": [{"digest": layer.to_string()}]}).to_string();
+            store.put_manifest(name, Tag::parse("t").as_ref(), "m", bytes.as_bytes(), (Algorithm::Sha256, true)).unwrap();
+        }
+        let rules = Rules { mirrored: vec!["docker.io".into()], copies: HOUR * 10, ..Rules::default() };
+        let swept = store.sweep(SystemTime::now() + HOUR * 9, &rules);
+        assert!(swept.blobs == 0 && swept.next.is_some_and(|next| next <= HOUR), "{swept:?}");
+        // the manifest and its layer
+        assert_eq!(store.sweep(SystemTime::now() + HOUR * 10, &rules).blobs, 2);
+        assert_eq!(store.catalog(), [own]);
     }
 }

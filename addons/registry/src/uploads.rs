@@ -29,8 +29,8 @@ const PIECE: usize = 128 << 10;
 pub struct Upload {
     /// Where its bytes are.
     pub path: PathBuf,
-    /// How many there are.
-    pub size: u64,
+    /// How many there are, if `hash` is sure.
+    size: u64,
     /// Of all of them by the usual algorithm; `None` if that is not sure.
     hash: Option<Hash>,
 }
@@ -40,6 +40,15 @@ impl Upload {
     async fn open(path: PathBuf) -> io::Result<Self> {
         let size = tokio::fs::metadata(&path).await?.len();
         Ok(Self { path, size, hash: None })
+    }
+
+    /// How many bytes there are, also after a write that failed half.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn size(&mut self) -> io::Result<u64> {
+        self.hash = Some(self.hashed().await?);
+        Ok(self.size)
     }
 
     /// Of what is there, by the usual algorithm.
@@ -215,13 +224,13 @@ mod tests {
 
         let uploads = Uploads::new(store.clone());
         let upload = uploads.find(&name, &id).await.unwrap();
-        assert_eq!(upload.lock().await.size, 4);
+        assert_eq!(upload.lock().await.size().await.unwrap(), 4);
         let frames = [Ok(http_body::Frame::data(Bytes::from("two,"))), Err("gone")];
         let broken =
             upload.lock().await.append(StreamBody::new(futures::stream::iter(frames))).await.unwrap_err();
         assert_eq!(broken.code, "BLOB_UPLOAD_INVALID");
         let mut upload = upload.lock().await;
-        assert_eq!(upload.size, 8);
+        assert_eq!(upload.size().await.unwrap(), 8);
         upload.append(full("three")).await.unwrap();
         for algorithm in Algorithm::ALL {
             assert_eq!(upload.digest(algorithm).await.unwrap(), Digest::by(algorithm, b"one,two,three"));

@@ -323,6 +323,11 @@ async fn a_full_disk_loses_nothing() {
     assert_eq!(registry.status("GET", "/v2/a/manifests/v1").await, 200);
     let blob = registry.ask("GET", &format!("/v2/a/blobs/{layer}")).send().await.unwrap();
     assert_eq!(blob.bytes().await.unwrap(), vec![7; 100_000]);
+    // as much is there as the disk could take
+    let progress = registry.ask("GET", &location).send().await.unwrap();
+    let last: u64 = header(&progress, "range").trim_start_matches("0-").parse().unwrap();
+    let file = disk.0.path().join("uploads").join(header(&progress, "docker-upload-uuid"));
+    assert_eq!((progress.status().as_u16(), last + 1), (204, std::fs::metadata(file).unwrap().len()));
     // what was given up makes room again
     assert_eq!(registry.status("DELETE", &location).await, 204);
     assert_eq!(registry.push_manifest("a", "v2", &image).await.status(), StatusCode::CREATED);

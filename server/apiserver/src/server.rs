@@ -11,6 +11,7 @@ use http::{Request, Response};
 use parking_lot::Mutex;
 use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_store::{Key, Seal, Store};
+use tokio::task::JoinHandle;
 
 use crate::aggregate::{self, Groups};
 use crate::auth::Auth;
@@ -115,6 +116,8 @@ struct Inner {
     pki: Pki,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
+    /// Those that serve at further addresses.
+    also: Mutex<Vec<JoinHandle<()>>>,
     bind: IpAddr,
     advertise: IpAddr,
     port: u16,
@@ -147,6 +150,7 @@ impl ApiServer {
         let configured = config.services;
         services::check_block(&store, configured)
             .map_err(|stored| Error::ServiceBlock { configured, stored })?;
+        let looked_at = store.revision();
         services::repair(&store, configured).await.map_err(Error::Services)?;
         let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER));
         let (address, port, fixed) = (config.bind, config.port, config.port_fixed);
@@ -164,6 +168,7 @@ impl ApiServer {
             pki,
             health: config.health,
             listener: Mutex::new(Some(listener)),
+            also: Mutex::default(),
             bind: config.bind,
             advertise,
             port,
@@ -171,7 +176,7 @@ impl ApiServer {
             tasks: config.tasks,
         }));
         bootstrap::objects(server.registry(), config.services.at(1)).await?;
-        let following = services::follow(server.0.store.clone(), configured);
+        let following = services::follow(server.0.store.clone(), configured, looked_at);
         server.0.tasks.spawn_until_drain("service addresses", following);
         let following = aggregate::follow(server.registry().clone(), server.groups().clone());
         server.0.tasks.spawn_until_drain("api services", following);
@@ -187,6 +192,11 @@ impl ApiServer {
         };
         self.0.health.ready(Component::ApiServer);
         self.serve(listener, drain).await?;
+        let also = std::mem::take(&mut *self.0.also.lock());
+        for serving in also {
+            // it has told how it ended
+            let _ = serving.await;
+        }
         // nobody asks any more: what is not yet in the file goes there
         self.0.store.close().await;
         Ok(())
@@ -198,11 +208,12 @@ impl ApiServer {
         let bound = rim::bind(address, port);
         let listener = bound.map_err(|source| Error::Bind { address, port, fixed: true, source })?;
         let (server, drain, tasks) = (self.clone(), self.0.drain.clone(), self.0.tasks.clone());
-        tasks.spawn("second listener", async move {
+        let serving = tasks.spawn("second listener", async move {
             if let Err(error) = server.serve(listener, drain).await {
                 tracing::error!(%error, %address, port, "no longer listening");
             }
         });
+        self.0.also.lock().push(serving);
         Ok(())
     }
 

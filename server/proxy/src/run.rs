@@ -181,6 +181,10 @@ impl Proxy {
 
     fn take_in(&self, state: &mut State, pods: &Informer<Pod>, input: Input) {
         let model = &mut state.model;
+        // pods matter to policies alone
+        if matches!(input, Input::Pod(_)) && !model.has_policies() {
+            return;
+        }
         state.changed = true;
         match input {
             Input::Service(delta) => model.apply_service(&delta.key, delta.new),
@@ -190,9 +194,7 @@ impl Proxy {
                     model.apply_node(node.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()));
                 }
             }
-            // pods matter to policies alone
-            Input::Pod(delta) if model.has_policies() => model.apply_pod(&delta.key, delta.new.as_deref()),
-            Input::Pod(_) => state.changed = !state.telling.is_empty() || state.in_doubt,
+            Input::Pod(delta) => model.apply_pod(&delta.key, delta.new.as_deref()),
             Input::Namespace(delta) => {
                 let labels = delta.new.map(|one| one.metadata.labels.clone().unwrap_or_default());
                 model.apply_namespace(&delta.key.name, labels);
@@ -250,16 +252,21 @@ impl Proxy {
                 if std::mem::take(&mut state.in_doubt) {
                     tracing::info!(elements = state.model.len(), "rules are complete");
                     self.config.health.ready(Component::Proxy);
-                    state.stale.clear();
                 }
                 state.pause = PAUSE;
                 state.stale.extend(stale);
-                state.sweep_at = (!state.stale.is_empty()).then(|| Instant::now() + STALE);
+                if !state.stale.is_empty() {
+                    state.sweep_at.get_or_insert(Instant::now() + STALE);
+                }
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(%error, cause, pause = ?state.pause, "rules refused: all of them will be written anew");
+                self.config.health.set(Component::Proxy, sampan_process::State::Starting);
                 (state.in_doubt, state.changed) = (true, true);
+                // goes with the table
+                state.stale.clear();
+                state.sweep_at = None;
                 state.not_before = Some(Instant::now() + state.pause);
                 state.pause = (state.pause * 2).min(LONGEST_PAUSE);
             }
@@ -270,13 +277,12 @@ impl Proxy {
     fn due(&self, state: &mut State) {
         let now = Instant::now();
         state.not_before = state.not_before.filter(|at| *at > now);
-        if state.sweep_at.is_none_or(|at| at > now) || state.in_doubt {
+        if state.sweep_at.is_none_or(|at| at > now) {
             return;
         }
         state.sweep_at = None;
-        let text = frame::sweep(&self.config.table, state.stale.iter());
-        state.stale.clear();
-        state.telling.push(async move { kernel::script(&text).await.map(|()| BTreeMap::new()) }.boxed());
+        let stale = std::mem::take(&mut state.stale);
+        state.telling.push(sweep(self.config.table.clone(), stale).boxed());
     }
 
     fn health_check_failed(&self, key: &Key, port: u16, error: &std::io::Error) {
@@ -289,7 +295,7 @@ impl Proxy {
         }
     }
 
-    /// Takes back all that the proxy has put into the kernel. Established connections through services end with it.
+    /// Takes back all that the proxy has put into the kernel.
     pub async fn cleanup(config: &Config) -> Result<(), Error> {
         cleanup(&config.table, &config.bridge, &config.service_cidr).await
     }
@@ -309,6 +315,15 @@ pub async fn cleanup(table: &str, bridge: &str, service_cidr: &str) -> Result<()
         // without the program there are no rules either
         Err(Error::NoNft) => Ok(()),
         other => other,
+    }
+}
+
+/// Deletes what is stale; what the kernel still holds stays so.
+async fn sweep(table: String, stale: BTreeMap<String, Structure>) -> Told {
+    match kernel::script(&frame::sweep(&table, stale.iter())).await {
+        Ok(()) => Ok(BTreeMap::new()),
+        Err(Error::Nft(text)) if text.contains("busy") => Ok(stale),
+        Err(error) => Err(error),
     }
 }
 

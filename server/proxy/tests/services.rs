@@ -273,6 +273,25 @@ fn addresses_that_the_node_serves_are_left_alone() {
 }
 
 #[test]
+fn the_hosts_own_network_is_an_endpoint_like_others() {
+    on_a_node(|| async {
+        let mut bed = Bed::new().await;
+        let client = bed.pod("client").await;
+        Place::Node.serve_on("host", bed::NODE_IP, 9000);
+        bed.service("s", json!({"type": "NodePort", "clusterIP": VIP, "ports": [{"name": "t", "port": 80, "nodePort": 30080}]}));
+        bed.endpoints("s", &[(bed::NODE_IP.into(), json!({}))], both(9000));
+        bed.tell().await;
+        let from = Place::from(&client);
+        for address in [at(VIP, 80), at(bed::NODE_IP, 30080), at(bed::GATEWAY, 30080)] {
+            assert_eq!(who(&from.tcp(address).expect("from a pod")), "host", "{address}");
+            assert_eq!(who(&Place::Node.tcp(address).expect("from the node")), "host", "{address}");
+        }
+        assert_eq!(who(&Place::Node.tcp(at(Ipv4Addr::LOCALHOST, 30080)).expect("loopback")), "host");
+        assert_eq!(who(&bed.outside.tcp(at(bed::NODE_IP, 30080)).expect("from outside")), "host");
+    });
+}
+
+#[test]
 fn what_is_cleaned_up_is_gone() {
     on_a_node(|| async {
         let bed = Bed::new().await;

@@ -87,7 +87,7 @@ impl Cluster {
     }
 
     fn publish(&mut self) -> Vec<String> {
-        let (table, touched) = self.index.publish();
+        let Some((table, touched)) = self.index.publish() else { return Vec::new() };
         self.table = table;
         touched.into_iter().map(|key| key.name).collect()
     }

@@ -246,8 +246,8 @@ fn traffic(spec: &Value, errors: &mut Errors) {
             let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
             errors.push(FieldError::invalid(at, number, why));
         }
-        // given out before validation, upstream; here the registry does so as well, and checks what is asked for
-        (true, 0) => {}
+        // given out before this is asked
+        (true, 0) => errors.push(FieldError::required(at, "")),
         (true, number) => port_number(number, at, errors),
     }
     let internal = text(spec, "internalTrafficPolicy");

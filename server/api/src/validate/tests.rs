@@ -4,6 +4,8 @@ use crate::{defaults, kinds};
 use proptest::prelude::*;
 use serde_json::json;
 
+mod network;
+
 fn kind(name: &str) -> &'static Kind {
     [
         "",

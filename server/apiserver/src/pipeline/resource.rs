@@ -24,6 +24,15 @@ impl ApiServer {
         let info = &context.info;
         let kind = kinds::by_resource(&info.group, &info.version, &info.resource)
             .ok_or_else(ApiError::unknown_resource)?;
+        let mut answer = self.of_kind(context, kind).await;
+        if let (Ok(response), Some(why)) = (&mut answer, sampan_api::validate::deprecation(kind)) {
+            respond::warn(response, &[why.to_owned()]);
+        }
+        answer
+    }
+
+    async fn of_kind(&self, context: Context, kind: &'static Kind) -> Answer {
+        let info = &context.info;
         check_place(&context, kind)?;
         let target = Target {
             kind,

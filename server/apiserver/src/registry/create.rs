@@ -65,6 +65,7 @@ impl Registry {
             let error = match self.put(target, &new, Condition::Absent, beside, dry_run).await {
                 Ok(json) => {
                     allocation.keep();
+                    call.warnings.lock().extend(sampan_api::validate::warnings(kind, &new));
                     return Ok(Written { json: in_kind(json, target), created: true });
                 }
                 Err(error) => error,

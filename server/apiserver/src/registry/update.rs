@@ -82,6 +82,9 @@ impl Registry {
             let error = match self.put(target, &new, condition, beside, call.options.dry_run).await {
                 Ok(json) => {
                     allocation.keep();
+                    if target.subresource.is_empty() {
+                        call.warnings.lock().extend(sampan_api::validate::warnings(target.kind, &new));
+                    }
                     return Ok(Some(Written { json: converted(json, target), created: false }));
                 }
                 Err(error) => error,

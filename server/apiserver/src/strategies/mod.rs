@@ -93,14 +93,22 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
         ("", "Pod") => pod::prepare_create(new),
         ("", "Namespace") => prepare_namespace(new),
         ("", "Secret") => string_data(new),
-        ("", "PersistentVolumeClaim") => set(new, &["status"], json!({"phase": "Pending"})),
-        ("", "PersistentVolume") => set(new, &["status"], json!({"phase": "Pending"})),
+        ("", "PersistentVolumeClaim") => {
+            set(new, &["status"], json!({"phase": "Pending"}));
+            data_sources(new);
+        }
+        ("", "PersistentVolume") => {
+            let since = crate::value::now();
+            set(new, &["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": since}));
+        }
         ("", "ServiceAccount") => {}
         ("batch", "Job") => {
             empty_status(kind, new);
             job_selector(new);
         }
-        ("apps" | "batch" | "policy" | "autoscaling", _) | ("", "Service" | "ReplicationController")
+        ("apps" | "batch" | "policy" | "autoscaling", _)
+        | ("", "Service" | "ReplicationController")
+        | ("networking.k8s.io" | "apiregistration.k8s.io", _)
             if has_status_subresource(kind) =>
         {
             empty_status(kind, new);
@@ -112,7 +120,7 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
 /// The status that Go's zero value prints.
 fn empty_status(kind: &Kind, new: &mut Value) {
     let status = match kind.kind {
-        "Service" => json!({"loadBalancer": {}}),
+        "Service" | "Ingress" => json!({"loadBalancer": {}}),
         "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
         "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
         "DaemonSet" => {
@@ -138,6 +146,17 @@ fn prepare_namespace(new: &mut Value) {
     if !name.is_empty() {
         words::set_label(new, "kubernetes.io/metadata.name", &name);
     }
+}
+
+/// `NormalizeDataSources` of `pkg/api/persistentvolumeclaim`: the older field and the newer one say the same.
+fn data_sources(claim: &mut Value) {
+    let (source, reference) = (at(claim, &["spec", "dataSource"]), at(claim, &["spec", "dataSourceRef"]));
+    let (field, value) = match (source.is_null(), reference.is_null()) {
+        (false, true) => ("dataSourceRef", source.clone()),
+        (true, false) if text(reference, &["namespace"]).is_empty() => ("dataSource", reference.clone()),
+        _ => return,
+    };
+    set(claim, &["spec", field], value);
 }
 
 /// A Job's pods are told from all others by its uid, unless the user said how (`generateSelectorIfNeeded`).
@@ -184,7 +203,20 @@ pub fn prepare_update(kind: &Kind, subresource: &str, old: &Value, new: &mut Val
         }
         ("", "Namespace", "finalize") => keep(new, old, &["status"]),
         ("", "Node", "status") => keep(new, old, &["spec"]),
+        ("", "PersistentVolume", "status") => phase_time(old, new),
         ("", "ServiceAccount", _) => {}
+        _ => {}
+    }
+}
+
+/// A volume says since when it is in its phase, unless its writer does.
+fn phase_time(old: &Value, new: &mut Value) {
+    const TIME: &[&str] = &["status", "lastPhaseTransitionTime"];
+    let phase = |volume: &Value| text(volume, &["status", "phase"]).to_owned();
+    let said = !at(new, TIME).is_null() && at(new, TIME) != at(old, TIME);
+    match phase(old) == phase(new) {
+        true if !said => keep(new, old, TIME),
+        false if !said => set(new, TIME, crate::value::now()),
         _ => {}
     }
 }

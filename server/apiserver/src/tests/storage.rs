@@ -46,6 +46,14 @@ async fn claims_get_the_default_class_and_a_finalizer() {
         "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}}});
     let volume = w.post("/api/v1/persistentvolumes", volume).await.body;
     assert_eq!(volume["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
+    assert_eq!(volume["status"]["phase"], "Pending");
+    let since = volume["status"]["lastPhaseTransitionTime"].as_str().unwrap().to_owned();
+    let told = json!({"status": {"phase": "Available", "lastPhaseTransitionTime": null}});
+    let bound = w.merge("/api/v1/persistentvolumes/v/status", told).await.body;
+    assert!(bound["status"]["lastPhaseTransitionTime"].as_str().unwrap() >= since.as_str(), "{bound}");
+    let from = json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "made"}});
+    let copy = w.post(CLAIMS, claim("copy", from)).await.body;
+    assert_eq!(copy["spec"]["dataSourceRef"], json!({"kind": "PersistentVolumeClaim", "name": "made"}));
     // being deleted, it waits
     let gone = w.delete(&format!("{CLAIMS}/made")).await.body;
     assert!(gone["metadata"]["deletionTimestamp"].is_string(), "{gone}");

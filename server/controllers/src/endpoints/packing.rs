@@ -308,28 +308,30 @@ mod tests {
     }
 
     /// Slices as `name:endpoints`, wanted endpoints, and then what is created, updated and deleted.
+    type Case = (&'static [&'static str], &'static str, [&'static [&'static str]; 3]);
+
     #[test]
     fn endpoints_move_as_little_as_possible() {
-        let cases: &[(&[&str], &str, &[&str], &[&str], &[&str])] = &[
-            (&[], "", &["new"], &[], &[]),
-            (&[], "abcd", &["newabc", "newd"], &[], &[]),
-            (&["x:abc"], "abc", &[], &[], &[]),
-            (&["x:abc"], "cab", &[], &[], &[]),
-            (&["x:abc"], "ab", &[], &["x:ab"], &[]),
-            (&["x:abc"], "abd", &[], &["x:abd"], &[]),
-            (&["x:abc", "y:de"], "abcdef", &[], &["y:def"], &[]),
+        let cases: &[Case] = &[
+            (&[], "", [&["new"], &[], &[]]),
+            (&[], "abcd", [&["newabc", "newd"], &[], &[]]),
+            (&["x:abc"], "abc", [&[], &[], &[]]),
+            (&["x:abc"], "cab", [&[], &[], &[]]),
+            (&["x:abc"], "ab", [&[], &["x:ab"], &[]]),
+            (&["x:abc"], "abd", [&[], &["x:abd"], &[]]),
+            (&["x:abc", "y:de"], "abcdef", [&[], &["y:def"], &[]]),
             // what changes anyway takes the new one, not what has more room
-            (&["x:abc", "y:d"], "abde", &[], &["x:abe"], &[]),
+            (&["x:abc", "y:d"], "abde", [&[], &["x:abe"], &[]]),
             // the fullest that has room for all
-            (&["x:a", "y:bc"], "abcd", &[], &["y:bcd"], &[]),
-            (&["x:a", "y:bc"], "abcde", &[], &["x:ade"], &[]),
-            (&["x:abc", "y:def"], "abc", &[], &[], &["y:def"]),
-            (&["x:abc"], "", &[], &["x:"], &[]),
-            (&["x:"], "", &[], &[], &[]),
-            (&["x:"], "ab", &[], &["x:ab"], &[]),
-            (&["x:ab", "y:"], "", &[], &["x:"], &["y:"]),
+            (&["x:a", "y:bc"], "abcd", [&[], &["y:bcd"], &[]]),
+            (&["x:a", "y:bc"], "abcde", [&[], &["x:ade"], &[]]),
+            (&["x:abc", "y:def"], "abc", [&[], &[], &["y:def"]]),
+            (&["x:abc"], "", [&[], &["x:"], &[]]),
+            (&["x:"], "", [&[], &[], &[]]),
+            (&["x:"], "ab", [&[], &["x:ab"], &[]]),
+            (&["x:ab", "y:"], "", [&[], &["x:"], &["y:"]]),
         ];
-        for (slices, wanted, create, update, delete) in cases {
+        for (slices, wanted, [create, update, delete]) in cases {
             let slices: Vec<_> = slices
                 .iter()
                 .filter_map(|slice| slice.split_once(':'))

@@ -155,20 +155,19 @@ pub(crate) fn check_block(store: &Store, block: ServiceBlock) -> Result<(), Stri
     }
 }
 
-/// Mends what is deleted or changed by hand, until the store closes.
-pub(crate) async fn follow(store: Store, block: ServiceBlock) {
+/// Mends what is deleted or changed by hand after revision `from`, until the store closes.
+pub(crate) async fn follow(store: Store, block: ServiceBlock, mut from: u64) {
     loop {
-        let from = store.revision();
+        let watches = (store.watch(IP_ADDRESSES, "", from), store.watch(SERVICE_CIDRS, KUBERNETES, from));
+        if let (Ok(allocations), Ok(cidrs)) = watches
+            && watch(&store, block, allocations, cidrs).await.is_none()
+        {
+            return;
+        }
+        // something may have been missed: all of it anew
+        from = store.revision();
         if let Err(error) = repair(&store, block).await {
             tracing::error!(%error, "cannot repair cluster IPs");
-        }
-        let (Ok(allocations), Ok(cidrs)) =
-            (store.watch(IP_ADDRESSES, "", from), store.watch(SERVICE_CIDRS, KUBERNETES, from))
-        else {
-            continue;
-        };
-        if watch(&store, block, allocations, cidrs).await.is_none() {
-            return;
         }
     }
 }
