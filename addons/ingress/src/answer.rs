@@ -1,6 +1,6 @@
 //! Answers of the ingress itself: short, plain and clear.
 
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 
 use crate::body::Answer;
@@ -38,7 +38,9 @@ impl Refusal {
             Refusal::Body => (StatusCode::BAD_REQUEST, "the body is malformed or was cut off"),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "the method is not for an ingress"),
             Refusal::NoRoute => (StatusCode::NOT_FOUND, "no Ingress has a rule for this host and path"),
-            Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this Ingress allows"),
+            Refusal::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this Ingress allows")
+            }
             Refusal::Redirect(_) => (StatusCode::PERMANENT_REDIRECT, "this Ingress is served by https"),
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "the Service has no ready endpoint"),
             Refusal::Upstream => (StatusCode::BAD_GATEWAY, "no endpoint of the Service gave an answer"),
@@ -53,6 +55,10 @@ impl Refusal {
         *answer.status_mut() = status;
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, plain);
+        if status == StatusCode::BAD_REQUEST {
+            // whoever sends that may mean something else by what follows as well
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Refusal::Redirect(place) = self
             && let Ok(place) = HeaderValue::from_str(place)
         {

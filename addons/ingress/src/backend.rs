@@ -198,8 +198,12 @@ mod tests {
     fn ports_are_found_by_name_and_number_and_addresses_in_all_slices() {
         let ports = json!([{"name": "web", "port": 80}, {"name": "rpc", "port": 81, "appProtocol": "kubernetes.io/h2c"}]);
         let slices = [
-            slice(&json!([{"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"], "conditions": {"ready": true}}])),
-            slice(&json!([{"addresses": ["10.0.0.3"], "conditions": {"ready": false}}, {"addresses": ["10.0.0.2"]}])),
+            slice(
+                &json!([{"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"], "conditions": {"ready": true}}]),
+            ),
+            slice(
+                &json!([{"addresses": ["10.0.0.3"], "conditions": {"ready": false}}, {"addresses": ["10.0.0.2"]}]),
+            ),
         ];
         let web = (vec!["10.0.0.1:8080".to_owned(), "10.0.0.2:8080".to_owned()], None);
         assert_eq!(found(PortName::Number(80), &ports, &slices), web);

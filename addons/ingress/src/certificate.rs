@@ -81,7 +81,9 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err("tls.key is not the key of tls.crt".into())
         }
-        Err(rustls::Error::InvalidCertificate(error)) => Err(format!("tls.crt is not a certificate: {error}")),
+        Err(rustls::Error::InvalidCertificate(error)) => {
+            Err(format!("tls.crt is not a certificate: {error}"))
+        }
         // a key that cannot say its public half is taken at its word
         _ => Ok(Arc::new(certified)),
     }

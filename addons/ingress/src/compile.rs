@@ -53,7 +53,11 @@ pub struct Compiled {
 }
 
 /// Compiles `ingress`; `backend` gives the shared backend of a port.
-pub fn compile(ingress: &Ingress, defaults: &Options, backend: &mut dyn FnMut(Port) -> Arc<Backend>) -> Compiled {
+pub fn compile(
+    ingress: &Ingress,
+    defaults: &Options,
+    backend: &mut dyn FnMut(Port) -> Arc<Backend>,
+) -> Compiled {
     let (options, wrong) = defaults.clone().with(ingress.annotations());
     let problems = wrong.into_iter().map(|words| Problem::new("BadAnnotation", words)).collect();
     let empty = IngressSpec::default();
@@ -138,7 +142,9 @@ fn has_tls(spec: &IngressSpec, host: &str) -> bool {
     let covers = |name: &String| {
         let name = name.to_ascii_lowercase();
         *name == *host
-            || name.strip_prefix("*.").is_some_and(|parent| host.split_once('.').is_some_and(|(_, p)| p == parent))
+            || name
+                .strip_prefix("*.")
+                .is_some_and(|parent| host.split_once('.').is_some_and(|(_, p)| p == parent))
     };
     spec.tls.iter().flatten().any(|tls| named(tls).next().is_none() || named(tls).any(covers))
 }
@@ -174,7 +180,8 @@ mod tests {
     use super::*;
 
     fn compiled(annotations: Value, spec: Value) -> Compiled {
-        let ingress = json!({"metadata": {"namespace": "n", "name": "i", "annotations": annotations}, "spec": spec});
+        let ingress =
+            json!({"metadata": {"namespace": "n", "name": "i", "annotations": annotations}, "spec": spec});
         let ingress: Ingress = serde_json::from_value(ingress).unwrap();
         let defaults = Options::of(&crate::Config::default());
         compile(&ingress, &defaults, &mut |port| Arc::new(Backend::new(port)))

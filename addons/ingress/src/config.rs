@@ -114,8 +114,12 @@ impl Block {
     pub fn contains(&self, address: IpAddr) -> bool {
         let shift = |most: u8| u32::from(most - self.length);
         match (self.first, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0,
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0,
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
+            }
             _ => false,
         }
     }
@@ -223,7 +227,11 @@ mod tests {
             ("fd00::/8", "fd12::1", true),
             ("::/0", "1.2.3.4", false),
         ] {
-            assert_eq!(Block::parse(block).unwrap().contains(address.parse().unwrap()), inside, "{block} {address}");
+            assert_eq!(
+                Block::parse(block).unwrap().contains(address.parse().unwrap()),
+                inside,
+                "{block} {address}"
+            );
         }
         for wrong in ["10.0.0.0/33", "x", "10.0.0.0/", "/8", "fd00::/129"] {
             assert_eq!(Block::parse(wrong), None, "{wrong}");
@@ -242,7 +250,10 @@ mod tests {
             ((|c| c.https.port = 80) as fn(&mut Config), "https.port: has to be another"),
             (|c| c.body_size = "much".into(), "bodySize: is not a size"),
             (|c| c.header_bytes = 10, "headerBytes: has to be"),
-            (|c| c.trusted_proxies = vec!["10.0.0.0/8".into(), "x".into()], "trustedProxies[1]: \"x\" is not"),
+            (
+                |c| c.trusted_proxies = vec!["10.0.0.0/8".into(), "x".into()],
+                "trustedProxies[1]: \"x\" is not",
+            ),
             (|c| c.default_certificate = "name".into(), "defaultCertificate: is not NAMESPACE/NAME"),
         ] {
             let said = with(change).unwrap_err();

@@ -237,7 +237,7 @@ mod tests {
         connection.reads.waited.store(8_000, Relaxed);
         connection.read(4_490, Awaits::Body);
         connection.wants_to_read();
-        assert_eq!(due(&connection), Some(21));
+        assert_eq!(due(&connection), Some(22));
         // more than enough: then only silence ends it
         connection.read(1 << 20, Awaits::Body);
         connection.wants_to_read();

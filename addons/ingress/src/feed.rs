@@ -36,7 +36,9 @@ impl Objects {
     pub fn new(context: &Context) -> Self {
         let informers = &context.informers;
         let slices = informers.of::<EndpointSlice>();
-        slices.add_index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+        slices.add_index(BY_SERVICE, |slice| {
+            service_of(slice).map(|key| key.to_string()).into_iter().collect()
+        });
         // ends with the addon: nobody else needs what it keeps of Secrets
         let own = Informers::new(context.client.clone(), context.tasks.clone());
         Self {

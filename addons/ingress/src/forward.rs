@@ -88,7 +88,8 @@ impl Forwarder {
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
         }
-        let switch = headers::strip_request(&mut parts.headers).filter(|_| upgrade.is_some() && !protocol.is_h2());
+        let switch =
+            headers::strip_request(&mut parts.headers).filter(|_| upgrade.is_some() && !protocol.is_h2());
         headers::forwarded(&mut parts.headers, client, &host, trusted);
         if let Some(switch) = switch {
             headers::put_switch(&mut parts.headers, switch);

@@ -51,7 +51,9 @@ pub fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
     // answered here, before the first byte of the body is asked for
     headers.remove(EXPECT);
     if let Some(te) = headers.remove(TE)
-        && te.to_str().is_ok_and(|text| text.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")))
+        && te
+            .to_str()
+            .is_ok_and(|text| text.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")))
     {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -177,12 +179,16 @@ mod tests {
         assert_eq!(strip_request(&mut headers), None);
         let mut left = names(&headers);
         left.sort_unstable();
-        assert_eq!((left, &headers[TE]), (vec!["content-type", "host", "te"], &HeaderValue::from_static("trailers")));
+        assert_eq!(
+            (left, &headers[TE]),
+            (vec!["content-type", "host", "te"], &HeaderValue::from_static("trailers"))
+        );
     }
 
     #[test]
     fn a_switch_of_protocols_is_told() {
-        let mut headers = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("te", "gzip")]);
+        let mut headers =
+            map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("te", "gzip")]);
         assert_eq!(strip_request(&mut headers).unwrap(), "websocket");
         assert!(headers.is_empty());
     }
@@ -190,13 +196,15 @@ mod tests {
     #[test]
     fn clients_do_not_say_who_they_are_unless_they_are_trusted() {
         let client = Connection::new("192.0.2.7:5".parse().unwrap(), true, 8443, None);
-        let said = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "http"), ("x-real-ip", "10.0.0.1")];
+        let said =
+            [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "http"), ("x-real-ip", "10.0.0.1")];
         let host = HeaderValue::from_static("a.b:8443");
         let values = |trusted| {
             let mut headers = map(&said);
             forwarded(&mut headers, &client, &host, trusted);
             let get = |name: &str| headers[name].to_str().unwrap().to_owned();
-            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"].map(get)
+            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"]
+                .map(get)
         };
         assert_eq!(values(false), ["192.0.2.7", "https", "a.b:8443", "8443", "192.0.2.7"]);
         assert_eq!(values(true), ["10.0.0.1, 192.0.2.7", "http", "a.b:8443", "8443", "10.0.0.1"]);

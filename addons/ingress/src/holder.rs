@@ -8,7 +8,8 @@ const LISTEN: &str = "0A";
 
 /// The process that listens at a TCP port: `nginx (pid 12)`.
 pub fn of(port: u16) -> Option<String> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let inode = tables.iter().find_map(|table| inode(table, port))?;
     let socket = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {

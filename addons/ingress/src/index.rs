@@ -64,7 +64,8 @@ struct Dirty {
 impl Index {
     /// An empty one.
     pub fn new(config: &crate::Config, own: Arc<CertifiedKey>) -> Self {
-        let default_secret = config.default_secret().map(|(namespace, name)| Key::namespaced(namespace, name));
+        let default_secret =
+            config.default_secret().map(|(namespace, name)| Key::namespaced(namespace, name));
         Self {
             defaults: Options::of(config),
             classes: Classes::new(config),
@@ -109,9 +110,9 @@ impl Index {
     pub fn ingress(&mut self, key: &Key, ingress: Option<&Ingress>, world: &dyn World) {
         let (classes, defaults) = (&self.classes, &self.defaults);
         let backends = &mut self.backends;
-        let new = ingress.filter(|ingress| classes.is_ours(ingress)).map(|ingress| {
-            compile(ingress, defaults, &mut |port| backend(backends, port, world))
-        });
+        let new = ingress
+            .filter(|ingress| classes.is_ours(ingress))
+            .map(|ingress| compile(ingress, defaults, &mut |port| backend(backends, port, world)));
         // the new one holds its backends before the old one lets go of them
         if let Some(old) = self.ingresses.remove(key) {
             self.unlink(key, &old);
@@ -266,7 +267,10 @@ fn conflict(host: &str, matcher: &Matcher, winner: &Key) -> Problem {
     let path = if path.is_empty() { "/" } else { path };
     let kind = ["Exact", "Prefix", "expression"][usize::from(kind)];
     let host = if host.is_empty() { "all hosts" } else { host };
-    Problem::new("PathConflict", format!("path {path} ({kind}) of {host} is served for the older Ingress {winner}"))
+    Problem::new(
+        "PathConflict",
+        format!("path {path} ({kind}) of {host} is served for the older Ingress {winner}"),
+    )
 }
 
 fn read(secret: Option<&TlsSecret>) -> Certificate {

@@ -40,6 +40,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use sampan_addon::{About, Addon, Context, Drain, Error, Report, Site, Text};
 use serde_json::{Value, json};
@@ -124,6 +126,9 @@ async fn serve(
     context: &Context,
     drain: Drain,
 ) -> Result<(), Error> {
+    // the threads end with this function, however it ends
+    let drain = drain.child();
+    let _end = End(drain.clone());
     let shared = Shared {
         tls: tls(&table)?,
         table,
@@ -133,28 +138,33 @@ async fn serve(
         places: Arc::new(tokio::sync::Semaphore::new(config.connections)),
         drain: drain.clone(),
     };
-    let (mut doors, mut ends) = (Vec::new(), Vec::new());
+    let (mut doors, mut ends) = (Vec::new(), FuturesUnordered::new());
     for number in 0..workers(config) {
         let (sender, receiver) = unbounded_channel::<Door>();
         ends.push(thread(number, shared.clone(), receiver)?);
         doors.push(sender);
     }
-    let health = context.health.clone();
     tokio::select! {
+        biased;
         () = drain.wait() => {}
+        // a worker's end before the drain is a failure of all: the platform starts it again
+        _ = ends.next() => return Err(Error::Other("a worker thread has ended".into())),
         () = async {
-            listen::open(config, &doors, |report: Report| health.set(report)).await;
-            // a worker's end before the drain is a failure of all: the platform starts it again
-            let _ = futures::future::select_all(ends.iter_mut()).await;
+            listen::open(config, &doors, |report: Report| context.health.set(report)).await;
+            std::future::pending().await
         } => {}
     }
-    let early = !drain.started();
-    drop(doors);
-    if early {
-        return Err(Error::Other("a worker thread has ended".into()));
-    }
-    futures::future::join_all(ends).await;
+    while ends.next().await.is_some() {}
     Ok(())
+}
+
+/// Starts a drain when it is dropped.
+struct End(Drain);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.start();
+    }
 }
 
 fn workers(config: &Config) -> usize {
@@ -188,6 +198,7 @@ fn tls(table: &Arc<ArcSwap<table::Table>>) -> Result<Arc<rustls::ServerConfig>, 
     let builder = builder.map_err(|error| Error::Other(format!("TLS: {error}")))?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| Error::Other(format!("TLS: {error}")))?;
+    config.ticketer =
+        rustls::crypto::ring::Ticketer::new().map_err(|error| Error::Other(format!("TLS: {error}")))?;
     Ok(Arc::new(config))
 }

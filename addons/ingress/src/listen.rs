@@ -36,7 +36,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
     of(config.http.port, false).chain(of(config.https.port, true)).collect()
 }
 
-/// Opens all sockets and hands each to every worker. Does not end while one is missing; says through `report` how it is.
+/// Opens all sockets and hands each to every worker. Ends when none is missing; says through `report` how it is.
 pub async fn open(config: &Config, workers: &[UnboundedSender<Door>], report: impl Fn(Report)) {
     let all = wanted(config);
     let (mut rest, mut pause) = (all.clone(), PAUSE);
@@ -140,7 +140,10 @@ mod tests {
         let reports = reports.into_inner();
         let Report::Failed { reason, next } = &reports[0] else { panic!("{reports:?}") };
         let own = std::process::id();
-        assert!(reason.starts_with(&format!("port {port} is taken by ")) && reason.contains(&format!("pid {own}")));
+        assert!(
+            reason.starts_with(&format!("port {port} is taken by "))
+                && reason.contains(&format!("pid {own}"))
+        );
         assert!(next.contains("--set http.port=PORT"));
         assert_eq!(reports[1..], [Report::Healthy]);
         assert_eq!(doors.recv().await.unwrap().port, port);

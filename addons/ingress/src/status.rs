@@ -44,7 +44,9 @@ fn held(ingress: &Ingress) -> &[IngressLoadBalancerIngress] {
 /// Whether a status is one that we wrote: other controllers write no ports.
 fn is_ours(ingress: &Ingress, address: IpAddr) -> bool {
     let address = address.to_string();
-    held(ingress).iter().any(|one| one.ip.as_ref() == Some(&address) && one.ports.as_ref().is_some_and(|p| !p.is_empty()))
+    held(ingress)
+        .iter()
+        .any(|one| one.ip.as_ref() == Some(&address) && one.ports.as_ref().is_some_and(|p| !p.is_empty()))
 }
 
 /// The controller.
@@ -208,8 +210,10 @@ mod tests {
             ports.into_iter().map(|port| (port.port, port.error.unwrap_or_default())).collect::<Vec<_>>()
         };
         assert_eq!(errors(&[]), [(80, String::new()), (443, String::new())]);
-        let both = [problem("BadCertificate", true), problem("PathConflict", false), problem("BadPath", false)];
-        let expected = [(80, "sampan.dev/PathConflict".to_owned()), (443, "sampan.dev/BadCertificate".to_owned())];
+        let both =
+            [problem("BadCertificate", true), problem("PathConflict", false), problem("BadPath", false)];
+        let expected =
+            [(80, "sampan.dev/PathConflict".to_owned()), (443, "sampan.dev/BadCertificate".to_owned())];
         assert_eq!(errors(&both), expected);
     }
 }

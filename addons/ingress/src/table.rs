@@ -146,7 +146,8 @@ impl Table {
     pub fn find(&self, host: &str, path: &str) -> Option<Found> {
         let named = self.hosts.get(host).or_else(|| self.wildcards.get(parent(host)?));
         let held = named.or_else(|| self.hosts.get(""));
-        let (route, regex) = held.and_then(|host| host.find(path)).or(self.fallback.as_ref().map(|r| (r, None)))?;
+        let (route, regex) =
+            held.and_then(|host| host.find(path)).or(self.fallback.as_ref().map(|r| (r, None)))?;
         let target = route.options.rewrite.as_deref();
         let path = target.map(|target| rewritten(target, regex, path));
         Some(Found { route: route.clone(), path })
@@ -167,7 +168,9 @@ fn parent(host: &str) -> Option<&str> {
 fn rewritten(target: &str, regex: Option<&Regex>, path: &str) -> String {
     let mut result = String::new();
     match regex.and_then(|regex| regex.captures(path)) {
-        Some(captures) => expand(target, |group| captures.get(group).map_or("", |found| found.as_str()), &mut result),
+        Some(captures) => {
+            expand(target, |group| captures.get(group).map_or("", |found| found.as_str()), &mut result)
+        }
         None => expand(target, |_| "", &mut result),
     }
     if !result.starts_with('/') {

@@ -16,7 +16,13 @@ use crate::connection::Connection;
 use crate::upstream::Link;
 
 /// Runs to its end. The client's connection keeps its place among all connections for as long.
-pub async fn tunnel(client: Arc<Connection>, upgrade: OnUpgrade, link: Link, silence: Duration, drain: Drain) {
+pub async fn tunnel(
+    client: Arc<Connection>,
+    upgrade: OnUpgrade,
+    link: Link,
+    silence: Duration,
+    drain: Drain,
+) {
     let work = async {
         let (near, far) = tokio::join!(upgrade, link.switch());
         let (Ok(near), Some((mut far, early))) = (near, far) else { return };
@@ -66,7 +72,11 @@ struct Noted<'a, T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Noted<'_, T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         if read.is_ready() {
             self.clock.touch();

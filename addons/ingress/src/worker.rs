@@ -254,7 +254,8 @@ struct Clock<'a> {
 impl Clock<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.connection.due(self.limits) else { return Poll::Pending };
-        let (set, timer) = self.timer.get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(due.into()))));
+        let (set, timer) =
+            self.timer.get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(due.into()))));
         if due < *set {
             *set = due;
             timer.as_mut().reset(due.into());

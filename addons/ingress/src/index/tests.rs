@@ -40,7 +40,8 @@ fn pair() -> (String, String) {
 }
 
 fn secret(name: &str, chain: &str, key: &str) -> TlsSecret {
-    let encoded = |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap();
+    let encoded =
+        |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap();
     serde_json::from_value(json!({
         "metadata": {"namespace": "n", "name": name},
         "data": {"tls.crt": encoded(chain), "tls.key": encoded(key)},
@@ -123,7 +124,9 @@ fn the_oldest_has_the_path_and_the_next_inherits_it() {
     assert_eq!(cluster.delete("old"), ["old", "young"]);
     assert_eq!((cluster.serves("a", "/x"), cluster.problems("young").len()), ("young".into(), 0));
     cluster.delete("young");
-    assert!(cluster.table.hosts.is_empty() && cluster.index.backends.is_empty() && cluster.index.lost.is_empty());
+    assert!(
+        cluster.table.hosts.is_empty() && cluster.index.backends.is_empty() && cluster.index.lost.is_empty()
+    );
 }
 
 #[test]
@@ -133,8 +136,12 @@ fn default_backends_stand_behind_their_hosts_and_behind_all() {
     assert_eq!((cluster.serves("a", "/"), cluster.serves("b", "/")), ("rules".into(), "rules".into()));
     cluster.apply("plain", 2026, json!({"defaultBackend": to(2)}));
     assert_eq!((cluster.serves("a", "/"), cluster.serves("b", "/")), ("rules".into(), "plain".into()));
-    cluster.apply("any", 2026, json!({"rules": [{"http": {"paths": [
-        {"path": "/z", "pathType": "Exact", "backend": to(3)}]}}]}));
+    cluster.apply(
+        "any",
+        2026,
+        json!({"rules": [{"http": {"paths": [
+        {"path": "/z", "pathType": "Exact", "backend": to(3)}]}}]}),
+    );
     assert_eq!((cluster.serves("b", "/z"), cluster.serves("b", "/")), ("any".into(), "plain".into()));
     ["plain", "rules", "any"].iter().for_each(|name| _ = cluster.delete(name));
     assert_eq!(cluster.serves("a", "/x"), "");
@@ -148,7 +155,9 @@ fn a_change_leaves_the_other_hosts_alone() {
     cluster.apply("b", 2024, json!({"rules": [rule("*.b", "/")]}));
     let (host, wild) = (cluster.table.hosts["a"].clone(), cluster.table.wildcards["b"].clone());
     assert_eq!(cluster.apply("b", 2024, json!({"rules": [rule("*.b", "/new")]})), ["b"]);
-    assert!(Arc::ptr_eq(&host, &cluster.table.hosts["a"]) && !Arc::ptr_eq(&wild, &cluster.table.wildcards["b"]));
+    assert!(
+        Arc::ptr_eq(&host, &cluster.table.hosts["a"]) && !Arc::ptr_eq(&wild, &cluster.table.wildcards["b"])
+    );
     // the same backend, though its only rule is another
     assert!(cluster.serves("x.b", "/").is_empty() && cluster.serves("x.b", "/new") == "b");
 }
@@ -157,9 +166,7 @@ fn a_change_leaves_the_other_hosts_alone() {
 fn secrets_are_replaced_and_broken_ones_harm_nobody_else() {
     let mut cluster = Cluster::new();
     let ((one, one_key), (two, two_key)) = (pair(), pair());
-    let tls = |host: &str, secret: &str| {
-        json!({"rules": [rule(host, "/")], "tls": [{"hosts": [host], "secretName": secret}]})
-    };
+    let tls = |host: &str, secret: &str| json!({"rules": [rule(host, "/")], "tls": [{"hosts": [host], "secretName": secret}]});
     cluster.secret("good", Some(secret("good", &one, &one_key)));
     cluster.apply("good", 2024, tls("a.b", "good"));
     cluster.apply("wild", 2024, tls("*.c", "late"));
@@ -168,7 +175,10 @@ fn secrets_are_replaced_and_broken_ones_harm_nobody_else() {
     let good = chosen(&cluster, "a.b");
     assert_ne!(own, good);
     assert_eq!(chosen(&cluster, "x.c"), own);
-    assert_eq!(cluster.problems("wild"), ["BadCertificate: Secret n/late is not there; the default certificate is used"]);
+    assert_eq!(
+        cluster.problems("wild"),
+        ["BadCertificate: Secret n/late is not there; the default certificate is used"]
+    );
     assert_eq!(cluster.secret("late", Some(secret("late", &two, &two_key))), ["wild"]);
     assert_ne!(chosen(&cluster, "x.c"), own);
     assert!(cluster.problems("wild").is_empty());

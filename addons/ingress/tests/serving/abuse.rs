@@ -24,8 +24,12 @@ async fn nothing_is_smuggled_past_the_ingress() {
     let hidden = "0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: a.test\r\n\r\n";
     let length = hidden.len();
     for head in [
-        format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        format!("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n"),
+        format!(
+            "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ),
+        format!(
+            "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n"
+        ),
         format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\nContent-Length: 0\r\n\r\n"),
         "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: +5\r\n\r\n".into(),
         "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: xchunked\r\n\r\n".into(),
@@ -102,7 +106,12 @@ async fn slow_clients_lose_their_place_and_others_are_served() {
     };
     // every place is taken by one that says nothing, a part of a head, or a part of a body
     let mut slow = Vec::new();
-    for text in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: a.test\r\nX", "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nabc"] {
+    for text in [
+        "",
+        "GET / HT",
+        "GET / HTTP/1.1\r\nHost: a.test\r\nX",
+        "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nabc",
+    ] {
         slow.push(open(text).await);
         slow.push(open(text).await);
     }

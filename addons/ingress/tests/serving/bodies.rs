@@ -86,7 +86,10 @@ async fn what_nobody_takes_is_not_read() {
         before = sent.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert!(before < PIECES as u64 / 2, "{before} of {PIECES} pieces were taken for a client that reads nothing");
+    assert!(
+        before < PIECES as u64 / 2,
+        "{before} of {PIECES} pieces were taken for a client that reads nothing"
+    );
     let mut rest = Vec::new();
     within(client.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() >= PIECES * PIECE - 100);
@@ -95,7 +98,8 @@ async fn what_nobody_takes_is_not_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_over_the_limit_are_refused() {
     let echo = Endpoint::echo("echo").await;
-    let world = world_with(json!({"nginx.ingress.kubernetes.io/proxy-body-size": "1k"}), echo.port, json!({})).await;
+    let world =
+        world_with(json!({"nginx.ingress.kubernetes.io/proxy-body-size": "1k"}), echo.port, json!({})).await;
     let post = |head: &str, body: &str| {
         format!("POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{head}\r\n\r\n{body}")
     };
@@ -104,7 +108,10 @@ async fn bodies_over_the_limit_are_refused() {
     let before = echo.requests();
     let large = world.raw(&post("Content-Length: 1025", &"x".repeat(1025))).await;
     assert!(large.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{large}");
-    assert!(large.ends_with("413 Payload Too Large: the body is larger than this Ingress allows\n"), "{large}");
+    assert!(
+        large.ends_with("413 Payload Too Large: the body is larger than this Ingress allows\n"),
+        "{large}"
+    );
     assert_eq!(echo.requests(), before);
     // one that does not say its length is cut off where it passes the limit
     let chunk = format!("401\r\n{}\r\n0\r\n\r\n", "x".repeat(1025));

@@ -19,7 +19,8 @@ fn load(world: &World, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<usize> 
         let mut sender = crate::world::connect(connecting.await.unwrap()).await;
         let mut count = 0;
         while !stop.load(Ordering::Relaxed) {
-            let request = Request::get("/").header("host", "load.test").body(Full::<Bytes>::default()).unwrap();
+            let request =
+                Request::get("/").header("host", "load.test").body(Full::<Bytes>::default()).unwrap();
             let answer = sender.send_request(request).await.expect("an answer");
             assert_eq!(answer.status(), 200, "request {count}");
             answer.into_body().collect().await.expect("a whole body");
@@ -43,8 +44,14 @@ async fn a_thousand_changes_fail_no_request() {
     for n in 0..1000 {
         let service = if n % 2 == 0 { "two" } else { "one" };
         // the loaded host itself changes, and another comes beside it
-        world.ingress("load", json!({}), json!({"rules": [
-            rule("load.test", "Prefix", "/", service), rule(&format!("h{n}.test"), "Prefix", "/", service)]})).await;
+        world
+            .ingress(
+                "load",
+                json!({}),
+                json!({"rules": [
+            rule("load.test", "Prefix", "/", service), rule(&format!("h{n}.test"), "Prefix", "/", service)]}),
+            )
+            .await;
     }
     world.until("h999.test", "/", 200).await;
     stop.store(true, Ordering::Relaxed);

@@ -31,9 +31,7 @@ async fn certificates_are_chosen_by_name_and_replaced_while_it_runs() {
     let ((a, a_key, a_der), (wild, wild_key, wild_der)) = (certificate("a.test"), certificate("*.w.test"));
     world.secret("a", &a, &a_key).await;
     world.secret("wild", &wild, &wild_key).await;
-    let tls = |host: &str, secret: &str| {
-        json!({"rules": [rule(host, "Prefix", "/", "s")], "tls": [{"hosts": [host], "secretName": secret}]})
-    };
+    let tls = |host: &str, secret: &str| json!({"rules": [rule(host, "Prefix", "/", "s")], "tls": [{"hosts": [host], "secretName": secret}]});
     world.ingress("a", json!({}), tls("a.test", "a")).await;
     world.ingress("wild", json!({}), tls("*.w.test", "wild")).await;
     world.ingress("broken", json!({}), tls("b.test", "broken")).await;
@@ -83,7 +81,10 @@ async fn http2_clients_reach_http1_endpoints() {
     for (n, response) in within(futures::future::join_all(asked)).await.into_iter().enumerate() {
         let echoed = seen(response.unwrap()).await.echo();
         assert_eq!((&echoed["uri"], &echoed["length"]), (&json!(format!("/x?{n}")), &json!(n * 1000)));
-        assert_eq!((&echoed["headers"]["cookie"], &echoed["headers"]["host"]), (&json!("a=1; b=2"), &json!("a.test")));
+        assert_eq!(
+            (&echoed["headers"]["cookie"], &echoed["headers"]["host"]),
+            (&json!("a=1; b=2"), &json!("a.test"))
+        );
     }
 }
 
@@ -91,7 +92,10 @@ async fn http2_clients_reach_http1_endpoints() {
 async fn grpc_passes_in_both_directions_with_its_trailers() {
     let world = World::start(json!({})).await;
     let rpc = Endpoint::start(|request| async move {
-        assert_eq!((request.version(), request.headers()["te"].as_bytes()), (Version::HTTP_2, &b"trailers"[..]));
+        assert_eq!(
+            (request.version(), request.headers()["te"].as_bytes()),
+            (Version::HTTP_2, &b"trailers"[..])
+        );
         assert_eq!(request.uri().authority().unwrap(), "rpc.test");
         let sent = request.into_body().collect().await.unwrap();
         let trailer = sent.trailers().is_some_and(|trailers| trailers["x-end"] == "yes");
@@ -101,9 +105,16 @@ async fn grpc_passes_in_both_directions_with_its_trailers() {
     .await;
     world.service("annotated", &[rpc.port], None).await;
     world.service("declared", &[rpc.port], Some("kubernetes.io/h2c")).await;
-    world.ingress("a", json!({"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"}),
-        json!({"rules": [rule("rpc.test", "Prefix", "/annotated", "annotated")]})).await;
-    world.ingress("b", json!({}), json!({"rules": [rule("rpc.test", "Prefix", "/declared", "declared")]})).await;
+    world
+        .ingress(
+            "a",
+            json!({"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"}),
+            json!({"rules": [rule("rpc.test", "Prefix", "/annotated", "annotated")]}),
+        )
+        .await;
+    world
+        .ingress("b", json!({}), json!({"rules": [rule("rpc.test", "Prefix", "/declared", "declared")]}))
+        .await;
     world.shows("b", &[]).await;
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let stream = world.tls("rpc.test", &["h2"]).await;
@@ -152,11 +163,18 @@ async fn websockets_stay_open_over_tls_and_end_with_the_ingress() {
     let (port, echo) = (websocket_echo().await, Endpoint::echo("echo").await);
     world.service("ws", &[port], None).await;
     world.service("s", &[echo.port], None).await;
-    world.ingress("a", json!({}), json!({"rules": [
-        rule("ws.test", "Prefix", "/", "ws"), rule("plain.test", "Prefix", "/", "s")]})).await;
+    world
+        .ingress(
+            "a",
+            json!({}),
+            json!({"rules": [
+        rule("ws.test", "Prefix", "/", "ws"), rule("plain.test", "Prefix", "/", "s")]}),
+        )
+        .await;
     world.shows("a", &[]).await;
     let stream = world.tls("ws.test", &["http/1.1"]).await;
-    let (mut socket, answer) = within(tokio_tungstenite::client_async("wss://ws.test/chat", stream)).await.unwrap();
+    let (mut socket, answer) =
+        within(tokio_tungstenite::client_async("wss://ws.test/chat", stream)).await.unwrap();
     assert_eq!(answer.status(), 101);
     assert_eq!(within(socket.next()).await.unwrap().unwrap(), Message::text("hello"));
     for size in [1, 125, 70_000] {

@@ -13,11 +13,17 @@ async fn hosts_and_paths_lead_to_their_services() {
     let (one, two) = (Endpoint::echo("one").await, Endpoint::echo("two").await);
     world.service("one", &[one.port], None).await;
     world.service("two", &[two.port], None).await;
-    world.ingress("a", json!({}), json!({"rules": [
-        rule("a.test", "Prefix", "/", "one"),
-        rule("a.test", "Prefix", "/two", "two"),
-        rule("*.wild.test", "Exact", "/exact", "two"),
-    ]})).await;
+    world
+        .ingress(
+            "a",
+            json!({}),
+            json!({"rules": [
+                rule("a.test", "Prefix", "/", "one"),
+                rule("a.test", "Prefix", "/two", "two"),
+                rule("*.wild.test", "Exact", "/exact", "two"),
+            ]}),
+        )
+        .await;
     world.until("a.test", "/", 200).await;
     for (host, path, name) in [
         ("a.test", "/x", "one"),
@@ -37,11 +43,20 @@ async fn hosts_and_paths_lead_to_their_services() {
         assert_eq!(seen.body, "404 Not Found: no Ingress has a rule for this host and path\n");
     }
     assert_eq!(world.get("a.test", "/../x").await.status, 400);
-    world.ingress("d", json!({}), json!({"defaultBackend": {"service": {"name": "two", "port": {"name": "web"}}}})).await;
+    world
+        .ingress(
+            "d",
+            json!({}),
+            json!({"defaultBackend": {"service": {"name": "two", "port": {"name": "web"}}}}),
+        )
+        .await;
     assert_eq!(world.until("other", "/", 200).await.echo()["name"], "two");
     // the Service keeps its port, but nobody is ready
     world.service("one", &[], None).await;
-    assert_eq!(world.until("a.test", "/", 503).await.body, "503 Service Unavailable: the Service has no ready endpoint\n");
+    assert_eq!(
+        world.until("a.test", "/", 503).await.body,
+        "503 Service Unavailable: the Service has no ready endpoint\n"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,16 +90,41 @@ async fn annotations_change_how_requests_are_handled() {
     let (one, two) = (Endpoint::echo("one").await, Endpoint::echo("two").await);
     world.service("s", &[one.port, two.port], None).await;
     let nginx = |name: &str| format!("nginx.ingress.kubernetes.io/{name}");
-    world.ingress("rewrite", json!({nginx("rewrite-target"): "/$2"}),
-        json!({"rules": [rule("r.test", "ImplementationSpecific", "/app(/|$)(.*)", "s")]})).await;
-    world.ingress("sticky", json!({nginx("affinity"): "cookie", nginx("session-cookie-name"): "route"}),
-        json!({"rules": [rule("s.test", "Prefix", "/", "s")]})).await;
-    world.ingress("force", json!({nginx("force-ssl-redirect"): "true"}),
-        json!({"rules": [rule("f.test", "Prefix", "/", "s")]})).await;
-    world.ingress("tls", json!({}),
-        json!({"tls": [{"hosts": ["t.test"]}], "rules": [rule("t.test", "Prefix", "/", "s")]})).await;
-    world.ingress("plain", json!({nginx("ssl-redirect"): "false"}),
-        json!({"tls": [{"hosts": ["p.test"]}], "rules": [rule("p.test", "Prefix", "/", "s")]})).await;
+    world
+        .ingress(
+            "rewrite",
+            json!({nginx("rewrite-target"): "/$2"}),
+            json!({"rules": [rule("r.test", "ImplementationSpecific", "/app(/|$)(.*)", "s")]}),
+        )
+        .await;
+    world
+        .ingress(
+            "sticky",
+            json!({nginx("affinity"): "cookie", nginx("session-cookie-name"): "route"}),
+            json!({"rules": [rule("s.test", "Prefix", "/", "s")]}),
+        )
+        .await;
+    world
+        .ingress(
+            "force",
+            json!({nginx("force-ssl-redirect"): "true"}),
+            json!({"rules": [rule("f.test", "Prefix", "/", "s")]}),
+        )
+        .await;
+    world
+        .ingress(
+            "tls",
+            json!({}),
+            json!({"tls": [{"hosts": ["t.test"]}], "rules": [rule("t.test", "Prefix", "/", "s")]}),
+        )
+        .await;
+    world
+        .ingress(
+            "plain",
+            json!({nginx("ssl-redirect"): "false"}),
+            json!({"tls": [{"hosts": ["p.test"]}], "rules": [rule("p.test", "Prefix", "/", "s")]}),
+        )
+        .await;
     world.until("p.test", "/", 200).await;
     assert_eq!(world.get("r.test", "/app/x/y?q").await.echo()["uri"], "/x/y?q");
     for host in ["f.test", "t.test"] {
@@ -127,7 +167,10 @@ async fn endpoints_take_turns_and_dead_ones_are_passed_over() {
     }
     drop(one);
     let seen = world.get("a.test", "/").await;
-    assert_eq!((seen.status.as_u16(), &*seen.body), (502, "502 Bad Gateway: no endpoint of the Service gave an answer\n"));
+    assert_eq!(
+        (seen.status.as_u16(), &*seen.body),
+        (502, "502 Bad Gateway: no endpoint of the Service gave an answer\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,8 +182,14 @@ async fn the_younger_of_two_that_claim_a_path_says_so() {
     world.ingress("a", json!({}), json!({"rules": [rule("a.test", "Prefix", "/", "one")]})).await;
     world.shows("a", &[]).await;
     assert_eq!(world.event("a", "Sync").await, "Scheduled for sync");
-    world.ingress("b", json!({}), json!({"rules": [
-        rule("a.test", "Prefix", "/", "two"), rule("b.test", "Prefix", "/", "two")]})).await;
+    world
+        .ingress(
+            "b",
+            json!({}),
+            json!({"rules": [
+        rule("a.test", "Prefix", "/", "two"), rule("b.test", "Prefix", "/", "two")]}),
+        )
+        .await;
     world.shows("b", &[(80, "sampan.dev/PathConflict")]).await;
     let said = world.event("b", "PathConflict").await;
     assert_eq!(said, "path / (Prefix) of a.test is served for the older Ingress default/a");

@@ -146,16 +146,11 @@ impl World {
     pub async fn service(&self, name: &str, ports: &[u16], app_protocol: Option<&str>) {
         let port = json!({"name": "web", "port": 80, "appProtocol": app_protocol});
         self.put::<Service>(name, json!({"spec": {"ports": [port]}})).await;
-        for old in self.api::<EndpointSlice>().list(&Default::default()).await.unwrap() {
-            let labels = old.metadata.labels.unwrap_or_default();
-            if labels["kubernetes.io/service-name"] == name {
-                self.api::<EndpointSlice>().delete(&old.metadata.name.unwrap(), &DeleteParams::default()).await.unwrap();
-            }
-        }
+        let slice = |port: u16| format!("{name}-{port}");
         for port in ports {
             // ports that differ make a slice each
             self.put::<EndpointSlice>(
-                &format!("{name}-{port}"),
+                &slice(*port),
                 json!({
                     "metadata": {"labels": {"kubernetes.io/service-name": name}},
                     "addressType": "IPv4",
@@ -164,6 +159,14 @@ impl World {
                 }),
             )
             .await;
+        }
+        // the new ones come before the old ones go, as with a Deployment
+        let slices = self.api::<EndpointSlice>();
+        for old in slices.list(&Default::default()).await.unwrap() {
+            let (labels, old) = (old.metadata.labels.unwrap(), old.metadata.name.unwrap());
+            if labels["kubernetes.io/service-name"] == name && !ports.iter().any(|port| slice(*port) == old) {
+                slices.delete(&old, &DeleteParams::default()).await.unwrap();
+            }
         }
     }
 
@@ -187,7 +190,9 @@ impl World {
             let status = ingress.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?.clone();
             assert_eq!(status.ip.as_deref(), Some("192.0.2.1"));
             let errors = status.ports?.into_iter().filter_map(|port| Some((port.port, port.error?)));
-            Some(errors.map(|(port, error)| (if port == https { 443 } else { 80 }, error)).collect::<Vec<_>>())
+            Some(
+                errors.map(|(port, error)| (if port == https { 443 } else { 80 }, error)).collect::<Vec<_>>(),
+            )
         };
         let _ = http;
         let wanted: Vec<_> = wanted.iter().map(|(port, error)| (*port, (*error).to_owned())).collect();
@@ -326,8 +331,10 @@ fn believing(protocols: &[&str]) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config =
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Believes(provider))).with_no_client_auth();
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Believes(provider)))
+        .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     config
 }
