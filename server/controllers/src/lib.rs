@@ -24,6 +24,7 @@ mod replicaset;
 mod resources;
 mod service_cidr;
 mod statefulset;
+mod volumes;
 mod words;
 
 pub use manager::{Config, ControllerManager, Error};

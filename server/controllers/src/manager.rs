@@ -26,6 +26,7 @@ use crate::pod_gc::PodGc;
 use crate::replicaset::ReplicaSets;
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
+use crate::volumes::{Binder, ClaimProtection, EphemeralVolumes, Expansion, VolumeProtection};
 
 /// What the controllers are given.
 pub struct Config {
@@ -155,5 +156,10 @@ impl ControllerManager {
         running.start(CronJobs::new(context));
         running.start(DaemonSets::new(context));
         running.start(StatefulSets::new(context));
+        running.start(Binder::new(context));
+        running.start(ClaimProtection::new(context));
+        running.start(VolumeProtection::new(context));
+        running.start(Expansion::new(context));
+        running.start(EphemeralVolumes::new(context));
     }
 }
