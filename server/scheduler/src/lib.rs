@@ -9,6 +9,7 @@
 //! assumed), and is taken back if the API refuses it. Texts are upstream's
 //! (`pkg/scheduler/framework/plugins/*`, `pkg/scheduler/framework/types.go` FitError).
 
+mod binding;
 pub mod filters;
 pub mod plan;
 pub mod pods;
@@ -18,6 +19,7 @@ pub mod resources;
 mod run;
 pub mod scores;
 pub mod selectors;
+pub mod volumes;
 pub mod world;
 
 pub use run::{Config, Scheduler};

@@ -6,6 +6,7 @@ use crate::filters::{Filters, Refusal};
 use crate::pods::PodInfo;
 use crate::preempt::{self, Preemption};
 use crate::scores;
+use crate::volumes::Choice;
 use crate::world::{NodeInfo, World};
 
 /// What is to be done with a pod.
@@ -15,6 +16,8 @@ pub enum Decision {
     Bind {
         /// The node's name.
         node: String,
+        /// The volumes that have to be bound for it first.
+        choice: Choice,
     },
     /// It fits nowhere (now).
     Unschedulable {
@@ -33,7 +36,10 @@ pub fn schedule(pod: &PodInfo, world: &World, tie: u64) -> Decision {
             preemption: None,
         };
     }
-    let filters = Filters::new(pod, world);
+    let filters = match Filters::new(pod, world) {
+        Ok(filters) => filters,
+        Err(why) => return nowhere(pod, world, &why),
+    };
     let mut possible: Vec<&NodeInfo> = Vec::new();
     let mut refused: BTreeMap<&str, Refusal> = BTreeMap::new();
     for node in world.nodes() {
@@ -43,7 +49,7 @@ pub fn schedule(pod: &PodInfo, world: &World, tie: u64) -> Decision {
         }
     }
     match best(pod, &possible, world, tie) {
-        Some(node) => Decision::Bind { node: node.name().to_owned() },
+        Some(node) => Decision::Bind { node: node.name().to_owned(), choice: filters.choice(node) },
         None => unschedulable(pod, world, &refused),
     }
 }
@@ -63,6 +69,15 @@ fn unschedulable(pod: &PodInfo, world: &World, refused: &BTreeMap<&str, Refusal>
     let mut message = available(world.len(), refused.values().flat_map(|refusal| &refusal.reasons));
     message.push_str(&format!(" preemption: {}", available(world.len(), why_not.iter())));
     Decision::Unschedulable { message, preemption }
+}
+
+/// A reason that is about the pod and not about any node.
+fn nowhere(pod: &PodInfo, world: &World, why: &str) -> Decision {
+    let refused = world.nodes().map(|node| (node.name(), Refusal::fixed(why))).collect();
+    let (_, why_not) = preempt::find(pod, world, &refused);
+    let preemption = available(world.len(), why_not.iter());
+    let message = format!("0/{} nodes are available: {why}. preemption: {preemption}", world.len());
+    Decision::Unschedulable { message, preemption: None }
 }
 
 /// `0/N nodes are available: 1 reason, 2 other reason.`, sorted as upstream's FitError.

@@ -37,13 +37,13 @@ fn world(changes: &[Value]) -> World {
 fn message(decision: Decision) -> String {
     match decision {
         Decision::Unschedulable { message, .. } => message,
-        Decision::Bind { node } => panic!("bound to {node}"),
+        Decision::Bind { node, .. } => panic!("bound to {node}"),
     }
 }
 
 fn node(decision: Decision) -> String {
     match decision {
-        Decision::Bind { node } => node,
+        Decision::Bind { node, .. } => node,
         Decision::Unschedulable { message, .. } => panic!("{message}"),
     }
 }

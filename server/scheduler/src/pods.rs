@@ -41,6 +41,8 @@ pub struct PodInfo {
     pub requests: Resources,
     /// Host ports that it takes.
     pub ports: Vec<HostPort>,
+    /// Claims that it uses, by name; whether they are made for it.
+    pub claims: Vec<(String, bool)>,
 }
 
 impl PodInfo {
@@ -49,7 +51,8 @@ impl PodInfo {
         let spec = pod.spec.as_ref();
         let (requests, ports) =
             (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
-        Self { pod, requests, ports }
+        let claims = crate::volumes::names(&pod);
+        Self { pod, requests, ports, claims }
     }
 
     /// `namespace/name`.
@@ -66,6 +69,16 @@ impl PodInfo {
     pub fn spec(&self) -> &PodSpec {
         static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
         self.pod.spec.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// Whether it uses a claim of its namespace.
+    pub fn uses_claim(&self, name: &str) -> bool {
+        self.claims.iter().any(|(claim, _)| claim == name)
+    }
+
+    /// Keys of the claims that it uses, as `namespace/name`.
+    pub fn claim_keys(&self) -> impl Iterator<Item = String> {
+        self.claims.iter().map(|(claim, _)| format!("{}/{claim}", self.namespace()))
     }
 
     /// The labels.

@@ -69,11 +69,8 @@ fn victims(pod: &PodInfo, node: &NodeInfo, world: &World) -> Option<Vec<Arc<PodI
     let mut without = world.clone();
     lower.iter().for_each(|other| without.delete_pod(&other.key()));
     let fits = |world: &World| {
-        let filters = Filters::new(pod, world);
-        world
-            .nodes()
-            .find(|other| other.name() == node.name())
-            .is_some_and(|node| filters.check(node).is_ok())
+        let Ok(filters) = Filters::new(pod, world) else { return false };
+        world.node(node.name()).is_some_and(|node| filters.check(node).is_ok())
     };
     if !fits(&without) {
         return None;

@@ -120,6 +120,16 @@ impl Queue {
         }
     }
 
+    /// Something changed that matters to some: those that wait are tried again when their back-off ends.
+    pub fn world_changed_for(&mut self, matters: impl Fn(&PodInfo) -> bool) {
+        for (key, waiting) in &mut self.waiting {
+            if !waiting.hopeful && matters(&waiting.pod) {
+                waiting.hopeful = true;
+                self.due.insert((waiting.ready_at, key.clone()));
+            }
+        }
+    }
+
     /// Moves what is due to the pods to try; returns when the next is.
     pub fn advance(&mut self, now: Instant) -> Option<Instant> {
         while self.due.first().is_some_and(|(ready_at, _)| *ready_at <= now) {
@@ -149,6 +159,16 @@ mod tests {
         [pod("b", 0), pod("a", 0), pod("z", 5)].into_iter().for_each(|pod| queue.add(pod));
         let names: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|pod| pod.key()).collect();
         assert_eq!(names, ["d/z", "d/a", "d/b"]);
+    }
+
+    #[test]
+    fn a_change_gives_hope_to_whom_it_matters() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        ["a", "b"].iter().for_each(|name| queue.failed(pod(name, 0), false, now));
+        queue.world_changed_for(|pod| pod.key() == "d/b");
+        queue.advance(now + BACKOFF_MAX);
+        assert_eq!(queue.pop().map(|pod| pod.key()).as_deref(), Some("d/b"));
+        assert!(queue.pop().is_none());
     }
 
     #[test]

@@ -3,12 +3,16 @@
 //! One task owns the world and the queue. Everything that happens reaches it as an [`Input`]; API calls run beside
 //! it and come back as inputs, too.
 
+mod volumes;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use sampan_process::{Component, Drain, Health, Tasks};
@@ -16,11 +20,14 @@ use sampan_reconcile::{Delta, Informer, Informers, Key, Recorder, reference};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use crate::binding::Bindings;
 use crate::plan::{Decision, schedule};
 use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
 use crate::preempt::Preemption;
 use crate::queue::Queue;
 use crate::world::{World, is_finished};
+
+use volumes::{class_changed, forget_binding};
 
 /// What the binary gives the scheduler.
 pub struct Config {
@@ -46,6 +53,8 @@ const CALLS: usize = 256;
 /// What the API said to a call.
 enum Output {
     Bound(Arc<PodInfo>, String, Result<(), kube::Error>),
+    /// What was chosen for a pod is written.
+    Prepared(Arc<PodInfo>, Result<BTreeMap<String, u64>, kube::Error>),
     Told,
 }
 
@@ -53,6 +62,9 @@ enum Input {
     Pod(Delta<Pod>),
     Node(Delta<Node>),
     Namespace(Delta<Namespace>),
+    Claim(Delta<PersistentVolumeClaim>),
+    Volume(Delta<PersistentVolume>),
+    Class(Delta<StorageClass>),
     Call(Output),
     Due,
     Drain,
@@ -62,6 +74,7 @@ enum Input {
 struct State {
     world: World,
     queue: Queue,
+    bindings: Bindings,
     calls: FuturesUnordered<BoxFuture<'static, Output>>,
     tie: u64,
 }
@@ -78,25 +91,35 @@ impl Scheduler {
     pub async fn run(&self, drain: Drain) {
         let (pods, nodes) = (self.informers.of::<Pod>(), self.informers.of::<Node>());
         let namespaces = self.informers.of::<Namespace>();
+        let (claims, volumes) =
+            (self.informers.of::<PersistentVolumeClaim>(), self.informers.of::<PersistentVolume>());
+        let classes = self.informers.of::<StorageClass>();
         let mut inputs = futures::stream::select_all([
             pods.subscribe().into_stream().map(Input::Pod).boxed(),
             nodes.subscribe().into_stream().map(Input::Node).boxed(),
             namespaces.subscribe().into_stream().map(Input::Namespace).boxed(),
+            claims.subscribe().into_stream().map(Input::Claim).boxed(),
+            volumes.subscribe().into_stream().map(Input::Volume).boxed(),
+            classes.subscribe().into_stream().map(Input::Class).boxed(),
         ]);
         tokio::select! {
             () = drain.wait() => return,
-            _ = async { tokio::join!(pods.synced(), nodes.synced(), namespaces.synced()) } => {}
+            _ = async {
+                tokio::join!(pods.synced(), nodes.synced(), namespaces.synced());
+                tokio::join!(claims.synced(), volumes.synced(), classes.synced());
+            } => {}
         }
         self.health.ready(Component::Scheduler);
         tracing::info!("scheduling");
         let mut state = State {
             world: World::default(),
             queue: Queue::default(),
+            bindings: Bindings::default(),
             calls: FuturesUnordered::new(),
             tie: 0,
         };
         loop {
-            let due = state.queue.advance(Instant::now());
+            let due = state.queue.advance(Instant::now()).into_iter().chain(state.bindings.deadline()).min();
             let input = tokio::select! {
                 biased;
                 () = drain.wait() => Input::Drain,
@@ -112,10 +135,15 @@ impl Scheduler {
                 Input::Pod(delta) => pod_changed(&mut state, &delta),
                 Input::Node(delta) => node_changed(&mut state, &delta),
                 Input::Namespace(delta) => namespace_changed(&mut state, &delta),
+                Input::Claim(delta) => self.claim_changed(&mut state, &delta),
+                Input::Volume(delta) => self.volume_changed(&mut state, &delta),
+                Input::Class(delta) => class_changed(&mut state, &delta),
                 Input::Call(Output::Bound(pod, node, result)) => {
                     self.bound(&mut state, &pods, pod, &node, result);
                 }
-                Input::Call(Output::Told) | Input::Due => {}
+                Input::Call(Output::Prepared(pod, result)) => self.prepared(&mut state, &pod, result),
+                Input::Due => self.expire(&mut state, Instant::now()),
+                Input::Call(Output::Told) => {}
                 Input::Drain => break,
             }
         }
@@ -126,10 +154,11 @@ impl Scheduler {
         let Some(pod) = state.queue.pop() else { return };
         state.tie = state.tie.wrapping_add(1);
         match schedule(&pod, &state.world, state.tie) {
-            Decision::Bind { node } => {
+            Decision::Bind { node, choice } if choice.is_empty() => {
                 state.world.apply_pod(pod.clone(), &node);
                 state.calls.push(Box::pin(bind(self.client.clone(), pod, node)));
             }
+            Decision::Bind { node, choice } => self.prepare(state, pod, node, choice),
             Decision::Unschedulable { message, preemption } => {
                 self.unschedulable(state, pod, message, preemption)
             }
@@ -238,6 +267,7 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     let key = format!("{}/{}", delta.key.namespace(), delta.key.name);
     let Some(pod) = delta.new.as_ref().filter(|pod| !is_finished(pod)) else {
         let counted = state.world.has_pod(&key);
+        forget_binding(state, &key);
         state.world.delete_pod(&key);
         state.queue.remove(&key);
         if counted {
@@ -246,6 +276,9 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
         return;
     };
     let info = Arc::new(PodInfo::new(pod.clone()));
+    if node_of(pod).is_some() || !state.bindings.has(&info) {
+        forget_binding(state, &key);
+    }
     match node_of(pod) {
         Some(node) => {
             let news = !state.world.has_pod(&key) || labels_differ(delta);
@@ -374,7 +407,13 @@ mod tests {
     /// What becomes of a pod with uid 1 whose binding was refused: tried now, tried later, counted on a node.
     fn after(current: Option<Arc<Pod>>) -> (bool, bool, bool) {
         let calls = FuturesUnordered::new();
-        let mut state = State { world: World::default(), queue: Queue::default(), calls, tie: 0 };
+        let mut state = State {
+            world: World::default(),
+            queue: Queue::default(),
+            bindings: Bindings::default(),
+            calls,
+            tie: 0,
+        };
         let tried = Arc::new(PodInfo::new(pod("1", None)));
         state.world.apply_pod(tried.clone(), "n");
         let now = Instant::now();

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use crate::pods::{Namespaces, PodInfo};
 use crate::resources::Resources;
 use crate::selectors::Labels;
+use crate::volumes::Volumes;
 
 /// Pods a node takes if it does not say.
 const DEFAULT_PODS: i64 = 110;
@@ -100,6 +101,10 @@ pub struct World {
     places: BTreeMap<String, String>,
     /// Pods that have terms about other pods.
     social: BTreeSet<String>,
+    /// Pods that are somewhere, by the claims they use.
+    users: BTreeMap<String, BTreeSet<String>>,
+    /// Claims, volumes and classes; copied when a copy of the world is changed.
+    pub volumes: Arc<Volumes>,
     /// Labels of the namespaces.
     pub namespaces: Namespaces,
 }
@@ -135,8 +140,11 @@ impl World {
     /// A pod is on a node (bound or assumed), or changed there.
     pub fn apply_pod(&mut self, pod: Arc<PodInfo>, node: &str) {
         let key = pod.key();
-        if self.places.get(&key).is_some_and(|place| place != node) {
+        if self.places.contains_key(&key) {
             self.delete_pod(&key);
+        }
+        for claim in pod.claim_keys() {
+            self.users.entry(claim).or_default().insert(key.clone());
         }
         self.places.insert(key.clone(), node.to_owned());
         if pod.is_social() {
@@ -152,11 +160,33 @@ impl World {
     pub fn delete_pod(&mut self, key: &str) {
         let Some(node) = self.places.remove(key) else { return };
         self.social.remove(key);
-        if let Some(info) = self.nodes.get_mut(&node) {
-            info.remove(key);
-        } else if let Some(pods) = self.strays.get_mut(&node) {
-            pods.remove(key);
+        let gone = match self.nodes.get_mut(&node) {
+            Some(info) => info.remove(key),
+            None => self.strays.get_mut(&node).and_then(|pods| pods.remove(key)),
+        };
+        for claim in gone.iter().flat_map(|pod| pod.claim_keys()) {
+            if let Some(pods) = self.users.get_mut(&claim) {
+                pods.remove(key);
+                if pods.is_empty() {
+                    self.users.remove(&claim);
+                }
+            }
         }
+    }
+
+    /// Whether a pod that is somewhere uses the claim `namespace/name`.
+    pub fn uses_claim(&self, key: &str) -> bool {
+        self.users.contains_key(key)
+    }
+
+    /// Claims, volumes and classes, to be changed.
+    pub fn volumes_mut(&mut self) -> &mut Volumes {
+        Arc::make_mut(&mut self.volumes)
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&NodeInfo> {
+        self.nodes.get(name)
     }
 
     /// Whether the pod counts somewhere.

@@ -195,7 +195,8 @@ mod tests {
         let named = json!({"name": "v", "persistentVolumeClaim": {"claimName": "p-data"}});
         let inline = json!({"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}});
         let over = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0});
-        let cases: &[(&Value, Option<&str>, &str, &str, Value, bool)] = &[
+        type Case<'a> = (&'a Value, Option<&'a str>, &'a str, &'a str, Value, bool);
+        let cases: &[Case<'_>] = &[
             (&named, Some("n"), "d", "u", json!({}), true),
             (&named, None, "d", "u", json!({}), false),
             (&named, Some("n"), "other", "u", json!({}), false),

@@ -204,6 +204,10 @@ impl Handler for Fake {
                 Some(object) => (200, object.clone()),
                 None => (404, failure(404, "NotFound")),
             },
+            (&Method::POST, Some(_)) if path.sub.as_deref() == Some("binding") => {
+                let node = json!({"spec": {"nodeName": body["target"]["name"]}});
+                state.change(key, None, node, true)
+            }
             (&Method::POST, _) => state.create(&path, body),
             (&Method::PUT, _) => state.change(key, path.sub.as_deref(), body, false),
             (&Method::PATCH, _) => state.change(key, path.sub.as_deref(), body, true),

@@ -5,12 +5,15 @@ mod affinity;
 mod fit;
 mod node;
 mod spread;
+mod volumes;
 
 use crate::pods::{Namespaces, PodInfo};
+use crate::volumes::Choice;
 use crate::world::{NodeInfo, World};
 
 use affinity::PodAffinity;
 pub use spread::Spread;
+use volumes::VolumeFilters;
 
 /// Why a node was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn fixed(reason: impl Into<String>) -> Self {
+    pub(crate) fn fixed(reason: impl Into<String>) -> Self {
         Self { reasons: vec![reason.into()], preemptable: false }
     }
 
@@ -36,12 +39,19 @@ pub struct Filters<'a> {
     pod: &'a PodInfo,
     affinity: PodAffinity<'a>,
     spread: Spread<'a>,
+    volumes: VolumeFilters<'a>,
 }
 
 impl<'a> Filters<'a> {
-    /// Prepares the filters for `pod`.
-    pub fn new(pod: &'a PodInfo, world: &World) -> Self {
-        Self { pod, affinity: PodAffinity::new(pod, world), spread: Spread::new(pod, world) }
+    /// Prepares the filters for `pod`; an error is why it fits on no node at all.
+    pub fn new(pod: &'a PodInfo, world: &'a World) -> Result<Self, String> {
+        let volumes = VolumeFilters::new(pod, world)?;
+        Ok(Self { pod, affinity: PodAffinity::new(pod, world), spread: Spread::new(pod, world), volumes })
+    }
+
+    /// The volumes for the pod on a node that passed.
+    pub fn choice(&self, node: &NodeInfo) -> Choice {
+        self.volumes.choice(node)
     }
 
     /// Whether the pod can run on `node`.
@@ -52,6 +62,7 @@ impl<'a> Filters<'a> {
         node::affinity(self.pod, node)?;
         node::ports(self.pod, node)?;
         fit::check(self.pod, node)?;
+        self.volumes.check(node)?;
         self.spread.check(node)?;
         self.affinity.check(node)
     }

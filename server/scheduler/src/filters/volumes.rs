@@ -1,0 +1,92 @@
+//! VolumeRestrictions, VolumeBinding, VolumeZone.
+
+use std::collections::BTreeSet;
+
+use super::Refusal;
+use crate::pods::PodInfo;
+use crate::volumes::{Choice, PodClaims};
+use crate::world::{NodeInfo, World};
+
+const ONE_POD: &str =
+    "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
+const ZONES: &[(&str, &str)] = &[
+    ("topology.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("topology.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+];
+
+/// What is computed once for a pod.
+pub struct VolumeFilters<'a> {
+    world: &'a World,
+    claims: PodClaims<'a>,
+    /// A claim that one pod alone may use is used by another.
+    occupied: bool,
+    /// Labels a node must have, with the values to choose from.
+    zones: Vec<(&'static str, BTreeSet<&'a str>)>,
+}
+
+impl<'a> VolumeFilters<'a> {
+    /// Prepares the filters; an error is why the pod fits nowhere.
+    pub fn new(pod: &PodInfo, world: &'a World) -> Result<Self, String> {
+        let claims = PodClaims::new(pod, &world.volumes)?;
+        let zones = zones(&claims, world);
+        Ok(Self { world, claims, occupied: occupied(pod, world), zones })
+    }
+
+    /// Whether the pod's volumes can be used on `node`.
+    pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        if self.occupied {
+            return Err(Refusal::preemptable(vec![ONE_POD.to_owned()]));
+        }
+        if self.claims.is_empty() {
+            return Ok(());
+        }
+        if let Err(reasons) = self.claims.on(&node.node, &self.world.volumes) {
+            return Err(Refusal { reasons, preemptable: false });
+        }
+        match self.in_zone(node) {
+            true => Ok(()),
+            false => Err(Refusal::fixed("node(s) had no available volume zone")),
+        }
+    }
+
+    /// What the pod's claims take on `node`.
+    pub fn choice(&self, node: &NodeInfo) -> Choice {
+        self.claims.on(&node.node, &self.world.volumes).unwrap_or_default()
+    }
+
+    /// Nodes that say nothing of zones take all.
+    fn in_zone(&self, node: &NodeInfo) -> bool {
+        let value = |key: &str| node.labels().get(key).map(String::as_str);
+        !ZONES.iter().any(|(label, _)| value(label).is_some())
+            || self.zones.iter().all(|(label, values)| {
+                let now = ZONES.iter().find(|(key, _)| key == label).map_or(*label, |(_, now)| now);
+                value(label).or_else(|| value(now)).is_some_and(|value| values.contains(value))
+            })
+    }
+}
+
+fn zones<'a>(claims: &PodClaims<'a>, world: &'a World) -> Vec<(&'static str, BTreeSet<&'a str>)> {
+    let mut all = Vec::new();
+    for volume in claims.volumes(&world.volumes) {
+        for (label, _) in ZONES {
+            if let Some(values) = volume.metadata.labels.as_ref().and_then(|labels| labels.get(*label)) {
+                all.push((*label, values.split("__").collect()));
+            }
+        }
+    }
+    all
+}
+
+fn occupied(pod: &PodInfo, world: &World) -> bool {
+    pod.claims.iter().any(|(name, _)| {
+        let key = format!("{}/{name}", pod.namespace());
+        let modes = world.volumes.claim(&key).and_then(|claim| claim.spec.as_ref()?.access_modes.as_deref());
+        modes.unwrap_or_default().iter().any(|mode| mode == "ReadWriteOncePod") && world.uses_claim(&key)
+    })
+}
+
+#[cfg(test)]
+#[path = "volumes_tests.rs"]
+mod tests;
