@@ -223,7 +223,15 @@ mod tests {
         for name in [&copy, &own] {
             let layer = blob(&store, name, name.as_str().as_bytes());
             let bytes = json!({"layers": [{"digest": layer.to_string()}]}).to_string();
-            store.put_manifest(name, Tag::parse("t").as_ref(), "m", bytes.as_bytes(), (Algorithm::Sha256, true)).unwrap();
+            store
+                .put_manifest(
+                    name,
+                    Tag::parse("t").as_ref(),
+                    "m",
+                    bytes.as_bytes(),
+                    (Algorithm::Sha256, true),
+                )
+                .unwrap();
         }
         let rules = Rules { mirrored: vec!["docker.io".into()], copies: HOUR * 10, ..Rules::default() };
         let swept = store.sweep(SystemTime::now() + HOUR * 9, &rules);

@@ -129,5 +129,5 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
 
 pub use pod::spec as pod_spec;
 pub use schema::required as schema_required;
-pub use warnings::{deprecation, warnings};
 pub use service_addresses::cluster_ips as service_cluster_ips;
+pub use warnings::{deprecation, warnings};

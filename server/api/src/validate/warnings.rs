@@ -47,7 +47,9 @@ fn service(object: &Value) -> Vec<String> {
         let ignored = ignored.iter().filter(|(set, _)| *set);
         told.extend(ignored.map(|(_, field)| format!("{field} is ignored for headless services")));
     } else if external && !named {
-        told.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+        told.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
     }
     if named && external {
         told.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
@@ -90,7 +92,9 @@ mod tests {
         let service = |spec: Value| of("Service", "", json!({"spec": spec}));
         assert_eq!(service(json!({"type": "ClusterIP", "clusterIP": "10.0.0.1"})), "");
         assert_eq!(
-            service(json!({"type": "ClusterIP", "clusterIP": "None", "externalIPs": ["1.2.3.4"], "sessionAffinity": "ClientIP"})),
+            service(
+                json!({"type": "ClusterIP", "clusterIP": "None", "externalIPs": ["1.2.3.4"], "sessionAffinity": "ClientIP"})
+            ),
             "spec.externalIPs is ignored for headless services; spec.SessionAffinity is ignored for headless services"
         );
         assert_eq!(
@@ -98,7 +102,11 @@ mod tests {
             "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
         );
         assert_eq!(
-            of("Ingress", "networking.k8s.io", json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}})),
+            of(
+                "Ingress",
+                "networking.k8s.io",
+                json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}})
+            ),
             "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
         );
         assert!(deprecation(kinds::by_kind("", "v1", "Endpoints").unwrap()).is_some());

@@ -11,7 +11,9 @@ use super::*;
 /// GET of `path` at an address, with TLS that has to be good for `name`.
 async fn get_over_tls(w: &World, address: &str, port: u16, name: &'static str, path: &str) -> (u16, Value) {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(w.server.pki().ca_pem().as_bytes()).unwrap().into_owned()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(w.server.pki().ca_pem().as_bytes()).unwrap().into_owned())
+        .unwrap();
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
@@ -39,13 +41,19 @@ async fn a_second_address_is_served_alike_and_drained_with_the_first() {
     let running = tokio::spawn(w.server.clone().run(drain.clone()));
     // another address of this machine, the same port
     w.server.listen_also("127.0.0.43".parse().unwrap(), port).unwrap();
-    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.96.0.1"];
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "10.96.0.1",
+    ];
     for name in names {
         let (code, body) = get_over_tls(&w, "127.0.0.43", port, name, "/version").await;
         assert_eq!((code, &body["minor"]), (200, &json!("36")), "{name}");
     }
     // the same pipeline: who shows nothing is nobody
-    assert_eq!(get_over_tls(&w, "127.0.0.43", port, "kubernetes", "/api/v1/pods").await.0, 403);
+    assert_eq!(get_over_tls(&w, "127.0.0.43", port, "kubernetes", "/api/v1/pods").await.0, 401);
     assert_eq!(get_over_tls(&w, "127.0.0.1", port, "kubernetes", "/version").await.0, 200);
     let taken = w.server.listen_also("127.0.0.43".parse().unwrap(), port).err().unwrap();
     assert!(taken.to_string().starts_with(&format!("cannot listen on 127.0.0.43 port {port}: ")), "{taken}");

@@ -46,7 +46,7 @@ fn services() {
             "Service",
             "/spec/externalIPs",
             json!(["127.0.0.1", "x"]),
-            "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128); spec.externalIPs[1]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128); spec.externalIPs[1]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff); spec.externalTrafficPolicy: Required value",
         ),
         (
             "Service",
@@ -78,12 +78,7 @@ fn services() {
             json!(["IPv4", "IPv4", "IPX"]),
             "spec.ipFamilies[1]: Duplicate value: \"IPv4\"; spec.ipFamilies[2]: Unsupported value: \"IPX\": supported values: \"IPv4\", \"IPv6\"",
         ),
-        (
-            "Service",
-            "/spec/clusterIP",
-            json!("10.0.0.1"),
-            "spec.clusterIPs: Required value",
-        ),
+        ("Service", "/spec/clusterIP", json!("10.0.0.1"), "spec.clusterIPs: Required value"),
         (
             "Service",
             "/spec/clusterIPs",
@@ -209,12 +204,7 @@ fn endpoints_and_slices() {
             json!([{"name": "a", "protocol": "TCP"}, {"name": "a", "protocol": "X"}]),
             "ports[1].name: Duplicate value: \"a\"; ports[1].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
         ),
-        (
-            "EndpointSlice",
-            "/addressType",
-            json!("FQDN"),
-            "",
-        ),
+        ("EndpointSlice", "/addressType", json!("FQDN"), ""),
         (
             "EndpointSlice",
             "/endpoints/0/hints",
@@ -236,12 +226,22 @@ fn ingresses() {
     let at = "spec.rules[0].http.paths[0]";
     for (pointer, value, expected) in [
         (path("/path"), json!("x"), format!("{at}.path: Invalid value: \"x\": must be an absolute path")),
-        (path("/path"), json!("/a//b"), format!("{at}.path: Invalid value: \"/a//b\": must not contain '//'")),
-        (path("/path"), json!("/a/.."), format!("{at}.path: Invalid value: \"/a/..\": cannot end with '/..'")),
+        (
+            path("/path"),
+            json!("/a//b"),
+            format!("{at}.path: Invalid value: \"/a//b\": must not contain '//'"),
+        ),
+        (
+            path("/path"),
+            json!("/a/.."),
+            format!("{at}.path: Invalid value: \"/a/..\": cannot end with '/..'"),
+        ),
         (
             path("/pathType"),
             json!("Regex"),
-            format!("{at}.pathType: Unsupported value: \"Regex\": supported values: \"Exact\", \"ImplementationSpecific\", \"Prefix\""),
+            format!(
+                "{at}.pathType: Unsupported value: \"Regex\": supported values: \"Exact\", \"ImplementationSpecific\", \"Prefix\""
+            ),
         ),
         (
             path("/backend/service/port"),
@@ -256,9 +256,15 @@ fn ingresses() {
         (
             path("/backend/service/port"),
             json!({"number": 70000}),
-            format!("{at}.backend.service.port.number: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+            format!(
+                "{at}.backend.service.port.number: Invalid value: 70000: must be between 1 and 65535, inclusive"
+            ),
         ),
-        (path("/backend"), json!({}), format!("{at}.backend: Invalid value: \"\": resource or service backend is required")),
+        (
+            path("/backend"),
+            json!({}),
+            format!("{at}.backend: Invalid value: \"\": resource or service backend is required"),
+        ),
         (
             path("/backend/resource"),
             json!({"kind": "K", "name": "n"}),
@@ -272,7 +278,8 @@ fn ingresses() {
         (
             "/spec/rules/0/host".to_owned(),
             json!("1.2.3.4"),
-            "spec.rules[0].host: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address".to_owned(),
+            "spec.rules[0].host: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address"
+                .to_owned(),
         ),
         (
             "/spec/rules".to_owned(),
@@ -288,7 +295,10 @@ fn ingresses() {
     ] {
         let errors = shown(create(kind("Ingress"), &changed("Ingress", &pointer, value)));
         match pointer.as_str() {
-            "/spec/tls" => assert!(errors.starts_with(&expected) && errors.contains("spec.tls[0].secretName"), "{errors}"),
+            "/spec/tls" => assert!(
+                errors.starts_with(&expected) && errors.contains("spec.tls[0].secretName"),
+                "{errors}"
+            ),
             _ => assert_eq!(errors, expected, "{pointer}"),
         }
     }
@@ -345,13 +355,17 @@ fn policies() {
         (
             "NetworkPolicy",
             "/spec/egress",
-            ingress(json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "11.0.0.0/16", "10.1.0.0/16", "x"]}}]})),
+            ingress(
+                json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "11.0.0.0/16", "10.1.0.0/16", "x"]}}]}),
+            ),
             "spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \"10.0.0.0/8\": must be a strict subset of `cidr`; spec.egress[0].to[0].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`; spec.egress[0].to[0].ipBlock.except[3]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
         ),
         (
             "NetworkPolicy",
             "/spec/ingress",
-            ingress(json!({"ports": [{"port": 80, "endPort": 79}, {"endPort": 9}, {"port": "http", "endPort": 9}, {"port": 0}]})),
+            ingress(
+                json!({"ports": [{"port": 80, "endPort": 79}, {"endPort": 9}, {"port": "http", "endPort": 9}, {"port": 0}]}),
+            ),
             "spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`; spec.ingress[0].ports[1].endPort: Invalid value: 9: may not be specified when `port` is not specified; spec.ingress[0].ports[2].endPort: Invalid value: 9: may not be specified when `port` is non-numeric; spec.ingress[0].ports[3].port: Invalid value: 0: must be between 1 and 65535, inclusive",
         ),
         (
@@ -368,7 +382,11 @@ fn policies() {
         ),
     ]);
     // what was there before may stay
-    let old = changed("NetworkPolicy", "/spec/ingress", ingress(json!({"from": [{"ipBlock": {"cidr": "10.0.0.1/8"}}]})));
+    let old = changed(
+        "NetworkPolicy",
+        "/spec/ingress",
+        ingress(json!({"from": [{"ipBlock": {"cidr": "10.0.0.1/8"}}]})),
+    );
     assert!(!create(kind("NetworkPolicy"), &old).is_empty());
     assert_eq!(shown(update(kind("NetworkPolicy"), &old, &old)), "");
 }
@@ -377,7 +395,12 @@ fn policies() {
 fn addresses_and_blocks() {
     check_create(&[
         ("IPAddress", "/spec/parentRef", Value::Null, "spec.parentRef: Required value"),
-        ("IPAddress", "/spec/parentRef/name", json!("a/b"), "spec.parentRef.name: Invalid value: \"a/b\": may not contain '/'"),
+        (
+            "IPAddress",
+            "/spec/parentRef/name",
+            json!("a/b"),
+            "spec.parentRef.name: Invalid value: \"a/b\": may not contain '/'",
+        ),
         (
             "IPAddress",
             "/metadata/name",
@@ -414,7 +437,11 @@ fn volumes() {
             json!({"server": "s", "path": "/p"}),
             "spec.nfs: Forbidden: may not specify more than 1 volume type",
         ),
-        ("/spec/capacity", json!({}), "spec.capacity: Required value; spec.capacity: Unsupported value: {}: supported values: \"storage\""),
+        (
+            "/spec/capacity",
+            json!({}),
+            "spec.capacity: Required value; spec.capacity: Unsupported value: {}: supported values: \"storage\"",
+        ),
         (
             "/spec/capacity/storage",
             json!("-1"),
@@ -454,13 +481,23 @@ fn volumes() {
     moved["spec"]["nodeAffinity"] = Value::Null;
     let errors = shown(update(kind("PersistentVolume"), &moved, &local));
     assert!(errors.contains("spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n- \tspec.local.path: \"/x\"\n+ \tspec.local.path: \"/y\""), "{errors}");
-    assert!(errors.contains("nodeAffinity: Invalid value: null: field is immutable, except for updating from beta label to GA"), "{errors}");
+    assert!(
+        errors.contains(
+            "nodeAffinity: Invalid value: null: field is immutable, except for updating from beta label to GA"
+        ),
+        "{errors}"
+    );
 }
 
 #[test]
 fn claims() {
     check_create(&[
-        ("PersistentVolumeClaim", "/spec/accessModes", json!([]), "spec.accessModes: Required value: at least 1 access mode is required"),
+        (
+            "PersistentVolumeClaim",
+            "/spec/accessModes",
+            json!([]),
+            "spec.accessModes: Required value: at least 1 access mode is required",
+        ),
         ("PersistentVolumeClaim", "/spec/resources", json!({}), "spec.resources[storage]: Required value"),
         (
             "PersistentVolumeClaim",
@@ -491,19 +528,30 @@ fn claims() {
     };
     let errors = |new: Value, old: &Value| shown(update(kind("PersistentVolumeClaim"), &new, old));
     let pending = claim(Value::Null, "", "1Gi", "Pending");
-    assert_eq!(errors(claim(json!("c"), "v", "1Gi", "Pending"), &pending), "", "a class and a volume may come");
+    assert_eq!(
+        errors(claim(json!("c"), "v", "1Gi", "Pending"), &pending),
+        "",
+        "a class and a volume may come"
+    );
     let bound = claim(json!("c"), "v", "2Gi", "Bound");
     assert_eq!(errors(claim(json!("c"), "v", "3Gi", "Bound"), &bound), "");
     assert_eq!(
         errors(claim(json!("c"), "v", "1Gi", "Bound"), &bound),
         "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
     );
-    assert_eq!(errors(claim(json!("c"), "v", "1500Mi", "Bound"), &bound), "", "taken back as far as it has not grown");
+    assert_eq!(
+        errors(claim(json!("c"), "v", "1500Mi", "Bound"), &bound),
+        "",
+        "taken back as far as it has not grown"
+    );
     assert_eq!(
         errors(claim(json!("d"), "w", "2Gi", "Bound"), &bound),
         "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n- \tspec.storageClassName: \"c\"\n+ \tspec.storageClassName: \"d\"\n- \tspec.volumeName: \"v\"\n+ \tspec.volumeName: \"w\""
     );
-    assert!(errors(claim(Value::Null, "", "2Gi", "Pending"), &pending).contains("spec is immutable"), "only bound claims grow");
+    assert!(
+        errors(claim(Value::Null, "", "2Gi", "Pending"), &pending).contains("spec is immutable"),
+        "only bound claims grow"
+    );
 }
 
 #[test]
@@ -516,7 +564,12 @@ fn classes() {
             json!("Later"),
             "volumeBindingMode: Unsupported value: \"Later\": supported values: \"Immediate\", \"WaitForFirstConsumer\"",
         ),
-        ("StorageClass", "/parameters", json!({"": "x"}), "parameters: Invalid value: \"\": field can not be empty."),
+        (
+            "StorageClass",
+            "/parameters",
+            json!({"": "x"}),
+            "parameters: Invalid value: \"\": field can not be empty.",
+        ),
         (
             "StorageClass",
             "/allowedTopologies",
@@ -527,7 +580,11 @@ fn classes() {
     for (pointer, value, expected) in [
         ("/provisioner", json!("q"), "provisioner: Forbidden: updates to provisioner are forbidden."),
         ("/parameters", json!({"a": "b"}), "parameters: Forbidden: updates to parameters are forbidden."),
-        ("/reclaimPolicy", json!("Retain"), "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden."),
+        (
+            "/reclaimPolicy",
+            json!("Retain"),
+            "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.",
+        ),
         (
             "/volumeBindingMode",
             json!("WaitForFirstConsumer"),

@@ -56,7 +56,7 @@ async fn kubernetes(cluster: &Cluster, client: &Client) -> Result<()> {
     let services: Api<Service> = Api::default_namespaced(client.clone());
     let address = ip(&services.get("kubernetes").await?);
     let allocation = Api::<IPAddress>::all(client.clone()).get(&address).await?;
-    let parent = allocation.spec.unwrap().parent_ref;
+    let parent = allocation.spec.parent_ref;
     ensure!((parent.name.as_str(), parent.resource.as_str()) == ("kubernetes", "services"), "{parent:?}");
     let cidr = Api::<ServiceCIDR>::all(client.clone()).get("kubernetes").await?;
     let block = cidr.spec.unwrap().cidrs.unwrap_or_default();

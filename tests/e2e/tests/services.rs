@@ -1,0 +1,218 @@
+//! Services by their addresses, from pods and from the host, as curl, kubectl and a Python client see them.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sampan_test_e2e::{apply, cluster, eventually, fetch, field, ready, registry};
+use sampan_testkit::Cluster;
+
+const SOON: Duration = Duration::from_secs(20);
+const ECHO: &str = include_str!("services/echo.py");
+const ASK: &str = include_str!("services/ask.py");
+const LOOK: &str = include_str!("services/look.py");
+
+/// The Python that has the client, and the directories of this machine that it lives in.
+fn python() -> Result<(PathBuf, Vec<PathBuf>)> {
+    let tools =
+        PathBuf::from(std::env::var("SAMPAN_TEST_TOOLS").context("SAMPAN_TEST_TOOLS: run `make test`")?);
+    let program = tools.canonicalize()?.join("venv/bin/python");
+    let said = Command::new(&program).args(["-c", "import sys; print(sys.base_prefix)"]).output()?;
+    let home = PathBuf::from(String::from_utf8(said.stdout)?.trim());
+    let mut places: Vec<PathBuf> = ["/usr", "/lib", "/lib64"].map(PathBuf::from).to_vec();
+    let more = [home, tools.canonicalize()?.join("venv")];
+    places.extend(more.into_iter().filter(|place| !place.starts_with("/usr")));
+    places.retain(|place| place.exists());
+    Ok((program, places))
+}
+
+/// A pod of busybox that sees this machine's programs, with `command` as its work.
+fn pod(name: &str, account: &str, places: &[PathBuf], command: &[&str]) -> String {
+    let volume = |(index, place): (usize, &PathBuf)| {
+        format!("{{name: v{index}, hostPath: {{path: {}}}}}", place.display())
+    };
+    let mount = |(index, place): (usize, &PathBuf)| {
+        format!("{{name: v{index}, mountPath: {}, readOnly: true}}", place.display())
+    };
+    let volumes: Vec<String> = places.iter().enumerate().map(volume).collect();
+    let mounts: Vec<String> = places.iter().enumerate().map(mount).collect();
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: {name}}}}}, spec: {{serviceAccountName: {account}, \
+         terminationGracePeriodSeconds: 1, volumes: [{}], containers: [{{name: main, image: busybox, command: {}, volumeMounts: [{}]}}]}}}}",
+        volumes.join(", "),
+        serde_json::json!(command),
+        mounts.join(", ")
+    )
+}
+
+/// What a shell in the pod `tools` says.
+fn inside(cluster: &Cluster, script: &str) -> Result<String> {
+    cluster.kubectl(&["exec", "tools", "--", "sh", "-c", script])
+}
+
+/// Asks in the pod until the answer has `wanted` in it.
+fn says(cluster: &Cluster, script: &str, wanted: &str) -> Result<()> {
+    let mut last = String::new();
+    let said = eventually(script, SOON, || {
+        last = inside(cluster, script).unwrap_or_else(|error| format!("{error:#}"));
+        Ok(last.contains(wanted).then_some(()))
+    });
+    said.with_context(|| format!("wanted {wanted:?}, the last answer was {last:?}"))
+}
+
+fn build(cluster: &Cluster) -> Result<()> {
+    let (python, places) = python()?;
+    let python = python.display().to_string();
+    apply(cluster, include_str!("services/world.yaml"))?;
+    apply(cluster, &pod("tools", "looker", &places, &["sleep", "1000000"]))?;
+    apply(cluster, &pod("echo", "default", &places, &[&python, "-c", ECHO]))?;
+    cluster.kubectl(&["rollout", "status", "deployment/api", "--timeout=60s"])?;
+    ready(cluster, "tools")?;
+    ready(cluster, "echo")
+}
+
+/// The cluster's address of a service.
+fn address(cluster: &Cluster, service: &str) -> Result<String> {
+    field(cluster, &format!("service/{service}"), "{.spec.clusterIP}")
+}
+
+fn addresses(cluster: &Cluster) -> Result<()> {
+    let (python, _) = python()?;
+    says(cluster, &format!("curl -sS -m 3 http://{}", address(cluster, "api")?), "api-")?;
+    let quoted = ASK.replace('\'', "'\\''");
+    let echo = address(cluster, "echo")?;
+    let script = format!("printf '%s' '{quoted}' > /tmp/ask.py && {} /tmp/ask.py {echo}", python.display());
+    says(cluster, &script, "tcp one\nudp two")?;
+    // nobody is behind it: refused (curl 7), not a timeout (28)
+    says(cluster, &format!("curl -sS -m 10 http://{} 2>&1 || true", address(cluster, "nobody")?), "curl: (7)")
+}
+
+/// Whoever answers in so many requests.
+fn answers(cluster: &Cluster, host: &str, requests: usize) -> Result<BTreeSet<String>> {
+    let address = address(cluster, host)?;
+    let script = format!("for i in $(seq {requests}); do curl -sS -m 3 http://{address}; done");
+    Ok(inside(cluster, &script)?.lines().map(str::to_owned).collect())
+}
+
+fn spreading(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["scale", "deployment/api", "--replicas=5"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/api", "--timeout=60s"])?;
+    eventually("all five answer", SOON, || Ok((answers(cluster, "api", 60)?.len() == 5).then_some(())))?;
+    let sticky = answers(cluster, "sticky", 20)?;
+    ensure!(sticky.len() == 1, "affinity: {sticky:?}");
+    cluster.kubectl(&["scale", "deployment/api", "--replicas=2"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/api", "--timeout=60s"])?;
+    eventually("two answer", SOON, || Ok((answers(cluster, "api", 30)?.len() == 2).then_some(())))
+}
+
+fn from_the_host(cluster: &Cluster) -> Result<()> {
+    let node = field(cluster, "nodes", "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}")?;
+    let port = field(cluster, "service/node", "{.spec.ports[0].nodePort}")?;
+    let balanced = eventually("an address of the load balancer", SOON, || {
+        let ip = field(cluster, "service/balanced", "{.status.loadBalancer.ingress[0].ip}")?;
+        Ok((!ip.is_empty()).then_some(ip))
+    })?;
+    let address = field(cluster, "service/api", "{.spec.clusterIP}")?;
+    for target in [
+        format!("{node}:{port}"),
+        format!("127.0.0.1:{port}"),
+        format!("{balanced}:8088"),
+        format!("{address}:80"),
+    ] {
+        eventually(&target, SOON, || Ok(fetch(&target).ok().filter(|text| text.contains("api-"))))?;
+    }
+    Ok(())
+}
+
+/// The Python client with the mounted token, at the address that every pod is told.
+fn the_api_from_a_pod(cluster: &Cluster) -> Result<()> {
+    let (python, _) = python()?;
+    let script = format!(
+        "printf '%s' '{}' > /tmp/look.py && {} /tmp/look.py",
+        LOOK.replace('\'', "'\\''"),
+        python.display()
+    );
+    let said = inside(cluster, &script)?;
+    let host = format!("host https://{}:443", address(cluster, "kubernetes")?);
+    for line in [host.as_str(), "'tools'", "secrets 403", "elsewhere 403"] {
+        ensure!(said.contains(line), "{line} is not in {said}");
+    }
+    Ok(())
+}
+
+/// Whether the pod `tools` reaches the service `api`.
+fn reaches(cluster: &Cluster) -> Result<bool> {
+    let script = format!("curl -sS -m 1 http://{} 2>&1 || true", address(cluster, "api")?);
+    Ok(inside(cluster, &script)?.contains("api-"))
+}
+
+/// Default-deny with one allowance, from a pod that is and one that is not allowed; then egress.
+fn policies(cluster: &Cluster) -> Result<()> {
+    let reaching = |wanted: bool| {
+        eventually(&format!("reaching: {wanted}"), SOON, || Ok((reaches(cluster)? == wanted).then_some(())))
+    };
+    reaching(true)?;
+    apply(cluster, include_str!("services/policy.yaml"))?;
+    reaching(false)?;
+    cluster.kubectl(&["label", "pod", "tools", "friend=yes"])?;
+    reaching(true)?;
+    // the allowance is for one port of one app
+    let echo = address(cluster, "echo")?;
+    let knock = format!("{} /tmp/ask.py {echo} 2>&1 || true", python()?.0.display());
+    ensure!(inside(cluster, &knock)?.contains("timed out"));
+    // probes of the kubelet come from the node and pass
+    cluster.kubectl(&["rollout", "status", "deployment/api", "--timeout=30s"])?;
+    apply(cluster, include_str!("services/egress.yaml"))?;
+    reaching(false)?;
+    for name in ["deny", "allow-friend", "dns-only"] {
+        cluster.kubectl(&["delete", "networkpolicy", name])?;
+    }
+    cluster.kubectl(&["label", "pod", "tools", "friend-"])?;
+    reaching(true)
+}
+
+/// `kubectl top` of the node and of pods.
+fn metrics(cluster: &Cluster) -> Result<()> {
+    eventually("kubectl top pod", Duration::from_secs(60), || {
+        let output = cluster.kubectl_command().args(["top", "pod"]).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((output.status.success() && said.contains("tools") && said.contains("Mi")).then_some(()))
+    })?;
+    let node = cluster.kubectl(&["top", "node"])?;
+    ensure!(node.contains('%'), "{node}");
+    Ok(())
+}
+
+fn walk(runtime: &str) -> Result<()> {
+    let registry = registry()?;
+    let cluster = cluster(&registry, runtime)?;
+    build(&cluster)?;
+    addresses(&cluster)?;
+    spreading(&cluster)?;
+    from_the_host(&cluster)?;
+    the_api_from_a_pod(&cluster)?;
+    policies(&cluster)?;
+    metrics(&cluster)?;
+    kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
+    cluster.up()?;
+    addresses(&cluster)?;
+    from_the_host(&cluster)?;
+    the_api_from_a_pod(&cluster)?;
+    policies(&cluster)
+}
+
+#[test]
+fn services_of_the_embedded_runtime() -> Result<()> {
+    walk("embedded")
+}
+
+#[test]
+fn services_of_docker() -> Result<()> {
+    ensure!(Path::new("/usr/sbin/dockerd").exists(), "dockerd: run `make test`");
+    walk("docker")
+}
