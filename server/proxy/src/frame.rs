@@ -89,7 +89,8 @@ fn chains(frame: &Frame) -> String {
         )
     };
     format!(
-        "chain refuse {{\nreject\n}}\n\
+        // a reset is believed at once; the kernel holds on to a connection attempt when ICMP comes while its socket is busy
+        "chain refuse {{\nmeta l4proto tcp reject with tcp reset\nreject\n}}\n\
          chain to-masquerade {{\nmeta mark set meta mark | {MARK:#x}\n}}\n\
          {external}{external_nodeports}\
          chain services-chosen {{\n\
@@ -99,7 +100,7 @@ fn chains(frame: &Frame) -> String {
          {address} vmap @unreachable\n\
          fib daddr type local {port} vmap @unreachable_nodeports\n}}\n\
          chain cluster-ips-checked {{\n\
-         ip daddr @cluster_ips reject\n\
+         ip daddr @cluster_ips goto refuse\n\
          ip daddr {services} fib daddr type != local drop\n}}\n\
          chain filter-prerouting {{\n\
          type filter hook prerouting priority dstnat - 10; policy accept;\n\
