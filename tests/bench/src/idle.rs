@@ -82,7 +82,7 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
 }
 
 /// The cluster's own processes: the binary itself, for this cluster's directories.
-fn processes(cluster: &Cluster) -> Result<Vec<i32>> {
+pub fn processes(cluster: &Cluster) -> Result<Vec<i32>> {
     let (daemon, directory) = (cluster.pid()?, cluster.directory().to_string_lossy().into_owned());
     let binary = sampan_testkit::binary().canonicalize()?;
     let ours = |pid: &i32| {
@@ -100,7 +100,7 @@ fn processes(cluster: &Cluster) -> Result<Vec<i32>> {
 }
 
 /// PSS in millions of bytes.
-fn memory(processes: &[i32]) -> Result<f64> {
+pub fn memory(processes: &[i32]) -> Result<f64> {
     let mut total = 0.0;
     for pid in processes {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;

@@ -5,6 +5,7 @@
 //! its module. A peer that is missing is an error that names its package, never a silent hole.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod addons;
 mod figure;
 mod get;
 mod idle;
@@ -12,6 +13,7 @@ mod list;
 mod machine;
 mod peers;
 mod pods;
+mod post;
 mod services;
 mod size;
 mod start;
@@ -65,6 +67,10 @@ enum What {
     List,
     /// Rules of 10,000 services, beside a chain for each
     Services,
+    /// One more service in a cluster of 10,000
+    Post,
+    /// Memory of every native addon
+    Addons,
     /// Size of the binary
     Size,
 }
@@ -105,12 +111,14 @@ fn run(cli: &Cli) -> Result<()> {
         What::Size,
         What::Store,
         What::Services,
+        What::Post,
         What::Start,
         What::Pod,
         What::Burst,
         What::Get,
         What::List,
         What::Idle,
+        What::Addons,
     ];
     let wanted = if cli.what == What::All { &all[..] } else { std::slice::from_ref(&cli.what) };
     let mut figures = Vec::new();
@@ -142,6 +150,8 @@ fn measure(what: What, short: bool) -> Result<Vec<Figure>> {
         What::Get => runtime.block_on(get::measure(short)),
         What::List => runtime.block_on(list::measure(short)),
         What::Services => services::measure(short),
+        What::Post => runtime.block_on(post::measure(short)),
+        What::Addons => runtime.block_on(addons::measure(short)),
         What::Size => size::measure(),
         What::All => Ok(Vec::new()),
     }
