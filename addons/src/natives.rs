@@ -7,6 +7,8 @@ use sampan_addon::Native;
 /// Every native addon of this binary.
 pub fn natives() -> Vec<Arc<dyn Native>> {
     vec![
+        Arc::new(sampan_addon_dns::Dns),
+        Arc::new(sampan_addon_ingress::Ingress),
         Arc::new(sampan_addon_loadbalancer::LoadBalancer),
         Arc::new(sampan_addon_metrics::Metrics),
         Arc::new(sampan_addon_registry::Registry),

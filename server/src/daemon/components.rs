@@ -88,7 +88,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
     scheduler(&server, &informers, &health, &scheduler_tasks);
-    let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone() };
+    let [_, dns] = local;
+    let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone(), dns };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
 
     let parts = Parts {
@@ -289,6 +290,8 @@ struct KubeletParts<'a> {
     node: &'a str,
     runtime: &'a Runtime,
     network: PodNetwork,
+    /// Where the addon `dns` serves.
+    dns: Ipv4Addr,
 }
 
 async fn kubelet(
@@ -310,7 +313,7 @@ async fn kubelet(
         network: Arc::new(parts.network),
         root_dir: profile.data.join("kubelet"),
         pod_logs_dir: profile.data.join("pods-logs"),
-        cluster_dns: Vec::new(),
+        cluster_dns: vec![parts.dns.into()],
         cluster_domain: "cluster.local".to_owned(),
         node_labels: BTreeMap::new(),
         health: health.clone(),
