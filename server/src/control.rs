@@ -87,16 +87,18 @@ pub async fn ask(
     mut progress: impl FnMut(Value),
 ) -> Result<Value, Failure> {
     let (read, mut write) = connect(socket).await?.into_split();
-    send(&mut write, request).await?;
+    // a daemon that was killed leaves a broken connection, one that ends a closed one
+    let ended = || Failure::new(Kind::NotRunning, "the daemon ended before it answered");
+    send(&mut write, request).await.map_err(|_| ended())?;
     let mut lines = BufReader::new(read).lines();
-    while let Some(line) = lines.next_line().await? {
+    while let Some(line) = lines.next_line().await.map_err(|_| ended())? {
         match serde_json::from_str(&line).map_err(anyhow::Error::from)? {
             Reply::Progress(value) => progress(value),
             Reply::Done(value) => return Ok(value),
             Reply::Failed { id, message } => return Err(Reply::failure(&id, message)),
         }
     }
-    Err(Failure::new(Kind::NotRunning, "the daemon ended before it answered"))
+    Err(ended())
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, Failure> {

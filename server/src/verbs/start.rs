@@ -30,6 +30,8 @@ const STEPS: usize = 9;
 const STEPS_RUNNING: usize = 4;
 /// How long a daemon may take to end by itself before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a daemon that does not answer may take to be gone.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// Runs the verb.
 pub async fn run(mut context: Context, options: Start) -> Outcome {
@@ -91,8 +93,10 @@ struct Running {
 /// The daemon that runs already, if one does.
 async fn running(profile: &Profile) -> Result<Option<Running>, Failure> {
     let Some(pid) = profile.daemon_pid() else { return Ok(None) };
-    let status = control::ask(&profile.socket(), &control::Request::Status, drop).await;
-    let status = status.map_err(|failure| super::busy(failure, pid))?;
+    let status = match control::ask(&profile.socket(), &control::Request::Status, drop).await {
+        Err(failure) if failure.kind == Kind::NotRunning && ends(profile).await => return Ok(None),
+        status => status.map_err(|failure| super::busy(failure, pid))?,
+    };
     let access = status.get("access").cloned().unwrap_or_default();
     let access: Access = serde_json::from_value(access).map_err(anyhow::Error::from)?;
     // an older daemon does not tell
@@ -103,6 +107,15 @@ async fn running(profile: &Profile) -> Result<Option<Running>, Failure> {
         ..told
     });
     Ok(Some(Running { access, settings }))
+}
+
+/// Whether a daemon that does not answer is one that was killed, or has said its last word: then it is gone soon.
+async fn ends(profile: &Profile) -> bool {
+    let Ok(mut lock) = profile.lock_daemon() else { return false };
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // a thread of its own, which nobody waits for if the daemon goes on
+    std::thread::spawn(move || drop(lock.write().map(|_held| tell.send(()))));
+    tokio::time::timeout(ENDING, told).await.is_ok_and(|told| told.is_ok())
 }
 
 /// Says what the daemon that runs does not follow.
