@@ -74,6 +74,14 @@ async fn endpoints_come_and_go_without_a_failed_request() {
     for _ in 0..40 {
         endpoints.push(Endpoint::echo("new").await);
         world.service("s", &ports(&endpoints), None).await;
+        // one at a time: where both endpoints were dead, nobody could answer
+        let newest = endpoints.last().unwrap();
+        within(async {
+            while newest.requests() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         // it dies before anybody has said that it will
         drop(endpoints.remove(0));
         world.service("s", &ports(&endpoints), None).await;
