@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use sampan_cri::Runtime;
 use sampan_pod_network::HostPort;
 use sampan_process::Tasks;
@@ -69,6 +69,10 @@ pub struct Context {
     pub recorder: Recorder,
     /// Services, for environment variables.
     pub services: Informer<Service>,
+    /// Claims on volumes, and the volumes.
+    pub claims: Informer<PersistentVolumeClaim>,
+    /// See `claims`.
+    pub volumes: Informer<PersistentVolume>,
     /// ConfigMaps in use.
     pub config_maps: Objects<ConfigMap>,
     /// Secrets in use.

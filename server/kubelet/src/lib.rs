@@ -135,6 +135,8 @@ impl Kubelet {
         let context = Context {
             recorder: Recorder::new(config.client.clone(), "kubelet", &config.node_name, &tasks),
             services: config.informers.of::<Service>(),
+            claims: config.informers.of(),
+            volumes: config.informers.of(),
             config_maps: Objects::new(config.client.clone(), drain.clone()),
             secrets: Objects::new(config.client.clone(), drain),
             machine: node::machine(&config.root_dir),

@@ -10,6 +10,7 @@ use sampan_cri::{ContainerConfig, ImageStatus, Mount, Propagation};
 use super::expansion::{expand, unknown};
 use super::{qos, security};
 use crate::dirs::PodDirs;
+use crate::volume::Place;
 use crate::volume::subpath::SubPath;
 
 /// What a configuration is made from.
@@ -27,7 +28,7 @@ pub struct Inputs<'a> {
     /// Where the pod's files are.
     pub dirs: &'a PodDirs,
     /// Directory or file of each volume of the pod.
-    pub volumes: &'a BTreeMap<String, PathBuf>,
+    pub volumes: &'a BTreeMap<String, Place>,
     /// Bytes of memory of the machine.
     pub memory_capacity: u64,
     /// Where localhost seccomp profiles are.
@@ -132,7 +133,7 @@ pub fn sub_paths(inputs: &Inputs<'_>) -> Result<Vec<SubPath>, String> {
         if let Some(path) = sub_path(wanted, &lookup)? {
             parts.push(SubPath {
                 volume: wanted.name.clone(),
-                root: root_of(inputs, wanted)?,
+                root: place(inputs, wanted)?.path.clone(),
                 path: PathBuf::from(path),
                 at: inputs.dirs.sub_path(&wanted.name, &inputs.container.name, index),
                 shared: wanted.mount_propagation.as_deref() == Some("Bidirectional"),
@@ -142,8 +143,8 @@ pub fn sub_paths(inputs: &Inputs<'_>) -> Result<Vec<SubPath>, String> {
     Ok(parts)
 }
 
-fn root_of(inputs: &Inputs<'_>, wanted: &VolumeMount) -> Result<PathBuf, String> {
-    inputs.volumes.get(&wanted.name).cloned().ok_or_else(|| {
+fn place<'a>(inputs: &Inputs<'a>, wanted: &VolumeMount) -> Result<&'a Place, String> {
+    inputs.volumes.get(&wanted.name).ok_or_else(|| {
         format!("cannot find volume {:?} to mount into container {:?}", wanted.name, inputs.container.name)
     })
 }
@@ -175,20 +176,15 @@ fn volume_mount(
     wanted: &VolumeMount,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Mount, String> {
-    let root = root_of(inputs, wanted)?;
+    let place = place(inputs, wanted)?;
     let host_path = match sub_path(wanted, lookup)? {
-        None => root,
+        None => place.path.clone(),
         Some(_) => inputs.dirs.sub_path(&wanted.name, &inputs.container.name, index),
     };
-    let volume =
-        inputs.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).find(|v| v.name == wanted.name);
-    let always_read_only = volume.is_some_and(|v| {
-        v.config_map.is_some() || v.secret.is_some() || v.downward_api.is_some() || v.projected.is_some()
-    });
     Ok(Mount {
         container_path: absolute(&wanted.mount_path),
         host_path,
-        readonly: wanted.read_only.unwrap_or(false) || always_read_only,
+        readonly: wanted.read_only.unwrap_or(false) || place.read_only,
         propagation: match wanted.mount_propagation.as_deref() {
             Some("HostToContainer") => Propagation::HostToContainer,
             Some("Bidirectional") => Propagation::Bidirectional,
@@ -220,7 +216,7 @@ mod tests {
             image: &ImageStatus::default(),
             env: vec![("NAME".to_owned(), "n".to_owned()), ("UP".to_owned(), "../n".to_owned())],
             dirs: &PodDirs { root: "/pod".into(), logs: "/logs".into() },
-            volumes: &[("v".to_owned(), PathBuf::from("/data"))].into(),
+            volumes: &[("v".to_owned(), Place { path: PathBuf::from("/data"), read_only: false })].into(),
             memory_capacity: 1 << 30,
             seccomp_profiles: Path::new("/seccomp"),
             target: None,

@@ -90,7 +90,7 @@ impl Start {
         };
         let env = self.environment().await.map_err(config_error)?;
         let dirs = self.context.dirs.pod(&self.pod);
-        let volumes = volume::host_paths(&self.pod, &dirs);
+        let volumes = volume::places(&self.context, &self.pod, &dirs).await.map_err(config_error)?;
         let inputs = Inputs {
             pod: &self.pod,
             container: &self.container,

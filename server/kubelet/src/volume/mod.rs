@@ -1,15 +1,17 @@
 //! The volumes of a pod: set up before its containers, kept fresh while they run, removed at the end.
 //!
 //! Setting up is idempotent; a change of a ConfigMap, a Secret or the pod, or a token nearing its end, simply
-//! sets everything up again (the task that keeps them fresh). Claims on persistent volumes are not served yet and say so.
+//! sets everything up again (the task that keeps them fresh).
 
 pub mod atomic;
+mod claim;
+mod group;
 pub mod mounts;
 mod payload;
 pub mod subpath;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::context::Context;
 use crate::dirs::PodDirs;
 use crate::objects::Watched;
 
+use claim::Source;
 pub use token::Tokens;
 
 /// What a pod's volumes and environment hold on to while the pod lives.
@@ -35,6 +38,8 @@ pub struct Holdings {
     pub dirty: Arc<Notify>,
     /// Service account tokens in use.
     pub tokens: Tokens,
+    /// Claims whose files were given to the pod's group already.
+    given: Mutex<BTreeSet<String>>,
     /// One setting-up at a time.
     busy: tokio::sync::Mutex<()>,
 }
@@ -102,10 +107,37 @@ fn plugin(volume: &Volume) -> Option<&'static str> {
     })
 }
 
+/// Where a volume is, for containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Directory or file on the host.
+    pub path: PathBuf,
+    /// Whether containers may only read it.
+    pub read_only: bool,
+}
+
 /// Directory or file of every volume of the pod.
-pub fn host_paths(pod: &Pod, dirs: &PodDirs) -> BTreeMap<String, PathBuf> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume| Some((volume.name.clone(), host_path(volume, dirs)?))).collect()
+///
+/// # Errors
+/// A claim leads nowhere; the text of an event.
+pub async fn places(context: &Context, pod: &Pod, dirs: &PodDirs) -> Result<BTreeMap<String, Place>, String> {
+    let mut places = BTreeMap::new();
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let place = match claim::find(context, pod, volume).await? {
+            Some(claimed) => Some(Place { path: claimed.path(), read_only: claimed.read_only }),
+            None => host_path(volume, dirs).map(|path| Place { path, read_only: is_payload(volume) }),
+        };
+        places.extend(place.map(|place| (volume.name.clone(), place)));
+    }
+    Ok(places)
+}
+
+/// Whether a volume's files are what somebody else wrote into the API.
+fn is_payload(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
 }
 
 /// Sets up all volumes; an error is the text of a `FailedMount` event.
@@ -113,6 +145,10 @@ pub async fn set_up(context: &Context, pod: &Pod, holdings: &Holdings) -> Result
     let _one = holdings.busy.lock().await;
     let dirs = context.dirs.pod(pod);
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        if claim::is_claim(volume) {
+            set_up_claim(context, pod, volume, holdings).await?;
+            continue;
+        }
         set_up_one(context, pod, volume, &dirs, holdings)
             .await
             .map_err(|why| format!("MountVolume.SetUp failed for volume {:?} : {why}", volume.name))?;
@@ -135,7 +171,7 @@ async fn set_up_one(
     if let Some(source) = &volume.host_path {
         return check_host_path(source);
     }
-    let Some(path) = host_path(volume, dirs) else { return Err(unsupported(volume)) };
+    let Some(path) = host_path(volume, dirs) else { return Err("no volume plugin matched".to_owned()) };
     let group = fs_group(pod);
     if let Some(source) = &volume.empty_dir {
         let memory = source.medium.as_deref() == Some("Memory");
@@ -157,13 +193,37 @@ async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -
     tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }
 
-fn unsupported(volume: &Volume) -> String {
-    match &volume.persistent_volume_claim {
-        Some(claim) => {
-            format!("persistentvolumeclaim {:?} is not supported by this node yet", claim.claim_name)
-        }
-        None => "no volume plugin matched".to_owned(),
+/// A claim's directory has to be there: it is never made here, so that a lost disk is missed and not papered over.
+async fn set_up_claim(
+    context: &Context,
+    pod: &Pod,
+    volume: &Volume,
+    holdings: &Holdings,
+) -> Result<(), String> {
+    let Some(claimed) = claim::find(context, pod, volume).await? else { return Ok(()) };
+    let (name, path) = (claimed.volume.clone(), claimed.path());
+    if let Source::Host(source) = &claimed.source {
+        return check_host_path(source)
+            .map_err(|why| format!("MountVolume.SetUp failed for volume {name:?} : {why}"));
     }
+    if !path.exists() {
+        return Err(format!(
+            "MountVolume.NewMounter initialization failed for volume {name:?} : path {:?} does not exist",
+            path.display().to_string()
+        ));
+    }
+    let group = fs_group(pod).filter(|_| !claimed.read_only);
+    let Some(group) = group.filter(|_| !holdings.given.lock().contains(&volume.name)) else { return Ok(()) };
+    let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
+    let only_root = policy == Some("OnRootMismatch");
+    let given = blocking(move || match only_root && group::is_given(&path, group)? {
+        true => Ok(()),
+        false => group::give(&path, group),
+    });
+    given.await.map_err(|why| format!("MountVolume.SetUp failed for volume {name:?} : {why}"))?;
+    holdings.given.lock().insert(volume.name.clone());
+    Ok(())
 }
 
 /// A directory whose files never reach the disk, for secrets and tokens.
@@ -189,29 +249,8 @@ fn empty_dir(path: &Path, memory: bool, limit: Option<i64>, group: Option<u32>) 
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
         // not again later: what the containers have made of it is theirs
         if let Some(group) = group {
-            give_to_group(path, group)?;
+            group::give(path, group)?;
         }
-    }
-    Ok(())
-}
-
-/// Upstream's `pkg/volume/volume_linux.go`, `changeFilePermission`: everything below belongs to the group, which
-/// may read and write it; directories hand the group on.
-fn give_to_group(path: &Path, group: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::symlink_metadata(path)?;
-    if meta.gid() != group {
-        std::os::unix::fs::lchown(path, None, Some(group))?;
-    }
-    if meta.is_symlink() {
-        return Ok(());
-    }
-    let wanted = meta.mode() & 0o7777 | if meta.is_dir() { 0o2770 } else { 0o660 };
-    if meta.mode() & 0o7777 != wanted || meta.gid() != group {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
-    }
-    for entry in meta.is_dir().then(|| std::fs::read_dir(path)).transpose()?.into_iter().flatten() {
-        give_to_group(&entry?.path(), group)?;
     }
     Ok(())
 }
@@ -283,30 +322,5 @@ pub async fn stale(holdings: &Holdings) {
             }
         }
         None => holdings.dirty.notified().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_group_gets_what_is_there_already() {
-        use std::os::unix::fs::MetadataExt;
-        let root = tempfile::tempdir().unwrap();
-        let (deep, file) = (root.path().join("v/deep"), root.path().join("v/deep/file"));
-        std::fs::create_dir_all(&deep).unwrap();
-        std::fs::write(&file, "").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", deep.join("link")).unwrap();
-        // the own group: any may be given by root only
-        let group = nix::unistd::getegid().as_raw();
-        give_to_group(&root.path().join("v"), group).unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
-        assert_eq!(
-            (mode(&deep) & 0o2770, mode(&file), mode(Path::new("/etc/passwd"))),
-            (0o2770, 0o660, 0o644)
-        );
     }
 }
