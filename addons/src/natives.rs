@@ -12,6 +12,7 @@ pub fn natives() -> Vec<Arc<dyn Native>> {
         Arc::new(sampan_addon_loadbalancer::LoadBalancer),
         Arc::new(sampan_addon_metrics::Metrics),
         Arc::new(sampan_addon_registry::Registry),
+        Arc::new(sampan_addon_storage::Storage),
     ]
 }
 
