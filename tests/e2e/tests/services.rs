@@ -1,4 +1,5 @@
-//! Services by their addresses, from pods and from the host, as curl, kubectl and a Python client see them.
+//! Services by address and by name, from pods and from the host, as curl, dig, kubectl and a Python client see them; and
+//! claims on volumes.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -17,6 +18,10 @@ const ECHO: &str = include_str!("services/echo.py");
 const ASK: &str = include_str!("services/ask.py");
 const LOOK: &str = include_str!("services/look.py");
 
+/// A name of its own, in the Service `heads`, and a line in its hosts file.
+const NAMED: &str =
+    " hostname: named, subdomain: heads, hostAliases: [{ip: 10.1.2.3, hostnames: [foo.remote]}],";
+
 /// The Python that has the client, and the directories of this machine that it lives in.
 fn python() -> Result<(PathBuf, Vec<PathBuf>)> {
     let tools =
@@ -32,7 +37,8 @@ fn python() -> Result<(PathBuf, Vec<PathBuf>)> {
 }
 
 /// A pod of busybox that sees this machine's programs, with `command` as its work.
-fn pod(name: &str, account: &str, places: &[PathBuf], command: &[&str]) -> String {
+/// `more` is more of its spec, each with a comma behind it.
+fn pod(name: &str, account: &str, more: &str, places: &[PathBuf], command: &[&str]) -> String {
     let volume = |(index, place): (usize, &PathBuf)| {
         format!("{{name: v{index}, hostPath: {{path: {}}}}}", place.display())
     };
@@ -42,8 +48,8 @@ fn pod(name: &str, account: &str, places: &[PathBuf], command: &[&str]) -> Strin
     let volumes: Vec<String> = places.iter().enumerate().map(volume).collect();
     let mounts: Vec<String> = places.iter().enumerate().map(mount).collect();
     format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: {name}}}}}, spec: {{serviceAccountName: {account}, \
-         terminationGracePeriodSeconds: 1, volumes: [{}], containers: [{{name: main, image: busybox, command: {}, volumeMounts: [{}]}}]}}}}",
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: {name}, heads: \"yes\"}}}}, spec: {{serviceAccountName: {account}, \
+         terminationGracePeriodSeconds: 1,{more} volumes: [{}], containers: [{{name: main, image: busybox, command: {}, volumeMounts: [{}]}}]}}}}",
         volumes.join(", "),
         serde_json::json!(command),
         mounts.join(", ")
@@ -69,10 +75,11 @@ fn build(cluster: &Cluster) -> Result<()> {
     let (python, places) = python()?;
     let python = python.display().to_string();
     apply(cluster, include_str!("services/world.yaml"))?;
-    apply(cluster, &pod("tools", "looker", &places, &["sleep", "1000000"]))?;
-    apply(cluster, &pod("echo", "default", &places, &[&python, "-c", ECHO]))?;
+    apply(cluster, &pod("tools", "looker", NAMED, &places, &["sleep", "1000000"]))?;
+    apply(cluster, &pod("echo", "default", "", &places, &[&python, "-c", ECHO]))?;
     cluster.kubectl(&["rollout", "status", "deployment/api", "--timeout=60s"])?;
     ready(cluster, "tools")?;
+    ready(cluster, "own-dns")?;
     ready(cluster, "echo")
 }
 
@@ -90,6 +97,76 @@ fn addresses(cluster: &Cluster) -> Result<()> {
     says(cluster, &script, "tcp one\nudp two")?;
     // nobody is behind it: refused (curl 7), not a timeout (28)
     says(cluster, &format!("curl -sS -m 10 http://{} 2>&1 || true", address(cluster, "nobody")?), "curl: (7)")
+}
+
+/// The cluster's names, as a resolver with a search path and as dig see them.
+fn names(cluster: &Cluster) -> Result<()> {
+    let (python, _) = python()?;
+    for host in ["api", "api.default", "api.default.svc.cluster.local", "elsewhere"] {
+        says(cluster, &format!("curl -sS -m 3 http://{host} 2>&1 || true"), "api-")?;
+    }
+    says(cluster, &format!("{} /tmp/ask.py echo", python.display()), "tcp one\nudp two")?;
+    let (api, kubernetes) = (address(cluster, "api")?, address(cluster, "kubernetes")?);
+    for (question, answer) in [
+        ("/usr/bin/nslookup kubernetes.default", kubernetes.as_str()),
+        ("busybox nslookup kubernetes.default.svc.cluster.local", &kubernetes),
+        ("dig +search +short kubernetes.default", &kubernetes),
+        ("dig +tcp +short api.default.svc.cluster.local", &api),
+        ("dig +short _http._tcp.api.default.svc.cluster.local SRV", "80 api.default.svc.cluster.local."),
+        (&format!("dig +short -x {api}"), "api.default.svc.cluster.local."),
+        ("dig +short elsewhere.default.svc.cluster.local CNAME", "api.default.svc.cluster.local."),
+        ("dig no-such.default.svc.cluster.local", "NXDOMAIN"),
+        ("dig +short named.heads.default.svc.cluster.local", "10."),
+        ("hostname -f", "named.heads.default.svc.cluster.local"),
+        ("cat /etc/hosts", "foo.remote"),
+        ("cat /etc/resolv.conf", "options ndots:5"),
+    ] {
+        says(cluster, question, answer)?;
+    }
+    let ips = field(cluster, "pods", "{.items[?(@.metadata.labels.app==\"api\")].status.podIP}")?;
+    ips.split_whitespace()
+        .try_for_each(|ip| says(cluster, "dig +short heads.default.svc.cluster.local", ip))?;
+    let own = "search corp.example\nnameserver 192.0.2.53\noptions ndots:2";
+    ensure!(cluster.kubectl(&["exec", "own-dns", "--", "cat", "/etc/resolv.conf"])?.contains(own));
+    Ok(())
+}
+
+/// A claim that waits for its pod, data that outlives the pod, a volume that grows, and goes with the claim.
+fn storage(cluster: &Cluster) -> Result<()> {
+    let keep = || {
+        apply(cluster, include_str!("services/keeper.yaml"))?;
+        ready(cluster, "keeper")?;
+        cluster.kubectl(&["exec", "keeper", "--", "cat", "/data/lines"])
+    };
+    apply(cluster, include_str!("services/claim.yaml"))?;
+    eventually("the claim waits", SOON, || {
+        let said = cluster.kubectl(&["describe", "pvc", "data"])?;
+        Ok(said.contains("WaitForFirstConsumer").then_some(()))
+    })?;
+    ensure!(field(cluster, "pvc/data", "{.status.phase}")? == "Pending");
+    let first = keep()?;
+    ensure!(field(cluster, "pvc/data", "{.status.phase}")? == "Bound");
+    cluster.kubectl(&["delete", "pod", "keeper"])?;
+    let second = keep()?;
+    ensure!(second.starts_with(&first) && second.lines().count() == 2, "{first:?} then {second:?}");
+    // of the pod's group
+    let listed = cluster.kubectl(&["exec", "keeper", "--", "ls", "-ln", "/data/lines"])?;
+    ensure!(listed.contains(" 1234 "), "{listed}");
+    let larger = r#"{"spec": {"resources": {"requests": {"storage": "32Mi"}}}}"#;
+    cluster.kubectl(&["patch", "pvc", "data", "-p", larger])?;
+    eventually("the claim has grown", SOON, || {
+        Ok((field(cluster, "pvc/data", "{.status.capacity.storage}")? == "32Mi").then_some(()))
+    })?;
+    let volume = field(cluster, "pvc/data", "{.spec.volumeName}")?;
+    let path = PathBuf::from(field(cluster, &format!("pv/{volume}"), "{.spec.local.path}")?);
+    ensure!(path.join("lines").exists(), "{}", path.display());
+    cluster.kubectl(&["delete", "pvc", "data", "--wait=false"])?;
+    ensure!(field(cluster, "pvc/data", "{.status.phase}")? == "Bound", "in use: protected");
+    cluster.kubectl(&["delete", "pod", "keeper"])?;
+    eventually("the volume is reclaimed", SOON, || {
+        let left = cluster.kubectl(&["get", "pv,pvc", "-A", "-o", "name"])?;
+        Ok((!left.contains(&volume) && !left.contains("claim/data") && !path.exists()).then_some(()))
+    })
 }
 
 /// Whoever answers in so many requests.
@@ -129,18 +206,19 @@ fn from_the_host(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The Python client with the mounted token, at the address that every pod is told.
+/// The Python client with the mounted token, at the address that every pod is told, and by name.
 fn the_api_from_a_pod(cluster: &Cluster) -> Result<()> {
     let (python, _) = python()?;
-    let script = format!(
-        "printf '%s' '{}' > /tmp/look.py && {} /tmp/look.py",
-        LOOK.replace('\'', "'\\''"),
-        python.display()
-    );
-    let said = inside(cluster, &script)?;
-    let host = format!("host https://{}:443", address(cluster, "kubernetes")?);
-    for line in [host.as_str(), "'tools'", "secrets 403", "elsewhere 403"] {
-        ensure!(said.contains(line), "{line} is not in {said}");
+    for host in [address(cluster, "kubernetes")?, "kubernetes.default.svc".to_owned()] {
+        let script = format!(
+            "printf '%s' '{}' > /tmp/look.py && KUBERNETES_SERVICE_HOST={host} {} /tmp/look.py",
+            LOOK.replace('\'', "'\\''"),
+            python.display()
+        );
+        let said = inside(cluster, &script)?;
+        for line in [format!("host https://{host}:443").as_str(), "'tools'", "secrets 403", "elsewhere 403"] {
+            ensure!(said.contains(line), "{line} is not in {said}");
+        }
     }
     Ok(())
 }
@@ -169,6 +247,7 @@ fn policies(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["rollout", "status", "deployment/api", "--timeout=30s"])?;
     apply(cluster, include_str!("services/egress.yaml"))?;
     reaching(false)?;
+    says(cluster, "dig +short api.default.svc.cluster.local", &address(cluster, "api")?)?;
     for name in ["deny", "allow-friend", "dns-only"] {
         cluster.kubectl(&["delete", "networkpolicy", name])?;
     }
@@ -193,17 +272,21 @@ fn walk(runtime: &str) -> Result<()> {
     let cluster = cluster(&registry, runtime)?;
     build(&cluster)?;
     addresses(&cluster)?;
+    names(&cluster)?;
     spreading(&cluster)?;
     from_the_host(&cluster)?;
     the_api_from_a_pod(&cluster)?;
     policies(&cluster)?;
     metrics(&cluster)?;
+    storage(&cluster)?;
     kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
     cluster.up()?;
     addresses(&cluster)?;
+    names(&cluster)?;
     from_the_host(&cluster)?;
     the_api_from_a_pod(&cluster)?;
-    policies(&cluster)
+    policies(&cluster)?;
+    storage(&cluster)
 }
 
 #[test]
