@@ -1,3 +1,5 @@
+//! Directories on a real file system, with what a pod could have put into them.
+
 #![allow(clippy::unwrap_used)]
 use std::os::unix::fs::{MetadataExt, symlink};
 
