@@ -29,7 +29,7 @@ pub enum Outcome {
     /// So many bytes of the buffer are the answer.
     Reply(usize),
     /// The answer has to be waited for.
-    Later(Later),
+    Later(Box<Later>),
     /// There is none.
     Silence,
 }
@@ -119,15 +119,15 @@ impl Responder {
         match self.waiting.clone().try_acquire_owned() {
             Ok(permit) => {
                 let asked = Asked::keep(buffer, query);
-                Outcome::Later(Later { asked, alias, _permit: permit })
+                Outcome::Later(Box::new(Later { asked, alias, _permit: permit }))
             }
             Err(_) => Outcome::Reply(refuse(buffer, &query, code::REFUSED)),
         }
     }
 
     /// The answer that had to be waited for.
-    pub async fn finish(&self, later: Later, transport: Transport) -> Vec<u8> {
-        let Later { asked, alias, .. } = &later;
+    pub async fn finish(&self, later: Box<Later>, transport: Transport) -> Vec<u8> {
+        let Later { asked, alias, .. } = &*later;
         let query = &asked.query;
         let reply = match alias {
             None => self.forwarder.ask(Key::of(query)).await,
@@ -167,7 +167,8 @@ impl Responder {
         }
         let Some(asked) = proto(&key.name) else { return failure() };
         message.queries.push(hickory_proto::op::Query::query(asked, RecordType::from(key.kind)));
-        let ttl = message.answers.iter().map(|record| record.ttl).min().unwrap_or(0).min(self.zone().terms().ttl);
+        let ttl =
+            message.answers.iter().map(|record| record.ttl).min().unwrap_or(0).min(self.zone().terms().ttl);
         let (ttl, now) = (Duration::from_secs(ttl.into()), Instant::now());
         let bounds = Bounds { positive: ttl, negative: ttl };
         Reply::of(&message, &key, bounds, now).map_or_else(failure, |reply| reply.lasting(now + ttl))
@@ -185,7 +186,8 @@ impl Responder {
         buffer.resize(crate::answer::TCP_BYTES, 0);
         let answer = match self.answer(&zone, &mut buffer, length, Transport::Tcp, 0) {
             Outcome::Reply(length) => buffer[..length].to_vec(),
-            Outcome::Later(Later { asked, .. }) => {
+            Outcome::Later(later) => {
+                let asked = &later.asked;
                 let reply = self.forwarder.ask(Key::of(&asked.query)).await;
                 let mut buffer = asked.buffer(Transport::Tcp);
                 let writer = Writer::new(&mut buffer, &asked.query, Transport::Tcp, 0);

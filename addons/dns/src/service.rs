@@ -178,7 +178,7 @@ fn headless(spec: &ServiceSpec) -> bool {
 
 fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
     let listed = spec.cluster_ips.as_deref().filter(|ips| !ips.is_empty());
-    let all = listed.unwrap_or_else(|| spec.cluster_ip.as_slice());
+    let all = listed.unwrap_or(spec.cluster_ip.as_slice());
     all.iter().filter_map(|ip| ip.parse().ok()).collect()
 }
 

@@ -194,7 +194,7 @@ fn answer(responder: &Responder, packet: &[u8], transport: Transport) -> Outcome
 
 enum Outcome2 {
     Reply(Vec<u8>),
-    Later(crate::responder::Later),
+    Later(Box<crate::responder::Later>),
     Silence,
 }
 

@@ -83,7 +83,7 @@ impl Udp {
     }
 
     /// Answers what was received in its place; a length of 0 is no answer.
-    fn answer(&mut self, received: usize) -> Vec<(Later, SocketAddrV4)> {
+    fn answer(&mut self, received: usize) -> Vec<(Box<Later>, SocketAddrV4)> {
         let zone = self.responder.zone();
         let mut all = Vec::new();
         for (place, buffer) in self.buffers[..received].iter_mut().enumerate() {
@@ -131,7 +131,7 @@ impl Udp {
         }
     }
 
-    fn finish(&self, later: Later, peer: SocketAddrV4) {
+    fn finish(&self, later: Box<Later>, peer: SocketAddrV4) {
         let (socket, responder) = (self.socket.clone(), self.responder.clone());
         self.tasks.spawn_until_drain("query", async move {
             let reply = responder.finish(later, Transport::Udp).await;

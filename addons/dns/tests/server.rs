@@ -343,8 +343,9 @@ impl Numbers {
 fn fuzz(numbers: &mut Numbers) -> Vec<u8> {
     let random =
         |numbers: &mut Numbers, length: u64| (0..length).map(|_| numbers.next() as u8).collect::<Vec<u8>>();
-    if numbers.next() % 4 == 0 {
-        let length = if numbers.next() % 16 == 0 { numbers.next() % 9000 } else { numbers.next() % 300 };
+    if numbers.next().is_multiple_of(4) {
+        let length =
+            if numbers.next().is_multiple_of(16) { numbers.next() % 9000 } else { numbers.next() % 300 };
         return random(numbers, length);
     }
     let names = [
@@ -359,7 +360,7 @@ fn fuzz(numbers: &mut Numbers) -> Vec<u8> {
         names[(numbers.next() % 5) as usize],
         [1, 28, 33, 12, 255][(numbers.next() % 5) as usize],
     );
-    if numbers.next() % 2 == 0 {
+    if numbers.next().is_multiple_of(2) {
         packet[11] = 1;
         packet.extend([0, 0, 41, 4, 0, 0, 0, 0, 0, 0, 0]);
     }
