@@ -241,7 +241,11 @@ impl Server {
         };
         if let Some(stored) = &local {
             let (copy, digest) = (copy.clone(), stored.digest.clone());
-            self.look(move |store| Ok(store.touch(&copy, &digest))).await?;
+            let touch = move |store: Store| {
+                store.touch(&copy, &digest);
+                Ok(())
+            };
+            self.look(touch).await?;
         }
         if let (Reference::Digest(_), Some(stored)) = (&reference, &local) {
             return Ok(manifest(stored.clone()));
