@@ -3,7 +3,7 @@
 //! Two clusters on one machine cannot share a block: the machine itself reaches Services, too.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use nix::fcntl::{Flock, FlockArg};
 use sampan_pod_network::subnet::{Subnet, clash};
@@ -19,6 +19,15 @@ pub const DEFAULT: &str = "10.96.0.0/12";
 pub const API: u32 = 1;
 /// Which of the block's addresses is the cluster DNS's, as kubeadm has it.
 pub const DNS: u32 = 10;
+
+/// A port at which nobody listens on an address of ours, TCP and UDP: `preferred`, or any.
+pub fn free_port(address: Ipv4Addr, preferred: u16) -> std::io::Result<u16> {
+    let free = |port| -> std::io::Result<u16> {
+        let port = TcpListener::bind((address, port))?.local_addr()?.port();
+        UdpSocket::bind((address, port)).map(|_| port)
+    };
+    free(preferred).or_else(|_| free(0))
+}
 
 /// The block of a cluster; one without a block in its settings was made before there was a choice.
 pub fn block(settings: &Settings) -> Result<Subnet, Failure> {

@@ -50,9 +50,6 @@ pub use server::Server;
 pub use service::{Prepared, Terms, prepare};
 pub use zone::Zone;
 
-/// The port of DNS.
-const PORT: u16 = 53;
-
 /// The addon.
 pub struct Dns;
 
@@ -84,7 +81,7 @@ impl Addon for Dns {
 
     async fn run(&self, config: Config, context: Context, drain: Drain) -> Result<(), Error> {
         let read = config.read()?;
-        let address = SocketAddrV4::new(context.site.dns_ip, PORT);
+        let address = SocketAddrV4::new(context.site.dns_ip, context.host.dns_port());
         let failed = |error| Error::Io { what: format!("serving on {address}"), error };
         let zone = Zone::new(read.terms(&context.site)?, context.site.dns_ip);
         let zone = Arc::new(ArcSwap::from_pointee(zone));

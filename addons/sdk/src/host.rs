@@ -22,4 +22,10 @@ pub trait Host: Send + Sync {
 
     /// The embedded runtime's content store, with blobs as `sha256/HEX`; `None` with another runtime.
     fn content_store(&self) -> Option<PathBuf>;
+
+    /// Where an addon listens that serves the cluster's DNS: port 53 of that address leads there, so that it can be had
+    /// whoever listens at that port of this machine.
+    fn dns_port(&self) -> u16 {
+        53
+    }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 use crate::chain::{frontend, suffix};
 use crate::element::Element;
@@ -31,6 +32,22 @@ pub struct Frame {
     pub services: String,
     /// The node's address among the pods.
     pub gateway: String,
+    /// Ports of addresses that the node serves itself.
+    pub led: Vec<Led>,
+}
+
+/// A port of an address that the node serves itself, at another port: whoever listens at all addresses of the machine
+/// keeps that one to himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Led {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// The port that clients know.
+    pub port: u16,
+    /// The port that is listened at.
+    pub to: u16,
 }
 
 /// A client's endpoint, as read from the table that was there before.
@@ -76,8 +93,17 @@ fn maps(text: &mut String) {
     );
 }
 
+fn led(all: &[Led]) -> String {
+    let rule = |one: &Led| {
+        let Led { address, protocol, port, to } = one;
+        format!("ip daddr {address} {protocol} dport {port} dnat to :{to}\n")
+    };
+    all.iter().map(rule).collect()
+}
+
 fn chains(frame: &Frame) -> String {
     let Frame { bridge, pods, services, gateway, .. } = frame;
+    let led = led(&frame.led);
     let (address, port) = (frontend(false), frontend(true));
     let external = |key: &str, suffix: &str| {
         format!(
@@ -94,6 +120,7 @@ fn chains(frame: &Frame) -> String {
          chain to-masquerade {{\nmeta mark set meta mark | {MARK:#x}\n}}\n\
          {external}{external_nodeports}\
          chain services-chosen {{\n\
+         {led}\
          {address} vmap @services\n\
          fib daddr type local {port} vmap @services_nodeports\n}}\n\
          chain unreachable-checked {{\n\
@@ -106,12 +133,12 @@ fn chains(frame: &Frame) -> String {
          type filter hook prerouting priority dstnat - 10; policy accept;\n\
          ct state established,related accept\n\
          iifname \"{bridge}v*\" fib saddr . iif oif missing drop\n\
-         {address} vmap @firewall\n}}\n\
+         {address} vmap @firewall\n\
+         ip daddr @stand_ins ip saddr vmap @egress\n}}\n\
          chain filter-input {{\n\
          type filter hook input priority filter; policy accept;\n\
          ct state established,related accept\n\
-         jump unreachable-checked\n\
-         ip daddr @stand_ins ip saddr vmap @egress\n}}\n\
+         jump unreachable-checked\n}}\n\
          chain filter-forward {{\n\
          type filter hook forward priority filter; policy accept;\n\
          ct state established,related accept\n\

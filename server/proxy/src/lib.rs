@@ -22,4 +22,5 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+pub use frame::Led;
 pub use run::{Config, Error, Proxy, cleanup};

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::blocks;
 use crate::conntrack::{self, Frontends};
-use crate::frame::{self, Frame};
+use crate::frame::{self, Frame, Led};
 use crate::health::Servers;
 use crate::kernel;
 pub use crate::kernel::Error;
@@ -52,6 +52,8 @@ pub struct Config {
     pub service_cidr: String,
     /// Service addresses that the node serves itself: they are left alone.
     pub local: Vec<IpAddr>,
+    /// Ports of those addresses at which nobody listens, and where they lead.
+    pub led: Vec<Led>,
 }
 
 impl Config {
@@ -63,6 +65,7 @@ impl Config {
             pods: self.pod_cidr.clone(),
             services: self.service_cidr.clone(),
             gateway: std::net::Ipv4Addr::from(gateway).to_string(),
+            led: self.led.clone(),
         }
     }
 
@@ -309,6 +312,7 @@ pub async fn cleanup(table: &str, bridge: &str, service_cidr: &str) -> Result<()
         pods: String::new(),
         services: service_cidr.to_owned(),
         gateway: String::new(),
+        led: Vec::new(),
     };
     kernel::set_route(&frame, false).await?;
     match kernel::script(&frame::remove(table)).await {

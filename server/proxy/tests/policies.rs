@@ -4,7 +4,7 @@ mod bed;
 
 use std::net::Ipv4Addr;
 
-use bed::{Bed, Place, at, both, dropped, on_a_node, who};
+use bed::{Bed, Place, at, both, dropped, led, on_a_node, who};
 use k8s_openapi::api::core::v1::Service;
 use sampan_proxy::model::Model;
 use sampan_reconcile::Key;
@@ -130,8 +130,8 @@ fn blocks_and_namespaces_allow() {
 fn an_address_served_by_the_node_stands_for_its_pods() {
     on_a_node(|| async {
         let dns = Ipv4Addr::new(10, 96, 0, 10);
-        let mut bed = Bed::serving(vec![dns]).await;
-        Place::Node.serve_on("dns", dns, 53);
+        let mut bed = Bed::serving(vec![dns], led(dns, 53, 1053)).await;
+        Place::Node.serve_on("dns", dns, 1053);
         Place::Node.serve_on("node", bed::GATEWAY, 53);
         let client = bed.pod("client").await;
         namespace(&mut bed.model, "default");

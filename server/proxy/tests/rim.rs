@@ -123,6 +123,7 @@ impl Running {
             node_subnet: "10.201.0.0/24".into(),
             service_cidr: "10.96.0.0/12".into(),
             local: Vec::new(),
+            led: Vec::new(),
         };
         let drain = Drain::new();
         let until = drain.clone();

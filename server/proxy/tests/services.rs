@@ -5,7 +5,7 @@ mod bed;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use bed::{Bed, Place, ask, at, both, dropped, on_a_node, refused, seen, who};
+use bed::{Bed, Place, ask, at, both, dropped, led, on_a_node, refused, seen, who};
 use serde_json::json;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
@@ -260,9 +260,11 @@ fn an_established_connection_outlives_a_new_table() {
 fn addresses_that_the_node_serves_are_left_alone() {
     on_a_node(|| async {
         let first = Ipv4Addr::new(10, 96, 0, 1);
-        let mut bed = Bed::serving(vec![first]).await;
+        let mut bed = Bed::serving(vec![first], led(first, 443, 1443)).await;
         let client = bed.pod("client").await;
-        Place::Node.serve("node", 443);
+        // somebody else has that port at all addresses
+        Place::Node.serve("web", 443);
+        Place::Node.serve_on("node", first, 1443);
         bed.service("kubernetes", json!({"clusterIP": first, "ports": [{"name": "t", "port": 443}]}));
         bed.endpoints("kubernetes", &[("192.0.2.77".parse().expect("address"), json!({}))], both(6443));
         bed.tell().await;

@@ -17,10 +17,10 @@ use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
 
 use super::connect::{InProcess, client};
-use super::platform::Parts;
+use super::platform::{Own, Parts};
 use super::report::{Report, StartEvent};
 use super::shutdown::{self, Signals};
-use super::{access, addresses, builtin, control, kubeconfigs, platform, role, runtime, step, warn};
+use super::{access, addresses, builtin, control, kubeconfigs, role, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::options::node_name;
@@ -78,17 +78,18 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let network = pod_network(profile, &settings, &kubelet_tasks).await?;
     step(report, Message::ConfiguringNetwork { cidr: network.pod_cidr() });
 
-    let local = platform::local(&settings)?;
-    let put = network.serve_at(&local).await;
+    let addresses = Own::addresses(&settings)?;
+    let put = network.serve_at(&addresses).await;
     put.map_err(|error| Failure::new(Kind::PodNetwork, with_causes(&error)))?;
-    let listening = server.listen_also(IpAddr::V4(local[0]), 443);
+    let own = Own::choose(addresses)?;
+    let listening = server.listen_also(IpAddr::V4(*own.api.ip()), own.api.port());
     listening.map_err(|error| Failure::new(Kind::PortTaken, with_causes(&error)))?;
 
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
     scheduler(&server, &informers, &health, &scheduler_tasks);
-    let [_, dns] = local;
+    let dns = *own.dns.ip();
     let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone(), dns };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
 
@@ -100,6 +101,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
         informers: &informers,
         health: &health,
         network: &network,
+        own,
     };
     let proxy_tasks = Tasks::new(Component::Proxy);
     parts.proxy(&proxy_tasks)?;

@@ -1,6 +1,6 @@
 //! The service proxy and the platform of addons: what the cluster has beyond upstream's control plane and kubelet.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use sampan_addons::Addons;
 use sampan_apiserver::ApiServer;
 use sampan_pod_network::PodNetwork;
 use sampan_process::{Health, Tasks, supervise};
-use sampan_proxy::Proxy;
+use sampan_proxy::{Led, Proxy};
 use sampan_reconcile::Informers;
 
 use super::connect::client;
@@ -35,6 +35,8 @@ pub struct Parts<'a> {
     pub health: &'a Health,
     /// The pods' network.
     pub network: &'a PodNetwork,
+    /// Where the daemon answers among the Services.
+    pub own: Own,
 }
 
 impl Parts<'_> {
@@ -67,7 +69,8 @@ impl Parts<'_> {
             pod_cidr: self.network.pod_cidr(),
             node_subnet: self.network.node_subnet(),
             service_cidr: block.to_string(),
-            local: local(self.settings)?.map(IpAddr::V4).to_vec(),
+            local: [self.own.api, self.own.dns].map(|own| IpAddr::V4(*own.ip())).to_vec(),
+            led: self.own.led(),
         })
     }
 
@@ -86,7 +89,7 @@ impl Parts<'_> {
             gateway: self.network.gateway(),
             pod_cidr: self.network.pod_cidr(),
             service_cidr: block.to_string(),
-            dns_ip: block.at(services::DNS),
+            dns_ip: *self.own.dns.ip(),
             cluster_domain: "cluster.local".to_owned(),
         };
         let config = sampan_addons::Config {
@@ -95,7 +98,7 @@ impl Parts<'_> {
             health: self.health.clone(),
             site,
             data: self.profile.data.join("addons"),
-            host: Arc::new(Daemon { server: self.server.clone(), content }),
+            host: Arc::new(Daemon { server: self.server.clone(), content, dns_port: self.own.dns.port() }),
             natives: sampan_addons::natives(),
             client_for: Arc::new(move |user| client(&server, user, &["system:masters"])),
         };
@@ -105,10 +108,36 @@ impl Parts<'_> {
     }
 }
 
-/// The addresses among the Services' that the daemon itself answers on: the API's and the cluster DNS's.
-pub fn local(settings: &Settings) -> Result<[Ipv4Addr; 2], Failure> {
-    let block = services::block(settings)?;
-    Ok([block.at(services::API), block.at(services::DNS)])
+/// The addresses among the Services' that the daemon itself answers on. It listens there at ports of its own, to which
+/// those that clients know lead: whoever listens at all addresses of this machine may have these.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// The API's.
+    pub api: SocketAddrV4,
+    /// The cluster DNS's.
+    pub dns: SocketAddrV4,
+}
+
+impl Own {
+    /// Their addresses.
+    pub fn addresses(settings: &Settings) -> Result<[Ipv4Addr; 2], Failure> {
+        let block = services::block(settings)?;
+        Ok([block.at(services::API), block.at(services::DNS)])
+    }
+
+    /// Chooses ports, the same ones as long as they can be had: clients of UDP keep their sockets when the daemon
+    /// is started anew. The addresses are there already.
+    pub fn choose([api, dns]: [Ipv4Addr; 2]) -> std::io::Result<Self> {
+        let at =
+            |address, port| services::free_port(address, port).map(|port| SocketAddrV4::new(address, port));
+        Ok(Self { api: at(api, 1443)?, dns: at(dns, 1053)? })
+    }
+
+    fn led(&self) -> Vec<Led> {
+        let leads =
+            |protocol, port, to: &SocketAddrV4| Led { address: *to.ip(), protocol, port, to: to.port() };
+        vec![leads("tcp", 443, &self.api), leads("tcp", 53, &self.dns), leads("udp", 53, &self.dns)]
+    }
 }
 
 /// Name of the proxy's table beside the pod network's.
@@ -120,6 +149,7 @@ pub fn services_table(table: &str) -> String {
 struct Daemon {
     server: ApiServer,
     content: Option<PathBuf>,
+    dns_port: u16,
 }
 
 impl Host for Daemon {
@@ -133,5 +163,9 @@ impl Host for Daemon {
 
     fn content_store(&self) -> Option<PathBuf> {
         self.content.clone()
+    }
+
+    fn dns_port(&self) -> u16 {
+        self.dns_port
     }
 }

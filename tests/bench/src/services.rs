@@ -193,6 +193,7 @@ async fn load(model: &mut Model) -> Result<()> {
         pods: PODS.into(),
         services: SERVICES.into(),
         gateway: "10.202.0.1".into(),
+        led: Vec::new(),
     };
     kernel::set_sysctls(BRIDGE)?;
     kernel::set_route(&frame, true).await?;

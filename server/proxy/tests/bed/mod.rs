@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use sampan_pod_network::{PodNet, PodNetwork};
 use sampan_process::{Component, Tasks};
 use sampan_proxy::conntrack;
-use sampan_proxy::frame::{Frame, sweep};
+use sampan_proxy::frame::{Frame, Led, sweep};
 use sampan_proxy::kernel;
 use sampan_proxy::model::{Facts, Model};
 use sampan_reconcile::Key;
@@ -130,6 +130,11 @@ impl Place {
     }
 }
 
+/// A port that leads to another of the same address.
+pub fn led(address: Ipv4Addr, port: u16, to: u16) -> Vec<Led> {
+    ["tcp", "udp"].map(|protocol| Led { address, protocol, port, to }).to_vec()
+}
+
 /// One question and its answer.
 pub fn ask(socket: &UdpSocket, to: SocketAddr) -> std::io::Result<String> {
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -161,11 +166,11 @@ pub struct Bed {
 impl Bed {
     /// A node with the fixed table.
     pub async fn new() -> Self {
-        Self::serving(Vec::new()).await
+        Self::serving(Vec::new(), Vec::new()).await
     }
 
     /// The same; it serves some service addresses itself.
-    pub async fn serving(served: Vec<Ipv4Addr>) -> Self {
+    pub async fn serving(served: Vec<Ipv4Addr>, led: Vec<Led>) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         run("ip link add lan0 type veth peer name lan1");
         let outside = directory.path().join("outside");
@@ -223,6 +228,7 @@ impl Bed {
             pods: "10.201.0.0/16".into(),
             services: "10.96.0.0/12".into(),
             gateway: GATEWAY.to_string(),
+            led,
         };
         let mut bed = Self { network, model: Model::new(&facts), frame, outside, _directory: directory };
         kernel::set_sysctls(&bed.frame.bridge).expect("sysctls");
