@@ -10,7 +10,7 @@ mod registry;
 
 pub use cluster::{Cluster, Options, binary};
 pub use image::Image;
-pub use registry::Registry;
+pub use registry::{Registry, push};
 
 /// A TCP port of 127.0.0.1 that nothing listened on a moment ago.
 pub fn free_port() -> u16 {

@@ -66,30 +66,35 @@ impl Registry {
 
     /// Pushes an image under `name:tag`.
     pub fn push(&self, image: &Image, name: &str, tag: &str) -> Result<()> {
-        for blob in [&image.layer, &image.config] {
-            self.blob(name, blob)?;
-        }
-        let path = format!("/v2/{name}/manifests/{tag}");
-        let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let answer = send(&self.address(), "PUT", &path, media_type, &image.manifest)?;
-        if answer.status != 201 {
-            bail!("PUT {path}: {}", answer.status);
-        }
-        Ok(())
+        push(&self.address(), image, name, tag)
     }
+}
 
-    fn blob(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let begun = send(&self.address(), "POST", &format!("/v2/{name}/blobs/uploads/"), "", b"")?;
-        let location = begun.header("location").context("an upload without a location")?;
-        let path = location.trim_start_matches(&self.url());
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let path = format!("{path}{separator}digest={}", Image::digest(bytes));
-        let answer = send(&self.address(), "PUT", &path, "application/octet-stream", bytes)?;
-        if answer.status != 201 {
-            bail!("PUT of a blob: {}", answer.status);
-        }
-        Ok(())
+/// Pushes an image under `name:tag` to the registry at `address`, which speaks plain HTTP.
+pub fn push(address: &str, image: &Image, name: &str, tag: &str) -> Result<()> {
+    for part in [&image.layer, &image.config] {
+        blob(address, name, part)?;
     }
+    let path = format!("/v2/{name}/manifests/{tag}");
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let answer = send(address, "PUT", &path, media_type, &image.manifest)?;
+    if answer.status != 201 {
+        bail!("PUT {path}: {}", answer.status);
+    }
+    Ok(())
+}
+
+fn blob(address: &str, name: &str, bytes: &[u8]) -> Result<()> {
+    let begun = send(address, "POST", &format!("/v2/{name}/blobs/uploads/"), "", b"")?;
+    let location = begun.header("location").context("an upload without a location")?;
+    let path = location.trim_start_matches("http://").trim_start_matches(address);
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let path = format!("{path}{separator}digest={}", Image::digest(bytes));
+    let answer = send(address, "PUT", &path, "application/octet-stream", bytes)?;
+    if answer.status != 201 {
+        bail!("PUT of a blob: {}", answer.status);
+    }
+    Ok(())
 }
 
 impl Drop for Registry {

@@ -1,0 +1,263 @@
+//! The platform of addons on the built binary: ingress with TLS and websockets, a package of one's own, the registry.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::{SinkExt, StreamExt};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sampan_test_e2e::{apply, cluster, eventually, field, ready, registry};
+use sampan_testkit::{Cluster, Image, free_port};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// `sampan … -o json`.
+fn json(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
+    let said = cluster.sampan(&[arguments, &["-o", "json"]].concat())?;
+    serde_json::from_str(&said).with_context(|| format!("{arguments:?}: {said}"))
+}
+
+/// One addon of the list.
+fn listed(cluster: &Cluster, name: &str) -> Result<Value> {
+    let all = json(cluster, &["addons", "list"])?;
+    let one = all.as_array().context("a list")?.iter().find(|addon| addon["name"] == name);
+    one.cloned().with_context(|| format!("{name} is not in {all}"))
+}
+
+/// What a command that fails says, and its exit code.
+fn refused(cluster: &Cluster, arguments: &[&str]) -> Result<(String, i32)> {
+    let output = cluster.command().args(arguments).output()?;
+    ensure!(!output.status.success(), "{arguments:?} succeeded");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok((said, output.status.code().context("an exit code")?))
+}
+
+/// A certificate for a host, as files and as a Secret of the host's first label.
+fn certificate(cluster: &Cluster, directory: &Path, name: &str, host: &str) -> Result<PathBuf> {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()])?;
+    let (crt, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
+    std::fs::write(&crt, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let files = [format!("--cert={}", crt.display()), format!("--key={}", key.display())];
+    let secret = cluster.kubectl(&[
+        "create",
+        "secret",
+        "tls",
+        name,
+        &files[0],
+        &files[1],
+        "--dry-run=client",
+        "-o",
+        "yaml",
+    ])?;
+    apply(cluster, &secret)?;
+    Ok(crt)
+}
+
+/// A page through the ingress with curl, which believes only `authority`.
+fn page(host: &str, port: u16, authority: &Path) -> Result<String> {
+    let resolve = format!("{host}:{port}:127.0.0.1");
+    let output = Command::new("curl")
+        .args(["-sS", "-m", "5", "--resolve", &resolve, "--cacert"])
+        .arg(authority)
+        .arg(format!("https://{host}:{port}/"))
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A websocket server of this process at every address; it says everything back. Its port.
+fn sockets() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0")?;
+    listener.set_nonblocking(true)?;
+    let port = listener.local_addr()?.port();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                while let Some(Ok(message)) = socket.next().await {
+                    if message.is_text() {
+                        let _ = socket.send(message).await;
+                    }
+                }
+            }
+        });
+    });
+    Ok(port)
+}
+
+fn python() -> Result<PathBuf> {
+    let tools =
+        PathBuf::from(std::env::var("SAMPAN_TEST_TOOLS").context("SAMPAN_TEST_TOOLS: run `make test`")?);
+    Ok(tools.join("venv/bin/python"))
+}
+
+fn ingress(cluster: &Cluster) -> Result<()> {
+    let (http, https, sockets) = (free_port(), free_port(), sockets()?);
+    let ports = [format!("http.port={http}"), format!("https.port={https}")];
+    cluster.sampan(&["addons", "enable", "ingress", "--set", &ports[0], "--set", &ports[1]])?;
+    ensure!(listed(cluster, "ingress")?["health"]["state"] == "healthy");
+    let node = field(cluster, "nodes", "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}")?;
+    let directory = tempfile::tempdir()?;
+    let one = certificate(cluster, directory.path(), "one", "one.test")?;
+    let two = certificate(cluster, directory.path(), "two", "*.two.test")?;
+    let sites = include_str!("addons/sites.yaml").replace("SOCKETS", &sockets.to_string());
+    apply(cluster, &sites.replace("NODE", &node))?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
+    for (host, authority) in [("one.test", &one), ("a.two.test", &two)] {
+        let seen = eventually(host, SOON, || Ok(page(host, https, authority).ok()))?;
+        ensure!(seen.contains("Welcome to nginx"), "{seen}");
+    }
+    // each host has its own certificate
+    ensure!(page("one.test", https, &two).is_err());
+    let redirect = Command::new("curl")
+        .args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"])
+        .args(["-H", "Host: one.test", &format!("http://127.0.0.1:{http}/x")])
+        .output()?;
+    let redirect = String::from_utf8_lossy(&redirect.stdout).into_owned();
+    ensure!(redirect.starts_with("308 https://one.test"), "{redirect}");
+    let client = Command::new(python()?)
+        .arg("-c")
+        .arg(include_str!("addons/socket.py"))
+        .arg(https.to_string())
+        .arg(&one)
+        .output()?;
+    let heard = String::from_utf8_lossy(&client.stdout).into_owned();
+    ensure!(heard.trim() == "hello", "{heard}{}", String::from_utf8_lossy(&client.stderr));
+    ensure!(field(cluster, "ingress/one", "{.status.loadBalancer.ingress[0].ip}")? == node);
+    // another certificate is served as soon as it is there
+    let newer = certificate(cluster, directory.path(), "one", "one.test")?;
+    eventually("the new certificate", SOON, || Ok(page("one.test", https, &newer).ok()))?;
+    Ok(())
+}
+
+fn ingress_gone(cluster: &Cluster) -> Result<()> {
+    let set = &json(cluster, &["addons", "configure", "ingress"])?["set"];
+    let port = set["https"]["port"].as_u64().with_context(|| format!("no port in {set}"))?;
+    cluster.sampan(&["addons", "disable", "ingress"])?;
+    ensure!(std::net::TcpStream::connect(("127.0.0.1", u16::try_from(port)?)).is_err(), "still listening");
+    let left = cluster.kubectl(&[
+        "get",
+        "all,ingressclass,serviceaccount,clusterrole,clusterrolebinding",
+        "-A",
+        "-l",
+        "sampan.dev/addon=ingress",
+        "-o",
+        "name",
+    ])?;
+    ensure!(left.is_empty(), "{left}");
+    eventually("no mirror pod", SOON, || {
+        let pods = cluster.kubectl(&["get", "pods", "-n", "kube-system", "-o", "name"])?;
+        Ok((!pods.contains("ingress-")).then_some(()))
+    })
+}
+
+fn configuration(cluster: &Cluster) -> Result<()> {
+    let (said, code) = refused(cluster, &["addons", "enable", "ingres"])?;
+    ensure!(said.contains("ADDON_NOT_FOUND") && said.contains("ingress"), "{code}: {said}");
+    let (said, _) = refused(cluster, &["addons", "configure", "dns", "--set", "ttlSeconds=-1"])?;
+    ensure!(said.contains("ADDON_CONFIGURATION") && said.contains("ttlSeconds"), "{said}");
+    cluster.sampan(&["addons", "configure", "dns", "--set", "ttlSeconds=7"])?;
+    let details = json(cluster, &["addons", "configure", "dns"])?;
+    ensure!(details["configuration"]["ttlSeconds"] == 7 && details["schema"]["properties"].is_object());
+    Ok(())
+}
+
+/// A package is added, works, is broken by somebody, says why, is mended, removed.
+fn package(cluster: &Cluster) -> Result<()> {
+    let folder = cluster.directory().join("hello");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("addon.yaml"), include_str!("addons/hello.yaml"))?;
+    std::fs::write(folder.join("web.yaml"), include_str!("addons/web.yaml"))?;
+    cluster.sampan(&["addons", "add", &folder.display().to_string()])?;
+    cluster.sampan(&["addons", "enable", "hello", "--set", "replicas=2"])?;
+    let replicas = cluster.kubectl(&[
+        "get",
+        "-n",
+        "hello",
+        "deployment/hello",
+        "-o",
+        "jsonpath={.status.readyReplicas}",
+    ])?;
+    ensure!(replicas == "2", "{replicas}");
+    ensure!(json(cluster, &["addons", "images", "hello"])?["nginx"] == "nginx:alpine");
+    cluster.kubectl(&[
+        "set",
+        "image",
+        "-n",
+        "hello",
+        "deployment/hello",
+        "web=no.such.registry.invalid/x:1",
+    ])?;
+    let health = eventually("it says that it is broken", Duration::from_secs(60), || {
+        let health = listed(cluster, "hello")?["health"].clone();
+        Ok((health["state"] != "healthy" && health["reason"].to_string().contains("hello")).then_some(health))
+    })?;
+    ensure!(health["next"].as_str().is_some_and(|next| !next.is_empty()), "{health}");
+    // what it owns is put right when it is applied again
+    cluster.sampan(&["addons", "enable", "hello"])?;
+    eventually("it is well again", Duration::from_secs(60), || {
+        Ok((listed(cluster, "hello")?["health"]["state"] == "healthy").then_some(()))
+    })?;
+    cluster.sampan(&["addons", "remove", "hello"])?;
+    let left =
+        cluster.kubectl(&["get", "namespaces,deployments,services", "-A", "-l", "sampan.dev/addon=hello"])?;
+    ensure!(!left.contains("hello"), "{left}");
+    let (said, _) = refused(cluster, &["addons", "enable", "hello"])?;
+    ensure!(said.contains("ADDON_NOT_FOUND"), "{said}");
+    Ok(())
+}
+
+/// An image that was pushed runs without a load step.
+fn registry_of_the_cluster(cluster: &Cluster) -> Result<()> {
+    let port = free_port();
+    cluster.sampan(&["addons", "enable", "registry", "--set", &format!("listen=127.0.0.1:{port}")])?;
+    let address = format!("127.0.0.1:{port}");
+    sampan_testkit::push(&address, &Image::nginx("pushed here\n")?, "app", "1")?;
+    let name = format!("localhost:{port}/app:1");
+    cluster.kubectl(&["run", "pushed", "--image", &name])?;
+    ready(cluster, "pushed")?;
+    cluster.sampan(&["addons", "disable", "registry"])?;
+    Ok(())
+}
+
+fn walk(runtime: &str) -> Result<()> {
+    let registry = registry()?;
+    let cluster = cluster(&registry, runtime)?;
+    configuration(&cluster)?;
+    ingress(&cluster)?;
+    package(&cluster)?;
+    registry_of_the_cluster(&cluster)?;
+    // killed in the middle of an enable: what was begun is finished or taken away, and can be asked for again
+    let child = cluster.command().args(["addons", "enable", "registry"]).spawn()?;
+    kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
+    child.wait_with_output()?;
+    cluster.up()?;
+    eventually("a settled registry", SOON, || {
+        let addon = listed(&cluster, "registry")?;
+        let (enabled, state) = (addon["enabled"] == true, addon["health"]["state"].clone());
+        Ok(((enabled && state == "healthy") || (!enabled && state == "off")).then_some(()))
+    })?;
+    ensure!(json(&cluster, &["addons", "configure", "dns"])?["configuration"]["ttlSeconds"] == 7);
+    eventually("ingress serves again", SOON, || {
+        Ok((listed(&cluster, "ingress")?["health"]["state"] == "healthy").then_some(()))
+    })?;
+    ingress_gone(&cluster)
+}
+
+#[test]
+fn addons_of_the_embedded_runtime() -> Result<()> {
+    walk("embedded")
+}
+
+#[test]
+fn addons_of_docker() -> Result<()> {
+    ensure!(Path::new("/usr/sbin/dockerd").exists(), "dockerd: run `make test`");
+    walk("docker")
+}
