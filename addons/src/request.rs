@@ -1,5 +1,6 @@
 //! What can be asked of the platform and what it answers: the words of the control socket, and of REST later.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -71,7 +72,7 @@ pub enum Request {
 }
 
 /// Where an addon comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Sort {
     /// Code of this binary.
@@ -81,7 +82,7 @@ pub enum Sort {
 }
 
 /// An addon in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Its name.
@@ -103,7 +104,7 @@ pub struct Status {
 }
 
 /// An addon with everything about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
     /// As in a list.

@@ -1,7 +1,7 @@
 //! How commands speak to the daemon: one JSON line each way over `daemon.sock`, progress as further lines.
 //!
 //! The socket (mode 0600) belongs to whoever started the cluster, so the file's mode is the authorization; the
-//! directory that it lies in is root's. `/sampan/v1` will take this over once the REST API is there.
+//! directory that it lies in is root's. What addons are asked is there over HTTP as well (`rest`).
 
 use std::path::{Path, PathBuf};
 

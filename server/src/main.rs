@@ -12,6 +12,7 @@ mod messages;
 mod options;
 mod profile;
 mod resolver;
+mod rest;
 mod rights;
 mod services;
 mod ui;

@@ -25,6 +25,7 @@ use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::options::node_name;
 use crate::profile::{Profile, RuntimeKind, Settings};
+use crate::rest::{self, Rest};
 use crate::{resolver, services};
 
 /// What the control socket and the end of the daemon need of the running parts.
@@ -110,6 +111,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
 
     step(report, Message::VerifyingComponents);
     let control_tasks = Tasks::new(Component::Daemon);
+    let rest = Rest { addons: addons.clone(), logs: profile.logs(), tasks: control_tasks.clone() };
+    server.serve_path(rest::PREFIX, rest.handler());
     let admin = client(&server, "kubernetes-admin", &["system:masters"]);
     let marking = role::follow(admin, informers.of(), node.clone(), settings.container_runtime);
     control_tasks.spawn_until_drain("control plane's labels", marking);

@@ -42,19 +42,29 @@ type Place = (String, String);
 /// Who serves which group.
 pub(crate) struct Groups {
     served: RwLock<BTreeMap<Place, GroupHandler>>,
+    /// Beginnings of paths that are no API groups, and who serves what is below.
+    paths: RwLock<BTreeMap<&'static str, GroupHandler>>,
     /// Counts changes of `served`.
     changes: watch::Sender<u64>,
 }
 
 impl Default for Groups {
     fn default() -> Self {
-        Self { served: RwLock::default(), changes: watch::Sender::new(0) }
+        Self { served: RwLock::default(), paths: RwLock::default(), changes: watch::Sender::new(0) }
     }
 }
 
 impl Groups {
     fn handler(&self, group: &str, version: &str) -> Option<GroupHandler> {
         self.served.read().get(&(group.to_owned(), version.to_owned())).cloned()
+    }
+
+    fn below(&self, path: &str) -> Option<GroupHandler> {
+        let paths = self.paths.read();
+        let found = paths.iter().find(|(prefix, _)| {
+            path.strip_prefix(**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        found.map(|(_, handler)| handler.clone())
     }
 
     fn changed(&self) {
@@ -100,8 +110,17 @@ impl ApiServer {
         ServedGroup { groups, place, handler }
     }
 
+    /// Serves everything below a path that is no API group, such as `/sampan/v1`, from now on. Requests come authorized:
+    /// for RBAC it is a `nonResourceURL`, whose verb is the method.
+    pub fn serve_path(&self, prefix: &'static str, handler: GroupHandler) {
+        self.groups().paths.write().insert(prefix, handler);
+    }
+
     /// The answer of whoever serves the group that the request is for; `None` for the registry's groups.
     pub(crate) async fn aggregated(&self, context: &Context) -> Option<Response<ResponseBody>> {
+        if let Some(handler) = self.groups().below(&context.info.path) {
+            return Some(handler(request(context), context.user.clone()).await);
+        }
         let mut parts = context.info.path.trim_matches('/').split('/');
         let (Some("apis"), Some(group), Some(version)) = (parts.next(), parts.next(), parts.next()) else {
             return None;
