@@ -206,9 +206,13 @@ fn package(cluster: &Cluster) -> Result<()> {
         Ok((listed(cluster, "hello")?["health"]["state"] == "healthy").then_some(()))
     })?;
     cluster.sampan(&["addons", "remove", "hello"])?;
-    let left =
-        cluster.kubectl(&["get", "namespaces,deployments,services", "-A", "-l", "sampan.dev/addon=hello"])?;
-    ensure!(!left.contains("hello"), "{left}");
+    // a namespace ends with its pods
+    eventually("nothing of it is left", Duration::from_secs(60), || {
+        let owned = ["-l", "sampan.dev/addon=hello"];
+        let left =
+            cluster.kubectl(&[&["get", "namespaces,deployments,services", "-A"], &owned[..]].concat())?;
+        Ok((!left.contains("hello")).then_some(()))
+    })?;
     let (said, _) = refused(cluster, &["addons", "enable", "hello"])?;
     ensure!(said.contains("ADDON_NOT_FOUND"), "{said}");
     Ok(())
