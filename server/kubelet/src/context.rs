@@ -1,11 +1,13 @@
 //! What every part of the kubelet is given: the node's facts and the handles to the world.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
+use parking_lot::Mutex;
 use sampan_cri::Runtime;
 use sampan_pod_network::HostPort;
 use sampan_process::Tasks;
@@ -77,8 +79,10 @@ pub struct Context {
     pub config_maps: Objects<ConfigMap>,
     /// Secrets in use.
     pub secrets: Objects<Secret>,
-    /// Woken when an image has been pulled, for the node's status.
+    /// Woken when an image has come, for the node's status.
     pub images_changed: tokio::sync::Notify,
+    /// Ids of the images that were there when the node's status was written last.
+    pub images_reported: Mutex<HashSet<String>>,
     /// What probes have found.
     pub probed: crate::probe::Tally,
     /// Spawns.

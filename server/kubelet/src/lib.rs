@@ -147,6 +147,7 @@ impl Kubelet {
             runtime_name: version.name.clone(),
             network: config.network,
             images_changed: tokio::sync::Notify::new(),
+            images_reported: parking_lot::Mutex::default(),
             probed: probe::Tally::default(),
             tasks,
             dirs: dirs::Dirs { root: config.root_dir, pod_logs: config.pod_logs_dir },

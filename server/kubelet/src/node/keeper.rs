@@ -106,6 +106,7 @@ impl Keeper {
     /// The largest images of the machine, as a status lists them.
     async fn images(&self) -> Vec<ContainerImage> {
         let images = self.context.runtime.list_images().await.unwrap_or_default();
+        *self.context.images_reported.lock() = images.iter().map(|image| image.id.clone()).collect();
         let images = images.into_iter().map(|image| ContainerImage {
             names: Some(image.repo_digests.into_iter().chain(image.repo_tags).collect()),
             size_bytes: i64::try_from(image.size_bytes).ok(),

@@ -58,6 +58,10 @@ async fn ensure_told(
     };
     match (pull_policy(container), present) {
         ("IfNotPresent" | "Never", Some(status)) => {
+            // a runtime may have found it elsewhere on this machine just now
+            if !context.images_reported.lock().contains(&status.id) {
+                context.images_changed.notify_one();
+            }
             let text = format!(
                 "Container image {image:?} already present on machine and can be accessed by the pod"
             );
