@@ -6,9 +6,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod addons;
+mod dns;
 mod figure;
 mod get;
 mod idle;
+mod ingress;
 mod list;
 mod machine;
 mod peers;
@@ -69,6 +71,10 @@ enum What {
     Services,
     /// One more service in a cluster of 10,000
     Post,
+    /// Answers of the cluster DNS, beside unbound
+    Dns,
+    /// Requests through the ingress, beside nginx
+    Ingress,
     /// Memory of every native addon
     Addons,
     /// Size of the binary
@@ -112,6 +118,8 @@ fn run(cli: &Cli) -> Result<()> {
         What::Store,
         What::Services,
         What::Post,
+        What::Dns,
+        What::Ingress,
         What::Start,
         What::Pod,
         What::Burst,
@@ -151,6 +159,8 @@ fn measure(what: What, short: bool) -> Result<Vec<Figure>> {
         What::List => runtime.block_on(list::measure(short)),
         What::Services => services::measure(short),
         What::Post => runtime.block_on(post::measure(short)),
+        What::Dns => runtime.block_on(dns::measure(short)),
+        What::Ingress => runtime.block_on(ingress::measure(short)),
         What::Addons => runtime.block_on(addons::measure(short)),
         What::Size => size::measure(),
         What::All => Ok(Vec::new()),

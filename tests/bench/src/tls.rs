@@ -112,7 +112,7 @@ impl Target {
 }
 
 /// Runs a future on a thread of its own, pinned to the last core.
-fn on_last_core<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub fn on_last_core<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             pin(Pid::from_raw(0), cores() - 1..cores())?;
@@ -134,7 +134,8 @@ pub fn leave_last_core(pid: i32) -> Result<()> {
     Ok(())
 }
 
-fn pin(thread: Pid, cores: std::ops::Range<usize>) -> Result<()> {
+/// Keeps a thread on some cores.
+pub fn pin(thread: Pid, cores: std::ops::Range<usize>) -> Result<()> {
     let mut set = CpuSet::new();
     for core in cores {
         set.set(core)?;
