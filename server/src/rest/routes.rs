@@ -233,9 +233,13 @@ fn added(headers: &HeaderMap, body: &Bytes) -> Result<Add, Refusal> {
     }
 }
 
-/// As `--set` has it: what is written as JSON is read as JSON.
+/// As `--set` has it: texts as they are, all else as JSON.
 fn pairs(set: Map<String, Value>) -> Vec<String> {
-    set.into_iter().map(|(path, value)| format!("{path}={value}")).collect()
+    let pair = |(path, value): (String, Value)| match value {
+        Value::String(text) => format!("{path}={text}"),
+        value => format!("{path}={value}"),
+    };
+    set.into_iter().map(pair).collect()
 }
 
 #[cfg(test)]
@@ -268,7 +272,7 @@ mod tests {
                 r#"{"set": {"ttlSeconds": 7, "clusterDomain": "x.local"}, "timeoutSeconds": 5}"#,
                 Request::Enable {
                     name: name(),
-                    set: vec!["ttlSeconds=7".into(), "clusterDomain=\"x.local\"".into()],
+                    set: vec!["ttlSeconds=7".into(), "clusterDomain=x.local".into()],
                     timeout_seconds: Some(5),
                 },
             ),
