@@ -100,14 +100,23 @@ pub async fn apply(table: &str, change: Change) -> Result<(), Error> {
 
 /// Replaces the table as a whole. Clients keep the endpoints that they had.
 pub async fn replace(frame: &Frame, whole: &Change) -> Result<(), Error> {
-    let mut affinity = Vec::new();
+    let (mut affinity, mut known) = (Vec::new(), false);
     for map in AFFINITY {
         // no table yet, no clients yet
-        let listed = nft(&["-n", "list", "map", "ip", &frame.table, map], "").await.unwrap_or_default();
+        let Ok(listed) = nft(&["-n", "list", "map", "ip", &frame.table, map], "").await else { continue };
+        known = true;
         affinity
             .extend(listed_elements(&listed).map(|element| Affinity { map, element: element.to_owned() }));
     }
-    script(&frame::replace(frame, whole, &affinity)).await
+    if known {
+        return script(&frame::replace(frame, whole, &affinity)).await;
+    }
+    // nobody is served yet who would miss a moment between two transactions, and netlink takes elements in a fraction
+    // of the time that nft takes to read them
+    let elements = Change { added: whole.added.clone(), ..Change::default() };
+    let structure = Change { structures: whole.structures.clone(), ..Change::default() };
+    script(&frame::replace(frame, &structure, &affinity)).await?;
+    apply(&frame.table, elements).await
 }
 
 /// The elements in what `nft list map` says.
