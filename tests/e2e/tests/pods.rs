@@ -547,6 +547,7 @@ fn environment(cluster: &World) -> Result<()> {
     let text = log(cluster, "env", "c0")?;
     let variables: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let node = field(cluster, "pod/env", "{.spec.nodeName}")?;
+    let api = field(cluster, "service/kubernetes", "{.spec.clusterIP}")?;
     for (name, value) in [
         ("NAME", "env"),
         ("NODE", &node),
@@ -558,7 +559,7 @@ fn environment(cluster: &World) -> Result<()> {
         ("FROM_SECRET", "secret-value"),
         ("P_k", "map-value"),
         ("JOINED", "env-map-value $(NAME) $(UNKNOWN)"),
-        ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+        ("KUBERNETES_SERVICE_HOST", &api),
         ("KUBERNETES_SERVICE_PORT", "443"),
         ("HOSTNAME", "env"),
     ] {
