@@ -1,6 +1,17 @@
 //! resolv.conf and /etc/hosts of a pod: upstream's `pkg/kubelet/network/dns/dns.go` and `kubelet_pods.go`.
 
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::{HostAlias, Pod, PodDNSConfig};
+
+/// What upstream's validation lets a resolv.conf have: servers, search paths, and characters of those and of one.
+const MOST_SERVERS: usize = 3;
+const MOST_SEARCHES: usize = 32;
+const LONGEST_SEARCH_LINE: usize = 2048;
+const LONGEST_SEARCH: usize = 253;
+
+/// Where systemd-resolved, whose stub no pod can reach, names the servers it asks.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Contents of a resolv.conf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,15 +25,51 @@ pub struct Resolver {
 }
 
 impl Resolver {
+    /// The host's: of systemd-resolved's own servers when all others are on the host's loopback.
+    pub fn of_host() -> Self {
+        let read = |path: &str| std::fs::read_to_string(Path::new(path)).map(|text| Self::parse(&text));
+        let usual = read("/etc/resolv.conf").unwrap_or_default();
+        let loopback = |server: &String| server.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        match usual.nameservers.iter().all(loopback) {
+            true => read(RESOLVED).unwrap_or(usual),
+            false => usual,
+        }
+    }
+
+    /// Cuts off what resolvers do not take, and gives the texts of upstream's `DNSConfigForming` events.
+    pub fn fit(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.nameservers.len() > MOST_SERVERS {
+            self.nameservers.truncate(MOST_SERVERS);
+            told.push(format!(
+                "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: {}",
+                self.nameservers.join(" ")
+            ));
+        }
+        let wanted = self.searches.len();
+        self.searches.truncate(MOST_SEARCHES);
+        self.searches.retain(|search| search.len() <= LONGEST_SEARCH);
+        while self.searches.join(" ").len() > LONGEST_SEARCH_LINE {
+            self.searches.pop();
+        }
+        if self.searches.len() < wanted {
+            told.push(format!(
+                "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: {}",
+                self.searches.join(" ")
+            ));
+        }
+        told
+    }
+
     /// Reads a resolv.conf.
     pub fn parse(text: &str) -> Self {
         let mut resolver = Self::default();
         for line in text.lines() {
-            let mut words = line.split_whitespace().map(str::to_owned);
-            match words.next().as_deref() {
-                Some("nameserver") => resolver.nameservers.extend(words.next()),
-                Some("search") => resolver.searches = words.collect(),
-                Some("options") => resolver.options = words.collect(),
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => resolver.nameservers.extend(words.next().map(str::to_owned)),
+                Some("search") => resolver.searches = words.map(without_dot).collect(),
+                Some("options") => resolver.options = words.map(str::to_owned).collect(),
                 _ => {}
             }
         }
@@ -45,6 +92,12 @@ impl Resolver {
     }
 }
 
+/// A search path without its last dot; the dot alone is the root.
+fn without_dot(search: &str) -> String {
+    let bare = search.strip_suffix('.').unwrap_or(search);
+    if bare.is_empty() { search } else { bare }.to_owned()
+}
+
 /// The resolver of a pod. `cluster` lists the addresses of the cluster's DNS; without one, `ClusterFirst`
 /// falls back to the host's servers, as upstream does.
 pub fn resolver(pod: &Pod, host: &Resolver, cluster: &[String], domain: &str) -> Resolver {
@@ -58,7 +111,11 @@ pub fn resolver(pod: &Pod, host: &Resolver, cluster: &[String], domain: &str) ->
         _ if in_cluster && !cluster.is_empty() => {
             let mut searches: Vec<String> =
                 [format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()].into();
-            searches.extend(host.searches.iter().filter(|s| s.as_str() != ".").cloned());
+            for search in host.searches.iter().filter(|s| s.as_str() != ".") {
+                if !searches.contains(search) {
+                    searches.push(search.clone());
+                }
+            }
             Resolver { nameservers: cluster.to_vec(), searches, options: vec!["ndots:5".to_owned()] }
         }
         _ => host.clone(),
@@ -162,5 +219,24 @@ mod tests {
             "search ns.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n"
         );
         assert_eq!(resolver(&pod, &host, &[], "cluster.local"), host);
+        let same = Resolver::parse("search svc.cluster.local. lan. .\n");
+        assert_eq!(resolver(&pod, &same, &cluster, "cluster.local").searches[2..], ["cluster.local", "lan"]);
+    }
+
+    #[test]
+    fn what_resolvers_do_not_take_is_cut_off_and_said() {
+        let texts = |name: &str, count: usize| (0..count).map(|number| format!("{name}{number}")).collect();
+        let mut resolver =
+            Resolver { nameservers: texts("10.0.0.", 4), searches: texts("s", 33), options: Vec::new() };
+        let told = resolver.fit();
+        let [servers, searches] = &told[..] else { panic!("{told:?}") };
+        assert!(servers.ends_with("the applied nameserver line is: 10.0.0.0 10.0.0.1 10.0.0.2"), "{servers}");
+        assert!(searches.ends_with(" s30 s31"), "{searches}");
+        assert!(resolver.fit().is_empty());
+
+        resolver.searches = vec!["x".repeat(254), "a".into()];
+        assert!(resolver.fit()[0].ends_with("the applied search line is: a"));
+        resolver.searches = (0..9).map(|_| "y".repeat(240)).collect();
+        assert_eq!((resolver.fit().len(), resolver.searches.len()), (1, 8));
     }
 }

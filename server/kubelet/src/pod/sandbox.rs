@@ -114,8 +114,10 @@ fn write_files(
     let hosts = dns::hosts(host_hosts.as_deref(), &ips, hostname, fqdn, &aliases);
     crate::dirs::write(&dirs.hosts(), hosts.as_bytes())?;
     crate::dirs::write(&dirs.hostname(), format!("{hostname}\n").as_bytes())?;
-    let host_resolver =
-        dns::Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-    let resolver = dns::resolver(pod, &host_resolver, &context.cluster_dns, &context.cluster_domain);
+    let host_resolver = dns::Resolver::of_host();
+    let mut resolver = dns::resolver(pod, &host_resolver, &context.cluster_dns, &context.cluster_domain);
+    for told in resolver.fit() {
+        context.tell(pod, true, "DNSConfigForming", &told, None);
+    }
     crate::dirs::write(&dirs.resolv_conf(), resolver.text().as_bytes())
 }
