@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
 use crate::connection::Busy;
 use crate::upstream::Link;
@@ -141,8 +140,8 @@ pub struct Download {
     link: Option<Link>,
     silence: Duration,
     exchange: Rc<Exchange>,
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Since when it is waited for.
+    since: Option<Instant>,
 }
 
 impl Answer {
@@ -158,7 +157,7 @@ impl Answer {
 
     /// What comes by `link`, each part within `silence` of the one before.
     pub fn download(body: Incoming, link: Link, silence: Duration, exchange: Rc<Exchange>) -> Self {
-        let download = Download { body, link: Some(link), silence, exchange, timer: None, waiting: false };
+        let download = Download { body, link: Some(link), silence, exchange, since: None };
         Self { kind: Kind::Download(download), busy: None }
     }
 
@@ -178,7 +177,7 @@ impl Download {
         match polled {
             Poll::Pending => self.wait(cx),
             Poll::Ready(frame) => {
-                self.waiting = false;
+                self.since = None;
                 if frame.is_none() {
                     self.finish();
                 }
@@ -193,19 +192,10 @@ impl Download {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let silence = self.silence;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(silence)));
-        if !std::mem::replace(&mut self.waiting, true) {
-            timer.as_mut().reset(tokio::time::Instant::now() + silence);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            let due = self.exchange.moved.get() + silence;
-            if due <= Instant::now() {
-                return Poll::Ready(Some(Err(Broken::Silent)));
-            }
-            timer.as_mut().reset(due.into());
-        }
-        Poll::Pending
+        let Some(link) = &mut self.link else { return Poll::Pending };
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let due = since.max(self.exchange.moved.get()) + self.silence;
+        link.deadline.poll(cx, due).map(|()| Some(Err(Broken::Silent)))
     }
 
     /// Gives the connection back, if the answer has been read to its end.

@@ -28,8 +28,8 @@ pub struct Connection {
     pub peer_text: HeaderValue,
     /// Whether it is over TLS.
     pub tls: bool,
-    /// The port that the client came to.
-    pub port: u16,
+    /// The port that the client came to, as headers have it.
+    pub port_text: HeaderValue,
     began: Instant,
     awaits: AtomicU8,
     since: AtomicU64,
@@ -112,7 +112,7 @@ impl Connection {
             peer,
             peer_text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             tls,
-            port,
+            port_text: HeaderValue::from(port),
             began: Instant::now(),
             awaits: AtomicU8::new(Awaits::Request as u8),
             since: AtomicU64::new(0),

@@ -207,9 +207,10 @@ impl Forwarder {
         options: &Options,
         exchange: Rc<Exchange>,
     ) -> Result<Response<Answer>, Refusal> {
-        let Answered { response, link, endpoint } = answered;
+        let Answered { response, mut link, endpoint } = answered;
         let (mut parts, body) = response.into_parts();
         parts.extensions.clear();
+        link.kept = headers::keeps_alive(&parts);
         let switch = headers::strip(&mut parts.headers);
         if let Some(affinity) = affinity {
             set_cookie(&mut parts.headers, affinity, &endpoint, client.tls);

@@ -3,7 +3,7 @@
 use http::header::{
     CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::request;
+use http::{Version, request, response};
 
 use crate::connection::Connection;
 
@@ -32,6 +32,18 @@ pub fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     headers.remove(PROXY_CONNECTION);
     headers.remove(TRANSFER_ENCODING);
     headers.remove(UPGRADE).filter(|_| switches)
+}
+
+/// Whether the endpoint takes another request on the connection of this answer, as far as it says.
+pub fn keeps_alive(answer: &response::Parts) -> bool {
+    let says = |token: &str| {
+        let texts = answer.headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        texts.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+    };
+    match answer.version {
+        Version::HTTP_10 => says("keep-alive"),
+        _ => !says("close"),
+    }
 }
 
 /// Removes a header that `Connection` names; whether it is `upgrade`.
@@ -74,6 +86,8 @@ pub fn forwarded(headers: &mut HeaderMap, client: &Connection, host: &HeaderValu
         let all: Vec<&str> = before.chain(client.peer_text.to_str()).collect();
         chain = HeaderValue::from_str(&all.join(", ")).unwrap_or(chain);
     }
+    // at most five more: they take their place at once
+    headers.reserve(5);
     headers.insert(FORWARDED_FOR, chain);
     let mut set = |name: HeaderName, value: &dyn Fn() -> HeaderValue| {
         if !(trusted && headers.contains_key(&name)) {
@@ -83,11 +97,7 @@ pub fn forwarded(headers: &mut HeaderMap, client: &Connection, host: &HeaderValu
     set(REAL_IP, &|| client.peer_text.clone());
     set(FORWARDED_PROTO, &|| HeaderValue::from_static(if client.tls { "https" } else { "http" }));
     set(FORWARDED_HOST, &|| host.clone());
-    set(FORWARDED_PORT, &|| match client.port {
-        80 => HeaderValue::from_static("80"),
-        443 => HeaderValue::from_static("443"),
-        port => HeaderValue::from(port),
-    });
+    set(FORWARDED_PORT, &|| client.port_text.clone());
 }
 
 /// Whether a trusted proxy says that the client came by https.

@@ -20,6 +20,7 @@ mod class;
 mod compile;
 mod config;
 mod connection;
+mod deadline;
 mod feed;
 mod forward;
 mod gate;

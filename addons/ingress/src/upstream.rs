@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,10 +21,11 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::{Instant as Moment, timeout};
+use tokio::time::timeout;
 
 use crate::annotations::Protocol;
 use crate::body::{Exchange, Upload};
+use crate::deadline::Deadline;
 use crate::wire::{Local, Wire, trusting};
 
 /// How long a connection waits for its next request.
@@ -52,6 +53,10 @@ pub struct Link {
     pool: Rc<Pool>,
     /// Whether requests went by it before.
     pub reused: bool,
+    /// Whether the endpoint takes another request after this one.
+    pub kept: bool,
+    /// When the endpoint has been silent for too long.
+    pub deadline: Deadline,
 }
 
 enum Kind {
@@ -94,7 +99,7 @@ impl Pool {
     pub async fn take(self: &Rc<Self>, target: Target) -> Option<Link> {
         if target.1.is_h2() {
             let sender = self.shared.borrow().get(&target).filter(|sender| !sender.is_closed()).cloned()?;
-            return Some(Link { kind: Kind::H2(sender), target, pool: self.clone(), reused: true });
+            return Some(self.link(Kind::H2(sender), target, true));
         }
         loop {
             let (_, mut link) = self.idle.borrow_mut().get_mut(&target)?.pop()?;
@@ -129,7 +134,11 @@ impl Pool {
                 Kind::H1 { sender, connection: Box::new(connection), done: false }
             }
         };
-        Some(Link { kind, target, pool: self.clone(), reused: false })
+        Some(self.link(kind, target, false))
+    }
+
+    fn link(self: &Rc<Self>, kind: Kind, target: Target, reused: bool) -> Link {
+        Link { kind, target, pool: self.clone(), reused, kept: true, deadline: Deadline::default() }
     }
 
     async fn share(&self, target: Target, wire: Wire) -> Option<Kind> {
@@ -216,40 +225,41 @@ impl Link {
         silence: Duration,
         exchange: &Exchange,
     ) -> Result<Response<Incoming>, Failure> {
-        match &mut self.kind {
-            Kind::H1 { sender, .. } => {
-                let sent = pin!(sender.try_send_request(request));
-                // the future borrows nothing of the sender
-                let mut sent = sent;
-                let Kind::H1 { connection, done, .. } = &mut self.kind else { return Err(Failure::Lost) };
-                let mut timer = pin!(tokio::time::sleep(silence));
+        let began = Instant::now();
+        let Self { kind, deadline, .. } = self;
+        let mut wait = |cx: &mut Context<'_>| {
+            let due = began.max(exchange.moved.get()) + silence;
+            deadline.poll(cx, due).map(|()| Err(Failure::Silent))
+        };
+        match kind {
+            Kind::H1 { sender, connection, done } => {
+                let mut sent = pin!(sender.try_send_request(request));
                 poll_fn(|cx| {
                     if !*done {
                         *done = connection.poll_without_shutdown(cx).is_ready();
                     }
                     match sent.as_mut().poll(cx) {
                         Poll::Ready(answer) => Poll::Ready(answer.map_err(failure)),
-                        Poll::Pending => expired(timer.as_mut(), cx, silence, exchange),
+                        Poll::Pending => wait(cx),
                     }
                 })
                 .await
             }
             Kind::H2(sender) => {
                 let mut sent = pin!(sender.try_send_request(request));
-                let mut timer = pin!(tokio::time::sleep(silence));
                 poll_fn(|cx| match sent.as_mut().poll(cx) {
                     Poll::Ready(answer) => Poll::Ready(answer.map_err(failure)),
-                    Poll::Pending => expired(timer.as_mut(), cx, silence, exchange),
+                    Poll::Pending => wait(cx),
                 })
                 .await
             }
         }
     }
 
-    /// Back to the pool, if it can take another request.
-    pub fn give_back(mut self) {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        if matches!(self.kind, Kind::H1 { .. }) && self.is_open(&mut cx) {
+    /// Back to the pool, if it can take another request. The connection is not driven before the next one takes it: its
+    /// buffer still has what the client has yet to be sent, so that it would have to get another.
+    pub fn give_back(self) {
+        if self.kept && matches!(self.kind, Kind::H1 { done: false, .. }) {
             let pool = self.pool.clone();
             pool.put(self);
         }
@@ -272,21 +282,4 @@ fn failure(error: hyper::client::conn::TrySendError<Request<Upload>>) -> Failure
         Some(request) => Failure::Unsent(Box::new(request)),
         None => Failure::Lost,
     }
-}
-
-/// Whether neither side has moved for too long.
-fn expired<T>(
-    mut timer: Pin<&mut tokio::time::Sleep>,
-    cx: &mut Context<'_>,
-    silence: Duration,
-    exchange: &Exchange,
-) -> Poll<Result<T, Failure>> {
-    while timer.as_mut().poll(cx).is_ready() {
-        let due = exchange.moved.get() + silence;
-        if due <= Instant::now() {
-            return Poll::Ready(Err(Failure::Silent));
-        }
-        timer.as_mut().reset(Moment::from_std(due));
-    }
-    Poll::Pending
 }

@@ -6,8 +6,7 @@ use std::net::TcpListener as StdListener;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use hyper::service::service_fn;
@@ -17,12 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Block, Limits};
 use crate::connection::Connection;
+use crate::deadline::Deadline;
 use crate::forward::Forwarder;
 use crate::gate::Gate;
 use crate::table::Table;
@@ -225,7 +225,7 @@ impl Worker {
         connection: &Connection,
         stop: impl Fn(Pin<&mut F>) -> bool,
     ) {
-        let mut clock = Clock { connection, limits: &self.shared.limits, timer: None };
+        let mut deadline = Deadline::default();
         let mut end = pin!(self.shared.drain.wait());
         let mut ending = false;
         std::future::poll_fn(|cx| {
@@ -238,36 +238,12 @@ impl Worker {
             if serving.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            clock.poll(cx)
+            match connection.due(&self.shared.limits) {
+                Some(due) => deadline.poll(cx, due),
+                None => Poll::Pending,
+            }
         })
         .await;
-    }
-}
-
-/// The one timer of a connection: moved when a deadline is earlier than it, else left until it fires.
-struct Clock<'a> {
-    connection: &'a Connection,
-    limits: &'a Limits,
-    timer: Option<(Instant, Pin<Box<Sleep>>)>,
-}
-
-impl Clock<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.connection.due(self.limits) else { return Poll::Pending };
-        let (set, timer) =
-            self.timer.get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(due.into()))));
-        if due < *set {
-            *set = due;
-            timer.as_mut().reset(due.into());
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            *set = due;
-            timer.as_mut().reset(due.into());
-        }
-        Poll::Pending
     }
 }
 
