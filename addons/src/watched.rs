@@ -34,6 +34,8 @@ impl<'de> Deserialize<'de> for Owned {
     }
 }
 
+sampan_reconcile::decoded!(Owned);
+
 impl Object for Owned {
     fn key(&self) -> Key {
         Key {

@@ -48,6 +48,8 @@ impl fmt::Debug for TlsSecret {
     }
 }
 
+sampan_reconcile::decoded!(TlsSecret);
+
 impl Object for TlsSecret {
     fn key(&self) -> Key {
         Key { namespace: self.metadata.namespace.clone(), name: self.metadata.name.clone() }

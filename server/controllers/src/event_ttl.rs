@@ -34,6 +34,8 @@ impl From<Partial> for Made {
     }
 }
 
+sampan_reconcile::decoded!(Made);
+
 impl Object for Made {
     fn key(&self) -> Key {
         self.key.clone()

@@ -60,6 +60,8 @@ impl From<Partial> for Item {
     }
 }
 
+sampan_reconcile::decoded!(Item);
+
 impl Object for Item {
     fn key(&self) -> Key {
         self.key.clone()

@@ -59,6 +59,8 @@ impl From<Wire> for Allocation {
     }
 }
 
+sampan_reconcile::decoded!(Allocation);
+
 impl Object for Allocation {
     fn key(&self) -> Key {
         Key::cluster(&self.name)

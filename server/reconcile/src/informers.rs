@@ -10,7 +10,7 @@ use sampan_process::Tasks;
 
 use crate::informer::Informer;
 use crate::key::Object;
-use crate::reflector::{Reflector, Target};
+use crate::reflector::{Copied, Reflector, Target};
 
 type Running = HashMap<(TypeId, String), Box<dyn Any + Send>>;
 
@@ -31,7 +31,7 @@ impl Informers {
     /// The one informer of all objects of a kind.
     pub fn of<K>(&self) -> Informer<K>
     where
-        K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
+        K: kube::Resource<DynamicType = ()> + Object,
     {
         self.shared(K::url_path(&(), None), false)
     }
@@ -39,7 +39,7 @@ impl Informers {
     /// An informer of its own, narrowed by the selectors of `config`; not shared.
     pub fn with<K>(&self, config: watcher::Config) -> Informer<K>
     where
-        K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
+        K: kube::Resource<DynamicType = ()> + Object,
     {
         self.narrowed(K::url_path(&(), None), config)
     }
@@ -47,18 +47,18 @@ impl Informers {
     /// As [`Informers::with`], of one namespace: what a user may do who has rights there alone.
     pub fn within<K>(&self, namespace: &str, config: watcher::Config) -> Informer<K>
     where
-        K: kube::Resource<DynamicType = ()> + Object + std::fmt::Debug,
+        K: kube::Resource<DynamicType = ()> + Object,
     {
         self.narrowed(K::url_path(&(), Some(namespace)), config)
     }
 
     /// An informer of its own of the objects under an API path that bear a label, decoded as the caller's own type; not
     /// shared. For kinds that are known only at run time.
-    pub fn labelled<T: Object + std::fmt::Debug>(&self, path: &str, label: &str) -> Informer<T> {
+    pub fn labelled<T: Object>(&self, path: &str, label: &str) -> Informer<T> {
         self.narrowed(path.to_owned(), watcher::Config::default().labels(label))
     }
 
-    fn narrowed<K: Object + std::fmt::Debug>(&self, path: String, config: watcher::Config) -> Informer<K> {
+    fn narrowed<K: Object>(&self, path: String, config: watcher::Config) -> Informer<K> {
         self.start(Target {
             path,
             labels: config.label_selector,
@@ -69,11 +69,11 @@ impl Informers {
 
     /// The informer of the metadata (PartialObjectMetadata) of the objects under an API path such as
     /// `/apis/apps/v1/deployments`, decoded as the caller's own type.
-    pub fn metadata<T: Object + std::fmt::Debug>(&self, path: &str) -> Informer<T> {
+    pub fn metadata<T: Object>(&self, path: &str) -> Informer<T> {
         self.shared(path.to_owned(), true)
     }
 
-    fn shared<T: Object + std::fmt::Debug>(&self, path: String, metadata_only: bool) -> Informer<T> {
+    fn shared<T: Object>(&self, path: String, metadata_only: bool) -> Informer<T> {
         let mut running = self.running.lock();
         let slot = (TypeId::of::<T>(), path.clone());
         if let Some(informer) = running.get(&slot).and_then(|any| any.downcast_ref::<Informer<T>>()) {
@@ -84,9 +84,13 @@ impl Informers {
         informer
     }
 
-    fn start<T: Object + std::fmt::Debug>(&self, target: Target) -> Informer<T> {
+    fn start<T: Object>(&self, target: Target) -> Informer<T> {
         let informer = Informer::empty();
-        let reflector = Reflector { client: self.client.clone(), target, informer: informer.clone() };
+        let reflector = Reflector {
+            client: self.client.clone(),
+            target,
+            copy: Box::new(Copied { informer: informer.clone(), gathered: Vec::new() }),
+        };
         self.tasks.spawn_until_drain("informer", reflector.run());
         informer
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use crate::decode::Decode;
 
 /// Namespace and name: what identifies an object among those of its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +41,7 @@ impl fmt::Display for Key {
 
 /// Anything an [`crate::Informer`] can hold. All of Kubernetes' types are; a room that wants to keep less of an
 /// object than its type does declares a smaller one.
-pub trait Object: DeserializeOwned + Clone + Send + Sync + 'static {
+pub trait Object: Decode + Clone + Send + Sync + 'static {
     /// Namespace and name.
     fn key(&self) -> Key;
     /// The object's resourceVersion; 0 if it has none.
@@ -52,7 +52,7 @@ pub trait Object: DeserializeOwned + Clone + Send + Sync + 'static {
 
 impl<K> Object for K
 where
-    K: kube::Resource + DeserializeOwned + Clone + Send + Sync + 'static,
+    K: kube::Resource + Decode + Clone + Send + Sync + 'static,
 {
     fn key(&self) -> Key {
         let meta = self.meta();

@@ -11,6 +11,7 @@
 
 mod controller;
 mod correlator;
+mod decode;
 mod informer;
 mod informers;
 mod key;
@@ -20,8 +21,13 @@ mod reflector;
 mod store;
 
 pub use controller::{Controller, Error, Sources, run};
+pub use decode::Decode;
 pub use informer::{Delta, Deltas, Informer};
 pub use informers::Informers;
 pub use key::{Key, Object};
 pub use queue::Queue;
 pub use recorder::{EventType, Recorder, reference};
+
+/// For [`decoded`].
+#[doc(hidden)]
+pub use serde_json;

@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{Request, WatchEvent};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::informer::Informer;
 use crate::key::{Object, parse_version};
@@ -34,12 +35,73 @@ pub(crate) struct Target {
 }
 
 #[derive(Deserialize)]
-#[serde(bound(deserialize = "K: Object"))]
-struct Page<K> {
+struct Page<'a> {
     #[serde(default)]
     metadata: PageMeta,
-    #[serde(default = "Option::default")]
-    items: Option<Vec<K>>,
+    #[serde(default, borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+/// An object of a watch, decoded by whom it is for.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+struct Raw(Box<RawValue>);
+
+/// The copy that is kept: of one kind, which the reflector does not know.
+pub(crate) trait Kept: Send + Sync {
+    /// Decodes the objects of a page into those that the next [`Kept::replace`] takes.
+    fn gather(&mut self, items: &[&RawValue]) -> serde_json::Result<()>;
+    /// Has exactly what was gathered, as of `version`.
+    fn replace(&mut self, version: u64);
+    /// Drops what was gathered.
+    fn forget(&mut self);
+    /// Adds or changes an object; its resourceVersion.
+    fn apply(&self, object: &RawValue) -> serde_json::Result<u64>;
+    /// Removes an object; its resourceVersion.
+    fn remove(&self, object: &RawValue) -> serde_json::Result<u64>;
+    /// Is complete up to `version`.
+    fn advance(&self, version: u64);
+}
+
+/// An informer's copy, and the objects of the list that is coming in.
+pub(crate) struct Copied<K> {
+    pub informer: Informer<K>,
+    pub gathered: Vec<K>,
+}
+
+impl<K: Object> Kept for Copied<K> {
+    fn gather(&mut self, items: &[&RawValue]) -> serde_json::Result<()> {
+        self.gathered.reserve(items.len());
+        for item in items {
+            self.gathered.push(K::decode(item.get())?);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, version: u64) {
+        self.informer.replace(std::mem::take(&mut self.gathered), version);
+    }
+
+    fn forget(&mut self) {
+        self.gathered = Vec::new();
+    }
+
+    fn apply(&self, object: &RawValue) -> serde_json::Result<u64> {
+        let object = K::decode(object.get())?;
+        let version = object.version();
+        self.informer.apply(object);
+        Ok(version)
+    }
+
+    fn remove(&self, object: &RawValue) -> serde_json::Result<u64> {
+        let object = K::decode(object.get())?;
+        self.informer.remove(&object);
+        Ok(object.version())
+    }
+
+    fn advance(&self, version: u64) {
+        self.informer.advance(version);
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -59,15 +121,15 @@ enum End {
     Expired,
 }
 
-pub(crate) struct Reflector<K> {
+pub(crate) struct Reflector {
     pub client: kube::Client,
     pub target: Target,
-    pub informer: Informer<K>,
+    pub copy: Box<dyn Kept>,
 }
 
-impl<K: Object + std::fmt::Debug> Reflector<K> {
+impl Reflector {
     /// Runs for ever; dropped at the drain.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut pause = Pause::new();
         loop {
             match self.list().await {
@@ -83,25 +145,26 @@ impl<K: Object + std::fmt::Debug> Reflector<K> {
         }
     }
 
-    async fn list(&self) -> kube::Result<u64> {
+    async fn list(&mut self) -> kube::Result<u64> {
+        self.copy.forget();
         let request = Request::new(&self.target.path);
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector.clone_from(&self.target.labels);
         params.field_selector.clone_from(&self.target.fields);
-        let mut objects = Vec::new();
         loop {
             let http = if self.target.metadata_only {
                 request.list_metadata(&params)
             } else {
                 request.list(&params)
             };
-            let page: Page<K> = self.client.request(http.map_err(kube::Error::BuildRequest)?).await?;
-            objects.extend(page.items.unwrap_or_default());
+            let text = self.client.request_text(http.map_err(kube::Error::BuildRequest)?).await?;
+            let page: Page<'_> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+            self.copy.gather(&page.items.unwrap_or_default()).map_err(kube::Error::SerdeError)?;
             match page.metadata.next.filter(|next| !next.is_empty()) {
                 Some(next) => params.continue_token = Some(next),
                 None => {
                     let version = parse_version(page.metadata.resource_version.as_deref());
-                    self.informer.replace(objects, version);
+                    self.copy.replace(version);
                     return Ok(version);
                 }
             }
@@ -138,21 +201,19 @@ impl<K: Object + std::fmt::Debug> Reflector<K> {
             true => request.watch_metadata(&params, &from),
             false => request.watch(&params, &from),
         };
-        let events = self.client.request_events::<K>(http.map_err(kube::Error::BuildRequest)?).await?;
+        let events = self.client.request_events::<Raw>(http.map_err(kube::Error::BuildRequest)?).await?;
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.try_next().await? {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    *version = object.version();
-                    self.informer.apply(object);
+                    *version = self.copy.apply(&object.0).map_err(kube::Error::SerdeError)?;
                 }
                 WatchEvent::Deleted(object) => {
-                    *version = object.version();
-                    self.informer.remove(&object);
+                    *version = self.copy.remove(&object.0).map_err(kube::Error::SerdeError)?;
                 }
                 WatchEvent::Bookmark(bookmark) => {
                     *version = parse_version(Some(&bookmark.metadata.resource_version));
-                    self.informer.advance(*version);
+                    self.copy.advance(*version);
                 }
                 WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
             }
