@@ -22,7 +22,7 @@ test: ## install what the tests need, run them all
 	@$(SETUP) build run test
 	@.ci/test
 
-test-long: ## the slow suites: long crash loops and mutation runs
+test-long: ## the suites that find more the longer they run, ten times as long: crashes, mutations, packets
 	@$(SETUP) build run test
 	@SAMPAN_TEST_LONG=1 .ci/test
 

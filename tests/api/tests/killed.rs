@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
-use sampan_testkit::Cluster;
+use sampan_testkit::{Cluster, length};
 use serde_json::json;
 
 const ROUNDS: usize = 6;
@@ -24,7 +24,8 @@ async fn kill_nine_in_a_loop() -> Result<()> {
     let cluster = Cluster::start()?;
     let mut watcher = Watcher::begin(&cluster.client().await?).await?;
     let mut acknowledged = BTreeSet::new();
-    for round in 0..ROUNDS {
+    let rounds = ROUNDS * length() as usize;
+    for round in 0..rounds {
         acknowledged.extend(killed_under_writes(&cluster, round).await?);
         cluster.up()?;
         let client = cluster.client().await?;
@@ -35,7 +36,7 @@ async fn kill_nine_in_a_loop() -> Result<()> {
         ensure!(lost.is_empty(), "round {round} lost {lost:?}");
         watcher.catch_up(&client, &list.metadata.resource_version.unwrap_or_default(), &present).await?;
     }
-    println!("{} acknowledged writes over {ROUNDS} kills", acknowledged.len());
+    println!("{} acknowledged writes over {rounds} kills", acknowledged.len());
     Ok(())
 }
 

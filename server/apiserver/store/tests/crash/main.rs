@@ -90,7 +90,8 @@ fn moment(round: usize) -> usize {
 async fn parent() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = Acknowledged::default();
-    for round in 0..ROUNDS {
+    let rounds = if std::env::var_os("SAMPAN_TEST_LONG").is_some() { ROUNDS * 10 } else { ROUNDS };
+    for round in 0..rounds {
         let floor = acknowledged.greatest;
         run_and_kill(folder.path(), moment(round), |line| acknowledged.line(line, floor));
         if round % 3 == 1 {
@@ -101,7 +102,7 @@ async fn parent() {
         check(&store, &acknowledged, round);
         store.close().await;
     }
-    println!("crash: {ROUNDS} kills, {} acknowledged writes, none lost", acknowledged.seen.len());
+    println!("crash: {rounds} kills, {} acknowledged writes, none lost", acknowledged.seen.len());
 }
 
 fn run_and_kill(folder: &Path, lines: usize, mut each: impl FnMut(&str)) {
