@@ -8,12 +8,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sampan_test_e2e::{apply, cluster, eventually, fetch, field, ready, registry};
 use sampan_testkit::Cluster;
 
 const SOON: Duration = Duration::from_secs(20);
+/// As long as a claim waits before it looks for room again, and some more.
+const ROOM: Duration = Duration::from_secs(90);
 const ECHO: &str = include_str!("services/echo.py");
 const ASK: &str = include_str!("services/ask.py");
 const LOOK: &str = include_str!("services/look.py");
@@ -34,6 +37,22 @@ fn python() -> Result<(PathBuf, Vec<PathBuf>)> {
     places.extend(more.into_iter().filter(|place| !place.starts_with("/usr")));
     places.retain(|place| place.exists());
     Ok((program, places))
+}
+
+/// A small disk.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(at: &Path, options: &str) -> Result<Self> {
+        mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(options))?;
+        Ok(Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
 }
 
 /// A pod of busybox that sees this machine's programs, with `command` as its work.
@@ -169,6 +188,40 @@ fn storage(cluster: &Cluster) -> Result<()> {
     })
 }
 
+/// A disk that a pod fills: the pod is told, claims wait with a reason, and go on when there is room again.
+fn full_volume(cluster: &Cluster) -> Result<()> {
+    let disk = cluster.directory().join("disk");
+    std::fs::create_dir_all(&disk)?;
+    let mounted = Mounted::new(&disk, "size=8m")?;
+    let path = format!("path={}", disk.display());
+    cluster.sampan(&["addons", "configure", "storage", "--set", &path])?;
+    apply(cluster, include_str!("services/filler.yaml"))?;
+    ready(cluster, "filler")?;
+    let fill = "dd if=/dev/zero of=/data/all bs=1M 2>&1; true";
+    let said = cluster.kubectl(&["exec", "filler", "--", "sh", "-c", fill])?;
+    ensure!(said.contains("No space left on device"), "{said}");
+    apply(cluster, include_str!("services/waits.yaml"))?;
+    eventually("the claim is told", SOON, || {
+        let said = cluster.kubectl(&["describe", "pvc", "more"])?;
+        Ok((said.contains("ProvisioningFailed") && said.contains("free")).then_some(()))
+    })?;
+    let listed = cluster.sampan(&["addons", "list"])?;
+    let line = listed.lines().find(|line| line.contains("storage")).context("storage is not listed")?;
+    ensure!(line.contains("degraded"), "{line}");
+    cluster.kubectl(&["exec", "filler", "--", "rm", "/data/all"])?;
+    eventually("there is room again", ROOM, || {
+        Ok((field(cluster, "pvc/more", "{.status.phase}")? == "Bound").then_some(()))
+    })?;
+    ready(cluster, "waits")?;
+    cluster.kubectl(&["delete", "pod/filler", "pod/waits", "pvc/small", "pvc/more"])?;
+    eventually("the volumes are gone", SOON, || {
+        Ok(std::fs::read_dir(&disk)?.next().is_none().then_some(()))
+    })?;
+    cluster.sampan(&["addons", "configure", "storage", "--unset", "path"])?;
+    drop(mounted);
+    Ok(())
+}
+
 /// Whoever answers in so many requests.
 fn answers(cluster: &Cluster, host: &str, requests: usize) -> Result<BTreeSet<String>> {
     let address = address(cluster, host)?;
@@ -279,6 +332,7 @@ fn walk(runtime: &str) -> Result<()> {
     policies(&cluster)?;
     metrics(&cluster)?;
     storage(&cluster)?;
+    full_volume(&cluster)?;
     kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
     cluster.up()?;
     addresses(&cluster)?;
