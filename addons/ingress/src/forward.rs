@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::{HOST, HeaderMap, HeaderValue, SET_COOKIE};
@@ -170,6 +171,10 @@ impl Forwarder {
                     Some(link) => Ok(link),
                     None => self.pool.connect(target, options.connect).await,
                 };
+                // what connecting took does not count as the endpoint's silence
+                if turn > 0 || !open || connected.as_ref().is_ok_and(|link| !link.reused) {
+                    exchange.moved.set(Instant::now());
+                }
                 let mut link = match connected {
                     Ok(link) => link,
                     Err(Unreachable::Slow) => break refusal = Refusal::Timeout,

@@ -109,6 +109,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [part] = parts {
+            return self.poll_write(cx, part);
+        }
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
         self.wrote(result)
     }

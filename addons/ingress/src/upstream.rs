@@ -225,11 +225,9 @@ impl Link {
         silence: Duration,
         exchange: &Exchange,
     ) -> Result<Response<Incoming>, Failure> {
-        let began = Instant::now();
         let Self { kind, deadline, .. } = self;
         let mut wait = |cx: &mut Context<'_>| {
-            let due = began.max(exchange.moved.get()) + silence;
-            deadline.poll(cx, due).map(|()| Err(Failure::Silent))
+            deadline.poll(cx, exchange.moved.get() + silence).map(|()| Err(Failure::Silent))
         };
         match kind {
             Kind::H1 { sender, connection, done } => {

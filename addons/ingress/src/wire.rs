@@ -71,6 +71,10 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // a head alone, as most requests are, costs the kernel less as one piece
+        if let [part] = parts {
+            return self.poll_write(cx, part);
+        }
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
