@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Package,
     /// Native addons cannot be removed or replaced.
     BuiltIn,
+    /// It has no page to open.
+    NoPage,
     /// The addon did not become healthy; what was before is restored.
     Failed,
     /// The Kubernetes API refused, or something unforeseen.
@@ -79,6 +81,9 @@ pub enum Error {
     /// Native addons cannot be removed or replaced.
     #[error("{0} is built in; `sampan addons disable {0}` turns it off")]
     BuiltIn(String),
+    /// It has no page to open.
+    #[error("{0} has no page to open")]
+    NoPage(String),
     /// It did not become healthy.
     #[error("{name} did not become healthy: {reason}{}; {restored}", if next.is_empty() { String::new() } else { format!(" ({next})") })]
     Failed {
@@ -128,6 +133,7 @@ impl Error {
             Self::Owned { .. } => ErrorKind::Owned,
             Self::Package(_) => ErrorKind::Package,
             Self::BuiltIn(_) => ErrorKind::BuiltIn,
+            Self::NoPage(_) => ErrorKind::NoPage,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Api { .. } | Self::Leaving(_) | Self::Unserved(_) | Self::Code(_) => ErrorKind::Other,
         }

@@ -227,13 +227,13 @@ impl Addons {
     /// The address of an addon's page.
     ///
     /// # Errors
-    /// [`Error::Package`] if it has none.
+    /// [`Error::NoPage`] if it has none.
     pub fn page(&self, name: &str) -> Result<String, Error> {
         let definition = self.0.known(name)?;
         let given = self.0.record(name)?.unwrap_or_default().configuration;
         let config = definition.configuration(&given)?;
         let page = definition.page(&config, &self.0.config.site);
-        page.ok_or_else(|| Error::Package(format!("{name} has no page to open")))
+        page.ok_or_else(|| Error::NoPage(name.to_owned()))
     }
 
     /// Resolves once every enabled addon has been looked at since the daemon started, however that ended, or `drain` has

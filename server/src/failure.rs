@@ -67,6 +67,8 @@ pub enum Kind {
     AddonOwned,
     /// A package of an addon is not usable.
     AddonPackage,
+    /// An addon has no page to open.
+    AddonNoPage,
 }
 
 impl Kind {
@@ -97,6 +99,7 @@ impl Kind {
             Kind::AddonNeeds => "ADDON_NEEDS",
             Kind::AddonOwned => "ADDON_OWNED",
             Kind::AddonPackage => "ADDON_PACKAGE",
+            Kind::AddonNoPage => "ADDON_NO_PAGE",
         }
     }
 
@@ -127,6 +130,7 @@ impl Kind {
             Kind::AddonNeeds => 113,
             Kind::AddonOwned => 114,
             Kind::AddonPackage => 115,
+            Kind::AddonNoPage => 116,
         }
     }
 
@@ -142,7 +146,7 @@ impl Kind {
 }
 
 /// Every kind; the test below holds identifiers and codes unique.
-pub const ALL: [Kind; 24] = [
+pub const ALL: [Kind; 25] = [
     Kind::Internal,
     Kind::Usage,
     Kind::NotFound,
@@ -167,6 +171,7 @@ pub const ALL: [Kind; 24] = [
     Kind::AddonNeeds,
     Kind::AddonOwned,
     Kind::AddonPackage,
+    Kind::AddonNoPage,
 ];
 
 impl Failure {

@@ -457,6 +457,10 @@ impl Advice {
                 "Mend the file named above; addons/README.md tells what a package is made of.",
                 "请修正上述文件；addons/README.md 说明了插件包的组成。",
             ),
+            Kind::AddonNoPage => (
+                "What it does is reached in other ways: addons/NAME/README.md, `sampan addons configure NAME`.",
+                "该插件以其他方式使用：见 addons/NAME/README.md 与 `sampan addons configure NAME`。",
+            ),
         };
         Advice { english, chinese }
     }

@@ -174,6 +174,7 @@ fn addon_failure(error: &sampan_addons::Error) -> Failure {
         ErrorKind::Owned => Kind::AddonOwned,
         ErrorKind::Package => Kind::AddonPackage,
         ErrorKind::BuiltIn => Kind::Usage,
+        ErrorKind::NoPage => Kind::AddonNoPage,
         ErrorKind::Failed => Kind::AddonFailed,
         ErrorKind::Other => Kind::Internal,
     };

@@ -30,6 +30,7 @@ impl Refusal {
             ErrorKind::Owned => (409, "Conflict", "ADDON_OWNED"),
             ErrorKind::Package => (422, "Invalid", "ADDON_PACKAGE"),
             ErrorKind::BuiltIn => (409, "Conflict", "ADDON_BUILT_IN"),
+            ErrorKind::NoPage => (404, "NotFound", "ADDON_NO_PAGE"),
             ErrorKind::Failed => (500, "InternalError", "ADDON_FAILED"),
             ErrorKind::Other => (500, "InternalError", "INTERNAL"),
         };
