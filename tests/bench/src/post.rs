@@ -5,9 +5,9 @@
 //! bears the Service's address.
 
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -21,6 +21,8 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::figure::{Figure, Goal, Unit};
 
 const MANY: usize = 10_000;
+/// Where the monitor is asked whether it sees changes.
+const TABLE: &str = "sampan_bench_post";
 
 /// Measures it.
 pub async fn measure(short: bool) -> Result<Vec<Figure>> {
@@ -29,7 +31,7 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
     let client = cluster.client().await?;
     let filled = futures::stream::iter(0..MANY).map(|index| put(&client, index));
     filled.buffer_unordered(64).try_for_each(|_| async { Ok(()) }).await?;
-    let mut monitor = Monitor::start()?;
+    let mut monitor = Monitor::start().await?;
     let services: Api<Service> = Api::default_namespaced(client.clone());
     let mut times = Vec::new();
     for index in MANY..=MANY + count {
@@ -77,6 +79,29 @@ async fn slice(client: &Client, index: usize) -> Result<()> {
     Ok(())
 }
 
+async fn nft(command: &str) -> Result<()> {
+    let done = Command::new("nft").arg(command).output().await.context("nft: install nftables")?;
+    ensure!(done.status.success(), "nft {command}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+/// A table of our own; gone when dropped.
+struct Table;
+
+impl Table {
+    async fn new() -> Result<Self> {
+        nft(&format!("add table ip {TABLE}")).await?;
+        nft(&format!("add set ip {TABLE} seen {{ type ipv4_addr; }}")).await?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("nft").args(["delete", "table", "ip", TABLE]).status();
+    }
+}
+
 /// What the kernel commits, as nft prints it.
 struct Monitor {
     _child: Child,
@@ -84,7 +109,8 @@ struct Monitor {
 }
 
 impl Monitor {
-    fn start() -> Result<Self> {
+    /// One that has begun: it says nothing of what happens while it reads what there is.
+    async fn start() -> Result<Self> {
         let mut child = Command::new("nft")
             .args(["monitor", "new", "elements"])
             .stdout(Stdio::piped())
@@ -92,17 +118,30 @@ impl Monitor {
             .spawn()
             .context("nft: install nftables")?;
         let output = child.stdout.take().context("no output of nft")?;
-        Ok(Self { _child: child, lines: BufReader::new(output).lines() })
+        let mut monitor = Self { _child: child, lines: BufReader::new(output).lines() };
+        let _table = Table::new().await?;
+        for number in 1..=250 {
+            nft(&format!("add element ip {TABLE} seen {{ 192.0.2.{number} }}")).await?;
+            let patience = Duration::from_millis(200);
+            if let Ok(line) = tokio::time::timeout(patience, monitor.lines.next_line()).await {
+                line?.context("nft monitor ended")?;
+                return Ok(monitor);
+            }
+        }
+        anyhow::bail!("nft monitor says nothing")
     }
 
     /// Until the frontend of an address is in the map of services.
     async fn until(&mut self, address: &str) -> Result<()> {
         let element = format!(" services {{ {address} . ");
-        while let Some(line) = self.lines.next_line().await? {
-            if line.contains(&element) {
-                return Ok(());
+        let wait = async {
+            while let Some(line) = self.lines.next_line().await? {
+                if line.contains(&element) {
+                    return Ok(());
+                }
             }
-        }
-        anyhow::bail!("nft monitor ended")
+            anyhow::bail!("nft monitor ended")
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.context("the kernel was not told")?
     }
 }
