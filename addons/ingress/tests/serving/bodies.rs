@@ -151,6 +151,34 @@ async fn endpoints_that_are_silent_or_break_off_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_its_endpoint_closed_while_it_waited_costs_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // says that it keeps the connection, and closes it
+    let serve = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"the body") {
+                if stream.read_buf(&mut seen).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        }
+    });
+    let world = world_with(json!({}), port, json!({"workers": 1})).await;
+    for _ in 0..10 {
+        let text =
+            "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 8\r\n\r\nthe body";
+        let answer = world.raw(text).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    serve.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_under_way_ends_well_when_its_endpoint_or_the_ingress_goes() {
     let (go, wait) = tokio::sync::watch::channel(false);
     let slow = Endpoint::start(move |_| {
