@@ -190,12 +190,18 @@ async fn what_is_under_way_ends_well_when_its_endpoint_or_the_ingress_goes() {
     })
     .await;
     let mut world = world_with(json!({}), slow.port, json!({})).await;
-    let mut sender = world.connect().await;
-    let request = Request::get("/").header("host", "a.test").body(Default::default()).unwrap();
-    let asked = tokio::spawn(sender.send_request(request));
-    within(async {
-        while slow.requests() == 0 {
-            tokio::task::yield_now().await;
+    // until the endpoint is known, the answer is 503
+    let asked = within(async {
+        loop {
+            let mut sender = world.connect().await;
+            let request = Request::get("/").header("host", "a.test").body(Default::default()).unwrap();
+            let asked = tokio::spawn(sender.send_request(request));
+            while slow.requests() == 0 && !asked.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            if slow.requests() > 0 {
+                break asked;
+            }
         }
     })
     .await;
