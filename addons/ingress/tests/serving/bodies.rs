@@ -191,17 +191,16 @@ async fn what_is_under_way_ends_well_when_its_endpoint_or_the_ingress_goes() {
     .await;
     let mut world = world_with(json!({}), slow.port, json!({})).await;
     // until the endpoint is known, the answer is 503
-    let asked = within(async {
-        loop {
+    let mut asked = None;
+    within(async {
+        while slow.requests() == 0 {
             let mut sender = world.connect().await;
             let request = Request::get("/").header("host", "a.test").body(Default::default()).unwrap();
-            let asked = tokio::spawn(sender.send_request(request));
-            while slow.requests() == 0 && !asked.is_finished() {
+            let task = tokio::spawn(sender.send_request(request));
+            while slow.requests() == 0 && !task.is_finished() {
                 tokio::task::yield_now().await;
             }
-            if slow.requests() > 0 {
-                break asked;
-            }
+            asked = Some(task);
         }
     })
     .await;
@@ -216,6 +215,6 @@ async fn what_is_under_way_ends_well_when_its_endpoint_or_the_ingress_goes() {
         go.send(true).unwrap();
     };
     tokio::join!(within(closed), world.stop());
-    let answer = seen(within(asked).await.unwrap().unwrap()).await;
+    let answer = seen(within(asked.unwrap()).await.unwrap().unwrap()).await;
     assert_eq!((answer.status.as_u16(), &*answer.body), (200, "done"));
 }
