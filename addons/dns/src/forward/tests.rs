@@ -22,9 +22,14 @@ struct Upstream {
 }
 
 async fn upstream(delay: Duration, udp: Script, tcp: Script) -> Upstream {
-    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    // a port that is free for UDP may be taken for TCP
+    let (socket, listener) = loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            break (Arc::new(socket), listener);
+        }
+    };
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
     tokio::spawn(async move {
