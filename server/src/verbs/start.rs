@@ -208,6 +208,8 @@ async fn boot(
     Err(Failure::new(Kind::DaemonStart, format!("the daemon ended while starting: {}", said.join("\n"))))
 }
 
+/// What the user says of the allocator comes first.
+const TUNABLES: &str = "GLIBC_TUNABLES";
 /// Buffers of what passes through, up to 32 KiB, are taken from and given to their thread's own cache; by default those
 /// above 1 KiB go through the heap that all share.
 const ALLOCATOR: &str = "glibc.malloc.tcache_max=36864";
@@ -219,7 +221,7 @@ fn spawn(profile: &Profile) -> Result<(Child, Lines<BufReader<ChildStdout>>), Fa
     let mut child = Command::new(executable()?)
         .args(["--profile", &profile.name, "daemon"])
         .current_dir("/")
-        .env("GLIBC_TUNABLES", ALLOCATOR)
+        .env(TUNABLES, std::env::var_os(TUNABLES).unwrap_or_else(|| ALLOCATOR.into()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(errors)

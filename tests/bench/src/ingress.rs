@@ -6,7 +6,6 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,10 +21,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use nix::unistd::Pid;
 use sampan_testkit::{Cluster, free_port};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::figure::{Figure, Goal, Unit};
 use crate::machine::cores;
+use crate::nginx::Process;
 use crate::tls::{leave_last_core, on_last_core, pin};
 
 const HOST: &str = "bench.test";
@@ -228,18 +227,8 @@ fn host_address() -> Result<IpAddr> {
 
 /// An nginx with one worker; gone when dropped.
 struct Nginx {
-    process: Child,
+    process: Process,
     at: SocketAddr,
-    _folder: TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.process.id()) {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
-        }
-        let _ = self.process.wait();
-    }
 }
 
 impl Nginx {
@@ -283,8 +272,6 @@ impl Nginx {
 
     fn start(at: SocketAddr, server: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        // the worker, which is not root, has to reach the files
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let server = server(folder.path())?;
         let path = folder.path().display();
         let text = format!(
@@ -301,17 +288,12 @@ http {{
 }}
 "
         );
-        let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, text)?;
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(folder.path()).arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().context("cannot start nginx: install Debian's nginx-light")?;
-        Ok(Self { process, at, _folder: folder })
+        Ok(Self { process: Process::start(folder, &text)?, at })
     }
 
     /// Moves its processes to the loader's core, or off it.
     fn pin(&self, beside_the_loader: bool) -> Result<()> {
-        let master = i32::try_from(self.process.id())?;
+        let master = self.process.pid()?;
         let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
         for pid in children.split_whitespace().map(str::parse).chain([Ok(master)]) {
             match beside_the_loader {

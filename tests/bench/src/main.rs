@@ -13,6 +13,7 @@ mod idle;
 mod ingress;
 mod list;
 mod machine;
+mod nginx;
 mod peers;
 mod pods;
 mod post;

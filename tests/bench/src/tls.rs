@@ -4,7 +4,6 @@
 //! from the other and both servers have the same. With one core nothing is pinned.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +17,10 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use rustls::pki_types::ServerName;
 use sampan_testkit::{Cluster, free_port};
-use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
 use crate::machine::cores;
+use crate::nginx::Process;
 
 /// Where to ask, and as whom.
 #[derive(Clone)]
@@ -145,18 +144,8 @@ pub fn pin(thread: Pid, cores: std::ops::Range<usize>) -> Result<()> {
 
 /// nginx that serves one file over TLS with a certificate of its own; gone when dropped.
 pub struct Nginx {
-    process: Child,
+    process: Process,
     target: Target,
-    _folder: TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.process.id()) {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
-        }
-        let _ = self.process.wait();
-    }
 }
 
 impl Nginx {
@@ -167,19 +156,14 @@ impl Nginx {
         std::fs::write(folder.path().join("tls.crt"), made.cert.pem())?;
         std::fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem())?;
         std::fs::write(folder.path().join("body.json"), body)?;
-        // the worker, which is not root, has to reach the file
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let port = free_port();
-        let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, configuration(folder.path(), port))?;
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(folder.path()).arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().context("cannot start nginx: install Debian's nginx-light")?;
+        let text = configuration(folder.path(), port);
+        let process = Process::start(folder, &text)?;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(made.cert.der().clone())?;
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let target = Target { port, tls: Arc::new(tls), path: "/body.json".to_owned() };
-        let nginx = Self { process, target, _folder: folder };
+        let nginx = Self { process, target };
         nginx.answers(body.len()).await?;
         Ok(nginx)
     }
@@ -203,7 +187,7 @@ impl Nginx {
 
     /// Moves its processes off the loader's core.
     pub fn leave_last_core(&self) -> Result<()> {
-        let master = i32::try_from(self.process.id())?;
+        let master = self.process.pid()?;
         let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
         for pid in children.split_whitespace() {
             leave_last_core(pid.parse()?)?;
