@@ -175,6 +175,7 @@ async fn requests_carry_body_and_client_certificate() {
     let answer = with.send_request(post("/a", "hello")).await.unwrap();
     assert_eq!(answer.headers()["x-made-by"], "boat");
     assert_eq!(text(answer).await, "POST /a HTTP/1.1 certificates=1 hello");
+    with.ready().await.unwrap();
     let answer = with.send_request(post("/again", "")).await.unwrap();
     assert_eq!(text(answer).await, "POST /again HTTP/1.1 certificates=1 ");
     let mut without = boat.h1(false).await;
