@@ -184,7 +184,7 @@ pub enum Addons {
     Enable {
         /// Its name, as `list` shows it
         name: String,
-        /// A value of its configuration, such as a.b[0]=x; JSON or text; may be given more than once
+        /// A value of its configuration, such as `a.b[0]=x`; JSON or text; may be given more than once
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
         /// Seconds to wait until it is healthy (default: 30, for packages 180)
@@ -200,7 +200,7 @@ pub enum Addons {
     Configure {
         /// Its name
         name: String,
-        /// A new value, such as a.b[0]=x; JSON or text; may be given more than once
+        /// A new value, such as `a.b[0]=x`; JSON or text; may be given more than once
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
         /// A value whose default is to hold again; may be given more than once
