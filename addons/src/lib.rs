@@ -1,6 +1,6 @@
 //! The platform of addons: pluggable capabilities of a running cluster.
 //!
-//! Two sorts share everything but where their code is. **Native** addons are crates of this binary ([`natives`] is the
+//! Two sorts share everything but where their code is. **Native** addons are crates of this binary ([`natives()`] is the
 //! list), whose manual is the README of their folder. **Packages** are folders with an `addon.yaml` and manifests, that
 //! somebody added. Both are listed, enabled, configured, watched and disabled by the same verbs ([`Request`]).
 //!

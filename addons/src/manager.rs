@@ -58,7 +58,7 @@ pub struct Config {
     pub data: PathBuf,
     /// What only the daemon can do.
     pub host: Arc<dyn Host>,
-    /// The native addons: [`crate::natives`].
+    /// The native addons: [`crate::natives()`].
     pub natives: Vec<Arc<dyn Native>>,
     /// Clients for `system:serviceaccount:kube-system:addon-NAME`.
     pub client_for: ClientFor,
