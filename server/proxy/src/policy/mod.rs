@@ -1,7 +1,7 @@
 //! NetworkPolicy (networking.k8s.io/v1): who may reach whom.
 //!
 //! [`compile`](compile::compile) turns one policy into two chains of allowances and the sets that they name;
-//! [`members`](members) says which sets a pod is in and which policies hold for it. Pods that the same policies select
+//! [`members`] says which sets a pod is in and which policies hold for it. Pods that the same policies select
 //! share one chain, a [`Profile`], which asks those policies' chains and then drops.
 //!
 //! Meaning is upstream's (the API reference and "Network Policies" of its documentation): policies add up; a pod that
