@@ -223,6 +223,17 @@ impl Manager {
         map.map(|map| Record::read(&map).map_err(Error::Package)).transpose()
     }
 
+    /// Fails if one of an addon's needs is unknown or does not run.
+    pub fn needs_met(&self, name: &str, needs: &[String]) -> Result<(), Error> {
+        for need in needs {
+            self.known(need)?;
+            if !self.is_enabled(need) {
+                return Err(Error::Needs { name: name.to_owned(), needs: need.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether an addon is to run.
     pub fn is_enabled(&self, name: &str) -> bool {
         let decided = self.record(name).ok().flatten().and_then(|record| record.enabled);

@@ -24,6 +24,8 @@ const DOWN_SECONDS: u64 = 60;
 const FAILED: Duration = Duration::from_secs(3);
 /// How long a post-install check may fail.
 const CHECK: Duration = Duration::from_secs(20);
+/// Seconds that anyone waits at most: a day.
+const LONGEST: u64 = 24 * 3600;
 
 /// Why an addon did not settle.
 pub(crate) struct Unsettled {
@@ -103,7 +105,7 @@ impl Manager {
         seconds: u64,
         progress: Progress<'_>,
     ) -> Result<(), Unsettled> {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let deadline = Instant::now() + Duration::from_secs(seconds.min(LONGEST));
         self.healthy(name, version, deadline, progress).await?;
         let Ok(Definition::Package(package)) = self.known(name) else { return Ok(()) };
         let failed = |error: Error| Unsettled::of(error, name);

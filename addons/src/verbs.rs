@@ -87,14 +87,9 @@ impl Addons {
         timeout_seconds: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<Status, Error> {
-        let definition = self.0.known(name)?;
         let _turn = self.0.turn(name).await;
-        for need in definition.needs() {
-            self.0.known(&need)?;
-            if !self.0.is_enabled(&need) {
-                return Err(Error::Needs { name: name.to_owned(), needs: need });
-            }
-        }
+        let definition = self.0.known(name)?;
+        self.0.needs_met(name, &definition.needs())?;
         let before = self.0.record(name)?.unwrap_or_default();
         let configuration = set::change(&before.configuration, set, &[], &definition.schema())?;
         definition.configuration(&configuration)?;
@@ -109,12 +104,16 @@ impl Addons {
     /// # Errors
     /// [`Error::NeededBy`] if an enabled addon needs it; whatever keeps an object from being deleted.
     pub async fn disable(&self, name: &str, progress: Progress<'_>) -> Result<Status, Error> {
+        let _turn = self.0.turn(name).await;
+        self.disable_in_turn(name, progress).await
+    }
+
+    async fn disable_in_turn(&self, name: &str, progress: Progress<'_>) -> Result<Status, Error> {
         // a package that cannot be read any more can still be disabled
         let definition = match self.0.known(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
             definition => definition,
         };
-        let _turn = self.0.turn(name).await;
         let needs = |other: &String| {
             other != name
                 && self.0.is_enabled(other)
@@ -143,9 +142,9 @@ impl Addons {
         unset: &[String],
         progress: Progress<'_>,
     ) -> Result<Details, Error> {
-        let definition = self.0.known(name)?;
         if !(set.is_empty() && unset.is_empty()) {
             let _turn = self.0.turn(name).await;
+            let definition = self.0.known(name)?;
             let before = self.0.record(name)?.unwrap_or_default();
             let configuration = set::change(&before.configuration, set, unset, &definition.schema())?;
             definition.configuration(&configuration)?;
@@ -185,6 +184,9 @@ impl Addons {
         if !given.is_empty() {
             package.configuration(&given)?;
         }
+        if self.0.is_enabled(&name) {
+            self.0.needs_met(&name, &package.description.needs)?;
+        }
         let version = self.0.keep_files(&name, packed).await?;
         if let Some(before) = before.filter(|_| self.0.is_enabled(&name)) {
             progress(Step::Applying);
@@ -206,8 +208,9 @@ impl Addons {
         if self.0.config.natives.iter().any(|native| native.about().name == name) {
             return Err(Error::BuiltIn(name.to_owned()));
         }
-        let was = self.disable(name, progress).await?;
+        // one turn: nobody enables it in between
         let _turn = self.0.turn(name).await;
+        let was = self.disable_in_turn(name, progress).await?;
         self.0.delete_map(&record::package_name_of(name)).await?;
         self.0.delete_map(&record::name_of(name)).await?;
         Ok(was)

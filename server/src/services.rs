@@ -26,7 +26,8 @@ pub fn free_port(address: Ipv4Addr, preferred: u16) -> std::io::Result<u16> {
         let port = TcpListener::bind((address, port))?.local_addr()?.port();
         UdpSocket::bind((address, port)).map(|_| port)
     };
-    free(preferred).or_else(|_| free(0))
+    // what is free for TCP may be taken for UDP
+    (0..16).fold(free(preferred), |found, _| found.or_else(|_| free(0)))
 }
 
 /// The block of a cluster; one without a block in its settings was made before there was a choice.

@@ -26,6 +26,8 @@ const MOST_WAITING: usize = 32;
 const IDLE: Duration = Duration::from_secs(10);
 /// Who does not take an answer for so long gets none.
 const SEND: Duration = Duration::from_secs(5);
+/// Between attempts to accept, if one failed.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves streams.
 pub struct Tcp {
@@ -44,7 +46,7 @@ impl Tcp {
     /// Serves for ever.
     ///
     /// # Errors
-    /// The socket does not work any more.
+    /// None that it could not go on after.
     pub async fn run(self) -> io::Result<()> {
         loop {
             // waits for room before it accepts: more wait in the kernel
@@ -53,7 +55,12 @@ impl Tcp {
                 Ok((stream, _)) => stream,
                 // of that one connection
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // too many open files, say: questions over UDP are answered all the same
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
             };
             let connection =
                 Connection { responder: self.responder.clone(), waiting: FuturesUnordered::new() };

@@ -266,17 +266,11 @@ fn a_new_service_has_its_name_at_once() {
         ip("address add 10.96.0.10/32 dev sptestdns0");
         world.filled(json!({"upstreams": ["127.0.0.1:1"]})).await;
         let client = client().await;
-        let mut times = Vec::new();
         for n in 0..200 {
             let (name, ip) = (format!("new-{n}"), format!("10.96.2.{n}"));
-            let start = Instant::now();
             world.service(&name, json!({"clusterIP": ip, "clusterIPs": [ip], "ports": [{"port": 80}]})).await;
             resolves(&client, &format!("{name}.default.svc.cluster.local")).await;
-            times.push(start.elapsed());
         }
-        times.sort();
-        println!("POST to answer: median {:?}, longest {:?}", times[100], times[199]);
-        assert!(times[100] < Duration::from_millis(10), "{:?}", times[100]);
         // and loses it
         let services: Api<Service> = Api::namespaced(world.context.client.clone(), "default");
         services.delete("new-7", &DeleteParams::default()).await.unwrap();

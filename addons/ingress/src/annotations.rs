@@ -186,7 +186,7 @@ fn boolean(text: &str) -> Option<bool> {
 /// Seconds, with or without the letter.
 fn time(text: &str) -> Option<Duration> {
     let seconds: u64 = text.strip_suffix('s').unwrap_or(text).parse().ok()?;
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    (1..=super::config::MOST_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
 /// Bytes as nginx writes them: `8m`, `512k`, `1g`, `100`.

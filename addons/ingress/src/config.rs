@@ -91,6 +91,9 @@ impl Default for Config {
     }
 }
 
+/// The longest of all times: a week.
+pub const MOST_SECONDS: u64 = 7 * 24 * 3600;
+
 /// A block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -159,14 +162,25 @@ impl Config {
         if self.header_bytes < 8 << 10 || self.header_bytes > 1 << 20 {
             return refuse("headerBytes", "has to be between 8192 and 1048576");
         }
-        if self.connections == 0 || self.header_seconds == 0 || self.client_seconds == 0 {
-            return refuse("connections", "and headerSeconds, clientSeconds have to be more than 0");
+        if self.connections == 0 || self.connections > 1 << 20 {
+            return refuse("connections", "has to be between 1 and 1048576");
         }
-        if self.connect_seconds == 0 || self.read_seconds == 0 || self.tunnel_seconds == 0 {
-            return refuse("readSeconds", "and connectSeconds, tunnelSeconds have to be more than 0");
+        if self.workers > 256 {
+            return refuse("workers", "has to be at most 256");
         }
-        if self.keep_alive_seconds == 0 || self.workers > 256 {
-            return refuse("keepAliveSeconds", "has to be more than 0, and workers at most 256");
+        let times = [
+            ("headerSeconds", self.header_seconds),
+            ("clientSeconds", self.client_seconds),
+            ("keepAliveSeconds", self.keep_alive_seconds),
+            ("connectSeconds", self.connect_seconds),
+            ("readSeconds", self.read_seconds),
+            ("tunnelSeconds", self.tunnel_seconds),
+        ];
+        if let Some((field, _)) = times.iter().find(|(_, seconds)| !(1..=MOST_SECONDS).contains(seconds)) {
+            return refuse(field, &format!("has to be between 1 and {MOST_SECONDS}"));
+        }
+        if self.drain_seconds > MOST_SECONDS {
+            return refuse("drainSeconds", &format!("has to be at most {MOST_SECONDS}"));
         }
         if !self.default_certificate.is_empty() && self.default_secret().is_none() {
             return refuse("defaultCertificate", "is not NAMESPACE/NAME of a Secret");
@@ -250,6 +264,10 @@ mod tests {
             ((|c| c.https.port = 80) as fn(&mut Config), "https.port: has to be another"),
             (|c| c.body_size = "much".into(), "bodySize: is not a size"),
             (|c| c.header_bytes = 10, "headerBytes: has to be"),
+            (|c| c.connections = usize::MAX, "connections: has to be between"),
+            (|c| c.client_seconds = 0, "clientSeconds: has to be between 1"),
+            (|c| c.read_seconds = u64::MAX, "readSeconds: has to be between 1"),
+            (|c| c.drain_seconds = u64::MAX, "drainSeconds: has to be at most"),
             (
                 |c| c.trusted_proxies = vec!["10.0.0.0/8".into(), "x".into()],
                 "trustedProxies[1]: \"x\" is not",

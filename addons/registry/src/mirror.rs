@@ -25,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// A token is used for so long, if its registry does not say: the shortest that the specification allows.
 const TOKEN: Duration = Duration::from_secs(60);
+/// Seconds for which a token is used at most: a day.
+const MOST: u64 = 24 * 3600;
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
@@ -253,7 +255,8 @@ impl Upstream {
         let token = value["token"].as_str().or(value["access_token"].as_str());
         let token =
             token.ok_or_else(|| Refusal::upstream(format!("{}: no token was given", self.registry)))?;
-        let life = value["expires_in"].as_u64().map_or(TOKEN, Duration::from_secs);
+        let life =
+            value["expires_in"].as_u64().map_or(TOKEN, |seconds| Duration::from_secs(seconds.min(MOST)));
         // a little early, that none expires on its way
         let until = Instant::now() + life.mul_f32(0.8);
         self.tokens.lock().insert(path.to_owned(), (token.to_owned(), until));

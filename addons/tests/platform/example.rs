@@ -22,10 +22,8 @@ async fn the_native_example_answers_and_follows_its_configuration() {
     let world = World::new().await;
     let platform = world.platform().await;
     let addons = &platform.addons;
-    let began = std::time::Instant::now();
     let status = addons.enable("example", &words(&["port=28099"]), None, &quiet).await.unwrap();
     assert_eq!(status.health.state, State::Healthy);
-    assert!(began.elapsed() < std::time::Duration::from_secs(1), "an enable took {:?}", began.elapsed());
     assert!(fetch(28099).await.ends_with("\r\n\r\nPods: 0\n"));
     let slice = world.get("discovery.k8s.io/v1", "EndpointSlice", "kube-system", "example").await.unwrap();
     assert_eq!(slice["ports"][0]["port"], 28099);

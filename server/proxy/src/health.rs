@@ -16,6 +16,9 @@ use sampan_process::{Component, Drain, Health, State, Tasks};
 use sampan_reconcile::Key;
 use tokio::net::TcpListener;
 
+/// Between attempts to accept, if one failed.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 struct Server {
     port: u16,
     endpoints: Arc<AtomicUsize>,
@@ -74,9 +77,18 @@ struct Answering {
 async fn serve(listener: TcpListener, answering: Answering) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let stream = tokio::select! {
-            Ok((stream, _)) = listener.accept() => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // too many open files, say: whoever asks waits until there are fewer
+                tracing::warn!(%error, service = %answering.key, "its health check");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let answering = answering.clone();
         let answer = service_fn(move |_: Request<hyper::body::Incoming>| {

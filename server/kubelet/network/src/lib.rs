@@ -265,7 +265,13 @@ impl PodNetwork {
             Some(index) => index,
             None => self.0.make().await?,
         };
-        self.0.lease(index, Lease { uid: uid.to_owned(), attached: None, ports: Vec::new() })?;
+        let leased = self.0.lease(index, Lease { uid: uid.to_owned(), attached: None, ports: Vec::new() });
+        if let Err(error) = leased {
+            let mut slots = self.0.slots.lock();
+            slots.making.remove(&index);
+            slots.ready.insert(index);
+            return Err(error);
+        }
         self.0.refill.notify_one();
         Ok(self.0.pod_net(index, None))
     }
@@ -283,7 +289,11 @@ impl PodNetwork {
             return Err(error);
         }
         let attached = Some(netns.to_owned());
-        self.0.lease(index, Lease { uid: uid.to_owned(), attached: attached.clone(), ports: Vec::new() })?;
+        let lease = Lease { uid: uid.to_owned(), attached: attached.clone(), ports: Vec::new() };
+        if let Err(error) = self.0.lease(index, lease) {
+            self.0.slots.lock().making.remove(&index);
+            return Err(error);
+        }
         Ok(self.0.pod_net(index, attached))
     }
 
@@ -437,12 +447,15 @@ impl Inner {
     fn lease(&self, index: u32, lease: Lease) -> Result<(), Error> {
         let path = self.lease_file(index);
         let bytes = serde_json::to_vec(&lease).map_err(|error| Error::Config(error.to_string()))?;
-        {
-            let mut slots = self.slots.lock();
-            slots.making.remove(&index);
-            slots.leased.insert(index, lease);
-        }
-        std::fs::write(&path, bytes).map_err(link::io(path.display().to_string()))
+        // aside, then in place: half of one would tell the next daemon that the namespace is free
+        let aside = path.with_extension("new");
+        std::fs::write(&aside, bytes)
+            .and_then(|()| std::fs::rename(&aside, &path))
+            .map_err(link::io(path.display().to_string()))?;
+        let mut slots = self.slots.lock();
+        slots.making.remove(&index);
+        slots.leased.insert(index, lease);
+        Ok(())
     }
 
     /// Bridge, forwarding and rules, once.
