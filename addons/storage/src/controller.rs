@@ -249,8 +249,10 @@ impl Provisioner {
         let volume = self.volumes.get(&Key::cluster(volume_name(claim)));
         let growth = volume.as_ref().and_then(|volume| resize::growth(claim, volume, &self.node));
         let (Some(volume), Some(growth)) = (volume, growth) else {
-            // what it lacked it has, or does not want any more
-            self.troubles.claim(self.root.path(), &claim.key(), None);
+            // one without a volume still lacks what it lacked: the scheduler chooses a node anew
+            if !volume_name(claim).is_empty() {
+                self.troubles.claim(self.root.path(), &claim.key(), None);
+            }
             return Ok(None);
         };
         self.resizer.normal(&reference(claim), "Resizing", resize::beginning(&volume));

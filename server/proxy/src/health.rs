@@ -23,6 +23,7 @@ struct Server {
     port: u16,
     endpoints: Arc<AtomicUsize>,
     drain: Drain,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// The servers of all services that need one.
@@ -48,6 +49,8 @@ impl Servers {
         }
         if let Some(old) = self.servers.remove(key) {
             old.drain.start();
+            // its port is free then
+            let _ = old.task.await;
         }
         let Some((port, endpoints)) = wanted else { return Ok(()) };
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
@@ -56,14 +59,20 @@ impl Servers {
         let answering =
             Answering { key: key.clone(), endpoints: endpoints.clone(), health: self.health.clone() };
         let until = drain.clone();
-        self.tasks.spawn("service health check", async move {
+        let task = self.tasks.spawn("service health check", async move {
             tokio::select! {
                 () = until.wait() => {}
                 () = serve(listener, answering) => {}
             }
         });
-        self.servers.insert(key.clone(), Server { port, endpoints, drain });
+        self.servers.insert(key.clone(), Server { port, endpoints, drain, task });
         Ok(())
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.servers.values().for_each(|server| server.drain.start());
     }
 }
 

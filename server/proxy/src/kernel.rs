@@ -63,12 +63,17 @@ async fn nft(arguments: &[&str], input: &str) -> Result<String, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoNft),
         other => other.map_err(io("nft"))?,
     };
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).await.map_err(io("nft"))?;
-    }
+    let written = match child.stdin.take() {
+        Some(mut stdin) => stdin.write_all(input.as_bytes()).await,
+        None => Ok(()),
+    };
     let output = child.wait_with_output().await.map_err(io("nft"))?;
     match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        true => {
+            written.map_err(io("nft"))?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        // what it says is more than that it took no more input
         false => Err(Error::Nft(first_lines(&String::from_utf8_lossy(&output.stderr)))),
     }
 }
@@ -102,8 +107,11 @@ pub async fn apply(table: &str, change: Change) -> Result<(), Error> {
 pub async fn replace(frame: &Frame, whole: &Change) -> Result<(), Error> {
     let (mut affinity, mut known) = (Vec::new(), false);
     for map in AFFINITY {
-        // no table yet, no clients yet
-        let Ok(listed) = nft(&["-n", "list", "map", "ip", &frame.table, map], "").await else { continue };
+        let listed = match nft(&["-n", "list", "map", "ip", &frame.table, map], "").await {
+            // no table yet, no clients yet
+            Err(Error::Nft(why)) if why.contains("No such file or directory") => continue,
+            listed => listed?,
+        };
         known = true;
         affinity
             .extend(listed_elements(&listed).map(|element| Affinity { map, element: element.to_owned() }));

@@ -222,7 +222,9 @@ impl Proxy {
         let whole = state.in_doubt;
         let news = if whole { state.model.whole() } else { state.model.take() };
         let News { change, udp, health } = news;
-        for (key, wanted) in health {
+        // what is free again may be wanted by another
+        let (gone, wanted): (Vec<_>, Vec<_>) = health.into_iter().partition(|(_, wanted)| wanted.is_none());
+        for (key, wanted) in gone.into_iter().chain(wanted) {
             if let Err(error) = state.servers.set(&key, wanted).await {
                 self.health_check_failed(&key, wanted.map_or(0, |(port, _)| port), &error);
             }

@@ -81,18 +81,19 @@ pub async fn apply(text: &str) -> Result<(), Error> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        .kill_on_drop(true)
         .spawn();
     let mut child = match spawned {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoNft),
         other => other.map_err(io("nft"))?,
     };
-    if let Some(mut stdin) = child.stdin.take() {
-        let written = stdin.write_all(text.as_bytes()).await;
-        written.map_err(io("nft"))?;
-    }
+    let written = match child.stdin.take() {
+        Some(mut stdin) => stdin.write_all(text.as_bytes()).await,
+        None => Ok(()),
+    };
     let output = child.wait_with_output().await.map_err(io("nft"))?;
     match output.status.success() {
-        true => Ok(()),
+        true => written.map_err(io("nft")),
         false => Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
 }
