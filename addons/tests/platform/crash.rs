@@ -23,7 +23,7 @@ async fn an_enable_that_is_killed_anywhere_is_finished_or_leaves_nothing() {
         let addons = dying.addons.clone();
         let set = words(&["maps=3"]);
         let enabling = addons.enable("echo", &set, None, &quiet);
-        let ended = tokio::time::timeout(Duration::from_millis(300), enabling).await;
+        let ended = tokio::time::timeout(Duration::from_secs(1), enabling).await;
         finished += usize::from(ended.is_ok());
         dying.kill();
 
@@ -57,7 +57,7 @@ async fn a_disable_that_is_killed_anywhere_is_finished() {
         let dying = world.dying_after(writes);
         dying.addons.settled(&dying.tasks.drain()).await;
         let addons = dying.addons.clone();
-        let ended = tokio::time::timeout(Duration::from_millis(300), addons.disable("echo", &quiet)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(1), addons.disable("echo", &quiet)).await;
         finished += usize::from(ended.is_ok());
         dying.kill();
 

@@ -278,7 +278,7 @@ fn the_api_from_a_pod(cluster: &Cluster) -> Result<()> {
 
 /// Whether the pod `tools` reaches the service `api`.
 fn reaches(cluster: &Cluster) -> Result<bool> {
-    let script = format!("curl -sS -m 1 http://{} 2>&1 || true", address(cluster, "api")?);
+    let script = format!("curl -sS -m 3 http://{} 2>&1 || true", address(cluster, "api")?);
     Ok(inside(cluster, &script)?.contains("api-"))
 }
 

@@ -30,7 +30,7 @@ pub const NODE_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const OUTSIDE_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 1);
 /// Nobody waits longer for a packet that is dropped.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("object")
