@@ -107,16 +107,10 @@ impl Upstream {
                 return Ok(None);
             }
         }
-        let mut answer = self.ask(&Method::GET, path, &part).await?;
+        let answer = self.ask(&Method::GET, path, &part).await?;
         let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = kind.unwrap_or_default().to_owned();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.silent(&error))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > MANIFEST_MAX {
-                return Err(Refusal::upstream(format!("{}: the manifest is too large", self.registry)));
-            }
-        }
+        let bytes = self.whole(answer).await?;
         let algorithm = match reference {
             Reference::Digest(digest) => digest.algorithm(),
             Reference::Tag(_) => Algorithm::Sha256,
@@ -185,9 +179,21 @@ impl Upstream {
             false => format!("tags/list?{}", words.join("&")),
         };
         let answer = self.ask(&Method::GET, path, &part).await?;
-        let bytes = answer.bytes().await.map_err(|error| self.silent(&error))?;
+        let bytes = self.whole(answer).await?;
         let value = serde_json::from_slice(&bytes).map_err(|error| Refusal::upstream(error.to_string()))?;
         Ok(json(StatusCode::OK, &value))
+    }
+
+    /// An answer that is no blob: it has to fit into memory.
+    async fn whole(&self, mut answer: reqwest::Response) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.silent(&error))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MANIFEST_MAX {
+                return Err(Refusal::upstream(format!("{}: the answer is too large", self.registry)));
+            }
+        }
+        Ok(bytes)
     }
 
     fn silent(&self, error: &reqwest::Error) -> Refusal {
@@ -250,7 +256,7 @@ impl Upstream {
             .map_err(|error| Refusal::upstream(format!("{}: {}: {error}", self.registry, challenge.realm)))?;
         url.query_pairs_mut().append_pair("service", &challenge.service).append_pair("scope", &scope);
         let answer = self.client.get(url).send().await.map_err(|error| self.silent(&error))?;
-        let bytes = answer.bytes().await.map_err(|error| self.silent(&error))?;
+        let bytes = self.whole(answer).await?;
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let token = value["token"].as_str().or(value["access_token"].as_str());
         let token =

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::StreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
@@ -174,8 +175,17 @@ async fn blob(client: &Client, reference: &Reference, layer: &OciDescriptor) -> 
     if !(0..=LAYER_MAX as i64).contains(&layer.size) {
         return Err(format!("layer {} has {} bytes; a package is small", layer.digest, layer.size));
     }
+    let mut parts = client.pull_blob_stream(reference, layer).await.map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    client.pull_blob(reference, layer, &mut bytes).await.map_err(|error| error.to_string())?;
+    while let Some(part) = parts.stream.next().await {
+        bytes.extend_from_slice(&part.map_err(|error| error.to_string())?);
+        if bytes.len() as i64 > layer.size {
+            return Err(format!(
+                "layer {} has more than the {} bytes it is said to have",
+                layer.digest, layer.size
+            ));
+        }
+    }
     Ok(bytes)
 }
 
