@@ -44,7 +44,7 @@ async fn tools_have_the_verbs_of_the_command_line() -> Result<()> {
     let cluster = Cluster::start()?;
     let client = cluster.client().await?;
     let (code, document) = ask(&client, "GET", "/openapi.json", &Value::Null).await?;
-    ensure!(code == 200 && document["openapi"] == "3.0.3", "{code} {document}");
+    ensure!(code == 200 && document["openapi"] == "3.1.0", "{code} {document}");
 
     let (_, list) = ask(&client, "GET", "/addons", &Value::Null).await?;
     let names: BTreeSet<&str> =
@@ -96,8 +96,12 @@ async fn every_route_answers(client: &Client, document: &Value) -> Result<()> {
     for (path, methods) in document["paths"].as_object().context("paths")? {
         let path = path.trim_start_matches("/sampan/v1").replace("{name}", "nobody");
         for method in methods.as_object().context("methods")?.keys() {
+            // the one goes on for ever, the other ends the daemon: both are asked by the command line and in console.rs
+            if ["/events", "/stop"].contains(&path.as_str()) {
+                continue;
+            }
             let (code, said) = ask(client, &method.to_uppercase(), &path, &Value::Null).await?;
-            let known = code == 200 || said["details"]["causes"][0]["reason"] != "NOT_FOUND";
+            let known = !said["message"].as_str().is_some_and(|text| text.contains("nothing at this path"));
             ensure!(known && code != 405, "{method} {path}: {code} {said}");
         }
     }
