@@ -32,10 +32,9 @@ pub fn answer(path: &str, prefix: &str, headers: &HeaderMap) -> HttpResponse {
     }
 }
 
-/// Files that pages ask for lie at the top, or below `assets/`.
+/// Files that the page asks for lie below `ui/`; browsers ask for an icon by themselves.
 fn is_asset(path: &str) -> bool {
-    const ENDS: [&str; 8] = [".js", ".css", ".wasm", ".svg", ".png", ".ico", ".json", ".map"];
-    !path.contains('/') && ENDS.iter().any(|end| path.ends_with(end)) || path.starts_with("assets/")
+    path.starts_with("ui/") || path == "favicon.ico"
 }
 
 fn page(prefix: &str) -> HttpResponse {
@@ -81,12 +80,10 @@ fn body(mut response: HttpResponseBuilder, data: Cow<'static, [u8]>, headers: &H
     }
 }
 
-/// `app-0123456789abcdef.js`: its content never changes.
+/// `ui/app.0123456789ab.js`: its content never changes.
 fn is_hashed(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let stem = name.split('.').next().unwrap_or(name);
-    stem.rsplit_once(['-', '_'])
-        .is_some_and(|(_, hash)| hash.len() >= 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let mut parts = path.rsplit('.').skip(1);
+    parts.next().is_some_and(|hash| hash.len() >= 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn content_type(path: &str) -> &'static str {
@@ -109,9 +106,8 @@ mod tests {
     #[test]
     fn only_hashed_names_are_kept_for_ever() {
         for (path, hashed) in [
-            ("app-0123456789abcdef.js", true),
-            ("app_bg-0123456789abcdef.wasm", true),
-            ("assets/term-01234567.js", true),
+            ("ui/app.0123456789ab.js", true),
+            ("ui/app.0123456789ab.wasm", true),
             ("boot.js", false),
             ("sign-in.js", false),
         ] {
@@ -123,6 +119,6 @@ mod tests {
     fn places_are_the_page_and_missing_files_are_missing() {
         let code = |path: &str| answer(path, "/", &HeaderMap::new()).status().as_u16();
         assert_eq!((code(""), code("v1/pods/default/web.json"), code("apis/x.js/y")), (200, 200, 200));
-        assert_eq!((code("gone-01234567.js"), code("assets/x")), (404, 404));
+        assert_eq!((code("ui/gone.01234567.js"), code("ui/x")), (404, 404));
     }
 }
