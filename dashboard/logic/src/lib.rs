@@ -1,0 +1,1 @@
+//! What the dashboard decides without a browser, so that the host can test it.

@@ -1,0 +1,2 @@
+// placeholder until the terminal is there
+export const open = () => {};
