@@ -1,1 +1,3 @@
 //! What the dashboard decides without a browser, so that the host can test it.
+
+pub mod quantity;

@@ -1,0 +1,5 @@
+//! To come.
+use leptos::prelude::*;
+
+#[component]
+pub fn Create() -> impl IntoView {}
