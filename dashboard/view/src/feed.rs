@@ -102,6 +102,20 @@ pub struct Count {
     pub count: u32,
 }
 
+/// What a pod or a node uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Empty for nodes.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Thousandths of a core.
+    pub cpu_millis: u64,
+    /// Bytes.
+    pub memory_bytes: u64,
+}
+
 /// What the daemon tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -157,6 +171,13 @@ pub enum Tell {
         view: u32,
         /// How many of each health; those without any are left out.
         counts: Vec<Count>,
+    },
+    /// What pods or nodes use, as of now; told anew as it is measured. Those not named use nothing that is known.
+    Usage {
+        /// The view.
+        view: u32,
+        /// One for each that was measured.
+        usage: Vec<Usage>,
     },
     /// A watched object, whole.
     Object {
@@ -218,6 +239,10 @@ mod tests {
             Tell::Live { view: 1, revision: "9".into() },
             Tell::Change { view: 1, gone: vec!["u".into()], rows: vec![row], revision: "10".into() },
             Tell::Summary { view: 1, counts: vec![Count { health: Health::Failed, count: 3 }] },
+            Tell::Usage {
+                view: 1,
+                usage: vec![Usage { name: "n".into(), cpu_millis: 5, ..Usage::default() }],
+            },
             Tell::Object { view: 1, json: "{}".into() },
             Tell::Gone { view: 1 },
             Tell::Refused { view: 1, code: 403, reason: "Forbidden".into(), message: "no".into() },

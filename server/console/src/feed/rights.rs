@@ -1,0 +1,85 @@
+//! Notices that someone's rights changed, so that open views are asked for anew.
+//!
+//! Roles and bindings are watched only while a feed is open.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use sampan_process::Tasks;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::source::{Source, Wanted};
+use crate::{Api, User};
+
+/// What rights are made of.
+const RESOURCES: [&str; 4] = ["roles", "rolebindings", "clusterroles", "clusterrolebindings"];
+
+/// Watches rights for those who follow.
+pub struct Rights {
+    api: Api,
+    tasks: Tasks,
+    now: Mutex<Weak<Watching>>,
+}
+
+/// Rights are watched while one of these lives.
+pub struct Watching {
+    changed: watch::Receiver<u64>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Rights {
+    /// Watches nothing yet.
+    pub fn new(api: Api, tasks: Tasks) -> Self {
+        Self { api, tasks, now: Mutex::default() }
+    }
+
+    /// A counter of changes, which counts as long as the other value is kept.
+    pub fn follow(&self) -> (watch::Receiver<u64>, Arc<Watching>) {
+        let mut now = self.now.lock();
+        if let Some(watching) = now.upgrade() {
+            return (watching.changed.clone(), watching);
+        }
+        let (count, changed) = watch::channel(0);
+        let count = Arc::new(count);
+        let task = |resource: &'static str| {
+            let (api, count) = (self.api.clone(), count.clone());
+            let task =
+                self.tasks.spawn_until_drain("rights", async move { follow(&api, resource, &count).await });
+            task.abort_handle()
+        };
+        let watching = Arc::new(Watching { changed, tasks: RESOURCES.into_iter().map(task).collect() });
+        *now = Arc::downgrade(&watching);
+        (watching.changed.clone(), watching)
+    }
+}
+
+/// Counts changes of a resource, from now on.
+async fn follow(api: &Api, resource: &str, count: &watch::Sender<u64>) {
+    let user =
+        User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/{resource}");
+    let mut source = Source::new(api.clone(), user, path, Wanted::Object);
+    loop {
+        // what was before is known; what happens between two watches counts as a change
+        let Ok(first) = source.list_page(1, None).await else {
+            source.pause().await;
+            continue;
+        };
+        let mut revision = first.revision;
+        while let Ok(event) = source.next(&mut revision).await {
+            if event.is_change() {
+                count.send_modify(|count| *count += 1);
+            }
+        }
+        count.send_modify(|count| *count += 1);
+    }
+}

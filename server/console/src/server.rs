@@ -1,0 +1,308 @@
+//! The listener and its routes: one table of what is where, behind the guard.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix_web::cookie::{Cookie, SameSite, time};
+use actix_web::http::{Method, header};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use jiff::Timestamp;
+use sampan_process::{Drain, Tasks};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use crate::guard::{self, Guard};
+use crate::session::{Guesses, SESSION_SECONDS, Session, Sessions};
+use crate::{Api, PublicUrl, Tickets, User, exec, feed, files, forward, identity, reply};
+
+/// A sign-in is a few hundred bytes.
+const MAX_SIGN_IN: usize = 64 * 1024;
+
+/// What the dashboard is made of.
+pub struct Config {
+    /// Bound to loopback.
+    pub listener: TcpListener,
+    /// Where proxies in front are reached.
+    pub public: Vec<PublicUrl>,
+    /// Answers as a user.
+    pub api: Api,
+    /// Shared with whoever gives them out.
+    pub tickets: Tickets,
+    /// Seals cookies; kept between starts.
+    pub key: [u8; 32],
+    /// Told with the session: profile and versions, an object.
+    pub about: Value,
+    /// Where tasks are spawned.
+    pub tasks: Tasks,
+}
+
+/// It does not listen any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the dashboard's server ended")]
+pub struct Error(#[source] std::io::Error);
+
+/// The dashboard's server.
+pub struct Console {
+    listener: TcpListener,
+    state: Arc<State>,
+}
+
+/// What every request sees.
+pub struct State {
+    pub(crate) api: Api,
+    pub(crate) runtime: Handle,
+    pub(crate) sessions: Sessions,
+    pub(crate) rights: feed::Rights,
+    pub(crate) tasks: Tasks,
+    pub(crate) boot: String,
+    guard: Guard,
+    tickets: Tickets,
+    guesses: Guesses,
+    cookie: String,
+    about: Value,
+}
+
+/// Who asks, and how that is known.
+#[derive(Clone)]
+pub struct Asker {
+    /// Who.
+    pub user: User,
+    /// The session, unless it was a bearer token.
+    pub session: Option<Session>,
+    /// The bearer token.
+    pub token: Option<String>,
+}
+
+impl Console {
+    /// Prepares to serve; call it in the daemon's runtime.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let Config { listener, public, api, tickets, key, about, tasks } = config;
+        let port = listener.local_addr().map_err(Error)?.port();
+        let state = State {
+            guard: Guard::new(port, public),
+            runtime: Handle::current(),
+            sessions: Sessions::new(&key),
+            rights: feed::Rights::new(api.clone(), tasks.clone()),
+            // cookies know no ports: two clusters of one machine would sign each other out
+            cookie: format!("sampan-{port}"),
+            boot: format!("{:016x}", rand::random::<u64>()),
+            guesses: Guesses::default(),
+            tasks,
+            tickets,
+            api,
+            about,
+        };
+        Ok(Self { listener, state: Arc::new(state) })
+    }
+
+    /// Serves until the drain.
+    ///
+    /// # Errors
+    /// The server cannot be made or ends by itself.
+    pub async fn run(self, drain: Drain) -> Result<(), Error> {
+        let Console { listener, state } = self;
+        let app = move || App::new().app_data(web::Data::from(state.clone())).default_service(web::to(entry));
+        let server = HttpServer::new(app)
+            .workers(1)
+            .disable_signals()
+            .shutdown_timeout(1)
+            .listen(listener)
+            .map_err(Error)?
+            .run();
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        drain.wait().await;
+        handle.stop(true).await;
+        serving.await.map_err(std::io::Error::other).and_then(|result| result).map_err(Error)
+    }
+}
+
+async fn entry(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
+    let mut response = match state.guard.check(request.method(), request.headers()) {
+        Ok(()) => route(&request, payload, &state.into_inner()).await,
+        Err(refused) => refused,
+    };
+    guard::harden(response.headers_mut());
+    response
+}
+
+async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>) -> HttpResponse {
+    let (prefix, path) = state.guard.split(request.path());
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    match (request.method(), path) {
+        (&Method::GET, "/signin") => state.redeem(request, prefix),
+        (&Method::POST, "/sampan/v1/session") => state.sign_in(request, payload, prefix).await,
+        (&Method::DELETE, "/sampan/v1/session") => state.sign_out(request, prefix),
+        (&Method::GET, "/sampan/v1/session") => match state.asker(request).await {
+            Some(asker) => state.who(&asker),
+            None => reply::unauthorized(),
+        },
+        (_, "/sampan/v1/session") => reply::failure(405, "MethodNotAllowed", "GET, POST and DELETE"),
+        (&Method::GET, "/sampan/v1/feed") => match state.asker(request).await {
+            Some(asker) => feed::answer(request, payload, state, asker),
+            None => reply::unauthorized(),
+        },
+        (&Method::GET, "/sampan/v1/exec") => match state.asker(request).await {
+            Some(asker) => exec::answer(request, payload, state, asker).await,
+            None => reply::unauthorized(),
+        },
+        (_, path) if path.starts_with("/k8s/") || path.starts_with("/sampan/v1/") => {
+            let target = path.strip_prefix("/k8s").unwrap_or(path);
+            let query = request.query_string();
+            let target = if query.is_empty() { target.to_owned() } else { format!("{target}?{query}") };
+            match state.asker(request).await {
+                Some(asker) => {
+                    forward::pass(&state.api, &state.runtime, asker.user, request, &target, payload).await
+                }
+                None => reply::unauthorized(),
+            }
+        }
+        (_, path) if get => files::answer(path.trim_start_matches('/'), prefix, request.headers()),
+        _ => reply::failure(404, "NotFound", "there is nothing to write here"),
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    token: String,
+}
+
+impl State {
+    /// Spawns in the daemon's runtime, from actix' thread.
+    pub(crate) fn spawn<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let _in_daemon = self.runtime.enter();
+        self.tasks.spawn_until_drain(name, future);
+    }
+
+    /// Who asks: by a bearer token, or else by the cookie.
+    async fn asker(&self, request: &HttpRequest) -> Option<Asker> {
+        if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+            let token = value.to_str().ok()?.strip_prefix("Bearer ")?.trim().to_owned();
+            let user = identity::of_token(&self.api, &token).await?;
+            return Some(Asker { user, session: None, token: Some(token) });
+        }
+        let session = self.session(request)?;
+        let user = self.user_of(&session).await?;
+        Some(Asker { user, session: Some(session), token: None })
+    }
+
+    fn session(&self, request: &HttpRequest) -> Option<Session> {
+        self.sessions.open(request.cookie(&self.cookie)?.value(), now())
+    }
+
+    /// The user of a session; none if its token is not good any more.
+    async fn user_of(&self, session: &Session) -> Option<User> {
+        match &session.token {
+            Some(token) => identity::of_token(&self.api, token).await,
+            None => Some(session.user.clone()),
+        }
+    }
+
+    /// Whether an asker is still who they were.
+    pub(crate) async fn still(&self, asker: &Asker) -> bool {
+        match (&asker.token, &asker.session) {
+            (Some(token), _) => identity::of_token(&self.api, token).await.is_some(),
+            (None, Some(session)) => {
+                self.sessions.is_good(session, now()) && self.user_of(session).await.is_some()
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// A ticket becomes a cookie, and its address is left at once.
+    fn redeem(&self, request: &HttpRequest, prefix: &str) -> HttpResponse {
+        if let Err(seconds) = self.guesses.allowed() {
+            return too_many(seconds);
+        }
+        let ticket =
+            web::Query::<std::collections::HashMap<String, String>>::from_query(request.query_string());
+        let ticket = ticket.ok().and_then(|query| query.get("ticket").cloned()).unwrap_or_default();
+        let mut response = HttpResponse::SeeOther();
+        response.insert_header((header::LOCATION, prefix.to_owned()));
+        match self.tickets.redeem(&ticket) {
+            Some(user) => {
+                let session = Session::new(user, None, now());
+                response.cookie(self.cookie(request, prefix, self.sessions.seal(&session)));
+            }
+            // the page says that nobody is signed in, and what to do; a reload of a used address ends there too
+            None => self.guesses.wrong(),
+        }
+        response.finish()
+    }
+
+    async fn sign_in(&self, request: &HttpRequest, payload: web::Payload, prefix: &str) -> HttpResponse {
+        if let Err(seconds) = self.guesses.allowed() {
+            return too_many(seconds);
+        }
+        let body = match forward::read(payload, MAX_SIGN_IN).await {
+            Ok(body) => body,
+            Err(refused) => return refused,
+        };
+        let SignIn { token } = match serde_json::from_slice(&body) {
+            Ok(asked) => asked,
+            Err(error) => return reply::failure(400, "BadRequest", &format!("body: {error}")),
+        };
+        match identity::of_token(&self.api, token.trim()).await {
+            Some(user) => {
+                let session = Session::new(user, Some(token.trim().to_owned()), now());
+                let mut response = HttpResponse::NoContent();
+                response.cookie(self.cookie(request, prefix, self.sessions.seal(&session)));
+                response.finish()
+            }
+            None => {
+                self.guesses.wrong();
+                reply::failure(401, "Unauthorized", "the token is not valid, or not any more")
+            }
+        }
+    }
+
+    fn sign_out(&self, request: &HttpRequest, prefix: &str) -> HttpResponse {
+        if let Some(session) = self.session(request) {
+            self.sessions.end(&session, now());
+        }
+        let mut cookie = self.cookie(request, prefix, String::new());
+        cookie.make_removal();
+        HttpResponse::NoContent().cookie(cookie).finish()
+    }
+
+    fn who(&self, asker: &Asker) -> HttpResponse {
+        let mut answer = json!({
+            "user": asker.user.name, "groups": asker.user.groups,
+            "until": asker.session.as_ref().map(|session| session.until),
+        });
+        if let (Some(answer), Value::Object(about)) = (answer.as_object_mut(), self.about.clone()) {
+            answer.extend(about);
+        }
+        HttpResponse::Ok().json(answer)
+    }
+
+    fn cookie<'a>(&self, request: &HttpRequest, prefix: &str, value: String) -> Cookie<'a> {
+        Cookie::build(self.cookie.clone(), value)
+            .path(prefix.to_owned())
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .secure(self.guard.is_secure(request.headers()))
+            .max_age(time::Duration::seconds(SESSION_SECONDS))
+            .finish()
+    }
+}
+
+fn too_many(seconds: u64) -> HttpResponse {
+    let message = format!("too many wrong tokens; try again in {seconds} seconds");
+    let mut response = reply::failure(429, "TooManyRequests", &message);
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    response
+}
