@@ -60,14 +60,18 @@ fn shrink(program: &str, leading: &[String], wasm: &Path) -> Result<()> {
 /// Styles, icons, vendored scripts, the boot script (which names the others) and the page (which names it).
 fn pages(bundle: &mut Bundle, source: &Path, vendor: &Path) -> Result<()> {
     let mut styles = Vec::new();
-    for path in sorted(&source.join("style"))? {
-        styles.extend(fs::read(path)?);
+    for path in sorted(&source.join("style"))?.into_iter().chain(sorted(vendor)?) {
+        if path.extension().is_some_and(|extension| extension == "css") {
+            styles.extend(fs::read(path)?);
+        }
     }
     bundle.add("style.css", styles)?;
     bundle.add("icon.svg", fs::read(source.join("page/icon.svg"))?)?;
     for path in sorted(vendor)? {
         let name = path.file_name().and_then(|name| name.to_str()).context("a vendored file's name")?;
-        bundle.add(name, fs::read(&path)?)?;
+        if name.ends_with(".js") {
+            bundle.add(name, fs::read(&path)?)?;
+        }
     }
     let boot = fs::read_to_string(source.join("page/boot.js"))?;
     bundle.add("boot.js", bundle.named(&boot, "")?.into_bytes())?;

@@ -16,6 +16,11 @@ impl Bytes {
         Some(Self { reader })
     }
 
+    /// Ends it: whoever waits for bytes gets none.
+    pub fn cancel(&self) {
+        let _ = self.reader.cancel();
+    }
+
     /// The next bytes; none at the end or when the connection broke.
     pub async fn next(&self) -> Option<Vec<u8>> {
         let read = JsFuture::from(self.reader.read()).await.ok()?;
