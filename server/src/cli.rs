@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::profile::RuntimeKind;
+use crate::rest::Scope;
 use crate::ui::Format;
 
 /// One binary that is a whole Kubernetes cluster.
@@ -70,9 +71,18 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<Dns>,
     },
+    /// Open the dashboard in a browser, signed in, or print an address that does so once
+    Dashboard {
+        /// Only print the address; it is good for two minutes and one use
+        #[arg(long)]
+        url: bool,
+    },
     /// What the cluster can do besides: dns, ingress, storage …, and packages of your own
     #[command(subcommand)]
     Addons(Addons),
+    /// Tokens by which tools use the REST API and the Kubernetes API
+    #[command(subcommand)]
+    Token(Token),
     /// Apply the built-in demo and wait until it answers
     Demo,
     /// Save the database of the running cluster to a file
@@ -124,6 +134,12 @@ pub struct Start {
     /// cluster is made
     #[arg(long)]
     pub service_cidr: Option<String>,
+    /// Port of the dashboard on 127.0.0.1 (default: the last start's; at first 6480 or the next free one)
+    #[arg(long)]
+    pub dashboard_port: Option<u16>,
+    /// Address of the dashboard behind a proxy, such as https://ops.example/sampan/; may be given more than once
+    #[arg(long, value_delimiter = ',')]
+    pub dashboard_url: Vec<String>,
     /// Seconds to wait until the node is Ready
     #[arg(long, default_value_t = 60)]
     pub wait_timeout: u64,
@@ -171,6 +187,32 @@ pub enum Image {
         /// Their names
         #[arg(required = true)]
         images: Vec<String>,
+    },
+}
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token and print it; it is not shown again
+    Create {
+        /// A name for it
+        name: String,
+        /// What it may do: read sees (no Secrets), operate changes, admin does everything
+        #[arg(long, value_enum, default_value = "read")]
+        scope: Scope,
+        /// How long it is good, such as 12h or 90d
+        #[arg(long, default_value = "30d")]
+        expires: String,
+    },
+    /// List the tokens
+    #[command(alias = "list")]
+    Ls,
+    /// Revoke tokens: they are good for nothing from now on
+    #[command(alias = "revoke")]
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
     },
 }
 

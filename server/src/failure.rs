@@ -69,6 +69,8 @@ pub enum Kind {
     AddonPackage,
     /// An addon has no page to open.
     AddonNoPage,
+    /// An addon is part of sampan: it can be turned off, not removed.
+    AddonBuiltIn,
 }
 
 impl Kind {
@@ -100,6 +102,7 @@ impl Kind {
             Kind::AddonOwned => "ADDON_OWNED",
             Kind::AddonPackage => "ADDON_PACKAGE",
             Kind::AddonNoPage => "ADDON_NO_PAGE",
+            Kind::AddonBuiltIn => "ADDON_BUILT_IN",
         }
     }
 
@@ -131,6 +134,7 @@ impl Kind {
             Kind::AddonOwned => 114,
             Kind::AddonPackage => 115,
             Kind::AddonNoPage => 116,
+            Kind::AddonBuiltIn => 117,
         }
     }
 
@@ -146,7 +150,7 @@ impl Kind {
 }
 
 /// Every kind; the test below holds identifiers and codes unique.
-pub const ALL: [Kind; 25] = [
+pub const ALL: [Kind; 26] = [
     Kind::Internal,
     Kind::Usage,
     Kind::NotFound,
@@ -172,12 +176,18 @@ pub const ALL: [Kind; 25] = [
     Kind::AddonOwned,
     Kind::AddonPackage,
     Kind::AddonNoPage,
+    Kind::AddonBuiltIn,
 ];
 
 impl Failure {
     /// A failure of `kind`.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
+    }
+
+    /// The failure that the daemon tells with an identifier.
+    pub fn of(id: &str, message: impl Into<String>) -> Self {
+        Self::new(Kind::by_id(id).unwrap_or(Kind::Internal), message)
     }
 }
 

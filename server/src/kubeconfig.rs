@@ -155,6 +155,32 @@ fn is_stale(root: &Mapping, profile: &str, access: &Access) -> bool {
     server != access.server || certificate != Some(base64(&access.certificate_pem))
 }
 
+/// A kubeconfig of this cluster alone.
+pub fn text(profile: &str, access: &Access) -> Result<String, Failure> {
+    let mut root = Mapping::new();
+    insert(&mut root, profile, profile, access);
+    serde_yaml_ng::to_string(&root).map_err(|error| Failure::new(Kind::Kubeconfig, error.to_string()))
+}
+
+/// What [`text`] was made of; `None` for any other text.
+pub fn parse(text: &str) -> Option<Access> {
+    use base64::Engine;
+    let root: Mapping = serde_yaml_ng::from_str(text).ok()?;
+    let field = |all: &str, key: &str, field: &str| -> Option<String> {
+        Some(list(&root, all).first()?.get(key)?.get(field)?.as_str()?.to_owned())
+    };
+    let pem = |all: &str, key: &str, name: &str| {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(field(all, key, name)?).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    Some(Access {
+        server: field("clusters", "cluster", "server")?,
+        ca_pem: pem("clusters", "cluster", "certificate-authority-data")?,
+        certificate_pem: pem("users", "user", "client-certificate-data")?,
+        key_pem: pem("users", "user", "client-key-data")?,
+    })
+}
+
 /// Fails if the file is there but cannot be edited, before anything depends on it.
 pub fn check(path: &Path, owner: &Owner) -> Result<(), Failure> {
     owner.act(|| read(path)).map(drop)

@@ -71,6 +71,8 @@ async fn dispatch(verb: Verb, context: Context) -> Outcome {
     match verb {
         Verb::Start(options) => verbs::start::run(context, options).await,
         Verb::Stop { keep_pods } => verbs::stop::run(context, keep_pods).await,
+        Verb::Token(verb) => verbs::token::run(context, verb).await,
+        Verb::Dashboard { url } => verbs::dashboard::run(context, url).await,
         Verb::Status => verbs::status::run(context).await,
         Verb::Delete { all: false } => verbs::delete::run(context).await,
         Verb::Delete { all: true } => verbs::delete::run_all(context).await,

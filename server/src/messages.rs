@@ -83,6 +83,8 @@ pub enum Message {
     AddonUnwell { name: String, reason: String, next: String },
     AddonAsk,
     AddonPage { name: String, url: String },
+    TokenMade { name: String, scope: String, expires: String },
+    TokenRevoked { name: String },
     HostDnsOn { domain: String },
     HostDnsOff { domain: String },
 }
@@ -127,6 +129,7 @@ impl Message {
             Message::AddonUnwell { .. } => "❗",
             Message::AddonAsk => "💡",
             Message::AddonPage { .. } => "🎉",
+            Message::TokenMade { .. } | Message::TokenRevoked { .. } => "🔑",
             Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => {
                 "❗"
             }
@@ -188,6 +191,8 @@ impl Message {
             Message::AddonUnwell { .. } => "Addon Unwell",
             Message::AddonAsk => "Asking Configuration",
             Message::AddonPage { .. } => "Addon Page",
+            Message::TokenMade { .. } => "Token Made",
+            Message::TokenRevoked { .. } => "Token Revoked",
             Message::HostDnsOn { .. } => "Host DNS On",
             Message::HostDnsOff { .. } => "Host DNS Off",
         }
@@ -280,6 +285,10 @@ impl Message {
             Message::AddonUnwell { name, reason, next } => format!("{name}: {reason}; {next}"),
             Message::AddonAsk => "New values; nothing keeps what is there:".into(),
             Message::AddonPage { name, url } => format!("Opening {name} at {url} in the browser"),
+            Message::TokenMade { name, scope, expires } => {
+                format!("Made token {name} ({scope}, good until {expires}); it is not shown again:")
+            }
+            Message::TokenRevoked { name } => format!("Revoked token {name}"),
         }
     }
 
@@ -358,6 +367,10 @@ impl Message {
             Message::AddonUnwell { name, reason, next } => format!("{name}：{reason}；{next}"),
             Message::AddonAsk => "请输入新值；留空则保持不变：".into(),
             Message::AddonPage { name, url } => format!("正在浏览器中打开 {name}：{url}"),
+            Message::TokenMade { name, scope, expires } => {
+                format!("已创建令牌 {name}（{scope}，有效期至 {expires}），此后不再显示：")
+            }
+            Message::TokenRevoked { name } => format!("已吊销令牌 {name}"),
         }
     }
 }
@@ -460,6 +473,10 @@ impl Advice {
             Kind::AddonNoPage => (
                 "What it does is reached in other ways: addons/NAME/README.md, `sampan addons configure NAME`.",
                 "该插件以其他方式使用：见 addons/NAME/README.md 与 `sampan addons configure NAME`。",
+            ),
+            Kind::AddonBuiltIn => (
+                "Only packages can be removed; `sampan addons disable NAME` turns an addon off.",
+                "只能移除插件包；`sampan addons disable NAME` 可停用插件。",
             ),
         };
         Advice { english, chinese }

@@ -3,6 +3,7 @@
 //! Plain functions of plain values. Each refusal is a [`Kind::Usage`] that names the flag, so that a bad value
 //! never gets as far as `config.json`, where it would fail every later start.
 
+use sampan_console::PublicUrl;
 use sampan_pod_network::subnet::Subnet;
 
 use crate::cli::Start;
@@ -13,6 +14,9 @@ use crate::profile::Settings;
 pub fn check(options: &Start) -> Result<(), Failure> {
     if options.apiserver_port == Some(0) {
         return Err(usage("--apiserver-port=0: a port is 1 to 65535"));
+    }
+    if options.dashboard_port == Some(0) {
+        return Err(usage("--dashboard-port=0: a port is 1 to 65535"));
     }
     check_settings(&merged(Settings::default(), options))
 }
@@ -40,6 +44,9 @@ pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
                 "--insecure-registry={registry}: not a host with its port, such as 10.0.0.5:5000"
             )));
         }
+    }
+    for url in &settings.dashboard_urls {
+        url.parse::<PublicUrl>().map_err(|error| usage(format!("--dashboard-url={error}")))?;
     }
     match settings.image_mirror_country.as_str() {
         "" | "cn" => Ok(()),
@@ -82,6 +89,10 @@ pub fn merged(mut settings: Settings, options: &Start) -> Settings {
     if let Some(port) = options.apiserver_port {
         (settings.apiserver_port, settings.apiserver_port_chosen) = (port, true);
     }
+    settings.dashboard_port = options.dashboard_port.or(settings.dashboard_port);
+    if !options.dashboard_url.is_empty() {
+        settings.dashboard_urls.clone_from(&options.dashboard_url);
+    }
     if let Some(runtime) = options.container_runtime {
         settings.container_runtime = runtime;
     }
@@ -104,6 +115,8 @@ pub fn pending(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("--insecure-registry", running.insecure_registries != wanted.insecure_registries),
         ("--image-mirror-country", running.image_mirror_country != wanted.image_mirror_country),
         ("--pod-cidr", running.pod_cidr != wanted.pod_cidr),
+        ("--dashboard-port", running.dashboard_port != wanted.dashboard_port),
+        ("--dashboard-url", running.dashboard_urls != wanted.dashboard_urls),
     ];
     flags.into_iter().filter(|(_, differs)| *differs).map(|(flag, _)| flag).collect()
 }
@@ -217,6 +230,8 @@ mod tests {
             ),
             ("--image-mirror-country=us:", Start { image_mirror_country: text("us"), ..Start::default() }),
             ("--apiserver-port=0:", Start { apiserver_port: Some(0), ..Start::default() }),
+            ("--dashboard-port=0:", Start { dashboard_port: Some(0), ..Start::default() }),
+            ("--dashboard-url=ops/x:", Start { dashboard_url: list("ops/x"), ..Start::default() }),
         ];
         for (flag, options) in cases {
             let failure = check(&options).expect_err(flag);

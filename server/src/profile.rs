@@ -56,6 +56,10 @@ pub struct Settings {
     pub insecure_registries: Vec<String>,
     /// `cn` adds mirrors that answer from China.
     pub image_mirror_country: String,
+    /// Port of the dashboard, if one was asked for: no other will do.
+    pub dashboard_port: Option<u16>,
+    /// Where proxies in front of the dashboard are reached.
+    pub dashboard_urls: Vec<String>,
     /// Minutes of history that watches and exact lists can go back.
     pub history_minutes: u64,
     /// The kubeconfig that was written last, and the context in it.
@@ -126,6 +130,8 @@ impl Default for Settings {
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             image_mirror_country: String::new(),
+            dashboard_port: None,
+            dashboard_urls: Vec::new(),
             history_minutes: 5,
             kubeconfig: None,
             other_kubeconfigs: Vec::new(),

@@ -19,8 +19,13 @@ const MAX_ARCHIVE: usize = 64 * 1024 * 1024;
 /// Chunks of an answer that wait for a slow reader.
 const CHUNKS: usize = 8;
 /// What of a request's head goes on: who asks is not among it.
-const PASSED: [HeaderName; 4] =
-    [header::ACCEPT, header::CONTENT_TYPE, header::USER_AGENT, header::ACCEPT_LANGUAGE];
+const PASSED: [HeaderName; 5] = [
+    header::ACCEPT,
+    header::CONTENT_TYPE,
+    header::USER_AGENT,
+    header::ACCEPT_LANGUAGE,
+    HeaderName::from_static("prefer"),
+];
 
 /// Sends a request on; `target` is path and query at the API server.
 pub async fn pass(

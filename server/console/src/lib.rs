@@ -29,5 +29,5 @@ mod session;
 
 pub use api::{Answer, Api, BoxError, Takeover, User};
 pub use guard::{BadUrl, PublicUrl};
-pub use server::{Config, Console, Error};
+pub use server::{Config, Console, Error, Socket};
 pub use session::Tickets;

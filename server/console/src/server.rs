@@ -1,6 +1,7 @@
 //! The listener and its routes: one table of what is where, behind the guard.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use actix_web::cookie::{Cookie, SameSite, time};
@@ -33,9 +34,22 @@ pub struct Config {
     pub key: [u8; 32],
     /// Told with the session: profile and versions, an object.
     pub about: Value,
+    /// Where commands of this machine ask the REST API.
+    pub socket: Option<Socket>,
     /// Where tasks are spawned.
     pub tasks: Tasks,
 }
+
+/// A socket whose mode is the authorization.
+pub struct Socket {
+    /// Bound.
+    pub listener: UnixListener,
+    /// Who whoever may open it is.
+    pub user: User,
+}
+
+/// Marks a connection that came over [`Socket`].
+struct OverSocket;
 
 /// It does not listen any more.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +59,7 @@ pub struct Error(#[source] std::io::Error);
 /// The dashboard's server.
 pub struct Console {
     listener: TcpListener,
+    socket: Option<UnixListener>,
     state: Arc<State>,
 }
 
@@ -61,6 +76,7 @@ pub struct State {
     guesses: Guesses,
     cookie: String,
     about: Value,
+    owner: User,
 }
 
 /// Who asks, and how that is known.
@@ -80,9 +96,11 @@ impl Console {
     /// # Errors
     /// The listener has no address.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let Config { listener, public, api, tickets, key, about, tasks } = config;
+        let Config { listener, public, api, tickets, key, about, socket, tasks } = config;
         let port = listener.local_addr().map_err(Error)?.port();
+        let (socket, owner) = socket.map(|socket| (socket.listener, socket.user)).unzip();
         let state = State {
+            owner: owner.unwrap_or_default(),
             guard: Guard::new(port, public),
             runtime: Handle::current(),
             sessions: Sessions::new(&key),
@@ -96,7 +114,7 @@ impl Console {
             api,
             about,
         };
-        Ok(Self { listener, state: Arc::new(state) })
+        Ok(Self { listener, socket, state: Arc::new(state) })
     }
 
     /// Serves until the drain.
@@ -104,15 +122,24 @@ impl Console {
     /// # Errors
     /// The server cannot be made or ends by itself.
     pub async fn run(self, drain: Drain) -> Result<(), Error> {
-        let Console { listener, state } = self;
+        let Console { listener, socket, state } = self;
         let app = move || App::new().app_data(web::Data::from(state.clone())).default_service(web::to(entry));
         let server = HttpServer::new(app)
             .workers(1)
             .disable_signals()
             .shutdown_timeout(1)
+            .on_connect(|connection, data| {
+                if connection.is::<tokio::net::UnixStream>() {
+                    data.insert(OverSocket);
+                }
+            })
             .listen(listener)
-            .map_err(Error)?
-            .run();
+            .map_err(Error)?;
+        let server = match socket {
+            Some(socket) => server.listen_uds(socket).map_err(Error)?,
+            None => server,
+        };
+        let server = server.run();
         let handle = server.handle();
         let serving = tokio::spawn(server);
         drain.wait().await;
@@ -122,12 +149,26 @@ impl Console {
 }
 
 async fn entry(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
+    if request.conn_data::<OverSocket>().is_some() {
+        return command(&request, payload, &state).await;
+    }
     let mut response = match state.guard.check(request.method(), request.headers()) {
         Ok(()) => route(&request, payload, &state.into_inner()).await,
         Err(refused) => refused,
     };
     guard::harden(response.headers_mut());
     response
+}
+
+/// What a command of this machine asks: the REST API, and nothing that is for browsers.
+async fn command(request: &HttpRequest, payload: web::Payload, state: &State) -> HttpResponse {
+    match request.uri().path_and_query().filter(|target| target.path().starts_with("/sampan/v1/")) {
+        Some(target) => {
+            let (user, target) = (state.owner.clone(), target.as_str());
+            forward::pass(&state.api, &state.runtime, user, request, target, payload).await
+        }
+        None => reply::failure(404, "NotFound", "only /sampan/v1 is answered here"),
+    }
 }
 
 async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>) -> HttpResponse {

@@ -15,12 +15,14 @@ use sampan_pod_network::PodNetwork;
 use sampan_process::{Component, ComponentHealth, Health, State, Tasks, supervise};
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
+use tokio::sync::mpsc;
 
 use super::connect::{InProcess, client};
+use super::console::{self, Dashboard};
 use super::platform::{Own, Parts};
 use super::report::{Report, StartEvent};
 use super::shutdown::{self, Signals};
-use super::{access, addresses, builtin, control, kubeconfigs, role, runtime, step, warn};
+use super::{access, addresses, builtin, kubeconfigs, role, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::options::node_name;
@@ -44,6 +46,8 @@ pub struct Running {
     pub health: Health,
     /// The platform of addons.
     pub addons: sampan_addons::Addons,
+    /// The dashboard's way in.
+    pub dashboard: Dashboard,
     /// The node's name.
     pub node: String,
 }
@@ -111,22 +115,27 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
 
     step(report, Message::VerifyingComponents);
     let control_tasks = Tasks::new(Component::Daemon);
-    let rest = Rest { addons: addons.clone(), logs: profile.logs(), tasks: control_tasks.clone() };
-    server.serve_path(rest::PREFIX, rest.handler());
+    let (dashboard, console) = console::bind(profile, &settings, &server, &control_tasks)?;
+    if let Some(wanted) = dashboard.missed() {
+        warn(report, Message::OtherPort { wanted, port: dashboard.port() });
+    }
     let admin = client(&server, "kubernetes-admin", &["system:masters"]);
-    let marking = role::follow(admin, informers.of(), node.clone(), settings.container_runtime);
+    let marking = role::follow(admin.clone(), informers.of(), node.clone(), settings.container_runtime);
     control_tasks.spawn_until_drain("control plane's labels", marking);
     tokio::select! {
         () = node_ready(&informers, &health, &node) => {}
         () = signals.next() => return Err(Failure::new(Kind::DaemonStart, "told to end while starting")),
     }
     health.ready(Component::Daemon);
-    report.send(&StartEvent::Ready(access::of(&server)));
-    report.close();
-
     let profile = profile.clone();
-    let running = Arc::new(Running { profile, settings, server, runtime, network, health, addons, node });
-    let mut stop = control::serve(running.clone(), &control_tasks)?;
+    let running =
+        Arc::new(Running { profile, settings, server, runtime, network, health, addons, dashboard, node });
+    let (stops, mut stop) = mpsc::channel(1);
+    let rest = Rest::new(running.clone(), admin, control_tasks.clone(), stops);
+    running.server.serve_path(rest::PREFIX, rest.handler());
+    console.serve(&running.profile, &control_tasks)?;
+    report.send(&StartEvent::Ready(access::of(&running.server)));
+    report.close();
     prepare_image(&running, &control_tasks);
     let follow = kubeconfigs::follow(running.server.clone(), running.profile.clone());
     control_tasks.spawn_until_drain("kubeconfigs", follow);

@@ -4,11 +4,12 @@
 //! then lives on alone. The first SIGTERM or SIGINT drains the components in reverse order under a deadline,
 //! the second ends the process at once. Containers go on in either case; only the `stop` request stops them.
 
-mod access;
+pub mod access;
 mod addresses;
 mod builtin;
 mod components;
 mod connect;
+mod console;
 mod control;
 mod kubeconfigs;
 mod platform;
@@ -27,7 +28,8 @@ use crate::failure::{Failure, Kind};
 use crate::messages::Message;
 use crate::profile::Profile;
 
-pub use components::network_config;
+pub use components::{Running, network_config};
+pub use control::StopRequest;
 pub use platform::services_table;
 pub use report::StartEvent;
 pub use runtime::{cgroup_root, purge};

@@ -5,11 +5,22 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::PREFIX;
-use super::routes::{Action, Add, Configure, Enable, ROUTES, Route};
+use super::operations::OperationStatus;
+use super::routes::{Action, Add, Archive, Configure, Enable, Image, NewFile, ROUTES, Route, Stop};
+use super::tokens::{NewToken, Token};
 
-/// OpenAPI 3.0, as JSON.
+const ABOUT: &str = "Everything that the `sampan` command does, for tools. Callers are the cluster's users, or tokens \
+made by `sampan token`; RBAC's nonResourceURLs say who may. Verbs that take time are operations: their steps are told to \
+clients that accept text/event-stream or application/x-ndjson, `Prefer: respond-async` answers at once with 202, and \
+/operations/{name} tells them again.";
+
+/// OpenAPI 3.1, as JSON.
 pub fn document() -> Value {
-    let mut schemas = SchemaSettings::openapi3().into_generator();
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
     let mut paths = Map::new();
     for route in &ROUTES {
         let path = paths.entry(format!("{PREFIX}{}", route.path)).or_insert_with(|| json!({}));
@@ -18,10 +29,10 @@ pub fn document() -> Value {
     let mut components = schemas.take_definitions(true);
     components.insert("Refusal".to_owned(), refusal());
     json!({
-        "openapi": "3.0.3",
-        "info": {"title": "sampan", "version": env!("CARGO_PKG_VERSION"),
-            "description": "What `sampan addons` does, for tools. Callers are the cluster's users; RBAC's nonResourceURLs \
-                say who may. Verbs that take time send their steps to clients that accept application/x-ndjson."},
+        "openapi": "3.1.0",
+        "info": {"title": "sampan", "version": env!("CARGO_PKG_VERSION"), "description": ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "servers": [{"url": "/"}],
         "paths": paths,
         "components": {"schemas": components,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
@@ -30,78 +41,127 @@ pub fn document() -> Value {
 }
 
 fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
+    let code = if route.action == Action::CreateToken { "201" } else { "200" };
+    let refused = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}});
     let mut operation = json!({
         "operationId": id(route.action),
         "summary": route.summary,
         "responses": {
-            "200": {"description": "Done", "content": answer(route.action, schemas)},
-            "default": {"description": "Refused, with what to do", "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}},
+            code: {"description": "Done", "content": answer(route.action, schemas)},
+            "default": {"description": "Refused, with what to do", "content": refused},
         },
     });
-    let mut parameters = Vec::new();
-    if route.path.contains("{name}") {
-        parameters
-            .push(json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}));
+    if takes_time(route.action) {
+        let status = schemas.subschema_for::<OperationStatus>();
+        operation["responses"]["202"] = json!({
+            "description": "Begun (`Prefer: respond-async`); Location is the operation's",
+            "content": {"application/json": {"schema": status}},
+        });
     }
-    if route.action == Action::Logs {
-        parameters
-            .push(json!({"name": "tail", "in": "query", "description": "How many lines, the last ones",
-            "schema": {"type": "integer", "minimum": 0, "default": 200}}));
-    }
+    let parameters = parameters(route);
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    if let Some(content) = sent(route.action, schemas) {
-        let required = route.action == Action::Add;
+    if let Some((content, required)) = sent(route.action, schemas) {
         operation["requestBody"] = json!({"required": required, "content": content});
     }
     operation
 }
 
-fn id(action: Action) -> &'static str {
-    match action {
-        Action::OpenApi => "describe",
-        Action::List => "listAddons",
-        Action::Add => "addAddon",
-        Action::Show => "getAddon",
-        Action::Remove => "removeAddon",
-        Action::Enable => "enableAddon",
-        Action::Disable => "disableAddon",
-        Action::Configure => "configureAddon",
-        Action::Images => "getAddonImages",
-        Action::Page => "getAddonPage",
-        Action::Logs => "getAddonLogs",
+fn parameters(route: &Route) -> Vec<Value> {
+    let mut parameters = Vec::new();
+    if route.path.contains("{name}") {
+        parameters.push(
+            json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}),
+        );
     }
+    if matches!(route.action, Action::GetLog | Action::GetAddonLogs) {
+        parameters
+            .push(json!({"name": "tail", "in": "query", "description": "How many lines, the last ones",
+            "schema": {"type": "integer", "minimum": 0, "default": 200}}));
+        parameters.push(json!({"name": "follow", "in": "query", "description": "Go on as more is said",
+            "schema": {"type": "boolean", "default": false}}));
+    }
+    parameters
 }
 
-fn sent(action: Action, schemas: &mut SchemaGenerator) -> Option<Value> {
-    let schema = match action {
-        Action::Enable => schemas.subschema_for::<Enable>(),
-        Action::Configure => schemas.subschema_for::<Configure>(),
-        Action::Add => {
+/// `ListAddons` → `listAddons`.
+fn id(action: Action) -> String {
+    let name = format!("{action:?}");
+    name[..1].to_lowercase() + &name[1..]
+}
+
+fn takes_time(action: Action) -> bool {
+    use Action as A;
+    matches!(
+        action,
+        A::LoadImages
+            | A::PullImage
+            | A::Backup
+            | A::AddAddon
+            | A::RemoveAddon
+            | A::EnableAddon
+            | A::DisableAddon
+            | A::ConfigureAddon
+    )
+}
+
+/// The body's content, and whether it has to be there.
+fn sent(action: Action, schemas: &mut SchemaGenerator) -> Option<(Value, bool)> {
+    let (schema, required) = match action {
+        Action::EnableAddon => (schemas.subschema_for::<Enable>(), false),
+        Action::ConfigureAddon => (schemas.subschema_for::<Configure>(), false),
+        Action::Stop => (schemas.subschema_for::<Stop>(), false),
+        Action::LoadImages => (schemas.subschema_for::<Archive>(), true),
+        Action::PullImage | Action::RemoveImage => (schemas.subschema_for::<Image>(), true),
+        Action::Backup => (schemas.subschema_for::<NewFile>(), true),
+        Action::CreateToken => (schemas.subschema_for::<NewToken>(), true),
+        Action::AddAddon => {
             let schema = schemas.subschema_for::<Add>();
-            return Some(json!({"application/json": {"schema": schema},
-                "application/gzip": {"schema": {"type": "string", "format": "binary"}}}));
+            let content = json!({"application/json": {"schema": schema}, "application/gzip": {}});
+            return Some((content, true));
         }
         _ => return None,
     };
-    Some(json!({"application/json": {"schema": schema}}))
+    Some((json!({"application/json": {"schema": schema}}), required))
 }
 
 fn answer(action: Action, schemas: &mut SchemaGenerator) -> Value {
+    use Action as A;
     let object =
         |name: &str, of: Value| json!({"type": "object", "required": [name], "properties": {name: of}});
+    let items = |of: Value| object("items", json!({"type": "array", "items": of}));
+    let text = || json!({"type": "string"});
+    let any = || json!({"type": "object"});
     let schema = match action {
-        Action::Logs => return json!({"text/plain": {"schema": {"type": "string"}}}),
-        Action::OpenApi => json!({"type": "object"}),
-        Action::List => object("items", json!({"type": "array", "items": schemas.subschema_for::<Status>()})),
-        Action::Add | Action::Show | Action::Configure => json!(schemas.subschema_for::<Details>()),
-        Action::Remove | Action::Enable | Action::Disable => json!(schemas.subschema_for::<Status>()),
-        Action::Images => {
-            object("images", json!({"type": "object", "additionalProperties": {"type": "string"}}))
+        A::GetLog | A::GetAddonLogs => return json!({"text/plain; charset=utf-8": {"schema": text()}}),
+        A::Read => return json!({"text/html; charset=utf-8": {"schema": text()}}),
+        A::GetKubeconfig => return json!({"application/yaml": {"schema": text()}}),
+        A::WatchEvents => {
+            return json!({"application/x-ndjson": {"schema": text()}, "text/event-stream": {"schema": text()}});
         }
-        Action::Page => object("url", json!({"type": "string"})),
+        A::ListAddons => items(json!(schemas.subschema_for::<Status>())),
+        A::ListTokens => items(json!(schemas.subschema_for::<Token>())),
+        A::ListOperations => items(json!(schemas.subschema_for::<OperationStatus>())),
+        A::ListLogs => items(text()),
+        A::ListComponents | A::ListNodes | A::ListProfiles | A::ListImages | A::LoadImages => items(any()),
+        A::GetOperation => json!(schemas.subschema_for::<OperationStatus>()),
+        A::CreateToken => json!(schemas.subschema_for::<Token>()),
+        A::AddAddon | A::GetAddon | A::ConfigureAddon => json!(schemas.subschema_for::<Details>()),
+        A::RemoveAddon | A::EnableAddon | A::DisableAddon => json!(schemas.subschema_for::<Status>()),
+        A::GetAddonImages => object("images", json!({"type": "object", "additionalProperties": text()})),
+        A::GetAddonPage => object("url", text()),
+        A::OpenDashboard => json!({"type": "object", "required": ["url", "publicUrls"], "properties": {
+            "url": text(), "publicUrls": {"type": "array", "items": text()}}}),
+        A::RemoveImage => object("image", text()),
+        A::RevokeToken => object("name", text()),
+        A::Describe
+        | A::GetStatus
+        | A::GetVersion
+        | A::GetMetricsHistory
+        | A::PullImage
+        | A::Backup
+        | A::Stop => any(),
     };
     json!({"application/json": {"schema": schema}})
 }
@@ -115,7 +175,7 @@ fn refusal() -> Value {
         "properties": {
             "kind": text, "apiVersion": text, "status": text, "message": text, "reason": text,
             "code": {"type": "integer"},
-            "details": {"type": "object", "properties": {"kind": text, "causes": {"type": "array", "items": {
+            "details": {"type": "object", "properties": {"causes": {"type": "array", "items": {
                 "type": "object", "properties": {"reason": text, "message": text, "field": text}}}}},
         },
     })
@@ -146,6 +206,7 @@ mod tests {
             document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
         let ids: BTreeSet<&str> = operations.map(|(_, one)| one["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ROUTES.len());
+        assert!(ids.contains("listAddons"));
         let mut named = BTreeSet::new();
         references(&document, &mut named);
         assert!(named.contains("#/components/schemas/Status"), "{named:?}");

@@ -8,56 +8,59 @@ use sampan_addons::{Error, ErrorKind};
 use sampan_apiserver::ResponseBody;
 use serde_json::{Value, json};
 
+use crate::failure::{Failure, Kind};
+
 /// Why a request is not answered as wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    code: u16,
-    reason: &'static str,
+    kind: Kind,
+    /// Where the kind alone does not say it.
+    code: Option<u16>,
     message: String,
     /// The field of the body or of the configuration.
     field: Option<String>,
-    /// The identifier that the command line shows for the same.
-    id: &'static str,
 }
 
 impl Refusal {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, code: None, message: message.into(), field: None }
+    }
+
     /// What the platform says.
     pub fn of(error: &Error) -> Self {
-        let (code, reason, id) = match error.kind() {
-            ErrorKind::NotFound => (404, "NotFound", "ADDON_NOT_FOUND"),
-            ErrorKind::Configuration => (422, "Invalid", "ADDON_CONFIGURATION"),
-            ErrorKind::Needs => (409, "Conflict", "ADDON_NEEDS"),
-            ErrorKind::Owned => (409, "Conflict", "ADDON_OWNED"),
-            ErrorKind::Package => (422, "Invalid", "ADDON_PACKAGE"),
-            ErrorKind::BuiltIn => (409, "Conflict", "ADDON_BUILT_IN"),
-            ErrorKind::NoPage => (404, "NotFound", "ADDON_NO_PAGE"),
-            ErrorKind::Failed => (500, "InternalError", "ADDON_FAILED"),
-            ErrorKind::Other => (500, "InternalError", "INTERNAL"),
+        let kind = match error.kind() {
+            ErrorKind::NotFound => Kind::AddonNotFound,
+            ErrorKind::Configuration => Kind::AddonConfiguration,
+            ErrorKind::Needs => Kind::AddonNeeds,
+            ErrorKind::Owned => Kind::AddonOwned,
+            ErrorKind::Package => Kind::AddonPackage,
+            ErrorKind::BuiltIn => Kind::AddonBuiltIn,
+            ErrorKind::NoPage => Kind::AddonNoPage,
+            ErrorKind::Failed => Kind::AddonFailed,
+            ErrorKind::Other => Kind::Internal,
         };
         let field = match error {
             Error::Config { field, .. } => Some(field.clone()),
             _ => None,
         };
-        Self { code, reason, message: error.to_string(), field, id }
+        Self { field, ..Self::new(kind, error.to_string()) }
     }
 
     /// There is nothing at a path.
     pub fn no_path() -> Self {
         let message =
             format!("there is nothing at this path; {}/openapi.json says what there is", super::PREFIX);
-        Self { code: 404, reason: "NotFound", message, field: None, id: "NOT_FOUND" }
+        Self::new(Kind::NotFound, message)
     }
 
     /// The path is there, for other methods.
     pub fn method(allowed: &str) -> Self {
-        let message = format!("this path takes {allowed}");
-        Self { code: 405, reason: "MethodNotAllowed", message, field: None, id: "METHOD" }
+        Self { code: Some(405), ..Self::new(Kind::Usage, format!("this path takes {allowed}")) }
     }
 
     /// The body or query is not as described.
     pub fn bad(field: &str, problem: &str) -> Self {
-        let message = format!("{field}: {problem}");
-        Self { code: 400, reason: "BadRequest", message, field: Some(field.to_owned()), id: "USAGE" }
+        Self { field: Some(field.to_owned()), ..Self::new(Kind::Usage, format!("{field}: {problem}")) }
     }
 
     /// What a package's pods say is asked of the Kubernetes API.
@@ -65,37 +68,94 @@ impl Refusal {
         let message = format!(
             "{name} is a package: ask the API for the logs of its pods, or `sampan addons logs {name}`"
         );
-        Self { code: 409, reason: "Conflict", message, field: None, id: "ADDON_PACKAGE" }
+        Self { code: Some(409), ..Self::new(Kind::AddonPackage, message) }
+    }
+
+    /// There is nothing of a name.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// There is no such token.
+    pub fn no_token(message: &str) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// The name is taken.
+    pub fn token_exists(name: &str) -> Self {
+        let message = format!("there is a token {name:?} already; revoke it first, or choose another name");
+        Self { code: Some(409), field: Some("name".to_owned()), ..Self::new(Kind::Usage, message) }
+    }
+
+    /// There is no such operation.
+    pub fn no_operation(id: &str) -> Self {
+        Self::new(
+            Kind::NotFound,
+            format!("there is no operation {id:?}: the last hundred are remembered, until the daemon ends"),
+        )
     }
 
     /// The daemon is ending.
     pub fn ending() -> Self {
-        let message = "the daemon is ending; ask again once it runs".to_owned();
-        Self { code: 503, reason: "ServiceUnavailable", message, field: None, id: "ENDING" }
+        Self {
+            code: Some(503),
+            ..Self::new(Kind::NotRunning, "the daemon is ending; ask again once it runs")
+        }
     }
 
     /// Something unforeseen.
     pub fn internal(message: &str) -> Self {
-        Self { code: 500, reason: "InternalError", message: message.to_owned(), field: None, id: "INTERNAL" }
+        Self::new(Kind::Internal, message)
     }
 
-    /// As a `Status`; the identifier is the cause's reason.
+    /// The HTTP status and the API's word for it.
+    fn answer(&self) -> (u16, &'static str) {
+        let code = self.code.unwrap_or(match self.kind {
+            Kind::Usage => 400,
+            Kind::PermissionDenied => 403,
+            Kind::NotFound | Kind::AddonNotFound | Kind::AddonNoPage => 404,
+            Kind::Locked | Kind::AddonNeeds | Kind::AddonOwned | Kind::AddonBuiltIn => 409,
+            Kind::AddonConfiguration | Kind::AddonPackage | Kind::Archive => 422,
+            Kind::NotRunning => 503,
+            Kind::StorageFull => 507,
+            _ => 500,
+        });
+        let reason = match code {
+            400 => "BadRequest",
+            403 => "Forbidden",
+            404 => "NotFound",
+            405 => "MethodNotAllowed",
+            409 => "Conflict",
+            422 => "Invalid",
+            503 => "ServiceUnavailable",
+            _ => "InternalError",
+        };
+        (code, reason)
+    }
+
+    /// As a `Status`; the identifier that the command line shows is the cause's reason.
     pub fn status(&self) -> Value {
-        let mut cause = json!({"reason": self.id, "message": self.message});
+        let (code, reason) = self.answer();
+        let mut cause = json!({"reason": self.kind.id(), "message": self.message});
         if let Some(field) = &self.field {
             cause["field"] = json!(field);
         }
         json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "details": {"kind": "addons", "causes": [cause]},
-            "code": self.code,
+            "message": self.message, "reason": reason, "details": {"causes": [cause]}, "code": code,
         })
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.kind, failure.message)
     }
 }
 
 /// A refusal as an answer.
 pub fn refusal(refusal: &Refusal) -> Response<ResponseBody> {
-    json(refusal.code, &refusal.status())
+    json(refusal.answer().0, &refusal.status())
 }
 
 /// A value as JSON.
@@ -103,9 +163,9 @@ pub fn json(code: u16, value: &Value) -> Response<ResponseBody> {
     of(code, "application/json", whole(format!("{value}\n").into()))
 }
 
-/// Text as it is.
-pub fn text(text: &[u8]) -> Response<ResponseBody> {
-    of(200, "text/plain; charset=utf-8", whole(Bytes::copy_from_slice(text)))
+/// Text of a type.
+pub fn text(content: &'static str, text: impl Into<Bytes>) -> Response<ResponseBody> {
+    of(200, content, whole(text.into()))
 }
 
 /// Any body.

@@ -1,5 +1,7 @@
 //! Which request is which verb: one table, read here and described by `openapi`. Pure.
 
+use std::path::PathBuf;
+
 use base64::Engine;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,42 +14,56 @@ use serde_json::{Map, Value, json};
 
 use super::PREFIX;
 use super::reply::Refusal;
+use super::tokens::NewToken;
 
 /// Lines of a log that come without being asked for more.
 const TAIL: usize = 200;
 
-/// What a route does.
+/// What a route does; the name is its `operationId`, in camel case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each route's summary says it")]
 pub enum Action {
-    /// This API's description.
-    OpenApi,
-    /// All addons.
-    List,
-    /// Adds a package.
-    Add,
-    /// One addon.
-    Show,
-    /// Takes a package out.
-    Remove,
-    /// Turns on.
-    Enable,
-    /// Turns off.
-    Disable,
-    /// Changes the configuration.
-    Configure,
-    /// The images.
-    Images,
-    /// The page's address.
-    Page,
-    /// What it said.
-    Logs,
+    Describe,
+    Read,
+    GetStatus,
+    ListComponents,
+    ListNodes,
+    ListProfiles,
+    GetVersion,
+    GetKubeconfig,
+    WatchEvents,
+    ListImages,
+    LoadImages,
+    PullImage,
+    RemoveImage,
+    ListLogs,
+    GetLog,
+    GetMetricsHistory,
+    Backup,
+    Stop,
+    OpenDashboard,
+    ListTokens,
+    CreateToken,
+    RevokeToken,
+    ListOperations,
+    GetOperation,
+    ListAddons,
+    AddAddon,
+    GetAddon,
+    RemoveAddon,
+    EnableAddon,
+    DisableAddon,
+    ConfigureAddon,
+    GetAddonImages,
+    GetAddonPage,
+    GetAddonLogs,
 }
 
 /// A way to ask.
 pub struct Route {
     /// `GET`, `POST` or `DELETE`.
     pub method: Method,
-    /// Below [`PREFIX`]; `{name}` stands for an addon's name.
+    /// Below [`PREFIX`]; `{name}` stands for one part.
     pub path: &'static str,
     /// What it does.
     pub action: Action,
@@ -56,42 +72,52 @@ pub struct Route {
 }
 
 /// Every route.
-pub static ROUTES: [Route; 11] = {
-    const fn route(method: Method, path: &'static str, action: Action, summary: &'static str) -> Route {
-        Route { method, path, action, summary }
+pub static ROUTES: [Route; 34] = {
+    use Action as A;
+    const fn get(path: &'static str, action: A, summary: &'static str) -> Route {
+        Route { method: Method::GET, path, action, summary }
+    }
+    const fn post(path: &'static str, action: A, summary: &'static str) -> Route {
+        Route { method: Method::POST, path, action, summary }
+    }
+    const fn delete(path: &'static str, action: A, summary: &'static str) -> Route {
+        Route { method: Method::DELETE, path, action, summary }
     }
     [
-        route(Method::GET, "/openapi.json", Action::OpenApi, "This document"),
-        route(Method::GET, "/addons", Action::List, "All addons and how they are"),
-        route(Method::POST, "/addons", Action::Add, "Add a package, or another version of one"),
-        route(
-            Method::GET,
-            "/addons/{name}",
-            Action::Show,
-            "An addon with its configuration, schema and objects",
-        ),
-        route(Method::DELETE, "/addons/{name}", Action::Remove, "Remove a package with what it made"),
-        route(
-            Method::POST,
-            "/addons/{name}/enable",
-            Action::Enable,
-            "Turn an addon on and wait until it is healthy",
-        ),
-        route(
-            Method::POST,
-            "/addons/{name}/disable",
-            Action::Disable,
-            "Turn an addon off and take its objects away",
-        ),
-        route(
-            Method::POST,
-            "/addons/{name}/configure",
-            Action::Configure,
-            "Change the configuration of an addon",
-        ),
-        route(Method::GET, "/addons/{name}/images", Action::Images, "The images that an addon uses"),
-        route(Method::GET, "/addons/{name}/page", Action::Page, "The address of an addon's page"),
-        route(Method::GET, "/addons/{name}/logs", Action::Logs, "What the code of a native addon said"),
+        get("/openapi.json", A::Describe, "This document"),
+        get("/docs", A::Read, "This document, for people"),
+        get("/status", A::GetStatus, "Components, node, versions and addresses"),
+        get("/components", A::ListComponents, "The cluster's components and how they are"),
+        get("/nodes", A::ListNodes, "The nodes, in short"),
+        get("/profiles", A::ListProfiles, "The clusters of this machine"),
+        get("/version", A::GetVersion, "Versions of sampan and of the Kubernetes that it is"),
+        get("/kubeconfig", A::GetKubeconfig, "The administrator's kubeconfig"),
+        get("/events", A::WatchEvents, "What happens to components and operations, as it happens"),
+        get("/images", A::ListImages, "The images that pods start from"),
+        post("/images", A::LoadImages, "Load images from an archive"),
+        post("/images/pull", A::PullImage, "Pull an image from its registry"),
+        post("/images/remove", A::RemoveImage, "Remove an image"),
+        get("/logs", A::ListLogs, "Whose logs there are"),
+        get("/logs/{name}", A::GetLog, "What a component said"),
+        get("/metrics/history/{name}", A::GetMetricsHistory, "What nodes or pods used in the last hour"),
+        post("/backup", A::Backup, "Save the database to a new file"),
+        post("/stop", A::Stop, "Stop the pods, then the daemon"),
+        post("/dashboard", A::OpenDashboard, "An address that signs a browser in, once"),
+        get("/tokens", A::ListTokens, "The tokens for tools"),
+        post("/tokens", A::CreateToken, "Make a token for a tool"),
+        delete("/tokens/{name}", A::RevokeToken, "Revoke a token"),
+        get("/operations", A::ListOperations, "What was done last, and what is being done"),
+        get("/operations/{name}", A::GetOperation, "An operation; its steps to clients that accept a stream"),
+        get("/addons", A::ListAddons, "All addons and how they are"),
+        post("/addons", A::AddAddon, "Add a package, or another version of one"),
+        get("/addons/{name}", A::GetAddon, "An addon with its configuration, schema and objects"),
+        delete("/addons/{name}", A::RemoveAddon, "Remove a package with what it made"),
+        post("/addons/{name}/enable", A::EnableAddon, "Turn an addon on and wait until it is healthy"),
+        post("/addons/{name}/disable", A::DisableAddon, "Turn an addon off and take its objects away"),
+        post("/addons/{name}/configure", A::ConfigureAddon, "Change the configuration of an addon"),
+        get("/addons/{name}/images", A::GetAddonImages, "The images that an addon uses"),
+        get("/addons/{name}/page", A::GetAddonPage, "The address of an addon's page"),
+        get("/addons/{name}/logs", A::GetAddonLogs, "What the code of a native addon said"),
     ]
 };
 
@@ -126,7 +152,39 @@ pub struct Add {
     pub name: Option<String>,
 }
 
-/// A verb, and how its result is shown.
+/// Names an image.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Image {
+    /// Such as `nginx:alpine`.
+    pub image: String,
+}
+
+/// Names an archive on the daemon's machine.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Archive {
+    /// Absolute path of a docker-save or OCI archive.
+    pub archive: PathBuf,
+}
+
+/// Names a file on the daemon's machine.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NewFile {
+    /// Absolute path of a file that does not exist.
+    pub file: PathBuf,
+}
+
+/// How to stop.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Stop {
+    /// Leave the containers running.
+    pub keep_pods: bool,
+}
+
+/// An addon's verb, and how its result is shown.
 pub struct Asked {
     /// The verb.
     pub request: Request,
@@ -136,23 +194,48 @@ pub struct Asked {
 
 /// What a request is.
 pub enum Call {
-    /// Asks for the description.
-    OpenApi,
-    /// Asks for the last lines of a log.
-    Logs {
-        /// The addon.
+    /// What is answered without anything being sent.
+    Plain(Action),
+    /// The last lines of a log, and what is said from then on.
+    Log {
+        /// An addon's, rather than a component's.
+        addon: bool,
+        /// Whose.
         name: String,
         /// How many.
         tail: usize,
+        /// Go on.
+        follow: bool,
     },
+    /// What `nodes` or `pods` used.
+    History(String),
+    /// Load images.
+    Load(PathBuf),
+    /// Pull an image.
+    Pull(String),
+    /// Remove an image.
+    RemoveImage(String),
+    /// Back up.
+    Backup(PathBuf),
+    /// End.
+    Stop {
+        /// Leave the containers running.
+        keep_pods: bool,
+    },
+    /// Make a token.
+    CreateToken(NewToken),
+    /// Revoke a token.
+    RevokeToken(String),
+    /// An operation, by its id.
+    Operation(String),
     /// Asks the platform.
-    Verb(Asked),
+    Addon(Asked),
 }
 
 /// Reads a request.
 ///
 /// # Errors
-/// There is no such route, or the body is not as described.
+/// There is no such route, or the body or query is not as described.
 pub fn read(
     method: &Method,
     path: &str,
@@ -160,34 +243,60 @@ pub fn read(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Call, Refusal> {
+    use Action as A;
     let (action, name) = find(method, path)?;
-    let verb = |request, shape| Ok(Call::Verb(Asked { request, shape }));
+    let addon = |request, shape| Ok(Call::Addon(Asked { request, shape }));
     let same: fn(Value) -> Value = |value| value;
     match action {
-        Action::OpenApi => Ok(Call::OpenApi),
-        Action::Logs => Ok(Call::Logs { name, tail: tail(query)? }),
-        Action::List => verb(Request::List, |items| json!({"items": items})),
-        Action::Show => verb(Request::Show { name }, same),
-        Action::Images => verb(Request::Images { name }, |images| json!({"images": images})),
-        Action::Page => verb(Request::Page { name }, |url| json!({"url": url})),
-        Action::Disable => verb(Request::Disable { name }, same),
-        Action::Remove => verb(Request::Remove { name }, same),
-        Action::Enable => {
+        A::GetLog | A::GetAddonLogs => {
+            let (tail, follow) = (tail(query)?, flag(query, "follow")?);
+            Ok(Call::Log { addon: action == A::GetAddonLogs, name, tail, follow })
+        }
+        A::GetMetricsHistory => Ok(Call::History(name)),
+        A::LoadImages => Ok(Call::Load(required::<Archive>(body)?.archive)),
+        A::PullImage => Ok(Call::Pull(required::<Image>(body)?.image)),
+        A::RemoveImage => Ok(Call::RemoveImage(required::<Image>(body)?.image)),
+        A::Backup => Ok(Call::Backup(required::<NewFile>(body)?.file)),
+        A::Stop => Ok(Call::Stop { keep_pods: parsed::<Stop>(body)?.keep_pods }),
+        A::CreateToken => Ok(Call::CreateToken(required(body)?)),
+        A::RevokeToken => Ok(Call::RevokeToken(name)),
+        A::GetOperation => Ok(Call::Operation(name)),
+        A::ListAddons => addon(Request::List, |items| json!({"items": items})),
+        A::GetAddon => addon(Request::Show { name }, same),
+        A::GetAddonImages => addon(Request::Images { name }, |images| json!({"images": images})),
+        A::GetAddonPage => addon(Request::Page { name }, |url| json!({"url": url})),
+        A::DisableAddon => addon(Request::Disable { name }, same),
+        A::RemoveAddon => addon(Request::Remove { name }, same),
+        A::EnableAddon => {
             let Enable { set, timeout_seconds } = parsed(body)?;
-            verb(Request::Enable { name, set: pairs(set), timeout_seconds }, same)
+            addon(Request::Enable { name, set: pairs(set), timeout_seconds }, same)
         }
-        Action::Configure => {
+        A::ConfigureAddon => {
             let Configure { set, unset } = parsed(body)?;
-            verb(Request::Configure { name, set: pairs(set), unset }, same)
+            addon(Request::Configure { name, set: pairs(set), unset }, same)
         }
-        Action::Add => {
+        A::AddAddon => {
             let Add { files, name } = added(headers, body)?;
-            verb(Request::Add { files, name }, same)
+            addon(Request::Add { files, name }, same)
         }
+        A::Describe
+        | A::Read
+        | A::GetStatus
+        | A::ListComponents
+        | A::ListNodes
+        | A::ListProfiles
+        | A::GetVersion
+        | A::GetKubeconfig
+        | A::WatchEvents
+        | A::ListImages
+        | A::ListLogs
+        | A::OpenDashboard
+        | A::ListTokens
+        | A::ListOperations => Ok(Call::Plain(action)),
     }
 }
 
-/// The action of a path, and the addon's name in it.
+/// The action of a path, and the name in it.
 fn find(method: &Method, path: &str) -> Result<(Action, String), Refusal> {
     let rest = path.strip_prefix(PREFIX).ok_or_else(Refusal::no_path)?;
     let parts: Vec<&str> = rest.split('/').collect();
@@ -213,23 +322,42 @@ fn find(method: &Method, path: &str) -> Result<(Action, String), Refusal> {
 }
 
 fn tail(query: &str) -> Result<usize, Refusal> {
-    let Some(value) = query.split('&').find_map(|pair| pair.strip_prefix("tail=")) else { return Ok(TAIL) };
+    let Some(value) = field(query, "tail") else { return Ok(TAIL) };
     value.parse().map_err(|_| Refusal::bad("tail", "has to be a number of lines"))
+}
+
+fn flag(query: &str, name: &str) -> Result<bool, Refusal> {
+    match field(query, name) {
+        None | Some("false") => Ok(false),
+        Some("" | "true") => Ok(true),
+        Some(_) => Err(Refusal::bad(name, "has to be true or false")),
+    }
+}
+
+fn field<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| {
+        let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (own == name).then_some(value)
+    })
 }
 
 /// A body; none at all is an empty one.
 fn parsed<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
     match body.is_empty() {
         true => Ok(T::default()),
-        false => serde_json::from_slice(body).map_err(|error| Refusal::bad("body", &error.to_string())),
+        false => required(body),
     }
+}
+
+fn required<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::bad("body", &error.to_string()))
 }
 
 fn added(headers: &HeaderMap, body: &Bytes) -> Result<Add, Refusal> {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match kind.starts_with("application/gzip") {
         true => Ok(Add { files: base64::engine::general_purpose::STANDARD.encode(body), name: None }),
-        false => serde_json::from_slice(body).map_err(|error| Refusal::bad("body", &error.to_string())),
+        false => required(body),
     }
 }
 
@@ -247,12 +375,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn asked(method: &str, path: &str, body: &str) -> Result<Request, Refusal> {
+    fn call(method: &str, path: &str, body: &str) -> Result<Call, Refusal> {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let path = format!("{PREFIX}{path}");
-        match read(&method, &path, "", &HeaderMap::new(), &Bytes::from(body.to_owned()))? {
-            Call::Verb(asked) => Ok(asked.request),
-            _ => panic!("no verb"),
+        let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        read(&method, path, query, &HeaderMap::new(), &Bytes::from(body.to_owned()))
+    }
+
+    fn asked(method: &str, path: &str, body: &str) -> Result<Request, Refusal> {
+        match call(method, path, body)? {
+            Call::Addon(asked) => Ok(asked.request),
+            _ => panic!("no addon's verb"),
         }
     }
 
@@ -295,16 +428,29 @@ mod tests {
     }
 
     #[test]
+    fn logs_have_a_tail_and_may_go_on() {
+        let log = |path: &str| match call("GET", path, "") {
+            Ok(Call::Log { addon, name, tail, follow }) => (addon, name, tail, follow),
+            _ => panic!("{path}"),
+        };
+        assert_eq!(log("/logs/kubelet"), (false, "kubelet".into(), 200, false));
+        assert_eq!(log("/addons/dns/logs?tail=3&follow=true"), (true, "dns".into(), 3, true));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (method, path, body, code, words) in [
-            ("GET", "/nodes", "", 404, "openapi.json"),
+            ("GET", "/nothing", "", 404, "openapi.json"),
             ("GET", "/addons/", "", 404, "openapi.json"),
             ("PUT", "/addons/dns", "", 405, "GET and DELETE"),
             ("POST", "/addons/dns/enable", "{", 400, "body: "),
             ("POST", "/addons/dns/enable", r#"{"sets": {}}"#, 400, "unknown field `sets`"),
             ("POST", "/addons", "{}", 400, "missing field `files`"),
+            ("POST", "/images/pull", "", 400, "body: "),
+            ("GET", "/logs/x?tail=many", "", 400, "tail: "),
+            ("GET", "/logs/x?follow=1", "", 400, "follow: "),
         ] {
-            let status = asked(method, path, body).unwrap_err().status();
+            let status = call(method, path, body).err().unwrap().status();
             assert_eq!(status["code"], code, "{method} {path}");
             assert!(status["message"].as_str().unwrap().contains(words), "{status}");
         }

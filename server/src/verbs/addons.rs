@@ -6,7 +6,6 @@
 mod logs;
 
 use std::io::{IsTerminal, Write};
-use std::process::Stdio;
 
 use base64::Engine;
 use sampan_addons::package::Source;
@@ -203,12 +202,9 @@ async fn open(mut context: Context, name: String, only_url: bool) -> Outcome {
         context.ui.value(&json!({"name": name, "url": url}));
         return Ok(0);
     }
-    let desktop = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
     // the address may come from a package: a program must not take it for anything but one
     let address = url.starts_with("http://") || url.starts_with("https://");
-    let mut browser = std::process::Command::new("xdg-open");
-    browser.arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    match !only_url && desktop && address && browser.spawn().is_ok() {
+    match !only_url && address && super::dashboard::opened(&url) {
         true => context.ui.step(&Message::AddonPage { name, url }),
         false => context.ui.plain(&url),
     }

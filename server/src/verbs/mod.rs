@@ -3,6 +3,7 @@
 pub mod addons;
 pub mod backup;
 pub mod completion;
+pub mod dashboard;
 pub mod delete;
 pub mod demo;
 pub mod dns;
@@ -13,6 +14,7 @@ pub mod profile;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod token;
 pub mod version;
 
 use crate::failure::{Failure, Kind};

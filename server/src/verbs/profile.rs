@@ -9,7 +9,7 @@ use crate::profile::Profile;
 use crate::ui::Format;
 
 /// What is said of a cluster.
-struct Row {
+pub struct Row {
     name: String,
     status: &'static str,
     node: String,
@@ -43,7 +43,8 @@ fn line(fields: [&str; 5]) -> String {
 }
 
 impl Row {
-    fn of(profile: &Profile) -> Self {
+    /// What is known of a cluster, whether it runs or not.
+    pub fn of(profile: &Profile) -> Self {
         let settings = profile.settings_or_default();
         Self {
             name: profile.name.clone(),
@@ -54,7 +55,8 @@ impl Row {
         }
     }
 
-    fn json(&self) -> Value {
+    /// In minikube's form.
+    pub fn json(&self) -> Value {
         json!({"Name": self.name, "Status": self.status, "Node": self.node, "ContainerRuntime": self.runtime,
                "APIServerPort": self.port})
     }

@@ -97,8 +97,10 @@ async fn running(profile: &Profile) -> Result<Option<Running>, Failure> {
         Err(failure) if failure.kind == Kind::NotRunning && ends(profile).await => return Ok(None),
         status => status.map_err(|failure| super::busy(failure, pid))?,
     };
-    let access = status.get("access").cloned().unwrap_or_default();
-    let access: Access = serde_json::from_value(access).map_err(anyhow::Error::from)?;
+    let text = control::ask(&profile.socket(), &control::Request::Kubeconfig, drop).await;
+    let text = text.map_err(|failure| super::busy(failure, pid))?;
+    let access = text.as_str().and_then(kubeconfig::parse);
+    let access = access.ok_or_else(|| Failure::new(Kind::Internal, "the daemon's kubeconfig is none"))?;
     // an older daemon does not tell
     let settings = status.get("settings").and_then(|told| serde_json::from_value(told.clone()).ok());
     let settings = settings.map(|told: Settings| Settings {
@@ -198,7 +200,7 @@ async fn boot(
             StartEvent::Step(message) => ui.step(&message),
             StartEvent::Warning(message) => ui.warn(&message),
             StartEvent::Ready(access) => return Ok(access),
-            StartEvent::Failed { id, message } => return Err(control::Reply::failure(&id, message)),
+            StartEvent::Failed { id, message } => return Err(Failure::of(&id, message)),
         }
     }
     let log = profile.logs().join("daemon.err");

@@ -29,7 +29,7 @@ pub async fn run(context: Context) -> Outcome {
     let answer = control::ask(&profile.socket(), &Request::Status, drop).await;
     let report = match answer {
         Ok(status) => {
-            let server = status["access"]["server"].as_str().unwrap_or_default();
+            let server = status["address"].as_str().unwrap_or_default();
             Report::of(&profile.name, &status, configured(&profile.name, server))
         }
         Err(failure) if failure.kind == Kind::PermissionDenied => return Err(failure),

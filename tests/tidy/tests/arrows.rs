@@ -13,7 +13,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
     ("bollard", &["sampan-cri-docker"]),
     ("libcontainer", &["sampan-cri-oci"]),
     ("hickory-", &["sampan-addon-dns"]),
-    ("actix-", &["sampan-apiserver"]),
+    ("actix-", &["sampan-apiserver", "sampan-console"]),
     ("leptos", &["sampan-dashboard"]),
     ("oci-client", &["sampan-addons", "sampan-cri-oci"]),
 ];
