@@ -76,11 +76,6 @@ impl Kinds {
         self.all.iter().find(|resource| resource.kind == kind && resource.group == group)
     }
 
-    /// An owner's kind without its group.
-    pub fn of_name(&self, kind: &str) -> Option<&Resource> {
-        self.all.iter().find(|resource| resource.kind == kind)
-    }
-
     /// Kinds that no group of the navigation names.
     pub fn custom(&self) -> Vec<&Resource> {
         let named = |resource: &&Resource| !resource.group.is_empty() && resource.group.contains('.');

@@ -101,18 +101,19 @@ pub struct List {
     pub namespaces: Vec<String>,
     pub labels: String,
     pub fields: String,
+    pub filter: String,
     pub summary: bool,
 }
 
 pub fn list(list: List) -> View {
-    let List { kind, namespaces, labels, fields, summary } = list;
+    let List { kind, namespaces, labels, fields, filter, summary } = list;
     open(|view| Ask::Open {
         view,
         kind,
         namespaces,
         label_selector: labels,
         field_selector: fields,
-        filter: String::new(),
+        filter,
         summary,
         since: None,
     })
@@ -167,7 +168,7 @@ fn heard(event: Event) {
             Ok(tell) => queue(tell),
             Err(error) => leptos::logging::error!("feed: {error}"),
         },
-        Event::Closed { .. } => set_timeout(retry, std::time::Duration::ZERO),
+        Event::Closed => set_timeout(retry, std::time::Duration::ZERO),
     }
 }
 
@@ -377,10 +378,5 @@ impl Rows {
             ],
             None => [Cell::Empty, Cell::Empty],
         });
-    }
-
-    /// The watched object's field.
-    pub fn uid(&self) -> String {
-        self.object.as_ref().and_then(|object| object["metadata"]["uid"].as_str()).unwrap_or_default().to_owned()
     }
 }

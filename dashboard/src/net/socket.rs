@@ -9,7 +9,7 @@ pub enum Event {
     Open,
     Binary(Vec<u8>),
     Text(String),
-    Closed { code: u16, reason: String },
+    Closed,
 }
 
 pub struct Socket {
@@ -33,9 +33,7 @@ impl Socket {
                 Err(other) => Event::Text(other.as_string().unwrap_or_default()),
             });
         });
-        let close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
-            on(Event::Closed { code: event.code(), reason: event.reason() });
-        });
+        let close = Closure::<dyn FnMut(CloseEvent)>::new(move |_| on(Event::Closed));
         socket.set_onopen(Some(open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(close.as_ref().unchecked_ref()));
@@ -44,10 +42,6 @@ impl Socket {
 
     pub fn text(&self, text: &str) -> bool {
         self.socket.send_with_str(text).is_ok()
-    }
-
-    pub fn binary(&self, bytes: &[u8]) -> bool {
-        self.socket.send_with_u8_array(bytes).is_ok()
     }
 }
 

@@ -131,7 +131,7 @@ fn read_all(namespace: String, sources: Memo<Vec<Source>>, how: RwSignal<How>, b
                             read(at, &bytes, buffer, came).await;
                         }
                     }
-                    Err(failure) => drop(buffer.try_update(|buffer| buffer.push(at, &toast::explain(&failure)))),
+                    Err(failure) => buffer.try_update(|buffer| buffer.push(at, &toast::explain(&failure))).unwrap_or_default(),
                 }
             });
         }
@@ -192,7 +192,7 @@ async fn read(source: usize, bytes: &Bytes, buffer: RwSignal<Buffer>, came: Stor
         came.try_set_value(true);
     }
     if !rest.is_empty() {
-        drop(buffer.try_update(|buffer| buffer.push(source, &String::from_utf8_lossy(&rest))));
+        let _ = buffer.try_update(|buffer| buffer.push(source, &String::from_utf8_lossy(&rest)));
     }
 }
 

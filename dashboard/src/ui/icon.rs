@@ -5,8 +5,8 @@ use leptos::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Failed, Warning, Progress, Check, Done, Dot, Overview, Workloads, Network, Config, Storage, Access, Cluster, Custom,
-    Addons, Search, Close, Plus, Columns, Up, Down, Back, Expand, Theme, User, Command, Delete, Edit, Logs, Terminal,
-    Restart, Scale, Pause, Play, Download, Wrap, Chevron, Link, Topology, Eye,
+    Addons, Search, Close, Plus, Columns, Up, Down, Back, Expand, Theme, User, Delete, Edit,
+    Restart, Scale, Pause, Play, Download, Chevron, Topology, Eye,
 }
 
 fn path(shape: Shape) -> &'static str {
@@ -37,18 +37,13 @@ fn path(shape: Shape) -> &'static str {
         Shape::Expand => "M9.500 2.500h4v4M13.500 2.500 9 7M6.500 13.500h-4v-4M2.500 13.500 7 9",
         Shape::Theme => "M8 2a6 6 0 1 0 0 12ZM8 2a6 6 0 0 1 0 12",
         Shape::User => "M8 2.200a2.800 2.800 0 1 0 0 5.600 2.800 2.800 0 0 0 0-5.600ZM2.500 14c.500-3 2.700-4.500 5.500-4.500s5 1.500 5.500 4.500",
-        Shape::Command => "M3 4l4 4-4 4M8.500 12H13",
         Shape::Delete => "M2.500 4.500h11M6 4.500v-2h4v2M4 4.500l.700 9.500h6.600l.700-9.500M6.700 7v4.500M9.300 7v4.500",
         Shape::Edit => "M2.500 13.500l.700-3L10.500 3.200l2.300 2.300-7.300 7.300ZM9 4.700 11.300 7",
-        Shape::Logs => "M2.500 3.500h11M2.500 6.500h8M2.500 9.500h11M2.500 12.500h6",
-        Shape::Terminal => "M1.800 2.500h12.400v11H1.800ZM4.500 6l2 2-2 2M8 10.500h3.500",
         Shape::Restart => "M2.400 9.800A6 6 0 1 0 2 8M2.200 13.500V9.800h3.700",
         Shape::Scale => "M2.500 13.500v-4M2.500 13.500h4M2.500 13.500 7 9M13.500 2.500v4M13.500 2.500h-4M13.500 2.500 9 7",
         Shape::Pause => "M5.500 3v10M10.500 3v10",
         Shape::Play => "M4.500 2.800 12.500 8l-8 5.200Z",
         Shape::Download => "M8 2v8M4.500 7 8 10.500 11.500 7M2.500 13.500h11",
-        Shape::Wrap => "M2 4h12M2 8h9.500a2 2 0 0 1 0 4H8M9.500 10.500 8 12l1.500 1.500M2 12h3",
-        Shape::Link => "M6.500 9.500l3-3M7 4.500l1.500-1.500a3 3 0 0 1 4.300 4.300L11.300 8.800M9 11.500 7.500 13a3 3 0 0 1-4.300-4.300L4.700 7.200",
         Shape::Topology => "M2 6h4v4H2ZM10 2h4v4h-4ZM10 10h4v4h-4ZM6 8h2M8 4v8M8 4h2M8 12h2",
         Shape::Eye => "M1.500 8C3 5 5.300 3.500 8 3.500S13 5 14.500 8C13 11 10.700 12.500 8 12.500S3 11 1.500 8ZM8 6a2 2 0 1 0 0 4 2 2 0 0 0 0-4Z",
     }

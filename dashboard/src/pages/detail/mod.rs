@@ -55,7 +55,11 @@ pub fn Detail(resource: Resource, namespace: String, name: String, #[prop(option
     let object: Object = Memo::new(move |_| live.read().object.clone());
     let live = view.live.clone();
     let gone = Memo::new(move |_| live.read().gone);
-    let state = Memo::new(move |_| view.live.read().state.clone());
+    let state = Memo::new(move |_| {
+        // the whole view, not its signal alone: the last one dropped closes it
+        let view = &view;
+        view.live.read().state.clone()
+    });
     let tab = go::word("tab");
     let set = go::setter();
     keyboard(drawer, set.clone());
