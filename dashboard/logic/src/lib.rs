@@ -2,6 +2,7 @@
 
 pub mod ansi;
 pub mod difference;
+pub mod graph;
 pub mod quantity;
 pub mod why;
 pub mod yaml;
