@@ -1,7 +1,7 @@
 // A terminal in a container: xterm.js and the exec socket. Loaded when the first terminal is opened.
 //
-// xterm's DOM renderer writes <style> elements, which the page's policy forbids. Their text goes into constructed style
-// sheets instead, which are CSSOM and allowed.
+// xterm's DOM renderer writes <style> elements, which the page's policy forbids. It is given inert elements instead, whose
+// text goes into constructed style sheets: those are CSSOM and allowed.
 import { Terminal } from '@xterm/xterm';
 import { FitAddon } from '@xterm/addon-fit';
 
@@ -19,12 +19,11 @@ function styleAsSheet(element) {
   return element;
 }
 
-// Every <style> made while `work` runs keeps its text in a sheet of its own.
+// Every <style> asked for while `work` runs is a sheet.
 function withSheets(work) {
   const create = document.createElement;
   document.createElement = (name, options) => {
-    const element = create.call(document, name, options);
-    return name === 'style' ? styleAsSheet(element) : element;
+    return name === 'style' ? styleAsSheet(create.call(document, 'template')) : create.call(document, name, options);
   };
   try { return work(); } finally { delete document.createElement; }
 }

@@ -113,7 +113,7 @@ fn owners(object: &Value) -> impl IntoView + use<> {
     let namespace = word(&object["metadata"]["namespace"]);
     let one = |owner: &Value| {
         let (kind, name) = (word(&owner["kind"]), word(&owner["name"]));
-        let resource = app().kinds.read().of_kind(&word(&owner["apiVersion"]), &kind).cloned();
+        let resource = app().kinds.read_untracked().of_kind(&word(&owner["apiVersion"]), &kind).cloned();
         let href = resource.map(|resource| resource.page(if resource.namespaced { &namespace } else { "" }, &name));
         view! { <dt>{tr!(detail.owner)}</dt><dd><a href=href>{format!("{kind}/{name}")}</a></dd> }
     };
