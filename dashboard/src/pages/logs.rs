@@ -139,11 +139,8 @@ fn read_all(namespace: String, sources: Memo<Vec<Source>>, how: RwSignal<How>, b
         let timer = set_interval_with_handle(
             move || {
                 if came.try_update_value(std::mem::take) == Some(true) {
-                    let end = window.at_end();
                     buffer.notify();
-                    if end {
-                        request_animation_frame(move || window.to_end());
-                    }
+                    request_animation_frame(move || window.follow());
                 }
             },
             Duration::from_millis(50),

@@ -13,11 +13,13 @@ pub struct Window {
     height: f64,
     top: RwSignal<f64>,
     seen: RwSignal<f64>,
+    /// The end was in sight when somebody scrolled last: what comes keeps it there.
+    at_end: StoredValue<bool>,
 }
 
 impl Window {
     pub fn new(height: f64) -> Self {
-        let window = Self { node: NodeRef::new(), height, top: RwSignal::new(0.0), seen: RwSignal::new(800.0) };
+        let window = Self { node: NodeRef::new(), height, top: RwSignal::new(0.0), seen: RwSignal::new(800.0), at_end: StoredValue::new(true) };
         Effect::new(move |_| {
             if window.node.get().is_some() {
                 window.measure();
@@ -30,6 +32,8 @@ impl Window {
 
     pub fn measure(&self) {
         let Some(node) = self.node.get_untracked() else { return };
+        let below = node.scroll_height() - node.scroll_top() - node.client_height();
+        self.at_end.set_value(f64::from(below) < self.height * 2.0);
         let seen = f64::from(node.client_height()).clamp(200.0, 2200.0);
         if (self.seen.get_untracked() - seen).abs() > 1.0 {
             self.seen.set(seen);
@@ -67,16 +71,12 @@ impl Window {
         }
     }
 
-    pub fn to_end(&self) {
-        if let Some(node) = self.node.get_untracked() {
+    /// Keeps the end in sight if it was.
+    pub fn follow(&self) {
+        if self.at_end.try_get_value() == Some(true)
+            && let Some(node) = self.node.get_untracked()
+        {
             node.set_scroll_top(node.scroll_height());
         }
-    }
-
-    /// Whether the end is in sight.
-    pub fn at_end(&self) -> bool {
-        self.node.get_untracked().is_none_or(|node| {
-            node.scroll_height() - node.scroll_top() - node.client_height() < (self.height * 2.0) as i32
-        })
     }
 }
