@@ -1,0 +1,123 @@
+//! Where the boxes of the topology stand. Layers from left to right, each family (what hangs together) on rows of its own,
+//! families and boxes in the order of names: so nothing jumps when something's state changes. What fails comes in first
+//! when not all find room.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A box to be placed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    pub id: String,
+    pub name: String,
+    /// 0 is leftmost.
+    pub layer: usize,
+    /// 0 is the worst.
+    pub badness: u8,
+}
+
+/// A placed box: its node's place in the list given, and its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub node: usize,
+    pub row: usize,
+}
+
+/// The boxes that find room, and how many do not.
+pub fn place(nodes: &[Node], edges: &[(String, String)], room: usize) -> (Vec<Placed>, usize) {
+    let families = families(nodes, edges);
+    let mut all: Vec<Vec<usize>> = families.into_values().collect();
+    all.sort_by_key(|family| family.iter().map(|at| nodes[*at].badness).min());
+    let mut taken = 0;
+    let mut kept: Vec<Vec<usize>> = Vec::new();
+    for mut family in all {
+        let free = room.saturating_sub(taken);
+        // of a large family the left layers and what fails
+        family.sort_by_key(|at| (nodes[*at].layer == 3, nodes[*at].badness, nodes[*at].name.clone()));
+        family.truncate(free);
+        taken += family.len();
+        kept.push(family);
+    }
+    kept.retain(|family| !family.is_empty());
+    kept.sort_by_key(|family| family.iter().map(|at| nodes[*at].name.clone()).min());
+    (rows(nodes, &kept), nodes.len() - taken)
+}
+
+/// Each layer of a family fills its rows from the family's first on.
+fn rows(nodes: &[Node], families: &[Vec<usize>]) -> Vec<Placed> {
+    let mut placed = Vec::new();
+    let mut first = 0;
+    for family in families {
+        let mut layers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for at in family {
+            layers.entry(nodes[*at].layer).or_default().push(*at);
+        }
+        let mut height = 0;
+        for layer in layers.values_mut() {
+            layer.sort_by_key(|at| nodes[*at].name.clone());
+            placed.extend(layer.iter().enumerate().map(|(row, at)| Placed { node: *at, row: first + row }));
+            height = height.max(layer.len());
+        }
+        first += height;
+    }
+    placed
+}
+
+/// What hangs together, by the least place of its members.
+fn families(nodes: &[Node], edges: &[(String, String)]) -> BTreeMap<usize, Vec<usize>> {
+    let places: HashMap<&str, usize> = nodes.iter().enumerate().map(|(at, node)| (node.id.as_str(), at)).collect();
+    let mut near: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (from, to) in edges {
+        if let (Some(from), Some(to)) = (places.get(from.as_str()), places.get(to.as_str())) {
+            near.entry(*from).or_default().push(*to);
+            near.entry(*to).or_default().push(*from);
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut families = BTreeMap::new();
+    for start in 0..nodes.len() {
+        let mut waiting = vec![start];
+        let mut family = Vec::new();
+        while let Some(at) = waiting.pop() {
+            if seen.insert(at) {
+                family.push(at);
+                waiting.extend(near.get(&at).into_iter().flatten());
+            }
+        }
+        if !family.is_empty() {
+            families.insert(start, family);
+        }
+    }
+    families
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, layer: usize, badness: u8) -> Node {
+        Node { id: id.into(), name: id.into(), layer, badness }
+    }
+
+    fn shown(nodes: &[Node], edges: &[(&str, &str)], room: usize) -> (String, usize) {
+        let edges: Vec<_> = edges.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+        let (mut placed, left) = place(nodes, &edges, room);
+        placed.sort_by_key(|placed| (placed.row, nodes[placed.node].layer));
+        (placed.iter().map(|placed| format!("{}@{}", nodes[placed.node].id, placed.row)).collect::<Vec<_>>().join(" "), left)
+    }
+
+    #[test]
+    fn families_have_rows_of_their_own_and_states_move_nothing() {
+        let edges = [("web", "web-1"), ("web", "web-2"), ("api", "api-1")];
+        let nodes = |bad: u8| vec![node("web", 1, 3), node("web-2", 3, bad), node("web-1", 3, 3), node("api", 1, 3), node("api-1", 3, 3)];
+        let wanted = ("api@0 api-1@0 web@1 web-1@1 web-2@2".to_owned(), 0);
+        assert_eq!(shown(&nodes(3), &edges, 200), wanted);
+        assert_eq!(shown(&nodes(0), &edges, 200), wanted);
+    }
+
+    #[test]
+    fn what_fails_finds_room_first() {
+        let nodes = [node("a", 3, 3), node("b", 3, 0), node("c", 3, 3)];
+        assert_eq!(shown(&nodes, &[], 1), ("b@0".to_owned(), 2));
+        assert_eq!(shown(&[], &[], 9), (String::new(), 0));
+    }
+}

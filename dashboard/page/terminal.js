@@ -1,0 +1,73 @@
+// A terminal in a container: xterm.js and the exec socket. Loaded when the first terminal is opened.
+//
+// xterm's DOM renderer writes <style> elements, which the page's policy forbids. It is given inert elements instead, whose
+// text goes into constructed style sheets: those are CSSOM and allowed.
+import { Terminal } from '@xterm/xterm';
+import { FitAddon } from '@xterm/addon-fit';
+
+const STDIN = 0, STDOUT = 1, STDERR = 2, STATUS = 3, RESIZE = 4;
+
+function styleAsSheet(element) {
+  const sheet = new CSSStyleSheet();
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+  Object.defineProperty(element, 'textContent', { set: (text) => sheet.replaceSync(text), get: () => '' });
+  const remove = element.remove.bind(element);
+  element.remove = () => {
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((own) => own !== sheet);
+    remove();
+  };
+  return element;
+}
+
+// Every <style> asked for while `work` runs is a sheet.
+function withSheets(work) {
+  const create = document.createElement;
+  document.createElement = (name, options) => {
+    return name === 'style' ? styleAsSheet(create.call(document, 'template')) : create.call(document, name, options);
+  };
+  try { return work(); } finally { delete document.createElement; }
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  return { background: colour('--surface'), foreground: colour('--text'), cursor: colour('--accent'), selectionBackground: colour('--line-strong') };
+}
+
+// Opens `address` (a path below <base>) in `element`; `ended(text)` is told why it ended.
+export function open(element, address, screenReader, ended) {
+  const face = getComputedStyle(document.documentElement).getPropertyValue('--mono');
+  const terminal = new Terminal({ fontFamily: face, fontSize: 13, cursorBlink: true, scrollback: 10000, theme: colours(), screenReaderMode: screenReader });
+  const fit = new FitAddon();
+  terminal.loadAddon(fit);
+  withSheets(() => terminal.open(element));
+  const url = new URL(address, document.baseURI);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  const socket = new WebSocket(url, 'v5.channel.k8s.io');
+  socket.binaryType = 'arraybuffer';
+  const encoder = new TextEncoder();
+  const send = (channel, text) => {
+    if (socket.readyState !== WebSocket.OPEN) return;
+    const body = encoder.encode(text);
+    const frame = new Uint8Array(body.length + 1);
+    frame[0] = channel;
+    frame.set(body, 1);
+    socket.send(frame);
+  };
+  const resize = () => { fit.fit(); send(RESIZE, JSON.stringify({ Width: terminal.cols, Height: terminal.rows })); };
+  socket.onopen = () => { resize(); terminal.focus(); };
+  socket.onmessage = ({ data }) => {
+    const frame = new Uint8Array(data);
+    const body = frame.subarray(1);
+    if (frame[0] === STDOUT || frame[0] === STDERR) terminal.write(body);
+    if (frame[0] === STATUS) {
+      const status = JSON.parse(new TextDecoder().decode(body));
+      ended(status.status === 'Success' ? '' : status.message ?? '');
+    }
+  };
+  socket.onclose = ({ reason }) => ended(reason);
+  terminal.onData((text) => send(STDIN, text));
+  const seen = new ResizeObserver(() => { if (element.clientWidth > 0) resize(); });
+  seen.observe(element);
+  return () => { seen.disconnect(); socket.onclose = null; socket.close(); terminal.dispose(); };
+}

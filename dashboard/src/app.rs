@@ -1,0 +1,142 @@
+//! The whole page: what all of it shares, the routes, and the redraw when the language changes.
+
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
+
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::{
+    components::{Route, Router, Routes},
+    path,
+};
+
+use crate::{
+    kinds::Kinds,
+    net::feed,
+    pages,
+    session::{self, Session},
+    settings::{self, Theme},
+    text::Locale,
+    ui::{dialog, keys, palette, shell::Shell, toast},
+};
+
+/// How the feed's connection is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Link {
+    Connecting,
+    Live,
+    /// Nothing is new since then; the next attempt is at `until`. Milliseconds since 1970.
+    Waiting { since: f64, until: f64 },
+}
+
+/// What every part of the page may look at.
+#[derive(Clone, Copy)]
+pub struct App {
+    pub language: RwSignal<Locale>,
+    pub theme: RwSignal<Theme>,
+    /// The daemon was asked who is signed in.
+    pub asked: RwSignal<bool>,
+    pub session: RwSignal<Option<Session>>,
+    pub link: RwSignal<Link>,
+    pub kinds: RwSignal<Arc<Kinds>>,
+    /// Seconds since 1970 by the daemon's clock, told once a second.
+    pub now: RwSignal<i64>,
+    /// What the daemon's clock is ahead of the browser's, milliseconds.
+    pub skew: RwSignal<f64>,
+    pub toasts: RwSignal<Vec<toast::Toast>>,
+    pub dialog: RwSignal<Option<dialog::Dialog>>,
+    pub palette: RwSignal<bool>,
+    pub help: RwSignal<bool>,
+}
+
+thread_local! {
+    static APP: OnceCell<App> = const { OnceCell::new() };
+}
+
+/// The one page of this tab.
+pub fn app() -> App {
+    APP.with(|app| *app.get_or_init(App::new))
+}
+
+impl App {
+    fn new() -> Self {
+        Self {
+            language: RwSignal::new(settings::language()),
+            theme: RwSignal::new(settings::theme()),
+            asked: RwSignal::new(false),
+            session: RwSignal::new(None),
+            link: RwSignal::new(Link::Connecting),
+            kinds: RwSignal::new(Arc::default()),
+            now: RwSignal::new(seconds(0.0)),
+            skew: RwSignal::new(0.0),
+            toasts: RwSignal::new(Vec::new()),
+            dialog: RwSignal::new(None),
+            palette: RwSignal::new(false),
+            help: RwSignal::new(false),
+        }
+    }
+
+    pub fn speak(self, locale: Locale) {
+        settings::set_language(locale);
+        self.language.set(locale);
+    }
+
+    pub fn paint(self, theme: Theme) {
+        settings::set_theme(theme);
+        self.theme.set(theme);
+    }
+}
+
+fn seconds(skew: f64) -> i64 {
+    ((js_sys::Date::now() + skew) / 1000.0) as i64
+}
+
+/// The path of `<base href>`, without the slash at its end: where nginx put the daemon.
+pub fn base() -> String {
+    let base = document().base_uri().ok().flatten().unwrap_or_default();
+    let path = web_sys::Url::new(&base).map(|url| url.pathname()).unwrap_or_default();
+    path.trim_end_matches('/').to_owned()
+}
+
+#[component]
+pub fn Dashboard() -> impl IntoView {
+    let app = app();
+    set_interval(move || app.now.set(seconds(app.skew.get_untracked())), std::time::Duration::from_secs(1));
+    let _ = window_event_listener_untyped("visibilitychange", |_| feed::pace(document().hidden()));
+    spawn_local(async {
+        let _ = session::resume().await;
+    });
+    let base = Cow::from(base());
+    view! {
+        <Router base=base>
+            {keys::listen}
+            {move || {
+                app.language.track();
+                match (app.asked.get(), app.session.with(Option::is_some)) {
+                    (false, _) => ().into_any(),
+                    (true, false) => view! { <pages::sign_in::SignIn /> }.into_any(),
+                    (true, true) => view! { <Signed /> }.into_any(),
+                }
+            }}
+            <toast::Toasts />
+        </Router>
+    }
+}
+
+#[component]
+fn Signed() -> impl IntoView {
+    view! {
+        <Shell>
+            <Routes fallback=|| view! { <pages::missing::Missing /> }>
+                <Route path=path!("/") view=pages::overview::Overview />
+                <Route path=path!("/addons") view=pages::addons::Addons />
+                <Route path=path!("/access") view=pages::access::Access />
+                <Route path=path!("/topology") view=pages::topology::Topology />
+                <Route path=path!("/create") view=pages::create::Create />
+                <Route path=path!("/:kind") view=pages::list::ListPage />
+                <Route path=path!("/:kind/:namespace/:name") view=pages::detail::DetailPage />
+            </Routes>
+        </Shell>
+        <dialog::Dialogs />
+        <palette::Palette />
+        <keys::Help />
+    }
+}

@@ -1,0 +1,139 @@
+//! Calls to the daemon, on the page's own origin and below its `<base>`. Whoever reads an error sees the API's words.
+
+use js_sys::Uint8Array;
+use serde_json::{Value, json};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Headers, Request, RequestInit, Response};
+
+/// A call that did not do what was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The HTTP status; 0 if the daemon was not reached.
+    pub code: u16,
+    /// The API's word, such as `Forbidden`.
+    pub reason: String,
+    /// What the API said, in English.
+    pub message: String,
+}
+
+impl Failure {
+    fn unreached(error: &JsValue) -> Self {
+        let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+        Self { code: 0, reason: "Unreachable".to_owned(), message: message.unwrap_or_default() }
+    }
+
+    /// Reads a Kubernetes `Status`, or whatever came instead.
+    fn read(code: u16, body: &str) -> Self {
+        let status: Value = serde_json::from_str(body).unwrap_or_default();
+        let word = |name: &str| status[name].as_str().map(str::to_owned);
+        Self {
+            code,
+            reason: word("reason").unwrap_or_else(|| code.to_string()),
+            message: word("message").unwrap_or_else(|| body.chars().take(500).collect()),
+        }
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// One call.
+pub struct Call<'a> {
+    method: &'a str,
+    path: &'a str,
+    accept: &'a str,
+    body: Option<(&'a str, String)>,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(method: &'a str, path: &'a str) -> Self {
+        Self { method, path, accept: "application/json", body: None }
+    }
+
+    pub fn accept(self, accept: &'a str) -> Self {
+        Self { accept, ..self }
+    }
+
+    pub fn body(self, kind: &'a str, body: String) -> Self {
+        Self { body: Some((kind, body)), ..self }
+    }
+
+    pub fn json(self, value: &Value) -> Self {
+        self.body("application/json", value.to_string())
+    }
+
+    /// Sends it; a refusal is an error, the body is not read yet.
+    pub async fn send(self) -> Result<Response> {
+        let response = self.fetch().await.map_err(|error| Failure::unreached(&error))?;
+        if response.ok() {
+            return Ok(response);
+        }
+        let text = text(&response).await.unwrap_or_default();
+        Err(Failure::read(response.status(), &text))
+    }
+
+    pub async fn text(self) -> Result<String> {
+        text(&self.send().await?).await
+    }
+
+    pub async fn value(self) -> Result<Value> {
+        let text = self.text().await?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| Failure {
+            code: 0,
+            reason: "NotJSON".to_owned(),
+            message: error.to_string(),
+        })
+    }
+
+    async fn fetch(&self) -> std::result::Result<Response, JsValue> {
+        let init = RequestInit::new();
+        init.set_method(self.method);
+        let headers = Headers::new()?;
+        headers.set("Accept", self.accept)?;
+        if self.method != "GET" {
+            headers.set("X-Sampan-Csrf", "1")?;
+        }
+        if let Some((kind, body)) = &self.body {
+            headers.set("Content-Type", kind)?;
+            init.set_body(&Uint8Array::from(body.as_bytes()).into());
+        }
+        init.set_headers(&headers);
+        let request = Request::new_with_str_and_init(self.path, &init)?;
+        let window = web_sys::window().ok_or_else(|| JsValue::from_str("no window"))?;
+        JsFuture::from(window.fetch_with_request(&request)).await?.dyn_into()
+    }
+}
+
+async fn text(response: &Response) -> Result<String> {
+    let promise = response.text().map_err(|error| Failure::unreached(&error))?;
+    let text = JsFuture::from(promise).await.map_err(|error| Failure::unreached(&error))?;
+    Ok(text.as_string().unwrap_or_default())
+}
+
+pub async fn get(path: &str) -> Result<Value> {
+    Call::new("GET", path).value().await
+}
+
+/// A merge patch under the dashboard's own name.
+pub async fn merge(path: &str, patch: &Value) -> Result<Value> {
+    let path = format!("{path}?fieldManager=sampan-dashboard");
+    Call::new("PATCH", &path).body("application/merge-patch+json", patch.to_string()).value().await
+}
+
+/// Whether the signed-in user may: none if allowed, else why not.
+pub async fn may(verb: &str, group: &str, resource: &str, subresource: &str, namespace: &str) -> Option<String> {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
+        "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource,
+            "namespace": namespace}}});
+    let path = "k8s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let answer = Call::new("POST", path).json(&review).value().await.ok()?;
+    if answer["status"]["allowed"].as_bool() != Some(false) {
+        return None;
+    }
+    let slash = if subresource.is_empty() { "" } else { "/" };
+    let dot = if group.is_empty() { "" } else { "." };
+    Some(format!("{verb} {resource}{slash}{subresource}{dot}{group}"))
+}

@@ -1,0 +1,107 @@
+//! Creating by YAML: several documents at once, each applied on the server as the dashboard's own, checked first by a dry
+//! run. What the server says of each is said of each.
+
+use leptos::{prelude::*, task::spawn_local};
+
+use crate::{
+    app::app,
+    kinds::word,
+    net::api::{Call, Failure},
+    ui::{go, toast},
+};
+
+/// What came of a document.
+#[derive(Clone, PartialEq)]
+struct Told {
+    name: String,
+    error: Option<String>,
+}
+
+#[component]
+pub fn Create() -> impl IntoView {
+    let text = RwSignal::new(String::new());
+    let told = RwSignal::new(Vec::<Told>::new());
+    let namespaces = go::namespaces();
+    let send = move |dry: bool| {
+        let namespace = namespaces.get_untracked().first().cloned().unwrap_or_else(|| "default".to_owned());
+        spawn_local(async move {
+            told.set(Vec::new());
+            for document in documents(&text.get_untracked()) {
+                let one = match apply(&document, &namespace, dry).await {
+                    Ok(name) => Told { name, error: None },
+                    Err(failure) => Told { name: field(&document, "kind"), error: Some(toast::explain(&failure)) },
+                };
+                told.update(|all| all.push(one));
+            }
+        });
+    };
+    view! {
+        <div class="page">
+            <h1>{tr!(action.create)}</h1>
+            <p class="soft">{tr!(create.how)}</p>
+            <textarea class="code" spellcheck="false" aria-label="YAML" placeholder="apiVersion: v1" autofocus=true
+                on:input=move |event| text.set(event_target_value(&event))></textarea>
+            <div class="line">
+                <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
+                <button class="primary" on:click=move |_| send(false)>{tr!(create.apply)}</button>
+            </div>
+            <ul class="told-list" aria-live="polite">
+                {move || told.get().into_iter().map(|one| match one.error {
+                    None => view! { <li class="healthy">{one.name}</li> }.into_any(),
+                    Some(error) => view! { <li class="error"><b>{one.name}</b>" "{error}</li> }.into_any(),
+                }).collect_view()}
+            </ul>
+        </div>
+    }
+}
+
+fn documents(text: &str) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for line in text.lines() {
+        if line.trim_end() == "---" {
+            all.push(String::new());
+        } else if let Some(last) = all.last_mut() {
+            last.push_str(line);
+            last.push('\n');
+        }
+    }
+    all.retain(|one| one.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
+    all
+}
+
+/// A field at the start of a line; the server reads the rest.
+fn field(document: &str, name: &str) -> String {
+    let value = document.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+    value.unwrap_or_default().trim().trim_matches(['"', '\'']).to_owned()
+}
+
+/// A field of the metadata.
+fn metadata(document: &str, name: &str) -> String {
+    let lines = document.lines().skip_while(|line| line.trim_end() != "metadata:").skip(1);
+    let value = lines.take_while(|line| line.starts_with(' ')).find_map(|line| {
+        let deep = line.len() - line.trim_start().len();
+        if deep > 4 { None } else { line.trim_start().strip_prefix(name)?.strip_prefix(':') }
+    });
+    value.unwrap_or_default().trim().trim_matches(['"', '\'']).to_owned()
+}
+
+/// Server-side apply; another manager's field is a conflict, and is told.
+async fn apply(document: &str, namespace: &str, dry: bool) -> Result<String, Failure> {
+    let (version, kind, name) = (field(document, "apiVersion"), field(document, "kind"), metadata(document, "name"));
+    let resource = app().kinds.read_untracked().of_kind(&version, &kind).cloned();
+    let Some(resource) = resource else {
+        return Err(Failure { code: 404, reason: "NotFound".to_owned(), message: tr!(create.no_kind, kind = kind, version = version) });
+    };
+    let own = metadata(document, "namespace");
+    let namespace = if own.is_empty() { namespace } else { &own };
+    let dry = if dry { "&dryRun=All" } else { "" };
+    let query = format!("fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
+    let answer = if name.is_empty() {
+        let path = format!("{}?{query}", resource.collection(if resource.namespaced { namespace } else { "" }));
+        Call::new("POST", &path).body("application/yaml", document.to_owned()).value().await?
+    } else {
+        let path = format!("{}?{query}", resource.object(namespace, &name));
+        Call::new("PATCH", &path).body("application/apply-patch+yaml", document.to_owned()).value().await?
+    };
+    Ok(format!("{kind}/{}", word(&answer["metadata"]["name"])))
+}

@@ -1,0 +1,94 @@
+//! The pods of a workload, by its selector.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use sampan_view::{Row, feed::Kind};
+use serde_json::Value;
+
+use super::Object;
+use crate::{
+    kinds::word,
+    net::feed::{self, View},
+    pages::logs::{Logs, Source},
+    ui::{age::Age, status::Status},
+};
+
+/// Pods shown; more are in the list, by the same selector.
+const SHOWN: usize = 50;
+
+fn selector(object: &Value) -> String {
+    let spec = &object["spec"]["selector"];
+    let labels = if spec["matchLabels"].is_object() { &spec["matchLabels"] } else { spec };
+    let pairs = labels.as_object().into_iter().flatten().filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+/// A view of the pods, anew when the selector is another.
+fn pods(namespace: String, object: Object) -> Memo<Option<View>> {
+    let selector = Memo::new(move |_| object.get().map(|object| selector(&object)).unwrap_or_default());
+    Memo::new_with_compare(
+        move |_| {
+            let labels = selector.get();
+            (!labels.is_empty()).then(|| feed::list(feed::List {
+                kind: Kind { group: String::new(), version: "v1".into(), resource: "pods".into() },
+                namespaces: vec![namespace.clone()],
+                labels,
+                ..Default::default()
+            }))
+        },
+        |_, _| true,
+    )
+}
+
+fn sorted(view: Option<View>) -> Vec<Arc<Row>> {
+    let Some(view) = view else { return Vec::new() };
+    let mut rows: Vec<_> = view.live.read().rows.values().cloned().collect();
+    rows.sort_by(|a, b| (a.health, &a.name).cmp(&(b.health, &b.name)));
+    rows
+}
+
+#[component]
+pub fn Pods(namespace: String, object: Object) -> impl IntoView {
+    let view = pods(namespace, object);
+    move || {
+        let rows = sorted(view.get());
+        let more = rows.len().saturating_sub(SHOWN);
+        (!rows.is_empty()).then(|| view! {
+            <section>
+                <h3>"Pods"</h3>
+                <table class="plain"><tbody>
+                    {rows.into_iter().take(SHOWN).map(|row| view! {
+                        <tr>
+                            <th scope="row"><a href=format!("pods/{}/{}", row.namespace, row.name)>{row.name.clone()}</a></th>
+                            <td><Status health=row.health reason=row.reason.clone() /></td>
+                            <td class="soft">{row.node.clone()}</td>
+                            <td class="number soft"><Age at=row.created /></td>
+                        </tr>
+                    }).collect_view()}
+                </tbody></table>
+                {(more > 0).then(|| view! { <p class="soft">{tr!(action.and_more, count = more)}</p> })}
+            </section>
+        })
+    }
+}
+
+/// The logs of all of them together.
+#[component]
+pub fn PodLogs(namespace: String, object: Object) -> impl IntoView {
+    let view = pods(namespace.clone(), object);
+    let containers = move || {
+        let object = object.get()?;
+        let containers = object["spec"]["template"]["spec"]["containers"].as_array()?.iter().map(|one| word(&one["name"]));
+        Some(containers.collect::<Vec<_>>())
+    };
+    let sources = Memo::new(move |_| {
+        let containers = containers().unwrap_or_else(|| vec![String::new()]);
+        let rows = sorted(view.get());
+        let mut names: Vec<_> = rows.iter().map(|row| row.name.clone()).collect();
+        names.sort();
+        let of = |pod: &String| containers.iter().map(|container| Source { pod: pod.clone(), container: container.clone() }).collect::<Vec<_>>();
+        names.iter().flat_map(of).take(40).collect::<Vec<_>>()
+    });
+    view! { <Logs namespace object sources /> }
+}

@@ -1,0 +1,173 @@
+//! The page of one object, and the drawer over a list, which is the same. The object is watched; when it is deleted, its
+//! last state stays readable.
+
+mod act;
+pub mod bulk;
+mod children;
+mod data;
+mod edit;
+mod events;
+mod summary;
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+use serde_json::Value;
+
+use super::{list::{Skeleton, told}, logs::Logs, missing::Missing, terminal::Terminal};
+use crate::{
+    app::app,
+    kinds::Resource,
+    net::feed::{self, State},
+    ui::{
+        age::Age,
+        go,
+        icon::{Icon, Shape},
+        keys::{self, Key},
+    },
+};
+
+/// The object as it is known now.
+pub type Object = Memo<Option<Arc<Value>>>;
+
+#[component]
+pub fn DetailPage() -> impl IntoView {
+    let params = use_params_map();
+    let place = Memo::new(move |_| {
+        let params = params.read();
+        let word = |name: &str| params.get(name).unwrap_or_default();
+        let namespace = word("namespace");
+        let resource = app().kinds.read().of_path(&word("kind")).cloned();
+        (resource, if namespace == "-" { String::new() } else { namespace }, word("name"))
+    });
+    move || match place.get() {
+        (Some(resource), namespace, name) => view! { <Detail resource namespace name /> }.into_any(),
+        (None, ..) if app().kinds.read().known => view! { <Missing /> }.into_any(),
+        (None, ..) => view! { <Skeleton /> }.into_any(),
+    }
+}
+
+#[component]
+pub fn Detail(resource: Resource, namespace: String, name: String, #[prop(optional)] drawer: Option<Callback<()>>) -> impl IntoView {
+    let view = feed::watch(resource.feed(), &namespace, &name);
+    let live = view.live.clone();
+    let object: Object = Memo::new(move |_| live.read().object.clone());
+    let live = view.live.clone();
+    let gone = Memo::new(move |_| live.read().gone);
+    let state = Memo::new(move |_| {
+        // the whole view, not its signal alone: the last one dropped closes it
+        let view = &view;
+        view.live.read().state.clone()
+    });
+    let tab = go::word("tab");
+    let set = go::setter();
+    keyboard(drawer, set.clone());
+    let page = resource.page(&namespace, &name);
+    let body = {
+        let (resource, namespace, name) = (resource.clone(), namespace.clone(), name.clone());
+        move || match (state.get(), object.with(Option::is_some), gone.get().is_some()) {
+            (State::Refused { reason, message, .. }, ..) => told(Shape::Access, &reason, &message),
+            (State::Loading, false, _) => view! { <Skeleton /> }.into_any(),
+            (_, false, true) => told(Shape::Search, tr!(detail.missing), tr!(missing.next)),
+            _ => page_of(&tab.read(), &resource, &namespace, &name, object),
+        }
+    };
+    view! {
+        <article class="detail" class:drawer=drawer.is_some() aria-label=name.clone()>
+            <header class="head">
+                <div class="title">
+                    <span class="soft">{resource.kind.clone()}</span>
+                    <h1>{name.clone()}</h1>
+                    {(!namespace.is_empty()).then(|| view! { <span class="soft">{namespace.clone()}</span> })}
+                    <span class="grow"></span>
+                    {drawer.map(|close| view! {
+                        <a class="button" href=page title=tr!(detail.full)><Icon shape=Shape::Expand /></a>
+                        <button aria-label=tr!(action.close) title=tr!(action.close) on:click=move |_| close.run(())><Icon shape=Shape::Close /></button>
+                    })}
+                </div>
+                <act::Actions resource=resource.clone() object />
+                <Tabs resource=resource.clone() />
+            </header>
+            {move || gone.get().filter(|_| object.with(Option::is_some)).map(|at| view! {
+                <p class="banner" role="status"><Icon shape=Shape::Delete />{tr!(detail.gone)}" "<Age at=(at / 1000.0) as i64 /></p>
+            })}
+            <div class="body">{body}</div>
+        </article>
+    }
+}
+
+/// Escape closes the drawer; letters choose a tab.
+fn keyboard(drawer: Option<Callback<()>>, set: impl Fn(&[(&str, &str)], bool) + 'static) {
+    keys::on(move |key| {
+        let tab = match key {
+            Key::Escape => {
+                let Some(close) = drawer else { return false };
+                close.run(());
+                return true;
+            }
+            Key::Letter('l') => "logs",
+            Key::Letter('y' | 'e') => "yaml",
+            Key::Letter('s') => "terminal",
+            _ => return false,
+        };
+        set(&[("tab", tab)], false);
+        true
+    });
+}
+
+/// Kinds that have pods, by their selector.
+pub fn has_pods(resource: &Resource) -> bool {
+    let core = matches!(resource.plural.as_str(), "deployments" | "statefulsets" | "daemonsets" | "replicasets" | "jobs"
+        | "replicationcontrollers" | "services");
+    core && matches!(resource.group.as_str(), "" | "apps" | "batch")
+}
+
+fn is_pod(resource: &Resource) -> bool {
+    resource.plural == "pods" && resource.group.is_empty()
+}
+
+#[component]
+fn Tabs(resource: Resource) -> impl IntoView {
+    let tab = go::word("tab");
+    let mut tabs = vec![("", tr!(detail.summary))];
+    if has_pods(&resource) {
+        tabs.push(("pods", "Pods"));
+    }
+    if is_pod(&resource) || has_pods(&resource) {
+        tabs.push(("logs", tr!(detail.logs)));
+    }
+    if is_pod(&resource) {
+        tabs.push(("terminal", tr!(detail.terminal)));
+    }
+    tabs.extend([("events", tr!(detail.events)), ("yaml", "YAML")]);
+    let set = go::setter();
+    view! {
+        <nav class="tabs" aria-label=tr!(detail.tabs)>
+            {tabs.into_iter().map(|(key, title)| {
+                let set = set.clone();
+                let current = move || (*tab.read() == key).then_some("page");
+                view! { <button aria-current=current on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
+            }).collect_view()}
+        </nav>
+    }
+}
+
+fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: Object) -> AnyView {
+    let (resource, namespace, name) = (resource.clone(), namespace.to_owned(), name.to_owned());
+    match tab {
+        "yaml" => view! { <edit::Edit resource namespace name object /> }.into_any(),
+        "events" => view! { <events::Events namespace object /> }.into_any(),
+        "pods" => view! { <children::Pods namespace object /> }.into_any(),
+        "logs" if is_pod(&resource) => view! { <Logs namespace object /> }.into_any(),
+        "logs" => view! { <children::PodLogs namespace object /> }.into_any(),
+        "terminal" => view! { <Terminal namespace name object /> }.into_any(),
+        _ => view! {
+            <summary::Summary object />
+            <data::Data resource=resource.clone() object />
+            {has_pods(&resource).then(|| view! { <children::Pods namespace=namespace.clone() object /> })}
+            <events::Events namespace object />
+        }
+        .into_any(),
+    }
+}

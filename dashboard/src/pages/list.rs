@@ -1,0 +1,286 @@
+//! The list of any kind. The URL is its state: namespaces, filter, order, columns, the object in the drawer.
+
+use std::{collections::HashSet, sync::Arc};
+
+use leptos::{html, prelude::*};
+use leptos_router::hooks::use_params_map;
+use sampan_view::{Filter, FilterError, Row, place::ListState};
+
+use super::{detail::Detail, missing::Missing, order::{Ordered, Question}};
+use crate::{
+    app::app,
+    kinds::Resource,
+    net::feed::{self, State, View},
+    pages::detail::bulk,
+    ui::{
+        go,
+        icon::{Icon, Shape},
+        keys::{self, Key},
+        table::{self, HEAD, ROW, Rows, Table},
+        window::Window,
+    },
+};
+
+#[component]
+pub fn ListPage() -> impl IntoView {
+    let params = use_params_map();
+    let resource = Memo::new(move |_| {
+        let path = params.read().get("kind").unwrap_or_default();
+        app().kinds.read().of_path(&path).cloned()
+    });
+    move || match resource.get() {
+        Some(resource) => view! { <List resource /> }.into_any(),
+        None if app().kinds.read().known => view! { <Missing /> }.into_any(),
+        None => view! { <Skeleton /> }.into_any(),
+    }
+}
+
+#[component]
+fn List(resource: Resource) -> impl IntoView {
+    let query = go::query();
+    let state = Memo::new(move |_| ListState::parse(&query.read()));
+    let set = go::setter();
+    let kind = resource.clone();
+    let namespaces = Memo::new(move |_| if kind.namespaced { state.read().namespaces.clone() } else { Vec::new() });
+    let of = resource.feed();
+    let view = Memo::new_with_compare(
+        move |_| feed::list(feed::List { kind: of.clone(), namespaces: namespaces.get(), ..Default::default() }),
+        |_, _| true,
+    );
+    let filter = Memo::new(move |last: Option<&(Result<(), FilterError>, Arc<FilterBox>)>| {
+        let line = state.read().filter.clone();
+        match Filter::parse(&line) {
+            Ok(filter) => (Ok(()), Arc::new(FilterBox(line, filter))),
+            Err(error) => (Err(error), last.map(|(_, filter)| filter.clone()).unwrap_or_default()),
+        }
+    });
+    let table = make_table(&resource, view, state, filter, set.clone());
+    let open = go::word("open");
+    let close = set.clone();
+    let drawer = resource.clone();
+    keyboard(table);
+    view! {
+        <section class="list" aria-label=resource.kind.clone()>
+            <Tools resource=resource.clone() table view state error=Signal::derive(move || filter.with(|(result, _)| result.clone().err())) />
+            {move || body(table, view)}
+        </section>
+        {move || {
+            let open = open.get();
+            let (namespace, name) = open.split_once('/')?;
+            let close = close.clone();
+            let close = Callback::new(move |()| close(&[("open", ""), ("tab", "")], true));
+            Some(view! {
+                <Detail resource=drawer.clone() namespace=namespace.to_owned() name=name.to_owned() drawer=close />
+            })
+        }}
+    }
+}
+
+/// A filter with the line it was read from, which is what tells it from another.
+#[derive(Default, Debug)]
+struct FilterBox(String, Filter);
+
+impl PartialEq for FilterBox {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+fn make_table(
+    resource: &Resource,
+    view: Memo<View>,
+    state: Memo<ListState>,
+    filter: Memo<(Result<(), FilterError>, Arc<FilterBox>)>,
+    set: impl Fn(&[(&str, &str)], bool) + Clone + Send + Sync + 'static,
+) -> Table {
+    let rows = RwSignal::new(Arc::new(Vec::new()));
+    let ordered = StoredValue::new(Ordered::default());
+    Effect::new(move |_| {
+        let live = view.get().live;
+        let live = live.read();
+        let (_, filter) = filter.get();
+        let ListState { sort, down, .. } = state.get();
+        let question = Question { filter: filter.0.clone(), sort, down };
+        ordered.update_value(|ordered| ordered.follow(&live, &question, &filter.1));
+        rows.set(ordered.read_value().rows.clone());
+    });
+    let namespaced = resource.namespaced;
+    let shape = Memo::new(move |_| {
+        let live = view.get().live;
+        let live = live.read();
+        (live.epoch, live.state.clone(), live.columns.clone())
+    });
+    let columns = Memo::new(move |_| {
+        let (_, _, all) = shape.get();
+        let state = state.read();
+        let sample = view.get().live.read_untracked().rows.values().take(300).cloned().collect::<Vec<_>>();
+        Arc::new(table::columns(&all, &sample, namespaced && state.namespaces.len() != 1, &state.columns))
+    });
+    let sort = Memo::new(move |_| (state.read().sort.clone(), state.read().down));
+    let (opener, sorter) = (set.clone(), set);
+    Table {
+        rows,
+        columns,
+        sort,
+        chosen: RwSignal::new(HashSet::new()),
+        cursor: RwSignal::new(None),
+        open: Callback::new(move |row: Arc<Row>| opener(&[("open", &format!("{}/{}", row.namespace, row.name))], true)),
+        sort_by: Callback::new(move |key: String| {
+            let (own, down) = sort.get_untracked();
+            let down = own == key && !down;
+            sorter(&[("sort", &format!("{}{key}", if down { "-" } else { "" }))], false);
+        }),
+        window: Window::new(ROW),
+    }
+}
+
+/// j and k move, Enter opens, x chooses, Escape closes what is open.
+fn keyboard(table: Table) {
+    let step = move |by: isize| {
+        let count = table.rows.read_untracked().len();
+        if count > 0 {
+            let last = count as isize - 1;
+            let at = table.cursor.get_untracked().map_or(if by > 0 { 0 } else { last }, |at| at as isize + by).clamp(0, last);
+            table.cursor.set(Some(at as usize));
+            table.window.reveal(at as usize, HEAD);
+        }
+    };
+    let at_cursor = move || {
+        let at = table.cursor.get_untracked()?;
+        table.rows.read_untracked().get(at).cloned()
+    };
+    keys::on(move |key| {
+        match key {
+            Key::Down => step(1),
+            Key::Up => step(-1),
+            Key::Enter => {
+                let Some(row) = at_cursor() else { return false };
+                table.open.run(row);
+            }
+            Key::Letter('x') => {
+                let Some(row) = at_cursor() else { return false };
+                table.chosen.update(|all| {
+                    if !all.remove(&row.uid) {
+                        all.insert(row.uid.clone());
+                    }
+                });
+            }
+            _ => return false,
+        }
+        true
+    });
+}
+
+fn body(table: Table, view: Memo<View>) -> AnyView {
+    let live = view.get().live;
+    let state = Memo::new(move |_| live.read().state.clone());
+    let some = Memo::new(move |_| !table.rows.read().is_empty());
+    let any = {
+        let live = view.get().live;
+        Memo::new(move |_| !live.read().rows.is_empty())
+    };
+    (move || match (state.get(), some.get(), any.get()) {
+        (State::Refused { code: 403, message, .. }, ..) => told(Shape::Access, tr!(list.forbidden), &message),
+        (State::Refused { reason, message, .. }, ..) => told(Shape::Failed, &reason, &message),
+        (State::Loading, false, _) => view! { <Skeleton /> }.into_any(),
+        (State::Live, false, true) => told(Shape::Search, tr!(list.no_match), tr!(list.no_match_next)),
+        (State::Live, false, false) => told(Shape::Dot, tr!(list.empty), tr!(list.empty_next)),
+        (_, true, _) => view! { <Rows table /> }.into_any(),
+    })
+    .into_any()
+}
+
+/// A state without rows: what it is and what to do next.
+pub fn told(shape: Shape, title: &str, next: &str) -> AnyView {
+    let (title, next) = (title.to_owned(), next.to_owned());
+    view! { <div class="told"><Icon shape /><h2>{title}</h2><p>{next}</p></div> }.into_any()
+}
+
+#[component]
+pub fn Skeleton() -> impl IntoView {
+    view! {
+        <div class="skeleton" role="status" aria-label=tr!(list.loading)>
+            {(0..12).map(|_| view! { <div></div> }).collect_view()}
+        </div>
+    }
+}
+
+#[component]
+fn Tools(resource: Resource, table: Table, view: Memo<View>, state: Memo<ListState>, error: Signal<Option<FilterError>>) -> impl IntoView {
+    let shown = Memo::new(move |_| table.rows.read().len());
+    let total = Memo::new(move |_| view.get().live.read().rows.len());
+    let count = move || match (shown.get(), total.get()) {
+        (shown, total) if shown == total => total.to_string(),
+        (shown, total) => tr!(list.shown, shown = shown, total = total),
+    };
+    let set = go::setter();
+    let input = NodeRef::<html::Input>::new();
+    keys::on(move |key| {
+        let (Key::Letter('/'), Some(input)) = (key, input.get_untracked()) else { return false };
+        let _ = input.focus();
+        true
+    });
+    let line = Memo::new(move |_| state.read().filter.clone());
+    let chosen = move || table.chosen.read().len();
+    let creatable = resource.can("create");
+    let deleting = resource.clone();
+    view! {
+        <header class="tools">
+            <h1>{resource.kind.clone()} <span class="count">{count}</span></h1>
+            <div class="filter" class:wrong=move || error.get().is_some()>
+                <Icon shape=Shape::Search />
+                <input node_ref=input type="search" spellcheck="false" autocomplete="off" placeholder=tr!(list.filter)
+                    aria-label=tr!(list.filter) prop:value=line title=tr!(list.filter_help)
+                    on:input=move |event| set(&[("q", &event_target_value(&event))], false) />
+                <kbd>"/"</kbd>
+            </div>
+            <span class="error" role="alert">{move || error.get().map(|error| error.to_string())}</span>
+            <span class="grow"></span>
+            {move || (chosen() > 0).then(|| {
+                let resource = deleting.clone();
+                view! {
+                    <button class="danger" on:click=move |_| bulk::delete(&resource, table)>
+                        <Icon shape=Shape::Delete />{tr!(list.delete_chosen, count = chosen())}
+                    </button>
+                }
+            })}
+            <ColumnChooser view state />
+            {creatable.then(|| view! {
+                <a class="button" href="create"><Icon shape=Shape::Plus />{tr!(action.create)}</a>
+            })}
+        </header>
+    }
+}
+
+#[component]
+fn ColumnChooser(view: Memo<View>, state: Memo<ListState>) -> impl IntoView {
+    let all = Memo::new(move |_| view.get().live.read().columns.clone());
+    let set = go::setter();
+    let shown = move || {
+        let wanted = state.read().columns.clone();
+        let by_default = all.get().iter().filter(|column| column.priority == 0).map(|column| column.name.clone()).collect();
+        if wanted.is_empty() { by_default } else { wanted }
+    };
+    view! {
+        <details class="menu">
+            <summary class="button" aria-label=tr!(list.columns) title=tr!(list.columns)><Icon shape=Shape::Columns /></summary>
+            <div class="panel">
+                {move || all.get().iter().map(|column| {
+                    let (name, set) = (column.name.clone(), set.clone());
+                    let checked = shown().contains(&name);
+                    let toggle = move |_| {
+                        let mut columns: Vec<String> = shown();
+                        match columns.iter().position(|own| *own == name) {
+                            Some(at) => { columns.remove(at); }
+                            None => columns.push(name.clone()),
+                        }
+                        let state = ListState { columns, ..ListState::default() };
+                        let words = go::find(&state.query(), "cols");
+                        set(&[("cols", &words)], false);
+                    };
+                    view! { <label><input type="checkbox" prop:checked=checked on:change=toggle />{column.name.clone()}</label> }
+                }).collect_view()}
+            </div>
+        </details>
+    }
+}

@@ -1,0 +1,270 @@
+//! Logs of a pod's container, or of all pods of a workload in colours: followed into a buffer of a hundred thousand lines, of
+//! which only those seen are in the DOM.
+
+use std::{rc::Rc, time::Duration};
+
+use leptos::{prelude::*, task::spawn_local};
+use sampan_dashboard_logic::ansi;
+use serde_json::Value;
+
+use super::{
+    buffer::{Buffer, Line, Sieve, level},
+    detail::Object,
+};
+use crate::{
+    kinds::{list, word},
+    net::{api::Call, stream::Bytes},
+    ui::{
+        icon::{Icon, Shape},
+        toast,
+        window::Window,
+    },
+};
+
+/// Whose logs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    pub pod: String,
+    pub container: String,
+}
+
+/// How they are read.
+#[derive(Clone, Debug, PartialEq)]
+struct How {
+    previous: bool,
+    follow: bool,
+    since_seconds: String,
+}
+
+const LINE: f64 = 19.0;
+
+/// The containers of a pod, the usual ones first.
+pub fn containers(object: Object) -> Memo<Vec<String>> {
+    Memo::new(move |_| {
+        let Some(object) = object.get() else { return Vec::new() };
+        let names = |kind: &str| list(&object["spec"][kind]).iter().map(|one| word(&one["name"])).collect::<Vec<_>>();
+        [names("containers"), names("initContainers"), names("ephemeralContainers")].concat()
+    })
+}
+
+#[component]
+pub fn Logs(namespace: String, object: Object, #[prop(optional)] sources: Option<Memo<Vec<Source>>>) -> impl IntoView {
+    let all = containers(object);
+    let chosen = RwSignal::new(String::new());
+    let own = Memo::new(move |_| {
+        let pod = object.get().map(|object| word(&object["metadata"]["name"])).unwrap_or_default();
+        let chosen = chosen.get();
+        let container = if chosen.is_empty() { all.read().first().cloned().unwrap_or_default() } else { chosen };
+        if pod.is_empty() { Vec::new() } else { vec![Source { pod, container }] }
+    });
+    let several = sources.is_some();
+    let sources = sources.unwrap_or(own);
+    let how = RwSignal::new(How { previous: false, follow: true, since_seconds: String::new() });
+    let buffer = RwSignal::new(Buffer::default());
+    let wrap = RwSignal::new(false);
+    let times = RwSignal::new(false);
+    let sieve = RwSignal::new(Sieve::default());
+    let window = Window::new(LINE);
+    read_all(namespace, sources, how, buffer, window);
+    Effect::new(move |_| {
+        let sieve = sieve.get();
+        buffer.update(|buffer| buffer.sift(sieve));
+    });
+    let check = move |title: &'static str, on: Signal<bool>, toggle: fn(RwSignal<How>)| {
+        view! { <label class="check"><input type="checkbox" prop:checked=on on:change=move |_| toggle(how) />{title}</label> }
+    };
+    let flip = move |title: &'static str, on: RwSignal<bool>| {
+        view! { <label class="check"><input type="checkbox" prop:checked=on on:change=move |_| on.update(|on| *on = !*on) />{title}</label> }
+    };
+    let count = move || buffer.with(|buffer| match (buffer.len(), buffer.total()) {
+        (shown, total) if shown == total => total.to_string(),
+        (shown, total) => tr!(list.shown, shown = shown, total = total),
+    });
+    view! {
+        <section class="logs">
+            <div class="line">
+                {(!several).then(|| view! {
+                    <label class="inline">{tr!(logs.container)}
+                        <select on:change=move |event| chosen.set(event_target_value(&event))>
+                            {move || all.get().into_iter().map(|name| view! { <option value=name.clone()>{name.clone()}</option> }).collect_view()}
+                        </select>
+                    </label>
+                })}
+                <input type="search" placeholder=tr!(logs.filter) aria-label=tr!(logs.filter)
+                    on:input=move |event| sieve.update(|sieve| sieve.text = event_target_value(&event)) />
+                <select aria-label=tr!(logs.level) on:change=move |event| sieve.update(|sieve| sieve.level = event_target_value(&event))>
+                    <option value="">{tr!(logs.all_levels)}</option>
+                    {["error", "warn", "info", "debug"].map(|level| view! { <option value=level>{level}</option> }).into_iter().collect_view()}
+                </select>
+                <select aria-label=tr!(logs.since) on:change=move |event| how.update(|how| how.since_seconds = event_target_value(&event))>
+                    <option value="">{tr!(logs.last_lines)}</option>
+                    {[("300", "5m"), ("3600", "1h"), ("86400", "24h")].map(|(seconds, text)| view! { <option value=seconds>{text}</option> }).into_iter().collect_view()}
+                </select>
+                {check(tr!(logs.follow), Signal::derive(move || how.read().follow), |how| how.update(|how| how.follow = !how.follow))}
+                {check(tr!(logs.previous), Signal::derive(move || how.read().previous), |how| how.update(|how| how.previous = !how.previous))}
+                {flip(tr!(logs.times), times)}
+                {flip(tr!(logs.wrap), wrap)}
+                <span class="grow"></span>
+                <span class="soft">{count}</span>
+                <button title=tr!(logs.download) aria-label=tr!(logs.download) on:click=move |_| download(&buffer.read_untracked().text())><Icon shape=Shape::Download /></button>
+            </div>
+            <Lines buffer window wrap times several sources />
+        </section>
+    }
+}
+
+/// Reads every source while it is wanted; another choice ends the streams and begins anew.
+fn read_all(namespace: String, sources: Memo<Vec<Source>>, how: RwSignal<How>, buffer: RwSignal<Buffer>, window: Window) {
+    Effect::new(move |_| {
+        let (sources, how) = (sources.get(), how.get());
+        buffer.update(Buffer::clear);
+        let open = StoredValue::new_local(Some(Vec::<Rc<Bytes>>::new()));
+        let came = StoredValue::new(false);
+        for (at, source) in sources.into_iter().enumerate() {
+            let path = address(&namespace, &source, &how);
+            spawn_local(async move {
+                match Call::new("GET", &path).accept("*/*").send().await {
+                    Ok(response) => {
+                        let Some(bytes) = Bytes::of(&response).map(Rc::new) else { return };
+                        let kept = open.try_update_value(|open| open.as_mut().map(|open| open.push(bytes.clone())));
+                        if kept.flatten().is_some() {
+                            read(at, &bytes, buffer, came).await;
+                        }
+                    }
+                    Err(failure) => buffer.try_update(|buffer| buffer.push(at, &toast::explain(&failure))).unwrap_or_default(),
+                }
+            });
+        }
+        // what came is drawn a few times a second, however much it is
+        let timer = set_interval_with_handle(
+            move || {
+                if came.try_update_value(std::mem::take) == Some(true) {
+                    buffer.notify();
+                    request_animation_frame(move || window.follow());
+                }
+            },
+            Duration::from_millis(50),
+        );
+        on_cleanup(move || {
+            if let Ok(timer) = timer {
+                timer.clear();
+            }
+            for bytes in open.try_update_value(Option::take).flatten().into_iter().flatten() {
+                bytes.cancel();
+            }
+        });
+    });
+}
+
+fn address(namespace: &str, source: &Source, how: &How) -> String {
+    let Source { pod, container } = source;
+    let mut path = format!("k8s/api/v1/namespaces/{namespace}/pods/{pod}/log?timestamps=true&follow={}&previous={}", how.follow && !how.previous, how.previous);
+    if !container.is_empty() {
+        path.push_str(&format!("&container={container}"));
+    }
+    match how.since_seconds.as_str() {
+        "" => path.push_str("&tailLines=2000"),
+        seconds => path.push_str(&format!("&sinceSeconds={seconds}")),
+    }
+    path
+}
+
+/// Lines of a stream, which come in pieces; a piece without an end is not kept for ever.
+async fn read(source: usize, bytes: &Bytes, buffer: RwSignal<Buffer>, came: StoredValue<bool>) {
+    const LONGEST: usize = 1 << 18;
+    let mut rest = Vec::new();
+    while let Some(piece) = bytes.next().await {
+        rest.extend_from_slice(&piece);
+        let whole = match rest.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => rest.drain(..=end).collect::<Vec<u8>>(),
+            None if rest.len() > LONGEST => std::mem::take(&mut rest),
+            None => continue,
+        };
+        let text = String::from_utf8_lossy(&whole);
+        let Some(mut buffer) = buffer.try_write_untracked() else { return };
+        for line in text.lines() {
+            buffer.push(source, line);
+        }
+        drop(buffer);
+        came.try_set_value(true);
+    }
+    if !rest.is_empty() {
+        let _ = buffer.try_update(|buffer| buffer.push(source, &String::from_utf8_lossy(&rest)));
+    }
+}
+
+#[component]
+fn Lines(buffer: RwSignal<Buffer>, window: Window, wrap: RwSignal<bool>, times: RwSignal<bool>, several: bool, sources: Memo<Vec<Source>>) -> impl IntoView {
+    /// Wrapped lines have no fixed height: so many of the last are drawn.
+    const WRAPPED: usize = 500;
+    let chosen = RwSignal::new(None::<Line>);
+    let range = move || buffer.with(|buffer| {
+        let count = buffer.len();
+        if wrap.get() { (count.saturating_sub(WRAPPED), count) } else { window.range(count) }
+    });
+    let drawn = move || {
+        let (first, last) = range();
+        buffer.with(|buffer| buffer.range(first, last))
+    };
+    let above = move || if wrap.get() { "0".to_owned() } else { window.room(range().0) };
+    let below = move || if wrap.get() { "0".to_owned() } else { window.room(buffer.with(Buffer::len).saturating_sub(range().1)) };
+    let name = move |source: usize| sources.read().get(source).map(|source| format!("{} ", source.pod)).unwrap_or_default();
+    view! {
+        <div class="lines" class:wrap=wrap class:times=times node_ref=window.node on:scroll=move |_| window.measure() tabindex="0" role="log" aria-live="off">
+            <div style:height=above></div>
+            <For each=drawn key=|(number, _)| *number let:item>
+                {
+                    let line = item.1.clone();
+                    let level = level(&item.1.text);
+                    view! {
+                        <div class=format!("log {level}") on:click=move |_| chosen.set(Some(line.clone()))>
+                            <span class="time">{item.1.time.get(11..23).unwrap_or_default().to_owned()}</span>
+                            {several.then(|| view! { <span class=format!("source s{}", item.1.source % 8)>{name(item.1.source)}</span> })}
+                            {spans(&item.1.text)}
+                        </div>
+                    }
+                }
+            </For>
+            <div style:height=below></div>
+        </div>
+        {move || chosen.get().and_then(|line| pretty(&line.text)).map(|text| view! {
+            <div class="pretty">
+                <button class="quiet" aria-label=tr!(action.close) on:click=move |_| chosen.set(None)><Icon shape=Shape::Close /></button>
+                <pre tabindex="0">{text}</pre>
+            </div>
+        })}
+    }
+}
+
+fn spans(text: &str) -> Vec<AnyView> {
+    let view = |span: ansi::Span| match (span.colour, span.bold) {
+        (None, false) => view! { <span>{span.text}</span> }.into_any(),
+        (colour, bold) => {
+            let class = colour.map(|colour| format!("c{colour}")).unwrap_or_default();
+            view! { <span class=class class:bold=bold>{span.text}</span> }.into_any()
+        }
+    };
+    ansi::spans(text).into_iter().map(view).collect()
+}
+
+/// A line that is or ends in JSON, on several lines.
+fn pretty(line: &str) -> Option<String> {
+    let plain = ansi::plain(line);
+    let at = plain.find('{')?;
+    let value: Value = serde_json::from_str(plain[at..].trim_end()).ok()?;
+    serde_json::to_string_pretty(&value).ok()
+}
+
+/// Hands the text to the browser as a file.
+fn download(text: &str) {
+    use wasm_bindgen::JsCast;
+    let parts = js_sys::Array::of1(&text.into());
+    let Ok(blob) = web_sys::Blob::new_with_str_sequence(&parts) else { return };
+    let Ok(url) = web_sys::Url::create_object_url_with_blob(&blob) else { return };
+    if let Ok(Ok(link)) = document().create_element("a").map(|link| link.dyn_into::<web_sys::HtmlAnchorElement>()) {
+        link.set_href(&url);
+        link.set_download("log.txt");
+        link.click();
+    }
+    let _ = web_sys::Url::revoke_object_url(&url);
+}

@@ -1,0 +1,17 @@
+//! A page that is not there: an old link, or a kind the cluster does not serve.
+
+use leptos::prelude::*;
+
+use crate::ui::icon::{Icon, Shape};
+
+#[component]
+pub fn Missing() -> impl IntoView {
+    view! {
+        <div class="told">
+            <Icon shape=Shape::Search />
+            <h2>{tr!(missing.title)}</h2>
+            <p>{tr!(missing.next)}</p>
+            <a class="button" href=".">{tr!(nav.overview)}</a>
+        </div>
+    }
+}

@@ -1,0 +1,292 @@
+//! The cluster at a glance: its components, its nodes with capacity and use, workloads by health, what is wrong, recent
+//! warnings.
+
+use std::sync::Arc;
+
+use leptos::{prelude::*, task::spawn_local};
+use sampan_dashboard_logic::quantity;
+use sampan_view::{Health, Row, feed::{Count, Kind}};
+use serde_json::Value;
+
+use crate::{
+    app::app,
+    kinds::{Resource, list, word},
+    net::{
+        api,
+        feed::{self, Rows, View},
+    },
+    text,
+    ui::{age::Age, go, icon::{Icon, Shape}, status::{Status, shape}},
+};
+
+/// Rows of a card at most.
+const SHOWN: usize = 12;
+
+const WORKLOADS: [&str; 6] = ["pods", "deployments.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch", "persistentvolumeclaims"];
+
+#[component]
+pub fn Overview() -> impl IntoView {
+    let namespaces = go::namespaces();
+    view! {
+        <div class="overview">
+            <h1>{tr!(nav.overview)}</h1>
+            {move || {
+                let kinds = app().kinds.get();
+                let namespaces = namespaces.get();
+                let counted = WORKLOADS.iter().filter_map(|path| kinds.of_path(path).cloned());
+                view! { <div class="tiles">{counted.map(|resource| view! { <Tile resource namespaces=namespaces.clone() /> }).collect_view()}</div> }
+            }}
+            <div class="columns">
+                <div class="column">
+                    {move || view! { <Wrong namespaces=namespaces.get() /> }}
+                    {move || view! { <Warnings namespaces=namespaces.get() /> }}
+                </div>
+                <div class="column"><Nodes /><Components /></div>
+            </div>
+        </div>
+    }
+}
+
+/// How many of a kind are how; each number leads to the list of them.
+#[component]
+fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
+    let view = feed::list(feed::List { kind: resource.feed(), namespaces: namespaces.clone(), summary: true, ..Default::default() });
+    let path = resource.path();
+    let href = go::within(&path, &namespaces);
+    let counts = move || {
+        let view = &view;
+        view.live.read().counts.clone()
+    };
+    let counts = Memo::new(move |_| counts());
+    let total = move || counts.read().iter().map(|count| count.count).sum::<u32>();
+    let of_health = {
+        let href = href.clone();
+        move |health: Health, count: u32| {
+            let mark = if href.contains('?') { '&' } else { '?' };
+            view! {
+                <a class=format!("chip {}", health.word()) href=format!("{href}{mark}q=status:{}", health.word())>
+                    <Icon shape=shape(health) />{count}<span class="soft">{text::health(health)}</span>
+                </a>
+            }
+        }
+    };
+    view! {
+        <section class="tile">
+            <a class="kind" href=href><b>{resource.kind.clone()}</b><span>{total}</span></a>
+            <Bar counts />
+            <div class="chips">
+                {move || counts.get().into_iter().filter(|count| count.count > 0 && count.health != Health::None)
+                    .map(|count| of_health(count.health, count.count)).collect_view()}
+            </div>
+        </section>
+    }
+}
+
+/// The shares of each health as one bar.
+#[component]
+fn Bar(counts: Memo<Vec<Count>>) -> impl IntoView {
+    view! {
+        <div class="bar" aria-hidden="true">
+            {move || counts.get().into_iter().map(|count| {
+                let grow = count.count.to_string();
+                view! { <i class=count.health.word() style:flex-grow=grow></i> }
+            }).collect_view()}
+        </div>
+    }
+}
+
+fn rows_of(view: &View) -> Vec<Arc<Row>> {
+    view.live.read().rows.values().cloned().collect()
+}
+
+/// Pods that are not well, the worst first.
+#[component]
+fn Wrong(namespaces: Vec<String>) -> impl IntoView {
+    let kind = Kind { group: String::new(), version: "v1".into(), resource: "pods".into() };
+    let view = feed::list(feed::List { kind, namespaces: namespaces.clone(), filter: "status:failed,warning".into(), ..Default::default() });
+    let all = go::within("pods", &namespaces);
+    let mark = if all.contains('?') { '&' } else { '?' };
+    let all = format!("{all}{mark}q=status:failed,warning");
+    view! {
+        <section class="panel-card">
+            <h2>{tr!(overview.wrong)}</h2>
+            {move || {
+                let view = &view;
+                let mut rows = rows_of(view);
+                rows.retain(|row| matches!(row.health, Health::Failed | Health::Warning));
+                rows.sort_by(|a, b| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
+                if rows.is_empty() {
+                    return view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.fine)}</p> }.into_any();
+                }
+                let more = rows.len().saturating_sub(SHOWN);
+                view! {
+                    <table class="plain"><tbody>
+                        {rows.into_iter().take(SHOWN).map(|row| view! {
+                            <tr>
+                                <th scope="row"><Status health=row.health reason=row.reason.clone() /></th>
+                                <td><a href=format!("pods/{}/{}", row.namespace, row.name)>{row.name.clone()}</a></td>
+                                <td class="soft">{row.namespace.clone()}</td>
+                                <td class="number soft"><Age at=row.created /></td>
+                            </tr>
+                        }).collect_view()}
+                    </tbody></table>
+                    {(more > 0).then(|| view! { <a href=all.clone()>{tr!(action.and_more, count = more)}</a> })}
+                }.into_any()
+            }}
+        </section>
+    }
+}
+
+fn cell(rows: &Rows, row: &Row, name: &str) -> String {
+    let at = rows.columns.iter().position(|column| column.name == name);
+    at.and_then(|at| row.cells.get(at)).map(sampan_view::Cell::text).unwrap_or_default()
+}
+
+/// Events of the sort Warning, the newest first.
+#[component]
+fn Warnings(namespaces: Vec<String>) -> impl IntoView {
+    let kind = Kind { group: String::new(), version: "v1".into(), resource: "events".into() };
+    let view = feed::list(feed::List { kind, namespaces, fields: "type=Warning".into(), ..Default::default() });
+    let all = move || {
+        let view = &view;
+        let rows = view.live.read();
+        let mut all: Vec<_> = rows.rows.values().map(|row| (row.created, cell(&rows, row, "Reason"), cell(&rows, row, "Object"), cell(&rows, row, "Message"))).collect();
+        all.sort_by(|a, b| b.cmp(a));
+        all.truncate(SHOWN);
+        all
+    };
+    let all = Memo::new(move |_| all());
+    view! {
+        <section class="panel-card">
+            <h2>{tr!(overview.warnings)}</h2>
+            {move || match all.get() {
+                none if none.is_empty() => view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.no_warnings)}</p> }.into_any(),
+                all => view! {
+                    <table class="plain"><tbody>
+                        {all.into_iter().map(|(created, reason, object, message)| view! {
+                            <tr>
+                                <th scope="row"><Status health=Health::Warning reason /></th>
+                                <td class="soft">{object}</td><td>{message}</td>
+                                <td class="number soft"><Age at=created /></td>
+                            </tr>
+                        }).collect_view()}
+                    </tbody></table>
+                }.into_any(),
+            }}
+        </section>
+    }
+}
+
+/// Nodes with what they have and what is used of it; read again when the feed tells of a change.
+#[component]
+fn Nodes() -> impl IntoView {
+    let view = feed::list(feed::List {
+        kind: Kind { group: String::new(), version: "v1".into(), resource: "nodes".into() },
+        ..Default::default()
+    });
+    let nodes = RwSignal::new(Vec::<Value>::new());
+    let used = RwSignal::new(Vec::<Value>::new());
+    Effect::new(move |_| {
+        let view = &view;
+        view.live.track();
+        spawn_local(async move {
+            if let Ok(found) = api::get("k8s/api/v1/nodes").await {
+                nodes.try_set(list(&found["items"]).to_vec());
+            }
+            if let Ok(found) = api::get("k8s/apis/metrics.k8s.io/v1beta1/nodes").await {
+                used.try_set(list(&found["items"]).to_vec());
+            }
+        });
+    });
+    view! {
+        <section class="panel-card">
+            <h2>{tr!(overview.nodes)}</h2>
+            {move || nodes.get().iter().map(|node| one_node(node, &used.read())).collect_view()}
+        </section>
+    }
+}
+
+fn one_node(node: &Value, used: &[Value]) -> impl IntoView + use<> {
+    let name = word(&node["metadata"]["name"]);
+    let ready = list(&node["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    let cordoned = node["spec"]["unschedulable"] == true;
+    let (health, reason) = match (ready, cordoned) {
+        (false, _) => (Health::Failed, "NotReady"),
+        (true, true) => (Health::Warning, "SchedulingDisabled"),
+        (true, false) => (Health::Healthy, "Ready"),
+    };
+    let usage = used.iter().find(|one| one["metadata"]["name"] == name.as_str()).map(|one| one["usage"].clone()).unwrap_or_default();
+    let number = |value: &Value| value.as_str().and_then(quantity::parse);
+    let has = &node["status"]["allocatable"];
+    view! {
+        <div class="node">
+            <div class="line"><a href=format!("nodes/-/{name}")><b>{name.clone()}</b></a><span class="grow"></span><Status health reason=reason /></div>
+            <Meter title="CPU" used=number(&usage["cpu"]) of=number(&has["cpu"]) words=quantity::cores />
+            <Meter title=tr!(overview.memory) used=number(&usage["memory"]) of=number(&has["memory"]) words=quantity::bytes />
+        </div>
+    }
+}
+
+/// How much of something is used; only what there is, if that is not measured.
+#[component]
+fn Meter(title: &'static str, used: Option<f64>, of: Option<f64>, words: fn(f64) -> String) -> impl IntoView {
+    let share = used.zip(of).map(|(used, of)| (used / of * 100.0).clamp(0.0, 100.0));
+    let level = match share {
+        Some(share) if share > 90.0 => "failed",
+        Some(share) if share > 75.0 => "warning",
+        _ => "healthy",
+    };
+    let text = match (used, of) {
+        (Some(used), Some(of)) => format!("{} / {}", words(used), words(of)),
+        (None, Some(of)) => words(of),
+        _ => "–".to_owned(),
+    };
+    view! {
+        <div class="meter">
+            <span class="soft">{title}</span>
+            <div class="track"><i class=level style:width=format!("{}%", share.unwrap_or_default())></i></div>
+            <span class="number">{text}</span>
+        </div>
+    }
+}
+
+/// The parts of the cluster's one process.
+#[component]
+fn Components() -> impl IntoView {
+    let status = RwSignal::new(Value::Null);
+    let read = move || {
+        spawn_local(async move {
+            if let Ok(found) = api::get("sampan/v1/status").await {
+                status.try_set(found);
+            }
+        });
+    };
+    // told anew when the connection is: then the daemon may be another
+    Effect::new(move |_| {
+        app().link.track();
+        read();
+    });
+    let all = move || match &status.read()["components"] {
+        Value::Array(all) => all.iter().map(|one| (word(&one["name"]), one.clone())).collect::<Vec<_>>(),
+        Value::Object(all) => all.iter().map(|(name, one)| (name.clone(), one.clone())).collect(),
+        _ => Vec::new(),
+    };
+    view! {
+        <section class="panel-card">
+            <h2>{tr!(overview.components)}</h2>
+            <ul class="components">
+                {move || all().into_iter().map(|(name, one)| {
+                    let (state, reason) = (word(&one["state"]), word(&one["reason"]));
+                    let health = match state.as_str() {
+                        "ready" | "running" | "healthy" => Health::Healthy,
+                        "failed" => Health::Failed,
+                        "starting" => Health::Progressing,
+                        "stopped" => Health::Done,
+                        _ => Health::Warning,
+                    };
+                    view! { <li title=reason><span>{name}</span><Status health reason=state /></li> }
+                }).collect_view()}
+            </ul>
+        </section>
+    }
+}

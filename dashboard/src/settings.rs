@@ -1,0 +1,96 @@
+//! What the browser remembers: theme, language, columns. Never anything secret.
+
+use web_sys::Storage;
+
+use crate::text::{self, Locale};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Theme {
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    pub const ALL: [Theme; 3] = [Theme::System, Theme::Light, Theme::Dark];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Theme::System => "system",
+            Theme::Light => "light",
+            Theme::Dark => "dark",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Theme::System => tr!(theme.system),
+            Theme::Light => tr!(theme.light),
+            Theme::Dark => tr!(theme.dark),
+        }
+    }
+}
+
+fn storage() -> Option<Storage> {
+    web_sys::window()?.local_storage().ok()?
+}
+
+pub fn get(name: &str) -> Option<String> {
+    storage()?.get_item(&format!("sampan.{name}")).ok()?
+}
+
+/// A browser that refuses to remember is none the worse.
+pub fn set(name: &str, value: &str) {
+    if let Some(storage) = storage() {
+        let _ = storage.set_item(&format!("sampan.{name}"), value);
+    }
+}
+
+pub fn theme() -> Theme {
+    let kept = get("theme").unwrap_or_default();
+    Theme::ALL.into_iter().find(|theme| theme.word() == kept).unwrap_or(Theme::System)
+}
+
+pub fn set_theme(theme: Theme) {
+    set("theme", theme.word());
+    apply_theme(theme);
+}
+
+/// The language chosen, else the browser's.
+pub fn language() -> Locale {
+    let kept = get("language").or_else(|| web_sys::window()?.navigator().language());
+    match kept {
+        Some(tag) if tag.starts_with("zh") => Locale::zh_CN,
+        _ => Locale::en,
+    }
+}
+
+pub fn set_language(locale: Locale) {
+    text::set_language(locale);
+    set("language", text::tag());
+    apply_language();
+}
+
+pub fn apply() {
+    text::set_language(language());
+    apply_language();
+    apply_theme(theme());
+}
+
+fn root() -> Option<web_sys::Element> {
+    web_sys::window()?.document()?.document_element()
+}
+
+fn apply_language() {
+    if let Some(root) = root() {
+        let _ = root.set_attribute("lang", text::tag());
+    }
+}
+
+fn apply_theme(theme: Theme) {
+    let Some(root) = root() else { return };
+    let _ = match theme {
+        Theme::System => root.remove_attribute("data-theme"),
+        Theme::Light | Theme::Dark => root.set_attribute("data-theme", theme.word()),
+    };
+}

@@ -1,0 +1,33 @@
+//! Ages that tick, and times as the user's language writes them.
+
+use js_sys::{Date, Intl::DateTimeFormat, Object, Reflect};
+use leptos::prelude::*;
+use wasm_bindgen::JsValue;
+
+use crate::{app::app, text};
+
+/// The age of something made then (seconds since 1970); its tooltip is the time itself.
+#[component]
+pub fn Age(at: i64) -> impl IntoView {
+    let now = app().now;
+    let age = move || sampan_view::age::text(now.get() - at);
+    view! { <time title=move || absolute(at)>{age}</time> }
+}
+
+/// A time of the API, as an age.
+#[component]
+pub fn Since(#[prop(into)] time: String) -> impl IntoView {
+    let at = Date::parse(&time);
+    (!at.is_nan()).then(|| view! { <Age at=(at / 1000.0) as i64 /> })
+}
+
+/// As the language writes date and time.
+pub fn absolute(at: i64) -> String {
+    let options = Object::new();
+    let _ = Reflect::set(&options, &"dateStyle".into(), &"medium".into());
+    let _ = Reflect::set(&options, &"timeStyle".into(), &"medium".into());
+    let locales = js_sys::Array::of1(&JsValue::from_str(text::tag()));
+    let format = DateTimeFormat::new(&locales, &options).format();
+    let date = Date::new(&JsValue::from_f64(at as f64 * 1000.0));
+    format.call1(&JsValue::NULL, &date).ok().and_then(|text| text.as_string()).unwrap_or_default()
+}

@@ -1,0 +1,80 @@
+//! Questions before something is done that cannot be undone. A native modal dialog: it keeps the focus inside, gives it
+//! back, and closes at Escape.
+
+use std::sync::Arc;
+
+use leptos::{html, prelude::*};
+
+use crate::app::app;
+
+/// What is asked.
+#[derive(Clone)]
+pub struct Dialog {
+    pub title: String,
+    pub text: Vec<String>,
+    /// What the button says.
+    pub verb: String,
+    pub danger: bool,
+    /// To be typed before the button works; empty for none.
+    pub type_name: String,
+    /// A number asked for, with what it is now.
+    pub number: Option<i64>,
+    pub act: Arc<dyn Fn(i64) + Send + Sync>,
+}
+
+pub fn ask(dialog: Dialog) {
+    app().dialog.set(Some(dialog));
+}
+
+#[component]
+pub fn Dialogs() -> impl IntoView {
+    let dialog = app().dialog;
+    move || dialog.get().map(|dialog| view! { <Question dialog /> })
+}
+
+#[component]
+fn Question(dialog: Dialog) -> impl IntoView {
+    let node = NodeRef::<html::Dialog>::new();
+    let typed = RwSignal::new(String::new());
+    let number = RwSignal::new(dialog.number.unwrap_or_default());
+    Effect::new(move |_| {
+        if let Some(node) = node.get() {
+            let _ = node.show_modal();
+        }
+    });
+    let close = move || app().dialog.set(None);
+    let wanted = dialog.type_name.clone();
+    let ready = move || wanted.is_empty() || *typed.read() == wanted;
+    let act = dialog.act.clone();
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        close();
+        act(number.get_untracked());
+    };
+    let asks_name = !dialog.type_name.is_empty();
+    view! {
+        <dialog node_ref=node on:close=move |_| close() aria-labelledby="question">
+            <form method="dialog" on:submit=submit>
+                <h2 id="question">{dialog.title}</h2>
+                {dialog.text.into_iter().map(|text| view! { <p>{text}</p> }).collect_view()}
+                {dialog.number.map(|_| view! {
+                    <label class="field">
+                        {tr!(action.replicas)}
+                        <input type="number" min="0" max="100000" prop:value=move || number.get().to_string()
+                            on:input=move |event| number.set(event_target_value(&event).parse().unwrap_or_default()) />
+                    </label>
+                })}
+                {asks_name.then(|| view! {
+                    <label class="field">
+                        {tr!(action.type_name, name = dialog.type_name.clone())}
+                        <input type="text" autocomplete="off" on:input=move |event| typed.set(event_target_value(&event)) />
+                    </label>
+                })}
+                <div class="buttons">
+                    <button type="button" on:click=move |_| close()>{tr!(action.cancel)}</button>
+                    <button class=if dialog.danger { "danger" } else { "primary" } disabled=move || !ready()>{dialog.verb}</button>
+                </div>
+            </form>
+        </dialog>
+    }
+}

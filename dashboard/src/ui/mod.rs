@@ -1,0 +1,15 @@
+//! Small primitives over native elements, styled by our own style sheets: no kit, nothing injected.
+
+pub mod age;
+pub mod dialog;
+pub mod go;
+pub mod icon;
+pub mod keys;
+pub mod nav;
+pub mod palette;
+pub mod shell;
+pub mod status;
+pub mod table;
+pub mod toast;
+pub mod topbar;
+pub mod window;

@@ -1,0 +1,103 @@
+//! The navigation: groups of kinds, of which only those the cluster serves are shown.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_location;
+
+use super::{
+    go,
+    icon::{Icon, Shape},
+};
+use crate::{
+    app::{app, base},
+    kinds::{Group, Resource},
+};
+
+fn shape(group: Group) -> Shape {
+    match group {
+        Group::Workloads => Shape::Workloads,
+        Group::Network => Shape::Network,
+        Group::Config => Shape::Config,
+        Group::Storage => Shape::Storage,
+        Group::Access => Shape::Access,
+        Group::Cluster => Shape::Cluster,
+    }
+}
+
+#[component]
+pub fn Nav() -> impl IntoView {
+    let profile = move || app().session.with(|session| session.as_ref().map(|session| session.profile.clone()));
+    view! {
+        <nav class="nav" aria-label=tr!(nav.title)>
+            <a class="brand" href="."><img src=icon_address() alt="" width="22" height="22" /><b>"sampan"</b><span class="soft">{profile}</span></a>
+            <div class="links">
+                <One path="".to_owned() title=tr!(nav.overview).to_owned() icon=Shape::Overview />
+                <One path="topology".to_owned() title=tr!(nav.topology).to_owned() icon=Shape::Topology />
+                {Group::ALL.into_iter().map(|group| view! { <Section group /> }).collect_view()}
+                <Custom />
+                <One path="addons".to_owned() title=tr!(nav.addons).to_owned() icon=Shape::Addons />
+                <One path="access".to_owned() title=tr!(nav.who).to_owned() icon=Shape::User />
+            </div>
+        </nav>
+    }
+}
+
+/// The page's own icon: its name has a hash, so it is taken from where the page names it.
+fn icon_address() -> String {
+    let link = document().query_selector("link[rel=icon]").ok().flatten();
+    link.and_then(|link| link.get_attribute("href")).unwrap_or_default()
+}
+
+/// The part of the path behind `<base>` that names the page.
+fn here() -> Memo<String> {
+    let path = use_location().pathname;
+    let base = base();
+    Memo::new(move |_| {
+        let path = path.read();
+        let path = path.strip_prefix(base.as_str()).unwrap_or(&path).trim_start_matches('/');
+        path.split('/').next().unwrap_or_default().to_owned()
+    })
+}
+
+#[component]
+fn One(path: String, title: String, #[prop(optional)] icon: Option<Shape>) -> impl IntoView {
+    let (here, namespaces) = (here(), go::namespaces());
+    let own = path.clone();
+    let current = move || (*here.read() == own).then_some("page");
+    view! {
+        <a class="one" href=move || go::within(&path, &namespaces.read()) aria-current=current>
+            {icon.map(|shape| view! { <Icon shape /> })}<span>{title}</span>
+        </a>
+    }
+}
+
+#[component]
+fn Section(group: Group) -> impl IntoView {
+    let here = here();
+    let served = move || {
+        let kinds = app().kinds.read();
+        group.members().iter().filter_map(|path| kinds.of_path(path).cloned()).collect::<Vec<_>>()
+    };
+    let open = matches!(group, Group::Workloads) || group.members().contains(&here.get_untracked().as_str());
+    view! {
+        <details open=open>
+            <summary><Icon shape=shape(group) /><span>{group.label()}</span><Icon shape=Shape::Chevron /></summary>
+            {move || served().into_iter().map(link).collect_view()}
+        </details>
+    }
+}
+
+#[component]
+fn Custom() -> impl IntoView {
+    let custom = move || app().kinds.read().custom().into_iter().cloned().collect::<Vec<_>>();
+    let some = move || !custom().is_empty();
+    move || some().then(|| view! {
+        <details>
+            <summary><Icon shape=Shape::Custom /><span>{tr!(nav.custom)}</span><Icon shape=Shape::Chevron /></summary>
+            {custom().into_iter().map(link).collect_view()}
+        </details>
+    })
+}
+
+fn link(resource: Resource) -> impl IntoView {
+    view! { <One path=resource.path() title=resource.kind.clone() /> }
+}

@@ -1,0 +1,133 @@
+//! The command palette: kinds, pages and settings by a few letters.
+
+use leptos::{html, prelude::*};
+
+use super::go;
+use crate::{app::app, settings::Theme, text::Locale};
+
+#[derive(Clone)]
+struct Entry {
+    title: String,
+    hint: String,
+    command: Command,
+}
+
+#[derive(Clone)]
+enum Command {
+    Go(String),
+    Paint(Theme),
+    Speak(Locale),
+    Help,
+}
+
+#[component]
+pub fn Palette() -> impl IntoView {
+    let open = app().palette;
+    move || open.get().then(|| view! { <PaletteDialog /> })
+}
+
+fn entries() -> Vec<Entry> {
+    let entry = |title: &str, hint: &str, command| Entry { title: title.to_owned(), hint: hint.to_owned(), command };
+    let page = |title: &str, path: &str| entry(title, tr!(palette.page), Command::Go(path.to_owned()));
+    let mut all = vec![
+        page(tr!(nav.overview), ""),
+        page(tr!(nav.addons), "addons"),
+        page(tr!(nav.who), "access"),
+        page(tr!(nav.topology), "topology"),
+        page(tr!(action.create), "create"),
+    ];
+    all.extend(app().kinds.read_untracked().all.iter().map(|resource| Entry {
+        title: format!("{} {}", resource.kind, resource.short.join(" ")),
+        hint: resource.path(),
+        command: Command::Go(resource.path()),
+    }));
+    all.extend(Theme::ALL.map(|theme| entry(theme.label(), tr!(theme.title), Command::Paint(theme))));
+    all.push(entry("English", tr!(palette.language), Command::Speak(Locale::en)));
+    all.push(entry("简体中文", tr!(palette.language), Command::Speak(Locale::zh_CN)));
+    all.push(entry(tr!(keys.title), "?", Command::Help));
+    all
+}
+
+/// Letters of the question in their order; the earlier and closer, the better.
+fn score(text: &str, question: &str) -> Option<usize> {
+    let text = text.to_lowercase();
+    if let Some(at) = text.find(question) {
+        return Some(at);
+    }
+    let mut from = 0;
+    for letter in question.chars() {
+        from += text[from..].find(letter)? + letter.len_utf8();
+    }
+    Some(100 + from)
+}
+
+fn found(question: &str) -> Vec<Entry> {
+    let question = question.trim().to_lowercase();
+    let rate = |entry: &Entry| score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50));
+    let mut rated: Vec<_> = entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))).collect();
+    rated.sort_by_key(|(score, _)| *score);
+    rated.into_iter().map(|(_, entry)| entry).take(12).collect()
+}
+
+#[component]
+fn PaletteDialog() -> impl IntoView {
+    let node = NodeRef::<html::Dialog>::new();
+    let question = RwSignal::new(String::new());
+    let at = RwSignal::new(0usize);
+    let go = go::goer();
+    let close = || app().palette.set(false);
+    Effect::new(move |_| {
+        if let Some(node) = node.get() {
+            let _ = node.show_modal();
+        }
+    });
+    let all = Memo::new_with_compare(move |_| found(&question.read()), |_, _| true);
+    let run = move |entry: &Entry| {
+        close();
+        match &entry.command {
+            Command::Go(path) => go(path),
+            Command::Paint(theme) => app().paint(*theme),
+            Command::Speak(locale) => app().speak(*locale),
+            Command::Help => app().help.set(true),
+        }
+    };
+    let submit = {
+        let run = run.clone();
+        move |event: leptos::ev::SubmitEvent| {
+            event.prevent_default();
+            if let Some(entry) = all.read_untracked().get(at.get_untracked()) {
+                run(entry);
+            }
+        }
+    };
+    let walk = move |event: leptos::ev::KeyboardEvent| {
+        let last = all.read_untracked().len().saturating_sub(1);
+        match event.key().as_str() {
+            "ArrowDown" => at.update(|at| *at = (*at + 1).min(last)),
+            "ArrowUp" => at.update(|at| *at = at.saturating_sub(1)),
+            _ => return,
+        }
+        event.prevent_default();
+    };
+    view! {
+        <dialog class="palette" node_ref=node on:close=move |_| close() aria-label=tr!(palette.title)>
+            <form method="dialog" on:submit=submit>
+                <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" autofocus="true"
+                    aria-activedescendant=move || format!("palette-{}", at.get()) placeholder=tr!(palette.ask) autocomplete="off"
+                    on:keydown=walk on:input=move |event| { at.set(0); question.set(event_target_value(&event)); } />
+                <ul id="palette-list" role="listbox" aria-label=tr!(palette.title)>
+                    {move || all.get().into_iter().enumerate().map(|(index, entry)| {
+                        let run = run.clone();
+                        let (title, hint) = (entry.title.clone(), entry.hint.clone());
+                        view! {
+                            <li role="option" id=format!("palette-{index}") aria-selected=move || (at.get() == index).to_string()
+                                on:click=move |_| run(&entry)>
+                                <span>{title}</span><span class="soft">{hint}</span>
+                            </li>
+                        }
+                    }).collect_view()}
+                </ul>
+            </form>
+        </dialog>
+    }
+}

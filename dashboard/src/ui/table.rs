@@ -1,0 +1,219 @@
+//! The table of a list: real table elements with `aria-rowcount`, of which only the rows around the seen ones are in the
+//! DOM. A row is drawn anew when it is another value; nothing in it is a signal but its age.
+
+use std::{collections::HashSet, sync::Arc};
+
+use leptos::prelude::*;
+use sampan_view::{Cell, Column, Row};
+
+use super::{age::Age, icon::{Icon, Shape}, status::Status, window::Window};
+
+/// Pixels, as the style sheet has it.
+pub const ROW: f64 = 30.0;
+pub const HEAD: f64 = 32.0;
+
+/// A column as shown: where its cell is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    pub title: String,
+    /// As in the URL.
+    pub key: String,
+    pub place: Place,
+    pub number: bool,
+    pub width: usize,
+    pub help: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Namespace,
+    Name,
+    Status,
+    Cell(usize),
+}
+
+/// What happens in a table.
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub rows: RwSignal<Arc<Vec<Arc<Row>>>>,
+    pub columns: Memo<Arc<Vec<Shown>>>,
+    /// The column it is sorted by, and whether the other way around.
+    pub sort: Memo<(String, bool)>,
+    pub chosen: RwSignal<HashSet<String>>,
+    pub cursor: RwSignal<Option<usize>>,
+    pub open: Callback<Arc<Row>>,
+    pub sort_by: Callback<String>,
+    pub window: Window,
+}
+
+/// Shown columns of what the feed's view has; `wanted` are the user's, by key.
+pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool, wanted: &[String]) -> Vec<Shown> {
+    let mut shown = vec![plain(tr!(list.name), "Name", Place::Name, width(sample, |row| row.name.chars().count()))];
+    if namespaced {
+        let wide = width(sample, |row| row.namespace.chars().count());
+        shown.push(plain(tr!(list.namespace), "Namespace", Place::Namespace, wide));
+    }
+    shown.push(plain(tr!(list.status), "Health", Place::Status, width(sample, |row| row.reason.chars().count() + 3).max(13)));
+    for (at, column) in all.iter().enumerate() {
+        let hidden = wanted.is_empty() && column.priority > 0;
+        let unwanted = !wanted.is_empty() && !wanted.contains(&column.name);
+        if hidden || unwanted || matches!(column.name.as_str(), "Name" | "Namespace" | "Status" | "Phase") {
+            continue;
+        }
+        let wide = width(sample, |row| row.cells.get(at).map_or(0, |cell| cell.text().chars().count()));
+        shown.push(Shown {
+            title: column.name.clone(),
+            key: column.name.clone(),
+            place: Place::Cell(at),
+            number: matches!(column.sort.as_str(), "integer" | "number" | "date"),
+            width: wide.max(column.name.chars().count() + 2),
+            help: column.description.clone(),
+        });
+    }
+    shown
+}
+
+fn plain(title: &str, key: &str, place: Place, width: usize) -> Shown {
+    let width = width.max(title.chars().count() + 3);
+    Shown { title: title.to_owned(), key: key.to_owned(), place, number: false, width, help: String::new() }
+}
+
+/// The widest of a sample, within reason.
+fn width(sample: &[Arc<Row>], measure: impl Fn(&Row) -> usize) -> usize {
+    sample.iter().take(300).map(|row| measure(row)).max().unwrap_or(8).clamp(6, 44)
+}
+
+#[component]
+pub fn Rows(table: Table) -> impl IntoView {
+    let count = move || table.rows.read().len();
+    let range = Memo::new(move |_| table.window.range(count()));
+    let drawn = move || {
+        let rows = table.rows.read();
+        let (first, last) = range.get();
+        let last = last.min(rows.len());
+        rows[first.min(last)..last].iter().cloned().enumerate().map(|(at, row)| (first + at, row)).collect::<Vec<_>>()
+    };
+    let above = move || table.window.room(range.get().0);
+    let below = move || table.window.room(count().saturating_sub(range.get().1));
+    let wide = move || format!("max(100%, {}ch)", table.columns.read().iter().map(|column| column.width + 3).sum::<usize>() + 5);
+    view! {
+        <div class="rows" node_ref=table.window.node on:scroll=move |_| table.window.measure() tabindex="0"
+            role="region" aria-label=move || tr!(list.rows)>
+            <table aria-rowcount=move || (count() + 1).to_string() style:min-width=wide>
+                <colgroup>
+                    <col class="pick" />
+                    {move || table.columns.read().iter().map(|column| {
+                        let width = format!("{}ch", column.width + 3);
+                        view! { <col style:width=width /> }
+                    }).collect_view()}
+                </colgroup>
+                <thead><tr aria-rowindex="1">
+                    <th class="pick"><All table /></th>
+                    {move || table.columns.read().iter().map(|column| view! { <Head table column=column.clone() /> }).collect_view()}
+                </tr></thead>
+                <tbody>
+                    <tr class="room" aria-hidden="true" style:height=above><td></td></tr>
+                    <For each=drawn key=|(at, row)| format!("{at}/{}/{:p}", row.uid, Arc::as_ptr(row)) let:item>
+                        <OneRow table at=item.0 row=item.1 />
+                    </For>
+                    <tr class="room" aria-hidden="true" style:height=below><td></td></tr>
+                </tbody>
+            </table>
+        </div>
+    }
+}
+
+#[component]
+fn All(table: Table) -> impl IntoView {
+    let every = move || {
+        let rows = table.rows.read();
+        !rows.is_empty() && table.chosen.read().len() == rows.len()
+    };
+    let toggle = move |_| {
+        let all = if every() { HashSet::new() } else { table.rows.read().iter().map(|row| row.uid.clone()).collect() };
+        table.chosen.set(all);
+    };
+    view! { <input type="checkbox" aria-label=tr!(list.select_all) prop:checked=every on:change=toggle /> }
+}
+
+#[component]
+fn Head(table: Table, column: Shown) -> impl IntoView {
+    let key = column.key.clone();
+    let way = Memo::new(move |_| {
+        let (own, down) = table.sort.get();
+        (own == key || (own.is_empty() && key == "Name")).then_some(down)
+    });
+    let aria = move || match way.get() {
+        None => "none",
+        Some(false) => "ascending",
+        Some(true) => "descending",
+    };
+    let by = column.key.clone();
+    view! {
+        <th scope="col" class:number=column.number aria-sort=aria title=column.help>
+            <button class="sort" on:click=move |_| table.sort_by.run(by.clone())>
+                {column.title}
+                {move || way.get().map(|down| view! { <Icon shape=if down { Shape::Down } else { Shape::Up } /> })}
+            </button>
+        </th>
+    }
+}
+
+#[component]
+fn OneRow(table: Table, at: usize, row: Arc<Row>) -> impl IntoView {
+    let uid = row.uid.clone();
+    let chosen = move || table.chosen.read().contains(&uid);
+    let uid = row.uid.clone();
+    let toggle = move |_| {
+        let uid = uid.clone();
+        table.chosen.update(|all| {
+            if !all.remove(&uid) {
+                all.insert(uid);
+            }
+        });
+    };
+    let picked = chosen.clone();
+    let opened = row.clone();
+    let open = move |_| {
+        table.cursor.set(Some(at));
+        table.open.run(opened.clone());
+    };
+    let cells = row.clone();
+    let label = row.name.clone();
+    view! {
+        <tr aria-rowindex=(at + 2).to_string() class:chosen=chosen class:cursor=move || table.cursor.get() == Some(at)
+            class:deleting=row.deleting.is_some() on:click=open>
+            <td class="pick" on:click=|event| event.stop_propagation()>
+                <input type="checkbox" aria-label=label prop:checked=picked on:change=toggle />
+            </td>
+            {move || table.columns.read().iter().map(|column| one_cell(&cells, column)).collect_view()}
+        </tr>
+    }
+}
+
+fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
+    match column.place {
+        Place::Name => {
+            let (name, title) = (row.name.clone(), row.name.clone());
+            view! { <th scope="row" class="name" title=title><span class="open">{name}</span></th> }.into_any()
+        }
+        Place::Namespace => view! { <td class="soft">{row.namespace.clone()}</td> }.into_any(),
+        Place::Status => {
+            let reason = if row.deleting.is_some() { tr!(health.deleting).to_owned() } else { row.reason.clone() };
+            view! { <td><Status health=row.health reason /></td> }.into_any()
+        }
+        Place::Cell(at) => value(row.cells.get(at), column.number),
+    }
+}
+
+fn value(cell: Option<&Cell>, number: bool) -> AnyView {
+    match cell {
+        None | Some(Cell::Empty) => view! { <td class="soft" class:number=number>"–"</td> }.into_any(),
+        Some(Cell::Time(at)) => view! { <td class="number"><Age at=*at /></td> }.into_any(),
+        Some(Cell::Number(..)) => view! { <td class="number">{cell.map(Cell::text)}</td> }.into_any(),
+        Some(Cell::Text(text)) => {
+            let title = text.clone();
+            view! { <td class:number=number title=title>{text.clone()}</td> }.into_any()
+        },
+    }
+}
