@@ -4,7 +4,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= never
 SAMPAN := target/release/sampan
 SETUP := .ci/setup
 
-.PHONY: help up build test test-long bench verify fix generate clean
+.PHONY: help up build dashboard test test-long bench verify fix generate clean
 
 help: ## list the habits
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,12 @@ up: build ## install what is missing, build, start a cluster, deploy the demo
 
 build: ## leave target/release/sampan
 	@$(SETUP) build
+	@.ci/dashboard
 	cargo build --release --locked -p sampan
+
+dashboard: ## build the pages that the binary embeds
+	@$(SETUP) build
+	@.ci/dashboard
 
 test: ## install what the tests need, run them all
 	@$(SETUP) build run test
@@ -34,6 +39,7 @@ bench: build ## print the table of numbers, each beside its peer
 verify: ## read only: format, clippy, docs, tidy
 	@$(SETUP) build
 	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path dashboard/Cargo.toml
 	cargo clippy --profile quick --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --profile quick --locked --workspace --no-deps --document-private-items
 	cargo test --profile quick --locked -p sampan-tidy
