@@ -299,6 +299,8 @@ impl Rows {
                 self.rows.clear();
                 self.columns = Arc::new(columns);
                 self.measured = false;
+                // a connection lost before all of it came is no place to go on from
+                self.revision = None;
                 self.total = total;
                 self.epoch += 1;
             }

@@ -172,7 +172,8 @@ pub enum Tell {
         /// How many of each health; those without any are left out.
         counts: Vec<Count>,
     },
-    /// What pods or nodes use, as of now; told anew as it is measured. Those not named use nothing that is known.
+    /// What pods or nodes use, as of now; told anew as it is measured, and never where nothing measures. The browser
+    /// shows it as columns of its own. Those not named use nothing that is known.
     Usage {
         /// The view.
         view: u32,

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use sampan_view::feed::{Ask, Count, Kind, ROWS, Tell};
 use sampan_view::place::encode;
-use sampan_view::{Cell, Column, Filter, Health, Row};
+use sampan_view::{Column, Filter, Health, Row};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::desk::Desk;
@@ -278,19 +278,11 @@ impl List {
     }
 
     fn shown_columns(&self) -> Vec<Column> {
-        let mut columns = self.projection.as_ref().map(Projection::columns).unwrap_or_default();
-        if usage::is_measured(&self.kind) {
-            columns.extend(usage::columns());
-        }
-        columns
+        self.projection.as_ref().map(Projection::columns).unwrap_or_default()
     }
 
     fn project(&self, row: super::project::TableRow) -> Option<Row> {
-        let mut row = self.projection.as_ref()?.row(row);
-        if usage::is_measured(&self.kind) {
-            row.cells.extend([Cell::Empty, Cell::Empty]);
-        }
-        Some(row)
+        Some(self.projection.as_ref()?.row(row))
     }
 
     /// Follows until rights change.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
-use sampan_view::Column;
 use sampan_view::feed::{Kind, Usage};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -22,20 +21,6 @@ pub const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 /// Whether a kind's objects are measured.
 pub fn is_measured(kind: &Kind) -> bool {
     kind.group.is_empty() && ["pods", "nodes"].contains(&kind.resource.as_str())
-}
-
-/// The columns of what is used: the last two of a row.
-pub fn columns() -> [Column; 2] {
-    let column = |name: &str, description: &str| Column {
-        name: name.into(),
-        sort: "number".into(),
-        description: description.into(),
-        priority: 0,
-    };
-    [
-        column("CPU", "Processor time used, in thousandths of a core"),
-        column("Memory", "Memory used (working set)"),
-    ]
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,230 @@
+//! Chromium, driven by its own chromedriver: what a person sees and does on the dashboard. See `tests/`.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use http::Method;
+use hyper_util::client::legacy::connect::HttpConnector;
+use sampan_testkit::{Cluster, free_port};
+use serde_json::{Value, json};
+use url::{ParseError, Url};
+
+/// How long a page may take for what it does at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a browser is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// `en-US` or `zh-CN`.
+    pub language: &'static str,
+    /// The system is dark.
+    pub dark: bool,
+}
+
+/// English, light.
+pub const PLAIN: Look = Look { language: "en-US", dark: false };
+
+/// A browser with one window; closed when dropped.
+pub struct Browser {
+    /// The session.
+    pub client: Client,
+    driver: Child,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // chromedriver ends its browser with itself
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// A command that WebDriver's standard does not have.
+#[derive(Debug)]
+struct Chromium {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Chromium {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
+    }
+}
+
+impl Browser {
+    /// Starts one.
+    pub async fn start(look: Look) -> Result<Self> {
+        let port = free_port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .env("LANGUAGE", look.language)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("chromedriver; `.ci/setup test` installs it")?;
+        let scheme = if look.dark { "dark" } else { "light" };
+        let arguments = [
+            "--headless=new".to_owned(),
+            "--no-sandbox".into(),
+            "--disable-gpu".into(),
+            "--disable-dev-shm-usage".into(),
+            "--hide-scrollbars".into(),
+            "--window-size=1280,800".into(),
+            format!("--lang={}", look.language),
+        ];
+        let capabilities = json!({
+            "browserName": "chrome",
+            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:chromeOptions": {"args": arguments, "prefs": {"intl.accept_languages": look.language}},
+        });
+        let capabilities = capabilities.as_object().cloned().unwrap_or_default();
+        let began = Instant::now();
+        let client = loop {
+            let mut session = ClientBuilder::new(HttpConnector::new());
+            session.capabilities(capabilities.clone());
+            match session.connect(&format!("http://127.0.0.1:{port}")).await {
+                Ok(client) => break client,
+                // it listens a moment after it starts
+                Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        let browser = Self { client, driver };
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        browser.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await?;
+        Ok(browser)
+    }
+
+    /// Starts one and signs it in by `sampan dashboard --url`.
+    pub async fn signed_in(cluster: &Cluster, look: Look) -> Result<Self> {
+        let browser = Self::start(look).await?;
+        let url = cluster.sampan(&["dashboard", "--url"])?;
+        browser.client.goto(url.trim()).await?;
+        browser.see("main h1").await?;
+        Ok(browser)
+    }
+
+    /// A command of the DevTools protocol.
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
+        let body = json!({"cmd": command, "params": parameters});
+        Ok(self.client.issue_cmd(Chromium { path: "goog/cdp/execute", body }).await?)
+    }
+
+    /// What the console said since the last call, but for what is said of every page; refusals of the
+    /// Content-Security-Policy are among it.
+    pub async fn complaints(&self) -> Result<Vec<String>> {
+        let said = self.client.issue_cmd(Chromium { path: "se/log", body: json!({"type": "browser"}) }).await?;
+        let bad = |one: &&Value| ["SEVERE", "WARNING"].contains(&one["level"].as_str().unwrap_or_default());
+        Ok(said.as_array().into_iter().flatten().filter(bad).map(|one| one["message"].to_string()).collect())
+    }
+
+    /// Goes to a place of the dashboard, relative to its base, without loading it anew.
+    pub async fn go(&self, place: &str) -> Result<()> {
+        let url = self.run("return new URL(arguments[0], document.baseURI).href", json!([place])).await?;
+        self.client.goto(url.as_str().context("an address")?).await?;
+        Ok(())
+    }
+
+    /// Runs a function's body in the page; a promise is waited for.
+    pub async fn run(&self, script: &str, arguments: Value) -> Result<Value> {
+        let arguments = arguments.as_array().cloned().unwrap_or_default();
+        Ok(self.client.execute(script, arguments).await?)
+    }
+
+    /// Waits until a selector finds something.
+    pub async fn see(&self, selector: &str) -> Result<()> {
+        self.until(&format!("an element {selector}"), "return document.querySelector(arguments[0]) != null", json!([selector]))
+            .await
+            .map(drop)
+    }
+
+    /// Waits until a text is seen within a selector.
+    pub async fn read(&self, selector: &str, text: &str) -> Result<()> {
+        let script = "return [...document.querySelectorAll(arguments[0])].some(one => one.innerText.includes(arguments[1]))";
+        self.until(&format!("{text:?} in {selector}"), script, json!([selector, text])).await.map(drop)
+    }
+
+    /// Waits until a function's body answers something that is true, and gives it.
+    pub async fn until(&self, what: &str, script: &str, arguments: Value) -> Result<Value> {
+        let began = Instant::now();
+        loop {
+            let answer = self.run(script, arguments.clone()).await?;
+            if !matches!(answer, Value::Null | Value::Bool(false)) {
+                return Ok(answer);
+            }
+            if began.elapsed() > PATIENCE {
+                let page = self.run("return document.body.innerText.slice(0, 3000)", json!([])).await?;
+                let said = self.complaints().await.unwrap_or_default();
+                bail!("{what}: not seen on {}:\n{}\n{said:?}", self.client.current_url().await?, page.as_str().unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Clicks the first element that a selector finds.
+    pub async fn click(&self, selector: &str) -> Result<()> {
+        self.see(selector).await?;
+        self.client.find(Locator::Css(selector)).await?.click().await.with_context(|| format!("click {selector}"))
+    }
+
+    /// Clicks what has a text.
+    pub async fn click_text(&self, selector: &str, text: &str) -> Result<()> {
+        self.read(selector, text).await?;
+        let script = "const one = [...document.querySelectorAll(arguments[0])].find(one => one.innerText.includes(arguments[1])); one.scrollIntoView({block: 'center'}); one.click();";
+        self.run(script, json!([selector, text])).await.map(drop)
+    }
+
+    /// Types into the element that a selector finds, in place of what is in it.
+    pub async fn fill(&self, selector: &str, text: &str) -> Result<()> {
+        self.see(selector).await?;
+        let field = self.client.find(Locator::Css(selector)).await?;
+        field.clear().await?;
+        field.send_keys(text).await?;
+        Ok(())
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub async fn press(&self, keys: &str) -> Result<()> {
+        let active = self.client.active_element().await?;
+        active.send_keys(keys).await?;
+        Ok(())
+    }
+
+    /// Puts axe into the page and holds it to every rule: no violation of any impact.
+    pub async fn is_accessible(&self, what: &str) -> Result<()> {
+        let tools = std::env::var_os("SAMPAN_TEST_TOOLS").map_or_else(|| PathBuf::from("target/tools"), PathBuf::from);
+        let axe = std::fs::read_to_string(tools.join("axe.min.js")).context("axe; `.ci/setup test` fetches it")?;
+        self.devtools("Runtime.evaluate", json!({"expression": axe})).await?;
+        let script = "const done = arguments[arguments.length - 1]; axe.run(document).then(done, error => done({error: String(error)}));";
+        let result = self.client.execute_async(script, Vec::new()).await?;
+        ensure!(result["error"].is_null(), "{what}: {}", result["error"]);
+        let violations: Vec<String> = result["violations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| format!("{}: {} at {}", one["id"], one["help"], one["nodes"][0]["html"]))
+            .collect();
+        ensure!(violations.is_empty(), "{what}: {violations:#?}");
+        Ok(())
+    }
+
+    /// A picture of the window, below `target/screenshots`.
+    pub async fn picture(&self, name: &str) -> Result<()> {
+        let folder = std::env::var_os("SAMPAN_SCREENSHOTS").map_or_else(
+            || std::env::current_exe().map(|test| test.ancestors().nth(3).map(|target| target.join("screenshots"))),
+            |folder| Ok(Some(PathBuf::from(folder))),
+        )?;
+        let folder = folder.context("target")?;
+        std::fs::create_dir_all(&folder)?;
+        Ok(std::fs::write(folder.join(format!("{name}.png")), self.client.screenshot().await?)?)
+    }
+}
