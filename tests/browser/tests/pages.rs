@@ -1,0 +1,474 @@
+//! The dashboard's pages in Chromium, against a real cluster with pods that run, crash, wait and miss their image.
+#![allow(clippy::unwrap_used)]
+
+use anyhow::{Context, Result, ensure};
+use sampan_test_browser::{Browser, Look, PLAIN};
+use sampan_test_e2e::{apply, cluster, ready, registry};
+use sampan_testkit::Cluster;
+use serde_json::{Value, json};
+
+#[path = "pages/nginx.rs"]
+mod nginx;
+
+const WORLD: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}, annotations: {note: "<script>document.title='owned'</script>"}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: nginx, image: "nginx:alpine"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: shell, labels: {app: shell}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: busybox
+    command: [sh, -c, "printf '\\033[31mred\\033[0m first line\\n{\"level\":\"error\",\"msg\":\"<b>bold</b>\"}\\n'; i=0; while true; do i=$((i+1)); echo tick $i; sleep 1; done"]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: crashing}
+spec: {containers: [{name: main, image: busybox, command: [sh, -c, "echo it breaks; exit 3"]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: waiting}
+spec: {nodeSelector: {disk: none}, containers: [{name: main, image: busybox}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: imageless}
+spec: {containers: [{name: main, image: "no-such-image:1"}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: hidden}
+stringData: {password: correct-horse}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader, namespace: team}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: team}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: reader, namespace: team}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: theirs, namespace: team}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: theirs}}
+  template:
+    metadata: {labels: {app: theirs}}
+    spec: {containers: [{name: nginx, image: "nginx:alpine"}]}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_and_do_what_they_say() -> Result<()> {
+    let registry = registry()?;
+    let cluster = cluster(&registry, "embedded")?;
+    apply(&cluster, WORLD)?;
+    ready(&cluster, "shell")?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    let browser = Browser::signed_in(&cluster, PLAIN).await?;
+    overview(&browser).await.context("overview")?;
+    lists(&cluster, &browser).await.context("lists")?;
+    why(&browser).await.context("why")?;
+    objects(&cluster, &browser).await.context("objects")?;
+    logs(&browser).await.context("logs")?;
+    terminal(&browser).await.context("terminal")?;
+    edits(&cluster, &browser).await.context("edits")?;
+    creates(&cluster, &browser).await.context("creates")?;
+    acts(&cluster, &browser).await.context("acts")?;
+    addons(&cluster, &browser).await.context("addons")?;
+    keys(&browser).await.context("keys")?;
+    many(&cluster, &browser).await.context("many")?;
+    away(&cluster, &browser).await.context("away")?;
+    let complaints = browser.complaints().await?;
+    // a connection that a killed daemon broke is told by the browser itself
+    let other: Vec<&String> = complaints.iter().filter(|one| !one.contains("ERR_CONNECTION") && !one.contains("WebSocket")).collect();
+    ensure!(other.is_empty(), "the console says: {other:#?}");
+    drop(browser);
+    reader(&cluster).await.context("reader")?;
+    everywhere(&cluster).await.context("everywhere")?;
+    nginx::behind(&cluster).await.context("behind nginx")
+}
+
+/// What is there, how it is, what is wrong.
+async fn overview(browser: &Browser) -> Result<()> {
+    ensure!(!browser.client.current_url().await?.as_str().contains("ticket"), "the ticket stays in the address");
+    browser.read(".fresh.live", "").await?;
+    browser.read(".tile", "Pod").await?;
+    browser.read(".panel-card", "crashing").await?;
+    browser.read(".panel-card", "CrashLoopBackOff").await.or(browser.read(".panel-card", "Error").await)?;
+    browser.read(".node", "").await?;
+    browser.read(".panel-card", "kube-scheduler").await?;
+    ensure!(browser.client.title().await? != "owned");
+    Ok(())
+}
+
+async fn names(browser: &Browser) -> Result<Vec<String>> {
+    let script = "return [...document.querySelectorAll('.rows tbody .name')].map(one => one.innerText.trim())";
+    Ok(serde_json::from_value(browser.run(script, json!([])).await?)?)
+}
+
+/// Live rows, filter, order, columns, selection; all of it in the address.
+async fn lists(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    browser.go("pods?ns=default").await?;
+    browser.read(".rows .name", "shell").await?;
+    // what is made is seen without asking again, and what goes is gone
+    cluster.kubectl(&["run", "fleeting", "--image=busybox", "--restart=Never", "--", "sleep", "600"])?;
+    browser.read(".rows .name", "fleeting").await?;
+    cluster.kubectl(&["delete", "pod", "fleeting", "--now"])?;
+    let gone = "return ![...document.querySelectorAll('.rows .name')].some(one => one.innerText.includes('fleeting'))";
+    browser.until("the pod gone", gone, json!([])).await?;
+    browser.fill(".filter input", "status:failed !imageless").await?;
+    browser.until("only what crashes", "const all = [...document.querySelectorAll('.rows tbody .name')].map(one => one.innerText.trim()); return all.length == 1 && all[0] == 'crashing'", json!([])).await?;
+    ensure!(browser.client.current_url().await?.as_str().contains("q=status"), "the filter is not in the address");
+    browser.client.refresh().await?;
+    browser.read(".rows .name", "crashing").await?;
+    ensure!(names(browser).await? == ["crashing"], "{:?}", names(browser).await?);
+    browser.fill(".filter input", "/(/").await?;
+    browser.see(".filter.wrong").await?;
+    browser.go("pods?ns=default&sort=-Restarts").await?;
+    browser.read(".rows .name", "crashing").await?;
+    ensure!(names(browser).await?.first().is_some_and(|first| first == "crashing"), "{:?}", names(browser).await?);
+    let aria = "const table = document.querySelector('.rows table'); return table.getAttribute('aria-rowcount') > 3 && document.querySelector('[aria-sort=descending]') != null";
+    browser.until("rows are counted", aria, json!([])).await?;
+    for path in ["deployments.apps", "services", "configmaps", "secrets", "nodes", "namespaces", "events", "clusterroles.rbac.authorization.k8s.io", "endpointslices.discovery.k8s.io"] {
+        browser.go(path).await?;
+        browser.see(".rows tbody .name").await.with_context(|| path.to_owned())?;
+    }
+    browser.go("no-such-kind").await?;
+    browser.see("main h1, main h2").await?;
+    // chosen ones are deleted together
+    for name in ["one", "two"] {
+        cluster.kubectl(&["create", "configmap", &format!("chosen-{name}")])?;
+    }
+    browser.go("configmaps?ns=default&q=chosen-").await?;
+    browser.read(".rows .name", "chosen-two").await?;
+    browser.click("th.pick input").await?;
+    browser.click(".tools button.danger").await?;
+    browser.read("dialog[open]", "2").await?;
+    browser.click("dialog[open] button.danger").await?;
+    browser.until("both gone", "return document.querySelectorAll('.rows tbody .name').length == 0", json!([])).await?;
+    let left = cluster.kubectl(&["get", "configmaps", "-o", "name"])?;
+    ensure!(!left.contains("chosen"), "{left}");
+    Ok(())
+}
+
+/// The cause and the next step, in both languages.
+async fn why(browser: &Browser) -> Result<()> {
+    for (pod, words) in [("crashing", "3"), ("imageless", "no-such-image"), ("waiting", "node")] {
+        browser.go(&format!("pods/default/{pod}")).await?;
+        browser.read(".cause", words).await.with_context(|| pod.to_owned())?;
+    }
+    browser.click_text("header.top button", "中文").await?;
+    browser.read("html[lang=zh-CN] .cause", "节点").await?;
+    let english = "return [...document.querySelectorAll('nav a, nav summary')].map(one => one.innerText)";
+    let nav = browser.run(english, json!([])).await?.to_string();
+    ensure!(nav.contains("工作负载") && nav.contains("Deployment"), "{nav}");
+    browser.click_text("header.top button", "English").await?;
+    browser.see("html[lang=en]").await
+}
+
+/// One object: facts, events, owners, YAML, secrets; readable after it is gone.
+async fn objects(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    browser.go("deployments.apps/default/web").await?;
+    browser.read(".detail", "document.title='owned'").await?;
+    browser.read(".detail", "nginx:alpine").await?;
+    ensure!(browser.client.title().await? != "owned", "an annotation was run");
+    browser.click_text(".tabs button", "YAML").await?;
+    browser.read("pre.code", "kind: Deployment").await?;
+    let yaml = browser.run("return document.querySelector('pre.code').innerText", json!([])).await?.to_string();
+    ensure!(!yaml.contains("managedFields"), "{yaml}");
+    browser.go("secrets/default/hidden").await?;
+    browser.read(".detail", "password").await?;
+    let text = browser.run("return document.body.innerText", json!([])).await?.to_string();
+    ensure!(!text.contains("correct-horse"), "a secret is shown without being asked for");
+    browser.run("[...document.querySelectorAll('.detail .body button')].forEach(one => one.click())", json!([])).await?;
+    browser.read(".detail", "correct-horse").await?;
+    cluster.kubectl(&["create", "configmap", "short-lived", "--from-literal=key=remembered"])?;
+    browser.go("configmaps/default/short-lived").await?;
+    browser.read(".detail", "remembered").await?;
+    cluster.kubectl(&["delete", "configmap", "short-lived"])?;
+    browser.see(".banner").await?;
+    browser.read(".detail", "remembered").await
+}
+
+/// Followed, coloured, filtered; nothing of it is HTML.
+async fn logs(browser: &Browser) -> Result<()> {
+    browser.go("pods/default/shell?tab=logs").await?;
+    browser.read(".lines .log", "first line").await?;
+    browser.read(".lines .log", "<b>bold</b>").await?;
+    let ticks = "return [...document.querySelectorAll('.lines .log')].filter(one => one.innerText.includes('tick')).length";
+    let before = browser.until("a tick", ticks, json!([])).await?.as_u64().unwrap_or_default();
+    let more = format!("{ticks} > {before}").replacen("return ", "return (", 1).replace(".length >", ".length) >");
+    browser.until("more ticks", &more, json!([])).await?;
+    browser.fill(".logs input[type=search]", "bold").await?;
+    browser.until("only what fits", "return document.querySelectorAll('.lines .log').length == 1", json!([])).await?;
+    browser.click(".lines .log").await?;
+    browser.read(".pretty", "\"level\": \"error\"").await?;
+    browser.go("deployments.apps/default/web?tab=logs").await?;
+    browser.see(".logs").await
+}
+
+/// A shell: what is typed is run.
+async fn terminal(browser: &Browser) -> Result<()> {
+    browser.go("pods/default/shell?tab=terminal").await?;
+    browser.see(".terminal .xterm").await?;
+    // the prompt has come when the terminal's own rows say so
+    let rows = "return [...document.querySelectorAll('.xterm-rows > div')].some(one => one.innerText.includes(arguments[0]))";
+    browser.until("a prompt", rows, json!(["#"])).await?;
+    browser.run("document.querySelector('.xterm-helper-textarea').focus()", json!([])).await?;
+    browser.press("echo a$((6*7))b\n").await?;
+    browser.until("what was run", rows, json!(["a42b"])).await.map(drop)
+}
+
+/// The server's own difference before anything is saved; nobody's change is lost.
+async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    cluster.kubectl(&["create", "configmap", "edited", "--from-literal=key=before"])?;
+    browser.go("configmaps/default/edited?tab=yaml").await?;
+    browser.read("pre.code", "key: before").await?;
+    browser.click(".yaml button").await?;
+    let change = |from: &str, to: &str| json!([from, to]);
+    let script = "const area = document.querySelector('textarea.code'); area.value = area.value.replace(arguments[0], arguments[1]); area.dispatchEvent(new Event('input', {bubbles: true})); return area.value";
+    browser.see("textarea.code").await?;
+    browser.run(script, change("key: before", "key: after")).await?;
+    browser.click(".yaml .line button").await?;
+    browser.read(".difference .gone", "before").await?;
+    browser.read(".difference .new", "after").await?;
+    ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "before");
+    browser.click(".yaml button.primary").await?;
+    browser.read("pre.code", "key: after").await?;
+    ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "after");
+    // somebody else is faster
+    browser.click(".yaml button").await?;
+    browser.see("textarea.code").await?;
+    cluster.kubectl(&["patch", "configmap", "edited", "-p", r#"{"data":{"key":"theirs"}}"#])?;
+    browser.run(script, change("key: after", "key: mine")).await?;
+    browser.click(".yaml .line button").await?;
+    browser.read(".error", "modified").await?;
+    ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "theirs");
+    Ok(())
+}
+
+/// Several documents at once; each is told of.
+async fn creates(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    browser.go("create?ns=default").await?;
+    browser.see("textarea.code").await?;
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: made\ndata:\n  key: one\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: Not_A_Name\n---\napiVersion: v1\nkind: Nothing\nmetadata:\n  name: x\n";
+    let script = "const area = document.querySelector('textarea.code'); area.value = arguments[0]; area.dispatchEvent(new Event('input', {bubbles: true}))";
+    browser.run(script, json!([text])).await?;
+    browser.click("main button.primary").await?;
+    browser.read(".told-list .healthy", "ConfigMap/made").await?;
+    browser.read(".told-list .error", "Not_A_Name").await?;
+    browser.read(".told-list .error", "Nothing").await?;
+    ensure!(cluster.kubectl(&["get", "configmap", "made", "-o", "jsonpath={.data.key}"])? == "one");
+    // the same again, changed
+    browser.run(script, json!([text.replace("key: one", "key: two")])).await?;
+    browser.click("main button.primary").await?;
+    browser.until("changed", "return document.querySelectorAll('.told-list li').length == 3", json!([])).await?;
+    sampan_test_e2e::eventually("the change", std::time::Duration::from_secs(10), || {
+        let value = cluster.kubectl(&["get", "configmap", "made", "-o", "jsonpath={.data.key}"])?;
+        Ok((value == "two").then_some(()))
+    })
+}
+
+/// Scale, restart, cordon; each with a question first.
+async fn acts(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    browser.go("deployments.apps/default/web").await?;
+    browser.click_text(".actions button", "Scale").await?;
+    browser.read("dialog[open] h2", "default/web").await?;
+    browser.fill("dialog[open] input[type=number]", "1").await?;
+    browser.click("dialog[open] button.primary").await?;
+    cluster.kubectl(&["wait", "deployment/web", "--for=jsonpath={.status.replicas}=1", "--timeout=60s"])?;
+    browser.click_text(".actions button", "Restart").await?;
+    browser.click("dialog[open] button.primary").await?;
+    cluster.kubectl(&["wait", "deployment/web", "--for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2", "--timeout=60s"])?;
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    browser.go(&format!("nodes/-/{node}")).await?;
+    browser.click_text(".actions button", "Cordon").await?;
+    browser.click("dialog[open] button.primary").await?;
+    browser.read(".actions button", "Uncordon").await?;
+    let cordoned = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].spec.unschedulable}"])?;
+    ensure!(cordoned == "true", "{cordoned}");
+    browser.click_text(".actions button", "Uncordon").await?;
+    browser.click("dialog[open] button.primary").await?;
+    browser.until("uncordoned", "return [...document.querySelectorAll('.actions button')].some(one => one.innerText.trim() == 'Cordon')", json!([])).await?;
+    // a namespace goes only when its name is typed
+    browser.go("namespaces/-/team").await?;
+    browser.click_text(".actions button", "Delete").await?;
+    browser.see("dialog[open] button.danger:disabled").await?;
+    browser.press("\u{e00c}").await?;
+    browser.until("the question gone", "return document.querySelector('dialog[open]') == null", json!([])).await.map(drop)
+}
+
+/// On and off with progress; what is wrong with a value is said.
+async fn addons(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    browser.go("addons").await?;
+    browser.read(".addon h2", "registry").await?;
+    let port = sampan_testkit::free_port();
+    cluster.sampan(&["addons", "configure", "registry", "--set", &format!("listen=127.0.0.1:{port}")])?;
+    let click = "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2').innerText.includes('registry')); const button = [...card.querySelectorAll('button')].find(one => one.innerText.includes(arguments[0])); if (!button || button.disabled) return false; button.click(); return true";
+    browser.until("enable", click, json!(["Enable"])).await?;
+    browser.until("disable", click, json!(["Disable"])).await?;
+    browser.until("enable again", "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2').innerText.includes('registry')); return [...card.querySelectorAll('button')].some(one => one.innerText.includes('Enable'))", json!([])).await?;
+    let list = cluster.sampan(&["addons", "list", "-o", "json"])?;
+    ensure!(serde_json::from_str::<Value>(&list)?.as_array().is_some_and(|all| all.len() >= 6), "{list}");
+    browser.go("access").await?;
+    browser.see("main h1").await?;
+    browser.go("topology?ns=default").await?;
+    browser.read(".graph svg", "web").await
+}
+
+/// The palette, keys that go places, help; none of them while a text is typed.
+async fn keys(browser: &Browser) -> Result<()> {
+    browser.go("").await?;
+    browser.see("main h1").await?;
+    browser.run("document.body.focus()", json!([])).await?;
+    let body = || async { browser.client.find(fantoccini::Locator::Css("body")).await };
+    body().await?.send_keys("gp").await?;
+    browser.until("pods", "return location.pathname.endsWith('/pods')", json!([])).await?;
+    browser.read(".rows .name", "shell").await?;
+    body().await?.send_keys("?").await?;
+    browser.see("dialog[open] .keys").await?;
+    browser.press("\u{e00c}").await?;
+    body().await?.send_keys("/").await?;
+    browser.press("g?:").await?;
+    browser.until("typed, not done", "return document.querySelector('.filter input').value == 'g?:' && !document.querySelector('dialog[open]')", json!([])).await?;
+    browser.go("pods?ns=default").await?;
+    browser.read(".rows .name", "shell").await?;
+    body().await?.send_keys("jj").await?;
+    browser.see("tr.cursor").await?;
+    body().await?.send_keys("\u{e007}").await?;
+    browser.see(".detail.drawer").await?;
+    body().await?.send_keys("\u{e00c}").await?;
+    browser.until("the drawer closed", "return document.querySelector('.detail.drawer') == null", json!([])).await?;
+    body().await?.send_keys("\u{e009}k\u{e000}").await?;
+    browser.see("dialog.palette[open]").await?;
+    browser.press("deplo").await?;
+    browser.read("dialog.palette li", "Deployment").await?;
+    browser.press("\u{e007}").await?;
+    browser.until("deployments", "return location.pathname.endsWith('/deployments.apps')", json!([])).await.map(drop)
+}
+
+/// Thousands of rows, of which the page has a screenful.
+async fn many(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    const COUNT: usize = 3_000;
+    let client = cluster.client().await?;
+    cluster.kubectl(&["create", "namespace", "many"])?;
+    for number in 0..COUNT {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("row-{number}")}});
+        let request = http::Request::post("/api/v1/namespaces/many/configmaps")
+            .header("content-type", "application/json")
+            .body(body.to_string().into_bytes())?;
+        client.request::<Value>(request).await?;
+    }
+    browser.go("configmaps?ns=many").await?;
+    let drawn = "const table = document.querySelector('.rows table'); return table && table.getAttribute('aria-rowcount') > arguments[0] && document.querySelectorAll('.rows tbody tr').length";
+    let rows = browser.until("all are listed", drawn, json!([COUNT])).await?;
+    ensure!(rows.as_u64().is_some_and(|rows| rows <= 100), "{rows} rows in the page");
+    browser.run("const rows = document.querySelector('.rows'); rows.scrollTop = rows.scrollHeight", json!([])).await?;
+    browser.read(".rows .name", "row-2999").await?;
+    let rows = browser.run(drawn, json!([COUNT])).await?;
+    ensure!(rows.as_u64().is_some_and(|rows| rows <= 100), "{rows} rows in the page");
+    cluster.kubectl(&["delete", "namespace", "many", "--wait=false"])?;
+    Ok(())
+}
+
+/// A daemon that is killed with the page open: it says so, and goes on when the daemon does.
+async fn away(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    browser.go("configmaps?ns=default").await?;
+    browser.read(".rows .name", "edited").await?;
+    let killed = std::process::Command::new("kill").args(["-9", &cluster.pid()?.to_string()]).status()?;
+    ensure!(killed.success());
+    browser.see(".fresh.stale").await?;
+    // what was known stays readable
+    browser.read(".rows .name", "edited").await?;
+    cluster.up()?;
+    cluster.kubectl(&["create", "configmap", "meanwhile"])?;
+    browser.see(".fresh.live").await?;
+    browser.read(".rows .name", "meanwhile").await
+}
+
+/// Someone who may see one namespace: no more is seen, and no button works that may not.
+async fn reader(cluster: &Cluster) -> Result<()> {
+    let url = cluster.sampan(&["dashboard", "--url"])?;
+    let base = url.trim().split("signin?").next().unwrap_or_default().to_owned();
+    let token = cluster.kubectl(&["create", "token", "reader", "-n", "team"])?;
+    let browser = Browser::start(PLAIN).await?;
+    browser.client.goto(&base).await?;
+    browser.see(".sign-in").await?;
+    browser.is_accessible("sign-in").await?;
+    browser.fill(".sign-in input", "no token").await?;
+    browser.click(".sign-in button").await?;
+    browser.until("it is refused", "return document.querySelector('.sign-in .error').innerText != ''", json!([])).await?;
+    browser.fill(".sign-in input", token.trim()).await?;
+    browser.click(".sign-in button").await?;
+    browser.see("main h1").await?;
+    browser.go("pods").await?;
+    browser.read(".told", "cannot list resource").await?;
+    browser.go("secrets?ns=team").await?;
+    browser.read(".told", "cannot list resource").await?;
+    browser.go("pods?ns=team").await?;
+    browser.read(".rows .name", "theirs").await?;
+    browser.go("deployments.apps/team/theirs").await?;
+    let all = "const all = [...document.querySelectorAll('.actions button')]; return all.length >= 4 && all.every(one => one.disabled && one.title != '')";
+    browser.until("every button says what is missing", all, json!([])).await?;
+    // nothing of it is kept where a script could read it
+    let kept = browser.run("return JSON.stringify([localStorage, sessionStorage, document.cookie])", json!([])).await?;
+    ensure!(!kept.to_string().contains("eyJ") && !kept.to_string().contains("sampan-6"), "{kept}");
+    Ok(())
+}
+
+/// Every page, light and dark, in both languages: no violation, no complaint; pictures of the first.
+async fn everywhere(cluster: &Cluster) -> Result<()> {
+    for dark in [false, true] {
+        let browser = Browser::signed_in(cluster, Look { dark, ..PLAIN }).await?;
+        for (tag, button) in [("en", "English"), ("zh", "中文")] {
+            if tag == "zh" {
+                browser.click_text("header.top button", button).await?;
+                browser.see("html[lang=zh-CN]").await?;
+            }
+            let look = if dark { "dark" } else { "light" };
+            for place in [
+                "", "pods", "pods?open=default/shell", "pods/default/crashing", "pods/default/shell?tab=logs",
+                "pods/default/shell?tab=terminal", "deployments.apps/default/web?tab=yaml", "secrets?ns=none", "topology",
+                "addons", "access", "create",
+            ] {
+                browser.go(place).await?;
+                browser.see("main h1").await?;
+                browser.until("it is drawn", "return !document.querySelector('.skeleton')", json!([])).await?;
+                browser.is_accessible(&format!("{place} {tag} {look}")).await?;
+                if place.is_empty() {
+                    browser.picture(&format!("overview-{tag}-{look}")).await?;
+                }
+                if place == "pods?open=default/shell" {
+                    browser.picture(&format!("pods-{tag}-{look}")).await?;
+                }
+            }
+        }
+        let complaints = browser.complaints().await?;
+        ensure!(complaints.is_empty(), "the console says: {complaints:#?}");
+    }
+    Ok(())
+}
