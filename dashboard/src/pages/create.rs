@@ -10,6 +10,8 @@ use crate::{
     ui::{go, toast},
 };
 
+const YAML: &str = "application/yaml";
+
 /// What came of a document.
 #[derive(Clone, PartialEq)]
 struct Told {
@@ -96,12 +98,26 @@ async fn apply(document: &str, namespace: &str, dry: bool) -> Result<String, Fai
     let namespace = if own.is_empty() { namespace } else { &own };
     let dry = if dry { "&dryRun=All" } else { "" };
     let query = format!("fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
-    let answer = if name.is_empty() {
-        let path = format!("{}?{query}", resource.collection(if resource.namespaced { namespace } else { "" }));
-        Call::new("POST", &path).body("application/yaml", document.to_owned()).value().await?
-    } else {
-        let path = format!("{}?{query}", resource.object(namespace, &name));
-        Call::new("PATCH", &path).body("application/apply-patch+yaml", document.to_owned()).value().await?
+    let collection = format!("{}?{query}", resource.collection(if resource.namespaced { namespace } else { "" }));
+    let object = format!("{}?{query}", resource.object(namespace, &name));
+    if name.is_empty() {
+        return send("POST", &collection, YAML, document).await.map(|answer| named(&kind, &answer));
+    }
+    let answer = match send("PATCH", &object, "application/apply-patch+yaml", document).await {
+        // a server that cannot apply yet: it is made, or else put in the place of what is there
+        Err(failure) if failure.code == 415 => match send("POST", &collection, YAML, document).await {
+            Err(failure) if failure.reason == "AlreadyExists" => send("PUT", &object, YAML, document).await?,
+            answer => answer?,
+        },
+        answer => answer?,
     };
-    Ok(format!("{kind}/{}", word(&answer["metadata"]["name"])))
+    Ok(named(&kind, &answer))
+}
+
+async fn send(method: &str, path: &str, kind: &str, document: &str) -> Result<serde_json::Value, Failure> {
+    Call::new(method, path).body(kind, document.to_owned()).value().await
+}
+
+fn named(kind: &str, answer: &serde_json::Value) -> String {
+    format!("{kind}/{}", word(&answer["metadata"]["name"]))
 }
