@@ -149,9 +149,8 @@ fn one_box(shown: &Shown, row: usize) -> impl IntoView + use<> {
     if name.len() < shown.row.name.len() {
         name.push('…');
     }
-    let title = format!("{} {} {}", shown.kind, shown.node.name, shown.row.reason);
     view! {
-        <g><a href=shown.href.clone() aria-label=title>
+        <g><a href=shown.href.clone()>
             <rect class="box" x=x.to_string() y=y.to_string() width=(WIDE - 30).to_string() height=(HIGH - 6).to_string() rx="6" />
             <circle class=format!("dot {}", shown.health.word()) cx=(x + 12).to_string() cy=(y + 17).to_string() r="4" />
             <text x=(x + 24).to_string() y=(y + 15).to_string()>{name}</text>

@@ -56,7 +56,7 @@ pub fn Pods(namespace: String, object: Object) -> impl IntoView {
         let more = rows.len().saturating_sub(SHOWN);
         (!rows.is_empty()).then(|| view! {
             <section>
-                <h3>"Pods"</h3>
+                <h2 class="part">"Pods"</h2>
                 <table class="plain"><tbody>
                     {rows.into_iter().take(SHOWN).map(|row| view! {
                         <tr>

@@ -33,7 +33,7 @@ pub fn Events(namespace: String, object: Object) -> impl IntoView {
         let all = events.get();
         (!all.is_empty()).then(|| view! {
             <section>
-                <h3>{tr!(detail.events)}</h3>
+                <h2 class="part">{tr!(detail.events)}</h2>
                 <Table all />
             </section>
         })

@@ -134,7 +134,7 @@ fn Containers(object: Arc<Value>) -> impl IntoView {
             })
         })
         .collect();
-    (!all.is_empty()).then(|| view! { <section><h3>{tr!(detail.containers)}</h3><div class="cards">{all}</div></section> })
+    (!all.is_empty()).then(|| view! { <section><h2 class="part">{tr!(detail.containers)}</h2><div class="cards">{all}</div></section> })
 }
 
 fn one_container(container: &Value, status: Value, special: bool) -> impl IntoView + use<> {
@@ -189,7 +189,7 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
     let node = object["kind"] == "Node";
     (!all.is_empty()).then(|| view! {
         <section>
-            <h3>{tr!(detail.conditions)}</h3>
+            <h2 class="part">{tr!(detail.conditions)}</h2>
             <table class="plain"><tbody>
                 {all.into_iter().map(|condition| {
                     let kind = word(&condition["type"]);
@@ -215,7 +215,7 @@ fn Pairs(title: &'static str, map: Value) -> impl IntoView {
     let pairs: Vec<_> = map.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), word(value))).collect();
     (!pairs.is_empty()).then(|| view! {
         <section>
-            <h3>{title}</h3>
+            <h2 class="part">{title}</h2>
             <ul class="pairs">
                 {pairs.into_iter().map(|(name, value)| view! { <li><span class="soft">{name}</span>" "<code>{value}</code></li> }).collect_view()}
             </ul>
