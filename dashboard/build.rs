@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn same_keys() -> Result<(), Box<dyn Error>> {
     let english = keys("locales/en.json")?;
     let chinese = keys("locales/zh-CN.json")?;
-    let mut missing: Vec<_> = english.iter().filter(|key| !chinese.contains(key)).map(|key| format!("zh-CN: {key}")).collect();
+    let mut missing: Vec<_> =
+        english.iter().filter(|key| !chinese.contains(key)).map(|key| format!("zh-CN: {key}")).collect();
     missing.extend(chinese.iter().filter(|key| !english.contains(key)).map(|key| format!("en: {key}")));
     if missing.is_empty() { Ok(()) } else { Err(format!("missing messages: {}", missing.join(", ")).into()) }
 }
@@ -28,7 +29,11 @@ fn same_keys() -> Result<(), Box<dyn Error>> {
 fn keys(path: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     let mut found = Vec::new();
-    collect(&serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?, String::new(), &mut found);
+    collect(
+        &serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?,
+        String::new(),
+        &mut found,
+    );
     Ok(found)
 }
 

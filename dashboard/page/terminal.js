@@ -37,7 +37,7 @@ function colours() {
 // Opens `address` (a path below <base>) in `element`; `ended(text)` is told why it ended.
 export function open(element, address, screenReader, ended) {
   const face = getComputedStyle(document.documentElement).getPropertyValue('--mono');
-  const terminal = new Terminal({ fontFamily: face, fontSize: 13, cursorBlink: true, scrollback: 10000, theme: colours(), screenReaderMode: screenReader });
+  const terminal = new Terminal({ fontFamily: face, fontSize: 13, cursorBlink: true, scrollback: 10000, minimumContrastRatio: 4.5, theme: colours(), screenReaderMode: screenReader });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   withSheets(() => terminal.open(element));

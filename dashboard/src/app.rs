@@ -24,7 +24,10 @@ pub enum Link {
     Connecting,
     Live,
     /// Nothing is new since then; the next attempt is at `until`. Milliseconds since 1970.
-    Waiting { since: f64, until: f64 },
+    Waiting {
+        since: f64,
+        until: f64,
+    },
 }
 
 /// What every part of the page may look at.

@@ -6,7 +6,10 @@ use leptos::prelude::*;
 use sampan_view::feed::Kind;
 use serde_json::Value;
 
-use crate::{app::app, net::api::{self, Call}};
+use crate::{
+    app::app,
+    net::api::{self, Call},
+};
 
 /// A kind that can be listed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,10 +90,24 @@ impl Kinds {
 }
 
 const BUILT_IN: [&str; 18] = [
-    "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "authentication.k8s.io",
-    "authorization.k8s.io", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io",
-    "flowcontrol.apiserver.k8s.io", "metrics.k8s.io", "networking.k8s.io", "node.k8s.io", "rbac.authorization.k8s.io",
-    "resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "internal.apiserver.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "metrics.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "internal.apiserver.k8s.io",
 ];
 
 /// A group of the navigation.
@@ -122,27 +139,64 @@ impl Group {
     /// The kinds of it, as in URLs.
     pub fn members(self) -> &'static [&'static str] {
         match self {
-            Group::Workloads => &["pods", "deployments.apps", "statefulsets.apps", "daemonsets.apps",
-                "replicasets.apps", "jobs.batch", "cronjobs.batch", "replicationcontrollers",
-                "horizontalpodautoscalers.autoscaling", "poddisruptionbudgets.policy"],
-            Group::Network => &["services", "ingresses.networking.k8s.io", "endpointslices.discovery.k8s.io",
-                "networkpolicies.networking.k8s.io", "ingressclasses.networking.k8s.io", "endpoints"],
-            Group::Config => &["configmaps", "secrets", "resourcequotas", "limitranges",
-                "priorityclasses.scheduling.k8s.io", "runtimeclasses.node.k8s.io"],
-            Group::Storage => &["persistentvolumeclaims", "persistentvolumes", "storageclasses.storage.k8s.io",
-                "volumeattachments.storage.k8s.io", "csidrivers.storage.k8s.io"],
-            Group::Access => &["serviceaccounts", "roles.rbac.authorization.k8s.io",
-                "rolebindings.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io",
-                "clusterrolebindings.rbac.authorization.k8s.io"],
-            Group::Cluster => &["nodes", "namespaces", "events", "leases.coordination.k8s.io",
-                "customresourcedefinitions.apiextensions.k8s.io", "apiservices.apiregistration.k8s.io",
+            Group::Workloads => &[
+                "pods",
+                "deployments.apps",
+                "statefulsets.apps",
+                "daemonsets.apps",
+                "replicasets.apps",
+                "jobs.batch",
+                "cronjobs.batch",
+                "replicationcontrollers",
+                "horizontalpodautoscalers.autoscaling",
+                "poddisruptionbudgets.policy",
+            ],
+            Group::Network => &[
+                "services",
+                "ingresses.networking.k8s.io",
+                "endpointslices.discovery.k8s.io",
+                "networkpolicies.networking.k8s.io",
+                "ingressclasses.networking.k8s.io",
+                "endpoints",
+            ],
+            Group::Config => &[
+                "configmaps",
+                "secrets",
+                "resourcequotas",
+                "limitranges",
+                "priorityclasses.scheduling.k8s.io",
+                "runtimeclasses.node.k8s.io",
+            ],
+            Group::Storage => &[
+                "persistentvolumeclaims",
+                "persistentvolumes",
+                "storageclasses.storage.k8s.io",
+                "volumeattachments.storage.k8s.io",
+                "csidrivers.storage.k8s.io",
+            ],
+            Group::Access => &[
+                "serviceaccounts",
+                "roles.rbac.authorization.k8s.io",
+                "rolebindings.rbac.authorization.k8s.io",
+                "clusterroles.rbac.authorization.k8s.io",
+                "clusterrolebindings.rbac.authorization.k8s.io",
+            ],
+            Group::Cluster => &[
+                "nodes",
+                "namespaces",
+                "events",
+                "leases.coordination.k8s.io",
+                "customresourcedefinitions.apiextensions.k8s.io",
+                "apiservices.apiregistration.k8s.io",
                 "validatingwebhookconfigurations.admissionregistration.k8s.io",
-                "mutatingwebhookconfigurations.admissionregistration.k8s.io"],
+                "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+            ],
         }
     }
 }
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+const AGGREGATED: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 
 /// Asks the cluster what it serves.
 pub async fn discover() {
@@ -182,7 +236,8 @@ fn aggregated(answer: &Value, all: &mut Vec<Resource>) {
 /// A server without aggregated discovery: one call for each version.
 async fn plain(path: &str, answer: &Value, all: &mut Vec<Resource>) {
     let mut versions: Vec<String> = words(&answer["versions"]);
-    versions.extend(list(&answer["groups"]).iter().map(|group| word(&group["preferredVersion"]["groupVersion"])));
+    versions
+        .extend(list(&answer["groups"]).iter().map(|group| word(&group["preferredVersion"]["groupVersion"])));
     for version in versions {
         let Ok(found) = api::get(&format!("{path}/{version}")).await else { continue };
         for one in list(&found["resources"]) {

@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn colours_are_kept_and_the_rest_dropped() {
         let span = |text: &str, colour, bold| Span { text: text.to_owned(), colour, bold };
-        assert_eq!(spans("a\u{1b}[31mb\u{1b}[0mc"), [span("a", None, false), span("b", Some(1), false), span("c", None, false)]);
+        assert_eq!(
+            spans("a\u{1b}[31mb\u{1b}[0mc"),
+            [span("a", None, false), span("b", Some(1), false), span("c", None, false)]
+        );
         assert_eq!(spans("\u{1b}[1;92mok"), [span("ok", Some(10), true)]);
         assert_eq!(spans("\u{1b}[38;5;4mx"), [span("x", Some(4), false)]);
         assert_eq!(spans(""), [span("", None, false)]);
@@ -98,8 +101,14 @@ mod tests {
     #[test]
     fn hostile_lines_are_harmless() {
         for (line, text) in [
-            ("\u{1b}[2J\u{1b}[Hx", "x"), ("\u{1b}]0;title\u{7}x", "x"), ("\u{1b}[", ""), ("\u{1b}", ""), ("a\u{0}\u{8}b", "ab"),
-            ("\u{1b}网", ""), ("<script>\t", "<script>\t"), ("\u{1b}[999999m!", "!"),
+            ("\u{1b}[2J\u{1b}[Hx", "x"),
+            ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{1b}[", ""),
+            ("\u{1b}", ""),
+            ("a\u{0}\u{8}b", "ab"),
+            ("\u{1b}网", ""),
+            ("<script>\t", "<script>\t"),
+            ("\u{1b}[999999m!", "!"),
         ] {
             assert_eq!(plain(line), text, "{line:?}");
         }

@@ -32,7 +32,8 @@ fn paths(old: &[&str], new: &[&str]) -> Option<Vec<Vec<isize>>> {
     for changes in 0..=bound {
         trace.push(reach.clone());
         for diagonal in (-changes..=changes).step_by(2) {
-            let (below, above) = (reach[(middle + diagonal - 1) as usize], reach[(middle + diagonal + 1) as usize]);
+            let (below, above) =
+                (reach[(middle + diagonal - 1) as usize], reach[(middle + diagonal + 1) as usize]);
             let down = diagonal == -changes || (diagonal != changes && below < above);
             let mut x = if down { above } else { below + 1 };
             let mut y = x - diagonal;
@@ -54,7 +55,8 @@ fn walk(old: &[&str], new: &[&str], trace: &[Vec<isize>]) -> Vec<Line> {
     for (changes, reach) in trace.iter().enumerate().rev() {
         let (changes, middle) = (changes as isize, (reach.len() as isize - 1) / 2);
         let diagonal = x - y;
-        let (below, above) = (reach[(middle + diagonal - 1) as usize], reach[(middle + diagonal + 1) as usize]);
+        let (below, above) =
+            (reach[(middle + diagonal - 1) as usize], reach[(middle + diagonal + 1) as usize]);
         let down = diagonal == -changes || (diagonal != changes && below < above);
         let before = if down { diagonal + 1 } else { diagonal - 1 };
         let (from_x, from_y) = match changes {
@@ -87,7 +89,11 @@ mod tests {
             Line::Gone(text) => format!("-{text}"),
             Line::New(text) => format!("+{text}"),
         };
-        lines(&old.replace(' ', "\n"), &new.replace(' ', "\n")).into_iter().map(mark).collect::<Vec<_>>().join("")
+        lines(&old.replace(' ', "\n"), &new.replace(' ', "\n"))
+            .into_iter()
+            .map(mark)
+            .collect::<Vec<_>>()
+            .join("")
     }
 
     #[test]

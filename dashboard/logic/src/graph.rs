@@ -64,7 +64,8 @@ fn rows(nodes: &[Node], families: &[Vec<usize>]) -> Vec<Placed> {
 
 /// What hangs together, by the least place of its members.
 fn families(nodes: &[Node], edges: &[(String, String)]) -> BTreeMap<usize, Vec<usize>> {
-    let places: HashMap<&str, usize> = nodes.iter().enumerate().map(|(at, node)| (node.id.as_str(), at)).collect();
+    let places: HashMap<&str, usize> =
+        nodes.iter().enumerate().map(|(at, node)| (node.id.as_str(), at)).collect();
     let mut near: HashMap<usize, Vec<usize>> = HashMap::new();
     for (from, to) in edges {
         if let (Some(from), Some(to)) = (places.get(from.as_str()), places.get(to.as_str())) {
@@ -102,13 +103,28 @@ mod tests {
         let edges: Vec<_> = edges.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
         let (mut placed, left) = place(nodes, &edges, room);
         placed.sort_by_key(|placed| (placed.row, nodes[placed.node].layer));
-        (placed.iter().map(|placed| format!("{}@{}", nodes[placed.node].id, placed.row)).collect::<Vec<_>>().join(" "), left)
+        (
+            placed
+                .iter()
+                .map(|placed| format!("{}@{}", nodes[placed.node].id, placed.row))
+                .collect::<Vec<_>>()
+                .join(" "),
+            left,
+        )
     }
 
     #[test]
     fn families_have_rows_of_their_own_and_states_move_nothing() {
         let edges = [("web", "web-1"), ("web", "web-2"), ("api", "api-1")];
-        let nodes = |bad: u8| vec![node("web", 1, 3), node("web-2", 3, bad), node("web-1", 3, 3), node("api", 1, 3), node("api-1", 3, 3)];
+        let nodes = |bad: u8| {
+            vec![
+                node("web", 1, 3),
+                node("web-2", 3, bad),
+                node("web-1", 3, 3),
+                node("api", 1, 3),
+                node("api-1", 3, 3),
+            ]
+        };
         let wanted = ("api@0 api-1@0 web@1 web-1@1 web-2@2".to_owned(), 0);
         assert_eq!(shown(&nodes(3), &edges, 200), wanted);
         assert_eq!(shown(&nodes(0), &edges, 200), wanted);

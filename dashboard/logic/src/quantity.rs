@@ -53,7 +53,14 @@ mod tests {
 
     #[test]
     fn quantities_are_numbers() {
-        for (text, number) in [("250m", 0.25), ("1Gi", 1_073_741_824.0), ("2", 2.0), ("1e3", 1000.0), ("128974848", 128_974_848.0), ("5k", 5000.0)] {
+        for (text, number) in [
+            ("250m", 0.25),
+            ("1Gi", 1_073_741_824.0),
+            ("2", 2.0),
+            ("1e3", 1000.0),
+            ("128974848", 128_974_848.0),
+            ("5k", 5000.0),
+        ] {
             assert_eq!(parse(text), Some(number), "{text}");
         }
         assert_eq!(parse("much"), None);

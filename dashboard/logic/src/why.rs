@@ -65,10 +65,14 @@ fn why(cause: Cause, of: &str, message: &str) -> Why {
 pub fn of(object: &Value) -> Vec<Why> {
     let mut all = match word(&object["kind"]) {
         "Pod" => pod(object),
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" => workload(object),
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" => {
+            workload(object)
+        }
         "Job" => conditions(object, "Failed", "True", Cause::JobFailed),
         "Node" => node(object),
-        "PersistentVolumeClaim" if object["status"]["phase"] == "Pending" => vec![why(Cause::ClaimPending, "", "")],
+        "PersistentVolumeClaim" if object["status"]["phase"] == "Pending" => {
+            vec![why(Cause::ClaimPending, "", "")]
+        }
         _ => Vec::new(),
     };
     let held: Vec<&str> = list(&object["metadata"]["finalizers"]).iter().map(word).collect();
@@ -86,20 +90,26 @@ fn pod(pod: &Value) -> Vec<Why> {
     if status["reason"] == "NodeLost" {
         return vec![why(Cause::NodeLost, word(&pod["spec"]["nodeName"]), word(&status["message"]))];
     }
-    let unscheduled = list(&status["conditions"]).iter().find(|one| one["type"] == "PodScheduled" && one["status"] == "False");
+    let unscheduled = list(&status["conditions"])
+        .iter()
+        .find(|one| one["type"] == "PodScheduled" && one["status"] == "False");
     if let Some(condition) = unscheduled {
         return vec![why(Cause::Unschedulable, "", word(&condition["message"]))];
     }
     let mut all: Vec<Why> = list(&status["initContainerStatuses"]).iter().filter_map(init).collect();
     if all.is_empty() {
-        all = list(&status["containerStatuses"]).iter().filter_map(|container| running(container, pod)).collect();
+        all = list(&status["containerStatuses"])
+            .iter()
+            .filter_map(|container| running(container, pod))
+            .collect();
     }
     all
 }
 
 fn init(container: &Value) -> Option<Why> {
     let found = waiting(container).or_else(|| ended(container))?;
-    let cause = if matches!(found.cause, Cause::CrashLoop | Cause::Failed) { Cause::Init } else { found.cause };
+    let cause =
+        if matches!(found.cause, Cause::CrashLoop | Cause::Failed) { Cause::Init } else { found.cause };
     Some(Why { cause, ..found })
 }
 
@@ -111,8 +121,12 @@ fn running(container: &Value, pod: &Value) -> Option<Why> {
     let runs = container["state"]["running"].is_object();
     let spec = list(&pod["spec"]["containers"]).iter().find(|one| one["name"] == container["name"])?;
     match () {
-        () if runs && container["started"] == false && spec["startupProbe"].is_object() => Some(why(Cause::NotStarted, name, "")),
-        () if runs && container["ready"] == false && spec["readinessProbe"].is_object() => Some(why(Cause::NotReady, name, "")),
+        () if runs && container["started"] == false && spec["startupProbe"].is_object() => {
+            Some(why(Cause::NotStarted, name, ""))
+        }
+        () if runs && container["ready"] == false && spec["readinessProbe"].is_object() => {
+            Some(why(Cause::NotReady, name, ""))
+        }
         () => None,
     }
 }
@@ -122,10 +136,14 @@ fn waiting(container: &Value) -> Option<Why> {
     let last = &container["lastState"]["terminated"];
     let message = word(&state["message"]);
     let (cause, message) = match word(&state["reason"]) {
-        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "RegistryUnavailable" => (Cause::ImagePull, message.to_owned()),
+        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "RegistryUnavailable" => {
+            (Cause::ImagePull, message.to_owned())
+        }
         "InvalidImageName" => (Cause::ImageName, message.to_owned()),
         "CreateContainerConfigError" => (Cause::ConfigMissing, message.to_owned()),
-        "RunContainerError" | "CreateContainerError" | "StartError" => (Cause::CannotStart, message.to_owned()),
+        "RunContainerError" | "CreateContainerError" | "StartError" => {
+            (Cause::CannotStart, message.to_owned())
+        }
         "CrashLoopBackOff" if last["reason"] == "OOMKilled" => (Cause::OutOfMemory, exit(last)),
         "CrashLoopBackOff" => (Cause::CrashLoop, exit(last)),
         _ if message.contains("volume") || message.contains("mount") => (Cause::Volume, message.to_owned()),
@@ -152,7 +170,11 @@ fn exit(state: &Value) -> String {
     let reason = word(&state["reason"]);
     let message = word(&state["message"]).trim();
     let colon = if message.is_empty() { "" } else { ": " };
-    if reason.is_empty() { format!("exit code {code}{colon}{message}") } else { format!("exit code {code} ({reason}){colon}{message}") }
+    if reason.is_empty() {
+        format!("exit code {code}{colon}{message}")
+    } else {
+        format!("exit code {code} ({reason}){colon}{message}")
+    }
 }
 
 fn workload(object: &Value) -> Vec<Why> {
@@ -168,7 +190,8 @@ fn workload(object: &Value) -> Vec<Why> {
 
 fn node(node: &Value) -> Vec<Why> {
     let bad = |condition: &&Value| (condition["type"] == "Ready") != (condition["status"] == "True");
-    let told = |condition: &Value| why(Cause::NodeUnwell, word(&condition["type"]), word(&condition["message"]));
+    let told =
+        |condition: &Value| why(Cause::NodeUnwell, word(&condition["type"]), word(&condition["message"]));
     list(&node["status"]["conditions"]).iter().filter(bad).map(told).collect()
 }
 

@@ -29,16 +29,35 @@ fn waiting_containers() {
         check(&waiting_for(reason, "words"), cause, "app", "words");
     }
     assert_eq!(super::of(&waiting_for("ContainerCreating", "")), []);
-    check(&waiting_for("ContainerCreating", "volume \"a\" is not mounted"), Cause::Volume, "app", "volume \"a\" is not mounted");
+    check(
+        &waiting_for("ContainerCreating", "volume \"a\" is not mounted"),
+        Cause::Volume,
+        "app",
+        "volume \"a\" is not mounted",
+    );
 }
 
 #[test]
 fn crashes() {
-    let crash = |last: Value| pod(json!({"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}));
-    check(&crash(json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "no\n"}})), Cause::CrashLoop, "app", "exit code 1 (Error): no");
-    check(&crash(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})), Cause::OutOfMemory, "app", "exit code 137 (OOMKilled)");
+    let crash = |last: Value| {
+        pod(json!({"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}))
+    };
+    check(
+        &crash(json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "no\n"}})),
+        Cause::CrashLoop,
+        "app",
+        "exit code 1 (Error): no",
+    );
+    check(
+        &crash(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})),
+        Cause::OutOfMemory,
+        "app",
+        "exit code 137 (OOMKilled)",
+    );
     check(&crash(json!({})), Cause::CrashLoop, "app", "");
-    let ended = |code: i64, reason: &str| pod(json!({"name": "app", "state": {"terminated": {"exitCode": code, "reason": reason}}}));
+    let ended = |code: i64, reason: &str| {
+        pod(json!({"name": "app", "state": {"terminated": {"exitCode": code, "reason": reason}}}))
+    };
     check(&ended(127, "Error"), Cause::CannotStart, "app", "exit code 127 (Error)");
     check(&ended(2, ""), Cause::Failed, "app", "exit code 2");
     assert_eq!(super::of(&ended(0, "Completed")), []);
@@ -46,7 +65,9 @@ fn crashes() {
 
 #[test]
 fn probes() {
-    let running = |started: bool| pod(json!({"name": "app", "started": started, "ready": false, "state": {"running": {}}}));
+    let running = |started: bool| {
+        pod(json!({"name": "app", "started": started, "ready": false, "state": {"running": {}}}))
+    };
     check(&running(false), Cause::NotStarted, "app", "");
     check(&running(true), Cause::NotReady, "app", "");
 }
@@ -63,22 +84,50 @@ fn an_init_container_comes_before_the_ones_that_wait_for_it() {
 #[test]
 fn pods_without_a_place() {
     let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"});
-    check(&json!({"kind": "Pod", "status": {"conditions": [condition]}}), Cause::Unschedulable, "", "0/1 nodes are available");
-    check(&json!({"kind": "Pod", "spec": {"nodeName": "n"}, "status": {"reason": "Evicted", "message": "low memory"}}), Cause::Evicted, "n", "low memory");
+    check(
+        &json!({"kind": "Pod", "status": {"conditions": [condition]}}),
+        Cause::Unschedulable,
+        "",
+        "0/1 nodes are available",
+    );
+    check(
+        &json!({"kind": "Pod", "spec": {"nodeName": "n"}, "status": {"reason": "Evicted", "message": "low memory"}}),
+        Cause::Evicted,
+        "n",
+        "low memory",
+    );
 }
 
 #[test]
 fn workloads_nodes_and_claims() {
-    let deployment = |kind: &str, status: &str, reason: &str, message: &str| {
-        json!({"kind": "Deployment", "status": {"conditions": [{"type": kind, "status": status, "reason": reason, "message": message}]}})
-    };
-    check(&deployment("Progressing", "False", "ProgressDeadlineExceeded", "m"), Cause::RolloutStuck, "ProgressDeadlineExceeded", "m");
-    check(&deployment("ReplicaFailure", "True", "FailedCreate", "exceeded quota: q"), Cause::Quota, "FailedCreate", "exceeded quota: q");
+    let deployment = |kind: &str, status: &str, reason: &str, message: &str| json!({"kind": "Deployment", "status": {"conditions": [{"type": kind, "status": status, "reason": reason, "message": message}]}});
+    check(
+        &deployment("Progressing", "False", "ProgressDeadlineExceeded", "m"),
+        Cause::RolloutStuck,
+        "ProgressDeadlineExceeded",
+        "m",
+    );
+    check(
+        &deployment("ReplicaFailure", "True", "FailedCreate", "exceeded quota: q"),
+        Cause::Quota,
+        "FailedCreate",
+        "exceeded quota: q",
+    );
     assert_eq!(super::of(&deployment("Progressing", "True", "NewReplicaSetAvailable", "")), []);
     let node = json!({"kind": "Node", "status": {"conditions": [
         {"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "Unknown", "message": "stopped posting"}]}});
     check(&node, Cause::NodeUnwell, "Ready", "stopped posting");
-    check(&json!({"kind": "PersistentVolumeClaim", "status": {"phase": "Pending"}}), Cause::ClaimPending, "", "");
-    check(&json!({"kind": "X", "metadata": {"deletionTimestamp": "t", "finalizers": ["a/b"]}}), Cause::Deleting, "a/b", "");
+    check(
+        &json!({"kind": "PersistentVolumeClaim", "status": {"phase": "Pending"}}),
+        Cause::ClaimPending,
+        "",
+        "",
+    );
+    check(
+        &json!({"kind": "X", "metadata": {"deletionTimestamp": "t", "finalizers": ["a/b"]}}),
+        Cause::Deleting,
+        "a/b",
+        "",
+    );
     assert_eq!(super::of(&Value::Null), []);
 }

@@ -121,8 +121,9 @@ fn plain(text: &str) -> bool {
     let first = text.chars().next();
     let words = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".nan", ".inf", "-.inf"];
     let inner = |letter: char| letter.is_alphanumeric() || "-_./:@+=,()<>!?*$;^~ ".contains(letter);
-    first.is_some_and(|first| first.is_alphabetic() || first == '/' || (first.is_ascii_digit() && !numeric(text)))
-        && text.chars().all(inner)
+    first.is_some_and(|first| {
+        first.is_alphabetic() || first == '/' || (first.is_ascii_digit() && !numeric(text))
+    }) && text.chars().all(inner)
         && !text.contains(": ")
         && !text.ends_with([':', ' '])
         && !words.contains(&text.to_lowercase().as_str())
@@ -130,7 +131,8 @@ fn plain(text: &str) -> bool {
 
 /// Something a reader may take for a number or a date.
 fn numeric(text: &str) -> bool {
-    text.parse::<f64>().is_ok() || text.chars().all(|letter| letter.is_ascii_hexdigit() || "xob_:-+.TZ ".contains(letter))
+    text.parse::<f64>().is_ok()
+        || text.chars().all(|letter| letter.is_ascii_hexdigit() || "xob_:-+.TZ ".contains(letter))
 }
 
 #[cfg(test)]
@@ -150,8 +152,17 @@ mod tests {
     #[test]
     fn texts_are_quoted_where_they_would_be_read_as_something_else() {
         for (text, wanted) in [
-            ("yes", "\"yes\""), ("1", "\"1\""), ("1e3", "\"1e3\""), ("", "\"\""), ("a#b", "\"a#b\""), ("web:1.2", "web:1.2"),
-            ("2024-01-01", "\"2024-01-01\""), ("#x", "\"#x\""), ("a\u{7}", "\"a\\u0007\""), ("网", "网"), ("a ", "\"a \""),
+            ("yes", "\"yes\""),
+            ("1", "\"1\""),
+            ("1e3", "\"1e3\""),
+            ("", "\"\""),
+            ("a#b", "\"a#b\""),
+            ("web:1.2", "web:1.2"),
+            ("2024-01-01", "\"2024-01-01\""),
+            ("#x", "\"#x\""),
+            ("a\u{7}", "\"a\\u0007\""),
+            ("网", "网"),
+            ("a ", "\"a \""),
         ] {
             assert_eq!(print(&json!(text)), format!("{wanted}\n"));
         }
@@ -165,6 +176,9 @@ mod tests {
 
     #[test]
     fn managed_fields_are_left_out() {
-        assert_eq!(clean(&json!({"metadata": {"name": "a", "managedFields": [1]}})), json!({"metadata": {"name": "a"}}));
+        assert_eq!(
+            clean(&json!({"metadata": {"name": "a", "managedFields": [1]}})),
+            json!({"metadata": {"name": "a"}})
+        );
     }
 }

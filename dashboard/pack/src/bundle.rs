@@ -64,7 +64,12 @@ impl Bundle {
     fn write(&mut self, path: &str, content: &[u8], hash: String) -> Result<()> {
         let target = self.root.join(path);
         let (gzip, brotli) = (squeeze::gzip(content)?, squeeze::brotli(content)?);
-        println!("pack: {path:<34} {:>9} B  gzip {:>8}  brotli {:>8}", content.len(), gzip.len(), brotli.len());
+        println!(
+            "pack: {path:<34} {:>9} B  gzip {:>8}  brotli {:>8}",
+            content.len(),
+            gzip.len(),
+            brotli.len()
+        );
         fs::write(&target, content).with_context(|| format!("write {}", target.display()))?;
         fs::write(target.with_added_extension("gz"), gzip)?;
         fs::write(target.with_added_extension("br"), brotli)?;

@@ -44,11 +44,23 @@ fn bind(wasm: &Path, work: &Path, optimiser: &[String]) -> Result<(Vec<u8>, Vec<
     Ok((fs::read(work.join("app.js"))?, fs::read(bound)?))
 }
 
+/// What browsers of the last years read and rustc writes: `--all-features` would use what none reads yet.
+const FEATURES: [&str; 7] = [
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
 fn shrink(program: &str, leading: &[String], wasm: &Path) -> Result<()> {
     println!("pack: wasm-opt");
     let status = Command::new(program)
         .args(leading)
-        .args(["-Oz", "--all-features", "--disable-gc", "--strip-debug", "-o"])
+        .args(FEATURES)
+        .args(["-Oz", "--strip-debug", "-o"])
         .arg(wasm)
         .arg(wasm)
         .status()

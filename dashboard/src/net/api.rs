@@ -124,7 +124,13 @@ pub async fn merge(path: &str, patch: &Value) -> Result<Value> {
 }
 
 /// Whether the signed-in user may: none if allowed, else why not.
-pub async fn may(verb: &str, group: &str, resource: &str, subresource: &str, namespace: &str) -> Option<String> {
+pub async fn may(
+    verb: &str,
+    group: &str,
+    resource: &str,
+    subresource: &str,
+    namespace: &str,
+) -> Option<String> {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
         "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource,
             "namespace": namespace}}});

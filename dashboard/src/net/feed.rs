@@ -11,11 +11,7 @@
 //! a view has a single signal. A view that was whole before the connection was lost resumes from its revision: its rows
 //! stay readable meanwhile.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use leptos::prelude::*;
 use sampan_view::{
@@ -33,7 +29,11 @@ pub enum State {
     #[default]
     Loading,
     Live,
-    Refused { code: u16, reason: String, message: String },
+    Refused {
+        code: u16,
+        reason: String,
+        message: String,
+    },
 }
 
 /// What is known of a view.
@@ -179,7 +179,11 @@ fn queue(tell: Tell) {
     });
     if frame {
         let hidden = document().hidden();
-        if hidden { set_timeout(draw, std::time::Duration::from_secs(1)) } else { request_animation_frame(draw) }
+        if hidden {
+            set_timeout(draw, std::time::Duration::from_secs(1))
+        } else {
+            request_animation_frame(draw)
+        }
     }
 }
 
@@ -331,7 +335,9 @@ impl Rows {
                 self.gone = self.gone.or(Some(js_sys::Date::now()));
                 self.state = State::Live;
             }
-            Tell::Refused { code, reason, message, .. } => self.state = State::Refused { code, reason, message },
+            Tell::Refused { code, reason, message, .. } => {
+                self.state = State::Refused { code, reason, message }
+            }
             Tell::Hello { .. } | Tell::Confused { .. } | Tell::SignedOut => {}
         }
     }
@@ -353,7 +359,8 @@ impl Rows {
             .map(|usage| ((usage.namespace, usage.name), (usage.cpu_millis, usage.memory_bytes)))
             .collect();
         if !self.measured {
-            let number = |name: &str| Column { name: name.into(), sort: "number".into(), ..Column::default() };
+            let number =
+                |name: &str| Column { name: name.into(), sort: "number".into(), ..Column::default() };
             let columns = Arc::make_mut(&mut self.columns);
             columns.extend([number("CPU"), number("Memory")]);
             self.measured = true;

@@ -55,7 +55,9 @@ impl Drop for Socket {
 }
 
 fn address(path: &str) -> Result<String, JsValue> {
-    let base = web_sys::window().and_then(|window| window.document()).and_then(|document| document.base_uri().ok()?);
+    let base = web_sys::window()
+        .and_then(|window| window.document())
+        .and_then(|document| document.base_uri().ok()?);
     let url = web_sys::Url::new_with_base(path, &base.unwrap_or_default())?;
     url.set_protocol(if url.protocol() == "https:" { "wss:" } else { "ws:" });
     Ok(url.href())

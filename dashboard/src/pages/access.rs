@@ -19,7 +19,11 @@ pub fn Access() -> impl IntoView {
         let namespace = namespaces.read().first().cloned().unwrap_or_else(|| "default".to_owned());
         spawn_local(async move {
             let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}});
-            match Call::new("POST", "k8s/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").json(&review).value().await {
+            match Call::new("POST", "k8s/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
+                .json(&review)
+                .value()
+                .await
+            {
                 Ok(found) => drop(rules.try_set(list(&found["status"]["resourceRules"]).to_vec())),
                 Err(failure) => toast::bad(&failure),
             }
@@ -29,7 +33,11 @@ pub fn Access() -> impl IntoView {
     let found = move || {
         let question = question.read().to_lowercase();
         let all = bindings.get().into_iter().flat_map(|binding| subjects(&binding));
-        all.filter(|row| question.is_empty() || row.iter().any(|text| text.to_lowercase().contains(&question))).take(500).collect::<Vec<_>>()
+        all.filter(|row| {
+            question.is_empty() || row.iter().any(|text| text.to_lowercase().contains(&question))
+        })
+        .take(500)
+        .collect::<Vec<_>>()
     };
     view! {
         <div class="page">

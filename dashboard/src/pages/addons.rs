@@ -40,8 +40,12 @@ pub fn Addons() -> impl IntoView {
 fn state(health: &Value) -> (String, String) {
     match health {
         Value::String(word) => (word.clone(), String::new()),
-        Value::Object(fields) if fields.contains_key("state") => (word(&health["state"]), word(&health["reason"])),
-        Value::Object(fields) => fields.iter().next().map(|(name, value)| (name.clone(), word(value))).unwrap_or_default(),
+        Value::Object(fields) if fields.contains_key("state") => {
+            (word(&health["state"]), word(&health["reason"]))
+        }
+        Value::Object(fields) => {
+            fields.iter().next().map(|(name, value)| (name.clone(), word(value))).unwrap_or_default()
+        }
         _ => Default::default(),
     }
 }
@@ -110,7 +114,11 @@ async fn follow(path: &str, body: &Value, progress: RwSignal<Option<String>>) ->
             if told["failed"].is_object() {
                 let status = &told["failed"];
                 let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-                return Err(Failure { code, reason: word(&status["reason"]), message: word(&status["message"]) });
+                return Err(Failure {
+                    code,
+                    reason: word(&status["reason"]),
+                    message: word(&status["message"]),
+                });
             }
             if !told["progress"].is_null() {
                 let (step, _) = state(&told["progress"]);
@@ -140,7 +148,10 @@ fn Settings(name: String, act: Callback<(&'static str, Value)>) -> impl IntoView
     let fields = move || {
         let details = details.read();
         let fields = details["schema"]["properties"].as_object().cloned().unwrap_or_default();
-        fields.into_iter().map(|(field, schema)| one_field(&field, &schema, &details["configuration"][&field], changed)).collect_view()
+        fields
+            .into_iter()
+            .map(|(field, schema)| one_field(&field, &schema, &details["configuration"][&field], changed))
+            .collect_view()
     };
     view! {
         <form class="settings" on:submit=save>
@@ -165,5 +176,6 @@ fn one_field(field: &str, schema: &Value, now: &Value, changed: RwSignal<Map<Str
         let text = event_target_value(&event);
         set(if plain { json!(text) } else { serde_json::from_str(&text).unwrap_or(json!(text)) });
     };
-    view! { <label class="field">{title}<input type="text" prop:value=text on:change=change /></label> }.into_any()
+    view! { <label class="field">{title}<input type="text" prop:value=text on:change=change /></label> }
+        .into_any()
 }

@@ -60,7 +60,11 @@ impl Buffer {
     }
 
     pub fn clear(&mut self) {
-        *self = Self { sieve: std::mem::take(&mut self.sieve), filter: std::mem::take(&mut self.filter), ..Self::default() };
+        *self = Self {
+            sieve: std::mem::take(&mut self.sieve),
+            filter: std::mem::take(&mut self.filter),
+            ..Self::default()
+        };
     }
 
     pub fn sift(&mut self, sieve: Sieve) {
@@ -69,7 +73,8 @@ impl Buffer {
         }
         self.filter = Filter::parse(&sieve.text).unwrap_or_default();
         self.sieve = sieve;
-        let passed = self.lines.iter().enumerate().filter(|(_, line)| self.passes(line)).map(|(at, _)| self.gone + at);
+        let passed =
+            self.lines.iter().enumerate().filter(|(_, line)| self.passes(line)).map(|(at, _)| self.gone + at);
         self.passed = passed.collect();
     }
 
@@ -101,13 +106,18 @@ impl Buffer {
     pub fn range(&self, first: usize, last: usize) -> Vec<(usize, Line)> {
         let last = last.min(self.passed.len());
         let numbers = self.passed.range(first.min(last)..last);
-        numbers.filter_map(|number| Some((*number, self.lines.get(number.checked_sub(self.gone)?)?.clone()))).collect()
+        numbers
+            .filter_map(|number| Some((*number, self.lines.get(number.checked_sub(self.gone)?)?.clone())))
+            .collect()
     }
 
     /// All that is let through, for a file.
     pub fn text(&self) -> String {
         let lines = self.range(0, self.len());
-        lines.iter().map(|(_, line)| format!("{} {}\n", line.time, ansi::plain(&line.text)).trim_start().to_owned()).collect()
+        lines
+            .iter()
+            .map(|(_, line)| format!("{} {}\n", line.time, ansi::plain(&line.text)).trim_start().to_owned())
+            .collect()
     }
 }
 

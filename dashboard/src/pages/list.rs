@@ -6,7 +6,11 @@ use leptos::{html, prelude::*};
 use leptos_router::hooks::use_params_map;
 use sampan_view::{Filter, FilterError, Row, place::ListState};
 
-use super::{detail::Detail, missing::Missing, order::{Ordered, Question}};
+use super::{
+    detail::Detail,
+    missing::Missing,
+    order::{Ordered, Question},
+};
 use crate::{
     app::app,
     kinds::Resource,
@@ -41,10 +45,13 @@ fn List(resource: Resource) -> impl IntoView {
     let state = Memo::new(move |_| ListState::parse(&query.read()));
     let set = go::setter();
     let kind = resource.clone();
-    let namespaces = Memo::new(move |_| if kind.namespaced { state.read().namespaces.clone() } else { Vec::new() });
+    let namespaces =
+        Memo::new(move |_| if kind.namespaced { state.read().namespaces.clone() } else { Vec::new() });
     let of = resource.feed();
     let view = Memo::new_with_compare(
-        move |_| feed::list(feed::List { kind: of.clone(), namespaces: namespaces.get(), ..Default::default() }),
+        move |_| {
+            feed::list(feed::List { kind: of.clone(), namespaces: namespaces.get(), ..Default::default() })
+        },
         |_, _| true,
     );
     let filter = Memo::new(move |last: Option<&(Result<(), FilterError>, Arc<FilterBox>)>| {
@@ -124,7 +131,9 @@ fn make_table(
         sort,
         chosen: RwSignal::new(HashSet::new()),
         cursor: RwSignal::new(None),
-        open: Callback::new(move |row: Arc<Row>| opener(&[("open", &format!("{}/{}", row.namespace, row.name))], true)),
+        open: Callback::new(move |row: Arc<Row>| {
+            opener(&[("open", &format!("{}/{}", row.namespace, row.name))], true)
+        }),
         sort_by: Callback::new(move |key: String| {
             let (own, down) = sort.get_untracked();
             let down = own == key && !down;
@@ -140,7 +149,11 @@ fn keyboard(table: Table) {
         let count = table.rows.read_untracked().len();
         if count > 0 {
             let last = count as isize - 1;
-            let at = table.cursor.get_untracked().map_or(if by > 0 { 0 } else { last }, |at| at as isize + by).clamp(0, last);
+            let at = table
+                .cursor
+                .get_untracked()
+                .map_or(if by > 0 { 0 } else { last }, |at| at as isize + by)
+                .clamp(0, last);
             table.cursor.set(Some(at as usize));
             table.window.reveal(at as usize, HEAD);
         }
@@ -206,7 +219,13 @@ pub fn Skeleton() -> impl IntoView {
 }
 
 #[component]
-fn Tools(resource: Resource, table: Table, view: Memo<View>, state: Memo<ListState>, error: Signal<Option<FilterError>>) -> impl IntoView {
+fn Tools(
+    resource: Resource,
+    table: Table,
+    view: Memo<View>,
+    state: Memo<ListState>,
+    error: Signal<Option<FilterError>>,
+) -> impl IntoView {
     let shown = Memo::new(move |_| table.rows.read().len());
     let total = Memo::new(move |_| view.get().live.read().rows.len());
     let count = move || match (shown.get(), total.get()) {
@@ -258,7 +277,12 @@ fn ColumnChooser(view: Memo<View>, state: Memo<ListState>) -> impl IntoView {
     let set = go::setter();
     let shown = move || {
         let wanted = state.read().columns.clone();
-        let by_default = all.get().iter().filter(|column| column.priority == 0).map(|column| column.name.clone()).collect();
+        let by_default = all
+            .get()
+            .iter()
+            .filter(|column| column.priority == 0)
+            .map(|column| column.name.clone())
+            .collect();
         if wanted.is_empty() { by_default } else { wanted }
     };
     view! {

@@ -42,19 +42,25 @@ const LINE: f64 = 19.0;
 pub fn containers(object: Object) -> Memo<Vec<String>> {
     Memo::new(move |_| {
         let Some(object) = object.get() else { return Vec::new() };
-        let names = |kind: &str| list(&object["spec"][kind]).iter().map(|one| word(&one["name"])).collect::<Vec<_>>();
+        let names =
+            |kind: &str| list(&object["spec"][kind]).iter().map(|one| word(&one["name"])).collect::<Vec<_>>();
         [names("containers"), names("initContainers"), names("ephemeralContainers")].concat()
     })
 }
 
 #[component]
-pub fn Logs(namespace: String, object: Object, #[prop(optional)] sources: Option<Memo<Vec<Source>>>) -> impl IntoView {
+pub fn Logs(
+    namespace: String,
+    object: Object,
+    #[prop(optional)] sources: Option<Memo<Vec<Source>>>,
+) -> impl IntoView {
     let all = containers(object);
     let chosen = RwSignal::new(String::new());
     let own = Memo::new(move |_| {
         let pod = object.get().map(|object| word(&object["metadata"]["name"])).unwrap_or_default();
         let chosen = chosen.get();
-        let container = if chosen.is_empty() { all.read().first().cloned().unwrap_or_default() } else { chosen };
+        let container =
+            if chosen.is_empty() { all.read().first().cloned().unwrap_or_default() } else { chosen };
         if pod.is_empty() { Vec::new() } else { vec![Source { pod, container }] }
     });
     let several = sources.is_some();
@@ -76,10 +82,12 @@ pub fn Logs(namespace: String, object: Object, #[prop(optional)] sources: Option
     let flip = move |title: &'static str, on: RwSignal<bool>| {
         view! { <label class="check"><input type="checkbox" prop:checked=on on:change=move |_| on.update(|on| *on = !*on) />{title}</label> }
     };
-    let count = move || buffer.with(|buffer| match (buffer.len(), buffer.total()) {
-        (shown, total) if shown == total => total.to_string(),
-        (shown, total) => tr!(list.shown, shown = shown, total = total),
-    });
+    let count = move || {
+        buffer.with(|buffer| match (buffer.len(), buffer.total()) {
+            (shown, total) if shown == total => total.to_string(),
+            (shown, total) => tr!(list.shown, shown = shown, total = total),
+        })
+    };
     view! {
         <section class="logs">
             <div class="line">
@@ -114,7 +122,13 @@ pub fn Logs(namespace: String, object: Object, #[prop(optional)] sources: Option
 }
 
 /// Reads every source while it is wanted; another choice ends the streams and begins anew.
-fn read_all(namespace: String, sources: Memo<Vec<Source>>, how: RwSignal<How>, buffer: RwSignal<Buffer>, window: Window) {
+fn read_all(
+    namespace: String,
+    sources: Memo<Vec<Source>>,
+    how: RwSignal<How>,
+    buffer: RwSignal<Buffer>,
+    window: Window,
+) {
     Effect::new(move |_| {
         let (sources, how) = (sources.get(), how.get());
         buffer.update(Buffer::clear);
@@ -126,12 +140,15 @@ fn read_all(namespace: String, sources: Memo<Vec<Source>>, how: RwSignal<How>, b
                 match Call::new("GET", &path).accept("*/*").send().await {
                     Ok(response) => {
                         let Some(bytes) = Bytes::of(&response).map(Rc::new) else { return };
-                        let kept = open.try_update_value(|open| open.as_mut().map(|open| open.push(bytes.clone())));
+                        let kept =
+                            open.try_update_value(|open| open.as_mut().map(|open| open.push(bytes.clone())));
                         if kept.flatten().is_some() {
                             read(at, &bytes, buffer, came).await;
                         }
                     }
-                    Err(failure) => buffer.try_update(|buffer| buffer.push(at, &toast::explain(&failure))).unwrap_or_default(),
+                    Err(failure) => buffer
+                        .try_update(|buffer| buffer.push(at, &toast::explain(&failure)))
+                        .unwrap_or_default(),
                 }
             });
         }
@@ -158,7 +175,11 @@ fn read_all(namespace: String, sources: Memo<Vec<Source>>, how: RwSignal<How>, b
 
 fn address(namespace: &str, source: &Source, how: &How) -> String {
     let Source { pod, container } = source;
-    let mut path = format!("k8s/api/v1/namespaces/{namespace}/pods/{pod}/log?timestamps=true&follow={}&previous={}", how.follow && !how.previous, how.previous);
+    let mut path = format!(
+        "k8s/api/v1/namespaces/{namespace}/pods/{pod}/log?timestamps=true&follow={}&previous={}",
+        how.follow && !how.previous,
+        how.previous
+    );
     if !container.is_empty() {
         path.push_str(&format!("&container={container}"));
     }
@@ -194,21 +215,38 @@ async fn read(source: usize, bytes: &Bytes, buffer: RwSignal<Buffer>, came: Stor
 }
 
 #[component]
-fn Lines(buffer: RwSignal<Buffer>, window: Window, wrap: RwSignal<bool>, times: RwSignal<bool>, several: bool, sources: Memo<Vec<Source>>) -> impl IntoView {
+fn Lines(
+    buffer: RwSignal<Buffer>,
+    window: Window,
+    wrap: RwSignal<bool>,
+    times: RwSignal<bool>,
+    several: bool,
+    sources: Memo<Vec<Source>>,
+) -> impl IntoView {
     /// Wrapped lines have no fixed height: so many of the last are drawn.
     const WRAPPED: usize = 500;
     let chosen = RwSignal::new(None::<Line>);
-    let range = move || buffer.with(|buffer| {
-        let count = buffer.len();
-        if wrap.get() { (count.saturating_sub(WRAPPED), count) } else { window.range(count) }
-    });
+    let range = move || {
+        buffer.with(|buffer| {
+            let count = buffer.len();
+            if wrap.get() { (count.saturating_sub(WRAPPED), count) } else { window.range(count) }
+        })
+    };
     let drawn = move || {
         let (first, last) = range();
         buffer.with(|buffer| buffer.range(first, last))
     };
     let above = move || if wrap.get() { "0".to_owned() } else { window.room(range().0) };
-    let below = move || if wrap.get() { "0".to_owned() } else { window.room(buffer.with(Buffer::len).saturating_sub(range().1)) };
-    let name = move |source: usize| sources.read().get(source).map(|source| format!("{} ", source.pod)).unwrap_or_default();
+    let below = move || {
+        if wrap.get() {
+            "0".to_owned()
+        } else {
+            window.room(buffer.with(Buffer::len).saturating_sub(range().1))
+        }
+    };
+    let name = move |source: usize| {
+        sources.read().get(source).map(|source| format!("{} ", source.pod)).unwrap_or_default()
+    };
     view! {
         <div class="lines" class:wrap=wrap class:times=times node_ref=window.node on:scroll=move |_| window.measure() tabindex="0" role="log" aria-live="off">
             <div style:height=above></div>
@@ -261,7 +299,9 @@ fn download(text: &str) {
     let parts = js_sys::Array::of1(&text.into());
     let Ok(blob) = web_sys::Blob::new_with_str_sequence(&parts) else { return };
     let Ok(url) = web_sys::Url::create_object_url_with_blob(&blob) else { return };
-    if let Ok(Ok(link)) = document().create_element("a").map(|link| link.dyn_into::<web_sys::HtmlAnchorElement>()) {
+    if let Ok(Ok(link)) =
+        document().create_element("a").map(|link| link.dyn_into::<web_sys::HtmlAnchorElement>())
+    {
         link.set_href(&url);
         link.set_download("log.txt");
         link.click();

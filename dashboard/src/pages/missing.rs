@@ -9,7 +9,7 @@ pub fn Missing() -> impl IntoView {
     view! {
         <div class="told">
             <Icon shape=Shape::Search />
-            <h2>{tr!(missing.title)}</h2>
+            <h1>{tr!(missing.title)}</h1>
             <p>{tr!(missing.next)}</p>
             <a class="button" href=".">{tr!(nav.overview)}</a>
         </div>

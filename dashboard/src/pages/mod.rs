@@ -2,9 +2,9 @@
 
 pub mod access;
 pub mod addons;
+pub mod buffer;
 pub mod create;
 pub mod detail;
-pub mod buffer;
 pub mod list;
 pub mod logs;
 pub mod missing;

@@ -46,7 +46,12 @@ impl Ordered {
     }
 
     /// Takes the touched rows out and puts the ones that hold in where they belong.
-    fn mend(&mut self, live: &Rows, filter: &Filter, order: impl Fn(&Arc<Row>, &Arc<Row>) -> std::cmp::Ordering) {
+    fn mend(
+        &mut self,
+        live: &Rows,
+        filter: &Filter,
+        order: impl Fn(&Arc<Row>, &Arc<Row>) -> std::cmp::Ordering,
+    ) {
         let touched: HashSet<&str> = live.touched.iter().map(String::as_str).collect();
         let rows = Arc::make_mut(&mut self.rows);
         rows.retain(|row| !touched.contains(row.uid.as_str()));

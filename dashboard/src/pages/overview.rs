@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use leptos::{prelude::*, task::spawn_local};
 use sampan_dashboard_logic::quantity;
-use sampan_view::{Health, Row, feed::{Count, Kind}};
+use sampan_view::{
+    Health, Row,
+    feed::{Count, Kind},
+};
 use serde_json::Value;
 
 use crate::{
@@ -16,13 +19,25 @@ use crate::{
         feed::{self, Rows, View},
     },
     text,
-    ui::{age::Age, go, icon::{Icon, Shape}, status::{Status, shape}},
+    ui::{
+        age::Age,
+        go,
+        icon::{Icon, Shape},
+        status::{Status, shape},
+    },
 };
 
 /// Rows of a card at most.
 const SHOWN: usize = 12;
 
-const WORKLOADS: [&str; 6] = ["pods", "deployments.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch", "persistentvolumeclaims"];
+const WORKLOADS: [&str; 6] = [
+    "pods",
+    "deployments.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "jobs.batch",
+    "persistentvolumeclaims",
+];
 
 #[component]
 pub fn Overview() -> impl IntoView {
@@ -50,7 +65,12 @@ pub fn Overview() -> impl IntoView {
 /// How many of a kind are how; each number leads to the list of them.
 #[component]
 fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
-    let view = feed::list(feed::List { kind: resource.feed(), namespaces: namespaces.clone(), summary: true, ..Default::default() });
+    let view = feed::list(feed::List {
+        kind: resource.feed(),
+        namespaces: namespaces.clone(),
+        summary: true,
+        ..Default::default()
+    });
     let path = resource.path();
     let href = go::within(&path, &namespaces);
     let counts = move || {
@@ -103,7 +123,12 @@ fn rows_of(view: &View) -> Vec<Arc<Row>> {
 #[component]
 fn Wrong(namespaces: Vec<String>) -> impl IntoView {
     let kind = Kind { group: String::new(), version: "v1".into(), resource: "pods".into() };
-    let view = feed::list(feed::List { kind, namespaces: namespaces.clone(), filter: "status:failed,warning".into(), ..Default::default() });
+    let view = feed::list(feed::List {
+        kind,
+        namespaces: namespaces.clone(),
+        filter: "status:failed,warning".into(),
+        ..Default::default()
+    });
     let all = go::within("pods", &namespaces);
     let mark = if all.contains('?') { '&' } else { '?' };
     let all = format!("{all}{mark}q=status:failed,warning");
@@ -146,11 +171,23 @@ fn cell(rows: &Rows, row: &Row, name: &str) -> String {
 #[component]
 fn Warnings(namespaces: Vec<String>) -> impl IntoView {
     let kind = Kind { group: String::new(), version: "v1".into(), resource: "events".into() };
-    let view = feed::list(feed::List { kind, namespaces, fields: "type=Warning".into(), ..Default::default() });
+    let view =
+        feed::list(feed::List { kind, namespaces, fields: "type=Warning".into(), ..Default::default() });
     let all = move || {
         let view = &view;
         let rows = view.live.read();
-        let mut all: Vec<_> = rows.rows.values().map(|row| (row.created, cell(&rows, row, "Reason"), cell(&rows, row, "Object"), cell(&rows, row, "Message"))).collect();
+        let mut all: Vec<_> = rows
+            .rows
+            .values()
+            .map(|row| {
+                (
+                    row.created,
+                    cell(&rows, row, "Reason"),
+                    cell(&rows, row, "Object"),
+                    cell(&rows, row, "Message"),
+                )
+            })
+            .collect();
         all.sort_by(|a, b| b.cmp(a));
         all.truncate(SHOWN);
         all
@@ -208,14 +245,20 @@ fn Nodes() -> impl IntoView {
 
 fn one_node(node: &Value, used: &[Value]) -> impl IntoView + use<> {
     let name = word(&node["metadata"]["name"]);
-    let ready = list(&node["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    let ready = list(&node["status"]["conditions"])
+        .iter()
+        .any(|one| one["type"] == "Ready" && one["status"] == "True");
     let cordoned = node["spec"]["unschedulable"] == true;
     let (health, reason) = match (ready, cordoned) {
         (false, _) => (Health::Failed, "NotReady"),
         (true, true) => (Health::Warning, "SchedulingDisabled"),
         (true, false) => (Health::Healthy, "Ready"),
     };
-    let usage = used.iter().find(|one| one["metadata"]["name"] == name.as_str()).map(|one| one["usage"].clone()).unwrap_or_default();
+    let usage = used
+        .iter()
+        .find(|one| one["metadata"]["name"] == name.as_str())
+        .map(|one| one["usage"].clone())
+        .unwrap_or_default();
     let number = |value: &Value| value.as_str().and_then(quantity::parse);
     let has = &node["status"]["allocatable"];
     view! {

@@ -16,8 +16,15 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
     let address = Memo::new(move |_| {
         let chosen = chosen.get();
         let container = if chosen.is_empty() { all.read().first().cloned()? } else { chosen };
-        let words = [("namespace", namespace.as_str()), ("pod", &name), ("container", &container), ("command", &shell.read()), ("tty", "true")];
-        let words: Vec<String> = words.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
+        let words = [
+            ("namespace", namespace.as_str()),
+            ("pod", &name),
+            ("container", &container),
+            ("command", &shell.read()),
+            ("tty", "true"),
+        ];
+        let words: Vec<String> =
+            words.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
         Some(format!("sampan/v1/exec?{}", words.join("&")))
     });
     view! {

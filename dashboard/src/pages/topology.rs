@@ -79,7 +79,12 @@ fn Graph(layers: Vec<Layer>) -> impl IntoView {
         let edges = edges(&shown, &services.read());
         let nodes: Vec<Node> = shown.iter().map(|one| one.node.clone()).collect();
         let (placed, left) = graph::place(&nodes, &edges, ROOM);
-        let at = |id: &str| placed.iter().find(|placed| nodes[placed.node].id == id).map(|placed| (nodes[placed.node].layer, placed.row));
+        let at = |id: &str| {
+            placed
+                .iter()
+                .find(|placed| nodes[placed.node].id == id)
+                .map(|placed| (nodes[placed.node].layer, placed.row))
+        };
         let lines = edges.iter().filter_map(|(from, to)| Some(line(at(from)?, at(to)?)));
         let lines: Vec<_> = lines.map(|path| view! { <path class="edge" d=path /> }).collect();
         let height = (placed.iter().map(|placed| placed.row).max().unwrap_or_default() + 1) * HIGH + 16;
@@ -98,10 +103,19 @@ fn boxes(layers: &[Layer]) -> Vec<Shown> {
     for (resource, layer, view) in layers {
         for row in view.live.read().rows.values() {
             // a ReplicaSet of an old revision has no pods and is no news
-            if *layer == 2 && row.cells.get(1).is_some_and(|cell| matches!(cell, sampan_view::Cell::Number(number, _) if *number == 0.0)) {
+            if *layer == 2
+                && row.cells.get(1).is_some_and(
+                    |cell| matches!(cell, sampan_view::Cell::Number(number, _) if *number == 0.0),
+                )
+            {
                 continue;
             }
-            let node = Node { id: row.uid.clone(), name: format!("{}/{}", row.namespace, row.name), layer: *layer, badness: row.health as u8 };
+            let node = Node {
+                id: row.uid.clone(),
+                name: format!("{}/{}", row.namespace, row.name),
+                layer: *layer,
+                badness: row.health as u8,
+            };
             let href = resource.page(&row.namespace, &row.name);
             all.push(Shown { node, kind: resource.kind.clone(), href, health: row.health, row: row.clone() });
         }
@@ -117,9 +131,18 @@ fn edges(shown: &[Shown], services: &[Value]) -> Vec<(String, String)> {
         .filter_map(|one| Some((one.row.owner.as_ref()?.uid.clone(), one.node.id.clone())))
         .collect();
     for service in services {
-        let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty()) else { continue };
-        let own = |one: &&Shown| one.kind == "Pod" && service["metadata"]["namespace"] == one.row.namespace.as_str();
-        let selected = |one: &&Shown| selector.iter().all(|(name, value)| one.row.labels.iter().any(|(own, is)| own == name && value == is.as_str()));
+        let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty())
+        else {
+            continue;
+        };
+        let own = |one: &&Shown| {
+            one.kind == "Pod" && service["metadata"]["namespace"] == one.row.namespace.as_str()
+        };
+        let selected = |one: &&Shown| {
+            selector.iter().all(|(name, value)| {
+                one.row.labels.iter().any(|(own, is)| own == name && value == is.as_str())
+            })
+        };
         for pod in shown.iter().filter(own).filter(selected) {
             let top = top(shown, pod);
             let edge = (word(&service["metadata"]["uid"]), top.node.id.clone());
@@ -132,7 +155,8 @@ fn edges(shown: &[Shown], services: &[Value]) -> Vec<(String, String)> {
 }
 
 fn top<'a>(shown: &'a [Shown], one: &'a Shown) -> &'a Shown {
-    let owner = one.row.owner.as_ref().and_then(|owner| shown.iter().find(|other| other.node.id == owner.uid));
+    let owner =
+        one.row.owner.as_ref().and_then(|owner| shown.iter().find(|other| other.node.id == owner.uid));
     owner.map_or(one, |owner| top(shown, owner))
 }
 
@@ -149,9 +173,8 @@ fn one_box(shown: &Shown, row: usize) -> impl IntoView + use<> {
     if name.len() < shown.row.name.len() {
         name.push('…');
     }
-    let title = format!("{} {} {}", shown.kind, shown.node.name, shown.row.reason);
     view! {
-        <g><a href=shown.href.clone() aria-label=title>
+        <g><a href=shown.href.clone()>
             <rect class="box" x=x.to_string() y=y.to_string() width=(WIDE - 30).to_string() height=(HIGH - 6).to_string() rx="6" />
             <circle class=format!("dot {}", shown.health.word()) cx=(x + 12).to_string() cy=(y + 17).to_string() r="4" />
             <text x=(x + 24).to_string() y=(y + 15).to_string()>{name}</text>

@@ -1,7 +1,10 @@
 //! Going from page to page: the URL is the page's state, so going is all there is to changing it.
 
 use leptos::prelude::*;
-use leptos_router::{NavigateOptions, hooks::{use_location, use_navigate}};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_location, use_navigate},
+};
 use sampan_view::place::{self, ListState};
 
 /// What the page's query says, as it changes.
@@ -37,7 +40,9 @@ pub fn within(path: &str, namespaces: &[String]) -> String {
 /// Goes to a path below `<base>`.
 pub fn goer() -> impl Fn(&str) + Clone + Send + Sync + 'static {
     let navigate = use_navigate();
-    move |path: &str| navigate(&format!("/{}", path.trim_start_matches(['.', '/'])), NavigateOptions::default())
+    move |path: &str| {
+        navigate(&format!("/{}", path.trim_start_matches(['.', '/'])), NavigateOptions::default())
+    }
 }
 
 /// Sets words of the query of the page that is shown; an empty value takes a word away. `push` makes a step to go back to.
@@ -54,7 +59,8 @@ pub fn setter() -> impl Fn(&[(&str, &str)], bool) + Clone + Send + Sync + 'stati
                 pairs.push(((*name).to_owned(), (*value).to_owned()));
             }
         }
-        let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", place::encode(value))).collect();
+        let query: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{name}={}", place::encode(value))).collect();
         let path = path.get_untracked();
         let path = path.strip_prefix(&base).unwrap_or(&path).to_owned();
         let mark = if query.is_empty() { "" } else { "?" };

@@ -131,13 +131,15 @@ fn typing() -> bool {
         let kind = element.get_attribute("type").unwrap_or_default();
         let text = element.tag_name() == "INPUT" && !matches!(kind.as_str(), "checkbox" | "radio" | "button");
         let area = matches!(element.tag_name().as_str(), "TEXTAREA" | "SELECT");
-        let editable = element.dyn_ref::<web_sys::HtmlElement>().is_some_and(web_sys::HtmlElement::is_content_editable);
+        let editable =
+            element.dyn_ref::<web_sys::HtmlElement>().is_some_and(web_sys::HtmlElement::is_content_editable);
         text || area || editable
     })
 }
 
 fn on_control() -> bool {
-    active().is_some_and(|element| matches!(element.tag_name().as_str(), "BUTTON" | "A" | "SUMMARY" | "INPUT"))
+    active()
+        .is_some_and(|element| matches!(element.tag_name().as_str(), "BUTTON" | "A" | "SUMMARY" | "INPUT"))
 }
 
 /// The list of keys.

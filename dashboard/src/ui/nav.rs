@@ -25,7 +25,8 @@ fn shape(group: Group) -> Shape {
 
 #[component]
 pub fn Nav() -> impl IntoView {
-    let profile = move || app().session.with(|session| session.as_ref().map(|session| session.profile.clone()));
+    let profile =
+        move || app().session.with(|session| session.as_ref().map(|session| session.profile.clone()));
     view! {
         <nav class="nav" aria-label=tr!(nav.title)>
             <a class="brand" href="."><img src=icon_address() alt="" width="22" height="22" /><b>"sampan"</b><span class="soft">{profile}</span></a>
@@ -90,12 +91,14 @@ fn Section(group: Group) -> impl IntoView {
 fn Custom() -> impl IntoView {
     let custom = move || app().kinds.read().custom().into_iter().cloned().collect::<Vec<_>>();
     let some = move || !custom().is_empty();
-    move || some().then(|| view! {
+    move || {
+        some().then(|| view! {
         <details>
             <summary><Icon shape=Shape::Custom /><span>{tr!(nav.custom)}</span><Icon shape=Shape::Chevron /></summary>
             {custom().into_iter().map(link).collect_view()}
         </details>
     })
+    }
 }
 
 fn link(resource: Resource) -> impl IntoView {

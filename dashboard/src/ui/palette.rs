@@ -27,7 +27,8 @@ pub fn Palette() -> impl IntoView {
 }
 
 fn entries() -> Vec<Entry> {
-    let entry = |title: &str, hint: &str, command| Entry { title: title.to_owned(), hint: hint.to_owned(), command };
+    let entry =
+        |title: &str, hint: &str, command| Entry { title: title.to_owned(), hint: hint.to_owned(), command };
     let page = |title: &str, path: &str| entry(title, tr!(palette.page), Command::Go(path.to_owned()));
     let mut all = vec![
         page(tr!(nav.overview), ""),
@@ -63,7 +64,9 @@ fn score(text: &str, question: &str) -> Option<usize> {
 
 fn found(question: &str) -> Vec<Entry> {
     let question = question.trim().to_lowercase();
-    let rate = |entry: &Entry| score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50));
+    let rate = |entry: &Entry| {
+        score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50))
+    };
     let mut rated: Vec<_> = entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))).collect();
     rated.sort_by_key(|(score, _)| *score);
     rated.into_iter().map(|(_, entry)| entry).take(12).collect()

@@ -6,7 +6,12 @@ use std::{collections::HashSet, sync::Arc};
 use leptos::prelude::*;
 use sampan_view::{Cell, Column, Row};
 
-use super::{age::Age, icon::{Icon, Shape}, status::Status, window::Window};
+use super::{
+    age::Age,
+    icon::{Icon, Shape},
+    status::Status,
+    window::Window,
+};
 
 /// Pixels, as the style sheet has it.
 pub const ROW: f64 = 30.0;
@@ -48,12 +53,18 @@ pub struct Table {
 
 /// Shown columns of what the feed's view has; `wanted` are the user's, by key.
 pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool, wanted: &[String]) -> Vec<Shown> {
-    let mut shown = vec![plain(tr!(list.name), "Name", Place::Name, width(sample, |row| row.name.chars().count()))];
+    let mut shown =
+        vec![plain(tr!(list.name), "Name", Place::Name, width(sample, |row| row.name.chars().count()))];
     if namespaced {
         let wide = width(sample, |row| row.namespace.chars().count());
         shown.push(plain(tr!(list.namespace), "Namespace", Place::Namespace, wide));
     }
-    shown.push(plain(tr!(list.status), "Health", Place::Status, width(sample, |row| row.reason.chars().count() + 3).max(13)));
+    shown.push(plain(
+        tr!(list.status),
+        "Health",
+        Place::Status,
+        width(sample, |row| row.reason.chars().count() + 3).max(13),
+    ));
     for (at, column) in all.iter().enumerate() {
         let hidden = wanted.is_empty() && column.priority > 0;
         let unwanted = !wanted.is_empty() && !wanted.contains(&column.name);
@@ -91,11 +102,21 @@ pub fn Rows(table: Table) -> impl IntoView {
         let rows = table.rows.read();
         let (first, last) = range.get();
         let last = last.min(rows.len());
-        rows[first.min(last)..last].iter().cloned().enumerate().map(|(at, row)| (first + at, row)).collect::<Vec<_>>()
+        rows[first.min(last)..last]
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(at, row)| (first + at, row))
+            .collect::<Vec<_>>()
     };
     let above = move || table.window.room(range.get().0);
     let below = move || table.window.room(count().saturating_sub(range.get().1));
-    let wide = move || format!("max(100%, {}ch)", table.columns.read().iter().map(|column| column.width + 3).sum::<usize>() + 5);
+    let wide = move || {
+        format!(
+            "max(100%, {}ch)",
+            table.columns.read().iter().map(|column| column.width + 3).sum::<usize>() + 5
+        )
+    };
     view! {
         <div class="rows" node_ref=table.window.node on:scroll=move |_| table.window.measure() tabindex="0"
             role="region" aria-label=move || tr!(list.rows)>
@@ -130,7 +151,11 @@ fn All(table: Table) -> impl IntoView {
         !rows.is_empty() && table.chosen.read().len() == rows.len()
     };
     let toggle = move |_| {
-        let all = if every() { HashSet::new() } else { table.rows.read().iter().map(|row| row.uid.clone()).collect() };
+        let all = if every() {
+            HashSet::new()
+        } else {
+            table.rows.read().iter().map(|row| row.uid.clone()).collect()
+        };
         table.chosen.set(all);
     };
     view! { <input type="checkbox" aria-label=tr!(list.select_all) prop:checked=every on:change=toggle /> }
@@ -195,11 +220,13 @@ fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
     match column.place {
         Place::Name => {
             let (name, title) = (row.name.clone(), row.name.clone());
-            view! { <th scope="row" class="name" title=title><span class="open">{name}</span></th> }.into_any()
+            view! { <th scope="row" class="name" title=title><span class="open">{name}</span></th> }
+                .into_any()
         }
         Place::Namespace => view! { <td class="soft">{row.namespace.clone()}</td> }.into_any(),
         Place::Status => {
-            let reason = if row.deleting.is_some() { tr!(health.deleting).to_owned() } else { row.reason.clone() };
+            let reason =
+                if row.deleting.is_some() { tr!(health.deleting).to_owned() } else { row.reason.clone() };
             view! { <td><Status health=row.health reason /></td> }.into_any()
         }
         Place::Cell(at) => value(row.cells.get(at), column.number),
@@ -214,6 +241,6 @@ fn value(cell: Option<&Cell>, number: bool) -> AnyView {
         Some(Cell::Text(text)) => {
             let title = text.clone();
             view! { <td class:number=number title=title>{text.clone()}</td> }.into_any()
-        },
+        }
     }
 }

@@ -31,7 +31,7 @@ pub fn TopBar() -> impl IntoView {
             </button>
             <ThemeMenu />
             <details class="menu">
-                <summary class="quiet" aria-label=tr!(top.account)><Icon shape=Shape::User /><span class="wide">{user}</span></summary>
+                <summary class="quiet" title=tr!(top.account)><Icon shape=Shape::User /><span class="wide">{user}</span></summary>
                 <div class="panel">
                     <p class="soft">{move || app().session.with(|session| session.as_ref().map(|session|
                         tr!(top.versions, version = session.version.clone(), kubernetes = session.kubernetes.clone())))}</p>

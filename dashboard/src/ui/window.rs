@@ -19,7 +19,13 @@ pub struct Window {
 
 impl Window {
     pub fn new(height: f64) -> Self {
-        let window = Self { node: NodeRef::new(), height, top: RwSignal::new(0.0), seen: RwSignal::new(800.0), at_end: StoredValue::new(true) };
+        let window = Self {
+            node: NodeRef::new(),
+            height,
+            top: RwSignal::new(0.0),
+            seen: RwSignal::new(800.0),
+            at_end: StoredValue::new(true),
+        };
         Effect::new(move |_| {
             if window.node.get().is_some() {
                 window.measure();

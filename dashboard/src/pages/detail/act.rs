@@ -36,7 +36,8 @@ enum Act {
 fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
     let mut acts = Vec::new();
     let spec = &object["spec"];
-    if resource.scalable || matches!(resource.plural.as_str(), "deployments" | "statefulsets" | "replicasets") {
+    if resource.scalable || matches!(resource.plural.as_str(), "deployments" | "statefulsets" | "replicasets")
+    {
         acts.push(Act::Scale);
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
@@ -45,7 +46,9 @@ fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
             acts.extend([Act::Restart, Act::Undo, if paused { Act::Resume } else { Act::Pause }]);
         }
         ("apps", "statefulsets" | "daemonsets") => acts.push(Act::Restart),
-        ("batch", "cronjobs") => acts.extend([Act::Trigger, if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }]),
+        ("batch", "cronjobs") => {
+            acts.extend([Act::Trigger, if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }])
+        }
         ("batch", "jobs") => acts.push(if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }),
         ("", "nodes") => acts.push(if spec["unschedulable"] == true { Act::Uncordon } else { Act::Cordon }),
         _ => {}
@@ -125,7 +128,8 @@ pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
 fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
     let missing = RwSignal::new(None::<String>);
     let (verb, plural, sub) = act.needs(&resource);
-    let namespace = object.get_untracked().map(|object| word(&object["metadata"]["namespace"])).unwrap_or_default();
+    let namespace =
+        object.get_untracked().map(|object| word(&object["metadata"]["namespace"])).unwrap_or_default();
     let group = resource.group.clone();
     spawn_local(async move {
         missing.try_set(api::may(verb, &group, &plural, sub, &namespace).await);
@@ -141,7 +145,8 @@ fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
 
 fn question(act: Act, resource: Resource, object: Arc<Value>) {
     let (namespace, name) = (word(&object["metadata"]["namespace"]), word(&object["metadata"]["name"]));
-    let grave = act == Act::Delete && matches!(resource.plural.as_str(), "namespaces" | "nodes" | "customresourcedefinitions");
+    let grave = act == Act::Delete
+        && matches!(resource.plural.as_str(), "namespaces" | "nodes" | "customresourcedefinitions");
     let place = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
     let number = (act == Act::Scale).then(|| object["spec"]["replicas"].as_i64().unwrap_or(1));
     dialog::ask(Dialog {
@@ -155,7 +160,11 @@ fn question(act: Act, resource: Resource, object: Arc<Value>) {
             let (resource, object) = (resource.clone(), object.clone());
             spawn_local(async move {
                 match run(act, &resource, &object, number).await {
-                    Ok(()) => toast::good(tr!(act.done, what = act.label(), name = word(&object["metadata"]["name"]))),
+                    Ok(()) => toast::good(tr!(
+                        act.done,
+                        what = act.label(),
+                        name = word(&object["metadata"]["name"])
+                    )),
                     Err(failure) => toast::bad(&failure),
                 }
             });
@@ -167,7 +176,11 @@ async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Resu
     let (namespace, name) = (word(&object["metadata"]["namespace"]), word(&object["metadata"]["name"]));
     let path = resource.object(&namespace, &name);
     let patch = match act {
-        Act::Scale => return api::merge(&format!("{path}/scale"), &json!({"spec": {"replicas": number}})).await.map(drop),
+        Act::Scale => {
+            return api::merge(&format!("{path}/scale"), &json!({"spec": {"replicas": number}}))
+                .await
+                .map(drop);
+        }
         Act::Delete => return delete(&path, object).await,
         Act::Trigger => return trigger(&namespace, object).await,
         Act::Undo => return undo(&path, &namespace, object).await,
@@ -200,19 +213,29 @@ async fn trigger(namespace: &str, cron: &Value) -> Result<()> {
         "labels": template["metadata"]["labels"],
         "annotations": {"cronjob.kubernetes.io/instantiate": "manual"},
         "ownerReferences": [{"apiVersion": "batch/v1", "kind": "CronJob", "name": name, "uid": cron["metadata"]["uid"]}]}});
-    Call::new("POST", &format!("k8s/apis/batch/v1/namespaces/{namespace}/jobs")).json(&job).send().await.map(drop)
+    Call::new("POST", &format!("k8s/apis/batch/v1/namespaces/{namespace}/jobs"))
+        .json(&job)
+        .send()
+        .await
+        .map(drop)
 }
 
 /// Back to the revision before: its ReplicaSet's template, as `kubectl rollout undo` does.
 async fn undo(path: &str, namespace: &str, deployment: &Value) -> Result<()> {
     const REVISION: &str = "deployment.kubernetes.io/revision";
     let sets = api::get(&format!("k8s/apis/apps/v1/namespaces/{namespace}/replicasets")).await?;
-    let revision = |object: &Value| word(&object["metadata"]["annotations"][REVISION]).parse::<u64>().unwrap_or_default();
+    let revision = |object: &Value| {
+        word(&object["metadata"]["annotations"][REVISION]).parse::<u64>().unwrap_or_default()
+    };
     let owned = |set: &&Value| set["metadata"]["ownerReferences"][0]["uid"] == deployment["metadata"]["uid"];
     let now = revision(deployment);
     let own = crate::kinds::list(&sets["items"]).iter().filter(owned);
     let Some(before) = own.filter(|set| revision(set) < now).max_by_key(|set| revision(set)) else {
-        return Err(api::Failure { code: 404, reason: "NotFound".to_owned(), message: tr!(act.no_revision).to_owned() });
+        return Err(api::Failure {
+            code: 404,
+            reason: "NotFound".to_owned(),
+            message: tr!(act.no_revision).to_owned(),
+        });
     };
     let mut template = before["spec"]["template"].clone();
     if let Some(labels) = template["metadata"]["labels"].as_object_mut() {

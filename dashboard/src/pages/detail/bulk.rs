@@ -8,7 +8,11 @@ use serde_json::json;
 use crate::{
     kinds::Resource,
     net::api::Call,
-    ui::{dialog::{self, Dialog}, table::Table, toast},
+    ui::{
+        dialog::{self, Dialog},
+        table::Table,
+        toast,
+    },
 };
 
 /// Names shown in the question; more are counted.
@@ -20,7 +24,8 @@ pub fn delete(resource: &Resource, table: Table) {
         let uids = table.chosen.read_untracked();
         table.rows.read_untracked().iter().filter(|row| uids.contains(&row.uid)).cloned().collect()
     };
-    let mut text: Vec<String> = chosen.iter().take(NAMED).map(|row| format!("{}/{}", row.namespace, row.name)).collect();
+    let mut text: Vec<String> =
+        chosen.iter().take(NAMED).map(|row| format!("{}/{}", row.namespace, row.name)).collect();
     if chosen.len() > NAMED {
         text.push(tr!(action.and_more, count = chosen.len() - NAMED));
     }
@@ -31,8 +36,13 @@ pub fn delete(resource: &Resource, table: Table) {
         spawn_local(async move {
             let mut done = 0;
             for row in &chosen {
-                let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": row.uid}});
-                match Call::new("DELETE", &resource.object(&row.namespace, &row.name)).json(&body).send().await {
+                let body =
+                    json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": row.uid}});
+                match Call::new("DELETE", &resource.object(&row.namespace, &row.name))
+                    .json(&body)
+                    .send()
+                    .await
+                {
                     Ok(_) => done += 1,
                     Err(failure) => toast::bad(&failure),
                 }

@@ -20,7 +20,11 @@ const SHOWN: usize = 50;
 fn selector(object: &Value) -> String {
     let spec = &object["spec"]["selector"];
     let labels = if spec["matchLabels"].is_object() { &spec["matchLabels"] } else { spec };
-    let pairs = labels.as_object().into_iter().flatten().filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+    let pairs = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
     pairs.collect::<Vec<_>>().join(",")
 }
 
@@ -30,12 +34,14 @@ fn pods(namespace: String, object: Object) -> Memo<Option<View>> {
     Memo::new_with_compare(
         move |_| {
             let labels = selector.get();
-            (!labels.is_empty()).then(|| feed::list(feed::List {
-                kind: Kind { group: String::new(), version: "v1".into(), resource: "pods".into() },
-                namespaces: vec![namespace.clone()],
-                labels,
-                ..Default::default()
-            }))
+            (!labels.is_empty()).then(|| {
+                feed::list(feed::List {
+                    kind: Kind { group: String::new(), version: "v1".into(), resource: "pods".into() },
+                    namespaces: vec![namespace.clone()],
+                    labels,
+                    ..Default::default()
+                })
+            })
         },
         |_, _| true,
     )
@@ -56,7 +62,7 @@ pub fn Pods(namespace: String, object: Object) -> impl IntoView {
         let more = rows.len().saturating_sub(SHOWN);
         (!rows.is_empty()).then(|| view! {
             <section>
-                <h3>"Pods"</h3>
+                <h2 class="part">"Pods"</h2>
                 <table class="plain"><tbody>
                     {rows.into_iter().take(SHOWN).map(|row| view! {
                         <tr>
@@ -79,7 +85,8 @@ pub fn PodLogs(namespace: String, object: Object) -> impl IntoView {
     let view = pods(namespace.clone(), object);
     let containers = move || {
         let object = object.get()?;
-        let containers = object["spec"]["template"]["spec"]["containers"].as_array()?.iter().map(|one| word(&one["name"]));
+        let containers =
+            object["spec"]["template"]["spec"]["containers"].as_array()?.iter().map(|one| word(&one["name"]));
         Some(containers.collect::<Vec<_>>())
     };
     let sources = Memo::new(move |_| {
@@ -87,7 +94,12 @@ pub fn PodLogs(namespace: String, object: Object) -> impl IntoView {
         let rows = sorted(view.get());
         let mut names: Vec<_> = rows.iter().map(|row| row.name.clone()).collect();
         names.sort();
-        let of = |pod: &String| containers.iter().map(|container| Source { pod: pod.clone(), container: container.clone() }).collect::<Vec<_>>();
+        let of = |pod: &String| {
+            containers
+                .iter()
+                .map(|container| Source { pod: pod.clone(), container: container.clone() })
+                .collect::<Vec<_>>()
+        };
         names.iter().flat_map(of).take(40).collect::<Vec<_>>()
     });
     view! { <Logs namespace object sources /> }

@@ -20,8 +20,9 @@ pub fn Data(resource: Resource, object: Object) -> impl IntoView {
 
 fn all(object: &Arc<Value>, secret: bool) -> impl IntoView + use<> {
     let entries = object["data"].as_object().into_iter().flatten();
-    let views: Vec<_> = entries.map(|(name, value)| view! { <Entry name=name.clone() value=word(value) secret /> }).collect();
-    view! { <section><h3>{tr!(detail.data)}</h3><div class="cards">{views}</div></section> }
+    let views: Vec<_> =
+        entries.map(|(name, value)| view! { <Entry name=name.clone() value=word(value) secret /> }).collect();
+    view! { <section><h2 class="part">{tr!(detail.data)}</h2><div class="cards">{views}</div></section> }
 }
 
 #[component]

@@ -2,13 +2,19 @@
 //! the difference is shown; the object's `resourceVersion` goes along, so nobody's change is overwritten unseen.
 
 use leptos::{prelude::*, task::spawn_local};
-use sampan_dashboard_logic::{difference::{self, Line}, yaml};
+use sampan_dashboard_logic::{
+    difference::{self, Line},
+    yaml,
+};
 
 use super::Object;
 use crate::{
     kinds::Resource,
     net::api::{Call, Failure},
-    ui::{icon::{Icon, Shape}, toast},
+    ui::{
+        icon::{Icon, Shape},
+        toast,
+    },
 };
 
 const YAML: &str = "application/yaml";
@@ -18,7 +24,8 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
     let draft = RwSignal::new(None::<String>);
     let difference = RwSignal::new(None::<Vec<Line>>);
     let error = RwSignal::new(String::new());
-    let now = Memo::new(move |_| object.get().map(|object| yaml::print(&yaml::clean(&object))).unwrap_or_default());
+    let now =
+        Memo::new(move |_| object.get().map(|object| yaml::print(&yaml::clean(&object))).unwrap_or_default());
     let path = StoredValue::new(resource.object(&namespace, &name));
     let secret = resource.plural == "secrets" && resource.group.is_empty();
     let send = move |dry: bool| {
@@ -27,7 +34,8 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
             error.set(String::new());
             let answer = put(&path.read_value(), text, dry).await;
             match answer {
-                Ok(answer) if dry => difference.set(Some(difference::lines(&now.get_untracked(), &yaml::print(&yaml::clean(&answer))))),
+                Ok(answer) if dry => difference
+                    .set(Some(difference::lines(&now.get_untracked(), &yaml::print(&yaml::clean(&answer))))),
                 Ok(_) => {
                     toast::good(tr!(edit.saved));
                     draft.set(None);
@@ -97,7 +105,12 @@ fn masked(text: &str) -> String {
 #[component]
 pub fn Difference(lines: Vec<Line>) -> impl IntoView {
     const AROUND: usize = 3;
-    let changed: Vec<usize> = lines.iter().enumerate().filter(|(_, line)| !matches!(line, Line::Same(_))).map(|(at, _)| at).collect();
+    let changed: Vec<usize> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| !matches!(line, Line::Same(_)))
+        .map(|(at, _)| at)
+        .collect();
     if changed.is_empty() {
         return view! { <p class="soft" role="status">{tr!(edit.same)}</p> }.into_any();
     }

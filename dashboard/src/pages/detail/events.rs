@@ -18,7 +18,15 @@ const SHOWN: usize = 60;
 pub fn Events(namespace: String, object: Object) -> impl IntoView {
     let events = RwSignal::new(Vec::<Value>::new());
     // the object changes when something happens to it: then its events are read again
-    let version = Memo::new(move |_| object.get().map(|object| (word(&object["metadata"]["uid"]), word(&object["metadata"]["name"]), word(&object["metadata"]["resourceVersion"]))));
+    let version = Memo::new(move |_| {
+        object.get().map(|object| {
+            (
+                word(&object["metadata"]["uid"]),
+                word(&object["metadata"]["name"]),
+                word(&object["metadata"]["resourceVersion"]),
+            )
+        })
+    });
     Effect::new(move |_| {
         let Some((uid, name, _)) = version.get() else { return };
         let place = if namespace.is_empty() { "default" } else { &namespace };
@@ -31,11 +39,13 @@ pub fn Events(namespace: String, object: Object) -> impl IntoView {
     });
     move || {
         let all = events.get();
-        (!all.is_empty()).then(|| view! {
-            <section>
-                <h3>{tr!(detail.events)}</h3>
-                <Table all />
-            </section>
+        (!all.is_empty()).then(|| {
+            view! {
+                <section>
+                    <h2 class="part">{tr!(detail.events)}</h2>
+                    <Table all />
+                </section>
+            }
         })
     }
 }
@@ -54,7 +64,12 @@ fn newest(found: &Value, uid: &str, name: &str) -> Vec<Value> {
 
 /// When an event was seen last; its three ways of saying so.
 pub fn time(event: &Value) -> String {
-    let times = [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"], &event["metadata"]["creationTimestamp"]];
+    let times = [
+        &event["series"]["lastObservedTime"],
+        &event["lastTimestamp"],
+        &event["eventTime"],
+        &event["metadata"]["creationTimestamp"],
+    ];
     times.iter().map(|time| word(time)).find(|time| !time.is_empty()).unwrap_or_default()
 }
 

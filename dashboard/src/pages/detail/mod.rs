@@ -15,7 +15,12 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 use serde_json::Value;
 
-use super::{list::{Skeleton, told}, logs::Logs, missing::Missing, terminal::Terminal};
+use super::{
+    list::{Skeleton, told},
+    logs::Logs,
+    missing::Missing,
+    terminal::Terminal,
+};
 use crate::{
     app::app,
     kinds::Resource,
@@ -49,7 +54,12 @@ pub fn DetailPage() -> impl IntoView {
 }
 
 #[component]
-pub fn Detail(resource: Resource, namespace: String, name: String, #[prop(optional)] drawer: Option<Callback<()>>) -> impl IntoView {
+pub fn Detail(
+    resource: Resource,
+    namespace: String,
+    name: String,
+    #[prop(optional)] drawer: Option<Callback<()>>,
+) -> impl IntoView {
     let view = feed::watch(resource.feed(), &namespace, &name);
     let live = view.live.clone();
     let object: Object = Memo::new(move |_| live.read().object.clone());
@@ -118,8 +128,16 @@ fn keyboard(drawer: Option<Callback<()>>, set: impl Fn(&[(&str, &str)], bool) + 
 
 /// Kinds that have pods, by their selector.
 pub fn has_pods(resource: &Resource) -> bool {
-    let core = matches!(resource.plural.as_str(), "deployments" | "statefulsets" | "daemonsets" | "replicasets" | "jobs"
-        | "replicationcontrollers" | "services");
+    let core = matches!(
+        resource.plural.as_str(),
+        "deployments"
+            | "statefulsets"
+            | "daemonsets"
+            | "replicasets"
+            | "jobs"
+            | "replicationcontrollers"
+            | "services"
+    );
     core && matches!(resource.group.as_str(), "" | "apps" | "batch")
 }
 

@@ -11,7 +11,11 @@ use super::Object;
 use crate::{
     app::app,
     kinds::{list, word},
-    ui::{age::Since, icon::{Icon, Shape}, status::Status},
+    ui::{
+        age::Since,
+        icon::{Icon, Shape},
+        status::Status,
+    },
 };
 
 #[component]
@@ -78,14 +82,28 @@ pub fn words(cause: Cause) -> (&'static str, &'static str) {
 
 /// Where in an object a fact is, and what it is called there.
 const FACTS: [(&str, &str); 22] = [
-    ("/status/phase", "phase"), ("/spec/nodeName", "node"), ("/status/podIP", "podIP"), ("/status/hostIP", "hostIP"),
-    ("/status/qosClass", "qosClass"), ("/spec/serviceAccountName", "serviceAccountName"), ("/spec/replicas", "replicas"),
-    ("/status/readyReplicas", "readyReplicas"), ("/status/updatedReplicas", "updatedReplicas"), ("/spec/type", "type"),
-    ("/spec/clusterIP", "clusterIP"), ("/spec/schedule", "schedule"), ("/spec/suspend", "suspend"),
-    ("/spec/storageClassName", "storageClassName"), ("/spec/volumeName", "volumeName"), ("/status/capacity/storage", "capacity"),
-    ("/status/nodeInfo/kubeletVersion", "kubeletVersion"), ("/status/nodeInfo/osImage", "osImage"),
-    ("/status/nodeInfo/containerRuntimeVersion", "containerRuntimeVersion"), ("/spec/unschedulable", "unschedulable"),
-    ("/spec/strategy/type", "strategy"), ("/spec/ingressClassName", "ingressClassName"),
+    ("/status/phase", "phase"),
+    ("/spec/nodeName", "node"),
+    ("/status/podIP", "podIP"),
+    ("/status/hostIP", "hostIP"),
+    ("/status/qosClass", "qosClass"),
+    ("/spec/serviceAccountName", "serviceAccountName"),
+    ("/spec/replicas", "replicas"),
+    ("/status/readyReplicas", "readyReplicas"),
+    ("/status/updatedReplicas", "updatedReplicas"),
+    ("/spec/type", "type"),
+    ("/spec/clusterIP", "clusterIP"),
+    ("/spec/schedule", "schedule"),
+    ("/spec/suspend", "suspend"),
+    ("/spec/storageClassName", "storageClassName"),
+    ("/spec/volumeName", "volumeName"),
+    ("/status/capacity/storage", "capacity"),
+    ("/status/nodeInfo/kubeletVersion", "kubeletVersion"),
+    ("/status/nodeInfo/osImage", "osImage"),
+    ("/status/nodeInfo/containerRuntimeVersion", "containerRuntimeVersion"),
+    ("/spec/unschedulable", "unschedulable"),
+    ("/spec/strategy/type", "strategy"),
+    ("/spec/ingressClassName", "ingressClassName"),
 ];
 
 #[component]
@@ -114,7 +132,8 @@ fn owners(object: &Value) -> impl IntoView + use<> {
     let one = |owner: &Value| {
         let (kind, name) = (word(&owner["kind"]), word(&owner["name"]));
         let resource = app().kinds.read_untracked().of_kind(&word(&owner["apiVersion"]), &kind).cloned();
-        let href = resource.map(|resource| resource.page(if resource.namespaced { &namespace } else { "" }, &name));
+        let href =
+            resource.map(|resource| resource.page(if resource.namespaced { &namespace } else { "" }, &name));
         view! { <dt>{tr!(detail.owner)}</dt><dd><a href=href>{format!("{kind}/{name}")}</a></dd> }
     };
     list(&object["metadata"]["ownerReferences"]).iter().map(one).collect_view()
@@ -122,7 +141,11 @@ fn owners(object: &Value) -> impl IntoView + use<> {
 
 #[component]
 fn Containers(object: Arc<Value>) -> impl IntoView {
-    let groups = [("initContainers", "initContainerStatuses"), ("containers", "containerStatuses"), ("ephemeralContainers", "ephemeralContainerStatuses")];
+    let groups = [
+        ("initContainers", "initContainerStatuses"),
+        ("containers", "containerStatuses"),
+        ("ephemeralContainers", "ephemeralContainerStatuses"),
+    ];
     let spec = if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] };
     let all: Vec<_> = groups
         .iter()
@@ -134,18 +157,27 @@ fn Containers(object: Arc<Value>) -> impl IntoView {
             })
         })
         .collect();
-    (!all.is_empty()).then(|| view! { <section><h3>{tr!(detail.containers)}</h3><div class="cards">{all}</div></section> })
+    (!all.is_empty()).then(|| view! { <section><h2 class="part">{tr!(detail.containers)}</h2><div class="cards">{all}</div></section> })
 }
 
 fn one_container(container: &Value, status: Value, special: bool) -> impl IntoView + use<> {
     let (health, reason, since) = state(&status);
     let restarts = status["restartCount"].as_i64().unwrap_or_default();
-    let ports: Vec<String> = list(&container["ports"]).iter().map(|port| port["containerPort"].to_string()).collect();
+    let ports: Vec<String> =
+        list(&container["ports"]).iter().map(|port| port["containerPort"].to_string()).collect();
     let resources = |kind: &str| {
         let named = container["resources"][kind].as_object()?;
-        Some(named.iter().map(|(name, value)| format!("{name} {}", word(value))).collect::<Vec<_>>().join(", "))
+        Some(
+            named
+                .iter()
+                .map(|(name, value)| format!("{name} {}", word(value)))
+                .collect::<Vec<_>>()
+                .join(", "),
+        )
     };
-    let row = |title: &'static str, value: String| (!value.is_empty()).then(|| view! { <dt>{title}</dt><dd>{value}</dd> });
+    let row = |title: &'static str, value: String| {
+        (!value.is_empty()).then(|| view! { <dt>{title}</dt><dd>{value}</dd> })
+    };
     view! {
         <div class="card">
             <div class="line">
@@ -189,7 +221,7 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
     let node = object["kind"] == "Node";
     (!all.is_empty()).then(|| view! {
         <section>
-            <h3>{tr!(detail.conditions)}</h3>
+            <h2 class="part">{tr!(detail.conditions)}</h2>
             <table class="plain"><tbody>
                 {all.into_iter().map(|condition| {
                     let kind = word(&condition["type"]);
@@ -212,10 +244,11 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
 
 #[component]
 fn Pairs(title: &'static str, map: Value) -> impl IntoView {
-    let pairs: Vec<_> = map.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), word(value))).collect();
+    let pairs: Vec<_> =
+        map.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), word(value))).collect();
     (!pairs.is_empty()).then(|| view! {
         <section>
-            <h3>{title}</h3>
+            <h2 class="part">{title}</h2>
             <ul class="pairs">
                 {pairs.into_iter().map(|(name, value)| view! { <li><span class="soft">{name}</span>" "<code>{value}</code></li> }).collect_view()}
             </ul>
