@@ -51,7 +51,11 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         difference.set(None);
         error.set(String::new());
     };
-    let shown = move || if secret { masked(&now.read()) } else { now.get() };
+    // a Secret's values are not shown by accident; editing shows them
+    let shown = move || match object.get() {
+        Some(object) if secret => yaml::print(&yaml::covered(&yaml::clean(&object))),
+        _ => now.get(),
+    };
     let editing = move || draft.with(Option::is_some);
     view! {
         <section class="yaml">
@@ -83,22 +87,6 @@ async fn put(path: &str, text: String, dry: bool) -> Result<serde_json::Value, F
     let dry = if dry { "&dryRun=All" } else { "" };
     let path = format!("{path}?fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
     Call::new("PUT", &path).body(YAML, text).value().await
-}
-
-/// A Secret's values are not shown by accident; editing shows them.
-fn masked(text: &str) -> String {
-    let mut inside = false;
-    let mut mask = |line: &str| {
-        if !line.starts_with(' ') {
-            inside = line == "data:" || line == "stringData:";
-            return line.to_owned();
-        }
-        match line.split_once(": ") {
-            Some((name, _)) if inside => format!("{name}: ••••••••"),
-            _ => line.to_owned(),
-        }
-    };
-    text.lines().map(|line| mask(line) + "\n").collect()
 }
 
 /// What would change, with a few lines around.

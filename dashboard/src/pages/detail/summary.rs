@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use sampan_dashboard_logic::why::{self, Cause, Why};
+use sampan_dashboard_logic::{
+    why::{self, Cause, Why},
+    yaml,
+};
 use sampan_view::Health;
 use serde_json::Value;
 
@@ -244,8 +247,8 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
 
 #[component]
 fn Pairs(title: &'static str, map: Value) -> impl IntoView {
-    let pairs: Vec<_> =
-        map.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), word(value))).collect();
+    let pairs = map.as_object().into_iter().flatten().filter(|(name, _)| *name != yaml::LAST_APPLIED);
+    let pairs: Vec<_> = pairs.map(|(name, value)| (name.clone(), word(value))).collect();
     (!pairs.is_empty()).then(|| view! {
         <section>
             <h2 class="part">{title}</h2>
