@@ -122,7 +122,8 @@ impl Browser {
     /// What the console said since the last call, but for what is said of every page; refusals of the
     /// Content-Security-Policy are among it.
     pub async fn complaints(&self) -> Result<Vec<String>> {
-        let said = self.client.issue_cmd(Chromium { path: "se/log", body: json!({"type": "browser"}) }).await?;
+        let said =
+            self.client.issue_cmd(Chromium { path: "se/log", body: json!({"type": "browser"}) }).await?;
         let bad = |one: &&Value| ["SEVERE", "WARNING"].contains(&one["level"].as_str().unwrap_or_default());
         Ok(said.as_array().into_iter().flatten().filter(bad).map(|one| one["message"].to_string()).collect())
     }
@@ -142,9 +143,13 @@ impl Browser {
 
     /// Waits until a selector finds something.
     pub async fn see(&self, selector: &str) -> Result<()> {
-        self.until(&format!("an element {selector}"), "return document.querySelector(arguments[0]) != null", json!([selector]))
-            .await
-            .map(drop)
+        self.until(
+            &format!("an element {selector}"),
+            "return document.querySelector(arguments[0]) != null",
+            json!([selector]),
+        )
+        .await
+        .map(drop)
     }
 
     /// Waits until a text is seen within a selector.
@@ -164,7 +169,11 @@ impl Browser {
             if began.elapsed() > PATIENCE {
                 let page = self.run("return document.body.innerText.slice(0, 3000)", json!([])).await?;
                 let said = self.complaints().await.unwrap_or_default();
-                bail!("{what}: not seen on {}:\n{}\n{said:?}", self.client.current_url().await?, page.as_str().unwrap_or_default());
+                bail!(
+                    "{what}: not seen on {}:\n{}\n{said:?}",
+                    self.client.current_url().await?,
+                    page.as_str().unwrap_or_default()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -173,7 +182,12 @@ impl Browser {
     /// Clicks the first element that a selector finds.
     pub async fn click(&self, selector: &str) -> Result<()> {
         self.see(selector).await?;
-        self.client.find(Locator::Css(selector)).await?.click().await.with_context(|| format!("click {selector}"))
+        self.client
+            .find(Locator::Css(selector))
+            .await?
+            .click()
+            .await
+            .with_context(|| format!("click {selector}"))
     }
 
     /// Clicks what has a text.
@@ -201,8 +215,10 @@ impl Browser {
 
     /// Puts axe into the page and holds it to every rule: no violation of any impact.
     pub async fn is_accessible(&self, what: &str) -> Result<()> {
-        let tools = std::env::var_os("SAMPAN_TEST_TOOLS").map_or_else(|| PathBuf::from("target/tools"), PathBuf::from);
-        let axe = std::fs::read_to_string(tools.join("axe.min.js")).context("axe; `.ci/setup test` fetches it")?;
+        let tools = std::env::var_os("SAMPAN_TEST_TOOLS")
+            .map_or_else(|| PathBuf::from("target/tools"), PathBuf::from);
+        let axe =
+            std::fs::read_to_string(tools.join("axe.min.js")).context("axe; `.ci/setup test` fetches it")?;
         self.devtools("Runtime.evaluate", json!({"expression": axe})).await?;
         let script = "const done = arguments[arguments.length - 1]; axe.run(document).then(done, error => done({error: String(error)}));";
         let result = self.client.execute_async(script, Vec::new()).await?;
@@ -220,7 +236,10 @@ impl Browser {
     /// A picture of the window, below `target/screenshots`.
     pub async fn picture(&self, name: &str) -> Result<()> {
         let folder = std::env::var_os("SAMPAN_SCREENSHOTS").map_or_else(
-            || std::env::current_exe().map(|test| test.ancestors().nth(3).map(|target| target.join("screenshots"))),
+            || {
+                std::env::current_exe()
+                    .map(|test| test.ancestors().nth(3).map(|target| target.join("screenshots")))
+            },
             |folder| Ok(Some(PathBuf::from(folder))),
         )?;
         let folder = folder.context("target")?;

@@ -104,7 +104,10 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     away(&cluster, &browser).await.context("away")?;
     let complaints = browser.complaints().await?;
     // a connection that a killed daemon broke is told by the browser itself
-    let other: Vec<&String> = complaints.iter().filter(|one| !one.contains("ERR_CONNECTION") && !one.contains("WebSocket")).collect();
+    let other: Vec<&String> = complaints
+        .iter()
+        .filter(|one| !one.contains("ERR_CONNECTION") && !one.contains("WebSocket"))
+        .collect();
     ensure!(other.is_empty(), "the console says: {other:#?}");
     drop(browser);
     reader(&cluster).await.context("reader")?;
@@ -114,7 +117,10 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
 
 /// What is there, how it is, what is wrong.
 async fn overview(browser: &Browser) -> Result<()> {
-    ensure!(!browser.client.current_url().await?.as_str().contains("ticket"), "the ticket stays in the address");
+    ensure!(
+        !browser.client.current_url().await?.as_str().contains("ticket"),
+        "the ticket stays in the address"
+    );
     browser.read(".fresh.live", "").await?;
     browser.read(".tile", "Pod").await?;
     browser.read(".panel-card", "crashing").await?;
@@ -126,7 +132,8 @@ async fn overview(browser: &Browser) -> Result<()> {
 }
 
 async fn names(browser: &Browser) -> Result<Vec<String>> {
-    let script = "return [...document.querySelectorAll('.rows tbody .name')].map(one => one.innerText.trim())";
+    let script =
+        "return [...document.querySelectorAll('.rows tbody .name')].map(one => one.innerText.trim())";
     Ok(serde_json::from_value(browser.run(script, json!([])).await?)?)
 }
 
@@ -142,7 +149,10 @@ async fn lists(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.until("the pod gone", gone, json!([])).await?;
     browser.fill(".filter input", "status:failed !imageless").await?;
     browser.until("only what crashes", "const all = [...document.querySelectorAll('.rows tbody .name')].map(one => one.innerText.trim()); return all.length == 1 && all[0] == 'crashing'", json!([])).await?;
-    ensure!(browser.client.current_url().await?.as_str().contains("q=status"), "the filter is not in the address");
+    ensure!(
+        browser.client.current_url().await?.as_str().contains("q=status"),
+        "the filter is not in the address"
+    );
     browser.client.refresh().await?;
     browser.read(".rows .name", "crashing").await?;
     ensure!(names(browser).await? == ["crashing"], "{:?}", names(browser).await?);
@@ -150,10 +160,24 @@ async fn lists(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.see(".filter.wrong").await?;
     browser.go("pods?ns=default&sort=-Restarts").await?;
     browser.read(".rows .name", "crashing").await?;
-    ensure!(names(browser).await?.first().is_some_and(|first| first == "crashing"), "{:?}", names(browser).await?);
+    ensure!(
+        names(browser).await?.first().is_some_and(|first| first == "crashing"),
+        "{:?}",
+        names(browser).await?
+    );
     let aria = "const table = document.querySelector('.rows table'); return table.getAttribute('aria-rowcount') > 3 && document.querySelector('[aria-sort=descending]') != null";
     browser.until("rows are counted", aria, json!([])).await?;
-    for path in ["deployments.apps", "services", "configmaps", "secrets", "nodes", "namespaces", "events", "clusterroles.rbac.authorization.k8s.io", "endpointslices.discovery.k8s.io"] {
+    for path in [
+        "deployments.apps",
+        "services",
+        "configmaps",
+        "secrets",
+        "nodes",
+        "namespaces",
+        "events",
+        "clusterroles.rbac.authorization.k8s.io",
+        "endpointslices.discovery.k8s.io",
+    ] {
         browser.go(path).await?;
         browser.see(".rows tbody .name").await.with_context(|| path.to_owned())?;
     }
@@ -169,7 +193,9 @@ async fn lists(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.click(".tools button.danger").await?;
     browser.read("dialog[open]", "2").await?;
     browser.click("dialog[open] button.danger").await?;
-    browser.until("both gone", "return document.querySelectorAll('.rows tbody .name').length == 0", json!([])).await?;
+    browser
+        .until("both gone", "return document.querySelectorAll('.rows tbody .name').length == 0", json!([]))
+        .await?;
     let left = cluster.kubectl(&["get", "configmaps", "-o", "name"])?;
     ensure!(!left.contains("chosen"), "{left}");
     Ok(())
@@ -198,13 +224,16 @@ async fn objects(cluster: &Cluster, browser: &Browser) -> Result<()> {
     ensure!(browser.client.title().await? != "owned", "an annotation was run");
     browser.click_text(".tabs button", "YAML").await?;
     browser.read("pre.code", "kind: Deployment").await?;
-    let yaml = browser.run("return document.querySelector('pre.code').innerText", json!([])).await?.to_string();
+    let yaml =
+        browser.run("return document.querySelector('pre.code').innerText", json!([])).await?.to_string();
     ensure!(!yaml.contains("managedFields"), "{yaml}");
     browser.go("secrets/default/hidden").await?;
     browser.read(".detail", "password").await?;
     let text = browser.run("return document.body.innerText", json!([])).await?.to_string();
     ensure!(!text.contains("correct-horse"), "a secret is shown without being asked for");
-    browser.run("[...document.querySelectorAll('.detail .body button')].forEach(one => one.click())", json!([])).await?;
+    browser
+        .run("[...document.querySelectorAll('.detail .body button')].forEach(one => one.click())", json!([]))
+        .await?;
     browser.read(".detail", "correct-horse").await?;
     cluster.kubectl(&["create", "configmap", "short-lived", "--from-literal=key=remembered"])?;
     browser.go("configmaps/default/short-lived").await?;
@@ -221,10 +250,13 @@ async fn logs(browser: &Browser) -> Result<()> {
     browser.read(".lines .log", "<b>bold</b>").await?;
     let ticks = "return [...document.querySelectorAll('.lines .log')].filter(one => one.innerText.includes('tick')).length";
     let before = browser.until("a tick", ticks, json!([])).await?.as_u64().unwrap_or_default();
-    let more = format!("{ticks} > {before}").replacen("return ", "return (", 1).replace(".length >", ".length) >");
+    let more =
+        format!("{ticks} > {before}").replacen("return ", "return (", 1).replace(".length >", ".length) >");
     browser.until("more ticks", &more, json!([])).await?;
     browser.fill(".logs input[type=search]", "bold").await?;
-    browser.until("only what fits", "return document.querySelectorAll('.lines .log').length == 1", json!([])).await?;
+    browser
+        .until("only what fits", "return document.querySelectorAll('.lines .log').length == 1", json!([]))
+        .await?;
     browser.click(".lines .log").await?;
     browser.read(".pretty", "\"level\": \"error\"").await?;
     browser.go("deployments.apps/default/web?tab=logs").await?;
@@ -286,7 +318,9 @@ async fn creates(cluster: &Cluster, browser: &Browser) -> Result<()> {
     // the same again, changed
     browser.run(script, json!([text.replace("key: one", "key: two")])).await?;
     browser.click("main button.primary").await?;
-    browser.until("changed", "return document.querySelectorAll('.told-list li').length == 3", json!([])).await?;
+    browser
+        .until("changed", "return document.querySelectorAll('.told-list li').length == 3", json!([]))
+        .await?;
     sampan_test_e2e::eventually("the change", std::time::Duration::from_secs(10), || {
         let value = cluster.kubectl(&["get", "configmap", "made", "-o", "jsonpath={.data.key}"])?;
         Ok((value == "two").then_some(()))
@@ -303,7 +337,12 @@ async fn acts(cluster: &Cluster, browser: &Browser) -> Result<()> {
     cluster.kubectl(&["wait", "deployment/web", "--for=jsonpath={.status.replicas}=1", "--timeout=60s"])?;
     browser.click_text(".actions button", "Restart").await?;
     browser.click("dialog[open] button.primary").await?;
-    cluster.kubectl(&["wait", "deployment/web", "--for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2", "--timeout=60s"])?;
+    cluster.kubectl(&[
+        "wait",
+        "deployment/web",
+        "--for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2",
+        "--timeout=60s",
+    ])?;
     let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
     browser.go(&format!("nodes/-/{node}")).await?;
     browser.click_text(".actions button", "Cordon").await?;
@@ -319,7 +358,10 @@ async fn acts(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.click_text(".actions button", "Delete").await?;
     browser.see("dialog[open] button.danger:disabled").await?;
     browser.press("\u{e00c}").await?;
-    browser.until("the question gone", "return document.querySelector('dialog[open]') == null", json!([])).await.map(drop)
+    browser
+        .until("the question gone", "return document.querySelector('dialog[open]') == null", json!([]))
+        .await
+        .map(drop)
 }
 
 /// On and off with progress; what is wrong with a value is said.
@@ -362,13 +404,18 @@ async fn keys(browser: &Browser) -> Result<()> {
     body().await?.send_keys("\u{e007}").await?;
     browser.see(".detail.drawer").await?;
     body().await?.send_keys("\u{e00c}").await?;
-    browser.until("the drawer closed", "return document.querySelector('.detail.drawer') == null", json!([])).await?;
+    browser
+        .until("the drawer closed", "return document.querySelector('.detail.drawer') == null", json!([]))
+        .await?;
     body().await?.send_keys("\u{e009}k\u{e000}").await?;
     browser.see("dialog.palette[open]").await?;
     browser.press("deplo").await?;
     browser.read("dialog.palette li", "Deployment").await?;
     browser.press("\u{e007}").await?;
-    browser.until("deployments", "return location.pathname.endsWith('/deployments.apps')", json!([])).await.map(drop)
+    browser
+        .until("deployments", "return location.pathname.endsWith('/deployments.apps')", json!([]))
+        .await
+        .map(drop)
 }
 
 /// Thousands of rows, of which the page has a screenful.
@@ -377,7 +424,8 @@ async fn many(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let client = cluster.client().await?;
     cluster.kubectl(&["create", "namespace", "many"])?;
     for number in 0..COUNT {
-        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("row-{number}")}});
+        let body =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("row-{number}")}});
         let request = http::Request::post("/api/v1/namespaces/many/configmaps")
             .header("content-type", "application/json")
             .body(body.to_string().into_bytes())?;
@@ -387,7 +435,9 @@ async fn many(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let drawn = "const table = document.querySelector('.rows table'); return table && table.getAttribute('aria-rowcount') > arguments[0] && document.querySelectorAll('.rows tbody tr').length";
     let rows = browser.until("all are listed", drawn, json!([COUNT])).await?;
     ensure!(rows.as_u64().is_some_and(|rows| rows <= 100), "{rows} rows in the page");
-    browser.run("const rows = document.querySelector('.rows'); rows.scrollTop = rows.scrollHeight", json!([])).await?;
+    browser
+        .run("const rows = document.querySelector('.rows'); rows.scrollTop = rows.scrollHeight", json!([]))
+        .await?;
     browser.read(".rows .name", "row-2999").await?;
     let rows = browser.run(drawn, json!([COUNT])).await?;
     ensure!(rows.as_u64().is_some_and(|rows| rows <= 100), "{rows} rows in the page");
@@ -421,7 +471,9 @@ async fn reader(cluster: &Cluster) -> Result<()> {
     browser.is_accessible("sign-in").await?;
     browser.fill(".sign-in input", "no token").await?;
     browser.click(".sign-in button").await?;
-    browser.until("it is refused", "return document.querySelector('.sign-in .error').innerText != ''", json!([])).await?;
+    browser
+        .until("it is refused", "return document.querySelector('.sign-in .error').innerText != ''", json!([]))
+        .await?;
     browser.fill(".sign-in input", token.trim()).await?;
     browser.click(".sign-in button").await?;
     browser.see("main h1").await?;
@@ -435,7 +487,9 @@ async fn reader(cluster: &Cluster) -> Result<()> {
     let all = "const all = [...document.querySelectorAll('.actions button')]; return all.length >= 4 && all.every(one => one.disabled && one.title != '')";
     browser.until("every button says what is missing", all, json!([])).await?;
     // nothing of it is kept where a script could read it
-    let kept = browser.run("return JSON.stringify([localStorage, sessionStorage, document.cookie])", json!([])).await?;
+    let kept = browser
+        .run("return JSON.stringify([localStorage, sessionStorage, document.cookie])", json!([]))
+        .await?;
     ensure!(!kept.to_string().contains("eyJ") && !kept.to_string().contains("sampan-6"), "{kept}");
     Ok(())
 }
@@ -451,13 +505,24 @@ async fn everywhere(cluster: &Cluster) -> Result<()> {
             }
             let look = if dark { "dark" } else { "light" };
             for place in [
-                "", "pods", "pods?open=default/shell", "pods/default/crashing", "pods/default/shell?tab=logs",
-                "pods/default/shell?tab=terminal", "deployments.apps/default/web?tab=yaml", "secrets?ns=none", "topology",
-                "addons", "access", "create",
+                "",
+                "pods",
+                "pods?open=default/shell",
+                "pods/default/crashing",
+                "pods/default/shell?tab=logs",
+                "pods/default/shell?tab=terminal",
+                "deployments.apps/default/web?tab=yaml",
+                "secrets?ns=none",
+                "topology",
+                "addons",
+                "access",
+                "create",
             ] {
                 browser.go(place).await?;
                 browser.see("main h1").await?;
-                browser.until("it is drawn", "return !document.querySelector('.skeleton')", json!([])).await?;
+                browser
+                    .until("it is drawn", "return !document.querySelector('.skeleton')", json!([]))
+                    .await?;
                 browser.is_accessible(&format!("{place} {tag} {look}")).await?;
                 if place.is_empty() {
                     browser.picture(&format!("overview-{tag}-{look}")).await?;

@@ -168,18 +168,15 @@ async fn lists(cluster: &Cluster, browser: &Browser) -> Result<()> {
         let name = format!("seen-{}", protocol.rsplit('.').next().unwrap_or_default());
         let pod = SHELL.replace("name: shell", &format!("name: {name}"));
         apply(cluster, &pod)?;
-        let uid = feed.until("the new pod", |tell| match tell {
-            Tell::Change { rows, .. } => rows.iter().find(|row| row.name == name).map(|row| row.uid.clone()),
+        // it may run before the first of it is told
+        let uid = feed.until("the new pod running", |tell| match tell {
+            Tell::Change { rows, .. } => rows
+                .iter()
+                .find(|row| row.name == name && row.health == Health::Healthy)
+                .map(|row| row.uid.clone()),
             _ => None,
         });
         let uid = uid.await?;
-        let running = |tell: &Tell| match tell {
-            Tell::Change { rows, .. } => {
-                rows.iter().any(|row| row.uid == uid && row.health == Health::Healthy).then_some(())
-            }
-            _ => None,
-        };
-        feed.until("the new pod running", running).await?;
         cluster.kubectl(&["delete", "pod", &name])?;
         let gone = |tell: &Tell| match tell {
             Tell::Change { gone, .. } => gone.contains(&uid).then_some(()),

@@ -31,7 +31,13 @@ pub async fn behind(cluster: &Cluster) -> Result<()> {
     cluster.sampan(&["start", "--dashboard-url", &public])?;
     let address = cluster.sampan(&["dashboard", "-o", "json"])?;
     let address: serde_json::Value = serde_json::from_str(&address)?;
-    let own = address["url"].as_str().context("url")?.split("signin?").next().unwrap_or_default().trim_end_matches('/');
+    let own = address["url"]
+        .as_str()
+        .context("url")?
+        .split("signin?")
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('/');
     let folder = cluster.directory().join("nginx");
     std::fs::create_dir_all(&folder)?;
     let location = location()?.replace("http://127.0.0.1:6480", own);
@@ -43,7 +49,8 @@ pub async fn behind(cluster: &Cluster) -> Result<()> {
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, configuration)?;
-    let nginx = Command::new("nginx").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let nginx =
+        Command::new("nginx").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let _nginx = Nginx(nginx);
     let ticket = address["publicUrls"][0].as_str().context("a public address")?;
     ensure!(ticket.starts_with(&public), "{ticket}");
@@ -51,14 +58,19 @@ pub async fn behind(cluster: &Cluster) -> Result<()> {
     browser.client.goto(ticket).await?;
     browser.see("main h1").await?;
     browser.see(".fresh.live").await?;
-    ensure!(browser.client.current_url().await?.as_str() == public, "{}", browser.client.current_url().await?);
+    ensure!(
+        browser.client.current_url().await?.as_str() == public,
+        "{}",
+        browser.client.current_url().await?
+    );
     browser.click_text("nav a", "Pod").await?;
     browser.read(".rows .name", "shell").await?;
     ensure!(browser.client.current_url().await?.path() == "/ops/sampan/pods");
     browser.client.refresh().await?;
     browser.read(".rows .name", "shell").await?;
     browser.go("pods/default/shell?tab=terminal").await?;
-    let rows = "return [...document.querySelectorAll('.xterm-rows > div')].some(one => one.innerText.includes('#'))";
+    let rows =
+        "return [...document.querySelectorAll('.xterm-rows > div')].some(one => one.innerText.includes('#'))";
     browser.until("a prompt", rows, json!([])).await?;
     browser.go("pods/default/shell?tab=logs").await?;
     browser.read(".lines .log", "tick").await?;

@@ -1,7 +1,7 @@
 //! What a browser sends: a cookie, an origin, a sub-protocol; without a browser.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{SinkExt, StreamExt};
@@ -153,7 +153,10 @@ impl Feed {
     /// Reads until something is told that `wanted` finds in it.
     pub async fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&Tell) -> Option<T>) -> Result<T> {
         let mut passed = Vec::new();
+        let began = Instant::now();
         loop {
+            // what is told of other things is no answer
+            ensure!(began.elapsed() < 2 * PATIENCE, "{what}; told instead: {passed:?}");
             let tell = self.next().await.with_context(|| format!("{what}; told before: {passed:?}"))?;
             if let Some(found) = wanted(&tell) {
                 return Ok(found);
