@@ -234,7 +234,7 @@ impl List {
                 self.columns(&table);
                 if !begun && !self.summary {
                     begun = true;
-                    let rows = u32::try_from(table.rows.len()).unwrap_or(u32::MAX);
+                    let rows = u32::try_from(table.rows.as_ref().map_or(0, Vec::len)).unwrap_or(u32::MAX);
                     let total = rows.saturating_add(page.remaining);
                     self.tell(Tell::Begin { view: self.view, columns: self.shown_columns(), total }).await?;
                 }
@@ -250,7 +250,7 @@ impl List {
     }
 
     async fn tell_rows(&mut self, table: Table) -> Result<(), Stop> {
-        let rows: Vec<Row> = table.rows.into_iter().filter_map(|row| self.project(row)).collect();
+        let rows: Vec<Row> = table.rows.into_iter().flatten().filter_map(|row| self.project(row)).collect();
         let rows: Vec<Row> = rows.into_iter().filter(|row| self.filter.holds(row)).collect();
         if self.summary {
             self.health.extend(rows.into_iter().map(|row| (row.uid, row.health)));
@@ -271,8 +271,7 @@ impl List {
     }
 
     fn columns(&mut self, table: &Table) {
-        if !table.column_definitions.is_empty() {
-            let columns = table.column_definitions.clone();
+        if let Some(columns) = table.column_definitions.clone().filter(|columns| !columns.is_empty()) {
             self.projection = Some(Projection::new(&self.kind.group, &self.kind.resource, columns));
         }
     }
@@ -345,11 +344,16 @@ impl List {
     fn take(&mut self, event: &Event, hidden: bool) {
         self.batch.moved = true;
         if event.is_change() {
-            // a Table whose rows cannot be read is one of a server that is not ours
-            let Ok(table) = serde_json::from_str::<Table>(event.object.get()) else { return };
+            let table = match serde_json::from_str::<Table>(event.object.get()) {
+                Ok(table) => table,
+                Err(error) => {
+                    tracing::error!(%error, kind = self.kind.resource, "an event is no Table; the view misses it");
+                    return;
+                }
+            };
             self.columns(&table);
             let deleted = event.kind == "DELETED";
-            for row in table.rows {
+            for row in table.rows.into_iter().flatten() {
                 if let Some(row) = self.project(row) {
                     self.put(row, deleted);
                 }

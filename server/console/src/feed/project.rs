@@ -12,12 +12,10 @@ use super::health;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Table {
-    /// Left out after the first event of a watch.
-    #[serde(default)]
-    pub column_definitions: Vec<ColumnDefinition>,
+    /// None after the first event of a watch.
+    pub column_definitions: Option<Vec<ColumnDefinition>>,
     /// One for each object.
-    #[serde(default)]
-    pub rows: Vec<TableRow>,
+    pub rows: Option<Vec<TableRow>>,
 }
 
 /// A column of a Table.
@@ -39,8 +37,7 @@ pub struct ColumnDefinition {
 pub struct TableRow {
     #[serde(default)]
     cells: Vec<Value>,
-    #[serde(default)]
-    object: Object,
+    object: Option<Object>,
 }
 
 #[derive(Default, Deserialize)]
@@ -123,6 +120,7 @@ impl Projection {
     /// A row.
     pub fn row(&self, row: TableRow) -> Row {
         let TableRow { cells, object } = row;
+        let object = object.unwrap_or_default();
         let meta = &object.metadata;
         let created = seconds(meta.creation_timestamp.as_deref()).unwrap_or(0);
         let text = |name: &str| {
@@ -239,8 +237,8 @@ mod tests {
 
     fn row(resource: &str, table: Value) -> Row {
         let mut table: Table = serde_json::from_value(table).expect("a table");
-        let projection = Projection::new("", resource, table.column_definitions);
-        projection.row(table.rows.remove(0))
+        let projection = Projection::new("", resource, table.column_definitions.take().unwrap_or_default());
+        projection.row(table.rows.take().unwrap_or_default().remove(0))
     }
 
     fn column(name: &str, kind: &str) -> Value {
@@ -282,6 +280,13 @@ mod tests {
         );
         assert_eq!(row.cells, [Cell::Time(1_704_067_200), Cell::Empty]);
         assert_eq!(row.health, Health::None);
+    }
+
+    #[test]
+    fn a_watch_tells_its_columns_once() {
+        let later = json!({"columnDefinitions": null, "rows": [{"cells": ["a"], "object": null}]});
+        let table: Table = serde_json::from_value(later).expect("a table");
+        assert!(table.column_definitions.is_none() && table.rows.is_some_and(|rows| rows.len() == 1));
     }
 
     #[test]
