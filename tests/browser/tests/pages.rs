@@ -89,30 +89,35 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     ready(&cluster, "shell")?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
     let browser = Browser::signed_in(&cluster, PLAIN).await?;
-    overview(&browser).await.context("overview")?;
-    lists(&cluster, &browser).await.context("lists")?;
-    why(&browser).await.context("why")?;
-    objects(&cluster, &browser).await.context("objects")?;
-    logs(&browser).await.context("logs")?;
-    terminal(&browser).await.context("terminal")?;
-    edits(&cluster, &browser).await.context("edits")?;
-    creates(&cluster, &browser).await.context("creates")?;
-    acts(&cluster, &browser).await.context("acts")?;
-    addons(&cluster, &browser).await.context("addons")?;
-    keys(&browser).await.context("keys")?;
-    many(&cluster, &browser).await.context("many")?;
-    away(&cluster, &browser).await.context("away")?;
+    let failed = std::cell::RefCell::new(Vec::new());
+    let hold = |what: &str, result: Result<()>| {
+        eprintln!("{what}: {}", if result.is_ok() { "ok" } else { "FAILED" });
+        failed.borrow_mut().extend(result.err().map(|error| format!("{what}: {error:#}")));
+    };
+    hold("overview", overview(&browser).await);
+    hold("lists", lists(&cluster, &browser).await);
+    hold("why", why(&browser).await);
+    hold("objects", objects(&cluster, &browser).await);
+    hold("logs", logs(&browser).await);
+    hold("terminal", terminal(&browser).await);
+    hold("edits", edits(&cluster, &browser).await);
+    hold("creates", creates(&cluster, &browser).await);
+    hold("acts", acts(&cluster, &browser).await);
+    hold("addons", addons(&cluster, &browser).await);
+    hold("keys", keys(&browser).await);
+    hold("many", many(&cluster, &browser).await);
+    hold("away", away(&cluster, &browser).await);
     let complaints = browser.complaints().await?;
     // a connection that a killed daemon broke is told by the browser itself
-    let other: Vec<&String> = complaints
-        .iter()
-        .filter(|one| !one.contains("ERR_CONNECTION") && !one.contains("WebSocket"))
-        .collect();
-    ensure!(other.is_empty(), "the console says: {other:#?}");
+    let own = |one: &&String| !one.contains("ERR_CONNECTION") && !one.contains("WebSocket");
+    failed.borrow_mut().extend(complaints.iter().filter(own).map(|one| format!("the console says: {one}")));
     drop(browser);
-    reader(&cluster).await.context("reader")?;
-    everywhere(&cluster).await.context("everywhere")?;
-    nginx::behind(&cluster).await.context("behind nginx")
+    hold("reader", reader(&cluster).await);
+    hold("everywhere", everywhere(&cluster).await);
+    hold("behind nginx", nginx::behind(&cluster).await);
+    let failed = failed.into_inner();
+    ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
+    Ok(())
 }
 
 /// What is there, how it is, what is wrong.

@@ -30,7 +30,7 @@ pub fn delete(resource: &Resource, table: Table) {
         text.push(tr!(action.and_more, count = chosen.len() - NAMED));
     }
     text.push(tr!(action.delete_owned).to_owned());
-    let resource = resource.clone();
+    let (resource, count) = (resource.clone(), chosen.len());
     let act = move |_| {
         let (resource, chosen) = (resource.clone(), chosen.clone());
         spawn_local(async move {
@@ -52,7 +52,7 @@ pub fn delete(resource: &Resource, table: Table) {
         });
     };
     dialog::ask(Dialog {
-        title: tr!(list.delete_chosen, count = text.len().max(table.chosen.read_untracked().len())),
+        title: tr!(list.delete_chosen, count = count),
         text,
         verb: tr!(action.delete).to_owned(),
         danger: true,

@@ -44,6 +44,10 @@ pub const SILENCE: Duration = Duration::from_secs(65);
 const MAX_ASK: usize = 64 * 1024;
 /// Asks that wait; a page sends a dozen at once.
 const ASKS: usize = 256;
+/// Asks in a row; a page sends a few at each click.
+const BURST: u32 = 500;
+/// One more may be sent after this long.
+const REFILL: Duration = Duration::from_millis(20);
 /// Tells that wait for the tab.
 const TELLS: usize = 16;
 
@@ -114,13 +118,14 @@ async fn pump(
 ) {
     let mut pings = interval_at(Instant::now() + PING, PING);
     let mut heard = Instant::now();
+    let mut allowance = Allowance::new(heard);
     let close = loop {
         tokio::select! {
             message = stream.next() => {
                 heard = Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => {
-                        if ask.try_send(text.to_string()).is_err() {
+                        if !allowance.take(heard) || ask.try_send(text.to_string()).is_err() {
                             break reason(CloseCode::Policy, "too much is asked at once");
                         }
                     }
@@ -161,6 +166,46 @@ async fn pump(
     let _ = session.close(close).await;
 }
 
+/// How much may still be asked.
+struct Allowance {
+    left: u32,
+    filled: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: BURST, filled: now }
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let more = now.duration_since(self.filled).as_millis() / REFILL.as_millis();
+        if more > 0 {
+            self.left = self.left.saturating_add(u32::try_from(more).unwrap_or(BURST)).min(BURST);
+            self.filled = now;
+        }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+}
+
 fn reason(code: CloseCode, text: &str) -> Option<CloseReason> {
     Some(CloseReason { code, description: Some(text.to_owned()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_let_through_and_no_more() {
+        let began = Instant::now();
+        let mut allowance = Allowance::new(began);
+        assert!((0..BURST).all(|_| allowance.take(began)));
+        assert!(!allowance.take(began));
+        assert!(allowance.take(began + REFILL));
+        assert!(!allowance.take(began + REFILL));
+        assert!((0..BURST).all(|_| allowance.take(began + REFILL * (2 * BURST))));
+    }
 }
