@@ -115,7 +115,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
 
     step(report, Message::VerifyingComponents);
     let control_tasks = Tasks::new(Component::Daemon);
-    let (dashboard, console) = console::bind(profile, &settings, &server, &control_tasks)?;
+    let console_tasks = Tasks::new(Component::Daemon);
+    let (dashboard, console) = console::bind(profile, &settings, &server, &console_tasks)?;
     if let Some(wanted) = dashboard.missed() {
         warn(report, Message::OtherPort { wanted, port: dashboard.port() });
     }
@@ -152,6 +153,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
         kubelet_tasks,
         proxy_tasks,
         addon_tasks,
+        // feeds and terminals end first: what they show is about to
+        console_tasks,
     ];
     tracing::info!("draining");
     shutdown::drain(&all[1..], &mut signals).await;

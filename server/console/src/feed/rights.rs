@@ -81,5 +81,7 @@ async fn follow(api: &Api, resource: &str, count: &watch::Sender<u64>) {
             }
         }
         count.send_modify(|count| *count += 1);
+        // a server that is ending breaks each watch off at once
+        source.pause().await;
     }
 }
