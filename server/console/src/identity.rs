@@ -32,13 +32,7 @@ fn reviewed(review: &Value) -> Option<User> {
         return None;
     }
     let user: User = serde_json::from_value(status["user"].clone()).ok()?;
-    (!user.name.is_empty()).then(|| User {
-        // those are given to everyone anew
-        groups: user.groups.into_iter().filter(|group| group != "system:authenticated").collect(),
-        name: user.name,
-        uid: user.uid,
-        extra: user.extra,
-    })
+    (!user.name.is_empty()).then_some(user)
 }
 
 #[cfg(test)]
@@ -52,7 +46,14 @@ mod tests {
             json!({"authenticated": true, "user": {"username": "a", "groups": ["g", "system:authenticated"]}}),
         );
         // TokenReview calls the name `username`
-        assert_eq!(user, Some(User { name: "a".into(), groups: vec!["g".into()], ..User::default() }));
+        assert_eq!(
+            user,
+            Some(User {
+                name: "a".into(),
+                groups: vec!["g".into(), "system:authenticated".into()],
+                ..User::default()
+            })
+        );
         assert_eq!(review(json!({"authenticated": false, "user": {"username": "a"}})), None);
         assert_eq!(review(json!({"authenticated": true, "user": {}})), None);
         assert_eq!(review(Value::Null), None);

@@ -145,7 +145,8 @@ fn listen_to_commands(profile: &Profile) -> Result<UnixListener, Failure> {
 }
 
 fn administrator() -> User {
-    User { name: "kubernetes-admin".into(), groups: vec!["system:masters".to_owned()], ..User::default() }
+    let groups = ["system:masters", "system:authenticated"].map(str::to_owned).to_vec();
+    User { name: "kubernetes-admin".into(), groups, ..User::default() }
 }
 
 fn public(settings: &Settings) -> Result<Vec<PublicUrl>, Failure> {

@@ -108,8 +108,8 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("many", many(&cluster, &browser).await);
     hold("away", away(&cluster, &browser).await);
     let complaints = browser.complaints().await?;
-    // a connection that a killed daemon broke is told by the browser itself
-    let own = |one: &&String| !one.contains("ERR_CONNECTION") && !one.contains("WebSocket");
+    // refusals, and connections that a killed daemon broke, are told by the browser itself
+    let own = |one: &&String| !one.contains("Failed to load resource") && !one.contains("WebSocket");
     failed.borrow_mut().extend(complaints.iter().filter(own).map(|one| format!("the console says: {one}")));
     drop(browser);
     hold("reader", reader(&cluster).await);
@@ -251,8 +251,6 @@ async fn objects(cluster: &Cluster, browser: &Browser) -> Result<()> {
 /// Followed, coloured, filtered; nothing of it is HTML.
 async fn logs(browser: &Browser) -> Result<()> {
     browser.go("pods/default/shell?tab=logs").await?;
-    browser.read(".lines .log", "first line").await?;
-    browser.read(".lines .log", "<b>bold</b>").await?;
     let ticks = "return [...document.querySelectorAll('.lines .log')].filter(one => one.innerText.includes('tick')).length";
     let before = browser.until("a tick", ticks, json!([])).await?.as_u64().unwrap_or_default();
     let more =
@@ -262,8 +260,11 @@ async fn logs(browser: &Browser) -> Result<()> {
     browser
         .until("only what fits", "return document.querySelectorAll('.lines .log').length == 1", json!([]))
         .await?;
-    browser.click(".lines .log").await?;
+    browser.read(".lines .log", "<b>bold</b>").await?;
+    browser.click_text(".lines .log", "bold").await?;
     browser.read(".pretty", "\"level\": \"error\"").await?;
+    browser.fill(".logs input[type=search]", "first line").await?;
+    browser.read(".lines .log", "red first line").await?;
     browser.go("deployments.apps/default/web?tab=logs").await?;
     browser.see(".logs").await
 }
@@ -285,24 +286,24 @@ async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
     cluster.kubectl(&["create", "configmap", "edited", "--from-literal=key=before"])?;
     browser.go("configmaps/default/edited?tab=yaml").await?;
     browser.read("pre.code", "key: before").await?;
-    browser.click(".yaml button").await?;
+    browser.click_text(".yaml button", "Edit").await?;
     let change = |from: &str, to: &str| json!([from, to]);
     let script = "const area = document.querySelector('textarea.code'); area.value = area.value.replace(arguments[0], arguments[1]); area.dispatchEvent(new Event('input', {bubbles: true})); return area.value";
     browser.see("textarea.code").await?;
     browser.run(script, change("key: before", "key: after")).await?;
-    browser.click(".yaml .line button").await?;
+    browser.click_text(".yaml .line button", "heck").await?;
     browser.read(".difference .gone", "before").await?;
     browser.read(".difference .new", "after").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "before");
-    browser.click(".yaml button.primary").await?;
+    browser.click_text(".yaml button.primary:enabled", "").await?;
     browser.read("pre.code", "key: after").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "after");
     // somebody else is faster
-    browser.click(".yaml button").await?;
+    browser.click_text(".yaml button", "Edit").await?;
     browser.see("textarea.code").await?;
     cluster.kubectl(&["patch", "configmap", "edited", "-p", r#"{"data":{"key":"theirs"}}"#])?;
     browser.run(script, change("key: after", "key: mine")).await?;
-    browser.click(".yaml .line button").await?;
+    browser.click_text(".yaml .line button", "heck").await?;
     browser.read(".error", "modified").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "theirs");
     Ok(())
@@ -375,10 +376,10 @@ async fn addons(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.read(".addon h2", "registry").await?;
     let port = sampan_testkit::free_port();
     cluster.sampan(&["addons", "configure", "registry", "--set", &format!("listen=127.0.0.1:{port}")])?;
-    let click = "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2').innerText.includes('registry')); const button = [...card.querySelectorAll('button')].find(one => one.innerText.includes(arguments[0])); if (!button || button.disabled) return false; button.click(); return true";
+    let click = "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2')?.innerText.includes('registry')); if (!card) return false; const button = [...card.querySelectorAll('button')].find(one => one.innerText.includes(arguments[0])); if (!button || button.disabled) return false; button.click(); return true";
     browser.until("enable", click, json!(["Enable"])).await?;
     browser.until("disable", click, json!(["Disable"])).await?;
-    browser.until("enable again", "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2').innerText.includes('registry')); return [...card.querySelectorAll('button')].some(one => one.innerText.includes('Enable'))", json!([])).await?;
+    browser.until("enable again", "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2')?.innerText.includes('registry')); return card && [...card.querySelectorAll('button')].some(one => one.innerText.includes('Enable'))", json!([])).await?;
     let list = cluster.sampan(&["addons", "list", "-o", "json"])?;
     ensure!(serde_json::from_str::<Value>(&list)?.as_array().is_some_and(|all| all.len() >= 6), "{list}");
     browser.go("access").await?;

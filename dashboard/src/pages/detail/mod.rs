@@ -102,7 +102,7 @@ pub fn Detail(
             {move || gone.get().filter(|_| object.with(Option::is_some)).map(|at| view! {
                 <p class="banner" role="status"><Icon shape=Shape::Delete />{tr!(detail.gone)}" "<Age at=(at / 1000.0) as i64 /></p>
             })}
-            <div class="body">{body}</div>
+            <div class="body" tabindex="0">{body}</div>
         </article>
     }
 }
