@@ -154,7 +154,7 @@ impl Browser {
 
     /// Waits until a text is seen within a selector.
     pub async fn read(&self, selector: &str, text: &str) -> Result<()> {
-        let script = "return [...document.querySelectorAll(arguments[0])].some(one => one.innerText.includes(arguments[1]))";
+        let script = "return [...document.querySelectorAll(arguments[0])].some(one => (one.innerText ?? one.textContent).includes(arguments[1]))";
         self.until(&format!("{text:?} in {selector}"), script, json!([selector, text])).await.map(drop)
     }
 
@@ -193,7 +193,7 @@ impl Browser {
     /// Clicks what has a text.
     pub async fn click_text(&self, selector: &str, text: &str) -> Result<()> {
         self.read(selector, text).await?;
-        let script = "const one = [...document.querySelectorAll(arguments[0])].find(one => one.innerText.includes(arguments[1])); one.scrollIntoView({block: 'center'}); one.click();";
+        let script = "const one = [...document.querySelectorAll(arguments[0])].find(one => (one.innerText ?? one.textContent).includes(arguments[1])); one.scrollIntoView({block: 'center'}); one.click();";
         self.run(script, json!([selector, text])).await.map(drop)
     }
 
