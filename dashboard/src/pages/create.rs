@@ -31,7 +31,9 @@ pub fn Create() -> impl IntoView {
             for document in documents(&text.get_untracked()) {
                 let one = match apply(&document, &namespace, dry).await {
                     Ok(name) => Told { name, error: None },
-                    Err(failure) => Told { name: field(&document, "kind"), error: Some(toast::explain(&failure)) },
+                    Err(failure) => {
+                        Told { name: field(&document, "kind"), error: Some(toast::explain(&failure)) }
+                    }
                 };
                 told.update(|all| all.push(one));
             }
@@ -89,16 +91,22 @@ fn metadata(document: &str, name: &str) -> String {
 
 /// Server-side apply; another manager's field is a conflict, and is told.
 async fn apply(document: &str, namespace: &str, dry: bool) -> Result<String, Failure> {
-    let (version, kind, name) = (field(document, "apiVersion"), field(document, "kind"), metadata(document, "name"));
+    let (version, kind, name) =
+        (field(document, "apiVersion"), field(document, "kind"), metadata(document, "name"));
     let resource = app().kinds.read_untracked().of_kind(&version, &kind).cloned();
     let Some(resource) = resource else {
-        return Err(Failure { code: 404, reason: "NotFound".to_owned(), message: tr!(create.no_kind, kind = kind, version = version) });
+        return Err(Failure {
+            code: 404,
+            reason: "NotFound".to_owned(),
+            message: tr!(create.no_kind, kind = kind, version = version),
+        });
     };
     let own = metadata(document, "namespace");
     let namespace = if own.is_empty() { namespace } else { &own };
     let dry = if dry { "&dryRun=All" } else { "" };
     let query = format!("fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
-    let collection = format!("{}?{query}", resource.collection(if resource.namespaced { namespace } else { "" }));
+    let collection =
+        format!("{}?{query}", resource.collection(if resource.namespaced { namespace } else { "" }));
     let object = format!("{}?{query}", resource.object(namespace, &name));
     if name.is_empty() {
         return send("POST", &collection, YAML, document).await.map(|answer| named(&kind, &answer));

@@ -281,7 +281,7 @@ async fn terminal(browser: &Browser) -> Result<()> {
     browser.until("what was run", rows, json!(["a42b"])).await.map(drop)
 }
 
-/// The server's own difference before anything is saved.
+/// The server's own difference before anything is saved; nobody's change is lost.
 async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
     cluster.kubectl(&["create", "configmap", "edited", "--from-literal=key=before"])?;
     browser.go("configmaps/default/edited?tab=yaml").await?;
@@ -298,6 +298,14 @@ async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.click_text(".yaml button.primary:enabled", "").await?;
     browser.read("pre.code", "key: after").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "after");
+    // somebody else is faster
+    browser.click_text(".yaml button", "Edit").await?;
+    browser.see("textarea.code").await?;
+    cluster.kubectl(&["patch", "configmap", "edited", "-p", r#"{"data":{"key":"theirs"}}"#])?;
+    browser.run(script, change("key: after", "key: mine")).await?;
+    browser.click_text(".yaml .line button", "heck").await?;
+    browser.read(".error", "modified").await?;
+    ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "theirs");
     Ok(())
 }
 

@@ -53,6 +53,15 @@ pub fn DetailPage() -> impl IntoView {
     }
 }
 
+/// What is there to be shown.
+#[derive(Clone, PartialEq)]
+enum Phase {
+    Loading,
+    Missing,
+    Refused(String, String),
+    Known,
+}
+
 #[component]
 pub fn Detail(
     resource: Resource,
@@ -74,13 +83,20 @@ pub fn Detail(
     let set = go::setter();
     keyboard(drawer, set.clone());
     let page = resource.page(&namespace, &name);
+    // what is open stays open while the object changes: a draft, a shell, a place in a log
+    let phase = Memo::new(move |_| match (state.get(), object.with(Option::is_some), gone.get().is_some()) {
+        (State::Refused { reason, message, .. }, ..) => Phase::Refused(reason, message),
+        (State::Loading, false, _) => Phase::Loading,
+        (_, false, true) => Phase::Missing,
+        _ => Phase::Known,
+    });
     let body = {
         let (resource, namespace, name) = (resource.clone(), namespace.clone(), name.clone());
-        move || match (state.get(), object.with(Option::is_some), gone.get().is_some()) {
-            (State::Refused { reason, message, .. }, ..) => told(Shape::Access, &reason, &message),
-            (State::Loading, false, _) => view! { <Skeleton /> }.into_any(),
-            (_, false, true) => told(Shape::Search, tr!(detail.missing), tr!(missing.next)),
-            _ => page_of(&tab.read(), &resource, &namespace, &name, object),
+        move || match phase.get() {
+            Phase::Refused(reason, message) => told(Shape::Access, &reason, &message),
+            Phase::Loading => view! { <Skeleton /> }.into_any(),
+            Phase::Missing => told(Shape::Search, tr!(detail.missing), tr!(missing.next)),
+            Phase::Known => page_of(&tab.read(), &resource, &namespace, &name, object),
         }
     };
     view! {
