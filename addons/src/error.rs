@@ -39,7 +39,7 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// A field of the configuration is not usable.
-    #[error("{field}: {problem}")]
+    #[error("{}: {problem}", if field.is_empty() { "\"\"" } else { field.as_str() })]
     Config {
         /// Its path, such as `upstreams[1]`.
         field: String,

@@ -107,6 +107,7 @@ impl Guard {
                 return Err(forbidden(&format!("the origin {origin:?} is not this dashboard's")));
             }
             // a browser always says where an upgrade or a write comes from; tools bring a token instead of a cookie
+            None if !bearer && !headers.contains_key(header::COOKIE) => return Err(reply::unauthorized()),
             None if !bearer => return Err(forbidden("a request with a cookie has to name its origin")),
             _ => {}
         }
@@ -221,11 +222,12 @@ mod tests {
         let own = ("origin", "http://localhost:6480");
         let (host, csrf, socket) =
             (("host", "localhost:6480"), ("x-sampan-csrf", "1"), ("upgrade", "websocket"));
-        let bearer = ("authorization", "Bearer x");
+        let (bearer, cookie) = (("authorization", "Bearer x"), ("cookie", "sampan=x"));
         for (method, headers, expected) in [
             (Method::POST, vec![host, own, csrf], 200),
             (Method::POST, vec![host, own], 403),
-            (Method::POST, vec![host, csrf], 403),
+            (Method::POST, vec![host, csrf], 401),
+            (Method::POST, vec![host, csrf, cookie], 403),
             (Method::POST, vec![host, bearer], 200),
             (Method::POST, vec![host, bearer, ("origin", "https://evil.example")], 403),
             (Method::POST, vec![host, csrf, ("origin", "http://localhost:6481")], 403),
@@ -234,7 +236,8 @@ mod tests {
             (Method::DELETE, vec![host, csrf, own, ("sec-fetch-site", "cross-site")], 403),
             (Method::DELETE, vec![host, csrf, own, ("sec-fetch-site", "same-origin")], 200),
             (Method::GET, vec![host, socket, own], 200),
-            (Method::GET, vec![host, socket], 403),
+            (Method::GET, vec![host, socket], 401),
+            (Method::GET, vec![host, socket, cookie], 403),
             (Method::GET, vec![host, socket, bearer], 200),
             (Method::GET, vec![host, socket, ("origin", "http://evil.example")], 403),
             (Method::GET, vec![host, socket, ("origin", "https://ops.example")], 200),

@@ -8,10 +8,10 @@ use kube::{Client, ResourceExt};
 use sampan_addons::Sort;
 use sampan_cri::{ImageStatus, RuntimeError};
 use sampan_cri_oci::images::reference::Reference;
-use sampan_process::{Component, ComponentHealth, State};
 use serde_json::{Value, json};
 
 use super::reply::Refusal;
+use super::shapes::{ClusterStatus, ComponentStatus, ImageSummary, NodeSummary, Saved, Versions};
 use crate::daemon::{Running, access};
 use crate::failure::{Failure, Kind};
 use crate::kubeconfig;
@@ -19,43 +19,29 @@ use crate::profile::Profile;
 use crate::verbs::profile::Row;
 
 /// Components, node, versions and addresses.
-pub fn status(running: &Running) -> Value {
+pub fn status(running: &Running) -> ClusterStatus {
     let all = running.health.all();
-    let one = |(name, health): (Component, ComponentHealth)| {
-        let mut value = component(name, &health);
-        if let Some(value) = value.as_object_mut() {
-            value.remove("name");
-        }
-        (name.name().to_owned(), value)
-    };
-    let components: serde_json::Map<String, Value> = all.into_iter().map(one).collect();
-    json!({
-        "profile": running.profile.name, "node": running.node, "pid": std::process::id(),
-        "version": env!("CARGO_PKG_VERSION"), "kubernetesVersion": sampan_apiserver::VERSION,
-        "containerRuntime": running.settings.container_runtime.to_string(),
-        "components": components, "address": access::of(&running.server).server,
-        "dashboard": running.dashboard.address(), "settings": running.settings,
-    })
-}
-
-/// A component, with its name.
-pub fn component(component: Component, health: &ComponentHealth) -> Value {
-    let (state, reason) = match &health.state {
-        State::Starting => ("Starting", ""),
-        State::Ready => ("Ready", ""),
-        State::Failed(reason) => ("Failed", reason.as_str()),
-        State::Stopped => ("Stopped", ""),
-    };
-    json!({"name": component.name(), "state": state, "reason": reason, "restarts": health.restarts})
+    ClusterStatus {
+        profile: running.profile.name.clone(),
+        node: running.node.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kubernetes_version: sampan_apiserver::VERSION.to_owned(),
+        container_runtime: running.settings.container_runtime.to_string(),
+        components: all.iter().map(|(one, health)| (one.name().to_owned(), health.into())).collect(),
+        address: access::of(&running.server).server,
+        dashboard: running.dashboard.address(),
+        settings: running.settings.clone(),
+    }
 }
 
 /// All components.
-pub fn components(running: &Running) -> Vec<Value> {
-    running.health.all().iter().map(|(name, health)| component(*name, health)).collect()
+pub fn components(running: &Running) -> Vec<ComponentStatus> {
+    running.health.all().iter().map(|(one, health)| ComponentStatus::of(*one, health)).collect()
 }
 
 /// The nodes, in short.
-pub async fn nodes(admin: &Client) -> Result<Vec<Value>, Refusal> {
+pub async fn nodes(admin: &Client) -> Result<Vec<NodeSummary>, Refusal> {
     let nodes = Api::<Node>::all(admin.clone()).list(&ListParams::default()).await;
     let nodes = nodes.map_err(|error| Refusal::internal(&error.to_string()))?;
     let one = |node: &Node| {
@@ -65,24 +51,31 @@ pub async fn nodes(admin: &Client) -> Result<Vec<Value>, Refusal> {
         let addresses: Vec<String> =
             status.addresses.iter().flatten().map(|one| one.address.clone()).collect();
         let info = status.node_info.unwrap_or_default();
-        json!({
-            "name": node.name_any(), "ready": ready.as_deref() == Some("True"), "addresses": addresses,
-            "kubeletVersion": info.kubelet_version, "containerRuntime": info.container_runtime_version,
-            "capacity": status.capacity.unwrap_or_default(), "unschedulable": node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
-        })
+        NodeSummary {
+            name: node.name_any(),
+            ready: ready.as_deref() == Some("True"),
+            addresses,
+            kubelet_version: info.kubelet_version,
+            container_runtime: info.container_runtime_version,
+            capacity: status.capacity.unwrap_or_default(),
+            unschedulable: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
+        }
     };
     Ok(nodes.items.iter().map(one).collect())
 }
 
 /// The clusters of this machine.
-pub fn profiles() -> Result<Vec<Value>, Refusal> {
+pub fn profiles() -> Result<Vec<Row>, Refusal> {
     let all = Profile::all()?;
-    Ok(all.iter().map(|profile| Row::of(profile).json()).collect())
+    Ok(all.iter().map(Row::of).collect())
 }
 
 /// Versions.
-pub fn version() -> Value {
-    json!({"version": env!("CARGO_PKG_VERSION"), "kubernetesVersion": sampan_apiserver::VERSION})
+pub fn version() -> Versions {
+    Versions {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kubernetes_version: sampan_apiserver::VERSION.to_owned(),
+    }
 }
 
 /// The administrator's kubeconfig.
@@ -137,23 +130,24 @@ pub fn is_native(running: &Running, name: &str) -> Result<(), Refusal> {
 }
 
 /// All images.
-pub async fn images(running: &Running) -> Result<Vec<Value>, Refusal> {
+pub async fn images(running: &Running) -> Result<Vec<ImageSummary>, Refusal> {
     let images = running.runtime.list_images().await.map_err(image_failure)?;
-    Ok(images.iter().map(image).collect())
+    Ok(images.iter().map(ImageSummary::from).collect())
 }
 
 /// Pulls one.
 pub async fn pull_image(running: &Running, name: &str) -> Result<Value, Refusal> {
     let pulled = running.runtime.pull_image(name, Vec::new()).await.map_err(image_failure)?;
-    Ok(image(&pulled))
+    Ok(json!(ImageSummary::from(&pulled)))
 }
 
 /// Loads those of an archive.
 pub async fn load_images(running: &Running, archive: &Path) -> Result<Value, Refusal> {
+    is_absolute("archive", archive)?;
     let loaded = running.runtime.load_images(archive.to_owned()).await;
     let loaded =
         loaded.map_err(|error| Failure::new(Kind::Archive, format!("{}: {error}", archive.display())))?;
-    Ok(json!({"items": loaded.iter().map(image).collect::<Vec<_>>()}))
+    Ok(json!({"items": loaded.iter().map(ImageSummary::from).collect::<Vec<_>>()}))
 }
 
 /// Removes one.
@@ -164,7 +158,7 @@ pub async fn remove_image(running: &Running, name: &str) -> Result<(), Refusal> 
         let message = format!("there is no image {name}; `sampan image ls` shows what there is");
         return Err(Refusal::not_found(message));
     }
-    Ok(running.runtime.remove_image(name).await.map_err(image_failure)?)
+    running.runtime.remove_image(name).await.map_err(image_failure)
 }
 
 /// Saves the database.
@@ -172,24 +166,28 @@ pub async fn backup(running: &Running, file: &Path) -> Result<Value, Refusal> {
     check_target(file)?;
     let store = &running.server.registry().store;
     store.backup(file).await.map_err(|error| Failure::new(Kind::Store, error.to_string()))?;
-    Ok(json!({"file": file, "revision": store.revision()}))
+    Ok(json!(Saved { file: file.to_owned(), revision: store.revision() }))
 }
 
-/// Fails with [`Kind::Usage`] if no new file can be made there.
-fn check_target(file: &Path) -> Result<(), Failure> {
-    if !file.is_absolute() {
-        return Err(Failure::new(Kind::Usage, format!("file: {} is no absolute path", file.display())));
-    }
+/// Fails if no new file can be made there.
+fn check_target(file: &Path) -> Result<(), Refusal> {
+    is_absolute("file", file)?;
+    let refuse = |problem: String| Err(Refusal::invalid("file", &problem));
     if std::fs::symlink_metadata(file).is_ok() {
-        let message = format!("{} exists already; choose another name", file.display());
-        return Err(Failure::new(Kind::Usage, message));
+        return refuse(format!("{} exists already; choose another name", file.display()));
     }
     match file.parent() {
         Some(folder) if !folder.is_dir() => {
-            let message = format!("there is no folder {}; choose one that exists", folder.display());
-            Err(Failure::new(Kind::Usage, message))
+            refuse(format!("there is no folder {}; choose one that exists", folder.display()))
         }
         _ => Ok(()),
+    }
+}
+
+fn is_absolute(field: &str, path: &Path) -> Result<(), Refusal> {
+    match path.is_absolute() {
+        true => Ok(()),
+        false => Err(Refusal::invalid(field, &format!("{path:?} is no absolute path"))),
     }
 }
 
@@ -204,17 +202,12 @@ fn is_named(image: &ImageStatus, name: &str) -> bool {
         || whole.is_ok_and(|whole| names.into_iter().any(|one| Reference::parse(one).as_ref() == Ok(&whole)))
 }
 
-fn image_failure(error: RuntimeError) -> Failure {
-    let kind = match &error {
-        RuntimeError::NotFound { .. } => Kind::NotFound,
-        RuntimeError::InvalidImageName { .. } => Kind::Usage,
-        _ => Kind::Image,
-    };
-    Failure::new(kind, error.to_string())
-}
-
-fn image(image: &ImageStatus) -> Value {
-    json!({"id": image.id, "repoTags": image.repo_tags, "repoDigests": image.repo_digests, "sizeBytes": image.size_bytes})
+fn image_failure(error: RuntimeError) -> Refusal {
+    match &error {
+        RuntimeError::NotFound { .. } => Refusal::not_found(error.to_string()),
+        RuntimeError::InvalidImageName { .. } => Refusal::invalid("image", &error.to_string()),
+        _ => Failure::new(Kind::Image, error.to_string()).into(),
+    }
 }
 
 #[cfg(test)]
@@ -249,7 +242,9 @@ mod tests {
 
     #[test]
     fn a_backup_goes_to_a_new_file_in_a_folder_that_exists() {
-        let words = |path: &str| check_target(Path::new(path)).map_err(|failure| failure.message);
+        let words = |path: &str| {
+            check_target(Path::new(path)).map_err(|refusal| refusal.status()["message"].to_string())
+        };
         assert!(words("/no-such-file.db").is_ok());
         assert!(words("b.db").is_err_and(|text| text.contains("no absolute path")));
         assert!(words("/nonexist/b.db").is_err_and(|text| text.contains("no folder /nonexist;")));

@@ -16,6 +16,7 @@ mod operations;
 mod page;
 mod reply;
 mod routes;
+mod shapes;
 mod stream;
 mod tokens;
 
@@ -149,11 +150,11 @@ impl Rest {
                 return Ok(reply::text("application/yaml", cluster::kubeconfig(running)?));
             }
             Action::Describe => openapi::document(),
-            Action::GetStatus => cluster::status(running),
+            Action::GetStatus => json!(cluster::status(running)),
             Action::ListComponents => json!({"items": cluster::components(running)}),
             Action::ListNodes => json!({"items": cluster::nodes(&self.admin).await?}),
             Action::ListProfiles => json!({"items": cluster::profiles()?}),
-            Action::GetVersion => cluster::version(),
+            Action::GetVersion => json!(cluster::version()),
             Action::ListImages => json!({"items": cluster::images(running).await?}),
             Action::ListLogs => json!({"items": cluster::log_names(running)}),
             Action::OpenDashboard => running.dashboard.addresses(),

@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::PREFIX;
 use super::operations::OperationStatus;
-use super::routes::{Action, Add, Archive, Configure, Enable, Image, NewFile, ROUTES, Route, Stop};
+use super::routes::{Action, Add, Archive, Configure, Enable, Image, NewFile, ROUTES, Route, Stop, TAIL_MAX};
+use super::shapes::{ClusterStatus, ComponentStatus, History, ImageSummary, NodeSummary, Saved, Versions};
 use super::tokens::{NewToken, Token};
+use crate::verbs::profile::Row;
 
 const ABOUT: &str = "Everything that the `sampan` command does, for tools. Callers are the cluster's users, or tokens \
 made by `sampan token`; RBAC's nonResourceURLs say who may. Verbs that take time are operations: their steps are told to \
@@ -78,7 +80,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     if matches!(route.action, Action::GetLog | Action::GetAddonLogs) {
         parameters
             .push(json!({"name": "tail", "in": "query", "description": "How many lines, the last ones",
-            "schema": {"type": "integer", "minimum": 0, "default": 200}}));
+            "schema": {"type": "integer", "minimum": 0, "maximum": TAIL_MAX, "default": 200}}));
         parameters.push(json!({"name": "follow", "in": "query", "description": "Go on as more is said",
             "schema": {"type": "boolean", "default": false}}));
     }
@@ -132,11 +134,10 @@ fn answer(action: Action, schemas: &mut SchemaGenerator) -> Value {
         |name: &str, of: Value| json!({"type": "object", "required": [name], "properties": {name: of}});
     let items = |of: Value| object("items", json!({"type": "array", "items": of}));
     let text = || json!({"type": "string"});
-    let any = || json!({"type": "object"});
     let schema = match action {
         A::GetLog | A::GetAddonLogs => return json!({"text/plain; charset=utf-8": {"schema": text()}}),
         A::Read => return json!({"text/html; charset=utf-8": {"schema": text()}}),
-        A::GetKubeconfig => return json!({"application/yaml": {"schema": text()}}),
+        A::GetKubeconfig => return json!({"application/yaml": {"schema": {"type": "object"}}}),
         A::WatchEvents => {
             return json!({"application/x-ndjson": {"schema": text()}, "text/event-stream": {"schema": text()}});
         }
@@ -144,7 +145,16 @@ fn answer(action: Action, schemas: &mut SchemaGenerator) -> Value {
         A::ListTokens => items(json!(schemas.subschema_for::<Token>())),
         A::ListOperations => items(json!(schemas.subschema_for::<OperationStatus>())),
         A::ListLogs => items(text()),
-        A::ListComponents | A::ListNodes | A::ListProfiles | A::ListImages | A::LoadImages => items(any()),
+        A::ListComponents => items(json!(schemas.subschema_for::<ComponentStatus>())),
+        A::ListNodes => items(json!(schemas.subschema_for::<NodeSummary>())),
+        A::ListProfiles => items(json!(schemas.subschema_for::<Row>())),
+        A::ListImages | A::LoadImages => items(json!(schemas.subschema_for::<ImageSummary>())),
+        A::PullImage => json!(schemas.subschema_for::<ImageSummary>()),
+        A::GetStatus => json!(schemas.subschema_for::<ClusterStatus>()),
+        A::GetVersion => json!(schemas.subschema_for::<Versions>()),
+        A::GetMetricsHistory => items(json!(schemas.subschema_for::<History>())),
+        A::Backup => json!(schemas.subschema_for::<Saved>()),
+        A::Stop => object("running", json!({"type": "integer", "minimum": 0})),
         A::GetOperation => json!(schemas.subschema_for::<OperationStatus>()),
         A::CreateToken => json!(schemas.subschema_for::<Token>()),
         A::AddAddon | A::GetAddon | A::ConfigureAddon => json!(schemas.subschema_for::<Details>()),
@@ -155,13 +165,7 @@ fn answer(action: Action, schemas: &mut SchemaGenerator) -> Value {
             "url": text(), "publicUrls": {"type": "array", "items": text()}}}),
         A::RemoveImage => object("image", text()),
         A::RevokeToken => object("name", text()),
-        A::Describe
-        | A::GetStatus
-        | A::GetVersion
-        | A::GetMetricsHistory
-        | A::PullImage
-        | A::Backup
-        | A::Stop => any(),
+        A::Describe => json!({"type": "object"}),
     };
     json!({"application/json": {"schema": schema}})
 }

@@ -1,7 +1,7 @@
 //! Answers, and refusals as the `Status` objects that clients of the Kubernetes API know.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sampan_addons::{Error, ErrorKind};
@@ -19,11 +19,13 @@ pub struct Refusal {
     message: String,
     /// The field of the body or of the configuration.
     field: Option<String>,
+    /// The methods that a path takes, if it was another.
+    allow: Option<String>,
 }
 
 impl Refusal {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, code: None, message: message.into(), field: None }
+        Self { kind, code: None, message: message.into(), field: None, allow: None }
     }
 
     /// What the platform says.
@@ -54,13 +56,19 @@ impl Refusal {
     }
 
     /// The path is there, for other methods.
-    pub fn method(allowed: &str) -> Self {
-        Self { code: Some(405), ..Self::new(Kind::Usage, format!("this path takes {allowed}")) }
+    pub fn method(allowed: &[&str]) -> Self {
+        let message = format!("this path takes {}", allowed.join(" and "));
+        Self { code: Some(405), allow: Some(allowed.join(", ")), ..Self::new(Kind::Usage, message) }
     }
 
     /// The body or query is not as described.
     pub fn bad(field: &str, problem: &str) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(Kind::Usage, format!("{field}: {problem}")) }
+    }
+
+    /// The body is as described, but a value in it is not usable.
+    pub fn invalid(field: &str, problem: &str) -> Self {
+        Self { code: Some(422), ..Self::bad(field, problem) }
     }
 
     /// What a package's pods say is asked of the Kubernetes API.
@@ -114,8 +122,12 @@ impl Refusal {
             Kind::Usage => 400,
             Kind::PermissionDenied => 403,
             Kind::NotFound | Kind::AddonNotFound | Kind::AddonNoPage => 404,
-            Kind::Locked | Kind::AddonNeeds | Kind::AddonOwned | Kind::AddonBuiltIn => 409,
+            Kind::Locked | Kind::AddonFailed | Kind::AddonNeeds | Kind::AddonOwned | Kind::AddonBuiltIn => {
+                409
+            }
             Kind::AddonConfiguration | Kind::AddonPackage | Kind::Archive => 422,
+            // the registry is not ours
+            Kind::Image => 502,
             Kind::NotRunning => 503,
             Kind::StorageFull => 507,
             _ => 500,
@@ -127,6 +139,7 @@ impl Refusal {
             405 => "MethodNotAllowed",
             409 => "Conflict",
             422 => "Invalid",
+            502 => "BadGateway",
             503 => "ServiceUnavailable",
             _ => "InternalError",
         };
@@ -155,7 +168,11 @@ impl From<Failure> for Refusal {
 
 /// A refusal as an answer.
 pub fn refusal(refusal: &Refusal) -> Response<ResponseBody> {
-    json(refusal.answer().0, &refusal.status())
+    let mut response = json(refusal.answer().0, &refusal.status());
+    if let Some(methods) = refusal.allow.as_ref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
 }
 
 /// A value as JSON.

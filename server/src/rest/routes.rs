@@ -8,8 +8,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 use sampan_addons::Request;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::PREFIX;
@@ -18,6 +18,8 @@ use super::tokens::NewToken;
 
 /// Lines of a log that come without being asked for more.
 const TAIL: usize = 200;
+/// Most lines that can be asked for.
+pub const TAIL_MAX: usize = 1_000_000;
 
 /// What a route does; the name is its `operationId`, in camel case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,11 @@ pub static ROUTES: [Route; 34] = {
         post("/images/remove", A::RemoveImage, "Remove an image"),
         get("/logs", A::ListLogs, "Whose logs there are"),
         get("/logs/{name}", A::GetLog, "What a component said"),
-        get("/metrics/history/{name}", A::GetMetricsHistory, "What nodes or pods used in the last hour"),
+        get(
+            "/metrics/history/{name}",
+            A::GetMetricsHistory,
+            "What nodes or pods used lately, as long as the addon metrics keeps it",
+        ),
         post("/backup", A::Backup, "Save the database to a new file"),
         post("/stop", A::Stop, "Stop the pods, then the daemon"),
         post("/dashboard", A::OpenDashboard, "An address that signs a browser in, once"),
@@ -128,6 +134,7 @@ pub struct Enable {
     /// Paths of the configuration with their values, such as `{"http.port": 8080}`, on top of what was set before.
     pub set: Map<String, Value>,
     /// How long to wait until it is healthy, in seconds; without it 30 for native addons, 180 for packages.
+    #[serde(deserialize_with = "whole")]
     pub timeout_seconds: Option<u64>,
 }
 
@@ -146,6 +153,7 @@ pub struct Configure {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Add {
     /// The package's folder as a tar, gzipped, in base64.
+    #[schemars(length(min = 1))]
     pub files: String,
     /// The name to give it; without one its own.
     #[serde(default)]
@@ -157,6 +165,7 @@ pub struct Add {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Image {
     /// Such as `nginx:alpine`.
+    #[schemars(length(min = 1))]
     pub image: String,
 }
 
@@ -165,6 +174,7 @@ pub struct Image {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Archive {
     /// Absolute path of a docker-save or OCI archive.
+    #[schemars(with = "String", regex(pattern = "^/"))]
     pub archive: PathBuf,
 }
 
@@ -173,6 +183,7 @@ pub struct Archive {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewFile {
     /// Absolute path of a file that does not exist.
+    #[schemars(with = "String", regex(pattern = "^/"))]
     pub file: PathBuf,
 }
 
@@ -316,14 +327,15 @@ fn find(method: &Method, path: &str) -> Result<(Action, String), Refusal> {
         None if here.is_empty() => Err(Refusal::no_path()),
         None => {
             let methods: Vec<&str> = here.iter().map(|(route, _)| route.method.as_str()).collect();
-            Err(Refusal::method(&methods.join(" and ")))
+            Err(Refusal::method(&methods))
         }
     }
 }
 
 fn tail(query: &str) -> Result<usize, Refusal> {
     let Some(value) = field(query, "tail") else { return Ok(TAIL) };
-    value.parse().map_err(|_| Refusal::bad("tail", "has to be a number of lines"))
+    let lines = value.parse().ok().filter(|lines| *lines <= TAIL_MAX);
+    lines.ok_or_else(|| Refusal::bad("tail", &format!("has to be a number of lines, at most {TAIL_MAX}")))
 }
 
 fn flag(query: &str, name: &str) -> Result<bool, Refusal> {
@@ -339,6 +351,17 @@ fn field<'a>(query: &'a str, name: &str) -> Option<&'a str> {
         let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
         (own == name).then_some(value)
     })
+}
+
+/// A whole number, which JSON may also write as `60.0`.
+pub fn whole<'de, D: Deserializer<'de>, T: TryFrom<i64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    // beyond 2^53 there are only whole numbers, and none that anybody means
+    let float = || {
+        number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15).map(|float| float as i64)
+    };
+    let whole = number.as_i64().or_else(float).and_then(|whole| T::try_from(whole).ok());
+    whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is no whole number of this range")))
 }
 
 /// A body; none at all is an empty one.
@@ -408,6 +431,12 @@ mod tests {
                     set: vec!["ttlSeconds=7".into(), "clusterDomain=x.local".into()],
                     timeout_seconds: Some(5),
                 },
+            ),
+            (
+                "POST",
+                "/addons/dns/enable",
+                r#"{"timeoutSeconds": 5.0}"#,
+                Request::Enable { name: name(), set: vec![], timeout_seconds: Some(5) },
             ),
             (
                 "POST",

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::operations::{OperationStatus, Phase, Told};
-use super::{Rest, cluster, reply};
+use super::shapes::ComponentStatus;
+use super::{Rest, reply};
 
 const LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
@@ -124,7 +125,7 @@ impl State {
             .map(|(component, health)| (*component, health.clone()))
             .collect();
         for (component, health) in components {
-            let value = cluster::component(component, &health);
+            let value = json!(ComponentStatus::of(component, &health));
             let name = component.name().to_owned();
             if self.known.get(&name) != Some(&value) {
                 self.known.insert(name, value.clone());

@@ -41,12 +41,14 @@ pub enum Scope {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewToken {
     /// A DNS-1123 label.
+    #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
     /// What it may do.
     #[serde(default)]
     pub scope: Scope,
     /// How long it is good, in seconds: 10 minutes to 10 years; without it 30 days.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::routes::whole")]
+    #[schemars(range(min = 600, max = 315_360_000))]
     pub expiration_seconds: Option<i64>,
 }
 
@@ -141,7 +143,10 @@ pub async fn create(client: &Client, wanted: NewToken) -> Result<Token, Refusal>
     check_name(&name)?;
     let seconds = expiration_seconds.unwrap_or(30 * DAY);
     if !(600..=3650 * DAY).contains(&seconds) {
-        return Err(Refusal::bad("expirationSeconds", "has to be 600 (10 minutes) to 315360000 (10 years)"));
+        return Err(Refusal::invalid(
+            "expirationSeconds",
+            "has to be 600 (10 minutes) to 315360000 (10 years)",
+        ));
     }
     ensure_roles(client).await?;
     let account = format!("{PREFIX}{name}");
@@ -284,7 +289,7 @@ fn check_name(name: &str) -> Result<(), Refusal> {
         bytes.first().is_some_and(|byte| inner(*byte)) && bytes.last().is_some_and(|byte| inner(*byte));
     match ends && name.len() <= 40 && bytes.iter().all(|byte| inner(*byte) || *byte == b'-') {
         true => Ok(()),
-        false => Err(Refusal::bad(
+        false => Err(Refusal::invalid(
             "name",
             "has to be 1 to 40 of a-z, 0-9 and '-', with a letter or digit at both ends",
         )),

@@ -1,6 +1,8 @@
 //! `sampan profile list`: the clusters of this machine, in minikube's form.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use super::{Context, Outcome};
 use crate::cli;
@@ -8,12 +10,20 @@ use crate::options;
 use crate::profile::Profile;
 use crate::ui::Format;
 
-/// What is said of a cluster.
+/// What is said of a cluster, in minikube's form.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
 pub struct Row {
+    /// Its name.
     name: String,
+    /// `Running` or `Stopped`.
     status: &'static str,
+    /// Its node.
     node: String,
-    runtime: String,
+    /// `embedded` or `docker`.
+    container_runtime: String,
+    /// The API server's.
+    #[serde(rename = "APIServerPort")]
     port: u16,
 }
 
@@ -24,13 +34,13 @@ pub fn run(context: &Context, verb: &cli::Profile) -> Outcome {
     match context.ui.format() {
         Format::Json => context.ui.value(&json!({
             "invalid": [],
-            "valid": rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "valid": rows,
         })),
         Format::Text => {
             context.ui.plain(&line(["PROFILE", "STATUS", "NODE", "RUNTIME", "PORT"]));
             for row in &rows {
                 let port = row.port.to_string();
-                context.ui.plain(&line([&row.name, row.status, &row.node, &row.runtime, &port]));
+                context.ui.plain(&line([&row.name, row.status, &row.node, &row.container_runtime, &port]));
             }
         }
     }
@@ -50,14 +60,8 @@ impl Row {
             name: profile.name.clone(),
             status: if profile.daemon_pid().is_some() { "Running" } else { "Stopped" },
             node: options::node_name(&settings),
-            runtime: settings.container_runtime.to_string(),
+            container_runtime: settings.container_runtime.to_string(),
             port: settings.apiserver_port,
         }
-    }
-
-    /// In minikube's form.
-    pub fn json(&self) -> Value {
-        json!({"Name": self.name, "Status": self.status, "Node": self.node, "ContainerRuntime": self.runtime,
-               "APIServerPort": self.port})
     }
 }

@@ -1,5 +1,7 @@
 //! Chromium, driven by its own chromedriver: what a person sees and does on the dashboard. See `tests/`.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,14 +35,29 @@ pub struct Browser {
     /// The session.
     pub client: Client,
     driver: Child,
+    port: u16,
+    session: String,
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // chromedriver ends its browser with itself
+        // a chromedriver that is killed leaves its browser behind
+        let _ = end(self.port, &self.session);
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// Ends a session, blocking: where it is dropped nothing can be awaited.
+fn end(port: u16, session: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        stream,
+        "DELETE /session/{session} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+    )?;
+    // the answer comes when the browser has ended
+    stream.read(&mut [0; 512]).map(drop)
 }
 
 /// A command that WebDriver's standard does not have.
@@ -98,7 +115,8 @@ impl Browser {
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         };
-        let browser = Self { client, driver };
+        let session = client.session_id().await?.context("a session")?;
+        let browser = Self { client, driver, port, session };
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         browser.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await?;
         Ok(browser)

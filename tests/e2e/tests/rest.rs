@@ -11,6 +11,11 @@ use sampan_test_e2e::apply;
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
+#[path = "rest/contract.rs"]
+mod contract;
+#[path = "rest/curl.rs"]
+mod curl;
+
 const VIEWER: &str = r#"
 apiVersion: v1
 kind: ServiceAccount
