@@ -3,6 +3,8 @@
 pub mod ansi;
 pub mod difference;
 pub mod graph;
+pub mod owned;
 pub mod quantity;
+pub mod revisions;
 pub mod why;
 pub mod yaml;

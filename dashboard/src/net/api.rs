@@ -1,6 +1,7 @@
 //! Calls to the daemon, on the page's own origin and below its `<base>`. Whoever reads an error sees the API's words.
 
 use js_sys::Uint8Array;
+use leptos::{prelude::*, task::spawn_local};
 use serde_json::{Value, json};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -123,23 +124,70 @@ pub async fn merge(path: &str, patch: &Value) -> Result<Value> {
     Call::new("PATCH", &path).body("application/merge-patch+json", patch.to_string()).value().await
 }
 
-/// Whether the signed-in user may: none if allowed, else why not.
-pub async fn may(
-    verb: &str,
-    group: &str,
-    resource: &str,
-    subresource: &str,
-    namespace: &str,
-) -> Option<String> {
-    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
-        "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource,
-            "namespace": namespace}}});
-    let path = "k8s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    let answer = Call::new("POST", path).json(&review).value().await.ok()?;
-    if answer["status"]["allowed"].as_bool() != Some(false) {
-        return None;
+/// Whether the signed-in user may do something.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum May {
+    /// The API server has not answered yet.
+    #[default]
+    Asking,
+    Yes,
+    /// The permission that is missing.
+    No(String),
+    /// It could not be asked, for this reason.
+    Unknown(String),
+}
+
+impl May {
+    /// What a disabled button says.
+    pub fn why_not(&self) -> Option<String> {
+        match self {
+            Self::Yes => None,
+            Self::Asking => Some(tr!(may.asking).to_owned()),
+            Self::No(permission) => Some(tr!(act.forbidden, permission = permission.clone())),
+            Self::Unknown(why) => Some(tr!(may.unknown, why = why.clone())),
+        }
     }
-    let slash = if subresource.is_empty() { "" } else { "/" };
-    let dot = if group.is_empty() { "" } else { "." };
-    Some(format!("{verb} {resource}{slash}{subresource}{dot}{group}"))
+}
+
+/// What somebody wants to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wish {
+    pub verb: &'static str,
+    pub group: String,
+    pub resource: String,
+    pub subresource: &'static str,
+    pub namespace: String,
+    /// Empty for any.
+    pub name: String,
+}
+
+impl Wish {
+    /// As a permission is named.
+    fn permission(&self) -> String {
+        let slash = if self.subresource.is_empty() { "" } else { "/" };
+        let dot = if self.group.is_empty() { "" } else { "." };
+        format!("{} {}{slash}{}{dot}{}", self.verb, self.resource, self.subresource, self.group)
+    }
+}
+
+/// Asks the API server whether the signed-in user may.
+pub async fn may(wish: &Wish) -> May {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
+        "resourceAttributes": {"verb": wish.verb, "group": wish.group, "resource": wish.resource,
+            "subresource": wish.subresource, "namespace": wish.namespace, "name": wish.name}}});
+    let path = "k8s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    match Call::new("POST", path).json(&review).value().await {
+        Ok(answer) if answer["status"]["allowed"] == true => May::Yes,
+        Ok(_) => May::No(wish.permission()),
+        Err(failure) => May::Unknown(failure.message),
+    }
+}
+
+/// The answer to a wish, once it is there.
+pub fn allowed(wish: Wish) -> RwSignal<May> {
+    let answer = RwSignal::new(May::Asking);
+    spawn_local(async move {
+        answer.try_set(may(&wish).await);
+    });
+    answer
 }

@@ -19,7 +19,28 @@ pub struct Dialog {
     pub type_name: String,
     /// A number asked for, with what it is now.
     pub number: Option<i64>,
+    /// What else is shown, such as what goes with an object.
+    pub more: Option<Arc<dyn Fn() -> AnyView + Send + Sync>>,
+    /// Whether it can be done yet, as far as `more` is concerned.
+    pub ready: RwSignal<bool>,
     pub act: Arc<dyn Fn(i64) + Send + Sync>,
+}
+
+impl Dialog {
+    /// A question with nothing more to it.
+    pub fn new(title: String, verb: &str, act: impl Fn(i64) + Send + Sync + 'static) -> Self {
+        Self {
+            title,
+            text: Vec::new(),
+            verb: verb.to_owned(),
+            danger: false,
+            type_name: String::new(),
+            number: None,
+            more: None,
+            ready: RwSignal::new(true),
+            act: Arc::new(act),
+        }
+    }
 }
 
 pub fn ask(dialog: Dialog) {
@@ -44,7 +65,8 @@ fn Question(dialog: Dialog) -> impl IntoView {
     });
     let close = move || app().dialog.set(None);
     let wanted = dialog.type_name.clone();
-    let ready = move || wanted.is_empty() || *typed.read() == wanted;
+    let prepared = dialog.ready;
+    let ready = move || prepared.get() && (wanted.is_empty() || *typed.read() == wanted);
     let act = dialog.act.clone();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -57,6 +79,7 @@ fn Question(dialog: Dialog) -> impl IntoView {
             <form method="dialog" on:submit=submit>
                 <h2 id="question">{dialog.title}</h2>
                 {dialog.text.into_iter().map(|text| view! { <p>{text}</p> }).collect_view()}
+                {dialog.more.as_ref().map(|more| more())}
                 {dialog.number.map(|_| view! {
                     <label class="field">
                         {tr!(action.replicas)}

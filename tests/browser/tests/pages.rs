@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 #[path = "pages/nginx.rs"]
 mod nginx;
+#[path = "pages/questions.rs"]
+mod questions;
 
 const WORLD: &str = r#"
 apiVersion: v1
@@ -103,6 +105,8 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("edits", edits(&cluster, &browser).await);
     hold("creates", creates(&cluster, &browser).await);
     hold("acts", acts(&cluster, &browser).await);
+    hold("revisions", questions::revisions(&cluster, &browser).await);
+    hold("deletions", questions::deletions(&cluster, &browser).await);
     hold("addons", addons(&cluster, &browser).await);
     hold("keys", keys(&browser).await);
     hold("many", many(&cluster, &browser).await);
@@ -492,6 +496,22 @@ async fn reader(cluster: &Cluster) -> Result<()> {
     browser.go("deployments.apps/team/theirs").await?;
     let all = "const all = [...document.querySelectorAll('.actions button')]; return all.length >= 4 && all.every(one => one.disabled && one.title != '')";
     browser.until("every button says what is missing", all, json!([])).await?;
+    browser.go("deployments.apps/team/theirs?tab=yaml").await?;
+    let edit = "return [...document.querySelectorAll('.yaml button')].some(one => one.disabled && one.title.includes('update deployments.apps'))";
+    browser.until("editing says what is missing", edit, json!([])).await?;
+    let pod = cluster.kubectl(&[
+        "get",
+        "pods",
+        "-n",
+        "team",
+        "-l",
+        "app=theirs",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ])?;
+    browser.go(&format!("pods/team/{pod}")).await?;
+    let tabs = "const all = [...document.querySelectorAll('.tabs button')]; const shell = all.find(one => one.innerText == 'Terminal'), logs = all.find(one => one.innerText == 'Logs'); return shell?.disabled && shell.title.includes('create pods/exec') && logs?.disabled === false";
+    browser.until("the terminal says what is missing, logs are open", tabs, json!([])).await?;
     // nothing of it is kept where a script could read it
     let kept = browser
         .run("return JSON.stringify([localStorage, sessionStorage, document.cookie])", json!([]))

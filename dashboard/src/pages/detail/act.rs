@@ -6,10 +6,10 @@ use std::sync::Arc;
 use leptos::{prelude::*, task::spawn_local};
 use serde_json::{Value, json};
 
-use super::Object;
+use super::{Object, delete, undo};
 use crate::{
     kinds::{Resource, word},
-    net::api::{self, Call, Result},
+    net::api::{self, Call, May, Result, Wish},
     ui::{
         dialog::{self, Dialog},
         icon::{Icon, Shape},
@@ -45,7 +45,7 @@ fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
             let paused = spec["paused"] == true;
             acts.extend([Act::Restart, Act::Undo, if paused { Act::Resume } else { Act::Pause }]);
         }
-        ("apps", "statefulsets" | "daemonsets") => acts.push(Act::Restart),
+        ("apps", "statefulsets" | "daemonsets") => acts.extend([Act::Restart, Act::Undo]),
         ("batch", "cronjobs") => {
             acts.extend([Act::Trigger, if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }])
         }
@@ -74,9 +74,9 @@ impl Act {
         }
     }
 
-    /// What comes of it.
-    fn consequence(self) -> &'static str {
-        match self {
+    /// What comes of it, in a sentence.
+    fn consequence(self) -> Option<&'static str> {
+        Some(match self {
             Act::Scale => tr!(act.scale_then),
             Act::Restart => tr!(act.restart_then),
             Act::Undo => tr!(act.undo_then),
@@ -87,8 +87,9 @@ impl Act {
             Act::Trigger => tr!(act.trigger_then),
             Act::Cordon => tr!(act.cordon_then),
             Act::Uncordon => tr!(act.uncordon_then),
-            Act::Delete => tr!(action.delete_owned),
-        }
+            // its question looks
+            Act::Delete => return None,
+        })
     }
 
     fn shape(self) -> Shape {
@@ -126,17 +127,19 @@ pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
 
 #[component]
 fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
-    let missing = RwSignal::new(None::<String>);
-    let (verb, plural, sub) = act.needs(&resource);
-    let namespace =
-        object.get_untracked().map(|object| word(&object["metadata"]["namespace"])).unwrap_or_default();
-    let group = resource.group.clone();
-    spawn_local(async move {
-        missing.try_set(api::may(verb, &group, &plural, sub, &namespace).await);
+    let metadata = object.get_untracked().map(|object| object["metadata"].clone()).unwrap_or_default();
+    let (verb, plural, subresource) = act.needs(&resource);
+    let name = if act == Act::Trigger { String::new() } else { word(&metadata["name"]) };
+    let may = api::allowed(Wish {
+        verb,
+        group: resource.group.clone(),
+        resource: plural,
+        subresource,
+        namespace: word(&metadata["namespace"]),
+        name,
     });
-    let why = move || missing.get().map(|missing| tr!(act.forbidden, permission = missing));
     view! {
-        <button class:danger=act == Act::Delete disabled=move || missing.read().is_some() title=why
+        <button class:danger=act == Act::Delete disabled=move || *may.read() != May::Yes title=move || may.read().why_not()
             on:click=move |_| if let Some(object) = object.get_untracked() { question(act, resource.clone(), object) }>
             <Icon shape=act.shape() />{act.label()}
         </button>
@@ -144,32 +147,36 @@ fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
 }
 
 fn question(act: Act, resource: Resource, object: Arc<Value>) {
-    let (namespace, name) = (word(&object["metadata"]["namespace"]), word(&object["metadata"]["name"]));
-    let grave = act == Act::Delete
-        && matches!(resource.plural.as_str(), "namespaces" | "nodes" | "customresourcedefinitions");
-    let place = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+    match act {
+        Act::Delete => return delete::question(resource, object, false),
+        Act::Undo => return undo::question(resource, object),
+        _ => {}
+    }
     let number = (act == Act::Scale).then(|| object["spec"]["replicas"].as_i64().unwrap_or(1));
-    dialog::ask(Dialog {
-        title: format!("{} {} {place}", act.label(), resource.kind),
-        text: vec![act.consequence().to_owned()],
-        verb: act.label().to_owned(),
-        danger: act == Act::Delete,
-        type_name: if grave { name } else { String::new() },
-        number,
-        act: Arc::new(move |number| {
-            let (resource, object) = (resource.clone(), object.clone());
-            spawn_local(async move {
-                match run(act, &resource, &object, number).await {
-                    Ok(()) => toast::good(tr!(
-                        act.done,
-                        what = act.label(),
-                        name = word(&object["metadata"]["name"])
-                    )),
-                    Err(failure) => toast::bad(&failure),
-                }
-            });
-        }),
-    });
+    let title = title(act.label(), &resource, &object);
+    let run = move |number| {
+        let (resource, object) = (resource.clone(), object.clone());
+        spawn_local(async move { told(act.label(), &object, run(act, &resource, &object, number).await) });
+    };
+    let text = act.consequence().map(str::to_owned).into_iter().collect();
+    dialog::ask(Dialog { text, number, ..Dialog::new(title, act.label(), run) });
+}
+
+/// `Delete Pod default/web`.
+pub fn title(verb: &str, resource: &Resource, object: &Value) -> String {
+    let (namespace, name) = (word(&object["metadata"]["namespace"]), word(&object["metadata"]["name"]));
+    let place = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
+    format!("{verb} {} {place}", resource.kind)
+}
+
+/// Says how it went.
+pub fn told(what: &str, object: &Value, result: Result<()>) {
+    match result {
+        Ok(()) => {
+            toast::good(tr!(act.done, what = what.to_owned(), name = word(&object["metadata"]["name"])))
+        }
+        Err(failure) => toast::bad(&failure),
+    }
 }
 
 async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Result<()> {
@@ -181,9 +188,9 @@ async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Resu
                 .await
                 .map(drop);
         }
-        Act::Delete => return delete(&path, object).await,
         Act::Trigger => return trigger(&namespace, object).await,
-        Act::Undo => return undo(&path, &namespace, object).await,
+        // these have questions of their own
+        Act::Delete | Act::Undo => return Ok(()),
         Act::Restart => {
             let now = String::from(js_sys::Date::new_0().to_iso_string());
             json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}})
@@ -196,13 +203,6 @@ async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Resu
         Act::Uncordon => json!({"spec": {"unschedulable": null}}),
     };
     api::merge(&path, &patch).await.map(drop)
-}
-
-/// Only this very object, as it was seen.
-async fn delete(path: &str, object: &Value) -> Result<()> {
-    let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background",
-        "preconditions": {"uid": object["metadata"]["uid"]}});
-    Call::new("DELETE", path).json(&body).send().await.map(drop)
 }
 
 /// A job of a CronJob's template, as `kubectl create job --from` makes it.
@@ -218,32 +218,4 @@ async fn trigger(namespace: &str, cron: &Value) -> Result<()> {
         .send()
         .await
         .map(drop)
-}
-
-/// Back to the revision before: its ReplicaSet's template, as `kubectl rollout undo` does.
-async fn undo(path: &str, namespace: &str, deployment: &Value) -> Result<()> {
-    const REVISION: &str = "deployment.kubernetes.io/revision";
-    let sets = api::get(&format!("k8s/apis/apps/v1/namespaces/{namespace}/replicasets")).await?;
-    let revision = |object: &Value| {
-        word(&object["metadata"]["annotations"][REVISION]).parse::<u64>().unwrap_or_default()
-    };
-    let owned = |set: &&Value| set["metadata"]["ownerReferences"][0]["uid"] == deployment["metadata"]["uid"];
-    let now = revision(deployment);
-    let own = crate::kinds::list(&sets["items"]).iter().filter(owned);
-    let Some(before) = own.filter(|set| revision(set) < now).max_by_key(|set| revision(set)) else {
-        return Err(api::Failure {
-            code: 404,
-            reason: "NotFound".to_owned(),
-            message: tr!(act.no_revision).to_owned(),
-        });
-    };
-    let mut template = before["spec"]["template"].clone();
-    if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
-        labels.remove("pod-template-hash");
-    }
-    let patch = json!([
-        {"op": "test", "path": "/metadata/resourceVersion", "value": deployment["metadata"]["resourceVersion"]},
-        {"op": "replace", "path": "/spec/template", "value": template}]);
-    let path = format!("{path}?fieldManager=sampan-dashboard");
-    Call::new("PATCH", &path).body("application/json-patch+json", patch.to_string()).send().await.map(drop)
 }

@@ -1,13 +1,13 @@
 //! What is done to all rows chosen in a list.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use leptos::{prelude::*, task::spawn_local};
 use serde_json::json;
 
+use super::delete;
 use crate::{
     kinds::Resource,
-    net::api::Call,
     ui::{
         dialog::{self, Dialog},
         table::Table,
@@ -30,20 +30,15 @@ pub fn delete(resource: &Resource, table: Table) {
         text.push(tr!(action.and_more, count = chosen.len() - NAMED));
     }
     text.push(tr!(action.delete_owned).to_owned());
-    let (resource, count) = (resource.clone(), chosen.len());
+    let (resource_of, resource, count) = (resource.clone(), resource.clone(), chosen.len());
     let act = move |_| {
         let (resource, chosen) = (resource.clone(), chosen.clone());
         spawn_local(async move {
             let mut done = 0;
             for row in &chosen {
-                let body =
-                    json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": row.uid}});
-                match Call::new("DELETE", &resource.object(&row.namespace, &row.name))
-                    .json(&body)
-                    .send()
-                    .await
-                {
-                    Ok(_) => done += 1,
+                let path = resource.object(&row.namespace, &row.name);
+                match delete::send(&path, &json!({"uid": row.uid})).await {
+                    Ok(()) => done += 1,
                     Err(failure) => toast::bad(&failure),
                 }
             }
@@ -51,13 +46,12 @@ pub fn delete(resource: &Resource, table: Table) {
             table.chosen.set(HashSet::new());
         });
     };
+    let grave = delete::is_grave(&resource_of);
     dialog::ask(Dialog {
-        title: tr!(list.delete_chosen, count = count),
         text,
-        verb: tr!(action.delete).to_owned(),
         danger: true,
-        type_name: String::new(),
-        number: None,
-        act: Arc::new(act),
+        // not by a slip of the hand
+        type_name: if grave { count.to_string() } else { String::new() },
+        ..Dialog::new(tr!(list.delete_chosen, count = count), tr!(action.delete), act)
     });
 }

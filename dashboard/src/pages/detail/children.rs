@@ -17,7 +17,8 @@ use crate::{
 /// Pods shown; more are in the list, by the same selector.
 const SHOWN: usize = 50;
 
-fn selector(object: &Value) -> String {
+/// The labels that a workload or Service selects by, as a selector.
+pub fn selector(object: &Value) -> String {
     let spec = &object["spec"]["selector"];
     let labels = if spec["matchLabels"].is_object() { &spec["matchLabels"] } else { spec };
     let pairs = labels

@@ -10,7 +10,7 @@ use sampan_dashboard_logic::{
 use super::Object;
 use crate::{
     kinds::Resource,
-    net::api::{Call, Failure},
+    net::api::{self, Call, Failure, May, Wish},
     ui::{
         icon::{Icon, Shape},
         toast,
@@ -45,6 +45,14 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
             }
         });
     };
+    let may = api::allowed(Wish {
+        verb: "update",
+        group: resource.group.clone(),
+        resource: resource.plural.clone(),
+        subresource: "",
+        namespace: namespace.clone(),
+        name: name.clone(),
+    });
     let start = move |_| draft.set(Some(now.get_untracked()));
     let stop = move |_| {
         draft.set(None);
@@ -61,7 +69,7 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         <section class="yaml">
             <div class="line">
                 {move || match editing() {
-                    false => view! { <button on:click=start><Icon shape=Shape::Edit />{tr!(edit.edit)}</button> }.into_any(),
+                    false => view! { <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not() on:click=start><Icon shape=Shape::Edit />{tr!(edit.edit)}</button> }.into_any(),
                     true => view! {
                         <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                         <button class="primary" disabled=move || difference.with(Option::is_none) on:click=move |_| send(false)>{tr!(edit.save)}</button>

@@ -5,9 +5,11 @@ mod act;
 pub mod bulk;
 mod children;
 mod data;
+mod delete;
 mod edit;
 mod events;
 mod summary;
+mod undo;
 
 use std::sync::Arc;
 
@@ -24,7 +26,10 @@ use super::{
 use crate::{
     app::app,
     kinds::Resource,
-    net::feed::{self, State},
+    net::{
+        api::{self, Wish},
+        feed::{self, State},
+    },
     ui::{
         age::Age,
         go,
@@ -113,7 +118,7 @@ pub fn Detail(
                     })}
                 </div>
                 <act::Actions resource=resource.clone() object />
-                <Tabs resource=resource.clone() />
+                <Tabs resource=resource.clone() namespace=namespace.clone() name=name.clone() />
             </header>
             {move || gone.get().filter(|_| object.with(Option::is_some)).map(|at| view! {
                 <p class="banner" role="status"><Icon shape=Shape::Delete />{tr!(detail.gone)}" "<Age at=(at / 1000.0) as i64 /></p>
@@ -162,26 +167,33 @@ fn is_pod(resource: &Resource) -> bool {
 }
 
 #[component]
-fn Tabs(resource: Resource) -> impl IntoView {
+fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
     let tab = go::word("tab");
-    let mut tabs = vec![("", tr!(detail.summary))];
+    let free = |key, title| (key, title, None);
+    let of_pod = |verb, subresource| {
+        let name = if is_pod(&resource) { name.clone() } else { String::new() };
+        let (resource, namespace) = ("pods".to_owned(), namespace.clone());
+        Some(api::allowed(Wish { verb, subresource, resource, namespace, name, ..Wish::default() }))
+    };
+    let mut tabs = vec![free("", tr!(detail.summary))];
     if has_pods(&resource) {
-        tabs.push(("pods", "Pods"));
+        tabs.push(free("pods", "Pods"));
     }
     if is_pod(&resource) || has_pods(&resource) {
-        tabs.push(("logs", tr!(detail.logs)));
+        tabs.push(("logs", tr!(detail.logs), of_pod("get", "log")));
     }
     if is_pod(&resource) {
-        tabs.push(("terminal", tr!(detail.terminal)));
+        tabs.push(("terminal", tr!(detail.terminal), of_pod("create", "exec")));
     }
-    tabs.extend([("events", tr!(detail.events)), ("yaml", "YAML")]);
+    tabs.extend([free("events", tr!(detail.events)), free("yaml", "YAML")]);
     let set = go::setter();
     view! {
         <nav class="tabs" aria-label=tr!(detail.tabs)>
-            {tabs.into_iter().map(|(key, title)| {
+            {tabs.into_iter().map(|(key, title, may)| {
                 let set = set.clone();
                 let current = move || (*tab.read() == key).then_some("page");
-                view! { <button aria-current=current on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
+                let not = move || may.and_then(|may| may.read().why_not());
+                view! { <button aria-current=current disabled=move || not().is_some() title=not on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
             }).collect_view()}
         </nav>
     }
