@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{Message, MessageStream};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::Request;
 use http_body_util::BodyExt;
 use sampan_process::BoxedIo;
 use sampan_view::place::{encode, pairs};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Packet;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::feed::{PING, SILENCE};
 use crate::server::{Asker, State};
+use crate::upgraded::connected;
 use crate::{Answer, reply};
 
 /// Channels of bytes: stdin, stdout, stderr, the outcome, the terminal's size.
@@ -33,8 +33,6 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 /// Between the two connections.
 const PIPE: usize = 64 * 1024;
 const MESSAGES: usize = 16;
-/// The head of the kubelet's answer.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// Opens a terminal; a refusal is told on the channel of the outcome, for a browser cannot read it otherwise.
 pub async fn answer(
@@ -155,33 +153,12 @@ async fn bridge(answer: Answer, inputs: mpsc::Receiver<Bytes>, tell: mpsc::Sende
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let serving = takeover(Box::new(theirs) as BoxedIo);
     let carrying = async {
-        if let Some(socket) = connected(ours).await {
+        if let Some((socket, _)) = connected(ours).await {
             carry(socket, inputs, tell).await;
         }
     };
     // the kubelet's side may have to say goodbye after ours has ended, so both are waited for
     tokio::join!(serving, carrying);
-}
-
-/// Reads the head of the kubelet's answer; what follows is a websocket.
-async fn connected(mut io: DuplexStream) -> Option<WebSocketStream<DuplexStream>> {
-    let mut head = BytesMut::new();
-    loop {
-        if io.read_buf(&mut head).await.ok()? == 0 || head.len() > MAX_HEAD {
-            return None;
-        }
-        if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
-            let rest = head.split_off(end + 4).to_vec();
-            let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE * 4));
-            let upgraded = head.starts_with(b"HTTP/1.1 101");
-            return match upgraded {
-                true => {
-                    Some(WebSocketStream::from_partially_read(io, rest, Role::Client, Some(config)).await)
-                }
-                false => None,
-            };
-        }
-    }
 }
 
 async fn carry(

@@ -40,7 +40,7 @@ pub async fn pass(
         return reply::failure(
             403,
             "Forbidden",
-            "pods and services are not shown on the dashboard's own origin",
+            "pods and services are not shown on the dashboard's own origin: see /sampan/v1/open",
         );
     }
     let limit = if target.starts_with("/sampan/") { MAX_ARCHIVE } else { MAX_BODY };

@@ -88,6 +88,18 @@ impl Guard {
         Self { port, public }
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether a browser of this machine asks, rather than one beyond a proxy.
+    pub fn is_local(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let port = format!(":{}", self.port);
+        host.to_ascii_lowercase().strip_suffix(&port).is_some_and(|name| LOOPBACK.contains(&name))
+    }
+
     /// Refuses what was sent by a page that is not ours.
     pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), HttpResponse> {
         let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));

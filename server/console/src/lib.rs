@@ -8,6 +8,7 @@
 //!            ├ /sampan/v1/session      session   who is signed in; sign in with a token; sign out
 //!            ├ /sampan/v1/feed         feed      lists and objects, pushed as they change
 //!            ├ /sampan/v1/exec         exec      a terminal in a container
+//!            ├ /sampan/v1/open         workload  a web page of a pod or Service, on an origin of its own
 //!            ├ /sampan/v1/…            forward   the REST API for tools
 //!            └ /k8s/…                  forward   the Kubernetes API
 //! ```
@@ -23,9 +24,12 @@ mod files;
 mod forward;
 mod guard;
 mod identity;
+mod places;
 mod reply;
 mod server;
 mod session;
+mod upgraded;
+mod workload;
 
 pub use api::{Answer, Api, BoxError, Takeover, User};
 pub use guard::{BadUrl, PublicUrl};

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::guard::{self, Guard};
+use crate::places::{self, Places};
 use crate::session::{Guesses, SESSION_SECONDS, Session, Sessions};
-use crate::{Api, PublicUrl, Tickets, User, exec, feed, files, forward, identity, reply};
+use crate::{Api, PublicUrl, Tickets, User, exec, feed, files, forward, identity, reply, workload};
 
 /// A sign-in is a few hundred bytes.
 const MAX_SIGN_IN: usize = 64 * 1024;
@@ -71,7 +72,8 @@ pub struct State {
     pub(crate) rights: feed::Rights,
     pub(crate) tasks: Tasks,
     pub(crate) boot: String,
-    guard: Guard,
+    pub(crate) guard: Guard,
+    pub(crate) places: Places,
     tickets: Tickets,
     guesses: Guesses,
     cookie: String,
@@ -88,6 +90,14 @@ pub struct Asker {
     pub session: Option<Session>,
     /// The bearer token.
     pub token: Option<String>,
+}
+
+impl Asker {
+    /// Whether it is the same one, by the same session or token.
+    pub fn is(&self, other: &Self) -> bool {
+        let session = |asker: &Self| asker.session.as_ref().map(|session| session.id.clone());
+        self.user.name == other.user.name && session(self) == session(other) && self.token == other.token
+    }
 }
 
 impl Console {
@@ -109,6 +119,7 @@ impl Console {
             cookie: format!("sampan-{port}"),
             boot: format!("{:016x}", rand::random::<u64>()),
             guesses: Guesses::default(),
+            places: Places::default(),
             tasks,
             tickets,
             api,
@@ -152,6 +163,11 @@ async fn entry(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
     if request.conn_data::<OverSocket>().is_some() {
         return command(&request, payload, &state).await;
     }
+    // what a workload answers is its own: nothing of ours is put into it
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Some(name) = places::name(&host.to_ascii_lowercase(), state.guard.port()) {
+        return workload::answer(&request, payload, &state.into_inner(), name).await;
+    }
     let mut response = match state.guard.check(request.method(), request.headers()) {
         Ok(()) => route(&request, payload, &state.into_inner()).await,
         Err(refused) => refused,
@@ -185,6 +201,10 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
         (_, "/sampan/v1/session") => reply::failure(405, "MethodNotAllowed", "GET, POST and DELETE"),
         (&Method::GET, "/sampan/v1/feed") => match state.asker(request).await {
             Some(asker) => feed::answer(request, payload, state, asker),
+            None => reply::unauthorized(),
+        },
+        (&Method::GET, "/sampan/v1/open") => match state.asker(request).await {
+            Some(asker) => workload::open(request, state, asker),
             None => reply::unauthorized(),
         },
         (&Method::GET, "/sampan/v1/exec") => match state.asker(request).await {

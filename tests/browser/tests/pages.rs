@@ -105,6 +105,7 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("edits", edits(&cluster, &browser).await);
     hold("creates", creates(&cluster, &browser).await);
     hold("acts", acts(&cluster, &browser).await);
+    hold("workloads", workloads(&browser).await);
     hold("revisions", questions::revisions(&cluster, &browser).await);
     hold("deletions", questions::deletions(&cluster, &browser).await);
     hold("addons", addons(&cluster, &browser).await);
@@ -372,6 +373,35 @@ async fn acts(cluster: &Cluster, browser: &Browser) -> Result<()> {
         .until("the question gone", "return document.querySelector('dialog[open]') == null", json!([]))
         .await
         .map(drop)
+}
+
+/// The web page of a Service in a tab of its own.
+async fn workloads(browser: &Browser) -> Result<()> {
+    browser.go("services/default/web").await?;
+    let own = browser.client.window().await?;
+    browser.see(".ports a.button").await?;
+    browser.is_accessible("ports").await?;
+    browser.click(".ports a.button").await?;
+    let windows = async || anyhow::Ok(browser.client.windows().await?);
+    let opened = loop {
+        let all = windows().await?;
+        if let Some(other) = all.into_iter().find(|one| *one != own) {
+            break other;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    browser.client.switch_to_window(opened).await?;
+    browser.read("body", "Welcome to nginx").await?;
+    let place = browser.client.current_url().await?;
+    ensure!(
+        place.host_str().is_some_and(|host| host.ends_with(".localhost")) && place.path() == "/",
+        "{place}"
+    );
+    let seen = browser.run("return [document.cookie, String(window.opener)]", json!([])).await?;
+    ensure!(seen == json!(["", "null"]), "{seen}");
+    browser.client.close_window().await?;
+    browser.client.switch_to_window(own).await?;
+    Ok(())
 }
 
 /// On and off with progress; what is wrong with a value is said.

@@ -15,6 +15,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 #[path = "console/browser.rs"]
 mod browser;
+#[path = "console/workloads.rs"]
+mod workloads;
 use browser::{Browser, Feed, open};
 
 const SHELL: &str = r#"
@@ -54,6 +56,7 @@ async fn the_console_lets_in_whom_it_should_and_shows_what_they_may_see() -> Res
     lists(&cluster, &browser).await.context("lists")?;
     objects(&cluster, &browser).await.context("objects")?;
     terminals(&browser).await.context("terminals")?;
+    workloads::open(&cluster, &browser).await.context("workloads")?;
     rights(&cluster, &browser).await.context("rights")?;
     scopes(&cluster, &browser).context("scopes")?;
     flood(&browser).await.context("flood")?;

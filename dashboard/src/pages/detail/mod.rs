@@ -8,6 +8,7 @@ mod data;
 mod delete;
 mod edit;
 mod events;
+mod ports;
 mod summary;
 mod undo;
 
@@ -210,6 +211,7 @@ fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: 
         "terminal" => view! { <Terminal namespace name object /> }.into_any(),
         _ => view! {
             <summary::Summary object />
+            <ports::Ports resource=resource.clone() namespace=namespace.clone() name=name.clone() object />
             <data::Data resource=resource.clone() object />
             {has_pods(&resource).then(|| view! { <children::Pods namespace=namespace.clone() object /> })}
             <events::Events namespace object />

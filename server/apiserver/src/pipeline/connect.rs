@@ -143,10 +143,7 @@ impl ApiServer {
         *request.headers_mut() = context.head.headers.clone();
         request.headers_mut().remove(http::header::AUTHORIZATION);
         let takeover = Takeover(Box::new(move |io| connector.upgrade(&node, request, io)));
-        let mut response = Response::new(respond::body(Bytes::new()));
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.extensions_mut().insert(TakeoverSlot::new(takeover));
-        Ok(response)
+        Ok(take_over(takeover))
     }
 
     /// `componentstatuses`, which upstream deprecates but still serves.
@@ -195,6 +192,14 @@ fn check_log_options(name: &str, query: &super::query::Query) -> Result<(), ApiE
         errors.push(FieldError::forbidden("", why));
     }
     if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("", "PodLogOptions", name, errors)) }
+}
+
+/// 101 whose head is written by whoever takes the connection over.
+pub(super) fn take_over(takeover: Takeover) -> Response<ResponseBody> {
+    let mut response = Response::new(respond::body(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.extensions_mut().insert(TakeoverSlot::new(takeover));
+    response
 }
 
 /// Whether the client wants another protocol on this connection.

@@ -1,21 +1,25 @@
-//! `/proxy` of pods and services: one HTTP request to the pod's own address.
+//! `/proxy` of pods and services: one HTTP request to the pod's own address, or a connection that is upgraded, such as to a
+//! websocket. The workload sees the `Host` that the client asked for, as upstream's `UpgradeAwareHandler` has it.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use sampan_api::status::{ApiError, Reason};
+use sampan_process::BoxedIo;
 use serde_json::Value;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
 use super::Context;
-use super::connect::{end_to_end, endpoint};
+use super::connect::{end_to_end, endpoint, take_over, upgrades};
 use super::resource::Answer;
-use crate::ApiServer;
 use crate::registry::Target;
 use crate::value::{at, items, text};
+use crate::{ApiServer, Takeover};
 
 /// `[scheme:]name[:port]`: `net.SplitSchemeNamePort`.
 fn split(id: &str) -> Option<(&str, &str, &str)> {
@@ -105,9 +109,17 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
     };
     let query = context.head.uri.query().map_or(String::new(), |q| format!("?{q}"));
     let uri = format!("/{}{query}", context.info.rest);
+    let asked = context.head.headers.get(HOST).cloned();
+    let own = || HeaderValue::from_str(&format!("{host}:{port}")).ok();
+    let mut headers = end_to_end(&context.head.headers);
+    headers.extend(asked.or_else(own).map(|value| (HOST, value)));
     let stream = TcpStream::connect((host, port))
         .await
         .map_err(|e| failed(format!("dial tcp {host}:{port}: connect: {e}")))?;
+    if upgrades(&context.head.headers) {
+        let head = upgrade_head(&context.head.method, &uri, &headers);
+        return Ok(take_over(Takeover(Box::new(move |io| Box::pin(join(stream, head, io))))));
+    }
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| failed(e.to_string()))?;
@@ -118,10 +130,7 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
         .uri(uri)
         .body(Full::<Bytes>::new(context.body))
         .map_err(ApiError::internal)?;
-    *request.headers_mut() = end_to_end(&context.head.headers);
-    if let Ok(value) = HeaderValue::from_str(&format!("{host}:{port}")) {
-        request.headers_mut().insert(http::header::HOST, value);
-    }
+    *request.headers_mut() = headers;
     let response = sender.send_request(request).await.map_err(|e| failed(e.to_string()))?;
     let (mut head, body) = response.into_parts();
     head.headers = end_to_end(&head.headers);
@@ -131,9 +140,39 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
     ))
 }
 
+/// The head of a request that wants another protocol, as it goes over the wire.
+fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = format!("{method} {uri} HTTP/1.1\r\nconnection: Upgrade\r\n").into_bytes();
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// Both ways until one side ends; the workload answers the client itself.
+async fn join(mut workload: TcpStream, head: Vec<u8>, mut client: BoxedIo) {
+    if workload.write_all(&head).await.is_ok() {
+        let _ = copy_bidirectional(&mut workload, &mut client).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::proxyable;
+    use super::*;
+
+    #[test]
+    fn an_upgrade_is_written_as_it_came() {
+        let headers = [("upgrade", "websocket"), ("host", "a:1")];
+        let headers = headers
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let head = upgrade_head(&http::Method::GET, "/x?y", &HeaderMap::from_iter(headers));
+        let wanted = "GET /x?y HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\nhost: a:1\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&head), wanted);
+    }
 
     #[test]
     fn only_addresses_beyond_the_node() {
