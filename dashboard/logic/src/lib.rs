@@ -1,8 +1,11 @@
 //! What the dashboard decides without a browser, so that the host can test it.
 
 pub mod ansi;
+pub mod cover;
 pub mod difference;
+pub mod form;
 pub mod graph;
 pub mod quantity;
+pub mod revisions;
 pub mod why;
 pub mod yaml;

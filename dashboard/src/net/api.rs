@@ -1,7 +1,7 @@
 //! Calls to the daemon, on the page's own origin and below its `<base>`. Whoever reads an error sees the API's words.
 
 use js_sys::Uint8Array;
-use serde_json::{Value, json};
+use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, Request, RequestInit, Response};
@@ -121,25 +121,4 @@ pub async fn get(path: &str) -> Result<Value> {
 pub async fn merge(path: &str, patch: &Value) -> Result<Value> {
     let path = format!("{path}?fieldManager=sampan-dashboard");
     Call::new("PATCH", &path).body("application/merge-patch+json", patch.to_string()).value().await
-}
-
-/// Whether the signed-in user may: none if allowed, else why not.
-pub async fn may(
-    verb: &str,
-    group: &str,
-    resource: &str,
-    subresource: &str,
-    namespace: &str,
-) -> Option<String> {
-    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
-        "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource,
-            "namespace": namespace}}});
-    let path = "k8s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    let answer = Call::new("POST", path).json(&review).value().await.ok()?;
-    if answer["status"]["allowed"].as_bool() != Some(false) {
-        return None;
-    }
-    let slash = if subresource.is_empty() { "" } else { "/" };
-    let dot = if group.is_empty() { "" } else { "." };
-    Some(format!("{verb} {resource}{slash}{subresource}{dot}{group}"))
 }

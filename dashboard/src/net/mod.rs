@@ -2,5 +2,7 @@
 
 pub mod api;
 pub mod feed;
+pub mod part;
+pub mod rights;
 pub mod socket;
 pub mod stream;

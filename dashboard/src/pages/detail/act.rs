@@ -9,9 +9,13 @@ use serde_json::{Value, json};
 use super::Object;
 use crate::{
     kinds::{Resource, word},
-    net::api::{self, Call, Result},
+    net::{
+        api::{self, Call, Result},
+        rights::Permission,
+    },
     ui::{
         dialog::{self, Dialog},
+        go,
         icon::{Icon, Shape},
         toast,
     },
@@ -45,7 +49,7 @@ fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
             let paused = spec["paused"] == true;
             acts.extend([Act::Restart, Act::Undo, if paused { Act::Resume } else { Act::Pause }]);
         }
-        ("apps", "statefulsets" | "daemonsets") => acts.push(Act::Restart),
+        ("apps", "statefulsets" | "daemonsets") => acts.extend([Act::Restart, Act::Undo]),
         ("batch", "cronjobs") => {
             acts.extend([Act::Trigger, if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }])
         }
@@ -79,7 +83,7 @@ impl Act {
         match self {
             Act::Scale => tr!(act.scale_then),
             Act::Restart => tr!(act.restart_then),
-            Act::Undo => tr!(act.undo_then),
+            Act::Undo => tr!(revisions.title),
             Act::Pause => tr!(act.pause_then),
             Act::Resume => tr!(act.resume_then),
             Act::Suspend => tr!(act.suspend_then),
@@ -102,13 +106,20 @@ impl Act {
         }
     }
 
-    /// Verb, resource and subresource that it needs.
-    fn needs(self, resource: &Resource) -> (&'static str, String, &'static str) {
-        match self {
-            Act::Delete => ("delete", resource.plural.clone(), ""),
-            Act::Trigger => ("create", "jobs".to_owned(), ""),
-            Act::Scale => ("patch", resource.plural.clone(), "scale"),
-            _ => ("patch", resource.plural.clone(), ""),
+    /// The permission that it needs.
+    fn needs(self, resource: &Resource, namespace: String) -> Permission {
+        let (verb, plural, subresource) = match self {
+            Act::Delete => ("delete", resource.plural.as_str(), ""),
+            Act::Trigger => ("create", "jobs", ""),
+            Act::Scale => ("patch", resource.plural.as_str(), "scale"),
+            _ => ("patch", resource.plural.as_str(), ""),
+        };
+        Permission {
+            verb,
+            group: resource.group.clone(),
+            resource: plural.to_owned(),
+            subresource,
+            namespace,
         }
     }
 }
@@ -126,18 +137,17 @@ pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
 
 #[component]
 fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
-    let missing = RwSignal::new(None::<String>);
-    let (verb, plural, sub) = act.needs(&resource);
     let namespace =
         object.get_untracked().map(|object| word(&object["metadata"]["namespace"])).unwrap_or_default();
-    let group = resource.group.clone();
-    spawn_local(async move {
-        missing.try_set(api::may(verb, &group, &plural, sub, &namespace).await);
-    });
-    let why = move || missing.get().map(|missing| tr!(act.forbidden, permission = missing));
+    let right = act.needs(&resource, namespace).ask();
+    let set = go::setter();
     view! {
-        <button class:danger=act == Act::Delete disabled=move || missing.read().is_some() title=why
-            on:click=move |_| if let Some(object) = object.get_untracked() { question(act, resource.clone(), object) }>
+        <button class:danger=act == Act::Delete disabled=move || !right.read().is_yes() title=move || right.read().why()
+            on:click=move |_| match (act, object.get_untracked()) {
+                (Act::Undo, _) => set(&[("tab", "revisions")], false),
+                (_, Some(object)) => question(act, resource.clone(), object),
+                _ => {}
+            }>
             <Icon shape=act.shape() />{act.label()}
         </button>
     }
@@ -183,7 +193,8 @@ async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Resu
         }
         Act::Delete => return delete(&path, object).await,
         Act::Trigger => return trigger(&namespace, object).await,
-        Act::Undo => return undo(&path, &namespace, object).await,
+        // its own part of the page asks and does it
+        Act::Undo => return Ok(()),
         Act::Restart => {
             let now = String::from(js_sys::Date::new_0().to_iso_string());
             json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}})
@@ -201,7 +212,7 @@ async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Resu
 /// Only this very object, as it was seen.
 async fn delete(path: &str, object: &Value) -> Result<()> {
     let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background",
-        "preconditions": {"uid": object["metadata"]["uid"]}});
+        "preconditions": {"uid": object["metadata"]["uid"], "resourceVersion": object["metadata"]["resourceVersion"]}});
     Call::new("DELETE", path).json(&body).send().await.map(drop)
 }
 
@@ -218,32 +229,4 @@ async fn trigger(namespace: &str, cron: &Value) -> Result<()> {
         .send()
         .await
         .map(drop)
-}
-
-/// Back to the revision before: its ReplicaSet's template, as `kubectl rollout undo` does.
-async fn undo(path: &str, namespace: &str, deployment: &Value) -> Result<()> {
-    const REVISION: &str = "deployment.kubernetes.io/revision";
-    let sets = api::get(&format!("k8s/apis/apps/v1/namespaces/{namespace}/replicasets")).await?;
-    let revision = |object: &Value| {
-        word(&object["metadata"]["annotations"][REVISION]).parse::<u64>().unwrap_or_default()
-    };
-    let owned = |set: &&Value| set["metadata"]["ownerReferences"][0]["uid"] == deployment["metadata"]["uid"];
-    let now = revision(deployment);
-    let own = crate::kinds::list(&sets["items"]).iter().filter(owned);
-    let Some(before) = own.filter(|set| revision(set) < now).max_by_key(|set| revision(set)) else {
-        return Err(api::Failure {
-            code: 404,
-            reason: "NotFound".to_owned(),
-            message: tr!(act.no_revision).to_owned(),
-        });
-    };
-    let mut template = before["spec"]["template"].clone();
-    if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
-        labels.remove("pod-template-hash");
-    }
-    let patch = json!([
-        {"op": "test", "path": "/metadata/resourceVersion", "value": deployment["metadata"]["resourceVersion"]},
-        {"op": "replace", "path": "/spec/template", "value": template}]);
-    let path = format!("{path}?fieldManager=sampan-dashboard");
-    Call::new("PATCH", &path).body("application/json-patch+json", patch.to_string()).send().await.map(drop)
 }

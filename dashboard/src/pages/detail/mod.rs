@@ -7,6 +7,7 @@ mod children;
 mod data;
 mod edit;
 mod events;
+mod revisions;
 mod summary;
 
 use std::sync::Arc;
@@ -24,7 +25,10 @@ use super::{
 use crate::{
     app::app,
     kinds::Resource,
-    net::feed::{self, State},
+    net::{
+        feed::{self, State},
+        rights::Permission,
+    },
     ui::{
         age::Age,
         go,
@@ -113,7 +117,7 @@ pub fn Detail(
                     })}
                 </div>
                 <act::Actions resource=resource.clone() object />
-                <Tabs resource=resource.clone() />
+                <Tabs resource=resource.clone() namespace=namespace.clone() />
             </header>
             {move || gone.get().filter(|_| object.with(Option::is_some)).map(|at| view! {
                 <p class="banner" role="status"><Icon shape=Shape::Delete />{tr!(detail.gone)}" "<Age at=(at / 1000.0) as i64 /></p>
@@ -162,7 +166,7 @@ fn is_pod(resource: &Resource) -> bool {
 }
 
 #[component]
-fn Tabs(resource: Resource) -> impl IntoView {
+fn Tabs(resource: Resource, namespace: String) -> impl IntoView {
     let tab = go::word("tab");
     let mut tabs = vec![("", tr!(detail.summary))];
     if has_pods(&resource) {
@@ -174,6 +178,9 @@ fn Tabs(resource: Resource) -> impl IntoView {
     if is_pod(&resource) {
         tabs.push(("terminal", tr!(detail.terminal)));
     }
+    if revisions::has_revisions(&resource) {
+        tabs.push(("revisions", tr!(revisions.title)));
+    }
     tabs.extend([("events", tr!(detail.events)), ("yaml", "YAML")]);
     let set = go::setter();
     view! {
@@ -181,16 +188,31 @@ fn Tabs(resource: Resource) -> impl IntoView {
             {tabs.into_iter().map(|(key, title)| {
                 let set = set.clone();
                 let current = move || (*tab.read() == key).then_some("page");
-                view! { <button aria-current=current on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
+                let right = needs(key, &namespace).map(Permission::ask);
+                let may = move || right.is_none_or(|right| right.read().is_yes());
+                let why = move || right.and_then(|right| right.read().why());
+                view! { <button aria-current=current disabled=move || !may() title=why on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
             }).collect_view()}
         </nav>
     }
+}
+
+/// What a part of the page needs beyond reading the object.
+fn needs(tab: &str, namespace: &str) -> Option<Permission> {
+    let (verb, subresource) = match tab {
+        "logs" => ("get", "log"),
+        "terminal" => ("create", "exec"),
+        _ => return None,
+    };
+    let (group, resource) = (String::new(), "pods".to_owned());
+    Some(Permission { verb, group, resource, subresource, namespace: namespace.to_owned() })
 }
 
 fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: Object) -> AnyView {
     let (resource, namespace, name) = (resource.clone(), namespace.to_owned(), name.to_owned());
     match tab {
         "yaml" => view! { <edit::Edit resource namespace name object /> }.into_any(),
+        "revisions" => view! { <revisions::Revisions resource namespace name object /> }.into_any(),
         "events" => view! { <events::Events namespace object /> }.into_any(),
         "pods" => view! { <children::Pods namespace object /> }.into_any(),
         "logs" if is_pod(&resource) => view! { <Logs namespace object /> }.into_any(),
