@@ -5,6 +5,7 @@ import init from './{{app.js}}';
 // Modules loaded when first needed, by the name the app asks for.
 globalThis.sampanParts = {
   terminal: () => import('./{{terminal.js}}'),
+  editor: () => import('./{{editor.js}}'),
 };
 
 // Before the first paint: the theme the user chose (nothing secret is ever stored).

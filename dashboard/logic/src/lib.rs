@@ -1,7 +1,9 @@
 //! What the dashboard decides without a browser, so that the host can test it.
 
 pub mod ansi;
+pub mod cover;
 pub mod difference;
+pub mod form;
 pub mod graph;
 pub mod owned;
 pub mod quantity;

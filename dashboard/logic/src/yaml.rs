@@ -12,25 +12,6 @@ pub fn clean(object: &Value) -> Value {
     object
 }
 
-/// What `kubectl apply` sent last: a copy of the object, Secrets' values included.
-pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// A Secret whose values are covered, wherever they stand in it.
-pub fn covered(object: &Value) -> Value {
-    let mut object = object.clone();
-    for place in ["data", "stringData"] {
-        for value in
-            object.get_mut(place).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
-        {
-            *value = "••••••••".into();
-        }
-    }
-    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
-    }
-    object
-}
-
 /// As YAML, with a line's end at the end.
 pub fn print(value: &Value) -> String {
     let mut out = String::new();
@@ -158,15 +139,6 @@ fn numeric(text: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_covered_secret_shows_nothing() {
-        let object = serde_json::json!({"kind": "Secret", "data": {"a": "c2VjcmV0", "b": ""},
-            "stringData": {"c": "line\nsecret"}, "metadata": {"name": "x", "annotations": {LAST_APPLIED: "c2VjcmV0", "note": "1"}}});
-        let text = print(&covered(&object));
-        assert!(!text.contains("secret") && !text.contains("c2VjcmV0"), "{text}");
-        assert!(text.contains("a: ") && text.contains("note: "), "{text}");
-    }
 
     #[test]
     fn objects_read_as_kubectls() {

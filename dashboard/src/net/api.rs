@@ -133,8 +133,8 @@ pub enum May {
     Yes,
     /// The permission that is missing.
     No(String),
-    /// It could not be asked, for this reason.
-    Unknown(String),
+    /// The permission that could not be asked for, and why.
+    Unknown(String, String),
 }
 
 impl May {
@@ -144,7 +144,9 @@ impl May {
             Self::Yes => None,
             Self::Asking => Some(tr!(may.asking).to_owned()),
             Self::No(permission) => Some(tr!(act.forbidden, permission = permission.clone())),
-            Self::Unknown(why) => Some(tr!(may.unknown, why = why.clone())),
+            Self::Unknown(permission, why) => {
+                Some(tr!(may.unknown, permission = permission.clone(), why = why.clone()))
+            }
         }
     }
 }
@@ -179,7 +181,7 @@ pub async fn may(wish: &Wish) -> May {
     match Call::new("POST", path).json(&review).value().await {
         Ok(answer) if answer["status"]["allowed"] == true => May::Yes,
         Ok(_) => May::No(wish.permission()),
-        Err(failure) => May::Unknown(failure.message),
+        Err(failure) => May::Unknown(wish.permission(), failure.message),
     }
 }
 

@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod feed;
+pub mod part;
 pub mod socket;
 pub mod stream;

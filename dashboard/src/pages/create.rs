@@ -7,7 +7,10 @@ use crate::{
     app::app,
     kinds::word,
     net::api::{Call, Failure},
-    ui::{go, toast},
+    ui::{
+        editor::{Editor, Pen},
+        go, toast,
+    },
 };
 
 const YAML: &str = "application/yaml";
@@ -21,14 +24,37 @@ struct Told {
 
 #[component]
 pub fn Create() -> impl IntoView {
-    let text = RwSignal::new(String::new());
+    let by = go::word("by");
+    let set = go::setter();
+    view! {
+        <div class="page">
+            <h1>{tr!(action.create)}</h1>
+            <nav class="tabs" aria-label=tr!(action.create)>
+                {[("", tr!(by_form.yaml)), ("form", tr!(by_form.form))].into_iter().map(|(key, title)| {
+                    let set = set.clone();
+                    let current = move || (*by.read() == key).then_some("page");
+                    view! { <button aria-current=current on:click=move |_| set(&[("by", key)], false)>{title}</button> }
+                }).collect_view()}
+            </nav>
+            {move || match by.read().as_str() {
+                "form" => view! { <super::form::ByForm /> }.into_any(),
+                _ => view! { <ByYaml /> }.into_any(),
+            }}
+        </div>
+    }
+}
+
+#[component]
+fn ByYaml() -> impl IntoView {
+    let pen = Pen::new();
     let told = RwSignal::new(Vec::<Told>::new());
     let namespaces = go::namespaces();
     let send = move |dry: bool| {
         let namespace = namespaces.get_untracked().first().cloned().unwrap_or_else(|| "default".to_owned());
+        let Some(text) = pen.text() else { return };
         spawn_local(async move {
             told.set(Vec::new());
-            for document in documents(&text.get_untracked()) {
+            for document in documents(&text) {
                 let one = match apply(&document, &namespace, dry).await {
                     Ok(name) => Told { name, error: None },
                     Err(failure) => {
@@ -40,11 +66,8 @@ pub fn Create() -> impl IntoView {
         });
     };
     view! {
-        <div class="page">
-            <h1>{tr!(action.create)}</h1>
             <p class="soft">{tr!(create.how)}</p>
-            <textarea class="code" spellcheck="false" aria-label="YAML" placeholder="apiVersion: v1" autofocus=true
-                on:input=move |event| text.set(event_target_value(&event))></textarea>
+            <Editor pen text=String::new() />
             <div class="line">
                 <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                 <button class="primary" on:click=move |_| send(false)>{tr!(create.apply)}</button>
@@ -55,7 +78,6 @@ pub fn Create() -> impl IntoView {
                     Some(error) => view! { <li class="error"><b>{one.name}</b>" "{error}</li> }.into_any(),
                 }).collect_view()}
             </ul>
-        </div>
     }
 }
 

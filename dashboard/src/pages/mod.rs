@@ -5,6 +5,7 @@ pub mod addons;
 pub mod buffer;
 pub mod create;
 pub mod detail;
+pub mod form;
 pub mod list;
 pub mod logs;
 pub mod missing;

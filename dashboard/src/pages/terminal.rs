@@ -1,12 +1,12 @@
 //! A terminal in a container. xterm.js is loaded when the first one is opened.
 
-use js_sys::{Function, Promise, Reflect};
+use js_sys::Function;
 use leptos::{html, prelude::*, task::spawn_local};
 use sampan_view::place::encode;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use wasm_bindgen_futures::JsFuture;
 
 use super::{detail::Object, logs::containers};
+use crate::net::part;
 
 #[component]
 pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoView {
@@ -73,10 +73,7 @@ fn end(close: Option<Function>) {
 }
 
 async fn start(node: &JsValue, address: &str, ended: RwSignal<Option<String>>) -> Result<Function, JsValue> {
-    let parts = Reflect::get(&js_sys::global(), &"sampanParts".into())?;
-    let load: Function = Reflect::get(&parts, &"terminal".into())?.dyn_into()?;
-    let module = JsFuture::from(load.call0(&parts)?.dyn_into::<Promise>()?).await?;
-    let open: Function = Reflect::get(&module, &"open".into())?.dyn_into()?;
+    let open = part::opener("terminal").await?;
     let told = Closure::<dyn FnMut(String)>::new(move |why| drop(ended.try_set(Some(why))));
     let arguments = js_sys::Array::of4(node, &address.into(), &JsValue::FALSE, &told.into_js_value());
     open.apply(&JsValue::NULL, &arguments)?.dyn_into()

@@ -2,6 +2,7 @@
 
 pub mod age;
 pub mod dialog;
+pub mod editor;
 pub mod go;
 pub mod icon;
 pub mod keys;

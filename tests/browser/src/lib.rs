@@ -27,6 +27,13 @@ pub struct Look {
     pub dark: bool,
 }
 
+/// DevTools' number of the Control key.
+pub const CONTROL: u32 = 2;
+
+/// `lines` is the editor's content, in its shadow root.
+const EDITOR: &str =
+    "const lines = document.querySelector('.editor')?.shadowRoot?.querySelector('.cm-content');";
+
 /// English, light.
 pub const PLAIN: Look = Look { language: "en-US", dark: false };
 
@@ -208,11 +215,12 @@ impl Browser {
             .with_context(|| format!("click {selector}"))
     }
 
-    /// Clicks what has a text.
+    /// Clicks what has a text, once it works: a button waits for the permission it needs.
     pub async fn click_text(&self, selector: &str, text: &str) -> Result<()> {
-        self.read(selector, text).await?;
-        let script = "const one = [...document.querySelectorAll(arguments[0])].find(one => (one.innerText ?? one.textContent).includes(arguments[1])); one.scrollIntoView({block: 'center'}); one.click();";
-        self.run(script, json!([selector, text])).await.map(drop)
+        let script = "const one = [...document.querySelectorAll(arguments[0])].find(one => (one.innerText ?? one.textContent).includes(arguments[1]) && !one.disabled); one?.scrollIntoView({block: 'center'}); one?.click(); return Boolean(one)";
+        self.until(&format!("{text:?} in {selector}, enabled"), script, json!([selector, text]))
+            .await
+            .map(drop)
     }
 
     /// Types into the element that a selector finds, in place of what is in it.
@@ -221,6 +229,32 @@ impl Browser {
         let field = self.client.find(Locator::Css(selector)).await?;
         field.clear().await?;
         field.send_keys(text).await?;
+        Ok(())
+    }
+
+    /// The YAML in the editor, as its lines are drawn.
+    pub async fn yaml(&self) -> Result<String> {
+        let lines = format!(
+            "{EDITOR} return lines && [...lines.children].map(line => line.innerText.replace(/\\n$/, '')).join('\\n')"
+        );
+        Ok(self.until("the editor", &lines, json!([])).await?.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Types into the editor, in place of what is in it. A text of several lines comes as one, as pasted.
+    pub async fn write_yaml(&self, text: &str) -> Result<()> {
+        self.until("the editor", &format!("{EDITOR} lines?.focus(); return Boolean(lines)"), json!([]))
+            .await?;
+        self.key("a", 65, CONTROL).await?;
+        self.devtools("Input.insertText", json!({"text": text})).await.map(drop)
+    }
+
+    /// A key as the keyboard gives it, to whatever has the focus, in a shadow too. `modifiers` are those of DevTools.
+    pub async fn key(&self, key: &str, code: u32, modifiers: u32) -> Result<()> {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let event =
+                json!({"type": kind, "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers});
+            self.devtools("Input.dispatchKeyEvent", event).await?;
+        }
         Ok(())
     }
 

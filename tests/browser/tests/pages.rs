@@ -7,6 +7,8 @@ use sampan_test_e2e::{apply, cluster, ready, registry};
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
+#[path = "pages/editor.rs"]
+mod editor;
 #[path = "pages/nginx.rs"]
 mod nginx;
 #[path = "pages/questions.rs"]
@@ -104,6 +106,10 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("terminal", terminal(&browser).await);
     hold("edits", edits(&cluster, &browser).await);
     hold("creates", creates(&cluster, &browser).await);
+    hold("editor", editor::helps(&browser).await);
+    hold("editor of Secrets", editor::covers(&cluster, &browser).await);
+    hold("form", editor::forms(&cluster, &browser).await);
+    hold("unknown rights", editor::doubts(&browser).await);
     hold("acts", acts(&cluster, &browser).await);
     hold("workloads", workloads(&browser).await);
     hold("revisions", questions::revisions(&cluster, &browser).await);
@@ -292,10 +298,7 @@ async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.go("configmaps/default/edited?tab=yaml").await?;
     browser.read("pre.code", "key: before").await?;
     browser.click_text(".yaml button", "Edit").await?;
-    let change = |from: &str, to: &str| json!([from, to]);
-    let script = "const area = document.querySelector('textarea.code'); area.value = area.value.replace(arguments[0], arguments[1]); area.dispatchEvent(new Event('input', {bubbles: true})); return area.value";
-    browser.see("textarea.code").await?;
-    browser.run(script, change("key: before", "key: after")).await?;
+    rewrite(browser, "key: before", "key: after").await?;
     browser.click_text(".yaml .line button", "heck").await?;
     browser.read(".difference .gone", "before").await?;
     browser.read(".difference .new", "after").await?;
@@ -305,29 +308,34 @@ async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "after");
     // somebody else is faster
     browser.click_text(".yaml button", "Edit").await?;
-    browser.see("textarea.code").await?;
+    browser.yaml().await?;
     cluster.kubectl(&["patch", "configmap", "edited", "-p", r#"{"data":{"key":"theirs"}}"#])?;
-    browser.run(script, change("key: after", "key: mine")).await?;
+    rewrite(browser, "key: after", "key: mine").await?;
     browser.click_text(".yaml .line button", "heck").await?;
     browser.read(".error", "modified").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "theirs");
     Ok(())
 }
 
+/// The text in the editor, with one thing in it changed.
+async fn rewrite(browser: &Browser, from: &str, to: &str) -> Result<()> {
+    let text = browser.yaml().await?;
+    ensure!(text.contains(from), "no {from} in {text}");
+    browser.write_yaml(&text.replace(from, to)).await
+}
+
 /// Several documents at once; each is told of.
 async fn creates(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.go("create?ns=default").await?;
-    browser.see("textarea.code").await?;
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: made\ndata:\n  key: one\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: Not_A_Name\n---\napiVersion: v1\nkind: Nothing\nmetadata:\n  name: x\n";
-    let script = "const area = document.querySelector('textarea.code'); area.value = arguments[0]; area.dispatchEvent(new Event('input', {bubbles: true}))";
-    browser.run(script, json!([text])).await?;
+    browser.write_yaml(text).await?;
     browser.click("main button.primary").await?;
     browser.read(".told-list .healthy", "ConfigMap/made").await?;
     browser.read(".told-list .error", "Not_A_Name").await?;
     browser.read(".told-list .error", "Nothing").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "made", "-o", "jsonpath={.data.key}"])? == "one");
     // the same again, changed
-    browser.run(script, json!([text.replace("key: one", "key: two")])).await?;
+    browser.write_yaml(&text.replace("key: one", "key: two")).await?;
     browser.click("main button.primary").await?;
     browser
         .until("changed", "return document.querySelectorAll('.told-list li').length == 3", json!([]))
@@ -573,6 +581,7 @@ async fn everywhere(cluster: &Cluster) -> Result<()> {
                 "addons",
                 "access",
                 "create",
+                "create?by=form",
             ] {
                 browser.go(place).await?;
                 browser.see("main h1").await?;

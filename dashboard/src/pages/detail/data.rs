@@ -2,14 +2,24 @@
 
 use std::sync::Arc;
 
-use leptos::prelude::*;
+use js_sys::{Function, Promise, Reflect};
+use leptos::{prelude::*, task::spawn_local};
+use sampan_dashboard_logic::cover::COVER;
 use serde_json::Value;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 
-use super::Object;
+use super::{Object, edit::cut};
 use crate::{
     kinds::{Resource, word},
-    ui::icon::{Icon, Shape},
+    ui::{
+        icon::{Icon, Shape},
+        toast,
+    },
 };
+
+/// Letters of a value that are shown; a longer one is copied, or read as YAML.
+const SHOWN: usize = 20_000;
 
 #[component]
 pub fn Data(resource: Resource, object: Object) -> impl IntoView {
@@ -28,10 +38,16 @@ fn all(object: &Arc<Value>, secret: bool) -> impl IntoView + use<> {
 #[component]
 fn Entry(name: String, value: String, secret: bool) -> impl IntoView {
     let seen = RwSignal::new(!secret);
-    let content = move || match seen.get() {
-        false => "••••••••".to_owned(),
-        true if secret => decoded(&value),
-        true => value.clone(),
+    let value = StoredValue::new(value);
+    let plain = move || value.with_value(|value| if secret { decoded(value) } else { value.clone() });
+    let content = move || if seen.get() { cut(plain(), SHOWN) } else { COVER.to_owned() };
+    let copy = move |_| {
+        spawn_local(async move {
+            match clip(&plain()).await {
+                Ok(_) => toast::good(tr!(editor.copied)),
+                Err(_) => toast::good(tr!(editor.not_copied)),
+            }
+        });
     };
     view! {
         <div class="card">
@@ -43,10 +59,18 @@ fn Entry(name: String, value: String, secret: bool) -> impl IntoView {
                         <Icon shape=Shape::Eye />{move || if seen.get() { tr!(detail.hide) } else { tr!(detail.reveal) }}
                     </button>
                 })}
+                <button class="quiet" on:click=copy>{tr!(editor.copy)}</button>
             </div>
-            <pre class="value">{content}</pre>
+            <pre class="value" tabindex="0">{content}</pre>
         </div>
     }
+}
+
+/// Into the clipboard, which a browser has only where nobody listens (localhost, TLS).
+async fn clip(text: &str) -> Result<JsValue, JsValue> {
+    let clipboard = Reflect::get(&window().navigator(), &"clipboard".into())?;
+    let write: Function = Reflect::get(&clipboard, &"writeText".into())?.dyn_into()?;
+    JsFuture::from(write.call1(&clipboard, &text.into())?.dyn_into::<Promise>()?).await
 }
 
 /// A Secret's value as text; what is none stays in base64.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use sampan_dashboard_logic::{
+    cover,
     why::{self, Cause, Why},
-    yaml,
 };
 use sampan_view::Health;
 use serde_json::Value;
@@ -247,7 +247,7 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
 
 #[component]
 fn Pairs(title: &'static str, map: Value) -> impl IntoView {
-    let pairs = map.as_object().into_iter().flatten().filter(|(name, _)| *name != yaml::LAST_APPLIED);
+    let pairs = map.as_object().into_iter().flatten().filter(|(name, _)| *name != cover::LAST_APPLIED);
     let pairs: Vec<_> = pairs.map(|(name, value)| (name.clone(), word(value))).collect();
     (!pairs.is_empty()).then(|| view! {
         <section>
