@@ -9,7 +9,7 @@ use sampan_view::{Filter, FilterError, Row, place::ListState};
 use super::{
     detail::Detail,
     missing::Missing,
-    order::{Ordered, Question},
+    order::{Following, Question},
 };
 use crate::{
     app::app,
@@ -100,16 +100,14 @@ fn make_table(
     filter: Memo<(Result<(), FilterError>, Arc<FilterBox>)>,
     set: impl Fn(&[(&str, &str)], bool) + Clone + Send + Sync + 'static,
 ) -> Table {
-    let rows = RwSignal::new(Arc::new(Vec::new()));
-    let ordered = StoredValue::new(Ordered::default());
+    let rows = RwSignal::new(Following::default());
     Effect::new(move |_| {
         let live = view.get().live;
         let live = live.read();
         let (_, filter) = filter.get();
-        let ListState { sort, down, .. } = state.get();
-        let question = Question { filter: filter.0.clone(), sort, down };
-        ordered.update_value(|ordered| ordered.follow(&live, &question, &filter.1));
-        rows.set(ordered.read_value().rows.clone());
+        let state = state.read();
+        let question = Question { filter: &filter.1, sort: &state.sort, down: state.down };
+        rows.update(|rows| rows.follow(&live, &question));
     });
     let namespaced = resource.namespaced;
     let shape = Memo::new(move |_| {
@@ -117,11 +115,15 @@ fn make_table(
         let live = live.read();
         (live.epoch, live.state.clone(), live.columns.clone())
     });
+    let wanted = Memo::new(move |_| {
+        let state = state.read();
+        (namespaced && state.namespaces.len() != 1, state.columns.clone())
+    });
     let columns = Memo::new(move |_| {
         let (_, _, all) = shape.get();
-        let state = state.read();
+        let (namespaced, wanted) = wanted.get();
         let sample = view.get().live.read_untracked().rows.values().take(300).cloned().collect::<Vec<_>>();
-        Arc::new(table::columns(&all, &sample, namespaced && state.namespaces.len() != 1, &state.columns))
+        Arc::new(table::columns(&all, &sample, namespaced, &wanted))
     });
     let sort = Memo::new(move |_| (state.read().sort.clone(), state.read().down));
     let (opener, sorter) = (set.clone(), set);

@@ -1,5 +1,6 @@
-//! The table of a list: real table elements with `aria-rowcount`, of which only the rows around the seen ones are in the
-//! DOM. A row is drawn anew when it is another value; nothing in it is a signal but its age.
+//! The table of a list: table elements with `aria-rowcount`, of which only the rows around the seen ones are in the DOM.
+//! They are laid out as grids, each row for itself: a browser lays a whole table out anew for one changed cell. That takes
+//! their meaning from them, so it is said in roles.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -12,6 +13,7 @@ use super::{
     status::Status,
     window::Window,
 };
+use crate::pages::order::Following;
 
 /// Pixels, as the style sheet has it.
 pub const ROW: f64 = 30.0;
@@ -40,7 +42,7 @@ pub enum Place {
 /// What happens in a table.
 #[derive(Clone, Copy)]
 pub struct Table {
-    pub rows: RwSignal<Arc<Vec<Arc<Row>>>>,
+    pub rows: RwSignal<Following>,
     pub columns: Memo<Arc<Vec<Shown>>>,
     /// The column it is sorted by, and whether the other way around.
     pub sort: Memo<(String, bool)>,
@@ -99,44 +101,32 @@ pub fn Rows(table: Table) -> impl IntoView {
     let count = move || table.rows.read().len();
     let range = Memo::new(move |_| table.window.range(count()));
     let drawn = move || {
-        let rows = table.rows.read();
         let (first, last) = range.get();
-        let last = last.min(rows.len());
-        rows[first.min(last)..last]
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(at, row)| (first + at, row))
-            .collect::<Vec<_>>()
+        first..last
     };
     let above = move || table.window.room(range.get().0);
     let below = move || table.window.room(count().saturating_sub(range.get().1));
+    // columns share what is over by their widths
+    let lanes = move || {
+        let lane = |column: &Shown| format!("minmax({0}ch,{0}fr)", column.width + 3);
+        let lanes: Vec<String> = table.columns.read().iter().map(lane).collect();
+        format!("38px {}", lanes.join(" "))
+    };
     let wide = move || {
-        format!(
-            "max(100%, {}ch)",
-            table.columns.read().iter().map(|column| column.width + 3).sum::<usize>() + 5
-        )
+        let wide: usize = table.columns.read().iter().map(|column| column.width + 3).sum();
+        format!("max(100%, calc(38px + {wide}ch))")
     };
     view! {
         <div class="rows" node_ref=table.window.node on:scroll=move |_| table.window.measure() tabindex="0"
             role="region" aria-label=move || tr!(list.rows)>
-            <table aria-rowcount=move || (count() + 1).to_string() style:min-width=wide>
-                <colgroup>
-                    <col class="pick" />
-                    {move || table.columns.read().iter().map(|column| {
-                        let width = format!("{}ch", column.width + 3);
-                        view! { <col style:width=width /> }
-                    }).collect_view()}
-                </colgroup>
-                <thead><tr aria-rowindex="1">
-                    <th class="pick"><All table /></th>
+            <table role="table" aria-rowcount=move || (count() + 1).to_string() style:min-width=wide style=("--lanes", lanes)>
+                <thead role="rowgroup"><tr role="row" aria-rowindex="1">
+                    <th role="columnheader" class="pick"><All table /></th>
                     {move || table.columns.read().iter().map(|column| view! { <Head table column=column.clone() /> }).collect_view()}
                 </tr></thead>
-                <tbody>
+                <tbody role="rowgroup">
                     <tr class="room" aria-hidden="true" style:height=above><td></td></tr>
-                    <For each=drawn key=|(at, row)| format!("{at}/{}/{:p}", row.uid, Arc::as_ptr(row)) let:item>
-                        <OneRow table at=item.0 row=item.1 />
-                    </For>
+                    <For each=drawn key=|at| *at let:at><OneRow table at /></For>
                     <tr class="room" aria-hidden="true" style:height=below><td></td></tr>
                 </tbody>
             </table>
@@ -175,7 +165,7 @@ fn Head(table: Table, column: Shown) -> impl IntoView {
     };
     let by = column.key.clone();
     view! {
-        <th scope="col" class:number=column.number aria-sort=aria title=column.help>
+        <th role="columnheader" scope="col" class:number=column.number aria-sort=aria title=column.help>
             <button class="sort" on:click=move |_| table.sort_by.run(by.clone())>
                 {column.title}
                 {move || way.get().map(|down| view! { <Icon shape=if down { Shape::Down } else { Shape::Up } /> })}
@@ -184,34 +174,45 @@ fn Head(table: Table, column: Shown) -> impl IntoView {
     }
 }
 
+/// A place in the list; the row in it changes without the place being drawn anew.
 #[component]
-fn OneRow(table: Table, at: usize, row: Arc<Row>) -> impl IntoView {
-    let uid = row.uid.clone();
-    let chosen = move || table.chosen.read().contains(&uid);
-    let uid = row.uid.clone();
+fn OneRow(table: Table, at: usize) -> impl IntoView {
+    let row = Memo::new_with_compare(
+        move |_| table.rows.read().get(at).cloned(),
+        |old, new| match (old, new) {
+            (Some(Some(old)), Some(Some(new))) => !Arc::ptr_eq(old, new),
+            _ => true,
+        },
+    );
+    let of = move |what: fn(&Row) -> bool| row.read().as_deref().is_some_and(what);
+    let chosen = move || row.read().as_ref().is_some_and(|row| table.chosen.read().contains(&row.uid));
     let toggle = move |_| {
-        let uid = uid.clone();
-        table.chosen.update(|all| {
-            if !all.remove(&uid) {
-                all.insert(uid);
-            }
-        });
+        if let Some(row) = row.get_untracked() {
+            table.chosen.update(|all| {
+                if !all.remove(&row.uid) {
+                    all.insert(row.uid.clone());
+                }
+            });
+        }
     };
-    let picked = chosen.clone();
-    let opened = row.clone();
     let open = move |_| {
-        table.cursor.set(Some(at));
-        table.open.run(opened.clone());
+        if let Some(row) = row.get_untracked() {
+            table.cursor.set(Some(at));
+            table.open.run(row);
+        }
     };
-    let cells = row.clone();
-    let label = row.name.clone();
+    let label = move || row.read().as_ref().map(|row| row.name.clone()).unwrap_or_default();
+    let cells = move || {
+        let row = row.get().unwrap_or_default();
+        table.columns.read().iter().map(|column| one_cell(&row, column)).collect_view()
+    };
     view! {
-        <tr aria-rowindex=(at + 2).to_string() class:chosen=chosen class:cursor=move || table.cursor.get() == Some(at)
-            class:deleting=row.deleting.is_some() on:click=open>
-            <td class="pick" on:click=|event| event.stop_propagation()>
-                <input type="checkbox" aria-label=label prop:checked=picked on:change=toggle />
+        <tr role="row" aria-rowindex=(at + 2).to_string() class:chosen=chosen class:cursor=move || table.cursor.get() == Some(at)
+            class:deleting=move || of(|row| row.deleting.is_some()) on:click=open>
+            <td role="cell" class="pick" on:click=|event| event.stop_propagation()>
+                <input type="checkbox" aria-label=label prop:checked=chosen on:change=toggle />
             </td>
-            {move || table.columns.read().iter().map(|column| one_cell(&cells, column)).collect_view()}
+            {cells}
         </tr>
     }
 }
@@ -220,14 +221,14 @@ fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
     match column.place {
         Place::Name => {
             let (name, title) = (row.name.clone(), row.name.clone());
-            view! { <th scope="row" class="name" title=title><span class="open">{name}</span></th> }
+            view! { <th role="rowheader" scope="row" class="name" title=title><span class="open">{name}</span></th> }
                 .into_any()
         }
-        Place::Namespace => view! { <td class="soft">{row.namespace.clone()}</td> }.into_any(),
+        Place::Namespace => view! { <td role="cell" class="soft">{row.namespace.clone()}</td> }.into_any(),
         Place::Status => {
             let reason =
                 if row.deleting.is_some() { tr!(health.deleting).to_owned() } else { row.reason.clone() };
-            view! { <td><Status health=row.health reason /></td> }.into_any()
+            view! { <td role="cell"><Status health=row.health reason /></td> }.into_any()
         }
         Place::Cell(at) => value(row.cells.get(at), column.number),
     }
@@ -235,12 +236,16 @@ fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
 
 fn value(cell: Option<&Cell>, number: bool) -> AnyView {
     match cell {
-        None | Some(Cell::Empty) => view! { <td class="soft" class:number=number>"–"</td> }.into_any(),
-        Some(Cell::Time(at)) => view! { <td class="number"><Age at=*at /></td> }.into_any(),
-        Some(Cell::Number(..)) => view! { <td class="number">{cell.map(Cell::text)}</td> }.into_any(),
+        None | Some(Cell::Empty) => {
+            view! { <td role="cell" class="soft" class:number=number>"–"</td> }.into_any()
+        }
+        Some(Cell::Time(at)) => view! { <td role="cell" class="number"><Age at=*at /></td> }.into_any(),
+        Some(Cell::Number(..)) => {
+            view! { <td role="cell" class="number">{cell.map(Cell::text)}</td> }.into_any()
+        }
         Some(Cell::Text(text)) => {
             let title = text.clone();
-            view! { <td class:number=number title=title>{text.clone()}</td> }.into_any()
+            view! { <td role="cell" class:number=number title=title>{text.clone()}</td> }.into_any()
         }
     }
 }
