@@ -4,5 +4,6 @@ pub mod ansi;
 pub mod difference;
 pub mod graph;
 pub mod quantity;
+pub mod sort;
 pub mod why;
 pub mod yaml;

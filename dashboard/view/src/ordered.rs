@@ -109,8 +109,9 @@ impl Ordered {
             self.make_room(&stale, added, &mut fresh);
         }
         fresh.retain(|at| self.filter.holds(&self.all[*at as usize]));
-        fresh.sort_unstable_by(|a, b| self.compare(*a, *b));
-        self.shown = merge(&self.shown, &fresh, |a, b| self.compare(a, b).is_lt());
+        let kept = std::mem::replace(&mut self.shown, fresh);
+        self.sort();
+        self.shown = merge(&kept, &self.shown, |a, b| self.compare(a, b).is_lt());
         true
     }
 
@@ -151,22 +152,23 @@ impl Ordered {
     }
 
     fn sort(&mut self) {
-        if self.key == Key::Name {
-            self.shown.sort_unstable();
-            if self.down {
-                self.shown.reverse();
-            }
-            return;
-        }
         let (all, key, down) = (&self.all, &self.key, self.down);
-        let mut keyed: Vec<(Rank, u32)> =
-            self.shown.iter().map(|at| (Rank::of(key, down, &all[*at as usize]), *at)).collect();
-        keyed.sort_unstable_by(|(one, a), (other, b)| {
-            let whole = || order::by_key(key, down, &all[*a as usize], &all[*b as usize]);
-            one.compare(*other, whole).then(a.cmp(b))
-        });
-        self.shown = keyed.into_iter().map(|(_, at)| at).collect();
+        let rank = |at: &u32| match key {
+            // the indexes are this order
+            Key::Name => (Rank(0), if down { u32::MAX - at } else { *at }),
+            _ => (Rank::of(key, down, &all[*at as usize]), *at),
+        };
+        let mut keyed: Vec<(Rank, u32)> = self.shown.iter().map(rank).collect();
+        sort(&mut keyed, &|a, b| order::by_key(key, down, &all[a as usize], &all[b as usize]));
+        let back = |at: u32| if *key == Key::Name && down { u32::MAX - at } else { at };
+        self.shown = keyed.into_iter().map(|(_, at)| back(at)).collect();
     }
+}
+
+/// Sorts by rank, then `whole` where ranks say not all, then index. The one instance of a sort at full speed.
+#[inline(never)]
+fn sort(keyed: &mut [(Rank, u32)], whole: &dyn Fn(u32, u32) -> Ordering) {
+    keyed.sort_unstable_by(|(one, a), (other, b)| one.compare(*other, || whole(*a, *b)).then(a.cmp(b)));
 }
 
 /// Two sorted lists as one.
@@ -185,17 +187,16 @@ fn merge(one: &[u32], other: &[u32], before: impl Fn(u32, u32) -> bool) -> Vec<u
 
 /// Sorts by namespace, name, uid.
 fn by_place(rows: Vec<Arc<Row>>) -> Vec<Arc<Row>> {
-    let mut namespaces: BTreeMap<&str, u32> = rows.iter().map(|row| (row.namespace.as_str(), 0)).collect();
+    let mut namespaces: BTreeMap<&str, u128> = BTreeMap::new();
+    for row in &rows {
+        namespaces.insert(&row.namespace, 0);
+    }
     namespaces.values_mut().zip(0..).for_each(|(number, at)| *number = at);
-    let place = |row: &Row| (namespaces[row.namespace.as_str()], Rank::text(&row.name));
-    let mut keyed: Vec<(u32, Rank, usize)> =
-        rows.iter().enumerate().map(|(at, row)| (place(row).0, place(row).1, at)).collect();
-    keyed.sort_unstable_by(|(space, rank, a), (other_space, other, b)| {
-        let (a, b) = (&rows[*a], &rows[*b]);
-        let name = || rank.compare(*other, || order::natural(&a.name, &b.name));
-        space.cmp(other_space).then_with(name).then_with(|| a.uid.cmp(&b.uid))
-    });
-    keyed.into_iter().map(|(_, _, at)| rows[at].clone()).collect()
+    // equal ranks are always compared whole: the uid is in none
+    let rank = |row: &Row| Rank(namespaces[row.namespace.as_str()] << 112 | Rank::text(&row.name).0 | 1);
+    let mut keyed: Vec<(Rank, u32)> = rows.iter().map(|row| rank(row)).zip(0..).collect();
+    sort(&mut keyed, &|a, b| order::by_place(&rows[a as usize], &rows[b as usize]));
+    keyed.into_iter().map(|(_, at)| rows[at as usize].clone()).collect()
 }
 
 /// A key as a number: what is less comes first. The lowest byte is 1 where it says not all, and equals have to be
