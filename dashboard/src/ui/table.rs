@@ -9,6 +9,7 @@ use sampan_view::{Cell, Column, Row};
 
 use super::{
     age::Age,
+    columns::{Columns, Edge},
     icon::{Icon, Shape},
     status::Status,
     window::Window,
@@ -29,6 +30,8 @@ pub struct Shown {
     pub number: bool,
     pub width: usize,
     pub help: String,
+    /// Shown unless the user chose others.
+    pub usual: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub enum Place {
 pub struct Table {
     pub rows: RwSignal<Following>,
     pub columns: Memo<Arc<Vec<Shown>>>,
+    pub kept: Columns,
     /// The column it is sorted by, and whether the other way around.
     pub sort: Memo<(String, bool)>,
     pub chosen: RwSignal<HashSet<String>>,
@@ -53,42 +57,66 @@ pub struct Table {
     pub window: Window,
 }
 
-/// Shown columns of what the feed's view has; `wanted` are the user's, by key.
-pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool, wanted: &[String]) -> Vec<Shown> {
-    let mut shown =
+/// All columns of what the feed's view has.
+pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool) -> Vec<Shown> {
+    let mut columns =
         vec![plain(tr!(list.name), "Name", Place::Name, width(sample, |row| row.name.chars().count()))];
     if namespaced {
         let wide = width(sample, |row| row.namespace.chars().count());
-        shown.push(plain(tr!(list.namespace), "Namespace", Place::Namespace, wide));
+        columns.push(plain(tr!(list.namespace), "Namespace", Place::Namespace, wide));
     }
-    shown.push(plain(
+    columns.push(plain(
         tr!(list.status),
         "Health",
         Place::Status,
         width(sample, |row| row.reason.chars().count() + 3).max(13),
     ));
     for (at, column) in all.iter().enumerate() {
-        let hidden = wanted.is_empty() && column.priority > 0;
-        let unwanted = !wanted.is_empty() && !wanted.contains(&column.name);
-        if hidden || unwanted || matches!(column.name.as_str(), "Name" | "Namespace" | "Status" | "Phase") {
+        if matches!(column.name.as_str(), "Name" | "Namespace" | "Status" | "Phase") {
             continue;
         }
         let wide = width(sample, |row| row.cells.get(at).map_or(0, |cell| cell.text().chars().count()));
-        shown.push(Shown {
+        columns.push(Shown {
             title: column.name.clone(),
             key: column.name.clone(),
             place: Place::Cell(at),
             number: matches!(column.sort.as_str(), "integer" | "number" | "date"),
             width: wide.max(column.name.chars().count() + 2),
             help: column.description.clone(),
+            usual: column.priority == 0,
         });
     }
-    shown
+    columns
+}
+
+/// Those that are shown: the usual ones, or `wanted` in that order. A link that names none of the first three has them
+/// in front.
+pub fn chosen(all: &[Shown], wanted: &[String]) -> Vec<Shown> {
+    if wanted.is_empty() {
+        return all.iter().filter(|column| column.usual).cloned().collect();
+    }
+    let is_wanted = |column: &Shown| wanted.contains(&column.key);
+    let first = |column: &Shown| !matches!(column.place, Place::Cell(_));
+    let whole = all.iter().any(|column| first(column) && is_wanted(column));
+    let front = all
+        .iter()
+        .filter(|column| first(column) && !is_wanted(column))
+        .filter(|column| !whole || column.key == "Name");
+    let named = wanted.iter().filter_map(|key| all.iter().find(|column| column.key == *key));
+    front.chain(named).cloned().collect()
 }
 
 fn plain(title: &str, key: &str, place: Place, width: usize) -> Shown {
     let width = width.max(title.chars().count() + 3);
-    Shown { title: title.to_owned(), key: key.to_owned(), place, number: false, width, help: String::new() }
+    Shown {
+        title: title.to_owned(),
+        key: key.to_owned(),
+        place,
+        number: false,
+        width,
+        help: String::new(),
+        usual: true,
+    }
 }
 
 /// The widest of a sample, within reason.
@@ -106,15 +134,26 @@ pub fn Rows(table: Table) -> impl IntoView {
     };
     let above = move || table.window.room(range.get().0);
     let below = move || table.window.room(count().saturating_sub(range.get().1));
-    // columns share what is over by their widths
+    // columns share what is over by their widths; what was given a width has it
     let lanes = move || {
-        let lane = |column: &Shown| format!("minmax({0}ch,{0}fr)", column.width + 3);
+        let kept = table.kept.kept.read();
+        let lane = |column: &Shown| match kept.width(&column.key) {
+            Some(width) => format!("{width}px"),
+            None => format!("minmax({0}ch,{0}fr)", column.width + 3),
+        };
         let lanes: Vec<String> = table.columns.read().iter().map(lane).collect();
         format!("38px {}", lanes.join(" "))
     };
     let wide = move || {
-        let wide: usize = table.columns.read().iter().map(|column| column.width + 3).sum();
-        format!("max(100%, calc(38px + {wide}ch))")
+        let kept = table.kept.kept.read();
+        let (mut letters, mut pixels) = (0, 38);
+        for column in table.columns.read().iter() {
+            match kept.width(&column.key) {
+                Some(width) => pixels += width,
+                None => letters += column.width + 3,
+            }
+        }
+        format!("max(100%, calc({pixels}px + {letters}ch))")
     };
     view! {
         <div class="rows" node_ref=table.window.node on:scroll=move |_| table.window.measure() tabindex="0"
@@ -164,12 +203,14 @@ fn Head(table: Table, column: Shown) -> impl IntoView {
         Some(true) => "descending",
     };
     let by = column.key.clone();
+    let edge = column.clone();
     view! {
         <th role="columnheader" scope="col" class:number=column.number aria-sort=aria title=column.help>
             <button class="sort" on:click=move |_| table.sort_by.run(by.clone())>
                 {column.title}
                 {move || way.get().map(|down| view! { <Icon shape=if down { Shape::Down } else { Shape::Up } /> })}
             </button>
+            <Edge columns=table.kept column=edge />
         </th>
     }
 }
