@@ -13,7 +13,8 @@ const theme = localStorage.getItem('sampan.theme');
 if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
 
 try {
-  await init({ module_or_path: new URL('./{{app.wasm}}', import.meta.url) });
+  // what the tests weigh
+  globalThis.sampanMemory = (await init({ module_or_path: new URL('./{{app.wasm}}', import.meta.url) })).memory;
 } catch (error) {
   const told = document.createElement('pre');
   told.textContent = `The dashboard did not start. Reload the page.\n控制台未能启动，请重新加载页面。\n\n${error}`;

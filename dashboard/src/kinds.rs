@@ -84,7 +84,7 @@ impl Kinds {
         let named = |resource: &&Resource| !resource.group.is_empty() && resource.group.contains('.');
         let own = |resource: &&Resource| !BUILT_IN.iter().any(|group| *group == resource.group);
         let mut custom: Vec<_> = self.all.iter().filter(named).filter(own).collect();
-        custom.sort_by(|a, b| (&a.group, &a.kind).cmp(&(&b.group, &b.kind)));
+        sampan_dashboard_logic::sort::by(&mut custom, |a, b| (&a.group, &a.kind).cmp(&(&b.group, &b.kind)));
         custom
     }
 }

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::sort;
+
 /// A box to be placed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
@@ -26,19 +28,19 @@ pub struct Placed {
 pub fn place(nodes: &[Node], edges: &[(String, String)], room: usize) -> (Vec<Placed>, usize) {
     let families = families(nodes, edges);
     let mut all: Vec<Vec<usize>> = families.into_values().collect();
-    all.sort_by_key(|family| family.iter().map(|at| nodes[*at].badness).min());
+    sort::by_key(&mut all, |family| family.iter().map(|at| nodes[*at].badness).min());
     let mut taken = 0;
     let mut kept: Vec<Vec<usize>> = Vec::new();
     for mut family in all {
         let free = room.saturating_sub(taken);
         // of a large family the left layers and what fails
-        family.sort_by_key(|at| (nodes[*at].layer == 3, nodes[*at].badness, nodes[*at].name.clone()));
+        sort::by_key(&mut family, |at| (nodes[*at].layer == 3, nodes[*at].badness, nodes[*at].name.clone()));
         family.truncate(free);
         taken += family.len();
         kept.push(family);
     }
     kept.retain(|family| !family.is_empty());
-    kept.sort_by_key(|family| family.iter().map(|at| nodes[*at].name.clone()).min());
+    sort::by_key(&mut kept, |family| family.iter().map(|at| nodes[*at].name.clone()).min());
     (rows(nodes, &kept), nodes.len() - taken)
 }
 
@@ -53,7 +55,7 @@ fn rows(nodes: &[Node], families: &[Vec<usize>]) -> Vec<Placed> {
         }
         let mut height = 0;
         for layer in layers.values_mut() {
-            layer.sort_by_key(|at| nodes[*at].name.clone());
+            sort::by_key(layer, |at| nodes[*at].name.clone());
             placed.extend(layer.iter().enumerate().map(|(row, at)| Placed { node: *at, row: first + row }));
             height = height.max(layer.len());
         }
@@ -102,7 +104,7 @@ mod tests {
     fn shown(nodes: &[Node], edges: &[(&str, &str)], room: usize) -> (String, usize) {
         let edges: Vec<_> = edges.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
         let (mut placed, left) = place(nodes, &edges, room);
-        placed.sort_by_key(|placed| (placed.row, nodes[placed.node].layer));
+        sort::by_key(&mut placed, |placed| (placed.row, nodes[placed.node].layer));
         (
             placed
                 .iter()

@@ -1,6 +1,7 @@
 //! What the dashboard decides without a browser, so that the host can test it.
 
 pub mod ansi;
+pub mod columns;
 pub mod cover;
 pub mod difference;
 pub mod form;
@@ -8,5 +9,6 @@ pub mod graph;
 pub mod owned;
 pub mod quantity;
 pub mod revisions;
+pub mod sort;
 pub mod why;
 pub mod yaml;

@@ -1,13 +1,12 @@
 //! The two encodings browsers ask for, at their best: compressed once, sent often.
-use std::io::Write;
 
 use anyhow::Result;
-use flate2::{Compression, write::GzEncoder};
 
+/// Gzip by zopfli, which finds a twentieth more than the best level of zlib.
 pub fn gzip(content: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(content)?;
-    Ok(encoder.finish()?)
+    let mut out = Vec::new();
+    zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, content, &mut out)?;
+    Ok(out)
 }
 
 pub fn brotli(content: &[u8]) -> Result<Vec<u8>> {

@@ -45,9 +45,9 @@ pub struct Rows {
     pub total: u32,
     /// Counts the snapshots: another one means that nothing of before holds.
     pub epoch: u32,
-    /// Counts what was drawn; [`Self::touched`] is what the last of them changed.
+    /// Counts what was drawn; [`Self::touched`] is what the last of them changed: uids, and the rows before.
     pub generation: u64,
-    pub touched: Vec<String>,
+    pub touched: HashMap<String, Option<Arc<Row>>>,
     pub counts: Vec<Count>,
     pub object: Option<Arc<Value>>,
     /// The watched object is no more, since when (milliseconds).
@@ -315,8 +315,8 @@ impl Rows {
             }
             Tell::Change { gone, rows, revision, .. } => {
                 for uid in gone {
-                    self.rows.remove(&uid);
-                    self.touched.push(uid);
+                    let before = self.rows.remove(&uid);
+                    self.touched.entry(uid).or_insert(before);
                 }
                 self.put(rows);
                 self.revision = Some(revision);
@@ -347,8 +347,9 @@ impl Rows {
             if self.measured {
                 self.add_usage(&mut row);
             }
-            self.touched.push(row.uid.clone());
-            self.rows.insert(row.uid.clone(), Arc::new(row));
+            let uid = row.uid.clone();
+            let before = self.rows.insert(uid.clone(), Arc::new(row));
+            self.touched.entry(uid).or_insert(before);
         }
     }
 
@@ -366,26 +367,32 @@ impl Rows {
             self.measured = true;
             self.epoch += 1;
         }
-        let rows = std::mem::take(&mut self.rows);
-        self.rows = rows
-            .into_iter()
-            .map(|(uid, mut row)| {
-                self.add_usage(Arc::make_mut(&mut row));
-                self.touched.push(uid.clone());
-                (uid, row)
-            })
-            .collect();
+        let mut rows = std::mem::take(&mut self.rows);
+        for (uid, row) in &mut rows {
+            let [cpu, memory] = self.used(row);
+            let at = self.columns.len() - 2;
+            // most rows of a long list use nothing, and are as they were
+            let same = |at: usize, cell: &Cell| row.cells.get(at).unwrap_or(&Cell::Empty) == cell;
+            if !same(at, &cpu) || !same(at + 1, &memory) {
+                self.touched.entry(uid.clone()).or_insert_with(|| Some(row.clone()));
+                self.add_usage(Arc::make_mut(row));
+            }
+        }
+        self.rows = rows;
     }
 
     fn add_usage(&self, row: &mut Row) {
         row.cells.resize(self.columns.len() - 2, Cell::Empty);
-        let used = self.usage.get(&(row.namespace.clone(), row.name.clone()));
-        row.cells.extend(match used {
+        row.cells.extend(self.used(row));
+    }
+
+    fn used(&self, row: &Row) -> [Cell; 2] {
+        match self.usage.get(&(row.namespace.clone(), row.name.clone())) {
             Some((cpu, memory)) => [
                 Cell::Number(*cpu as f64, Some(format!("{cpu}m"))),
                 Cell::Number(*memory as f64, Some(sampan_dashboard_logic::quantity::bytes(*memory as f64))),
             ],
             None => [Cell::Empty, Cell::Empty],
-        });
+        }
     }
 }

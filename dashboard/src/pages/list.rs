@@ -4,12 +4,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use leptos::{html, prelude::*};
 use leptos_router::hooks::use_params_map;
+use sampan_dashboard_logic::columns::Kept;
 use sampan_view::{Filter, FilterError, Row, place::ListState};
 
 use super::{
     detail::Detail,
     missing::Missing,
-    order::{Ordered, Question},
+    order::{Following, Question},
 };
 use crate::{
     app::app,
@@ -17,10 +18,11 @@ use crate::{
     net::feed::{self, State, View},
     pages::detail::bulk,
     ui::{
+        columns::{Chooser, Columns},
         go,
         icon::{Icon, Shape},
         keys::{self, Key},
-        table::{self, HEAD, ROW, Rows, Table},
+        table::{self, HEAD, ROW, Rows, Shown, Table},
         window::Window,
     },
 };
@@ -61,14 +63,14 @@ fn List(resource: Resource) -> impl IntoView {
             Err(error) => (Err(error), last.map(|(_, filter)| filter.clone()).unwrap_or_default()),
         }
     });
-    let table = make_table(&resource, view, state, filter, set.clone());
+    let (table, all) = make_table(&resource, view, state, filter, set.clone());
     let open = go::word("open");
     let close = set.clone();
     let drawer = resource.clone();
     keyboard(table);
     view! {
         <section class="list" aria-label=resource.kind.clone()>
-            <Tools resource=resource.clone() table view state error=Signal::derive(move || filter.with(|(result, _)| result.clone().err())) />
+            <Tools resource=resource.clone() table all view state error=Signal::derive(move || filter.with(|(result, _)| result.clone().err())) />
             {move || body(table, view)}
         </section>
         {move || {
@@ -99,17 +101,15 @@ fn make_table(
     state: Memo<ListState>,
     filter: Memo<(Result<(), FilterError>, Arc<FilterBox>)>,
     set: impl Fn(&[(&str, &str)], bool) + Clone + Send + Sync + 'static,
-) -> Table {
-    let rows = RwSignal::new(Arc::new(Vec::new()));
-    let ordered = StoredValue::new(Ordered::default());
+) -> (Table, Memo<Vec<Shown>>) {
+    let rows = RwSignal::new(Following::default());
     Effect::new(move |_| {
         let live = view.get().live;
         let live = live.read();
         let (_, filter) = filter.get();
-        let ListState { sort, down, .. } = state.get();
-        let question = Question { filter: filter.0.clone(), sort, down };
-        ordered.update_value(|ordered| ordered.follow(&live, &question, &filter.1));
-        rows.set(ordered.read_value().rows.clone());
+        let state = state.read();
+        let question = Question { filter: &filter.1, sort: &state.sort, down: state.down };
+        rows.update(|rows| rows.follow(&live, &question));
     });
     let namespaced = resource.namespaced;
     let shape = Memo::new(move |_| {
@@ -117,17 +117,26 @@ fn make_table(
         let live = live.read();
         (live.epoch, live.state.clone(), live.columns.clone())
     });
-    let columns = Memo::new(move |_| {
+    let several = Memo::new(move |_| namespaced && state.read().namespaces.len() != 1);
+    let all = Memo::new(move |_| {
         let (_, _, all) = shape.get();
-        let state = state.read();
         let sample = view.get().live.read_untracked().rows.values().take(300).cloned().collect::<Vec<_>>();
-        Arc::new(table::columns(&all, &sample, namespaced && state.namespaces.len() != 1, &state.columns))
+        table::columns(&all, &sample, several.get())
+    });
+    let kept = Columns::of(&resource.path());
+    // a link's columns win over those left
+    let linked = Memo::new(move |_| state.read().columns.clone());
+    let columns = Memo::new(move |_| {
+        let linked = linked.get();
+        let wanted = if linked.is_empty() { kept.kept.read().shown.clone() } else { linked };
+        Arc::new(table::chosen(&all.read(), &wanted))
     });
     let sort = Memo::new(move |_| (state.read().sort.clone(), state.read().down));
     let (opener, sorter) = (set.clone(), set);
-    Table {
+    let table = Table {
         rows,
         columns,
+        kept,
         sort,
         chosen: RwSignal::new(HashSet::new()),
         cursor: RwSignal::new(None),
@@ -140,7 +149,8 @@ fn make_table(
             sorter(&[("sort", &format!("{}{key}", if down { "-" } else { "" }))], false);
         }),
         window: Window::new(ROW),
-    }
+    };
+    (table, all)
 }
 
 /// j and k move, Enter opens, x chooses, Escape closes what is open.
@@ -222,6 +232,7 @@ pub fn Skeleton() -> impl IntoView {
 fn Tools(
     resource: Resource,
     table: Table,
+    all: Memo<Vec<Shown>>,
     view: Memo<View>,
     state: Memo<ListState>,
     error: Signal<Option<FilterError>>,
@@ -243,6 +254,19 @@ fn Tools(
     let chosen = move || table.chosen.read().len();
     let creatable = resource.can("create");
     let deleting = resource.clone();
+    let keys =
+        Memo::new(move |_| table.columns.read().iter().map(|column| column.key.clone()).collect::<Vec<_>>());
+    let linker = go::setter();
+    // in the address too, so that a link gives the same view
+    let arrange = Callback::new(move |keys: Vec<String>| {
+        if keys.is_empty() {
+            table.kept.update(|kept| *kept = Kept::default());
+        } else {
+            table.kept.update(|kept| kept.shown = keys.clone());
+        }
+        let state = ListState { columns: keys, ..ListState::default() };
+        linker(&[("cols", &go::find(&state.query(), "cols"))], false);
+    });
     view! {
         <header class="tools">
             <h1>{resource.kind.clone()} <span class="count">{count}</span></h1>
@@ -263,48 +287,10 @@ fn Tools(
                     </button>
                 }
             })}
-            <ColumnChooser view state />
+            <Chooser all shown=keys set=arrange />
             {creatable.then(|| view! {
                 <a class="button" href="create"><Icon shape=Shape::Plus />{tr!(action.create)}</a>
             })}
         </header>
-    }
-}
-
-#[component]
-fn ColumnChooser(view: Memo<View>, state: Memo<ListState>) -> impl IntoView {
-    let all = Memo::new(move |_| view.get().live.read().columns.clone());
-    let set = go::setter();
-    let shown = move || {
-        let wanted = state.read().columns.clone();
-        let by_default = all
-            .get()
-            .iter()
-            .filter(|column| column.priority == 0)
-            .map(|column| column.name.clone())
-            .collect();
-        if wanted.is_empty() { by_default } else { wanted }
-    };
-    view! {
-        <details class="menu">
-            <summary class="button" aria-label=tr!(list.columns) title=tr!(list.columns)><Icon shape=Shape::Columns /></summary>
-            <div class="panel">
-                {move || all.get().iter().map(|column| {
-                    let (name, set) = (column.name.clone(), set.clone());
-                    let checked = shown().contains(&name);
-                    let toggle = move |_| {
-                        let mut columns: Vec<String> = shown();
-                        match columns.iter().position(|own| *own == name) {
-                            Some(at) => { columns.remove(at); }
-                            None => columns.push(name.clone()),
-                        }
-                        let state = ListState { columns, ..ListState::default() };
-                        let words = go::find(&state.query(), "cols");
-                        set(&[("cols", &words)], false);
-                    };
-                    view! { <label><input type="checkbox" prop:checked=checked on:change=toggle />{column.name.clone()}</label> }
-                }).collect_view()}
-            </div>
-        </details>
     }
 }

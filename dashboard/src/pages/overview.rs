@@ -139,7 +139,7 @@ fn Wrong(namespaces: Vec<String>) -> impl IntoView {
                 let view = &view;
                 let mut rows = rows_of(view);
                 rows.retain(|row| matches!(row.health, Health::Failed | Health::Warning));
-                rows.sort_by(|a, b| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
+                sampan_dashboard_logic::sort::by(&mut rows, |a, b| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
                 if rows.is_empty() {
                     return view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.fine)}</p> }.into_any();
                 }
@@ -188,7 +188,7 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
                 )
             })
             .collect();
-        all.sort_by(|a, b| b.cmp(a));
+        sampan_dashboard_logic::sort::by(&mut all, |a, b| b.cmp(a));
         all.truncate(SHOWN);
         all
     };

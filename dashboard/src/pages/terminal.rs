@@ -55,7 +55,7 @@ fn Screen(address: String) -> impl IntoView {
         spawn_local(async move {
             match start(&node, &address, ended).await {
                 Ok(function) => close.try_set_value(Some(function)).map_or((), |function| end(function)),
-                Err(error) => drop(ended.try_set(Some(format!("{error:?}")))),
+                Err(error) => drop(ended.try_set(Some(js_sys::Error::from(error).message().into()))),
             }
         });
     });

@@ -120,7 +120,9 @@ fn boxes(layers: &[Layer]) -> Vec<Shown> {
             all.push(Shown { node, kind: resource.kind.clone(), href, health: row.health, row: row.clone() });
         }
     }
-    all.sort_by(|a, b| (a.node.layer, &a.node.name).cmp(&(b.node.layer, &b.node.name)));
+    sampan_dashboard_logic::sort::by(&mut all, |a, b| {
+        (a.node.layer, &a.node.name).cmp(&(b.node.layer, &b.node.name))
+    });
     all
 }
 

@@ -1,6 +1,7 @@
 //! Small primitives over native elements, styled by our own style sheets: no kit, nothing injected.
 
 pub mod age;
+pub mod columns;
 pub mod dialog;
 pub mod editor;
 pub mod go;

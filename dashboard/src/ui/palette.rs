@@ -68,7 +68,7 @@ fn found(question: &str) -> Vec<Entry> {
         score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50))
     };
     let mut rated: Vec<_> = entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))).collect();
-    rated.sort_by_key(|(score, _)| *score);
+    sampan_dashboard_logic::sort::by_key(&mut rated, |(score, _)| *score);
     rated.into_iter().map(|(_, entry)| entry).take(12).collect()
 }
 

@@ -1,5 +1,6 @@
-//! The table of a list: real table elements with `aria-rowcount`, of which only the rows around the seen ones are in the
-//! DOM. A row is drawn anew when it is another value; nothing in it is a signal but its age.
+//! The table of a list: table elements with `aria-rowcount`, of which only the rows around the seen ones are in the DOM.
+//! They are laid out as grids, each row for itself: a browser lays a whole table out anew for one changed cell. That takes
+//! their meaning from them, so it is said in roles.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -8,10 +9,12 @@ use sampan_view::{Cell, Column, Row};
 
 use super::{
     age::Age,
+    columns::{Columns, Edge},
     icon::{Icon, Shape},
     status::Status,
     window::Window,
 };
+use crate::pages::order::Following;
 
 /// Pixels, as the style sheet has it.
 pub const ROW: f64 = 30.0;
@@ -27,6 +30,8 @@ pub struct Shown {
     pub number: bool,
     pub width: usize,
     pub help: String,
+    /// Shown unless the user chose others.
+    pub usual: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +45,9 @@ pub enum Place {
 /// What happens in a table.
 #[derive(Clone, Copy)]
 pub struct Table {
-    pub rows: RwSignal<Arc<Vec<Arc<Row>>>>,
+    pub rows: RwSignal<Following>,
     pub columns: Memo<Arc<Vec<Shown>>>,
+    pub kept: Columns,
     /// The column it is sorted by, and whether the other way around.
     pub sort: Memo<(String, bool)>,
     pub chosen: RwSignal<HashSet<String>>,
@@ -51,42 +57,66 @@ pub struct Table {
     pub window: Window,
 }
 
-/// Shown columns of what the feed's view has; `wanted` are the user's, by key.
-pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool, wanted: &[String]) -> Vec<Shown> {
-    let mut shown =
+/// All columns of what the feed's view has.
+pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool) -> Vec<Shown> {
+    let mut columns =
         vec![plain(tr!(list.name), "Name", Place::Name, width(sample, |row| row.name.chars().count()))];
     if namespaced {
         let wide = width(sample, |row| row.namespace.chars().count());
-        shown.push(plain(tr!(list.namespace), "Namespace", Place::Namespace, wide));
+        columns.push(plain(tr!(list.namespace), "Namespace", Place::Namespace, wide));
     }
-    shown.push(plain(
+    columns.push(plain(
         tr!(list.status),
         "Health",
         Place::Status,
         width(sample, |row| row.reason.chars().count() + 3).max(13),
     ));
     for (at, column) in all.iter().enumerate() {
-        let hidden = wanted.is_empty() && column.priority > 0;
-        let unwanted = !wanted.is_empty() && !wanted.contains(&column.name);
-        if hidden || unwanted || matches!(column.name.as_str(), "Name" | "Namespace" | "Status" | "Phase") {
+        if matches!(column.name.as_str(), "Name" | "Namespace" | "Status" | "Phase") {
             continue;
         }
         let wide = width(sample, |row| row.cells.get(at).map_or(0, |cell| cell.text().chars().count()));
-        shown.push(Shown {
+        columns.push(Shown {
             title: column.name.clone(),
             key: column.name.clone(),
             place: Place::Cell(at),
             number: matches!(column.sort.as_str(), "integer" | "number" | "date"),
             width: wide.max(column.name.chars().count() + 2),
             help: column.description.clone(),
+            usual: column.priority == 0,
         });
     }
-    shown
+    columns
+}
+
+/// Those that are shown: the usual ones, or `wanted` in that order. A link that names none of the first three has them
+/// in front.
+pub fn chosen(all: &[Shown], wanted: &[String]) -> Vec<Shown> {
+    if wanted.is_empty() {
+        return all.iter().filter(|column| column.usual).cloned().collect();
+    }
+    let is_wanted = |column: &Shown| wanted.contains(&column.key);
+    let first = |column: &Shown| !matches!(column.place, Place::Cell(_));
+    let whole = all.iter().any(|column| first(column) && is_wanted(column));
+    let front = all
+        .iter()
+        .filter(|column| first(column) && !is_wanted(column))
+        .filter(|column| !whole || column.key == "Name");
+    let named = wanted.iter().filter_map(|key| all.iter().find(|column| column.key == *key));
+    front.chain(named).cloned().collect()
 }
 
 fn plain(title: &str, key: &str, place: Place, width: usize) -> Shown {
     let width = width.max(title.chars().count() + 3);
-    Shown { title: title.to_owned(), key: key.to_owned(), place, number: false, width, help: String::new() }
+    Shown {
+        title: title.to_owned(),
+        key: key.to_owned(),
+        place,
+        number: false,
+        width,
+        help: String::new(),
+        usual: true,
+    }
 }
 
 /// The widest of a sample, within reason.
@@ -99,44 +129,43 @@ pub fn Rows(table: Table) -> impl IntoView {
     let count = move || table.rows.read().len();
     let range = Memo::new(move |_| table.window.range(count()));
     let drawn = move || {
-        let rows = table.rows.read();
         let (first, last) = range.get();
-        let last = last.min(rows.len());
-        rows[first.min(last)..last]
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(at, row)| (first + at, row))
-            .collect::<Vec<_>>()
+        first..last
     };
     let above = move || table.window.room(range.get().0);
     let below = move || table.window.room(count().saturating_sub(range.get().1));
+    // columns share what is over by their widths; what was given a width has it
+    let lanes = move || {
+        let kept = table.kept.kept.read();
+        let lane = |column: &Shown| match kept.width(&column.key) {
+            Some(width) => format!("{width}px"),
+            None => format!("minmax({0}ch,{0}fr)", column.width + 3),
+        };
+        let lanes: Vec<String> = table.columns.read().iter().map(lane).collect();
+        format!("38px {}", lanes.join(" "))
+    };
     let wide = move || {
-        format!(
-            "max(100%, {}ch)",
-            table.columns.read().iter().map(|column| column.width + 3).sum::<usize>() + 5
-        )
+        let kept = table.kept.kept.read();
+        let (mut letters, mut pixels) = (0, 38);
+        for column in table.columns.read().iter() {
+            match kept.width(&column.key) {
+                Some(width) => pixels += width,
+                None => letters += column.width + 3,
+            }
+        }
+        format!("max(100%, calc({pixels}px + {letters}ch))")
     };
     view! {
         <div class="rows" node_ref=table.window.node on:scroll=move |_| table.window.measure() tabindex="0"
             role="region" aria-label=move || tr!(list.rows)>
-            <table aria-rowcount=move || (count() + 1).to_string() style:min-width=wide>
-                <colgroup>
-                    <col class="pick" />
-                    {move || table.columns.read().iter().map(|column| {
-                        let width = format!("{}ch", column.width + 3);
-                        view! { <col style:width=width /> }
-                    }).collect_view()}
-                </colgroup>
-                <thead><tr aria-rowindex="1">
-                    <th class="pick"><All table /></th>
+            <table role="table" aria-rowcount=move || (count() + 1).to_string() style:min-width=wide style=("--lanes", lanes)>
+                <thead role="rowgroup"><tr role="row" aria-rowindex="1">
+                    <th role="columnheader" class="pick"><All table /></th>
                     {move || table.columns.read().iter().map(|column| view! { <Head table column=column.clone() /> }).collect_view()}
                 </tr></thead>
-                <tbody>
+                <tbody role="rowgroup">
                     <tr class="room" aria-hidden="true" style:height=above><td></td></tr>
-                    <For each=drawn key=|(at, row)| format!("{at}/{}/{:p}", row.uid, Arc::as_ptr(row)) let:item>
-                        <OneRow table at=item.0 row=item.1 />
-                    </For>
+                    <For each=drawn key=|at| *at let:at><OneRow table at /></For>
                     <tr class="room" aria-hidden="true" style:height=below><td></td></tr>
                 </tbody>
             </table>
@@ -174,44 +203,57 @@ fn Head(table: Table, column: Shown) -> impl IntoView {
         Some(true) => "descending",
     };
     let by = column.key.clone();
+    let edge = column.clone();
     view! {
-        <th scope="col" class:number=column.number aria-sort=aria title=column.help>
+        <th role="columnheader" scope="col" class:number=column.number aria-sort=aria title=column.help>
             <button class="sort" on:click=move |_| table.sort_by.run(by.clone())>
                 {column.title}
                 {move || way.get().map(|down| view! { <Icon shape=if down { Shape::Down } else { Shape::Up } /> })}
             </button>
+            <Edge columns=table.kept column=edge />
         </th>
     }
 }
 
+/// A place in the list; the row in it changes without the place being drawn anew.
 #[component]
-fn OneRow(table: Table, at: usize, row: Arc<Row>) -> impl IntoView {
-    let uid = row.uid.clone();
-    let chosen = move || table.chosen.read().contains(&uid);
-    let uid = row.uid.clone();
+fn OneRow(table: Table, at: usize) -> impl IntoView {
+    let row = Memo::new_with_compare(
+        move |_| table.rows.read().get(at).cloned(),
+        |old, new| match (old, new) {
+            (Some(Some(old)), Some(Some(new))) => !Arc::ptr_eq(old, new),
+            _ => true,
+        },
+    );
+    let of = move |what: fn(&Row) -> bool| row.read().as_deref().is_some_and(what);
+    let chosen = move || row.read().as_ref().is_some_and(|row| table.chosen.read().contains(&row.uid));
     let toggle = move |_| {
-        let uid = uid.clone();
-        table.chosen.update(|all| {
-            if !all.remove(&uid) {
-                all.insert(uid);
-            }
-        });
+        if let Some(row) = row.get_untracked() {
+            table.chosen.update(|all| {
+                if !all.remove(&row.uid) {
+                    all.insert(row.uid.clone());
+                }
+            });
+        }
     };
-    let picked = chosen.clone();
-    let opened = row.clone();
     let open = move |_| {
-        table.cursor.set(Some(at));
-        table.open.run(opened.clone());
+        if let Some(row) = row.get_untracked() {
+            table.cursor.set(Some(at));
+            table.open.run(row);
+        }
     };
-    let cells = row.clone();
-    let label = row.name.clone();
+    let label = move || row.read().as_ref().map(|row| row.name.clone()).unwrap_or_default();
+    let cells = move || {
+        let row = row.get().unwrap_or_default();
+        table.columns.read().iter().map(|column| one_cell(&row, column)).collect_view()
+    };
     view! {
-        <tr aria-rowindex=(at + 2).to_string() class:chosen=chosen class:cursor=move || table.cursor.get() == Some(at)
-            class:deleting=row.deleting.is_some() on:click=open>
-            <td class="pick" on:click=|event| event.stop_propagation()>
-                <input type="checkbox" aria-label=label prop:checked=picked on:change=toggle />
+        <tr role="row" aria-rowindex=(at + 2).to_string() class:chosen=chosen class:cursor=move || table.cursor.get() == Some(at)
+            class:deleting=move || of(|row| row.deleting.is_some()) on:click=open>
+            <td role="cell" class="pick" on:click=|event| event.stop_propagation()>
+                <input type="checkbox" aria-label=label prop:checked=chosen on:change=toggle />
             </td>
-            {move || table.columns.read().iter().map(|column| one_cell(&cells, column)).collect_view()}
+            {cells}
         </tr>
     }
 }
@@ -220,14 +262,14 @@ fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
     match column.place {
         Place::Name => {
             let (name, title) = (row.name.clone(), row.name.clone());
-            view! { <th scope="row" class="name" title=title><span class="open">{name}</span></th> }
+            view! { <th role="rowheader" scope="row" class="name" title=title><span class="open">{name}</span></th> }
                 .into_any()
         }
-        Place::Namespace => view! { <td class="soft">{row.namespace.clone()}</td> }.into_any(),
+        Place::Namespace => view! { <td role="cell" class="soft">{row.namespace.clone()}</td> }.into_any(),
         Place::Status => {
             let reason =
                 if row.deleting.is_some() { tr!(health.deleting).to_owned() } else { row.reason.clone() };
-            view! { <td><Status health=row.health reason /></td> }.into_any()
+            view! { <td role="cell"><Status health=row.health reason /></td> }.into_any()
         }
         Place::Cell(at) => value(row.cells.get(at), column.number),
     }
@@ -235,12 +277,16 @@ fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
 
 fn value(cell: Option<&Cell>, number: bool) -> AnyView {
     match cell {
-        None | Some(Cell::Empty) => view! { <td class="soft" class:number=number>"–"</td> }.into_any(),
-        Some(Cell::Time(at)) => view! { <td class="number"><Age at=*at /></td> }.into_any(),
-        Some(Cell::Number(..)) => view! { <td class="number">{cell.map(Cell::text)}</td> }.into_any(),
+        None | Some(Cell::Empty) => {
+            view! { <td role="cell" class="soft" class:number=number>"–"</td> }.into_any()
+        }
+        Some(Cell::Time(at)) => view! { <td role="cell" class="number"><Age at=*at /></td> }.into_any(),
+        Some(Cell::Number(..)) => {
+            view! { <td role="cell" class="number">{cell.map(Cell::text)}</td> }.into_any()
+        }
         Some(Cell::Text(text)) => {
             let title = text.clone();
-            view! { <td class:number=number title=title>{text.clone()}</td> }.into_any()
+            view! { <td role="cell" class:number=number title=title>{text.clone()}</td> }.into_any()
         }
     }
 }

@@ -98,7 +98,7 @@ fn Namespaces() -> impl IntoView {
     let names = Memo::new(move |_| {
         let _keep = &view;
         let mut names: Vec<String> = live.read().rows.values().map(|row| row.name.clone()).collect();
-        names.sort();
+        sampan_dashboard_logic::sort::by(&mut names, Ord::cmp);
         names
     });
     let title = move || match chosen.read().as_slice() {

@@ -89,6 +89,17 @@ impl Filter {
         self.terms.iter().all(|term| term.test.holds(row) != term.not)
     }
 
+    /// Whether it holds for no row that `wider` does not hold for, as far as is easily told: a line that was typed on.
+    pub fn narrows(&self, wider: &Filter) -> bool {
+        let implies = |own: &Term, other: &Term| match (&own.test, &other.test) {
+            (Test::Text(own_text), Test::Text(text)) if !own.not && !other.not => {
+                own_text.contains(text.as_str())
+            }
+            _ => own.text == other.text,
+        };
+        wider.terms.iter().all(|other| self.terms.iter().any(|own| implies(own, other)))
+    }
+
     /// Whether it holds for every row.
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
@@ -128,10 +139,19 @@ fn any_text(row: &Row, holds: impl Fn(&str) -> bool) -> bool {
     use crate::Cell;
     let cell = |cell: &Cell| match cell {
         Cell::Text(text) | Cell::Number(_, Some(text)) => holds(text),
-        Cell::Number(number, None) => holds(&number.to_string()),
+        Cell::Number(number, None) => match digit(*number) {
+            Some(digit) => holds(digit),
+            None => holds(&number.to_string()),
+        },
         Cell::Empty | Cell::Time(_) => false,
     };
     holds(&row.name) || holds(&row.namespace) || holds(&row.reason) || row.cells.iter().any(cell)
+}
+
+/// A number that is one digit, as most in lists are: without making a text.
+fn digit(number: f64) -> Option<&'static str> {
+    let at = number as usize;
+    (at < 10 && at as f64 == number).then(|| &"0123456789"[at..=at])
 }
 
 /// Whether `text` has `part`, which is in lower case, in it. Without a copy where both are ASCII.
@@ -140,7 +160,12 @@ fn contains(text: &str, part: &str) -> bool {
         return text.to_lowercase().contains(part);
     }
     let (text, part) = (text.as_bytes(), part.as_bytes());
-    part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+    let Some((first, behind)) = part.split_first() else { return true };
+    let Some(last) = text.len().checked_sub(part.len()) else { return false };
+    let upper = first.to_ascii_uppercase();
+    text[..=last].iter().enumerate().any(|(at, own)| {
+        (own == first || *own == upper) && text[at + 1..at + part.len()].eq_ignore_ascii_case(behind)
+    })
 }
 
 /// Splits at spaces outside of quotes and slashes.
@@ -318,6 +343,25 @@ mod tests {
         ] {
             let filter = Filter::parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(filter.holds(&row), holds, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_typed_on_narrows() {
+        for (own, wider, narrows) in [
+            ("web-1", "web", true),
+            ("web", "web-1", false),
+            ("", "", true),
+            ("web", "", true),
+            ("", "web", false),
+            ("!web-1", "!web", false),
+            ("web !a", "!a", true),
+            ("status:failed web", "we status:failed", true),
+            ("status:failed,done", "status:failed", false),
+            ("/web-1/", "/web/", false),
+        ] {
+            let filter = |line| Filter::parse(line).expect("a filter");
+            assert_eq!(filter(own).narrows(&filter(wider)), narrows, "{own:?} {wider:?}");
         }
     }
 

@@ -23,20 +23,23 @@ pub enum Key {
 /// Compares two rows. Rows that are the same by `key` are in the order of namespace and name, whichever way `down` is,
 /// so that a list does not jump when it is turned around and back.
 pub fn compare(key: &Key, down: bool, a: &Row, b: &Row) -> Ordering {
+    by_key(key, down, a, b).then_with(|| by_place(a, b))
+}
+
+/// Compares two rows by `key` alone.
+pub fn by_key(key: &Key, down: bool, a: &Row, b: &Row) -> Ordering {
     let by_key = match key {
         Key::Name => by_place(a, b),
         Key::NameOnly => natural(&a.name, &b.name),
         Key::Health => a.health.cmp(&b.health).then_with(|| a.reason.cmp(&b.reason)),
         Key::Age => b.created.cmp(&a.created),
-        Key::Column(at) => {
-            return by_cell(a.cells.get(*at), b.cells.get(*at), down).then_with(|| by_place(a, b));
-        }
+        Key::Column(at) => return by_cell(a.cells.get(*at), b.cells.get(*at), down),
     };
-    let by_key = if down { by_key.reverse() } else { by_key };
-    by_key.then_with(|| by_place(a, b))
+    if down { by_key.reverse() } else { by_key }
 }
 
-fn by_place(a: &Row, b: &Row) -> Ordering {
+/// Namespace, name, uid: no two rows are the same.
+pub fn by_place(a: &Row, b: &Row) -> Ordering {
     a.namespace.cmp(&b.namespace).then_with(|| natural(&a.name, &b.name)).then_with(|| a.uid.cmp(&b.uid))
 }
 
@@ -86,7 +89,7 @@ pub fn natural(a: &str, b: &str) -> Ordering {
 }
 
 /// The number at the start, without leading zeros, and what follows.
-fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn digits(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let zeros = text[..end].iter().position(|byte| *byte != b'0').unwrap_or(end.saturating_sub(1));
     (&text[zeros..end], &text[end..])

@@ -51,7 +51,7 @@ fn pods(namespace: String, object: Object) -> Memo<Option<View>> {
 fn sorted(view: Option<View>) -> Vec<Arc<Row>> {
     let Some(view) = view else { return Vec::new() };
     let mut rows: Vec<_> = view.live.read().rows.values().cloned().collect();
-    rows.sort_by(|a, b| (a.health, &a.name).cmp(&(b.health, &b.name)));
+    sampan_dashboard_logic::sort::by(&mut rows, |a, b| (a.health, &a.name).cmp(&(b.health, &b.name)));
     rows
 }
 
@@ -94,7 +94,7 @@ pub fn PodLogs(namespace: String, object: Object) -> impl IntoView {
         let containers = containers().unwrap_or_else(|| vec![String::new()]);
         let rows = sorted(view.get());
         let mut names: Vec<_> = rows.iter().map(|row| row.name.clone()).collect();
-        names.sort();
+        sampan_dashboard_logic::sort::by(&mut names, Ord::cmp);
         let of = |pod: &String| {
             containers
                 .iter()

@@ -57,7 +57,7 @@ fn newest(found: &Value, uid: &str, name: &str) -> Vec<Value> {
         involved["uid"] == uid || word(&involved["name"]).starts_with(&owned)
     };
     let mut events: Vec<Value> = list(&found["items"]).iter().filter(of).cloned().collect();
-    events.sort_by_key(|event| std::cmp::Reverse(time(event)));
+    sampan_dashboard_logic::sort::by_key(&mut events, |event| std::cmp::Reverse(time(event)));
     events.truncate(SHOWN);
     events
 }
