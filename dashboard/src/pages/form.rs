@@ -105,7 +105,7 @@ fn Text(
     get: fn(&Form) -> &String,
     set: fn(&mut Form, String),
 ) -> impl IntoView {
-    let id = format!("form-{field:?}");
+    let id = format!("form-{}", field as usize);
     let wrong = format!("{id}-wrong");
     let invalid = move || errors.read().iter().any(|(own, _)| *own == Some(field)).to_string();
     view! {
