@@ -1,5 +1,7 @@
 //! Chromium, driven by its own chromedriver: what a person sees and does on the dashboard. See `tests/`.
 
+pub mod measure;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

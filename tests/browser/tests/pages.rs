@@ -7,6 +7,8 @@ use sampan_test_e2e::{apply, cluster, ready, registry};
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
+#[path = "pages/lists.rs"]
+mod lists_kept;
 #[path = "pages/nginx.rs"]
 mod nginx;
 
@@ -106,6 +108,8 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("addons", addons(&cluster, &browser).await);
     hold("keys", keys(&browser).await);
     hold("many", many(&cluster, &browser).await);
+    hold("columns", lists_kept::columns(&browser).await);
+    hold("memory", lists_kept::memory_is_flat(&cluster, &browser).await);
     hold("away", away(&cluster, &browser).await);
     let complaints = browser.complaints().await?;
     // refusals, and connections that a killed daemon broke, are told by the browser itself
