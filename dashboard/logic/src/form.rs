@@ -15,6 +15,21 @@ pub enum Field {
     Service,
 }
 
+impl Field {
+    /// Names its input in the page.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Name => "form-name",
+            Self::Namespace => "form-namespace",
+            Self::Image => "form-image",
+            Self::Replicas => "form-replicas",
+            Self::Port => "form-port",
+            Self::Environment => "form-environment",
+            Self::Service => "form-service",
+        }
+    }
+}
+
 /// What was filled in; numbers as they were typed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form {

@@ -105,12 +105,12 @@ fn Text(
     get: fn(&Form) -> &String,
     set: fn(&mut Form, String),
 ) -> impl IntoView {
-    let id = format!("form-{}", field as usize);
+    let id = field.id();
     let wrong = format!("{id}-wrong");
     let invalid = move || errors.read().iter().any(|(own, _)| *own == Some(field)).to_string();
     view! {
-        <label class="field" for=id.clone()>{label}
-            <input id=id.clone() type="text" autocomplete="off" spellcheck="false" aria-invalid=invalid aria-describedby=wrong.clone()
+        <label class="field" for=id>{label}
+            <input id=id type="text" autocomplete="off" spellcheck="false" aria-invalid=invalid aria-describedby=wrong.clone()
                 prop:value=get(&filled.read_untracked()).clone() on:input=move |event| filled.update(|form| set(form, event_target_value(&event))) />
         </label>
         <Wrong id=wrong field errors />

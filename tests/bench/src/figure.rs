@@ -46,6 +46,10 @@ pub enum Unit {
     PercentOfCore,
     /// Bytes.
     Bytes,
+    /// Thousands of bytes.
+    Kilobytes,
+    /// Things.
+    Count,
 }
 
 impl Unit {
@@ -57,6 +61,8 @@ impl Unit {
             Unit::MegabytesPerSecond => "MB/s".into(),
             Unit::PercentOfCore => "% of a core".into(),
             Unit::Bytes => "bytes".into(),
+            Unit::Kilobytes => "kB".into(),
+            Unit::Count => "in all".into(),
         }
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod addons;
+mod dashboard;
 mod dns;
 mod figure;
 mod get;
@@ -80,6 +81,8 @@ enum What {
     Addons,
     /// Size of the binary
     Size,
+    /// The dashboard in Chromium: start, long lists, events, memory
+    Dashboard,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -128,6 +131,7 @@ fn run(cli: &Cli) -> Result<()> {
         What::List,
         What::Idle,
         What::Addons,
+        What::Dashboard,
     ];
     let wanted = if cli.what == What::All { &all[..] } else { std::slice::from_ref(&cli.what) };
     let mut figures = Vec::new();
@@ -163,6 +167,7 @@ fn measure(what: What, short: bool) -> Result<Vec<Figure>> {
         What::Dns => runtime.block_on(dns::measure(short)),
         What::Ingress => runtime.block_on(ingress::measure(short)),
         What::Addons => runtime.block_on(addons::measure(short)),
+        What::Dashboard => runtime.block_on(dashboard::measure(short)),
         What::Size => size::measure(),
         What::All => Ok(Vec::new()),
     }

@@ -49,9 +49,14 @@ pub fn idle_pod(name: &str) -> Result<Pod> {
 
 /// Creates `count` pods of about 2 kB that no scheduler takes, so that they stay objects.
 pub async fn fill(client: &Client, count: usize) -> Result<()> {
+    fill_from(client, 0, count).await
+}
+
+/// Creates those from `first` until there are `count`.
+pub async fn fill_from(client: &Client, first: usize, count: usize) -> Result<()> {
     let api: Api<Pod> = Api::default_namespaced(client.clone());
     let made =
-        futures::stream::iter(0..count).map(|number| {
+        futures::stream::iter(first..count).map(|number| {
             let api = api.clone();
             async move {
                 api.create(&PostParams::default(), &typical_pod(number)?).await.map_err(anyhow::Error::from)
@@ -60,13 +65,18 @@ pub async fn fill(client: &Client, count: usize) -> Result<()> {
     made.buffer_unordered(32).try_for_each(|_| async { Ok(()) }).await
 }
 
+/// The name of a filling pod.
+pub fn name(number: usize) -> String {
+    format!("object-{number:05}")
+}
+
 fn typical_pod(number: usize) -> Result<Pod> {
     let variables: Vec<_> = (0..6)
         .map(|index| json!({"name": format!("SETTING_{index}"), "value": "a value of usual length"}))
         .collect();
     Ok(serde_json::from_value(json!({
         "metadata": {
-            "name": format!("object-{number:05}"),
+            "name": name(number),
             "labels": {"app": "web", "tier": "front", "pod-template-hash": "5d59d67564"},
             "annotations": {"example.org/checksum": "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"},
         },

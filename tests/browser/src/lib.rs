@@ -1,5 +1,7 @@
 //! Chromium, driven by its own chromedriver: what a person sees and does on the dashboard. See `tests/`.
 
+pub mod measure;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 #[path = "pages/editor.rs"]
 mod editor;
+#[path = "pages/lists.rs"]
+mod lists_kept;
 #[path = "pages/nginx.rs"]
 mod nginx;
 #[path = "pages/questions.rs"]
@@ -117,6 +119,8 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("addons", addons(&cluster, &browser).await);
     hold("keys", keys(&browser).await);
     hold("many", many(&cluster, &browser).await);
+    hold("columns", lists_kept::columns(&browser).await);
+    hold("memory", lists_kept::memory_is_flat(&cluster, &browser).await);
     hold("away", away(&cluster, &browser).await);
     let complaints = browser.complaints().await?;
     // refusals, and connections that a killed daemon broke, are told by the browser itself

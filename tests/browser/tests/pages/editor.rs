@@ -85,20 +85,20 @@ pub async fn covers(cluster: &Cluster, browser: &Browser) -> Result<()> {
 /// A Deployment with its Service by the form: errors at their fields, a dry run first, the YAML in sight.
 pub async fn forms(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.go("create?by=form&ns=default").await?;
-    browser.fill("#form-Name", "Shop_1").await?;
-    browser.fill("#form-Image", "nginx:alpine").await?;
-    browser.fill("#form-Replicas", "-1").await?;
-    browser.fill("#form-Port", "80").await?;
+    browser.fill("#form-name", "Shop_1").await?;
+    browser.fill("#form-image", "nginx:alpine").await?;
+    browser.fill("#form-replicas", "-1").await?;
+    browser.fill("#form-port", "80").await?;
     browser.click_text(".environment button", "Add").await?;
     browser.fill(".environment input", "MODE").await?;
     browser.read(".by-form pre.code", "containerPort: 80").await?;
     browser.see(".by-form button.primary:disabled").await?;
     browser.click_text(".by-form button", "Check").await?;
-    browser.read("#form-Name-wrong", "Invalid value").await?;
-    browser.read("#form-Replicas-wrong", "greater than or equal to 0").await?;
+    browser.read("#form-name-wrong", "Invalid value").await?;
+    browser.read("#form-replicas-wrong", "greater than or equal to 0").await?;
     browser.is_accessible("the form with errors").await?;
-    browser.fill("#form-Name", "shop").await?;
-    browser.fill("#form-Replicas", "1").await?;
+    browser.fill("#form-name", "shop").await?;
+    browser.fill("#form-replicas", "1").await?;
     browser.click_text(".by-form button", "Check").await?;
     browser.see(".by-form button.primary:enabled").await?;
     ensure!(
