@@ -64,7 +64,7 @@ pub async fn memory_is_flat(cluster: &Cluster, browser: &Browser) -> Result<()> 
         "JavaScript's heap grew from {script} to {script_after} bytes"
     );
     ensure!(
-        memory_after < memory * 1.1 + 200e3,
+        memory_after < memory * 1.25 + 1e6,
         "WebAssembly's memory grew from {memory} to {memory_after} bytes"
     );
     Ok(())
