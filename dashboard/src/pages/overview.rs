@@ -199,7 +199,7 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
             {move || match all.get() {
                 none if none.is_empty() => view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.no_warnings)}</p> }.into_any(),
                 all => view! {
-                    <table class="plain"><tbody>
+                    <table class="plain warnings"><tbody>
                         {all.into_iter().map(|(created, reason, object, message)| view! {
                             <tr>
                                 <th scope="row"><Status health=Health::Warning reason /></th>
@@ -321,10 +321,10 @@ fn Components() -> impl IntoView {
                 {move || all().into_iter().map(|(name, one)| {
                     let (state, reason) = (word(&one["state"]), word(&one["reason"]));
                     let health = match state.as_str() {
-                        "ready" | "running" | "healthy" => Health::Healthy,
-                        "failed" => Health::Failed,
-                        "starting" => Health::Progressing,
-                        "stopped" => Health::Done,
+                        "Ready" => Health::Healthy,
+                        "Failed" => Health::Failed,
+                        "Starting" => Health::Progressing,
+                        "Stopped" => Health::Done,
                         _ => Health::Warning,
                     };
                     view! { <li title=reason><span>{name}</span><Status health reason=state /></li> }

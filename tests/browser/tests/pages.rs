@@ -146,7 +146,11 @@ async fn overview(browser: &Browser) -> Result<()> {
     browser.read(".panel-card", "crashing").await?;
     browser.read(".panel-card", "CrashLoopBackOff").await.or(browser.read(".panel-card", "Error").await)?;
     browser.read(".node", "").await?;
-    browser.read(".panel-card", "kube-scheduler").await?;
+    let well = "const all = [...document.querySelectorAll('.components li')]; return all.length > 5 && all.every(one => one.querySelector('.healthy'))";
+    browser.until("components that are well", well, json!([])).await?;
+    let within =
+        "return [...document.querySelectorAll('.tile')].every(one => one.scrollWidth <= one.clientWidth)";
+    browser.until("nothing sticks out", within, json!([])).await?;
     ensure!(browser.client.title().await? != "owned");
     Ok(())
 }

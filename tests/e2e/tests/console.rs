@@ -53,6 +53,8 @@ async fn the_console_lets_in_whom_it_should_and_shows_what_they_may_see() -> Res
     guarded(&browser).await.context("guarded")?;
     signing_in(&cluster, &browser).context("signing in")?;
     ready(&cluster, "shell")?;
+    let said = cluster.kubectl(&["get", "pod/shell", "-o", "jsonpath={.status.conditions[*].reason}"])?;
+    ensure!(said.trim().is_empty(), "a ready pod's conditions still say {said}");
     lists(&cluster, &browser).await.context("lists")?;
     objects(&cluster, &browser).await.context("objects")?;
     terminals(&browser).await.context("terminals")?;

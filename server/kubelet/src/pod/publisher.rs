@@ -117,6 +117,14 @@ fn patch(pod: &Pod, status: &PodStatus) -> Value {
             items.insert(0, json!({"$patch": "replace"}));
         }
     }
+    // conditions merge by their type: what one does not say any more would stay
+    for condition in fields.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        for field in ["reason", "message"] {
+            if let Some(condition) = condition.as_object_mut() {
+                condition.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
     for field in CLEARED {
         fields.entry(field).or_insert(Value::Null);
     }
@@ -127,6 +135,16 @@ fn patch(pod: &Pod, status: &PodStatus) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_condition_takes_back_what_it_said() {
+        let status = json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "X", "status": "False", "reason": "Y"}]});
+        let patch = patch(&Pod::default(), &serde_json::from_value(status).unwrap());
+        let conditions = &patch["status"]["conditions"];
+        assert_eq!(conditions[0]["reason"], Value::Null);
+        assert!(conditions[0].as_object().unwrap().contains_key("message"), "{conditions}");
+        assert_eq!(conditions[1]["reason"], "Y");
+    }
 
     #[test]
     fn only_a_pod_on_its_way_waits() {
