@@ -140,8 +140,8 @@ impl Guard {
     }
 
     fn is_origin(&self, origin: &str) -> bool {
-        let own = |name: &&str| origin == format!("http://{name}:{}", self.port);
-        LOOPBACK.iter().any(|name| own(&name)) || self.public.iter().any(|public| public.origin == origin)
+        let own = |name: &str| origin == format!("http://{name}:{}", self.port);
+        LOOPBACK.iter().any(|name| own(name)) || self.public.iter().any(|public| public.origin == origin)
     }
 
     /// The sub-path that a request came by, with slashes around, and the rest of its path with one at its start.

@@ -28,15 +28,13 @@ pub async fn answer(
         let (text, lines) = logs.read(name);
         let first = Bytes::copy_from_slice(last_lines(&text, tail));
         let later = futures::stream::unfold(lines, |mut lines| async {
-            loop {
-                match lines.recv().await {
-                    Ok(line) => return Some((line.text, lines)),
-                    // so much was said that some of it is only in the file
-                    Err(RecvError::Lagged(count)) => {
-                        return Some((Bytes::from(format!("… {count} lines left out\n")), lines));
-                    }
-                    Err(RecvError::Closed) => return None,
+            match lines.recv().await {
+                Ok(line) => Some((line.text, lines)),
+                // so much was said that some of it is only in the file
+                Err(RecvError::Lagged(count)) => {
+                    Some((Bytes::from(format!("… {count} lines left out\n")), lines))
                 }
+                Err(RecvError::Closed) => None,
             }
         });
         let all = futures::stream::once(async { first }).chain(later);
