@@ -405,10 +405,12 @@ fn liveness(cluster: &World) -> Result<()> {
 }
 
 fn startup_and_readiness(cluster: &World) -> Result<()> {
+    // A busy machine takes more than the default second for a command: a probe that timed out would
+    // restart the container, and that is not what is looked at here.
     let probes = json!({
-        "startupProbe": {"exec": {"command": ["test", "-f", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 60},
-        "livenessProbe": {"exec": {"command": ["test", "-f", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 1},
-        "readinessProbe": {"exec": {"command": ["test", "-f", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1},
+        "startupProbe": {"exec": {"command": ["test", "-f", "/tmp/up"]}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 60},
+        "livenessProbe": {"exec": {"command": ["test", "-f", "/tmp/up"]}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 1},
+        "readinessProbe": {"exec": {"command": ["test", "-f", "/tmp/ready"]}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 1},
     });
     apply(cluster, &[pod("gates", json!({"containers": [with(sh(FOREVER), probes)]}))])?;
     let status = phase(cluster, "gates", "Running")?;
