@@ -37,12 +37,14 @@ function colours() {
 // Opens `address` (a path below <base>) in `element`; `ended(text)` is told why it ended.
 export function open(element, address, screenReader, ended) {
   const face = getComputedStyle(document.documentElement).getPropertyValue('--mono');
-  const terminal = new Terminal({ fontFamily: face, fontSize: 13, cursorBlink: true, scrollback: 10000, minimumContrastRatio: 4.5, theme: colours(), screenReaderMode: screenReader });
+  const url = new URL(address, document.baseURI);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  // without a terminal at the other end nobody echoes, and lines end as in a file
+  const raw = url.searchParams.get('tty') === 'true';
+  const terminal = new Terminal({ convertEol: !raw, fontFamily: face, fontSize: 13, cursorBlink: true, scrollback: 10000, minimumContrastRatio: 4.5, theme: colours(), screenReaderMode: screenReader });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   withSheets(() => terminal.open(element));
-  const url = new URL(address, document.baseURI);
-  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   const socket = new WebSocket(url, 'v5.channel.k8s.io');
   socket.binaryType = 'arraybuffer';
   const encoder = new TextEncoder();
@@ -66,7 +68,12 @@ export function open(element, address, screenReader, ended) {
     }
   };
   socket.onclose = ({ reason }) => ended(reason);
-  terminal.onData((text) => send(STDIN, text));
+  terminal.onData((text) => {
+    if (raw) return send(STDIN, text);
+    const lines = text.replaceAll('\r', '\n');
+    terminal.write(lines);
+    send(STDIN, lines);
+  });
   const seen = new ResizeObserver(() => { if (element.clientWidth > 0) resize(); });
   seen.observe(element);
   return () => { seen.disconnect(); socket.onclose = null; socket.close(); terminal.dispose(); };

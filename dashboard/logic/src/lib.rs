@@ -3,6 +3,7 @@
 pub mod ansi;
 pub mod columns;
 pub mod cover;
+pub mod debugger;
 pub mod difference;
 pub mod form;
 pub mod graph;

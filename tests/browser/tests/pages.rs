@@ -15,6 +15,8 @@ mod lists_kept;
 mod nginx;
 #[path = "pages/questions.rs"]
 mod questions;
+#[path = "pages/terminals.rs"]
+mod terminals;
 
 const WORLD: &str = r#"
 apiVersion: v1
@@ -106,6 +108,9 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold("objects", objects(&cluster, &browser).await);
     hold("logs", logs(&browser).await);
     hold("terminal", terminal(&browser).await);
+    hold("attach", terminals::attaches(&cluster, &browser).await);
+    hold("debug container", terminals::debugs(&cluster, &browser).await);
+    hold("node shell", terminals::node(&cluster, &browser).await);
     hold("edits", edits(&cluster, &browser).await);
     hold("creates", creates(&cluster, &browser).await);
     hold("editor", editor::helps(&browser).await);

@@ -22,7 +22,7 @@ use super::{
     list::{Skeleton, told},
     logs::Logs,
     missing::Missing,
-    terminal::Terminal,
+    terminal::{NodeShell, Terminal},
 };
 use crate::{
     app::app,
@@ -167,6 +167,10 @@ fn is_pod(resource: &Resource) -> bool {
     resource.plural == "pods" && resource.group.is_empty()
 }
 
+fn is_node(resource: &Resource) -> bool {
+    resource.plural == "nodes" && resource.group.is_empty()
+}
+
 #[component]
 fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
     let tab = go::word("tab");
@@ -185,6 +189,9 @@ fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
     }
     if is_pod(&resource) {
         tabs.push(("terminal", tr!(detail.terminal), of_pod("create", "exec")));
+    }
+    if is_node(&resource) {
+        tabs.push(free("terminal", tr!(detail.terminal)));
     }
     tabs.extend([free("events", tr!(detail.events)), free("yaml", "YAML")]);
     let set = go::setter();
@@ -208,7 +215,8 @@ fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: 
         "pods" => view! { <children::Pods namespace object /> }.into_any(),
         "logs" if is_pod(&resource) => view! { <Logs namespace object /> }.into_any(),
         "logs" => view! { <children::PodLogs namespace object /> }.into_any(),
-        "terminal" => view! { <Terminal namespace name object /> }.into_any(),
+        "terminal" if is_node(&resource) => view! { <NodeShell name /> }.into_any(),
+        "terminal" if is_pod(&resource) => view! { <Terminal namespace name object /> }.into_any(),
         _ => view! {
             <summary::Summary object />
             <ports::Ports resource=resource.clone() namespace=namespace.clone() name=name.clone() object />
