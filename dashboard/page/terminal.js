@@ -41,6 +41,9 @@ export function open(element, address, screenReader, ended) {
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   // without a terminal at the other end nobody echoes, and lines end as in a file
   const raw = url.searchParams.get('tty') === 'true';
+  // a shell that was there first has said its prompt to nobody
+  const wake = url.searchParams.has('wake');
+  url.searchParams.delete('wake');
   const terminal = new Terminal({ convertEol: !raw, fontFamily: face, fontSize: 13, cursorBlink: true, scrollback: 10000, minimumContrastRatio: 4.5, theme: colours(), screenReaderMode: screenReader });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
@@ -57,7 +60,11 @@ export function open(element, address, screenReader, ended) {
     socket.send(frame);
   };
   const resize = () => { fit.fit(); send(RESIZE, JSON.stringify({ Width: terminal.cols, Height: terminal.rows })); };
-  socket.onopen = () => { resize(); terminal.focus(); };
+  socket.onopen = () => {
+    resize();
+    if (wake) send(STDIN, '\r');
+    terminal.focus();
+  };
   socket.onmessage = ({ data }) => {
     const frame = new Uint8Array(data);
     const body = frame.subarray(1);

@@ -5,6 +5,7 @@ pub mod columns;
 pub mod cover;
 pub mod debugger;
 pub mod difference;
+pub mod drain;
 pub mod form;
 pub mod graph;
 pub mod owned;

@@ -60,8 +60,15 @@ pub struct Rows {
 /// An open view; the last clone that is dropped closes it.
 #[derive(Clone)]
 pub struct View {
-    pub live: ArcRwSignal<Rows>,
+    live: ArcRwSignal<Rows>,
     _open: Arc<Open>,
+}
+
+impl View {
+    /// What is known by now. A closure that asks holds the whole view, and so keeps it open; a clone of the signal does not.
+    pub fn live(&self) -> &ArcRwSignal<Rows> {
+        &self.live
+    }
 }
 
 struct Open(u32);

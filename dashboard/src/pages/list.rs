@@ -104,7 +104,7 @@ fn make_table(
 ) -> (Table, Memo<Vec<Shown>>) {
     let rows = RwSignal::new(Following::default());
     Effect::new(move |_| {
-        let live = view.get().live;
+        let live = view.get().live().clone();
         let live = live.read();
         let (_, filter) = filter.get();
         let state = state.read();
@@ -113,14 +113,14 @@ fn make_table(
     });
     let namespaced = resource.namespaced;
     let shape = Memo::new(move |_| {
-        let live = view.get().live;
+        let live = view.get().live().clone();
         let live = live.read();
         (live.epoch, live.state.clone(), live.columns.clone())
     });
     let several = Memo::new(move |_| namespaced && state.read().namespaces.len() != 1);
     let all = Memo::new(move |_| {
         let (_, _, all) = shape.get();
-        let sample = view.get().live.read_untracked().rows.values().take(300).cloned().collect::<Vec<_>>();
+        let sample = view.get().live().read_untracked().rows.values().take(300).cloned().collect::<Vec<_>>();
         table::columns(&all, &sample, several.get())
     });
     let kept = Columns::of(&resource.path());
@@ -195,11 +195,11 @@ fn keyboard(table: Table) {
 }
 
 fn body(table: Table, view: Memo<View>) -> AnyView {
-    let live = view.get().live;
+    let live = view.get().live().clone();
     let state = Memo::new(move |_| live.read().state.clone());
     let some = Memo::new(move |_| !table.rows.read().is_empty());
     let any = {
-        let live = view.get().live;
+        let live = view.get().live().clone();
         Memo::new(move |_| !live.read().rows.is_empty())
     };
     (move || match (state.get(), some.get(), any.get()) {
@@ -238,7 +238,7 @@ fn Tools(
     error: Signal<Option<FilterError>>,
 ) -> impl IntoView {
     let shown = Memo::new(move |_| table.rows.read().len());
-    let total = Memo::new(move |_| view.get().live.read().rows.len());
+    let total = Memo::new(move |_| view.get().live().read().rows.len());
     let count = move || match (shown.get(), total.get()) {
         (shown, total) if shown == total => total.to_string(),
         (shown, total) => tr!(list.shown, shown = shown, total = total),

@@ -73,11 +73,7 @@ fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
     });
     let path = resource.path();
     let href = go::within(&path, &namespaces);
-    let counts = move || {
-        let view = &view;
-        view.live.read().counts.clone()
-    };
-    let counts = Memo::new(move |_| counts());
+    let counts = Memo::new(move |_| view.live().read().counts.clone());
     let total = move || counts.read().iter().map(|count| count.count).sum::<u32>();
     let of_health = {
         let href = href.clone();
@@ -116,7 +112,7 @@ fn Bar(counts: Memo<Vec<Count>>) -> impl IntoView {
 }
 
 fn rows_of(view: &View) -> Vec<Arc<Row>> {
-    view.live.read().rows.values().cloned().collect()
+    view.live().read().rows.values().cloned().collect()
 }
 
 /// Pods that are not well, the worst first.
@@ -136,8 +132,7 @@ fn Wrong(namespaces: Vec<String>) -> impl IntoView {
         <section class="panel-card">
             <h2>{tr!(overview.wrong)}</h2>
             {move || {
-                let view = &view;
-                let mut rows = rows_of(view);
+                let mut rows = rows_of(&view);
                 rows.retain(|row| matches!(row.health, Health::Failed | Health::Warning));
                 sampan_dashboard_logic::sort::by(&mut rows, |a, b| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
                 if rows.is_empty() {
@@ -174,8 +169,7 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
     let view =
         feed::list(feed::List { kind, namespaces, fields: "type=Warning".into(), ..Default::default() });
     let all = move || {
-        let view = &view;
-        let rows = view.live.read();
+        let rows = view.live().read();
         let mut all: Vec<_> = rows
             .rows
             .values()
@@ -224,8 +218,7 @@ fn Nodes() -> impl IntoView {
     let nodes = RwSignal::new(Vec::<Value>::new());
     let used = RwSignal::new(Vec::<Value>::new());
     Effect::new(move |_| {
-        let view = &view;
-        view.live.track();
+        view.live().track();
         spawn_local(async move {
             if let Ok(found) = api::get("k8s/api/v1/nodes").await {
                 nodes.try_set(list(&found["items"]).to_vec());

@@ -101,7 +101,7 @@ fn Graph(layers: Vec<Layer>) -> impl IntoView {
 fn boxes(layers: &[Layer]) -> Vec<Shown> {
     let mut all = Vec::new();
     for (resource, layer, view) in layers {
-        for row in view.live.read().rows.values() {
+        for row in view.live().read().rows.values() {
             // a ReplicaSet of an old revision has no pods and is no news
             if *layer == 2
                 && row.cells.get(1).is_some_and(

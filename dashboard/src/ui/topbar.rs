@@ -94,7 +94,7 @@ fn Namespaces() -> impl IntoView {
     });
     let chosen = go::namespaces();
     let set = go::setter();
-    let live = view.live.clone();
+    let live = view.live().clone();
     let names = Memo::new(move |_| {
         let _keep = &view;
         let mut names: Vec<String> = live.read().rows.values().map(|row| row.name.clone()).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leptos::{prelude::*, task::spawn_local};
 use serde_json::{Value, json};
 
-use super::{Object, delete, undo};
+use super::{Object, delete, drain, undo};
 use crate::{
     kinds::{Resource, word},
     net::api::{self, Call, May, Result, Wish},
@@ -29,6 +29,7 @@ enum Act {
     Trigger,
     Cordon,
     Uncordon,
+    Drain,
     Delete,
 }
 
@@ -50,7 +51,9 @@ fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
             acts.extend([Act::Trigger, if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }])
         }
         ("batch", "jobs") => acts.push(if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }),
-        ("", "nodes") => acts.push(if spec["unschedulable"] == true { Act::Uncordon } else { Act::Cordon }),
+        ("", "nodes") => {
+            acts.extend([if spec["unschedulable"] == true { Act::Uncordon } else { Act::Cordon }, Act::Drain])
+        }
         _ => {}
     }
     acts.push(Act::Delete);
@@ -70,6 +73,7 @@ impl Act {
             Act::Trigger => tr!(act.trigger),
             Act::Cordon => tr!(act.cordon),
             Act::Uncordon => tr!(act.uncordon),
+            Act::Drain => tr!(act.drain),
             Act::Delete => tr!(action.delete),
         }
     }
@@ -87,8 +91,8 @@ impl Act {
             Act::Trigger => tr!(act.trigger_then),
             Act::Cordon => tr!(act.cordon_then),
             Act::Uncordon => tr!(act.uncordon_then),
-            // its question looks
-            Act::Delete => return None,
+            // their questions look
+            Act::Drain | Act::Delete => return None,
         })
     }
 
@@ -99,6 +103,7 @@ impl Act {
             Act::Undo => Shape::Back,
             Act::Pause | Act::Suspend | Act::Cordon => Shape::Pause,
             Act::Resume | Act::Unsuspend | Act::Trigger | Act::Uncordon => Shape::Play,
+            Act::Drain => Shape::Download,
             Act::Delete => Shape::Delete,
         }
     }
@@ -108,6 +113,7 @@ impl Act {
         match self {
             Act::Delete => ("delete", resource.plural.clone(), ""),
             Act::Trigger => ("create", "jobs".to_owned(), ""),
+            Act::Drain => ("create", "pods".to_owned(), "eviction"),
             Act::Scale => ("patch", resource.plural.clone(), "scale"),
             _ => ("patch", resource.plural.clone(), ""),
         }
@@ -129,7 +135,8 @@ pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
 fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
     let metadata = object.get_untracked().map(|object| object["metadata"].clone()).unwrap_or_default();
     let (verb, plural, subresource) = act.needs(&resource);
-    let name = if act == Act::Trigger { String::new() } else { word(&metadata["name"]) };
+    // these are done to other objects
+    let name = if matches!(act, Act::Trigger | Act::Drain) { String::new() } else { word(&metadata["name"]) };
     let may = api::allowed(Wish {
         verb,
         group: resource.group.clone(),
@@ -150,6 +157,7 @@ fn question(act: Act, resource: Resource, object: Arc<Value>) {
     match act {
         Act::Delete => return delete::question(resource, object, false),
         Act::Undo => return undo::question(resource, object),
+        Act::Drain => return drain::question(resource, object),
         _ => {}
     }
     let number = (act == Act::Scale).then(|| object["spec"]["replicas"].as_i64().unwrap_or(1));
@@ -190,7 +198,7 @@ async fn run(act: Act, resource: &Resource, object: &Value, number: i64) -> Resu
         }
         Act::Trigger => return trigger(&namespace, object).await,
         // these have questions of their own
-        Act::Delete | Act::Undo => return Ok(()),
+        Act::Delete | Act::Undo | Act::Drain => return Ok(()),
         Act::Restart => {
             let now = String::from(js_sys::Date::new_0().to_iso_string());
             json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}})

@@ -50,7 +50,7 @@ fn pods(namespace: String, object: Object) -> Memo<Option<View>> {
 
 fn sorted(view: Option<View>) -> Vec<Arc<Row>> {
     let Some(view) = view else { return Vec::new() };
-    let mut rows: Vec<_> = view.live.read().rows.values().cloned().collect();
+    let mut rows: Vec<_> = view.live().read().rows.values().cloned().collect();
     sampan_dashboard_logic::sort::by(&mut rows, |a, b| (a.health, &a.name).cmp(&(b.health, &b.name)));
     rows
 }

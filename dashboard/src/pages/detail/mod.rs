@@ -6,6 +6,7 @@ pub mod bulk;
 mod children;
 mod data;
 mod delete;
+mod drain;
 mod edit;
 mod events;
 mod ports;
@@ -76,15 +77,11 @@ pub fn Detail(
     #[prop(optional)] drawer: Option<Callback<()>>,
 ) -> impl IntoView {
     let view = feed::watch(resource.feed(), &namespace, &name);
-    let live = view.live.clone();
+    let live = view.live().clone();
     let object: Object = Memo::new(move |_| live.read().object.clone());
-    let live = view.live.clone();
+    let live = view.live().clone();
     let gone = Memo::new(move |_| live.read().gone);
-    let state = Memo::new(move |_| {
-        // the whole view, not its signal alone: the last one dropped closes it
-        let view = &view;
-        view.live.read().state.clone()
-    });
+    let state = Memo::new(move |_| view.live().read().state.clone());
     let tab = go::word("tab");
     let set = go::setter();
     keyboard(drawer, set.clone());

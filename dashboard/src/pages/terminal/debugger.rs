@@ -76,7 +76,8 @@ pub fn Once(namespace: String, name: String, container: String, object: Object) 
     });
     move || match progress.get() {
         Progress::Running => {
-            view! { <Screen address=attached(&namespace, &name, &container, true) /> }.into_any()
+            let address = format!("{}&wake=true", attached(&namespace, &name, &container, true));
+            view! { <Screen address /> }.into_any()
         }
         Progress::Waiting(why) => {
             view! { <p role="status">{tr!(terminal.waiting, name = container.clone(), why = why)}</p> }

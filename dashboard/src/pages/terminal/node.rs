@@ -61,7 +61,7 @@ pub fn NodeShell(name: String) -> impl IntoView {
 fn Session(pod: String) -> impl IntoView {
     let pods = Resource { version: "v1".to_owned(), plural: "pods".to_owned(), ..Resource::default() };
     let view = feed::watch(pods.feed(), NAMESPACE, &pod);
-    let object: Object = Memo::new(move |_| view.live.read().object.clone());
+    let object: Object = Memo::new(move |_| view.live().read().object.clone());
     let own = pod.clone();
     on_cleanup(move || remove(own));
     view! { <Once namespace=NAMESPACE.to_owned() name=pod container="debugger".to_owned() object /> }

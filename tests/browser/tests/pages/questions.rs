@@ -97,3 +97,76 @@ pub async fn deletions(cluster: &Cluster, browser: &Browser) -> Result<()> {
     ensure!(cluster.kubectl(&["get", "nodes", "-o", "name"])?.contains(&node));
     Ok(())
 }
+
+const BUSY_NODE: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: kept, namespace: drained}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: kept}}
+  template:
+    metadata: {labels: {app: kept}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: main, image: busybox, command: [sleep, "3600"], volumeMounts: [{name: cache, mountPath: /cache}]}]
+      volumes: [{name: cache, emptyDir: {}}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: kept, namespace: drained}
+spec: {minAvailable: 1, selector: {matchLabels: {app: kept}}}
+"#;
+
+/// A node is drained: the plan names what goes, stays, is lost and waits; a budget is waited for.
+pub async fn drains(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    cluster.kubectl(&["create", "namespace", "drained"])?;
+    apply(cluster, BUSY_NODE)?;
+    cluster.kubectl(&["rollout", "status", "-n", "drained", "deployment/kept", "--timeout=60s"])?;
+    // as the disruption controller would
+    let allow = |number: &str| {
+        let status = format!("{{\"status\":{{\"disruptionsAllowed\":{number},\"observedGeneration\":1}}}}");
+        let budget =
+            ["patch", "pdb/kept", "-n", "drained", "--subresource=status", "--type=merge", "-p", &status];
+        cluster.kubectl(&budget).map(drop)
+    };
+    allow("1")?;
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    browser.go(&format!("nodes/-/{node}")).await?;
+    browser.click_text(".actions button:enabled", "Drain").await?;
+    browser.read("dialog", "drained/kept allows 1 of the 2").await?;
+    browser.read("dialog", "emptyDir").await?;
+    browser.read("dialog", "default/shell").await?;
+    browser.read("dialog", "come from files of the node: kube-system/").await?;
+    browser.is_accessible("plan of a drain").await?;
+    browser.picture("drain").await?;
+    let unready = "return document.querySelector('dialog button.danger').disabled";
+    browser.until("a loss that is not agreed to", unready, json!([])).await?;
+    let agree = "document.querySelectorAll('dialog input[type=checkbox]').forEach(one => one.click())";
+    browser.run(agree, json!([])).await?;
+    browser.click("dialog button.danger:enabled").await?;
+    browser.read("dialog .steps li", "Cannot evict pod as it would violate").await?;
+    ensure!(
+        cluster.kubectl(&["get", "node", &node, "-o", "jsonpath={.spec.unschedulable}"])? == "true",
+        "it is not cordoned"
+    );
+    browser.is_accessible("a drain").await?;
+    allow("1")?;
+    browser.read("dialog", "drained as far as it goes").await?;
+    browser.click("dialog button.primary:enabled").await?;
+    let left = cluster.kubectl(&[
+        "get",
+        "pods",
+        "-A",
+        "--field-selector",
+        &format!("spec.nodeName={node}"),
+        "-o",
+        "name",
+    ])?;
+    let mirrors = |line: &&str| line.ends_with(&format!("-{node}"));
+    ensure!(left.lines().all(|line| mirrors(&line)), "{left}");
+    browser.click_text(".actions button:enabled", "Uncordon").await?;
+    browser.click("dialog button.primary:enabled").await?;
+    let free = "return [...document.querySelectorAll('.actions button')].some(one => one.innerText.includes('Cordon'))";
+    browser.until("the node is free again", free, json!([])).await.map(drop)
+}
