@@ -8,6 +8,7 @@ pub mod difference;
 pub mod drain;
 pub mod form;
 pub mod graph;
+pub mod lines;
 pub mod owned;
 pub mod quantity;
 pub mod revisions;

@@ -7,8 +7,8 @@ use sampan_view::{Filter, Row};
 
 /// Lines kept.
 pub const LINES: usize = 100_000;
-/// Letters of a line kept: one that is longer is cut.
-const LONG: usize = 16_384;
+/// Bytes of all of them: lines of megabytes leave room for fewer.
+const BYTES: usize = 64 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
@@ -31,6 +31,7 @@ pub struct Sieve {
 #[derive(Default)]
 pub struct Buffer {
     lines: VecDeque<Line>,
+    bytes: usize,
     /// How many went at the front.
     gone: usize,
     sieve: Sieve,
@@ -45,13 +46,15 @@ impl Buffer {
             Some((time, text)) if time.len() >= 20 && time.as_bytes()[10] == b'T' => (time, text),
             _ => ("", raw),
         };
-        let line = Line { source, time: time.to_owned(), text: cut(text).to_owned() };
+        let line = Line { source, time: time.to_owned(), text: text.to_owned() };
         if self.passes(&line) {
             self.passed.push_back(self.gone + self.lines.len());
         }
+        self.bytes += line.text.len();
         self.lines.push_back(line);
-        if self.lines.len() > LINES {
-            self.lines.pop_front();
+        while self.lines.len() > LINES || self.bytes > BYTES {
+            let Some(first) = self.lines.pop_front() else { return };
+            self.bytes -= first.text.len();
             self.gone += 1;
             if self.passed.front().is_some_and(|first| *first < self.gone) {
                 self.passed.pop_front();
@@ -111,6 +114,17 @@ impl Buffer {
             .collect()
     }
 
+    /// Where among those let through the line of a time is.
+    pub fn place(&self, time: &str) -> Option<usize> {
+        let own = |number: &usize| {
+            number
+                .checked_sub(self.gone)
+                .and_then(|at| self.lines.get(at))
+                .is_some_and(|line| line.time == time)
+        };
+        self.passed.iter().position(own)
+    }
+
     /// All that is let through, for a file.
     pub fn text(&self) -> String {
         let lines = self.range(0, self.len());
@@ -118,13 +132,6 @@ impl Buffer {
             .iter()
             .map(|(_, line)| format!("{} {}\n", line.time, ansi::plain(&line.text)).trim_start().to_owned())
             .collect()
-    }
-}
-
-fn cut(text: &str) -> &str {
-    match text.char_indices().nth(LONG) {
-        Some((at, _)) => &text[..at],
-        None => text,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{rc::Rc, time::Duration};
 
 use leptos::{prelude::*, task::spawn_local};
-use sampan_dashboard_logic::ansi;
+use sampan_dashboard_logic::{ansi, lines};
 use serde_json::Value;
 
 use super::{
@@ -15,6 +15,7 @@ use crate::{
     kinds::{list, word},
     net::{api::Call, stream::Bytes},
     ui::{
+        go,
         icon::{Icon, Shape},
         toast,
         window::Window,
@@ -33,10 +34,14 @@ pub struct Source {
 struct How {
     previous: bool,
     follow: bool,
-    since_seconds: String,
+    /// Seconds, or the time of a line that was linked to; empty for the last lines.
+    since: String,
 }
 
 const LINE: f64 = 19.0;
+/// What is shown before a line that was linked to, in milliseconds, and how many bytes from there on.
+const BEFORE: f64 = 5_000.0;
+const BYTES: usize = 8 << 20;
 
 /// The containers of a pod, the usual ones first.
 pub fn containers(object: Object) -> Memo<Vec<String>> {
@@ -55,7 +60,8 @@ pub fn Logs(
     #[prop(optional)] sources: Option<Memo<Vec<Source>>>,
 ) -> impl IntoView {
     let all = containers(object);
-    let chosen = RwSignal::new(String::new());
+    let (linked, container) = (go::word("line"), go::word("container"));
+    let chosen = RwSignal::new(container.get_untracked());
     let own = Memo::new(move |_| {
         let pod = object.get().map(|object| word(&object["metadata"]["name"])).unwrap_or_default();
         let chosen = chosen.get();
@@ -65,13 +71,38 @@ pub fn Logs(
     });
     let several = sources.is_some();
     let sources = sources.unwrap_or(own);
-    let how = RwSignal::new(How { previous: false, follow: true, since_seconds: String::new() });
+    let asked = linked.get_untracked();
+    let how = RwSignal::new(How {
+        previous: go::word("previous").get_untracked() == "true",
+        follow: asked.is_empty(),
+        since: asked.clone(),
+    });
     let buffer = RwSignal::new(Buffer::default());
     let wrap = RwSignal::new(false);
     let times = RwSignal::new(false);
     let sieve = RwSignal::new(Sieve::default());
     let window = Window::new(LINE);
     read_all(namespace, sources, how, buffer, window);
+    let line = RwSignal::new(None::<Line>);
+    let set = go::setter();
+    // the page's address is the link
+    let choose = Callback::new(move |new: Option<Line>| {
+        let time = new.as_ref().map(|line| line.time.clone()).unwrap_or_default();
+        let from = if several || time.is_empty() { String::new() } else { chosen.get_untracked() };
+        let previous = if how.read_untracked().previous && !time.is_empty() { "true" } else { "" };
+        set(&[("line", &time), ("container", &from), ("previous", previous)], false);
+        line.set(new);
+    });
+    let sought = StoredValue::new(asked.clone());
+    Effect::new(move |_| {
+        let find = |buffer: &Buffer| {
+            sought.with_value(|time| if time.is_empty() { None } else { buffer.place(time) })
+        };
+        let Some(at) = buffer.with(find) else { return };
+        sought.set_value(String::new());
+        line.set(buffer.read_untracked().range(at, at + 1).pop().map(|(_, line)| line));
+        request_animation_frame(move || window.centre(at));
+    });
     Effect::new(move |_| {
         let sieve = sieve.get();
         buffer.update(|buffer| buffer.sift(sieve));
@@ -104,7 +135,8 @@ pub fn Logs(
                     <option value="">{tr!(logs.all_levels)}</option>
                     {["error", "warn", "info", "debug"].map(|level| view! { <option value=level>{level}</option> }).into_iter().collect_view()}
                 </select>
-                <select aria-label=tr!(logs.since) on:change=move |event| how.update(|how| how.since_seconds = event_target_value(&event))>
+                <select aria-label=tr!(logs.since) on:change=move |event| how.update(|how| how.since = event_target_value(&event))>
+                    {(!asked.is_empty()).then(|| view! { <option value=asked.clone()>{tr!(logs.from_line)}</option> })}
                     <option value="">{tr!(logs.last_lines)}</option>
                     {[("300", "5m"), ("3600", "1h"), ("86400", "24h")].map(|(seconds, text)| view! { <option value=seconds>{text}</option> }).into_iter().collect_view()}
                 </select>
@@ -116,7 +148,7 @@ pub fn Logs(
                 <span class="soft">{count}</span>
                 <button title=tr!(logs.download) aria-label=tr!(logs.download) on:click=move |_| download(&buffer.read_untracked().text())><Icon shape=Shape::Download /></button>
             </div>
-            <Lines buffer window wrap times several sources />
+            <Lines buffer window wrap times several sources linked line choose />
         </section>
     }
 }
@@ -183,35 +215,28 @@ fn address(namespace: &str, source: &Source, how: &How) -> String {
     if !container.is_empty() {
         path.push_str(&format!("&container={container}"));
     }
-    match how.since_seconds.as_str() {
+    match how.since.as_str() {
         "" => path.push_str("&tailLines=2000"),
+        time if time.contains('T') => {
+            let from = js_sys::Date::new(&time.into()).get_time() - BEFORE;
+            let from = js_sys::Date::new(&from.into()).to_iso_string();
+            path.push_str(&format!("&sinceTime={}&limitBytes={BYTES}", String::from(from)));
+        }
         seconds => path.push_str(&format!("&sinceSeconds={seconds}")),
     }
     path
 }
 
-/// Lines of a stream, which come in pieces; a piece without an end is not kept for ever.
+/// Lines of a stream, which come in pieces.
 async fn read(source: usize, bytes: &Bytes, buffer: RwSignal<Buffer>, came: StoredValue<bool>) {
-    const LONGEST: usize = 1 << 18;
-    let mut rest = Vec::new();
+    let mut lines = lines::Lines::default();
     while let Some(piece) = bytes.next().await {
-        rest.extend_from_slice(&piece);
-        let whole = match rest.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => rest.drain(..=end).collect::<Vec<u8>>(),
-            None if rest.len() > LONGEST => std::mem::take(&mut rest),
-            None => continue,
-        };
-        let text = String::from_utf8_lossy(&whole);
         let Some(mut buffer) = buffer.try_write_untracked() else { return };
-        for line in text.lines() {
-            buffer.push(source, line);
-        }
+        lines.push(&piece, |line| buffer.push(source, line));
         drop(buffer);
         came.try_set_value(true);
     }
-    if !rest.is_empty() {
-        let _ = buffer.try_update(|buffer| buffer.push(source, &String::from_utf8_lossy(&rest)));
-    }
+    let _ = buffer.try_update(|buffer| lines.end(|line| buffer.push(source, line)));
 }
 
 #[component]
@@ -222,10 +247,12 @@ fn Lines(
     times: RwSignal<bool>,
     several: bool,
     sources: Memo<Vec<Source>>,
+    linked: Memo<String>,
+    line: RwSignal<Option<Line>>,
+    choose: Callback<Option<Line>>,
 ) -> impl IntoView {
     /// Wrapped lines have no fixed height: so many of the last are drawn.
     const WRAPPED: usize = 500;
-    let chosen = RwSignal::new(None::<Line>);
     let range = move || {
         buffer.with(|buffer| {
             let count = buffer.len();
@@ -247,15 +274,37 @@ fn Lines(
     let name = move |source: usize| {
         sources.read().get(source).map(|source| format!("{} ", source.pod)).unwrap_or_default()
     };
+    // the last line in sight at first, then one up or down
+    let walk = move |event: leptos::ev::KeyboardEvent| {
+        let count = buffer.with_untracked(Buffer::len);
+        let now = buffer.with_untracked(|buffer| buffer.place(&linked.read_untracked()));
+        let next = match (event.key().as_str(), now) {
+            ("Enter", _) => window.last_seen(count),
+            ("ArrowUp", Some(now)) => now.checked_sub(1),
+            ("ArrowDown", Some(now)) => Some(now + 1).filter(|next| *next < count),
+            ("Escape", Some(_)) => None,
+            _ => return,
+        };
+        event.prevent_default();
+        event.stop_propagation();
+        let found = next.and_then(|at| buffer.with_untracked(|buffer| buffer.range(at, at + 1).pop()));
+        if let Some(at) = next {
+            window.reveal(at, 0.0);
+        }
+        if found.is_some() || event.key() == "Escape" {
+            choose.run(found.map(|(_, line)| line));
+        }
+    };
     view! {
-        <div class="lines" class:wrap=wrap class:times=times node_ref=window.node on:scroll=move |_| window.measure() tabindex="0" role="log" aria-live="off">
+        <div class="lines" class:wrap=wrap class:times=times node_ref=window.node on:scroll=move |_| window.measure() on:keydown=walk
+            tabindex="0" role="log" aria-live="off">
             <div style:height=above></div>
             <For each=drawn key=|(number, _)| *number let:item>
                 {
-                    let line = item.1.clone();
+                    let (line, time) = (item.1.clone(), item.1.time.clone());
                     let level = level(&item.1.text);
                     view! {
-                        <div class=format!("log {level}") on:click=move |_| chosen.set(Some(line.clone()))>
+                        <div class=format!("log {level}") class:linked=move || *linked.read() == time on:click=move |_| choose.run(Some(line.clone()))>
                             <span class="time">{item.1.time.get(11..23).unwrap_or_default().to_owned()}</span>
                             {several.then(|| view! { <span class=format!("source s{}", item.1.source % 8)>{name(item.1.source)}</span> })}
                             {spans(&item.1.text)}
@@ -265,9 +314,9 @@ fn Lines(
             </For>
             <div style:height=below></div>
         </div>
-        {move || chosen.get().and_then(|line| pretty(&line.text)).map(|text| view! {
+        {move || line.get().and_then(|line| pretty(&line.text)).map(|text| view! {
             <div class="pretty">
-                <button class="quiet" aria-label=tr!(action.close) on:click=move |_| chosen.set(None)><Icon shape=Shape::Close /></button>
+                <button class="quiet" aria-label=tr!(action.close) on:click=move |_| choose.run(None)><Icon shape=Shape::Close /></button>
                 <pre tabindex="0">{text}</pre>
             </div>
         })}

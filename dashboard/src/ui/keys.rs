@@ -165,6 +165,7 @@ fn HelpDialog() -> impl IntoView {
         ("Enter", tr!(keys.open)),
         ("x", tr!(keys.choose)),
         ("l  y  e  s", tr!(keys.tabs)),
+        ("Enter  ↓ ↑", tr!(keys.line)),
         ("Esc", tr!(keys.close)),
         ("g o  g p  g d  g s  g n  g e", tr!(keys.go)),
         ("?", tr!(keys.help)),

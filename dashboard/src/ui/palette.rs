@@ -1,9 +1,41 @@
-//! The command palette: kinds, pages and settings by a few letters.
+//! The command palette: kinds, objects, pages and settings by a few letters.
+
+use std::time::Duration;
 
 use leptos::{html, prelude::*};
+use sampan_view::feed::Kind;
 
 use super::go;
-use crate::{app::app, settings::Theme, text::Locale};
+use crate::{
+    app::app,
+    kinds::Resource,
+    net::feed::{self, View},
+    settings::Theme,
+    text::Locale,
+};
+
+/// Kinds whose objects are found by their names; of any other with the kind before: `lease kubelet`.
+const SOUGHT: [&str; 13] = [
+    "pods",
+    "deployments.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "services",
+    "ingresses.networking.k8s.io",
+    "jobs.batch",
+    "cronjobs.batch",
+    "configmaps",
+    "secrets",
+    "persistentvolumeclaims",
+    "namespaces",
+    "nodes",
+];
+/// Entries shown, and how many of them are objects.
+const SHOWN: usize = 14;
+const OBJECTS: usize = 9;
+/// Letters before objects are looked for, and the pause after the last of them.
+const LETTERS: usize = 2;
+const PAUSE: Duration = Duration::from_millis(150);
 
 #[derive(Clone)]
 struct Entry {
@@ -62,14 +94,73 @@ fn score(text: &str, question: &str) -> Option<usize> {
     Some(100 + from)
 }
 
-fn found(question: &str) -> Vec<Entry> {
+type Rated = Vec<(usize, Entry)>;
+
+fn found(question: &str, sought: &[(Resource, View)]) -> Vec<Entry> {
     let question = question.trim().to_lowercase();
     let rate = |entry: &Entry| {
         score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50))
     };
-    let mut rated: Vec<_> = entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))).collect();
+    let mut rated: Rated = entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))).collect();
+    let (_, name) = wanted(&question);
+    rated.extend(objects(&name, sought));
     sampan_dashboard_logic::sort::by_key(&mut rated, |(score, _)| *score);
-    rated.into_iter().map(|(_, entry)| entry).take(12).collect()
+    rated.into_iter().map(|(_, entry)| entry).take(SHOWN).collect()
+}
+
+/// The objects that were found, those that fit best.
+fn objects(name: &str, sought: &[(Resource, View)]) -> Rated {
+    let mut rated = Rated::new();
+    for (resource, view) in sought {
+        for row in view.live().read().rows.values() {
+            let Some(score) = row.name.to_lowercase().find(name) else { continue };
+            let title = if row.namespace.is_empty() {
+                row.name.clone()
+            } else {
+                format!("{}/{}", row.namespace, row.name)
+            };
+            let command = Command::Go(resource.page(&row.namespace, &row.name));
+            rated.push((score, Entry { title, hint: resource.kind.clone(), command }));
+        }
+    }
+    sampan_dashboard_logic::sort::by(&mut rated, |(a, one), (b, other)| {
+        (a, &one.title).cmp(&(b, &other.title))
+    });
+    rated.truncate(OBJECTS);
+    rated
+}
+
+/// The kinds to look in and the name to look for: `po web` looks for `web` in pods alone.
+fn wanted(question: &str) -> (Vec<Resource>, String) {
+    let kinds = app().kinds.read_untracked();
+    if let Some((first, rest)) = question.split_once(' ') {
+        let own = |kind: &&Resource| {
+            kind.plural == first
+                || kind.kind.eq_ignore_ascii_case(first)
+                || kind.short.iter().any(|short| short == first)
+        };
+        if let Some(kind) = kinds.all.iter().find(own) {
+            return (vec![kind.clone()], rest.trim().to_owned());
+        }
+    }
+    (SOUGHT.iter().filter_map(|path| kinds.of_path(path).cloned()).collect(), question.to_owned())
+}
+
+/// Looks for objects whose rows have the name; the daemon filters them.
+fn seek(question: &str, namespaces: Vec<String>) -> Vec<(Resource, View)> {
+    let (kinds, name) = wanted(&question.trim().to_lowercase());
+    if name.chars().count() < LETTERS
+        || name.contains(|letter: char| !letter.is_alphanumeric() && !"-.".contains(letter))
+    {
+        return Vec::new();
+    }
+    let open = |resource: Resource| {
+        let namespaces = if resource.namespaced { namespaces.clone() } else { Vec::new() };
+        let kind: Kind = resource.feed();
+        let view = feed::list(feed::List { kind, namespaces, filter: name.clone(), ..Default::default() });
+        (resource, view)
+    };
+    kinds.into_iter().map(open).collect()
 }
 
 #[component]
@@ -78,13 +169,30 @@ fn PaletteDialog() -> impl IntoView {
     let question = RwSignal::new(String::new());
     let at = RwSignal::new(0usize);
     let go = go::goer();
+    let namespaces = go::namespaces();
+    let sought = RwSignal::new(Vec::<(Resource, View)>::new());
+    Effect::new(move |_| {
+        let question = question.get();
+        let look = move || {
+            // the palette may be closed by now
+            if let Some(namespaces) = namespaces.try_get_untracked() {
+                sought.try_set(seek(&question, namespaces));
+            }
+        };
+        let timer = set_timeout_with_handle(look, PAUSE);
+        on_cleanup(move || {
+            if let Ok(timer) = timer {
+                timer.clear();
+            }
+        });
+    });
     let close = || app().palette.set(false);
     Effect::new(move |_| {
         if let Some(node) = node.get() {
             let _ = node.show_modal();
         }
     });
-    let all = Memo::new_with_compare(move |_| found(&question.read()), |_, _| true);
+    let all = Memo::new_with_compare(move |_| found(&question.read(), &sought.read()), |_, _| true);
     let run = move |entry: &Entry| {
         close();
         match &entry.command {

@@ -77,6 +77,22 @@ impl Window {
         }
     }
 
+    /// Puts a row into the middle; what comes at the end does not move it.
+    pub fn centre(&self, row: usize) {
+        let Some(node) = self.node.get_untracked() else { return };
+        let above = (f64::from(node.client_height()) - self.height) / 2.0;
+        node.set_scroll_top((row as f64 * self.height - above).max(0.0) as i32);
+        self.measure();
+        self.at_end.set_value(false);
+    }
+
+    /// The last row that is seen, of so many.
+    pub fn last_seen(&self, count: usize) -> Option<usize> {
+        let node = self.node.get_untracked()?;
+        let end = f64::from(node.scroll_top() + node.client_height()) / self.height;
+        (end as usize).min(count).checked_sub(1)
+    }
+
     /// Keeps the end in sight if it was.
     pub fn follow(&self) {
         if self.at_end.try_get_value() == Some(true)

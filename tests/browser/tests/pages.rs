@@ -50,6 +50,14 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: long}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: main, image: busybox, command: [sh, -c, "head -c 10000000 /dev/zero | tr '\\0' x; echo; echo after it; sleep 3600"]}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: crashing}
 spec: {containers: [{name: main, image: busybox, command: [sh, -c, "echo it breaks; exit 3"]}]}
 ---
@@ -298,8 +306,33 @@ async fn logs(browser: &Browser) -> Result<()> {
     browser.read(".pretty", "\"level\": \"error\"").await?;
     browser.fill(".logs input[type=search]", "first line").await?;
     browser.read(".lines .log", "red first line").await?;
+    linked(browser).await?;
     browser.go("deployments.apps/default/web?tab=logs").await?;
     browser.see(".logs").await
+}
+
+/// The address of a page leads to the line that was chosen, by mouse or by keyboard.
+async fn linked(browser: &Browser) -> Result<()> {
+    browser.go("pods/default/shell?tab=logs").await?;
+    browser.click_text(".lines .log", "bold").await?;
+    browser.read(".lines .log.linked", "bold").await?;
+    let address = browser.client.current_url().await?;
+    ensure!(address.query_pairs().any(|(name, value)| name == "line" && value.contains('T')), "{address}");
+    browser.go("").await?;
+    browser.client.goto(address.as_str()).await?;
+    browser.read(".lines .log.linked", "bold").await?;
+    browser.read(".pretty", "\"level\": \"error\"").await?;
+    browser.is_accessible("a linked line").await?;
+    browser.run("document.querySelector('.lines').focus()", json!([])).await?;
+    browser.press("\u{e013}").await?;
+    browser.read(".lines .log.linked", "first line").await?;
+    browser.press("\u{e00c}").await?;
+    let none = "return !document.querySelector('.log.linked') && !location.search.includes('line=')";
+    browser.until("no line is chosen", none, json!([])).await?;
+    // ten megabytes without an end are a line of which the beginning is shown
+    browser.go("pods/default/long?tab=logs").await?;
+    browser.read(".lines .log", "after it").await?;
+    browser.until("one line, cut", "return [...document.querySelectorAll('.lines .log')].filter(one => one.innerText.startsWith('x')).length == 1 && document.querySelector('.lines .log').innerText.includes('… (+')", json!([])).await.map(drop)
 }
 
 /// A shell: what is typed is run.
@@ -482,8 +515,20 @@ async fn keys(browser: &Browser) -> Result<()> {
     browser.press("deplo").await?;
     browser.read("dialog.palette li", "Deployment").await?;
     browser.press("\u{e007}").await?;
+    browser.until("deployments", "return location.pathname.endsWith('/deployments.apps')", json!([])).await?;
+    // objects by their names, of one kind where it is named
+    body().await?.send_keys("\u{e009}k\u{e000}").await?;
+    browser.see("dialog.palette[open]").await?;
+    browser.press("shel").await?;
+    browser.read("dialog.palette li", "default/shell").await?;
+    browser.is_accessible("palette").await?;
+    browser.press("\u{e00c}").await?;
+    body().await?.send_keys("\u{e009}k\u{e000}").await?;
+    browser.press("po crashing").await?;
+    browser.read("dialog.palette li", "default/crashing").await?;
+    browser.press("\u{e007}").await?;
     browser
-        .until("deployments", "return location.pathname.endsWith('/deployments.apps')", json!([]))
+        .until("the pod", "return location.pathname.endsWith('/pods/default/crashing')", json!([]))
         .await
         .map(drop)
 }

@@ -26,6 +26,8 @@ const NAMED: usize = 8;
 /// Shows the plan, and drains.
 pub fn question(resource: Resource, object: Arc<Value>) {
     let (planned, ready) = (RwSignal::new(None::<Plan>), RwSignal::new(false));
+    // made here, for what is made when the first dialog closes ends with it
+    let finished = RwSignal::new(false);
     let title = act::title(tr!(act.drain), &resource, &object);
     let node = word(&object["metadata"]["name"]);
     let more = {
@@ -36,7 +38,7 @@ pub fn question(resource: Resource, object: Arc<Value>) {
         let title = title.clone();
         move |_| {
             if let Some(plan) = planned.get_untracked() {
-                follow(title.clone(), resource.clone(), node.clone(), plan);
+                follow(title.clone(), resource.clone(), node.clone(), plan, finished);
             }
         }
     };
@@ -131,8 +133,7 @@ enum Step {
 type Steps = RwSignal<Vec<(Leaving, Step)>>;
 
 /// The eviction itself, in a dialog of its own: to leave it is to stop it.
-fn follow(title: String, resource: Resource, node: String, plan: Plan) {
-    let ready = RwSignal::new(false);
+fn follow(title: String, resource: Resource, node: String, plan: Plan, ready: RwSignal<bool>) {
     let more = move || {
         view! { <Following resource=resource.clone() node=node.clone() leaving=plan.leaving.clone() ready /> }
             .into_any()
