@@ -44,11 +44,15 @@ pub struct Call<'a> {
     path: &'a str,
     accept: &'a str,
     body: Option<(&'a str, String)>,
+    repeatable: bool,
 }
+
+/// How often a call that did not get through is sent again, if it may be.
+const ATTEMPTS: usize = 3;
 
 impl<'a> Call<'a> {
     pub fn new(method: &'a str, path: &'a str) -> Self {
-        Self { method, path, accept: "application/json", body: None }
+        Self { method, path, accept: "application/json", body: None, repeatable: method == "GET" }
     }
 
     pub fn accept(self, accept: &'a str) -> Self {
@@ -59,13 +63,26 @@ impl<'a> Call<'a> {
         Self { body: Some((kind, body)), ..self }
     }
 
+    /// Does no harm when it is done twice.
+    pub fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
+    }
+
     pub fn json(self, value: &Value) -> Self {
         self.body("application/json", value.to_string())
     }
 
     /// Sends it; a refusal is an error, the body is not read yet.
     pub async fn send(self) -> Result<Response> {
-        let response = self.fetch().await.map_err(|error| Failure::unreached(&error))?;
+        let mut response = self.fetch().await;
+        // a browser ends its calls when a network of the machine changes: each pod that comes or goes is such a change
+        for _ in 0..ATTEMPTS {
+            if response.is_ok() || !self.repeatable {
+                break;
+            }
+            response = self.fetch().await;
+        }
+        let response = response.map_err(|error| Failure::unreached(&error))?;
         if response.ok() {
             return Ok(response);
         }

@@ -16,8 +16,17 @@ pub struct Line {
     pub source: usize,
     /// As the kubelet stamped it.
     pub time: String,
+    /// Which one of those stamped alike: what comes in one piece has one time.
+    pub nth: usize,
     /// As it was written, with colours.
     pub text: String,
+}
+
+impl Line {
+    /// What a link calls it: `TIME`, or `TIME~NTH`; empty without a time.
+    pub fn key(&self) -> String {
+        if self.nth == 0 { self.time.clone() } else { format!("{}~{}", self.time, self.nth) }
+    }
 }
 
 /// What lines are let through.
@@ -46,7 +55,9 @@ impl Buffer {
             Some((time, text)) if time.len() >= 20 && time.as_bytes()[10] == b'T' => (time, text),
             _ => ("", raw),
         };
-        let line = Line { source, time: time.to_owned(), text: text.to_owned() };
+        let last = self.lines.back().filter(|last| last.source == source && last.time == time);
+        let nth = last.map_or(0, |last| if time.is_empty() { 0 } else { last.nth + 1 });
+        let line = Line { source, time: time.to_owned(), nth, text: text.to_owned() };
         if self.passes(&line) {
             self.passed.push_back(self.gone + self.lines.len());
         }
@@ -114,13 +125,12 @@ impl Buffer {
             .collect()
     }
 
-    /// Where among those let through the line of a time is.
-    pub fn place(&self, time: &str) -> Option<usize> {
+    /// Where among those let through the line of a link is.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        let time = key.split('~').next().unwrap_or_default();
         let own = |number: &usize| {
-            number
-                .checked_sub(self.gone)
-                .and_then(|at| self.lines.get(at))
-                .is_some_and(|line| line.time == time)
+            let line = number.checked_sub(self.gone).and_then(|at| self.lines.get(at));
+            line.is_some_and(|line| line.time == time && line.key() == key)
         };
         self.passed.iter().position(own)
     }

@@ -87,17 +87,16 @@ pub fn Logs(
     let set = go::setter();
     // the page's address is the link
     let choose = Callback::new(move |new: Option<Line>| {
-        let time = new.as_ref().map(|line| line.time.clone()).unwrap_or_default();
-        let from = if several || time.is_empty() { String::new() } else { chosen.get_untracked() };
-        let previous = if how.read_untracked().previous && !time.is_empty() { "true" } else { "" };
-        set(&[("line", &time), ("container", &from), ("previous", previous)], false);
+        let key = new.as_ref().map(Line::key).unwrap_or_default();
+        let from = if several || key.is_empty() { String::new() } else { chosen.get_untracked() };
+        let previous = if how.read_untracked().previous && !key.is_empty() { "true" } else { "" };
+        set(&[("line", &key), ("container", &from), ("previous", previous)], false);
         line.set(new);
     });
     let sought = StoredValue::new(asked.clone());
     Effect::new(move |_| {
-        let find = |buffer: &Buffer| {
-            sought.with_value(|time| if time.is_empty() { None } else { buffer.place(time) })
-        };
+        let find =
+            |buffer: &Buffer| sought.with_value(|key| if key.is_empty() { None } else { buffer.place(key) });
         let Some(at) = buffer.with(find) else { return };
         sought.set_value(String::new());
         line.set(buffer.read_untracked().range(at, at + 1).pop().map(|(_, line)| line));
@@ -218,6 +217,7 @@ fn address(namespace: &str, source: &Source, how: &How) -> String {
     match how.since.as_str() {
         "" => path.push_str("&tailLines=2000"),
         time if time.contains('T') => {
+            let time = time.split('~').next().unwrap_or_default();
             let from = js_sys::Date::new(&time.into()).get_time() - BEFORE;
             let from = js_sys::Date::new(&from.into()).to_iso_string();
             path.push_str(&format!("&sinceTime={}&limitBytes={BYTES}", String::from(from)));
@@ -301,10 +301,10 @@ fn Lines(
             <div style:height=above></div>
             <For each=drawn key=|(number, _)| *number let:item>
                 {
-                    let (line, time) = (item.1.clone(), item.1.time.clone());
+                    let (line, key) = (item.1.clone(), item.1.key());
                     let level = level(&item.1.text);
                     view! {
-                        <div class=format!("log {level}") class:linked=move || *linked.read() == time on:click=move |_| choose.run(Some(line.clone()))>
+                        <div class=format!("log {level}") class:linked=move || !key.is_empty() && *linked.read() == key on:click=move |_| choose.run(Some(line.clone()))>
                             <span class="time">{item.1.time.get(11..23).unwrap_or_default().to_owned()}</span>
                             {several.then(|| view! { <span class=format!("source s{}", item.1.source % 8)>{name(item.1.source)}</span> })}
                             {spans(&item.1.text)}

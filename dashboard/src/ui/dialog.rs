@@ -21,8 +21,9 @@ pub struct Dialog {
     pub number: Option<i64>,
     /// What else is shown, such as what goes with an object.
     pub more: Option<Arc<dyn Fn() -> AnyView + Send + Sync>>,
-    /// Whether it can be done yet, as far as `more` is concerned.
-    pub ready: RwSignal<bool>,
+    /// Whether it can be done yet, as far as `more` is concerned. Who asked may be gone before the answer: a button of an
+    /// object that changed.
+    pub ready: ArcRwSignal<bool>,
     pub act: Arc<dyn Fn(i64) + Send + Sync>,
 }
 
@@ -37,7 +38,7 @@ impl Dialog {
             type_name: String::new(),
             number: None,
             more: None,
-            ready: RwSignal::new(true),
+            ready: ArcRwSignal::new(true),
             act: Arc::new(act),
         }
     }

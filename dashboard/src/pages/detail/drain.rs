@@ -25,20 +25,21 @@ const NAMED: usize = 8;
 
 /// Shows the plan, and drains.
 pub fn question(resource: Resource, object: Arc<Value>) {
-    let (planned, ready) = (RwSignal::new(None::<Plan>), RwSignal::new(false));
-    // made here, for what is made when the first dialog closes ends with it
-    let finished = RwSignal::new(false);
+    let (planned, ready) = (ArcRwSignal::new(None::<Plan>), ArcRwSignal::new(false));
     let title = act::title(tr!(act.drain), &resource, &object);
     let node = word(&object["metadata"]["name"]);
     let more = {
-        let node = node.clone();
-        move || view! { <Planned node=node.clone() planned ready /> }.into_any()
+        let (node, planned, ready) = (node.clone(), planned.clone(), ready.clone());
+        move || {
+            let (planned, ready) = (RwSignal::from(planned.clone()), RwSignal::from(ready.clone()));
+            view! { <Planned node=node.clone() planned ready /> }.into_any()
+        }
     };
     let run = {
         let title = title.clone();
         move |_| {
             if let Some(plan) = planned.get_untracked() {
-                follow(title.clone(), resource.clone(), node.clone(), plan, finished);
+                follow(title.clone(), resource.clone(), node.clone(), plan);
             }
         }
     };
@@ -133,8 +134,11 @@ enum Step {
 type Steps = RwSignal<Vec<(Leaving, Step)>>;
 
 /// The eviction itself, in a dialog of its own: to leave it is to stop it.
-fn follow(title: String, resource: Resource, node: String, plan: Plan, ready: RwSignal<bool>) {
+fn follow(title: String, resource: Resource, node: String, plan: Plan) {
+    let ready = ArcRwSignal::new(false);
+    let shown = ready.clone();
     let more = move || {
+        let ready = RwSignal::from(shown.clone());
         view! { <Following resource=resource.clone() node=node.clone() leaving=plan.leaving.clone() ready /> }
             .into_any()
     };
@@ -200,7 +204,7 @@ fn Following(
     view! {
         <p role="status">{move || if ready.get() { tr!(drain.over).to_owned() } else { tr!(drain.so_far, done = done(), all = steps.read().len()) }}</p>
         <p class="error" role="alert">{failed}</p>
-        <ul class="steps">
+        <ul class="steps" tabindex="0" aria-label=tr!(act.drain)>
             {move || steps.get().into_iter().map(|(pod, step)| view! { <li><span>{format!("{}/{}", pod.namespace, pod.name)}</span>{said(step)}</li> }).collect_view()}
         </ul>
     }
@@ -216,7 +220,7 @@ fn said(step: Step) -> AnyView {
     }
 }
 
-/// Asks for one eviction; nothing follows once nobody looks any more.
+/// Asks for one eviction, of just this pod; nothing follows once nobody looks any more.
 fn evict(pod: Leaving, steps: Steps, budgets: View) {
     set(steps, &pod.uid, Step::Asked);
     spawn_local(async move {
@@ -241,7 +245,7 @@ async fn ask(pod: &Leaving) -> Result<()> {
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
         "metadata": {"name": pod.name, "namespace": pod.namespace},
         "deleteOptions": {"preconditions": {"uid": pod.uid}}});
-    Call::new("POST", &path).json(&eviction).send().await.map(drop)
+    Call::new("POST", &path).json(&eviction).repeatable().send().await.map(drop)
 }
 
 /// False if nobody looks any more.

@@ -21,15 +21,19 @@ use crate::{
     },
 };
 
-type Chosen = RwSignal<Option<Revision>>;
+type Chosen = ArcRwSignal<Option<Revision>>;
 
 /// Asks which, and goes back to it.
 pub fn question(resource: Resource, object: Arc<Value>) {
-    let (chosen, ready): (Chosen, _) = (RwSignal::new(None), RwSignal::new(false));
+    let (chosen, ready): (Chosen, _) = (ArcRwSignal::new(None), ArcRwSignal::new(false));
     let title = act::title(tr!(act.undo), &resource, &object);
     let more = {
-        let (resource, object) = (resource.clone(), object.clone());
-        move || view! { <Choice resource=resource.clone() object=object.clone() chosen ready /> }.into_any()
+        let (resource, object, chosen, ready) =
+            (resource.clone(), object.clone(), chosen.clone(), ready.clone());
+        move || {
+            let (chosen, ready) = (RwSignal::from(chosen.clone()), RwSignal::from(ready.clone()));
+            view! { <Choice resource=resource.clone() object=object.clone() chosen ready /> }.into_any()
+        }
     };
     let run = move |_| {
         let Some(revision) = chosen.get_untracked() else { return };
@@ -48,7 +52,12 @@ pub fn question(resource: Resource, object: Arc<Value>) {
 }
 
 #[component]
-fn Choice(resource: Resource, object: Arc<Value>, chosen: Chosen, ready: RwSignal<bool>) -> impl IntoView {
+fn Choice(
+    resource: Resource,
+    object: Arc<Value>,
+    chosen: RwSignal<Option<Revision>>,
+    ready: RwSignal<bool>,
+) -> impl IntoView {
     let all = RwSignal::new(None::<Vec<Revision>>);
     let failed = RwSignal::new(String::new());
     let now = yaml::print(&revisions::plain(&object["spec"]["template"]));
