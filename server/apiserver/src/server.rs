@@ -17,7 +17,7 @@ use crate::aggregate::{self, Groups};
 use crate::auth::Auth;
 use crate::pipeline::Gate;
 use crate::pki::Pki;
-use crate::registry::{Plugin, Registry, columns};
+use crate::registry::{Admission, Registry, columns};
 use crate::secrets::{self, Sealer};
 use crate::strategies::services::{self, ServiceBlock};
 use crate::{NodeConnector, Peer, ResponseBody, UserInfo, bootstrap, pki, rim};
@@ -246,7 +246,7 @@ impl ApiServer {
     }
 
     /// Sets the admission plugins, in order; once, before serving.
-    pub fn set_plugins(&self, plugins: Vec<Arc<dyn Plugin>>) {
+    pub fn set_plugins(&self, plugins: Vec<Admission>) {
         self.0.registry.set_plugins(plugins);
     }
 

@@ -134,9 +134,10 @@ impl Browser {
     /// Starts one and signs it in by `sampan dashboard --url`.
     pub async fn signed_in(cluster: &Cluster, look: Look) -> Result<Self> {
         let browser = Self::start(look).await?;
-        let url = cluster.sampan(&["dashboard", "--url"])?;
-        browser.client.goto(url.trim()).await?;
-        browser.see("main h1").await?;
+        let urls = cluster.sampan(&["dashboard", "--url"])?;
+        // one for each address that the dashboard has; this machine's is the first
+        browser.client.goto(urls.lines().next().context("an address")?).await?;
+        browser.see("header.top").await?;
         Ok(browser)
     }
 

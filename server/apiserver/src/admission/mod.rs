@@ -20,22 +20,22 @@ use sampan_store::{Key, Store};
 use serde_json::Value;
 
 use crate::auth::Auth;
-use crate::registry::{Operation, Plugin, Review};
+use crate::registry::{Admission, Operation, Review};
 
 /// All plugins, in the order in which they run.
-pub fn plugins(auth: Arc<Auth>) -> Vec<Arc<dyn Plugin>> {
+pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
     vec![
-        Arc::new(lifecycle::NamespaceLifecycle),
-        Arc::new(service_account::ServiceAccount),
-        Arc::new(node_restriction::NodeRestriction),
-        Arc::new(tolerations::TaintNodesByCondition),
-        Arc::new(priority::Priority),
-        Arc::new(tolerations::DefaultTolerationSeconds),
-        Arc::new(storage::DefaultStorageClass),
-        Arc::new(storage::StorageObjectInUseProtection),
-        Arc::new(storage::PersistentVolumeClaimResize),
-        Arc::new(ingress_class::DefaultIngressClass),
-        Arc::new(rbac::EscalationCheck(auth)),
+        lifecycle::NamespaceLifecycle.into(),
+        service_account::ServiceAccount.into(),
+        node_restriction::NodeRestriction.into(),
+        tolerations::TaintNodesByCondition.into(),
+        priority::Priority.into(),
+        tolerations::DefaultTolerationSeconds.into(),
+        storage::DefaultStorageClass.into(),
+        storage::StorageObjectInUseProtection.into(),
+        storage::PersistentVolumeClaimResize.into(),
+        ingress_class::DefaultIngressClass.into(),
+        rbac::EscalationCheck(auth).into(),
     ]
 }
 

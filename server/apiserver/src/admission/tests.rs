@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! The plugins as one chain, over a real store.
 
+use futures::FutureExt;
 use serde_json::json;
 
 use super::*;
@@ -23,6 +24,7 @@ fn admit(
     let name = crate::value::meta(object, "name").to_owned();
     let namespace =
         if kind.namespaced { crate::value::meta(object, "namespace").to_owned() } else { String::new() };
+    let warnings = Default::default();
     let review = Review {
         operation,
         kind,
@@ -33,10 +35,19 @@ fn admit(
         old,
         dry_run: false,
         store: &world.store,
+        warnings: &warnings,
     };
     let plugins = plugins(world.auth.clone());
-    plugins.iter().try_for_each(|p| p.admit(&review, object))?;
-    plugins.iter().try_for_each(|p| p.validate(&review, object))
+    let chain = async {
+        for plugin in &plugins {
+            plugin.admit(&review, object).await?;
+        }
+        for plugin in &plugins {
+            plugin.validate(&review, object).await?;
+        }
+        Ok(())
+    };
+    chain.now_or_never().expect("none of these plugins waits")
 }
 
 fn pod(spec: Value) -> Value {

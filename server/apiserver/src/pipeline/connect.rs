@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, FieldError, Reason};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ const ERROR_TEXT: usize = 64 * 1024;
 
 impl ApiServer {
     pub(super) async fn connect(&self, context: Context, target: Target) -> Answer {
+        let warnings = Mutex::default();
         let review = Review {
             operation: Operation::Connect,
             kind: target.kind,
@@ -33,9 +35,10 @@ impl ApiServer {
             old: None,
             dry_run: false,
             store: &self.registry().store,
+            warnings: &warnings,
         };
-        self.registry().admit(&review, &mut Value::Null)?;
-        self.registry().admit_validate(&review, &Value::Null)?;
+        self.registry().admit(&review, &mut Value::Null).await?;
+        self.registry().admit_validate(&review, &Value::Null).await?;
         match (target.kind.kind, target.subresource.as_str()) {
             ("Pod", "log") => self.log(&context, &target).await,
             ("Pod", "exec" | "attach" | "portforward") => self.stream(context, &target),

@@ -1,5 +1,9 @@
 //! What admission plugins see of a write.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
 use sampan_store::Store;
@@ -40,6 +44,15 @@ pub struct Review<'a> {
     pub dry_run: bool,
     /// To look other objects up.
     pub store: &'a Store,
+    /// Texts for `Warning` headers.
+    pub warnings: &'a Mutex<Vec<String>>,
+}
+
+impl Review<'_> {
+    /// Adds a text for a `Warning` header.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.lock().push(text.into());
+    }
 }
 
 /// Upstream's `admission.MutationInterface` and `ValidationInterface`.
@@ -53,5 +66,60 @@ pub trait Plugin: Send + Sync {
     fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
         let _ = (review, object);
         Ok(())
+    }
+}
+
+/// A plugin that waits: for an answer from elsewhere, or for a write of its own.
+pub trait WaitingPlugin: Send + Sync {
+    /// May change `object` (null on delete and connect), or refuse.
+    fn admit<'a>(
+        &'a self,
+        review: &'a Review<'a>,
+        object: &'a mut Value,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = (review, object);
+        Box::pin(std::future::ready(Ok(())))
+    }
+    /// May refuse.
+    fn validate<'a>(
+        &'a self,
+        review: &'a Review<'a>,
+        object: &'a Value,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let _ = (review, object);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// One of the chain.
+#[derive(Clone)]
+pub enum Admission {
+    /// Decides from what is in memory.
+    AtOnce(Arc<dyn Plugin>),
+    /// Waits.
+    Waiting(Arc<dyn WaitingPlugin>),
+}
+
+impl<P: Plugin + 'static> From<P> for Admission {
+    fn from(plugin: P) -> Self {
+        Self::AtOnce(Arc::new(plugin))
+    }
+}
+
+impl Admission {
+    /// See [`Plugin::admit`].
+    pub async fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        match self {
+            Self::AtOnce(plugin) => plugin.admit(review, object),
+            Self::Waiting(plugin) => plugin.admit(review, object).await,
+        }
+    }
+
+    /// See [`Plugin::validate`].
+    pub async fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        match self {
+            Self::AtOnce(plugin) => plugin.validate(review, object),
+            Self::Waiting(plugin) => plugin.validate(review, object).await,
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Registry {
         strategies::prepare_create(kind, &mut new);
         strategies::rules::defaults(kind, &mut new);
         let review = call.review(self, target, Operation::Create, None);
-        self.admit(&review, &mut new)?;
+        self.admit(&review, &mut new).await?;
         strategies::rules::defaults(kind, &mut new);
         let dry_run = call.options.dry_run;
         let mut allocation = self.services.begin(&self.store, target, None, &mut new, dry_run)?;
@@ -58,7 +58,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
-        self.admit_validate(&review, &new)?;
+        self.admit_validate(&review, &new).await?;
         strategies::convert::to_storage(&mut new, kind);
         loop {
             let beside = allocation.writes(&self.store, &new);

@@ -139,8 +139,8 @@ impl Registry {
             let old = decode(&entry, target.kind)?;
             check(target, options, &old)?;
             let review = call.review(self, target, Operation::Delete, Some(&old));
-            self.admit(&review, &mut Value::Null)?;
-            self.admit_validate(&review, &Value::Null)?;
+            self.admit(&review, &mut Value::Null).await?;
+            self.admit_validate(&review, &Value::Null).await?;
             match self.attempt(target, options, &entry, old).await {
                 Err(WriteError::Changed(_)) => continue,
                 // what was to go with it was gone already

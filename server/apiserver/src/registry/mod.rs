@@ -22,7 +22,7 @@ use sampan_api::status::{ApiError, Reason};
 use sampan_store::{Action, Condition, Entry, Key, Store, Write, WriteError};
 use serde_json::Value;
 
-pub use admit::{Operation, Plugin, Review};
+pub use admit::{Admission, Operation, Plugin, Review, WaitingPlugin};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use options::{FieldValidation, WriteOptions};
 
@@ -34,7 +34,7 @@ use crate::{NodeConnector, UserInfo};
 pub struct Registry {
     /// Where objects are.
     pub store: Store,
-    plugins: Arc<OnceLock<Vec<Arc<dyn Plugin>>>>,
+    plugins: Arc<OnceLock<Vec<Admission>>>,
     connector: Arc<OnceLock<Arc<dyn NodeConnector>>>,
     /// What Services have been given.
     pub(crate) services: Services,
@@ -100,7 +100,7 @@ impl Registry {
     }
 
     /// Sets the admission plugins, in order; once, before serving.
-    pub fn set_plugins(&self, plugins: Vec<Arc<dyn Plugin>>) {
+    pub fn set_plugins(&self, plugins: Vec<Admission>) {
         let _ = self.plugins.set(plugins);
     }
 
@@ -126,13 +126,19 @@ impl Registry {
     }
 
     /// Runs the mutating admission plugins.
-    pub fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
-        self.plugins.get().into_iter().flatten().try_for_each(|plugin| plugin.admit(review, object))
+    pub async fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        for plugin in self.plugins.get().into_iter().flatten() {
+            plugin.admit(review, object).await?;
+        }
+        Ok(())
     }
 
     /// Runs the validating admission plugins.
-    pub fn admit_validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
-        self.plugins.get().into_iter().flatten().try_for_each(|plugin| plugin.validate(review, object))
+    pub async fn admit_validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        for plugin in self.plugins.get().into_iter().flatten() {
+            plugin.validate(review, object).await?;
+        }
+        Ok(())
     }
 
     /// Puts `object` under `target`, together with other writes, or pretends to.
@@ -261,6 +267,7 @@ impl<'a> Call<'a> {
             old,
             dry_run: self.options.dry_run,
             store: &registry.store,
+            warnings: &self.warnings,
         }
     }
 }

@@ -68,7 +68,7 @@ impl Registry {
     ) -> Result<Option<Written>, ApiError> {
         check_preconditions(target, old, &new)?;
         let pinned = !meta(&new, "resourceVersion").is_empty();
-        let mut allocation = self.prepare(call, target, old, &mut new)?;
+        let mut allocation = self.prepare(call, target, old, &mut new).await?;
         strategies::convert::to_storage(&mut new, target.kind);
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
@@ -102,7 +102,7 @@ impl Registry {
     }
 
     /// Everything between the author's object and the stored one.
-    fn prepare(
+    async fn prepare(
         &self,
         call: &Call<'_>,
         target: &Target,
@@ -114,7 +114,7 @@ impl Registry {
         strategies::prepare_update(kind, &target.subresource, old, new);
         strategies::rules::defaults(kind, new);
         let review = call.review(self, target, Operation::Update, Some(old));
-        self.admit(&review, new)?;
+        self.admit(&review, new).await?;
         let allocation = self.services.begin(&self.store, target, Some(old), new, call.options.dry_run)?;
         bump_generation(target, old, new);
         let errors = match target.subresource.as_str() {
@@ -129,7 +129,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
-        self.admit_validate(&review, new)?;
+        self.admit_validate(&review, new).await?;
         Ok(allocation)
     }
 
