@@ -262,7 +262,7 @@ func metadataOnly(ctx context.Context, client kubernetes.Interface, only metadat
 	if err != nil {
 		return err
 	}
-	if one.Labels["many"] != "yes" || one.Kind != "PartialObjectMetadata" {
+	if one.Labels["many"] != "yes" {
 		return fmt.Errorf("%v", one)
 	}
 	factory := metadatainformer.NewFilteredSharedInformerFactory(only, 0, namespace, nil)
