@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::resource::{Answer, finish};
 use super::{Context, body, negotiate};
 use crate::ApiServer;
+use crate::auth::Attributes;
 use crate::registry::manage::Applied;
 use crate::registry::patch::APPLY;
 use crate::registry::{Call, Target, WriteOptions};
@@ -19,6 +20,13 @@ pub(super) fn is_apply(context: &Context) -> bool {
 /// Reads the configuration. What its schema does not know is the apply's to tell; here only keys that come
 /// twice are.
 pub(super) fn config(context: &Context, call: &Call<'_>) -> Result<Value, ApiError> {
+    // most send JSON, which is YAML too; where it says something twice the YAML reader has the words
+    if let Ok(parsed) = strict::parse::<()>(&context.body, Format::Json, None)
+        && parsed.problems.is_empty()
+        && parsed.value.is_object()
+    {
+        return Ok(parsed.value);
+    }
     let parsed = strict::parse::<()>(&context.body, Format::Yaml, None).map_err(|why| {
         ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"))
     })?;
@@ -42,6 +50,12 @@ pub(super) fn config(context: &Context, call: &Call<'_>) -> Result<Value, ApiErr
 }
 
 impl ApiServer {
+    /// Whether whoever may write to the object may also make it: upstream's `withAuthorization`.
+    fn may_create(&self, context: &Context) -> Result<(), ApiError> {
+        let attributes = super::attributes(&context.info, &context.query);
+        self.authorize_as(context, &Attributes { verb: "create", ..attributes })
+    }
+
     /// Applies to the object, or to a subresource that takes the whole object.
     pub(super) async fn apply(
         &self,
@@ -54,7 +68,8 @@ impl ApiServer {
         let config = config(context, &call)?;
         let manager = context.manager();
         let applied = Applied { config: &config, manager: &manager, force: context.query.flag("force") };
-        let written = self.registry().apply(&call, target, applied).await?;
+        let may_create = self.may_create(context);
+        let written = self.registry().apply(&call, target, applied, &may_create).await?;
         finish(if written.created { 201 } else { 200 }, target.kind, written.json, format, context, &call)
     }
 }

@@ -151,18 +151,20 @@ pub struct Applied<'a> {
 
 impl Registry {
     /// Server-side apply, to the object or one of its subresources that takes the whole object. What is not there is
-    /// created.
+    /// created, if its author may.
     pub async fn apply(
         &self,
         call: &Call<'_>,
         target: &Target,
         applied: Applied<'_>,
+        may_create: &Result<(), ApiError>,
     ) -> Result<Written, ApiError> {
         loop {
             if self.store.get(&target.key()).is_some() || !target.subresource.is_empty() {
                 return self.modify(call, target, |old| merged(target, Some(old), applied)).await;
             }
             let new = merged(target, None, applied)?;
+            may_create.clone()?;
             if !meta(&new, "uid").is_empty() {
                 let why = format!(
                     "uid mismatch: the provided object specified uid {}, and no existing object was found",

@@ -208,6 +208,30 @@ async fn requests_that_upstream_refuses_are_refused() {
 }
 
 #[tokio::test]
+async fn who_may_only_patch_may_not_make() {
+    let w = world().await;
+    w.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    let role = json!({"metadata": {"name": "patcher"}, "rules": [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]});
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    assert_eq!(w.post(&format!("{roles}/roles"), role).await.code, 201);
+    let binding = json!({"metadata": {"name": "patcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "pat"}]});
+    assert_eq!(w.post(&format!("{roles}/rolebindings"), binding).await.code, 201);
+    let pat = async || {
+        let request = Request::builder().method("PATCH").uri(format!("{MAPS}/m?fieldManager=pat"));
+        let request = request.header("content-type", "application/apply-patch+yaml");
+        let request = request.body(Bytes::from(map(json!({"a": "1"})).to_string())).unwrap();
+        let peer = Peer::Loopback(Arc::new(UserInfo::new("pat", &[])));
+        w.server.handle(request, peer).await.status().as_u16()
+    };
+    assert_eq!(pat().await, 403);
+    assert_eq!(w.post(MAPS, map(json!({}))).await.code, 201);
+    assert_eq!(pat().await, 200);
+}
+
+#[tokio::test]
 async fn keys_given_twice_are_told_by_their_lines() {
     let w = world().await;
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: m\ndata:\n  a: '1'\n  a: '2'\n";
