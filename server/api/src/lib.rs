@@ -8,9 +8,11 @@
 //!   strategic merge patch, OpenAPI and protobuf are driven by it.
 //! - [`status`]: errors as upstream words them.
 //! - [`patch`]: JSON patch, merge patch, strategic merge patch.
+//! - [`apply`]: server-side apply and managed fields.
 //! - [`proto`]: protobuf bodies into JSON values.
 //! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
 
+pub mod apply;
 pub mod defaults;
 pub mod discovery;
 pub mod fields;

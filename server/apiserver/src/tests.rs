@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
+mod apply;
 mod groups;
 mod listeners;
 mod services;
@@ -187,7 +188,8 @@ async fn clients_faults_are_4xx() {
         ("GET", &format!("{PODS}?continue=x"), "", "", 400),
         ("GET", &format!("{PODS}?resourceVersion=x"), "", "", 422),
         ("GET", &format!("{PODS}?resourceVersionMatch=Exact"), "", "", 422),
-        ("PATCH", "/api/v1/namespaces/default", "application/apply-patch+yaml", "{}", 415),
+        ("PATCH", "/api/v1/namespaces/default", "application/apply-patch+yaml", "{}", 422),
+        ("PATCH", "/api/v1/namespaces/default", "application/apply-patch+cbor", "{}", 415),
         ("DELETE", &format!("{MAPS}/nope"), "", "", 404),
     ];
     for (method, uri, content, body, code) in cases {
