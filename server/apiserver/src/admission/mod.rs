@@ -8,6 +8,7 @@
 mod ingress_class;
 mod lifecycle;
 pub(crate) mod node_restriction;
+mod pod_security;
 mod priority;
 mod rbac;
 mod service_account;
@@ -29,6 +30,7 @@ pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
         service_account::ServiceAccount.into(),
         node_restriction::NodeRestriction.into(),
         tolerations::TaintNodesByCondition.into(),
+        pod_security::PodSecurity.into(),
         priority::Priority.into(),
         tolerations::DefaultTolerationSeconds.into(),
         storage::DefaultStorageClass.into(),
