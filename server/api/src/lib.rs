@@ -9,6 +9,7 @@
 //! - [`status`]: errors as upstream words them.
 //! - [`patch`]: JSON patch, merge patch, strategic merge patch.
 //! - [`proto`]: protobuf bodies into JSON values.
+//! - [`quota`]: what objects count for in a ResourceQuota.
 //! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
 
 pub mod defaults;
@@ -20,6 +21,7 @@ pub mod openapi;
 pub mod patch;
 pub mod proto;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod status;
 pub mod strict;

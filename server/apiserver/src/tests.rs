@@ -15,6 +15,7 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
 mod groups;
 mod listeners;
+mod quota;
 mod services;
 mod storage;
 

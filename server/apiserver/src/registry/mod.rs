@@ -11,6 +11,7 @@ pub mod delete;
 pub mod list;
 mod options;
 pub mod patch;
+mod quota;
 mod token;
 mod update;
 pub mod watch;

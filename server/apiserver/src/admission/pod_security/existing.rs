@@ -17,9 +17,8 @@ const MOST: usize = 3000;
 pub(super) fn warn(review: &Review<'_>, namespace: &str, standard: Standard) {
     let prefix = format!("{namespace}/");
     let all = review.store.list("pods");
-    let within = all.map.iter().filter(|(name, _)| name.starts_with(&prefix));
     let pods: Vec<Value> =
-        within.filter_map(|(_, entry)| serde_json::from_slice(&entry.value).ok()).collect();
+        all.prefix(&prefix).filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect();
     for text in warnings(namespace, standard, pods) {
         review.warn(text);
     }
