@@ -33,7 +33,7 @@ fn refused(review: &Review<'_>, object: &Value, why: &str) -> ApiError {
 }
 
 /// The bytes of `spec.request`.
-fn request_of(object: &Value) -> Vec<u8> {
+pub(super) fn request_of(object: &Value) -> Vec<u8> {
     let text = text(object, &["spec", "request"]);
     base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
 }

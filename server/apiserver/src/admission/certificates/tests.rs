@@ -43,6 +43,7 @@ fn write(
     };
     let plugins: Vec<Box<dyn Plugin>> = vec![
         Box::new(CertificateRequests),
+        Box::new(crate::admission::node_restriction::NodeRestriction),
         Box::new(CertificateApproval(world.auth.clone())),
         Box::new(CertificateSigning(world.auth.clone())),
         Box::new(CertificateSubjectRestriction),
@@ -92,6 +93,16 @@ async fn requests_are_checked() {
 }
 
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
+
+#[tokio::test]
+async fn a_kubelet_asks_for_itself() {
+    let (world, boat) = (world().await, UserInfo::new("system:node:eve", &["system:nodes"]));
+    let mut other = request("system:nodes");
+    other["spec"]["signerName"] = "kubernetes.io/kubelet-serving".into();
+    let refused = write(&world, &boat, "", &mut other, None).unwrap_err();
+    assert!(refused.ends_with("can only create a node CSR with CN=system:node:eve"), "{refused}");
+    write(&world, &boat, "", &mut request("crew"), None).unwrap();
+}
 
 #[tokio::test]
 async fn deciding_and_signing_are_separate_rights() {
