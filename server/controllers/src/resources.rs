@@ -64,7 +64,12 @@ pub(crate) struct Collection {
 
 impl Collection {
     pub fn new(client: &kube::Client, kind: &Kind, namespace: Option<&str>) -> Self {
-        Self { client: client.clone(), request: Request::new(path(kind, namespace)) }
+        Self::at(client, path(kind, namespace))
+    }
+
+    /// The collection at a path.
+    pub fn at(client: &kube::Client, path: String) -> Self {
+        Self { client: client.clone(), request: Request::new(path) }
     }
 
     pub async fn list(&self) -> kube::Result<Vec<Partial>> {

@@ -5,6 +5,8 @@
 //! ended or shrank. It reads the quota first and lists afterwards, and writes under the revision that it read: if
 //! anything was charged meanwhile the write is refused and the count begins again, so that it never loses a charge.
 
+mod count;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,68 +17,19 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, ResourceQ
 use kube::Resource;
 use kube::api::PostParams;
 use parking_lot::Mutex;
-use sampan_api::kinds::{self, Kind};
-use sampan_api::quantity::{Format, Quantity};
+use sampan_api::kinds;
 use sampan_api::quota::{self, Amounts};
 use sampan_reconcile::{Controller, Delta, Error, Informer, Key, Object, Sources};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::count::{Counted, Found, counted, custom, is_custom, recount};
 use crate::context::{BY_NAMESPACE, Context};
 use crate::gc::Item;
-use crate::resources::{Collection, deletable, path};
+use crate::resources::Collection;
 
 /// So often a count is begun at once when something was charged meanwhile; then after a back-off.
 const ATTEMPTS: usize = 8;
-
-/// What there is of a kind in the quota's namespace.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// So many; nothing else matters.
-    Number(usize),
-    /// These.
-    Objects(Vec<Value>),
-}
-
-/// What `quota` uses: the sum over everything in its namespace that it is about.
-pub(crate) fn recount(quota: &Value, hard: &Amounts, found: &[(&Kind, Found)], now: Timestamp) -> Amounts {
-    let mut used = Amounts::new();
-    for (kind, found) in found {
-        let counted = hard.keys().filter(|name| quota::counts(kind, name));
-        used.extend(counted.map(|name| (name.clone(), Quantity::ZERO)));
-        let about = |object: &Value| quota::matches(quota, hard.keys().map(String::as_str), kind, object);
-        match found {
-            Found::Number(number) if about(&Value::Null) => {
-                let number = Quantity::new(i64::try_from(*number).unwrap_or(i64::MAX), Format::DecimalSI);
-                let each = quota::usage(kind, &Value::Null, now).into_keys();
-                add(&mut used, &each.map(|name| (name, number)).collect());
-            }
-            Found::Number(_) => {}
-            Found::Objects(objects) => {
-                for object in objects.iter().filter(|object| about(object)) {
-                    add(&mut used, &quota::usage(kind, object, now));
-                }
-            }
-        }
-    }
-    used
-}
-
-/// Adds `more`, of what is counted at all.
-fn add(used: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        if let Some(sum) = used.get_mut(name) {
-            *sum = *sum + *amount;
-        }
-    }
-}
-
-/// The kinds that any of these resources counts.
-fn counted(hard: &Amounts) -> Vec<&'static Kind> {
-    static KINDS: std::sync::LazyLock<Vec<&'static Kind>> = std::sync::LazyLock::new(|| deletable(true));
-    let wanted = |kind: &&&Kind| kind.namespaced && hard.keys().any(|resource| quota::counts(kind, resource));
-    KINDS.iter().filter(wanted).copied().collect()
-}
 
 /// Whether the status does not yet speak of what the spec limits.
 fn is_new(quota: &ResourceQuota) -> bool {
@@ -122,8 +75,8 @@ pub(crate) struct ResourceQuotas {
     quotas: Informer<ResourceQuota>,
     services: Informer<Service>,
     claims: Informer<PersistentVolumeClaim>,
-    /// Kinds that some quota counts, whose informers tell of what goes.
-    followed: Mutex<HashSet<&'static str>>,
+    /// Paths of what some quota counts and whose informers tell of what goes, and the names of custom resources among it.
+    followed: Mutex<HashSet<String>>,
     tell: UnboundedSender<Vec<Key>>,
     told: Mutex<Option<UnboundedReceiver<Vec<Key>>>>,
 }
@@ -153,12 +106,20 @@ impl ResourceQuotas {
         });
     }
 
+    /// Whether objects were charged whose kind came after the quota was counted: nobody follows it yet.
+    fn has_strangers(&self, quota: &ResourceQuota) -> bool {
+        let used = quota.status.iter().flat_map(|status| status.used.iter().flatten());
+        let mut charged = used.filter(|(name, amount)| amount.0 != "0" && is_custom(name));
+        charged.any(|(name, _)| !self.followed.lock().contains(name))
+    }
+
     /// Follows a kind from now on, if nothing does.
-    async fn follow(&self, kind: &'static Kind) {
-        if !quota::is_only_counted(kind) || !self.followed.lock().insert(kind.storage_group) {
+    async fn follow(&self, counted: &Counted) {
+        let path = counted.path(None);
+        if !counted.is_only_counted() || !self.followed.lock().insert(path.clone()) {
             return;
         }
-        let informer = self.context.informers.metadata::<Item>(&path(kind, None));
+        let informer = self.context.informers.metadata::<Item>(&path);
         let (mut deltas, quotas, tell) = (informer.subscribe(), self.quotas.clone(), self.tell.clone());
         self.context.tasks.spawn_until_drain("counted objects", async move {
             while let Some(delta) = deltas.next().await {
@@ -171,6 +132,19 @@ impl ResourceQuotas {
         informer.synced().await;
     }
 
+    /// All that the quota counts and the API serves.
+    async fn counted(&self, hard: &Amounts) -> Result<Vec<Counted>, Error> {
+        let mut all: Vec<Counted> = counted(hard).into_iter().map(Counted::Kind).collect();
+        for name in hard.keys() {
+            let Some((plural, group)) = custom(name) else { continue };
+            if let Some(version) = served(&self.context.client, group, plural).await? {
+                self.followed.lock().insert(name.clone());
+                all.push(Counted::Custom(name.clone(), format!("/apis/{group}/{version}/{plural}")));
+            }
+        }
+        Ok(all)
+    }
+
     /// Counts once, and writes the status if it differs.
     async fn count(&self, key: &Key) -> Result<(), Error> {
         let namespace = key.namespace.as_deref().unwrap_or_default();
@@ -179,8 +153,9 @@ impl ResourceQuotas {
         let limits = quota.spec.as_ref().and_then(|spec| spec.hard.clone());
         let hard = amounts(limits.as_ref());
         let mut found = Vec::new();
-        for kind in counted(&hard) {
-            found.push((kind, self.find(kind, namespace).await?));
+        for counted in self.counted(&hard).await? {
+            let there = self.find(&counted, namespace).await?;
+            found.push((counted, there));
         }
         let whole = serde_json::to_value(&quota).unwrap_or_default();
         let used = recount(&whole, &hard, &found, Timestamp::now());
@@ -193,14 +168,26 @@ impl ResourceQuotas {
         Ok(())
     }
 
-    async fn find(&self, kind: &'static Kind, namespace: &str) -> Result<Found, Error> {
-        self.follow(kind).await;
-        let collection = Collection::new(&self.context.client, kind, Some(namespace));
-        Ok(match quota::is_only_counted(kind) {
+    async fn find(&self, counted: &Counted, namespace: &str) -> Result<Found, Error> {
+        self.follow(counted).await;
+        let collection = Collection::at(&self.context.client, counted.path(Some(namespace)));
+        Ok(match counted.is_only_counted() {
             true => Found::Number(collection.list().await?.len()),
             false => Found::Objects(collection.list_whole().await?),
         })
     }
+}
+
+/// The group's preferred version, if it serves such a namespaced resource.
+async fn served(client: &kube::Client, group: &str, plural: &str) -> Result<Option<String>, Error> {
+    let groups = client.list_api_groups().await?.groups;
+    let versions = groups.into_iter().find(|one| one.name == group);
+    let Some(version) = versions.and_then(|one| one.preferred_version).map(|one| one.version) else {
+        return Ok(None);
+    };
+    let list = client.list_api_group_resources(&format!("{group}/{version}")).await?;
+    let there = list.resources.iter().any(|one| one.name == plural && one.namespaced);
+    Ok(there.then_some(version))
 }
 
 fn keys_in(quotas: &Informer<ResourceQuota>, namespace: Option<&str>) -> Vec<Key> {
@@ -216,8 +203,9 @@ impl Controller for ResourceQuotas {
     }
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
-        sources.on(&self.quotas, |delta| match &delta.new {
-            Some(quota) if is_new(quota) => vec![delta.key.clone()],
+        let this = self.clone();
+        sources.on(&self.quotas, move |delta| match &delta.new {
+            Some(quota) if is_new(quota) || this.has_strangers(quota) => vec![delta.key.clone()],
             _ => Vec::new(),
         });
         self.on(sources, &self.context.pods, "pods");
@@ -246,47 +234,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn kind(group: &str, plural: &str) -> &'static Kind {
-        kinds::by_resource(group, "v1", plural).unwrap()
-    }
-
-    #[test]
-    fn a_quota_names_the_kinds_it_counts() {
-        let hard = json!({"pods": "1", "count/deployments.apps": "1", "services.nodeports": "1", "count/nodes": "1", "secrets": "1"});
-        let mut names: Vec<&str> = counted(&quota::read(&hard)).iter().map(|kind| kind.plural).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["deployments", "pods", "secrets", "services"]);
-    }
-
-    #[test]
-    fn usage_is_the_sum_over_what_is_in_scope() {
-        let hard = json!({"pods": "5", "requests.cpu": "5", "count/secrets": "5", "count/unknown.x": "5"});
-        let pod = |cpu: &str, phase: &str| {
-            json!({
-            "spec": {"containers": [{"resources": {"requests": {"cpu": cpu}}}]}, "status": {"phase": phase}})
-        };
-        let pods = || vec![pod("1", "Running"), pod("500m", "Pending"), pod("4", "Succeeded")];
-        let found =
-            |objects| [(kind("", "pods"), Found::Objects(objects)), (kind("", "secrets"), Found::Number(3))];
-        let recounted = |spec: Value, objects| {
-            let used =
-                recount(&json!({"spec": spec}), &quota::read(&hard), &found(objects), Timestamp::UNIX_EPOCH);
-            quota::write(&used)
-        };
-        assert_eq!(
-            recounted(json!({}), pods()),
-            json!({"pods": "2", "requests.cpu": "1500m", "count/secrets": "3"})
-        );
-        assert_eq!(
-            recounted(json!({"scopes": ["BestEffort"]}), pods()),
-            json!({"pods": "0", "requests.cpu": "0", "count/secrets": "0"})
-        );
-        assert_eq!(
-            recounted(json!({}), vec![]),
-            json!({"pods": "0", "requests.cpu": "0", "count/secrets": "3"})
-        );
-    }
 
     #[test]
     fn only_what_is_given_back_is_counted_anew() {
