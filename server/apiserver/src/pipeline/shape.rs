@@ -5,11 +5,12 @@ use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use sampan_api::kinds::Kind;
+use sampan_api::proto;
 use sampan_api::status::ApiError;
 use sampan_store::Entry;
 use serde_json::{Value, json};
 
-use super::negotiate::{As, Format};
+use super::negotiate::{As, Encoding, Format, PROTOBUF};
 use super::{Context, respond};
 use crate::ResponseBody;
 use crate::registry::in_version;
@@ -23,6 +24,10 @@ type Answer = Result<Response<ResponseBody>, ApiError>;
 pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, context: &Context) -> Answer {
     let headers = &context.head.headers;
     let shaped = match format.shape {
+        As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
+            let body = encoded(kind, format.shape, &json).map_err(ApiError::internal)?;
+            return Ok(respond::compressed(code, PROTOBUF, body, headers));
+        }
         As::Object => return Ok(respond::encoded(code, json, format, headers)),
         As::Metadata => metadata(&parse(&json)?),
         As::Table => {
@@ -39,6 +44,10 @@ pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context)
     let headers: &HeaderMap = &context.head.headers;
     let objects = || page.entries.iter().map(|e| parse(&in_version(e, kind))).collect::<Result<Vec<_>, _>>();
     let shaped = match format.shape {
+        As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
+            let body = protobuf_list(kind, format.shape, page).map_err(ApiError::internal)?;
+            return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
+        }
         As::Object => return Ok(respond::encoded(200, list::encode(kind, page), format, headers)),
         As::Metadata => {
             let items: Vec<Value> = objects()?.iter().map(metadata).collect();
@@ -47,6 +56,30 @@ pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context)
         As::Table => table(kind, &objects()?, list::list_meta(page), include(context), true),
     };
     Ok(respond::value(200, &shaped, format, headers))
+}
+
+/// One object's protobuf.
+fn encoded(kind: &Kind, shape: As, json: &[u8]) -> Result<Bytes, String> {
+    let body = match shape {
+        As::Metadata => proto::encode_metadata(json),
+        _ => proto::encode(json, kind.schema, &kind.api_version(), kind.kind),
+    };
+    body.map(Bytes::from)
+}
+
+/// A page's protobuf, straight from the stored bytes.
+fn protobuf_list(kind: &'static Kind, shape: As, page: &Page) -> Result<Vec<u8>, String> {
+    let objects: Vec<Bytes> = page.entries.iter().map(|entry| in_version(entry, kind)).collect();
+    let (items, meta) = (objects.iter().map(|object| &**object), list::list_meta(page).to_string());
+    match shape {
+        As::Metadata => {
+            proto::list_of(items, meta.as_bytes(), None, "meta.k8s.io/v1", "PartialObjectMetadataList")
+        }
+        _ => {
+            let (version, list_kind) = (kind.api_version(), kind.list_kind());
+            proto::list_of(items, meta.as_bytes(), Some(kind.schema), &version, &list_kind)
+        }
+    }
 }
 
 fn parse(json: &[u8]) -> Result<Value, ApiError> {
@@ -102,9 +135,52 @@ pub fn table(
 /// The shape of a watch.
 pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Box<dyn Shape> {
     match format.shape {
+        shape @ (As::Object | As::Metadata) if format.encoding == Encoding::Protobuf => {
+            Box::new(Protobuf { kind, shape })
+        }
         As::Object => Box::new(Plain(kind)),
         As::Metadata => Box::new(Metadata(kind)),
         As::Table => Box::new(Table { kind, include: include(context), first: true }),
+    }
+}
+
+/// Each object in an envelope of its own, within a frame that tells its length.
+struct Protobuf {
+    kind: &'static Kind,
+    shape: As,
+}
+
+impl Shape for Protobuf {
+    fn slot(&self) -> Option<usize> {
+        let one_version = !crate::strategies::convert::many_versions(self.kind);
+        (one_version && self.shape == As::Object).then_some(2)
+    }
+    fn object(&mut self, entry: &Entry) -> Bytes {
+        encoded(self.kind, self.shape, &in_version(entry, self.kind)).unwrap_or_else(|why| {
+            tracing::error!(why, key = %entry.key, "an object has no protobuf");
+            Bytes::new()
+        })
+    }
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
+        encoded(self.kind, self.shape, object.as_bytes()).unwrap_or_default()
+    }
+    fn failure(&self, error: &ApiError) -> Bytes {
+        let status = error.to_value().to_string();
+        let schema = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+        proto::encode(status.as_bytes(), schema, "v1", "Status").unwrap_or_default().into()
+    }
+    fn frame(&self, event: &str, object: &[u8]) -> Bytes {
+        match object.is_empty() {
+            true => {
+                let why = ApiError::internal("an object has no protobuf");
+                proto::watch_event("ERROR", &self.failure(&why)).into()
+            }
+            false => proto::watch_event(event, object).into(),
+        }
+    }
+    fn content_type(&self) -> &'static str {
+        "application/vnd.kubernetes.protobuf;stream=watch"
     }
 }
 
@@ -118,8 +194,8 @@ impl Shape for Metadata {
         parse(&in_version(entry, self.0))
             .map_or_else(|_| entry.value.clone(), |object| metadata(&object).to_string().into())
     }
-    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
-        bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end)
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end).into()
     }
 }
 
@@ -140,7 +216,7 @@ impl Shape for Table {
         let list_meta = json!({"resourceVersion": entry.revision.to_string()});
         table(self.kind, &[object], list_meta, self.include, columns).to_string().into()
     }
-    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         // upstream's bookmark of a Table watch is a Table with one row of no cells
         let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
         let object: Value = serde_json::from_str(&object).unwrap_or_default();
@@ -152,14 +228,15 @@ impl Shape for Table {
         let object = if self.include == Include::Object { object } else { metadata(&object) };
         let rows = json!([{"cells": [], "object": object}]);
         json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
-            "columnDefinitions": columns, "rows": rows}).to_string()
+            "columnDefinitions": columns, "rows": rows}).to_string().into()
     }
 }
 
 /// The response of a watch.
 pub fn stream(body: WatchBody) -> Response<ResponseBody> {
+    let content_type = body.content_type();
     let mut response = Response::new(body.boxed_unsync());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().remove(TRANSFER_ENCODING);
     response
 }
