@@ -10,6 +10,7 @@
 //! - [`patch`]: JSON patch, merge patch, strategic merge patch.
 //! - [`apply`]: server-side apply and managed fields.
 //! - [`proto`]: protobuf bodies into JSON values.
+//! - [`quota`]: what objects count for in a ResourceQuota.
 //! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
 
 pub mod apply;
@@ -22,6 +23,7 @@ pub mod openapi;
 pub mod patch;
 pub mod proto;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod status;
 pub mod strict;

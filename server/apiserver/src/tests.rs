@@ -16,6 +16,7 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 mod apply;
 mod groups;
 mod listeners;
+mod quota;
 mod services;
 mod storage;
 

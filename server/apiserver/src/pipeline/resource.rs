@@ -229,7 +229,6 @@ pub(crate) fn decode_as(
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
 fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
     Some(match (group, kind) {
-        ("", "ResourceQuota" | "LimitRange") => "sampan does not enforce quotas and limit ranges yet",
         ("policy", "PodDisruptionBudget") => {
             "sampan does not compute disruption budgets yet; evictions of the pods it covers are refused"
         }
@@ -239,9 +238,6 @@ fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
             if object.pointer("/spec/service").is_some_and(Value::is_object) =>
         {
             "sampan does not pass requests on to API servers behind a Service yet"
-        }
-        ("certificates.k8s.io", "CertificateSigningRequest") => {
-            "sampan does not sign certificate requests yet"
         }
         ("admissionregistration.k8s.io", _) => "sampan does not call webhooks or policies yet",
         _ => return None,
