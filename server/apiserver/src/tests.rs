@@ -15,8 +15,10 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
 mod groups;
 mod listeners;
+mod policies;
 mod services;
 mod storage;
+mod webhooks;
 
 struct World {
     server: ApiServer,

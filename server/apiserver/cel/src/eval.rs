@@ -2,9 +2,9 @@
 //!
 //! Costs are those of cel-go's tracker in kind (a step is 1, texts and lists cost by their length), not to the digit.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ast::{Expr, Field, Fold, FoldKind, Literal, Node};
 use crate::decls::type_named;
@@ -21,26 +21,29 @@ pub const RUNTIME_BUDGET: u64 = 10_000_000;
 /// What evaluations may still cost.
 #[derive(Debug)]
 pub struct Budget {
-    all: Cell<u64>,
-    call: Cell<u64>,
+    all: AtomicU64,
+    call: AtomicU64,
 }
 
 impl Budget {
     /// With this much for all evaluations together.
     pub fn new(all: u64) -> Self {
-        Self { all: Cell::new(all), call: Cell::new(0) }
+        Self { all: all.into(), call: 0.into() }
     }
     /// What is left.
     pub fn left(&self) -> u64 {
-        self.all.get()
+        self.all.load(Ordering::Relaxed)
     }
     /// What the last evaluation has cost.
     pub fn last_call(&self) -> u64 {
-        PER_CALL_LIMIT.saturating_sub(self.call.get())
+        PER_CALL_LIMIT.saturating_sub(self.call.load(Ordering::Relaxed))
     }
     pub(crate) fn pay(&self, cost: u64) -> Result<(), EvalError> {
-        self.call.set(self.call.get().checked_sub(cost).ok_or(EvalError::CostLimit)?);
-        self.all.set(self.all.get().checked_sub(cost).ok_or(EvalError::Budget)?);
+        // one thread pays at a time: evaluations of one request follow each other
+        let left = self.call.load(Ordering::Relaxed).checked_sub(cost).ok_or(EvalError::CostLimit)?;
+        self.call.store(left, Ordering::Relaxed);
+        let left = self.left().checked_sub(cost).ok_or(EvalError::Budget)?;
+        self.all.store(left, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -98,10 +101,10 @@ impl<'a> Scope<'_, 'a> {
 
 pub(crate) fn evaluate<'a>(expr: &'a Expr, vars: &Vars<'a>, budget: &Budget) -> Evaluated<'a> {
     // an expression that is asked for while another runs (a policy's variable) counts on its own
-    let outer = budget.call.replace(PER_CALL_LIMIT);
+    let outer = budget.call.swap(PER_CALL_LIMIT, Ordering::Relaxed);
     let result = Eval { budget }.expr(expr, &Scope::Root(vars));
     if outer > 0 && outer < PER_CALL_LIMIT {
-        budget.call.set(outer);
+        budget.call.store(outer, Ordering::Relaxed);
     }
     result
 }

@@ -25,6 +25,7 @@ pub use authorizer::{Answer, Ask, Authorizer, Resource, authorizer, of_resource}
 pub use env::{Env, Program};
 pub use error::{CompileError, EvalError};
 pub use eval::{Budget, PER_CALL_LIMIT, RUNTIME_BUDGET, Vars};
+pub use parse::is_reserved;
 pub use types::{ObjectField, ObjectType, Type, escape, from_schema};
 pub use value::{Key, Lazy, List, Map, Text, Value};
 

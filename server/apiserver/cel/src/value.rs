@@ -39,13 +39,13 @@ pub enum Value<'a> {
     /// A step of a question to the authorizer.
     Authz(Authz<'a>),
     /// A map whose values are made when they are asked for.
-    Lazy(&'a dyn Lazy<'a>),
+    Lazy(Arc<dyn Lazy<'a> + 'a>),
 }
 
 /// A map whose values are made when they are asked for: the `variables` of policies.
-pub trait Lazy<'a>: Sync {
+pub trait Lazy<'a>: Send + Sync {
     /// The value, or none if there is no such key.
-    fn get(&'a self, key: &str) -> Option<Result<Value<'a>, EvalError>>;
+    fn get(&self, key: &str) -> Option<Result<Value<'a>, EvalError>>;
 }
 
 /// A text, borrowed from a document or made.

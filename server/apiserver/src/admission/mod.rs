@@ -3,7 +3,7 @@
 //! One file each, upstream's names and texts; [`plugins`] is the ordered list (`pkg/kubeapiserver/options/plugins.go`).
 //!
 //! What is not here: defaults and validation of the objects' own fields, creation in a namespace that is missing or
-//! going away (the registry checks that with the write), quota, webhooks and policies.
+//! going away (the registry checks that with the write), quota; webhooks and policies are in [`crate::dynamic`].
 
 mod ingress_class;
 mod lifecycle;
@@ -24,7 +24,7 @@ use crate::registry::{Admission, Operation, Review};
 
 /// All plugins, in the order in which they run.
 pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
-    vec![
+    let mut plugins: Vec<Admission> = vec![
         lifecycle::NamespaceLifecycle.into(),
         service_account::ServiceAccount.into(),
         node_restriction::NodeRestriction.into(),
@@ -35,8 +35,10 @@ pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
         storage::StorageObjectInUseProtection.into(),
         storage::PersistentVolumeClaimResize.into(),
         ingress_class::DefaultIngressClass.into(),
-        rbac::EscalationCheck(auth).into(),
-    ]
+        rbac::EscalationCheck(auth.clone()).into(),
+    ];
+    plugins.extend(crate::dynamic::plugins(auth));
+    plugins
 }
 
 /// Whether the review is of `plural` itself, in `group`.

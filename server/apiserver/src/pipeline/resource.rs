@@ -239,7 +239,6 @@ fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             "sampan does not sign certificate requests yet"
         }
-        ("admissionregistration.k8s.io", _) => "sampan does not call webhooks or policies yet",
         _ => return None,
     })
 }

@@ -9,6 +9,7 @@ pub mod columns;
 pub mod create;
 pub mod delete;
 pub mod list;
+mod notes;
 mod options;
 pub mod patch;
 mod token;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 pub use admit::{Admission, Operation, Plugin, Review, WaitingPlugin};
 pub use delete::{DeleteOptions, Deleted, Propagation};
+pub use notes::Notes;
 pub use options::{FieldValidation, WriteOptions};
 
 use crate::strategies::services::Services;
@@ -127,6 +129,12 @@ impl Registry {
 
     /// Runs the mutating admission plugins.
     pub async fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        self.round(review, object).await?;
+        // what webhooks or policies changed, the others see once more
+        if review.notes.begin_second_round() { self.round(review, object).await } else { Ok(()) }
+    }
+
+    async fn round(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
         for plugin in self.plugins.get().into_iter().flatten() {
             plugin.admit(review, object).await?;
         }
@@ -268,6 +276,7 @@ impl<'a> Call<'a> {
             dry_run: self.options.dry_run,
             store: &registry.store,
             warnings: &self.warnings,
+            notes: Notes::default(),
         }
     }
 }
