@@ -205,7 +205,10 @@ impl Lexer<'_> {
         let mut octets = Vec::new();
         loop {
             if self.at >= self.source.len() || (!long && self.peek(0) == '\n') {
-                return Err(unrecognized(from, &self.source[from..self.at].iter().collect::<String>()));
+                return Err(unrecognized(
+                    from,
+                    &self.source[from..self.at.min(self.source.len())].iter().collect::<String>(),
+                ));
             }
             if (0..width).all(|index| self.peek(index) == quote) {
                 self.at += width;

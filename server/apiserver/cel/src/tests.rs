@@ -223,3 +223,21 @@ fn objects_are_made_by_name() {
     assert_eq!(value.to_json(), Some(json!({"spec": {"replicas": 1}})));
     assert!(Env::new().compile("Object{}").is_err());
 }
+
+#[test]
+fn broken_expressions_are_refused_not_feared() {
+    // every beginning of every expression, and every expression with one character changed
+    for line in TRUE.lines().map(str::trim) {
+        for (at, _) in line.char_indices() {
+            let _ = env().compile(&line[..at]);
+            for other in ["(", "\"", "?", "]", "{", "\\"] {
+                let mut changed = line.to_owned();
+                changed.replace_range(at..at + line[at..].chars().next().unwrap().len_utf8(), other);
+                if let Ok(program) = env().compile(&changed) {
+                    let value = program.eval(&Vars::new(), &Budget::new(10_000));
+                    assert!(value.is_ok() || value.is_err_and(|why| !why.to_string().is_empty()));
+                }
+            }
+        }
+    }
+}

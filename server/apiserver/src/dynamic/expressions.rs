@@ -194,7 +194,7 @@ impl Judge<'_> {
         Resource {
             group: self.kind.group.to_owned(),
             resource: self.kind.plural.to_owned(),
-            subresource: self.review.subresource.to_owned(),
+            subresource: super::matching::subresource(self.review).to_owned(),
             namespace: self.review.namespace.to_owned(),
             name: self.name.to_owned(),
             ..Resource::default()

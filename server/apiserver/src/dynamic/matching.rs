@@ -87,11 +87,16 @@ impl<'a> Asked<'a> {
             group: kind.group,
             version: kind.version,
             resource: kind.plural,
-            subresource: review.subresource,
+            subresource: subresource(review),
             namespace: review.namespace,
             name: review.name,
         }
     }
+}
+
+/// The subresource that the request was for.
+pub(super) fn subresource<'a>(review: &Review<'a>) -> &'a str {
+    if review.notes.view().is_empty() { review.subresource } else { review.notes.view() }
 }
 
 /// As `AdmissionRequest.operation` says it.
@@ -173,6 +178,10 @@ impl Matcher {
     }
 
     fn kind(&self, rules: &[Rule], review: &Review<'_>) -> Option<&'static Kind> {
+        // a binding was asked about as what it is, the creation of a Binding; this is its effect on the pod
+        if review.operation == Operation::Update && review.subresource == "binding" {
+            return None;
+        }
         let asked = Asked::of(review, review.kind);
         if rules.iter().any(|rule| rule.matches(&asked)) {
             return Some(review.kind);

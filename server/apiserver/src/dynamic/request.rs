@@ -5,8 +5,11 @@ use sampan_api::patch::{PatchType, apply};
 use sampan_api::strict::{Expected, FieldValidation};
 use serde_json::{Map, Value, json};
 
-use super::matching::{name, operation};
+use super::matching::{name, operation, subresource};
+use crate::pipeline::scale::scale_of;
 use crate::registry::{Operation, Review};
+use crate::strategies::convert::{many_versions, to_version};
+use crate::value::{at, keep, meta, set, text};
 
 /// The request, without the objects, as seen by a configuration for `kind`'s version.
 pub(super) fn describe(review: &Review<'_>, kind: &Kind, object: &Value) -> Value {
@@ -16,9 +19,10 @@ pub(super) fn describe(review: &Review<'_>, kind: &Kind, object: &Value) -> Valu
     request.insert("resource".into(), resource_of(kind));
     request.insert("requestKind".into(), kind_of(asked, review));
     request.insert("requestResource".into(), resource_of(asked));
-    if !review.subresource.is_empty() {
-        request.insert("subResource".into(), review.subresource.into());
-        request.insert("requestSubResource".into(), review.subresource.into());
+    let subresource = subresource(review);
+    if !subresource.is_empty() {
+        request.insert("subResource".into(), subresource.into());
+        request.insert("requestSubResource".into(), subresource.into());
     }
     let name = name(review, object);
     if !name.is_empty() {
@@ -43,7 +47,7 @@ fn namespace_of<'a>(review: &'a Review<'_>, name: &'a str) -> &'a str {
 fn kind_of(kind: &Kind, review: &Review<'_>) -> Value {
     let connect =
         connect_options(kind.kind, review.subresource).filter(|_| review.operation == Operation::Connect);
-    let shown = match (connect, kind.subresource(review.subresource)) {
+    let shown = match (connect, kind.subresource(subresource(review))) {
         (Some(options), _) => (kind.group, kind.version, options),
         (None, Some(sub)) => (sub.group, sub.version, sub.kind),
         (None, None) => (kind.group, kind.version, kind.kind),
@@ -98,25 +102,95 @@ fn options(review: &Review<'_>) -> Value {
     options
 }
 
-/// An object in the version of `kind`; null stays null.
-pub(super) fn shown(object: &Value, kind: &'static Kind) -> Value {
+/// The object as the request is for it: in the version of `kind`, or what its scale is; null stays null.
+pub(super) fn shown(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Value {
+    if review.notes.view() == "scale" && object.is_object() {
+        return scale_of(kind, object);
+    }
     let mut object = object.clone();
-    if object.is_object() && crate::strategies::convert::many_versions(kind) {
-        crate::strategies::convert::to_version(&mut object, kind);
+    if object.is_object() && many_versions(kind) {
+        to_version(&mut object, kind);
     }
     object
 }
 
+/// `object` with what has changed of what was [`shown`] of it.
+pub(super) fn restored(review: &Review<'_>, mut changed: Value, object: &Value) -> Value {
+    if review.notes.view() == "scale" {
+        let mut whole = object.clone();
+        set(&mut whole, &["spec", "replicas"], at(&changed, &["spec", "replicas"]).as_i64().unwrap_or(0));
+        return whole;
+    }
+    to_version(&mut changed, review.kind);
+    changed
+}
+
 /// An object of `kind` with a JSON patch applied, as decoding it would leave it, and its defaults.
 pub(super) fn patched(patch: &[u8], object: &Value, kind: &'static Kind) -> Result<Value, String> {
-    let expected = Expected { group: kind.group, version: kind.version, kind: kind.kind };
+    // what is created below an object, and the options of CONNECT, are of another kind
+    let own = text(object, &["kind"]);
+    let expected = Expected { group: kind.group, version: kind.version, kind: own };
     let decoded = match crate::pipeline::body::spot(kind.schema) {
-        Ok(spot) => apply(PatchType::Json, patch, object, spot, expected, FieldValidation::Ignore),
-        Err(_) => apply(PatchType::Json, patch, object, (), expected, FieldValidation::Ignore),
+        Ok(spot) if own == kind.kind => {
+            apply(PatchType::Json, patch, object, spot, expected, FieldValidation::Ignore)
+        }
+        _ => apply(PatchType::Json, patch, object, (), expected, FieldValidation::Ignore),
     };
     let prefix = "the server rejected our request due to an error in our request: ";
     let decoded = decoded.map_err(|why| why.message.trim_start_matches(prefix).to_owned())?;
-    let mut object = decoded.value;
-    crate::strategies::rules::defaults(kind, &mut object);
-    Ok(object)
+    settled(decoded.value, object, kind)
+}
+
+/// What only the system writes, and what the object is known by.
+const SYSTEM: [&str; 8] = [
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+    "selfLink",
+    "managedFields",
+];
+
+/// A changed object with its defaults, still known by what it was.
+pub(super) fn settled(mut new: Value, old: &Value, kind: &'static Kind) -> Result<Value, String> {
+    if old.get("metadata").is_some() {
+        for field in SYSTEM {
+            keep(&mut new, old, &["metadata", field]);
+        }
+        for field in ["name", "namespace"].into_iter().filter(|field| meta(&new, field) != meta(old, field)) {
+            return Err(format!(
+                "metadata.{field}: Invalid value: {:?}: field is immutable",
+                meta(&new, field)
+            ));
+        }
+    }
+    if text(&new, &["kind"]) == kind.kind {
+        crate::strategies::rules::defaults(kind, &mut new);
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_api::kinds;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_changes_what_is_not_the_systems() {
+        let kind = kinds::by_kind("", "v1", "ConfigMap").expect("a kind");
+        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "n", "uid": "u"}});
+        let of = |patch: Value| patched(patch.to_string().as_bytes(), &object, kind);
+        let changed = of(
+            json!([{"op": "replace", "path": "/metadata/uid", "value": "v"}, {"op": "add", "path": "/data", "value": {"a": "b"}}]),
+        );
+        let mut expected = object.clone();
+        expected["data"] = json!({"a": "b"});
+        assert_eq!(changed, Ok(expected));
+        let renamed = of(json!([{"op": "replace", "path": "/metadata/name", "value": "b"}]));
+        assert_eq!(renamed, Err("metadata.name: Invalid value: \"b\": field is immutable".into()));
+        assert!(of(json!([{"op": "remove", "path": "/nope"}])).is_err());
+    }
 }

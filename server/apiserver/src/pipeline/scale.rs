@@ -24,7 +24,7 @@ impl ApiServer {
             return Ok(respond::value(200, &scale_of(target.kind, &object), format, &context.head.headers));
         }
         let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
-        let call = Call::new(&context.user, options);
+        let call = Call { through: "scale", ..Call::new(&context.user, options) };
         let body = match context.info.verb.as_str() {
             "update" => Some(decode_as(context, SCHEMA, EXPECTED, &call)?),
             "patch" => None,
@@ -73,7 +73,8 @@ fn rescaled(target: &Target, old: &Value, scale: &Value) -> Result<Value, ApiErr
     Ok(new)
 }
 
-fn scale_of(kind: &Kind, object: &Value) -> Value {
+/// The scale of an object.
+pub(crate) fn scale_of(kind: &Kind, object: &Value) -> Value {
     let selector = match (kind.kind, at(object, &["spec", "selector"])) {
         (_, Value::Null) => String::new(),
         ("ReplicationController", Value::Object(labels)) => Selector::from_map(labels).to_string(),

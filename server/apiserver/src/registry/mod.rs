@@ -134,6 +134,18 @@ impl Registry {
         if review.notes.begin_second_round() { self.round(review, object).await } else { Ok(()) }
     }
 
+    /// Admission of what is created below an object and never stored: a binding, an eviction, a token's request.
+    pub async fn admit_creation(
+        &self,
+        call: &Call<'_>,
+        below: &Target,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        let review = call.review(self, below, Operation::Create, None);
+        self.admit(&review, object).await?;
+        self.admit_validate(&review, object).await
+    }
+
     async fn round(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
         for plugin in self.plugins.get().into_iter().flatten() {
             plugin.admit(review, object).await?;
@@ -251,12 +263,14 @@ pub struct Call<'a> {
     pub options: WriteOptions,
     /// Texts for `Warning` headers.
     pub warnings: parking_lot::Mutex<Vec<String>>,
+    /// The view that the object is written through, such as `scale`; empty if it is written as it is.
+    pub through: &'static str,
 }
 
 impl<'a> Call<'a> {
     /// A call of `user`.
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Default::default() }
+        Self { user, options, warnings: Default::default(), through: "" }
     }
     fn review<'b>(
         &'b self,
@@ -276,7 +290,7 @@ impl<'a> Call<'a> {
             dry_run: self.options.dry_run,
             store: &registry.store,
             warnings: &self.warnings,
-            notes: Notes::default(),
+            notes: Notes::through(self.through),
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 /// Kept with a review.
 #[derive(Default)]
 pub struct Notes {
+    through: &'static str,
     annotations: Mutex<BTreeMap<String, String>>,
     rounds: Mutex<Rounds>,
 }
@@ -32,6 +33,16 @@ struct Invoked {
 }
 
 impl Notes {
+    /// Of a write through a subresource that is a view of the whole object, such as `scale`.
+    pub fn through(subresource: &'static str) -> Self {
+        Self { through: subresource, ..Self::default() }
+    }
+
+    /// The subresource that the object is written through, empty if it is written as it is.
+    pub fn view(&self) -> &'static str {
+        self.through
+    }
+
     /// Adds an audit annotation; the first of a key stays.
     pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
         self.annotations.lock().entry(key.into()).or_insert_with(|| value.into());

@@ -164,3 +164,45 @@ async fn a_mutation_that_cannot_be_made_refuses() {
     let text = "policy 'p' with binding 'b' denied request: unexpected type name \"Object.wrong\", expected \"Object.metadata\", which matches field name path from root Object type";
     assert_eq!((refused.code, &refused.body["message"]), (403, &json!(text)));
 }
+
+#[tokio::test]
+async fn a_scale_is_asked_about_as_a_scale() {
+    let w = secured().await;
+    let of = |resource: &str, expression: &str| {
+        let rules = json!({"resourceRules": [{"operations": ["UPDATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": [resource]}]});
+        json!({"matchConstraints": rules, "validations": [{"expression": expression, "message": resource}]})
+    };
+    for (name, resource, expression) in [
+        ("whole", "deployments", "object.spec.replicas < 3"),
+        (
+            "scale",
+            "deployments/scale",
+            "object.kind == 'Scale' && request.subResource == 'scale' && request.kind.group == 'autoscaling' && oldObject.spec.replicas == 1 && object.spec.replicas < 5",
+        ),
+    ] {
+        let policy = json!({"metadata": {"name": name}, "spec": of(resource, expression)});
+        assert_eq!(w.post(&format!("{GROUP}/validatingadmissionpolicies"), policy).await.code, 201);
+        let binding =
+            json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+        assert_eq!(w.post(&format!("{GROUP}/validatingadmissionpolicybindings"), binding).await.code, 201);
+    }
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    let uri = "/apis/apps/v1/namespaces/default/deployments";
+    assert_eq!(w.post(uri, deployment).await.code, 201);
+    let whole = w.merge(&format!("{uri}/d"), json!({"spec": {"replicas": 4}})).await;
+    assert!(
+        whole.body["message"].as_str().unwrap().ends_with("denied request: deployments"),
+        "{}",
+        whole.body
+    );
+    let much = w.merge(&format!("{uri}/d/scale"), json!({"spec": {"replicas": 5}})).await;
+    assert!(
+        much.body["message"].as_str().unwrap().ends_with("denied request: deployments/scale"),
+        "{}",
+        much.body
+    );
+    let scaled = w.merge(&format!("{uri}/d/scale"), json!({"spec": {"replicas": 4}})).await;
+    assert_eq!((scaled.code, &scaled.body["spec"]["replicas"]), (200, &json!(4)), "{}", scaled.body);
+}

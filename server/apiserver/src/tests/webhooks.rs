@@ -235,6 +235,43 @@ async fn deletion_and_connection_are_asked_about() {
 }
 
 #[tokio::test]
+async fn what_is_created_below_a_pod_is_asked_about_as_what_it_is() {
+    let w = World::secured().await;
+    let deny = hook(|_| Reply::Response(json!({"allowed": false, "status": {"message": "stay"}}))).await;
+    let rules = json!({"rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"],
+        "resources": ["pods/eviction", "pods/binding", "serviceaccounts/token"]}]});
+    w.configure("validating", "v", vec![deny.entry("v.x.io", rules)]).await;
+    let account = json!({"metadata": {"name": "default"}});
+    assert_eq!(w.post("/api/v1/namespaces/default/serviceaccounts", account).await.code, 201);
+    assert_eq!(w.post(PODS, pod("p")).await.code, 201);
+    let eviction = json!({"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "p"}});
+    let binding =
+        json!({"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "p"}, "target": {"name": "n"}});
+    for (uri, body) in [
+        (format!("{PODS}/p/eviction"), eviction),
+        (format!("{PODS}/p/binding"), binding),
+        ("/api/v1/namespaces/default/serviceaccounts/default/token".to_owned(), json!({"spec": {}})),
+    ] {
+        let refused = w.post(&uri, body).await;
+        assert_eq!(refused.code, 403, "{uri}: {}", refused.body);
+        assert!(
+            refused.body["message"].as_str().unwrap().ends_with("denied the request: stay"),
+            "{}",
+            refused.body
+        );
+    }
+    let kinds: Vec<Value> = deny.seen().iter().map(|one| one["kind"].clone()).collect();
+    assert_eq!(
+        kinds,
+        [
+            json!({"group": "policy", "version": "v1", "kind": "Eviction"}),
+            json!({"group": "", "version": "v1", "kind": "Binding"}),
+            json!({"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_webhook_that_fails_refuses_unless_it_is_to_be_ignored() {
     let w = World::secured().await;
     let long = Bytes::from(vec![b' '; 10 << 20]);
@@ -360,6 +397,29 @@ async fn those_that_ran_before_a_change_run_again_if_they_want() {
         made.body
     );
     assert_eq!((first.seen().len(), second.seen().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_changed_pod_is_defaulted_and_given_one_token() {
+    let w = World::secured().await;
+    let sidecar =
+        json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "side", "image": "s:1"}}]);
+    let adds = hook(move |_| patch(sidecar.clone())).await;
+    let rules = json!({"rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]});
+    w.configure("mutating", "m", vec![adds.entry("m.x.io", rules)]).await;
+    let account = json!({"metadata": {"name": "default"}});
+    assert_eq!(w.post("/api/v1/namespaces/default/serviceaccounts", account).await.code, 201);
+    let made = w.post(PODS, pod("p")).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let spec = &made.body["spec"];
+    assert_eq!(spec["volumes"].as_array().unwrap().len(), 1, "{spec}");
+    let side = &spec["containers"][1];
+    assert_eq!(side["terminationMessagePath"], "/dev/termination-log");
+    assert_eq!(side["imagePullPolicy"], "IfNotPresent");
+    // the plugins before the webhooks have seen what they added
+    for container in spec["containers"].as_array().unwrap() {
+        assert_eq!(container["volumeMounts"].as_array().unwrap().len(), 1, "{container}");
+    }
 }
 
 #[tokio::test]

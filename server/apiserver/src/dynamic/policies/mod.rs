@@ -148,8 +148,8 @@ impl Shown {
     fn new(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Self {
         let namespaced = !review.namespace.is_empty();
         Self {
-            object: request::shown(object, kind),
-            old: request::shown(review.old.unwrap_or(&Value::Null), kind),
+            object: request::shown(review, object, kind),
+            old: request::shown(review, review.old.unwrap_or(&Value::Null), kind),
             request: request::describe(review, kind, object),
             namespace: if namespaced { namespace(review).unwrap_or(Value::Null) } else { Value::Null },
         }
@@ -253,9 +253,7 @@ impl Mutating {
                 Err(why) => return (None, Some(why)),
             }
         }
-        let mut changed = shown.object;
-        crate::strategies::convert::to_version(&mut changed, review.kind);
-        (Some(changed), None)
+        (Some(request::restored(review, shown.object, object)), None)
     }
 }
 

@@ -69,16 +69,21 @@ pub(in crate::dynamic) fn configuration(env: &Env, source: &str) -> Expression {
     compiled
 }
 
-/// A constructed object's type has to name the place that it stands at.
+/// A constructed object's type has to name the place that it stands at; of a list's items also as `….item`.
 fn check_names(value: &Value<'_>, expected: &str) -> Result<(), String> {
     match value {
         Value::Struct(name, fields) => {
-            if &**name != expected {
+            if name.strip_suffix(".item").unwrap_or(name) != expected {
                 return Err(format!(
                     "unexpected type name {name:?}, expected {expected:?}, which matches field name path from root Object type"
                 ));
             }
-            fields.iter().try_for_each(|(field, inner)| check_names(inner, &format!("{expected}.{field}")))
+            fields.iter().try_for_each(|(field, inner)| match inner {
+                Value::List(items) => {
+                    items.iter().try_for_each(|item| check_names(&item, &format!("{name}.{field}")))
+                }
+                inner => check_names(inner, &format!("{name}.{field}")),
+            })
         }
         Value::List(items) => items.iter().try_for_each(|item| check_names(&item, expected)),
         Value::Map(entries) => entries.entries().try_for_each(|(_, inner)| check_names(&inner, expected)),
@@ -88,14 +93,64 @@ fn check_names(value: &Value<'_>, expected: &str) -> Result<(), String> {
 
 /// The object with all that is applied merged in: maps by key, lists as their type says.
 fn applied_to(object: &Json, applied: &Json, kind: &'static Kind) -> Result<Json, String> {
-    let expected = Expected { group: kind.group, version: kind.version, kind: kind.kind };
+    let own = text(object, &["kind"]);
+    let expected = Expected { group: kind.group, version: kind.version, kind: own };
     let body = applied.to_string();
     let body = body.as_bytes();
     let merged = match crate::pipeline::body::spot(kind.schema) {
-        Ok(spot) => apply(PatchType::Strategic, body, object, spot, expected, FieldValidation::Strict),
-        Err(_) => apply(PatchType::Merge, body, object, (), expected, FieldValidation::Ignore),
+        Ok(spot) if own == kind.kind => {
+            apply(PatchType::Strategic, body, object, spot, expected, FieldValidation::Strict)
+        }
+        _ => apply(PatchType::Merge, body, object, (), expected, FieldValidation::Ignore),
     };
-    let mut merged = merged.map_err(|why| format!("error applying patch: {}", why.message))?.value;
-    crate::strategies::rules::defaults(kind, &mut merged);
-    Ok(merged)
+    let merged = merged.map_err(|why| format!("error applying patch: {}", why.message))?.value;
+    request::settled(merged, object, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use sampan_api::kinds;
+    use sampan_cel::Vars;
+    use serde_json::json;
+
+    use super::*;
+    use crate::dynamic::policies::Envs;
+
+    /// What applying the expression to a Pod makes of it.
+    fn applied(expression: &str) -> Result<Json, String> {
+        let expression = configuration(&Envs::new(false, true).env(true), expression);
+        let program = expression.program.as_ref().map_err(Clone::clone)?;
+        let made = program.eval(&Vars::new(), &Budget::default()).map_err(|why| why.to_string())?;
+        check_names(&made, "Object")?;
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": [
+            {"name": "one", "image": "i"}, {"name": "two", "image": "j"}]}});
+        let kind = kinds::by_kind("", "v1", "Pod").ok_or("no kind")?;
+        applied_to(&pod, &made.to_json().ok_or("no JSON")?, kind)
+    }
+
+    #[test]
+    fn lists_are_merged_by_their_keys() {
+        for item in ["Object.spec.containers", "Object.spec.containers.item"] {
+            let pod = applied(&format!(
+                "Object{{spec: Object.spec{{containers: [{item}{{name: 'two', image: 'k'}}]}}}}"
+            ));
+            let pod = pod.expect(item);
+            let images: Vec<&Json> = ["/spec/containers/0/image", "/spec/containers/1/image"]
+                .iter()
+                .filter_map(|path| pod.pointer(path))
+                .collect();
+            assert_eq!(pod["spec"]["containers"].as_array().map(Vec::len), Some(2), "{pod}");
+            assert!(images.contains(&&json!("i")) && images.contains(&&json!("k")), "{pod}");
+        }
+    }
+
+    #[test]
+    fn types_name_their_places() {
+        let wrong = applied("Object{spec: Object.metadata{}}").expect_err("a wrong place");
+        assert!(
+            wrong.starts_with("unexpected type name \"Object.metadata\", expected \"Object.spec\""),
+            "{wrong}"
+        );
+        assert_eq!(applied("'a'").expect_err("no object"), "must evaluate to Object");
+    }
 }

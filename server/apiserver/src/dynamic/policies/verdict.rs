@@ -44,8 +44,14 @@ pub(super) fn evaluate<'a>(policy: &'a Policy, scene: &Scene<'a>, budget: &Budge
                 let message = message(validation, &vars, budget);
                 outcome.denied.push((index, message, validation.reason.clone()));
             }
-            Err(why) if policy.fail => outcome.denied.push((index, why.to_string(), String::new())),
-            Err(_) => {}
+            Err(why) => {
+                if policy.fail {
+                    outcome.denied.push((index, why.to_string(), String::new()));
+                }
+                if why == Failure::Budget {
+                    return outcome;
+                }
+            }
         }
     }
     for (key, expression) in &policy.annotations {

@@ -86,12 +86,11 @@ fn check_patch(patch: &[u8], patch_type: Option<&str>, mutating: bool) -> Result
     })
 }
 
-/// The patched object, which the webhook saw as `shown_as`, as `kind`; none if nothing changes.
+/// The object that the webhook saw as `kind`, patched; none if nothing changes.
 pub(super) fn patched(
     (patch, patch_type): &(Vec<u8>, String),
     hook: &str,
-    object: Value,
-    shown_as: &'static Kind,
+    object: &Value,
     kind: &'static Kind,
 ) -> Result<Option<Value>, Refusal> {
     let operations: Value = serde_json::from_slice(patch)
@@ -108,13 +107,9 @@ pub(super) fn patched(
     if patch_type != "JSONPatch" {
         return Err(Refusal::failed(format!("unsupported patch type {patch_type:?}")));
     }
-    let changed = request::patched(patch, &object, shown_as);
-    let mut changed = changed.map_err(|why| Refusal::denied(ApiError::internal(why)))?;
-    if changed == object {
-        return Ok(None);
-    }
-    crate::strategies::convert::to_version(&mut changed, kind);
-    Ok(Some(changed))
+    let changed = request::patched(patch, object, kind);
+    let changed = changed.map_err(|why| Refusal::denied(ApiError::internal(why)))?;
+    Ok(Some(changed).filter(|changed| changed != object))
 }
 
 fn reason_named(name: &str) -> Option<Reason> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Refusal};
 use super::hook::Hook;
 use crate::dynamic::client::Caller;
-use crate::dynamic::request::{describe, shown};
+use crate::dynamic::request::{describe, restored, shown};
 use crate::registry::Review;
 
 impl Caller {
@@ -33,8 +33,8 @@ impl Caller {
             .as_ref()
             .map_err(|why| Refusal::failed(format!("could not get REST client: {why}")))?;
         let uid = uuid::Uuid::new_v4().to_string();
-        let object = shown(object, kind);
-        let body = self::review(version, &uid, review, kind, &object);
+        let seen = shown(review, object, kind);
+        let body = self::review(version, &uid, review, kind, &seen);
         let told = self.post(review.store, place, body, hook.timeout).await;
         let told = told.map_err(|why| Refusal::failed(format!("failed to call webhook: {why}")))?;
         let answer = answer::verify(&told, version, &uid, mutating)
@@ -46,10 +46,13 @@ impl Caller {
             review.warn(warning.as_str());
         }
         if let Some(status) = &answer.denied {
-            return Err(Refusal::denied(answer::denial(status, &hook.name, review, &object)));
+            return Err(Refusal::denied(answer::denial(status, &hook.name, review, &seen)));
         }
         match &answer.patch {
-            Some(patch) => answer::patched(patch, &hook.name, object, kind, review.kind),
+            Some(patch) => {
+                let changed = answer::patched(patch, &hook.name, &seen, kind)?;
+                Ok(changed.map(|changed| restored(review, changed, object)))
+            }
             None => Ok(None),
         }
     }
@@ -61,7 +64,7 @@ fn review(version: &str, uid: &str, review: &Review<'_>, kind: &'static Kind, ob
     if let (Some(all), Value::Object(described)) = (request.as_object_mut(), describe(review, kind, object)) {
         all.extend(described);
         all.insert("object".into(), object.clone());
-        all.insert("oldObject".into(), shown(review.old.unwrap_or(&Value::Null), kind));
+        all.insert("oldObject".into(), shown(review, review.old.unwrap_or(&Value::Null), kind));
     }
     let all = json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": request});
     all.to_string().into()

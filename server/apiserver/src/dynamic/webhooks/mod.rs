@@ -69,8 +69,10 @@ impl Hooks {
             return Ok(Some(kind));
         }
         let described = request::describe(review, kind, object);
-        let (shown, old) =
-            (request::shown(object, kind), request::shown(review.old.unwrap_or(&Value::Null), kind));
+        let (shown, old) = (
+            request::shown(review, object, kind),
+            request::shown(review, review.old.unwrap_or(&Value::Null), kind),
+        );
         let name = name(review, object);
         let judge = Judge { auth: &self.auth, review, kind, name };
         let scene = Scene {
