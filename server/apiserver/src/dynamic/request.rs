@@ -159,11 +159,10 @@ pub(super) fn settled(mut new: Value, old: &Value, kind: &'static Kind) -> Resul
         for field in SYSTEM {
             keep(&mut new, old, &["metadata", field]);
         }
-        for field in ["name", "namespace"].into_iter().filter(|field| meta(&new, field) != meta(old, field)) {
-            return Err(format!(
-                "metadata.{field}: Invalid value: {:?}: field is immutable",
-                meta(&new, field)
-            ));
+        let other = ["name", "namespace"].into_iter().find(|field| meta(&new, field) != meta(old, field));
+        if let Some(field) = other {
+            let value = meta(&new, field);
+            return Err(format!("metadata.{field}: Invalid value: {value:?}: field is immutable"));
         }
     }
     if text(&new, &["kind"]) == kind.kind {

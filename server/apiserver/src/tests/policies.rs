@@ -161,7 +161,7 @@ async fn a_mutation_that_cannot_be_made_refuses() {
         {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{metadata: Object.wrong{}}"}}]});
     w.policy("mutating", spec, json!({})).await;
     let refused = w.config("a", json!({})).await;
-    let text = "policy 'p' with binding 'b' denied request: unexpected type name \"Object.wrong\", expected \"Object.metadata\", which matches field name path from root Object type";
+    let text = "policy 'p' with binding 'b' denied request: type mismatch: unexpected type name \"Object.wrong\", expected \"Object.metadata\", which matches field name path from root Object type";
     assert_eq!((refused.code, &refused.body["message"]), (403, &json!(text)));
 }
 

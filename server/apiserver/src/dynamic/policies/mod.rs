@@ -5,12 +5,10 @@
 //! - [`mutation`]: what mutations make of an object. [`status`]: type checking, written into the status.
 //!
 //! The plugins here go through policies and bindings in the order of their names.
-//!
-//! What is not here: mutations of atomic lists and maps are not refused.
+//! [`merge`]: how a configuration is applied.
 
+mod merge;
 mod mutation;
-pub(super) use mutation::{configuration, json_patch};
-pub(super) use policy::Envs;
 mod params;
 mod policy;
 pub(crate) mod status;
@@ -23,6 +21,9 @@ use std::sync::Arc;
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, Reason};
 use serde_json::{Value, json};
+
+pub(super) use mutation::{configuration, json_patch};
+pub(super) use policy::Envs;
 
 use super::expressions::{Judge, Scene};
 use super::matching::{is_exempt, name, namespace};

@@ -1,11 +1,11 @@
 //! One of `spec.mutations`: a JSON patch, or an object to be applied. Ported from upstream's `mutating/patch`.
 
 use sampan_api::kinds::Kind;
-use sampan_api::patch::{PatchType, apply};
-use sampan_api::strict::{Expected, FieldValidation};
+use sampan_api::strict::{Spot, conform};
 use sampan_cel::{Budget, Env, Type, Value};
 use serde_json::Value as Json;
 
+use super::merge;
 use crate::dynamic::expressions::{Expression, Scene};
 use crate::dynamic::request;
 use crate::value::text;
@@ -40,7 +40,7 @@ impl Mutation {
             return request::patched(patch.to_string().as_bytes(), scene.object, kind)
                 .map_err(|why| format!("JSON Patch: {why}"));
         }
-        check_names(&made, "Object")?;
+        check_names(&made, "Object").map_err(|why| format!("type mismatch: {why}"))?;
         let applied = made.to_json().ok_or("applyConfiguration cannot be converted to JSON")?;
         applied_to(scene.object, &applied, kind)
     }
@@ -93,17 +93,26 @@ fn check_names(value: &Value<'_>, expected: &str) -> Result<(), String> {
 
 /// The object with all that is applied merged in: maps by key, lists as their type says.
 fn applied_to(object: &Json, applied: &Json, kind: &'static Kind) -> Result<Json, String> {
-    let own = text(object, &["kind"]);
-    let expected = Expected { group: kind.group, version: kind.version, kind: own };
-    let body = applied.to_string();
-    let body = body.as_bytes();
-    let merged = match crate::pipeline::body::spot(kind.schema) {
-        Ok(spot) if own == kind.kind => {
-            apply(PatchType::Strategic, body, object, spot, expected, FieldValidation::Strict)
+    let own = text(object, &["kind"]) == kind.kind;
+    let root = sampan_api::fields::type_of(kind.schema).filter(|_| own);
+    let whole = merge::atomics(applied, root);
+    if !whole.is_empty() {
+        let places = whole.join(", ");
+        return Err(format!(
+            "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {places}"
+        ));
+    }
+    let mut merged = object.clone();
+    merge::merge(&mut merged, applied, root);
+    if let Some(root) = root {
+        let refused = |why: String| {
+            format!("error applying patch: failed to convert patch object to typed object: {why}")
+        };
+        let unknown = conform(&mut merged, Spot::of(root)).map_err(refused)?;
+        if !unknown.is_empty() {
+            return Err(refused(unknown.join(", ")));
         }
-        _ => apply(PatchType::Merge, body, object, (), expected, FieldValidation::Ignore),
-    };
-    let merged = merged.map_err(|why| format!("error applying patch: {}", why.message))?.value;
+    }
     request::settled(merged, object, kind)
 }
 
