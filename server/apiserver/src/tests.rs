@@ -16,9 +16,11 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 mod apply;
 mod groups;
 mod listeners;
+mod policies;
 mod quota;
 mod services;
 mod storage;
+mod webhooks;
 
 struct World {
     server: ApiServer,
