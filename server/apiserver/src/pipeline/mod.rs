@@ -13,6 +13,7 @@ pub use gate::{Gate, LoopbackOnly};
 pub(crate) use resource::not_allowed;
 mod binding;
 mod connect;
+mod eviction;
 mod proxy;
 pub mod respond;
 mod scale;
