@@ -10,8 +10,10 @@
 
 pub mod admission;
 mod aggregate;
+pub mod audit;
 pub mod auth;
 mod bootstrap;
+mod outbound;
 pub mod pipeline;
 pub mod pki;
 pub mod registry;

@@ -14,6 +14,7 @@ use sampan_store::{Key, Seal, Store};
 use tokio::task::JoinHandle;
 
 use crate::aggregate::{self, Groups};
+use crate::audit::{self, Auditor};
 use crate::auth::Auth;
 use crate::pipeline::Gate;
 use crate::pki::Pki;
@@ -45,6 +46,8 @@ pub struct Config {
     pub services: ServiceBlock,
     /// How long the store keeps history (watch resume, exact lists).
     pub history: Duration,
+    /// What is recorded of requests, and where.
+    pub audit: audit::Options,
 }
 
 /// Why the server could not start or go on.
@@ -98,6 +101,9 @@ pub enum Error {
     /// Addresses of Services could not be brought in order.
     #[error("cannot repair the addresses of Services: {0}")]
     Services(sampan_store::WriteError),
+    /// The audit log or webhook.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// Objects of the first start.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(#[from] sampan_api::status::ApiError),
@@ -114,6 +120,7 @@ struct Inner {
     gate: OnceLock<Arc<dyn Gate>>,
     groups: Arc<Groups>,
     pki: Pki,
+    auditor: Option<Arc<Auditor>>,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
     /// Those that serve at further addresses.
@@ -137,6 +144,7 @@ const GRACE: Duration = Duration::from_secs(2);
 impl ApiServer {
     /// Opens the store, makes keys and certificates, binds the port and puts the cluster's first objects there.
     pub async fn new(config: Config) -> Result<Self, Error> {
+        let auditor = Auditor::open(&config.audit, &config.tasks)?;
         let db = directory(config.data.join("db"))?;
         let pki = Pki::open(pki::Config {
             folder: config.data.join("pki"),
@@ -166,6 +174,7 @@ impl ApiServer {
             gate: OnceLock::new(),
             groups: Arc::default(),
             pki,
+            auditor,
             health: config.health,
             listener: Mutex::new(Some(listener)),
             also: Mutex::default(),
@@ -196,6 +205,9 @@ impl ApiServer {
         for serving in also {
             // it has told how it ended
             let _ = serving.await;
+        }
+        if let Some(auditor) = self.auditor() {
+            auditor.close().await;
         }
         // nobody asks any more: what is not yet in the file goes there
         self.0.store.close().await;
@@ -267,6 +279,11 @@ impl ApiServer {
     /// Who serves groups that are not the registry's.
     pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.0.groups
+    }
+
+    /// Who records requests, if anyone does.
+    pub(crate) fn auditor(&self) -> Option<&Arc<Auditor>> {
+        self.0.auditor.as_ref()
     }
 
     pub(crate) fn store(&self) -> &Store {

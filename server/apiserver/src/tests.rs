@@ -47,6 +47,7 @@ fn config(folder: &tempfile::TempDir, services: ServiceBlock) -> Config {
         node_name: "n1".into(),
         addresses: vec![],
         history: Duration::from_secs(300),
+        audit: Default::default(),
     }
 }
 

@@ -25,13 +25,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
-use crate::{ApiServer, Peer, ResponseBody, UserInfo};
+use crate::{ApiServer, Peer, ResponseBody, UserInfo, audit};
 use info::RequestInfo;
 use query::Query;
 
@@ -64,21 +64,46 @@ impl ApiServer {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<ResponseBody> {
         let began = Instant::now();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or(""));
         let info = info::parse(&head.method, head.uri.path(), &query);
         let seen = info.clone();
-        let answer = AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => respond::error(&error),
-            Err(_) => respond::error(&ApiError::internal(
-                "this request caused apiserver to panic. Look in log for details",
-            )),
+        let id = audit_id(&mut head, &peer);
+        let answer = self.caught(head, body, query, info, peer);
+        let mut response = match self.auditor() {
+            None => answer.await,
+            Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
         };
+        if let Some(id) = id {
+            response.headers_mut().entry(audit::HEADER).or_insert(id);
+        }
         metrics::record(&seen, response.status().as_u16(), began.elapsed());
         tracing::debug!(verb = %seen.verb, path = %seen.path, code = response.status().as_u16(), took = ?began.elapsed(), "request");
         response
+    }
+
+    /// The answer, whatever happens.
+    async fn caught(
+        &self,
+        head: Parts,
+        body: Bytes,
+        query: Query,
+        info: RequestInfo,
+        peer: Peer,
+    ) -> Response<ResponseBody> {
+        match AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                audit::failed(&error);
+                respond::error(&error)
+            }
+            Err(panic) => {
+                audit::panicked(&*panic);
+                respond::error(&ApiError::internal(
+                    "this request caused apiserver to panic. Look in log for details",
+                ))
+            }
+        }
     }
 
     async fn answer(
@@ -90,9 +115,11 @@ impl ApiServer {
         peer: Peer,
     ) -> Result<Response<ResponseBody>, ApiError> {
         body::check_size(&body)?;
-        let user = Arc::new(self.gate().identify(&head, &peer)?);
-        let context = Context { head, body, query, info, user };
+        let user = self.gate().identify(&head, &peer);
+        audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_ref());
+        let context = Context { head, body, query, info, user: Arc::new(user?) };
         self.authorize(&context)?;
+        audit::body(&context.head, &context.body, &context.info);
         if let Some(response) = self.aggregated(&context).await {
             return Ok(response);
         }
@@ -112,11 +139,27 @@ impl ApiServer {
     }
 
     fn authorize_as(&self, context: &Context, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        match self.gate().authorize(&context.user, attributes) {
+        let decision = self.gate().authorize(&context.user, attributes);
+        audit::authorized(&decision);
+        match decision {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
         }
     }
+}
+
+/// The name of a request in records of it: the client's, or a new one. This server's own requests have one only if
+/// they bring it.
+fn audit_id(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> {
+    if let Some(id) = head.headers.get(audit::HEADER) {
+        return Some(id.clone());
+    }
+    let id = match peer {
+        Peer::Tls { .. } => HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok()?,
+        Peer::Loopback(_) => return None,
+    };
+    head.headers.insert(audit::HEADER, id.clone());
+    Some(id)
 }
 
 /// Whether a GET opens a session in a pod. Websockets begin with GET, and who may only look may not do that: like

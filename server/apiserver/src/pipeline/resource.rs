@@ -27,6 +27,7 @@ impl ApiServer {
         let mut answer = self.of_kind(context, kind).await;
         if let (Ok(response), Some(why)) = (&mut answer, sampan_api::validate::deprecation(kind)) {
             respond::warn(response, &[why.to_owned()]);
+            crate::audit::annotate("k8s.io/deprecated", || "true".to_owned());
         }
         answer
     }
