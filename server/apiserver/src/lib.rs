@@ -13,6 +13,7 @@ mod aggregate;
 pub mod audit;
 pub mod auth;
 mod bootstrap;
+mod fairness;
 mod outbound;
 pub mod pipeline;
 pub mod pki;

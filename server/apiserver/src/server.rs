@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::aggregate::{self, Groups};
 use crate::audit::{self, Auditor};
 use crate::auth::Auth;
+use crate::fairness::{self, Fairness};
 use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Admission, Registry, columns};
@@ -73,6 +74,9 @@ pub enum Error {
     /// The bootstrap roles could not be written.
     #[error("cannot write the bootstrap roles: {0}")]
     Roles(String),
+    /// The registry's own APIServices could not be written.
+    #[error("cannot write the registry's {0}")]
+    ApiServices(String),
     /// No port to listen on.
     #[error("cannot listen on {address} port {port}{}: {source}", if *.fixed { "" } else { " or any of the next hundred" })]
     Bind {
@@ -121,6 +125,7 @@ struct Inner {
     groups: Arc<Groups>,
     pki: Pki,
     auditor: Option<Arc<Auditor>>,
+    fairness: OnceLock<Arc<Fairness>>,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
     /// Those that serve at further addresses.
@@ -172,9 +177,10 @@ impl ApiServer {
             store,
             auth,
             gate: OnceLock::new(),
-            groups: Arc::default(),
+            groups: Arc::new(Groups::new(pki.clone())),
             pki,
             auditor,
+            fairness: OnceLock::new(),
             health: config.health,
             listener: Mutex::new(Some(listener)),
             also: Mutex::default(),
@@ -246,6 +252,14 @@ impl ApiServer {
     /// the gate and the admission plugins, and keeps certificates fresh until the drain.
     pub async fn secure(&self, tasks: &Tasks) -> Result<(), Error> {
         crate::auth::bootstrap::ensure(&self.0.store).await.map_err(Error::Roles)?;
+        aggregate::local::ensure(&self.0.store).await.map_err(Error::ApiServices)?;
+        aggregate::authentication::ensure(self.registry(), self.pki()).await?;
+        let following = aggregate::authentication::follow(self.registry().clone(), self.pki().clone());
+        tasks.spawn_until_drain("extension-apiserver-authentication", following);
+        let fairness = Fairness::new(self.0.store.clone(), fairness::SEATS, None);
+        fairness.ensure().await;
+        tasks.spawn_until_drain("flow schemas", fairness.follow());
+        let _ = self.0.fairness.set(fairness);
         self.set_gate(self.0.auth.clone());
         self.set_plugins(crate::admission::plugins(self.0.auth.clone()));
         self.0.pki.keep_fresh(tasks);
@@ -284,6 +298,11 @@ impl ApiServer {
     /// Who records requests, if anyone does.
     pub(crate) fn auditor(&self) -> Option<&Arc<Auditor>> {
         self.0.auditor.as_ref()
+    }
+
+    /// Who lets requests in, once there is security.
+    pub(crate) fn fairness(&self) -> Option<&Arc<Fairness>> {
+        self.0.fairness.get()
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -30,7 +30,9 @@ use tokio::task::JoinHandle;
 pub use policy::Policy;
 use policy::Stage;
 use record::Record;
-pub(crate) use scope::{Scope, annotate, authenticated, authorized, body, failed, identified, panicked};
+pub(crate) use scope::{
+    Scope, annotate, authenticated, authorized, body, failed, identified, long_running, panicked,
+};
 
 /// The header that names a request in every record of it.
 pub(crate) const HEADER: &str = "audit-id";

@@ -278,7 +278,7 @@ impl Body for Held {
 }
 
 /// `BasicLongRunningRequestCheck` as kube-apiserver configures it.
-pub(super) fn long_running(info: &RequestInfo) -> bool {
+pub(crate) fn long_running(info: &RequestInfo) -> bool {
     info.is_resource
         && (matches!(info.verb.as_str(), "watch" | "proxy")
             || matches!(info.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward"))

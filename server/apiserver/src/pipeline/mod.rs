@@ -1,4 +1,4 @@
-//! The one way of a request: decode the head → authenticate → impersonate → authorize → do → encode.
+//! The one way of a request: decode the head → authenticate → impersonate → wait for its turn → authorize → do → encode.
 //!
 //! Whatever happens inside, the caller gets an answer: an [`ApiError`] becomes its `Status`, a panic a 500.
 
@@ -18,6 +18,12 @@ pub mod respond;
 mod scale;
 mod shape;
 mod subresource;
+
+/// What handing a request or a connection on takes, wherever it goes.
+pub(crate) mod passing {
+    pub(crate) use super::connect::{end_to_end, take_over, upgrades, without_impersonation};
+    pub(crate) use super::proxy::{join, upgrade_head};
+}
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -93,10 +99,7 @@ impl ApiServer {
     ) -> Response<ResponseBody> {
         match AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                audit::failed(&error);
-                respond::error(&error)
-            }
+            Ok(Err(error)) => refusal(&error),
             Err(panic) => {
                 audit::panicked(&*panic);
                 respond::error(&ApiError::internal(
@@ -118,6 +121,20 @@ impl ApiServer {
         let user = self.gate().identify(&head, &peer);
         audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_ref());
         let context = Context { head, body, query, info, user: Arc::new(user?) };
+        let Some(fairness) = self.fairness() else { return self.admitted(context).await };
+        match fairness.admit(&context).await {
+            Ok(None) => self.admitted(context).await,
+            Ok(Some(ticket)) => {
+                let mut response = self.admitted(context).await.unwrap_or_else(|error| refusal(&error));
+                ticket.mark(response.headers_mut());
+                Ok(response)
+            }
+            Err(refused) => Ok(refused),
+        }
+    }
+
+    /// The answer to a request whose turn it is.
+    async fn admitted(&self, context: Context) -> Result<Response<ResponseBody>, ApiError> {
         self.authorize(&context)?;
         audit::body(&context.head, &context.body, &context.info);
         if let Some(response) = self.aggregated(&context).await {
@@ -146,6 +163,12 @@ impl ApiServer {
             Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
         }
     }
+}
+
+/// A refusal as an answer.
+fn refusal(error: &ApiError) -> Response<ResponseBody> {
+    audit::failed(error);
+    respond::error(error)
 }
 
 /// The name of a request in records of it: the client's, or a new one. This server's own requests have one only if

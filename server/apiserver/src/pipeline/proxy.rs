@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use sampan_api::status::{ApiError, Reason};
-use sampan_process::BoxedIo;
+use sampan_process::{BoxedIo, Duplex};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -141,7 +141,7 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
 }
 
 /// The head of a request that wants another protocol, as it goes over the wire.
-fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8> {
+pub(crate) fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8> {
     let mut head = format!("{method} {uri} HTTP/1.1\r\nconnection: Upgrade\r\n").into_bytes();
     for (name, value) in headers {
         head.extend_from_slice(name.as_str().as_bytes());
@@ -154,7 +154,7 @@ fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8
 }
 
 /// Both ways until one side ends; the workload answers the client itself.
-async fn join(mut workload: TcpStream, head: Vec<u8>, mut client: BoxedIo) {
+pub(crate) async fn join(mut workload: impl Duplex, head: Vec<u8>, mut client: BoxedIo) {
     if workload.write_all(&head).await.is_ok() {
         let _ = copy_bidirectional(&mut workload, &mut client).await;
     }
