@@ -190,7 +190,8 @@ impl Rule {
             Some(_) => return Err(format!("{at}.resources: must be a list")),
         };
         let namespaces = list("namespaces")?;
-        if !urls.is_empty() && !(resources.is_empty() && namespaces.is_empty()) {
+        let of_resources = !resources.is_empty() || !namespaces.is_empty();
+        if !urls.is_empty() && of_resources {
             return Err(format!(
                 "{at}.nonResourceURLs: Invalid value: {urls:?}: rules cannot apply to both regular resources and non-resource URLs"
             ));

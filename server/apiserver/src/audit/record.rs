@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn sources_are_proxies_and_the_other_end() {
         let tls = Peer::Tls { certificates: vec![], remote: "10.0.0.9:5".parse().unwrap() };
-        let cases: [(&[(&str, &str)], &Peer, &[&str]); 5] = [
+        type Headers<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Headers<'_>, &Peer, &[&str]); 5] = [
             (&[], &tls, &["10.0.0.9"]),
             (&[("x-forwarded-for", "1.1.1.1, junk, 2.2.2.2")], &tls, &["1.1.1.1", "2.2.2.2", "10.0.0.9"]),
             (&[("x-real-ip", "3.3.3.3")], &tls, &["3.3.3.3", "10.0.0.9"]),

@@ -15,7 +15,9 @@ const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
 
 /// Name, shares, lendable percent, and queues and hand of those that queue.
-const LIMITED: &[(&str, u32, u32, Option<(u32, u32)>)] = &[
+type Limited = (&'static str, u32, u32, Option<(u32, u32)>);
+
+const LIMITED: &[Limited] = &[
     ("catch-all", 5, 0, None),
     ("system", 30, 33, Some((64, 6))),
     ("node-high", 40, 25, Some((64, 6))),

@@ -221,8 +221,8 @@ fn deal(mut hash: u64, deck: usize, hand: usize, mut take: impl FnMut(usize)) {
         let mut card = usize::try_from(hash % left).unwrap_or(0);
         hash /= left;
         // numbers dealt before are passed over, in ascending order
-        for j in 0..i {
-            if dealt[j] <= card {
+        for before in &dealt[..i] {
+            if *before <= card {
                 card += 1;
             }
         }
