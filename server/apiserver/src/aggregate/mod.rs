@@ -255,7 +255,6 @@ impl ApiServer {
         };
         let headers = &context.head.headers;
         let all: Vec<(Place, Arc<Published>)> = match rest {
-            ["v2"] if context.accept().contains("proto-openapi.spec.v2") => return None,
             ["v2" | "v3"] => published().collect(),
             ["v3", "apis", group, version] if kinds::group(group).is_none() => {
                 let place = ((*group).to_owned(), (*version).to_owned());
@@ -268,7 +267,8 @@ impl ApiServer {
         if all.is_empty() {
             return None;
         }
-        let text = match rest {
+        let published = all.iter().map(|(_, published)| published.as_ref());
+        let (bytes, content): (Bytes, _) = match rest {
             ["v3"] => {
                 let mut index = sampan_api::openapi::v3_index();
                 for ((group, version), published) in &all {
@@ -277,14 +277,19 @@ impl ApiServer {
                         index["paths"][path] = serde_json::json!({"serverRelativeURL": url});
                     }
                 }
-                index.to_string()
+                (index.to_string().into(), "application/json")
             }
-            _ => openapi::merged(
-                &sampan_api::openapi::v2(crate::VERSION),
-                all.iter().map(|(_, published)| published.as_ref()),
-            ),
+            _ if context.accept().contains("proto-openapi.spec.v2") => {
+                let content = sampan_api::openapi::V2_PROTO_CONTENT_TYPE;
+                (openapi::merged_proto(&crate::routes::openapi::v2_proto(), published).into(), content)
+            }
+            _ => {
+                let own = crate::routes::openapi::v2();
+                let own = std::str::from_utf8(&own).unwrap_or_default();
+                (openapi::merged(own, published).into(), "application/json")
+            }
         };
-        Some(crate::routes::with_etag(text.into(), "application/json", headers))
+        Some(crate::routes::with_etag(bytes, content, headers))
     }
 }
 

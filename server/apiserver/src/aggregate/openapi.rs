@@ -88,6 +88,21 @@ pub(super) fn merged<'a>(document: &str, others: impl Iterator<Item = &'a Publis
     text
 }
 
+/// The same in protobuf.
+pub(super) fn merged_proto<'a>(
+    document: &[u8],
+    others: impl Iterator<Item = &'a Published> + Clone,
+) -> Vec<u8> {
+    let own = |name: &str| sampan_api::fields::type_of(name).is_some();
+    let (paths, definitions): (Map<_, _>, Map<_, _>) = (
+        others.clone().flat_map(|one| one.paths.clone()).collect(),
+        others.flat_map(|one| one.definitions.clone()).filter(|(name, _)| !own(name)).collect(),
+    );
+    let mut bytes = document.to_vec();
+    bytes.extend(sampan_api::openapi::v2_proto_addition(paths.iter(), definitions.iter()));
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -111,6 +126,16 @@ mod tests {
         assert_eq!(published.v3.as_deref(), Some("/openapi/v3/apis/x.y/v1?hash=A"));
         assert_eq!(published.paths.keys().collect::<Vec<_>>(), ["/apis/x.y/v1/boats"]);
         assert_eq!(published.definitions.len(), 2);
+    }
+
+    #[test]
+    fn protobuf_is_merged_by_writing_behind() {
+        let one = published();
+        let bytes = merged_proto(b"own", [&one, &one].into_iter());
+        assert!(bytes.starts_with(b"own"));
+        let count = |text: &[u8]| bytes.windows(text.len()).filter(|window| *window == text).count();
+        assert_eq!(count(b"/apis/x.y/v1/boats"), 1);
+        assert_eq!((count(b"/apis/x.y/v12"), count(b"Other")), (0, 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics.
 
-mod openapi;
+pub(crate) mod openapi;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};

@@ -197,6 +197,13 @@ async fn a_server_behind_a_service_is_a_part_of_the_api() {
     let v2 = w.get("/openapi/v2").await.body;
     assert!(v2["definitions"]["example.Boat"].is_object() && v2["paths"][BOATS].is_object());
     assert!(v2["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
+    let proto = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let v2 = w.raw("GET", "/openapi/v2", "", proto, "").await;
+    assert!(v2.headers()["content-type"].to_str().unwrap().contains("protobuf"));
+    let bytes = v2.into_body().collect().await.unwrap().to_bytes();
+    for name in [BOATS, "example.Boat", "/api/v1/pods"] {
+        assert!(bytes.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
