@@ -146,6 +146,9 @@ pub struct Start {
     /// Leave the current kubectl context as it is
     #[arg(long)]
     pub keep_context: bool,
+    /// What is recorded of requests
+    #[command(flatten)]
+    pub audit: crate::audit::Flags,
 }
 
 /// What can be done with clusters as such.

@@ -3,6 +3,7 @@
 //! Parse → run a verb → exit code. The verb `daemon` is the cluster itself; the hidden verb `container-host` is
 //! the small process that holds containers, and starts before anything else of this program does.
 
+mod audit;
 mod cli;
 mod control;
 mod daemon;

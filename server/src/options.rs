@@ -48,6 +48,7 @@ pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
     for url in &settings.dashboard_urls {
         url.parse::<PublicUrl>().map_err(|error| usage(format!("--dashboard-url={error}")))?;
     }
+    settings.audit.check()?;
     match settings.image_mirror_country.as_str() {
         "" | "cn" => Ok(()),
         other => Err(usage(format!("--image-mirror-country={other}: only cn is known"))),
@@ -103,6 +104,8 @@ pub fn merged(mut settings: Settings, options: &Start) -> Settings {
     if !options.insecure_registry.is_empty() {
         settings.insecure_registries.clone_from(&options.insecure_registry);
     }
+    // the daemon has another working directory
+    settings.audit.merge(&options.audit, &std::env::current_dir().unwrap_or_default());
     settings
 }
 
@@ -117,6 +120,7 @@ pub fn pending(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("--pod-cidr", running.pod_cidr != wanted.pod_cidr),
         ("--dashboard-port", running.dashboard_port != wanted.dashboard_port),
         ("--dashboard-url", running.dashboard_urls != wanted.dashboard_urls),
+        ("--audit-*", running.audit != wanted.audit),
     ];
     flags.into_iter().filter(|(_, differs)| *differs).map(|(flag, _)| flag).collect()
 }

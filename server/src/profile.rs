@@ -60,6 +60,8 @@ pub struct Settings {
     pub dashboard_port: Option<u16>,
     /// Where proxies in front of the dashboard are reached.
     pub dashboard_urls: Vec<String>,
+    /// What is recorded of requests, and where.
+    pub audit: crate::audit::Settings,
     /// Minutes of history that watches and exact lists can go back.
     pub history_minutes: u64,
     /// The kubeconfig that was written last, and the context in it.
@@ -132,6 +134,7 @@ impl Default for Settings {
             image_mirror_country: String::new(),
             dashboard_port: None,
             dashboard_urls: Vec::new(),
+            audit: crate::audit::Settings::default(),
             history_minutes: 5,
             kubeconfig: None,
             other_kubeconfigs: Vec::new(),

@@ -149,6 +149,7 @@ impl World {
             node_name: "n1".into(),
             addresses: vec![],
             history: Duration::from_secs(300),
+            audit: Default::default(),
         };
         let server = ApiServer::new(config).await.unwrap();
         let client = client(&server, usize::MAX);

@@ -112,6 +112,17 @@ pub fn v2_proto(server_version: &str) -> Vec<u8> {
     document.finish()
 }
 
+/// Paths and definitions of others, in JSON's form, to be written behind [`v2_proto`]'s bytes.
+pub fn v2_proto_addition<'a>(
+    paths: impl Iterator<Item = (&'a String, &'a Value)>,
+    definitions: impl Iterator<Item = (&'a String, &'a Value)>,
+) -> Vec<u8> {
+    let mut document = gnostic::Document::addition();
+    paths.for_each(|(path, item)| document.path(path, item));
+    definitions.for_each(|(name, definition)| document.definition(name, definition));
+    document.finish()
+}
+
 fn all_kinds() -> Vec<&'static Kind> {
     kinds::all().iter().collect()
 }

@@ -10,9 +10,12 @@
 
 pub mod admission;
 mod aggregate;
+pub mod audit;
 pub mod auth;
 mod bootstrap;
 mod dynamic;
+mod fairness;
+mod outbound;
 pub mod pipeline;
 pub mod pki;
 pub mod registry;

@@ -14,7 +14,9 @@ use sampan_store::{Key, Seal, Store};
 use tokio::task::JoinHandle;
 
 use crate::aggregate::{self, Groups};
+use crate::audit::{self, Auditor};
 use crate::auth::Auth;
+use crate::fairness::{self, Fairness};
 use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Admission, Registry, columns};
@@ -45,6 +47,8 @@ pub struct Config {
     pub services: ServiceBlock,
     /// How long the store keeps history (watch resume, exact lists).
     pub history: Duration,
+    /// What is recorded of requests, and where.
+    pub audit: audit::Options,
 }
 
 /// Why the server could not start or go on.
@@ -70,6 +74,9 @@ pub enum Error {
     /// The bootstrap roles could not be written.
     #[error("cannot write the bootstrap roles: {0}")]
     Roles(String),
+    /// The registry's own APIServices could not be written.
+    #[error("cannot write the registry's {0}")]
+    ApiServices(String),
     /// No port to listen on.
     #[error("cannot listen on {address} port {port}{}: {source}", if *.fixed { "" } else { " or any of the next hundred" })]
     Bind {
@@ -98,6 +105,9 @@ pub enum Error {
     /// Addresses of Services could not be brought in order.
     #[error("cannot repair the addresses of Services: {0}")]
     Services(sampan_store::WriteError),
+    /// The audit log or webhook.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// Objects of the first start.
     #[error("cannot make the cluster's first objects: {0}")]
     Bootstrap(#[from] sampan_api::status::ApiError),
@@ -114,6 +124,8 @@ struct Inner {
     gate: OnceLock<Arc<dyn Gate>>,
     groups: Arc<Groups>,
     pki: Pki,
+    auditor: Option<Arc<Auditor>>,
+    fairness: OnceLock<Arc<Fairness>>,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
     /// Those that serve at further addresses.
@@ -137,6 +149,7 @@ const GRACE: Duration = Duration::from_secs(2);
 impl ApiServer {
     /// Opens the store, makes keys and certificates, binds the port and puts the cluster's first objects there.
     pub async fn new(config: Config) -> Result<Self, Error> {
+        let auditor = Auditor::open(&config.audit, &config.tasks)?;
         let db = directory(config.data.join("db"))?;
         let pki = Pki::open(pki::Config {
             folder: config.data.join("pki"),
@@ -164,8 +177,10 @@ impl ApiServer {
             store,
             auth,
             gate: OnceLock::new(),
-            groups: Arc::default(),
+            groups: Arc::new(Groups::new(pki.clone())),
             pki,
+            auditor,
+            fairness: OnceLock::new(),
             health: config.health,
             listener: Mutex::new(Some(listener)),
             also: Mutex::default(),
@@ -198,6 +213,9 @@ impl ApiServer {
         for serving in also {
             // it has told how it ended
             let _ = serving.await;
+        }
+        if let Some(auditor) = self.auditor() {
+            auditor.close().await;
         }
         // nobody asks any more: what is not yet in the file goes there
         self.0.store.close().await;
@@ -236,6 +254,14 @@ impl ApiServer {
     /// the gate and the admission plugins, and keeps certificates fresh until the drain.
     pub async fn secure(&self, tasks: &Tasks) -> Result<(), Error> {
         crate::auth::bootstrap::ensure(&self.0.store).await.map_err(Error::Roles)?;
+        aggregate::local::ensure(&self.0.store).await.map_err(Error::ApiServices)?;
+        aggregate::authentication::ensure(self.registry(), self.pki()).await?;
+        let following = aggregate::authentication::follow(self.registry().clone(), self.pki().clone());
+        tasks.spawn_until_drain("extension-apiserver-authentication", following);
+        let fairness = Fairness::new(self.0.store.clone(), fairness::SEATS, None);
+        fairness.ensure().await;
+        tasks.spawn_until_drain("flow schemas", fairness.follow());
+        let _ = self.0.fairness.set(fairness);
         self.set_gate(self.0.auth.clone());
         self.set_plugins(crate::admission::plugins(self.0.auth.clone()));
         self.0.pki.keep_fresh(tasks);
@@ -269,6 +295,16 @@ impl ApiServer {
     /// Who serves groups that are not the registry's.
     pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.0.groups
+    }
+
+    /// Who records requests, if anyone does.
+    pub(crate) fn auditor(&self) -> Option<&Arc<Auditor>> {
+        self.0.auditor.as_ref()
+    }
+
+    /// Who lets requests in, once there is security.
+    pub(crate) fn fairness(&self) -> Option<&Arc<Fairness>> {
+        self.0.fairness.get()
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
+mod aggregated;
 mod apply;
 mod groups;
 mod listeners;
@@ -51,6 +52,7 @@ fn config(folder: &tempfile::TempDir, services: ServiceBlock) -> Config {
         node_name: "n1".into(),
         addresses: vec![],
         history: Duration::from_secs(300),
+        audit: Default::default(),
     }
 }
 

@@ -194,6 +194,7 @@ async fn api_server(
         node_name: node.to_owned(),
         addresses,
         history: Duration::from_secs(settings.history_minutes * 60),
+        audit: settings.audit.options()?,
     };
     let server = ApiServer::new(config).await.map_err(|error| {
         let kind = match &error {

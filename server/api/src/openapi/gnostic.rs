@@ -98,6 +98,11 @@ impl Document {
         Self { head, paths: Message::default(), definitions: Message::default() }
     }
 
+    /// What is added to another document by writing it behind: protobuf's messages merge so.
+    pub(super) fn addition() -> Self {
+        Self { head: Message::default(), paths: Message::default(), definitions: Message::default() }
+    }
+
     pub(super) fn path(&mut self, path: &str, item: &Value) {
         if let Value::Object(item) = item {
             self.paths.named(2, path, |message| path_item(message, item));

@@ -1,12 +1,24 @@
-//! API groups that are not in the registry: served by someone else in this process, for as long as they want to.
-//! What upstream's kube-aggregator does for API servers behind a Service.
+//! API groups that are not in the registry: served by someone else in this process, for as long as they want to, or by
+//! an API server behind a Service. What upstream's kube-aggregator does.
 //!
-//! A request comes here after authentication and authorization, as one of the registry's does. What is here fits a
-//! backend behind a Service as well: it would be one more [`GroupHandler`], which adds `X-Remote-User` and its like.
+//! A request comes here after authentication and authorization, as one of the registry's does. Whoever serves in this
+//! process is a [`GroupHandler`]; a server elsewhere is a `Backend`, which is told who asks by `X-Remote-User` and its
+//! like, over TLS with the front proxy's certificate.
+//!
+//! - `table`: the APIService objects. `backend`: a server elsewhere. `forward`: requests to it. `availability`: whether
+//!   it answers. `openapi`: what it publishes. `local`: the registry's own APIServices, and the order of groups.
+//! - `authentication`: what such servers have to believe.
 
+pub(crate) mod authentication;
 mod availability;
+mod backend;
+mod forward;
+pub(crate) mod local;
+mod openapi;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +27,21 @@ use futures::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sampan_api::kinds;
-use sampan_store::Store;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::pipeline::{Context, respond};
-use crate::value::{at, text};
+use crate::pipeline::{Context, passing};
+use crate::pki::Pki;
+use crate::value::at;
 use crate::{ApiServer, ResponseBody, UserInfo};
 
 pub(crate) use availability::follow;
+use backend::{Backend, Backends};
+use forward::Failed;
+use openapi::Published;
+use table::{Spec, Table};
 
 /// Answers requests of a group for a user who may make them.
 pub type GroupHandler =
@@ -46,15 +62,35 @@ pub(crate) struct Groups {
     paths: RwLock<BTreeMap<&'static str, GroupHandler>>,
     /// Counts changes of `served`.
     changes: watch::Sender<u64>,
-}
-
-impl Default for Groups {
-    fn default() -> Self {
-        Self { served: RwLock::default(), paths: RwLock::default(), changes: watch::Sender::new(0) }
-    }
+    table: Table,
+    backends: Backends,
+    /// Places whose server did not answer.
+    doubts: mpsc::Sender<Place>,
+    /// Who looks after `doubts` takes this.
+    doubted: Mutex<Option<mpsc::Receiver<Place>>>,
+    pki: Pki,
 }
 
 impl Groups {
+    /// Nobody serves anything yet; `pki` has the front proxy's certificate.
+    pub(crate) fn new(pki: Pki) -> Self {
+        let (doubts, doubted) = mpsc::channel(16);
+        Self {
+            served: RwLock::default(),
+            paths: RwLock::default(),
+            changes: watch::Sender::new(0),
+            table: Table::default(),
+            backends: Backends::default(),
+            doubts,
+            doubted: Mutex::new(Some(doubted)),
+            pki,
+        }
+    }
+
+    fn backend(&self, place: &Place, spec: &Spec) -> Option<Arc<Backend>> {
+        self.backends.of(place, spec, &self.pki.front_proxy())
+    }
+
     fn handler(&self, group: &str, version: &str) -> Option<GroupHandler> {
         self.served.read().get(&(group.to_owned(), version.to_owned())).cloned()
     }
@@ -128,35 +164,138 @@ impl ApiServer {
         if kinds::group(group).is_some() {
             return None;
         }
-        match self.groups().handler(group, version) {
-            Some(handler) => Some(handler(request(context), context.user.clone()).await),
-            None if registered(self.store()).contains(&(group.to_owned(), version.to_owned())) => {
-                // upstream's words, not a Status
-                Some(respond::raw(503, "text/plain; charset=utf-8", "service unavailable\n"))
+        if let Some(handler) = self.groups().handler(group, version) {
+            return Some(handler(request(context), context.user.clone()).await);
+        }
+        let place = (group.to_owned(), version.to_owned());
+        let specs = self.groups().table.now(self.store());
+        let spec = specs.get(&place).filter(|spec| spec.service.is_some() || !spec.managed)?;
+        let Some(backend) = self.groups().backend(&place, spec).filter(|_| spec.available) else {
+            return Some(unavailable());
+        };
+        Some(self.forwarded(context, place, &backend).await)
+    }
+
+    async fn forwarded(&self, context: &Context, place: Place, backend: &Backend) -> Response<ResponseBody> {
+        match forward::forward(self.store(), context, backend).await {
+            Ok(response) => response,
+            Err(failed) => {
+                // a full queue has enough to look at
+                let _ = self.groups().doubts.try_send(place);
+                match failed {
+                    Failed::Unavailable => unavailable(),
+                    Failed::Unreached(response) => response,
+                }
             }
-            None => None,
         }
     }
 
-    /// Groups besides the registry's, each with its versions, in alphabetical order.
+    /// Groups besides the registry's, each with its versions, in upstream's order: by `groupPriorityMinimum`, and within
+    /// by `versionPriority`.
     pub(crate) async fn other_groups(&self) -> Vec<(String, Vec<Version>)> {
-        let served: BTreeMap<Place, GroupHandler> = self.groups().served.read().clone();
-        let mut places = registered(self.store());
-        places.extend(served.keys().cloned());
-        let mut groups: Vec<(String, Vec<Version>)> = Vec::new();
-        for (group, name) in places.into_iter().filter(|(group, _)| kinds::group(group).is_none()) {
-            let resources = match served.get(&(group.clone(), name.clone())) {
-                Some(handler) => resources(handler, &group, &name).await,
-                None => None,
+        let groups = self.groups();
+        let served: BTreeMap<Place, GroupHandler> = groups.served.read().clone();
+        let specs = groups.table.now(self.store());
+        let mut places: Vec<Place> = served.keys().cloned().collect();
+        let registered = specs.iter().filter(|(_, spec)| spec.service.is_some() || !spec.managed);
+        places.extend(registered.map(|(place, _)| place.clone()));
+        places.retain(|(group, _)| kinds::group(group).is_none());
+        let rank = |place: &Place| specs.get(place).map_or(0, |spec| spec.version_priority);
+        places.sort_by_cached_key(|place| {
+            let group = Reverse(self.group_priority(&place.0));
+            (group, place.0.clone(), Reverse(rank(place)), local::version_rank(&place.1), place.1.clone())
+        });
+        places.dedup();
+        let mut found: Vec<(String, Vec<Version>)> = Vec::new();
+        for place in places {
+            let resources = match (served.get(&place), specs.get(&place)) {
+                (Some(handler), _) => resources(handler, &place.0, &place.1).await,
+                (None, Some(spec)) if spec.available => {
+                    groups.backend(&place, spec).and_then(|backend| backend.resources.lock().clone())
+                }
+                _ => None,
             };
+            let (group, name) = place;
             let version = Version { name, resources };
-            match groups.last_mut().filter(|(last, _)| *last == group) {
+            match found.last_mut().filter(|(last, _)| *last == group) {
                 Some((_, versions)) => versions.push(version),
-                None => groups.push((group, vec![version])),
+                None => found.push((group, vec![version])),
             }
         }
-        groups
+        found
     }
+
+    /// Where a group that is not the registry's stands in discovery.
+    pub(crate) fn group_priority(&self, group: &str) -> u32 {
+        let specs = self.groups().table.now(self.store());
+        specs
+            .iter()
+            .filter(|(place, _)| place.0 == group)
+            .map(|(_, spec)| spec.group_priority)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// `/openapi` where servers elsewhere have a part in it.
+    pub(crate) async fn aggregated_openapi(
+        &self,
+        rest: &[&str],
+        context: &Context,
+    ) -> Option<Response<ResponseBody>> {
+        let specs = self.groups().table.now(self.store());
+        let published = || {
+            let remote = specs
+                .iter()
+                .filter(|(place, spec)| spec.service.is_some() && kinds::group(&place.0).is_none());
+            remote.filter_map(|(place, spec)| {
+                let backend = self.groups().backend(place, spec)?;
+                let published = backend.published.lock().clone()?;
+                Some((place.clone(), published))
+            })
+        };
+        let headers = &context.head.headers;
+        let all: Vec<(Place, Arc<Published>)> = match rest {
+            ["v2" | "v3"] => published().collect(),
+            ["v3", "apis", group, version] if kinds::group(group).is_none() => {
+                let place = ((*group).to_owned(), (*version).to_owned());
+                let spec = specs.get(&place).filter(|spec| spec.available)?;
+                let backend = self.groups().backend(&place, spec)?;
+                return Some(self.forwarded(context, place, &backend).await);
+            }
+            _ => return None,
+        };
+        if all.is_empty() {
+            return None;
+        }
+        let published = all.iter().map(|(_, published)| published.as_ref());
+        let (bytes, content): (Bytes, _) = match rest {
+            ["v3"] => {
+                let mut index = sampan_api::openapi::v3_index();
+                for ((group, version), published) in &all {
+                    let path = sampan_api::openapi::v3_path(group, version);
+                    if let Some(url) = &published.v3 {
+                        index["paths"][path] = serde_json::json!({"serverRelativeURL": url});
+                    }
+                }
+                (index.to_string().into(), "application/json")
+            }
+            _ if context.accept().contains("proto-openapi.spec.v2") => {
+                let content = sampan_api::openapi::V2_PROTO_CONTENT_TYPE;
+                (openapi::merged_proto(&crate::routes::openapi::v2_proto(), published).into(), content)
+            }
+            _ => {
+                let own = crate::routes::openapi::v2();
+                let own = std::str::from_utf8(&own).unwrap_or_default();
+                (openapi::merged(own, published).into(), "application/json")
+            }
+        };
+        Some(crate::routes::with_etag(bytes, content, headers))
+    }
+}
+
+/// Upstream's words, not a Status.
+fn unavailable() -> Response<ResponseBody> {
+    forward::plain(503, "service unavailable")
 }
 
 /// The request as it came, without what was for this server alone.
@@ -166,11 +305,7 @@ fn request(context: &Context) -> Request<Bytes> {
     *request.uri_mut() = context.head.uri.clone();
     *request.headers_mut() = context.head.headers.clone();
     request.headers_mut().remove(AUTHORIZATION);
-    let impersonation: Vec<_> =
-        request.headers().keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
-    for name in impersonation {
-        request.headers_mut().remove(name);
-    }
+    passing::without_impersonation(request.headers_mut());
     request
 }
 
@@ -188,14 +323,4 @@ async fn resources(handler: &GroupHandler, group: &str, version: &str) -> Option
     };
     let body = tokio::time::timeout(PATIENCE, answer).await.ok().flatten()?;
     serde_json::from_slice(&body).ok().filter(|list| at(list, &["resources"]).is_array())
-}
-
-/// Groups and versions of APIService objects.
-fn registered(store: &Store) -> BTreeSet<Place> {
-    let all = store.list(API_SERVICES);
-    let parsed = all.map.values().filter_map(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-    let place = |object: Value| {
-        (text(&object, &["spec", "group"]).to_owned(), text(&object, &["spec", "version"]).to_owned())
-    };
-    parsed.map(place).filter(|(group, _)| !group.is_empty()).collect()
 }

@@ -14,7 +14,7 @@
 //! - [`tokens`]: ServiceAccount tokens. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.
 //! - [`node`]: the Node authorizer. [`escalate`]: nobody grants what they do not have. [`reviews`]: questions.
 //!
-//! What is not here: audit, and which request means which verb (that is the pipeline's).
+//! What is not here: records of what was decided (`audit`), and which request means which verb (that is the pipeline's).
 
 pub mod authenticate;
 pub mod bootstrap;
@@ -75,6 +75,7 @@ impl Auth {
             None if open_to_all(head.uri.path()) => UserInfo::anonymous(),
             None => return Err(ApiError::unauthorized()),
         };
+        crate::audit::authenticated(&user);
         let acting = impersonate::impersonate(&user, &head.headers, |user, attributes| {
             self.authorize(user, attributes)
         })?;

@@ -231,7 +231,7 @@ fn connect_options(context: &Context, target: &Target) -> Value {
 }
 
 /// 101 whose head is written by whoever takes the connection over.
-pub(super) fn take_over(takeover: Takeover) -> Response<ResponseBody> {
+pub(crate) fn take_over(takeover: Takeover) -> Response<ResponseBody> {
     let mut response = Response::new(respond::body(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.extensions_mut().insert(TakeoverSlot::new(takeover));
@@ -239,12 +239,12 @@ pub(super) fn take_over(takeover: Takeover) -> Response<ResponseBody> {
 }
 
 /// Whether the client wants another protocol on this connection.
-pub(super) fn upgrades(headers: &HeaderMap) -> bool {
+pub(crate) fn upgrades(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
 /// Headers without those of this hop and of this server's clients.
-pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     for name in [
         CONNECTION,
@@ -261,6 +261,14 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         kept.remove(name);
     }
     kept
+}
+
+/// Takes out what was this server's to act upon.
+pub(crate) fn without_impersonation(headers: &mut HeaderMap) {
+    let impersonation = headers.keys().filter(|name| name.as_str().starts_with("impersonate-"));
+    for name in impersonation.cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
 }
 
 /// The named parameters, as they came.

@@ -1,4 +1,4 @@
-//! The one way of a request: decode the head → authenticate → impersonate → authorize → do → encode.
+//! The one way of a request: decode the head → authenticate → impersonate → wait for its turn → authorize → do → encode.
 //!
 //! Whatever happens inside, the caller gets an answer: an [`ApiError`] becomes its `Status`, a panic a 500.
 
@@ -21,19 +21,25 @@ pub(crate) mod scale;
 mod shape;
 mod subresource;
 
+/// What handing a request or a connection on takes, wherever it goes.
+pub(crate) mod passing {
+    pub(crate) use super::connect::{end_to_end, take_over, upgrades, without_impersonation};
+    pub(crate) use super::proxy::{join, upgrade_head};
+}
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
-use crate::{ApiServer, Peer, ResponseBody, UserInfo};
+use crate::{ApiServer, Peer, ResponseBody, UserInfo, audit};
 use info::RequestInfo;
 use query::Query;
 
@@ -75,22 +81,44 @@ impl ApiServer {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Bytes>, peer: Peer) -> Response<ResponseBody> {
         let began = Instant::now();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or(""));
         let info = info::parse(&head.method, head.uri.path(), &query);
         let seen = info.clone();
-        let headers = head.headers.clone();
-        let answer = AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => respond::failure(&error, failure_format(&headers), &headers),
-            Err(_) => respond::error(&ApiError::internal(
-                "this request caused apiserver to panic. Look in log for details",
-            )),
+        let id = audit_id(&mut head, &peer);
+        let answer = self.caught(head, body, query, info, peer);
+        let mut response = match self.auditor() {
+            None => answer.await,
+            Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
         };
+        if let Some(id) = id {
+            response.headers_mut().entry(audit::HEADER).or_insert(id);
+        }
         metrics::record(&seen, response.status().as_u16(), began.elapsed());
         tracing::debug!(verb = %seen.verb, path = %seen.path, code = response.status().as_u16(), took = ?began.elapsed(), "request");
         response
+    }
+
+    /// The answer, whatever happens.
+    async fn caught(
+        &self,
+        head: Parts,
+        body: Bytes,
+        query: Query,
+        info: RequestInfo,
+        peer: Peer,
+    ) -> Response<ResponseBody> {
+        let accept = head.headers.get(ACCEPT).cloned();
+        match AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => refusal(&error, accept.as_ref()),
+            Err(panic) => {
+                audit::panicked(&*panic);
+                respond::error(&ApiError::internal(
+                    "this request caused apiserver to panic. Look in log for details",
+                ))
+            }
+        }
     }
 
     async fn answer(
@@ -102,9 +130,27 @@ impl ApiServer {
         peer: Peer,
     ) -> Result<Response<ResponseBody>, ApiError> {
         body::check_size(&body)?;
-        let user = Arc::new(self.gate().identify(&head, &peer)?);
-        let context = Context { head, body, query, info, user };
+        let user = self.gate().identify(&head, &peer);
+        audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_ref());
+        let context = Context { head, body, query, info, user: Arc::new(user?) };
+        let Some(fairness) = self.fairness() else { return self.admitted(context).await };
+        match fairness.admit(&context).await {
+            Ok(None) => self.admitted(context).await,
+            Ok(Some(ticket)) => {
+                let accept = context.head.headers.get(ACCEPT).cloned();
+                let answer = self.admitted(context).await;
+                let mut response = answer.unwrap_or_else(|error| refusal(&error, accept.as_ref()));
+                ticket.mark(response.headers_mut());
+                Ok(response)
+            }
+            Err(refused) => Ok(refused),
+        }
+    }
+
+    /// The answer to a request whose turn it is.
+    async fn admitted(&self, context: Context) -> Result<Response<ResponseBody>, ApiError> {
         self.authorize(&context)?;
+        audit::body(&context.head, &context.body, &context.info);
         if let Some(response) = self.aggregated(&context).await {
             return Ok(response);
         }
@@ -124,17 +170,36 @@ impl ApiServer {
     }
 
     fn authorize_as(&self, context: &Context, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        match self.gate().authorize(&context.user, attributes) {
+        let decision = self.gate().authorize(&context.user, attributes);
+        audit::authorized(&decision);
+        match decision {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
         }
     }
 }
 
-/// How a client is told of a failure: as it wants objects, or in JSON.
-fn failure_format(headers: &http::HeaderMap) -> negotiate::Format {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    negotiate::negotiate(accept, negotiate::Offer::OBJECT, false).unwrap_or(negotiate::Format::JSON)
+/// A refusal as an answer.
+fn refusal(error: &ApiError, accept: Option<&HeaderValue>) -> Response<ResponseBody> {
+    audit::failed(error);
+    // as the client wants objects, or in JSON
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let format = negotiate::negotiate(accept, negotiate::Offer::OBJECT, false);
+    respond::failure(error, format.unwrap_or(negotiate::Format::JSON), &http::HeaderMap::new())
+}
+
+/// The name of a request in records of it: the client's, or a new one. This server's own requests have one only if
+/// they bring it.
+fn audit_id(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> {
+    if let Some(id) = head.headers.get(audit::HEADER) {
+        return Some(id.clone());
+    }
+    let id = match peer {
+        Peer::Tls { .. } => HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok()?,
+        Peer::Loopback(_) => return None,
+    };
+    head.headers.insert(audit::HEADER, id.clone());
+    Some(id)
 }
 
 /// Whether a GET opens a session in a pod. Websockets begin with GET, and who may only look may not do that: like

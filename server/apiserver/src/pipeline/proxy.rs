@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper_util::rt::TokioIo;
 use sampan_api::status::{ApiError, Reason};
-use sampan_process::BoxedIo;
+use sampan_process::{BoxedIo, Duplex};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
@@ -280,7 +280,7 @@ fn recoded(bytes: &[u8], encoding: Encoding, change: impl Fn(&[u8]) -> Vec<u8>) 
 }
 
 /// The head of a request that wants another protocol, as it goes over the wire.
-fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8> {
+pub(crate) fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8> {
     let mut head = format!("{method} {uri} HTTP/1.1\r\nconnection: Upgrade\r\n").into_bytes();
     for (name, value) in headers {
         head.extend_from_slice(name.as_str().as_bytes());
@@ -293,7 +293,7 @@ fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8
 }
 
 /// Both ways until one side ends; the workload answers the client itself.
-async fn join(mut workload: BoxedIo, head: Vec<u8>, mut client: BoxedIo) {
+pub(crate) async fn join(mut workload: impl Duplex, head: Vec<u8>, mut client: BoxedIo) {
     if workload.write_all(&head).await.is_ok() {
         let _ = copy_bidirectional(&mut workload, &mut client).await;
     }

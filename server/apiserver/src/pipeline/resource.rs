@@ -28,6 +28,7 @@ impl ApiServer {
         let mut answer = self.of_kind(context, kind).await;
         if let (Ok(response), Some(why)) = (&mut answer, sampan_api::validate::deprecation(kind)) {
             respond::warn(response, &[why.to_owned()]);
+            crate::audit::annotate("k8s.io/deprecated", || "true".to_owned());
         }
         answer
     }
@@ -222,20 +223,15 @@ pub(crate) fn decode_as(
         body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
     let mut warnings = call.warnings.lock();
     *warnings = decoded.warnings;
-    warnings.extend(not_yet(expected.group, expected.kind, &decoded.value).map(str::to_owned));
+    warnings.extend(not_yet(expected.group, expected.kind).map(str::to_owned));
     Ok(decoded.value)
 }
 
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
-fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
+fn not_yet(group: &str, kind: &str) -> Option<&'static str> {
     Some(match (group, kind) {
         ("autoscaling", "HorizontalPodAutoscaler") => "sampan does not scale by metrics yet",
         ("apiextensions.k8s.io", "CustomResourceDefinition") => "sampan does not serve custom resources yet",
-        ("apiregistration.k8s.io", "APIService")
-            if object.pointer("/spec/service").is_some_and(Value::is_object) =>
-        {
-            "sampan does not pass requests on to API servers behind a Service yet"
-        }
         _ => return None,
     })
 }

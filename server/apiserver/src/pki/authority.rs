@@ -183,31 +183,37 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// The stored CA, or a new one (and `true`).
-    pub(super) fn load_or_create(folder: &Folder, now: Timestamp) -> Result<(Self, bool), Error> {
-        match (folder.read("ca.crt")?, folder.read("ca.key")?) {
-            (Some(certificate), Some(key)) => Self::parse(certificate, key)
-                .map(|a| (a, false))
-                .map_err(|why| folder.unusable("ca.crt", why)),
+    /// The CA stored as `file`, or a new one named `name` (and `true`).
+    pub(super) fn load_or_create(
+        folder: &Folder,
+        file: &str,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<(Self, bool), Error> {
+        let (crt, private) = (format!("{file}.crt"), format!("{file}.key"));
+        match (folder.read(&crt)?, folder.read(&private)?) {
+            (Some(certificate), Some(key)) => {
+                Self::parse(certificate, key).map(|a| (a, false)).map_err(|why| folder.unusable(&crt, why))
+            }
             (None, None) => {
-                let (certificate, key) = create(now)?;
+                let (certificate, key) = create(name, now)?;
                 // the key first: a certificate without its key would not be noticed as half a CA
-                folder.write("ca.key", &key)?;
-                folder.write("ca.crt", &certificate)?;
+                folder.write(&private, &key)?;
+                folder.write(&crt, &certificate)?;
                 let authority = Self::parse(certificate, key).map_err(Error::Crypto)?;
                 Ok((authority, true))
             }
             // a crash between the two writes of the first start: nothing was signed yet
             (None, Some(_)) => {
-                std::fs::remove_file(folder.path("ca.key")).map_err(|e| folder.unusable("ca.key", e))?;
-                Self::load_or_create(folder, now)
+                std::fs::remove_file(folder.path(&private)).map_err(|e| folder.unusable(&private, e))?;
+                Self::load_or_create(folder, file, name, now)
             }
-            (Some(_), None) => Err(folder.unusable("ca.key", "the CA's key is missing")),
+            (Some(_), None) => Err(folder.unusable(&private, "the CA's key is missing")),
         }
     }
 
     fn parse(pem: String, key: String) -> Result<Self, String> {
-        let key = KeyPair::from_pem(&key).map_err(|e| format!("ca.key: {e}"))?;
+        let key = KeyPair::from_pem(&key).map_err(|e| format!("its key: {e}"))?;
         let parsed = Issued::parse(pem.clone(), String::new())?;
         let issuer = Issuer::from_ca_cert_der(&parsed.certificate, key).map_err(|e| e.to_string())?;
         Ok(Self { issuer, pem, not_after: parsed.not_after, certificate: parsed.certificate })
@@ -254,10 +260,10 @@ fn alternative_names(subject: &Subject) -> Result<Vec<SanType>, Error> {
     Ok(names)
 }
 
-fn create(now: Timestamp) -> Result<(String, String), Error> {
+fn create(name: &str, now: Timestamp) -> Result<(String, String), Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crypto)?;
     let end = now.saturating_add((CA_YEARS * 365 * 24).hours()).unwrap_or(Timestamp::MAX);
-    let mut params = params("kubernetes", &[], now, end)?;
+    let mut params = params(name, &[], now, end)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,

@@ -4,6 +4,7 @@
 //!  ca (10 years) ─┬─► serving certificate   names and addresses of this host; re-issued when they change
 //!                 ├─► admin                 O=system:masters, CN=kubernetes-admin, for the kubeconfig
 //!                 └─► whatever [`Pki::issue`] is asked for (nodes, components elsewhere)
+//!  front-proxy-ca ───► front-proxy-client  as whom aggregated API servers are asked on behalf of others
 //!  sa key ──────────► ServiceAccount tokens ([`TokenKey`])
 //! ```
 //!
@@ -101,12 +102,16 @@ struct Inner {
     addresses: Mutex<BTreeSet<IpAddr>>,
     serving: Arc<Serving>,
     admin: ArcSwap<Issued>,
+    /// Vouches for the front proxy, and for nobody else: who has it may speak for anyone.
+    front_authority: Authority,
+    front_proxy: ArcSwap<Issued>,
     token_key: Arc<TokenKey>,
     changed: watch::Sender<u64>,
 }
 
 const SERVING: &str = "apiserver";
 const ADMIN: &str = "admin";
+const FRONT: &str = "front-proxy-client";
 /// Longest sleep of the renewal task: the wall clock may jump, or the machine may have slept.
 const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
 
@@ -115,7 +120,9 @@ impl Pki {
     pub fn open(config: Config) -> Result<Self, Error> {
         let now = Timestamp::now();
         let folder = Folder::open(&config.folder)?;
-        let (authority, fresh) = Authority::load_or_create(&folder, now)?;
+        let (authority, fresh) = Authority::load_or_create(&folder, "ca", "kubernetes", now)?;
+        let (front_authority, front_fresh) =
+            Authority::load_or_create(&folder, "front-proxy-ca", "front-proxy-ca", now)?;
         let token_key = Arc::new(TokenKey::load_or_create(&folder)?);
         let names = serving_names(&config);
         let fixed = vec![config.service_ip, Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -123,7 +130,10 @@ impl Pki {
         let wanted = serving_subject(&names, &fixed, &addresses);
         let serving = usable(&authority, &folder, SERVING, &wanted, now, fresh)?;
         let admin = usable(&authority, &folder, ADMIN, &admin_subject(), now, fresh)?;
+        let front_proxy = usable(&front_authority, &folder, FRONT, &front_subject(), now, front_fresh)?;
         Ok(Self(Arc::new(Inner {
+            front_proxy: ArcSwap::from_pointee(front_proxy),
+            front_authority,
             serving: Arc::new(Serving::new(serving, &authority.certificate())?),
             admin: ArcSwap::from_pointee(admin),
             addresses: Mutex::new(addresses),
@@ -155,6 +165,16 @@ impl Pki {
         now: Timestamp,
     ) -> Result<String, String> {
         self.0.authority.sign(pem, usages, seconds, now)
+    }
+
+    /// The CA that aggregated API servers know the front proxy by, as PEM.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        self.0.front_authority.pem()
+    }
+
+    /// The front proxy's current certificate and key.
+    pub fn front_proxy(&self) -> Arc<Issued> {
+        self.0.front_proxy.load_full()
     }
 
     /// The current serving certificate and key.
@@ -217,7 +237,13 @@ impl Pki {
             self.0.admin.store(Arc::new(admin));
             self.changed(ADMIN);
         }
-        Ok(self.serving().due().min(self.admin().due()))
+        if self.front_proxy().due() <= now {
+            let front = self.0.front_authority.issue(&front_subject(), now)?;
+            front.store(&self.0.folder, FRONT)?;
+            self.0.front_proxy.store(Arc::new(front));
+            self.changed(FRONT);
+        }
+        Ok(self.serving().due().min(self.admin().due()).min(self.front_proxy().due()))
     }
 
     /// Keeps certificates fresh until the drain.
@@ -291,6 +317,10 @@ fn serving_subject(names: &[String], fixed: &[IpAddr], addresses: &BTreeSet<IpAd
 
 fn admin_subject() -> Subject {
     Subject::client("kubernetes-admin", &["system:masters"])
+}
+
+fn front_subject() -> Subject {
+    Subject::client(FRONT, &[])
 }
 
 /// The stored certificate if it is good for `wanted`, else a new one.

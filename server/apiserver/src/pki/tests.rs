@@ -54,11 +54,13 @@ fn certificates_are_renewed_at_two_thirds_of_their_life() {
     let days = (due.as_second() - Timestamp::now().as_second()) / 86_400;
     assert!((242..=243).contains(&days), "{days}");
     let (serving, admin) = (pki.serving().certificate_pem.clone(), pki.admin().certificate_pem.clone());
+    let front = pki.front_proxy().certificate_pem.clone();
     let later = Timestamp::from_second(due.as_second() + 1).unwrap();
     assert!(pki.renew(later).unwrap() > later);
     assert_ne!(serving, pki.serving().certificate_pem);
     assert_ne!(admin, pki.admin().certificate_pem);
-    assert_eq!(*pki.changes().borrow(), 2);
+    assert_ne!(front, pki.front_proxy().certificate_pem);
+    assert_eq!(*pki.changes().borrow(), 3);
 }
 
 #[test]

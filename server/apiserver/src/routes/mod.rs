@@ -1,6 +1,6 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics.
 
-mod openapi;
+pub(crate) mod openapi;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
@@ -49,7 +49,10 @@ impl ApiServer {
             },
             ["api", version] => self.found(discovery::api_resource_list("", version), &context),
             ["apis", group, version] => self.found(discovery::api_resource_list(group, version), &context),
-            ["openapi", rest @ ..] => openapi::serve(rest, &context),
+            ["openapi", rest @ ..] => match self.aggregated_openapi(rest, &context).await {
+                Some(response) => Ok(response),
+                None => openapi::serve(rest, &context),
+            },
             _ => match self.gate().path(&path) {
                 Some(value) => self.json(&value, &context),
                 None => Err(ApiError::unknown_resource()),
@@ -74,6 +77,7 @@ impl ApiServer {
             let more =
                 others.iter().map(|(name, versions)| discovery::other_group_body(name, &names(versions)));
             extend(&mut document, "groups", more);
+            self.order(&mut document, "groups");
             return self.json(&document, context);
         };
         let mut document = discovery::aggregated_groups(format);
@@ -82,7 +86,14 @@ impl ApiServer {
             discovery::aggregated_other(name, versions)
         });
         extend(&mut document, "items", more);
+        self.order(&mut document, "items");
         Ok(aggregated(&document, format, context))
+    }
+
+    fn order(&self, document: &mut Value, list: &str) {
+        if let Some(groups) = document.get_mut(list).and_then(Value::as_array_mut) {
+            crate::aggregate::local::order(groups, |group| self.group_priority(group));
+        }
     }
 
     /// Where clients reach this server, for old clients' `serverAddressByClientCIDRs`.

@@ -33,12 +33,14 @@ pub(super) fn serve(rest: &[&str], context: &Context) -> Result<Response<Respons
     }
 }
 
-fn v2() -> Bytes {
+/// The registry's v2 document.
+pub(crate) fn v2() -> Bytes {
     static TEXT: OnceLock<Bytes> = OnceLock::new();
     TEXT.get_or_init(|| openapi::v2(VERSION).into()).clone()
 }
 
-fn v2_proto() -> Bytes {
+/// The same in protobuf.
+pub(crate) fn v2_proto() -> Bytes {
     static BYTES: OnceLock<Bytes> = OnceLock::new();
     BYTES.get_or_init(|| openapi::v2_proto(VERSION).into()).clone()
 }
