@@ -165,7 +165,9 @@ async fn send(server: &ApiServer, context: Context, backend: Backend) -> Answer 
     // ends with the body it feeds, or with the client that stopped reading it
     server.tasks().spawn_until_drain("proxy", async move { drop(connection.await) });
     headers.remove(http::header::UPGRADE);
-    headers.extend(HeaderValue::from_str(context.head.uri.path()).ok().map(|uri| (FORWARDED_URI, uri)));
+    if let Ok(uri) = HeaderValue::from_str(context.head.uri.path()) {
+        headers.insert(FORWARDED_URI, uri);
+    }
     let mut request = Request::builder()
         .method(context.head.method.clone())
         .uri(uri)
@@ -217,8 +219,9 @@ enum Encoding {
 fn rewritten(headers: &mut HeaderMap, place: Place<'_>) -> Option<Encoding> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(location) = text(LOCATION) {
-        let location = HeaderValue::from_str(&place.link(location));
-        headers.extend(location.ok().map(|location| (LOCATION, location)));
+        if let Ok(location) = HeaderValue::from_str(&place.link(location)) {
+            headers.insert(LOCATION, location);
+        }
         return None;
     }
     if text(CONTENT_TYPE)?.split(';').next()?.trim() != "text/html" {
