@@ -12,6 +12,6 @@ mod ordered;
 pub mod place;
 mod row;
 
-pub use filter::{Filter, FilterError, Term, Test};
+pub use filter::{Filter, FilterError, Term, Test, lower_case};
 pub use ordered::{Change, Ordered};
 pub use row::{Cell, Column, Health, Owner, Row};

@@ -7,8 +7,14 @@ use sampan_test_e2e::{apply, cluster, ready, registry};
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
+#[path = "pages/bad_days.rs"]
+mod bad_days;
+#[path = "pages/dock.rs"]
+mod dock;
 #[path = "pages/editor.rs"]
 mod editor;
+#[path = "pages/keyboard.rs"]
+mod keyboard;
 #[path = "pages/lists.rs"]
 mod lists_kept;
 #[path = "pages/nginx.rs"]
@@ -138,6 +144,11 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold!("deletions", questions::deletions(&cluster, &browser));
     hold!("addons", addons(&cluster, &browser));
     hold!("keys", keys(&browser));
+    hold!("keyboard alone", keyboard::alone(&cluster, &browser));
+    hold!("dock", dock::stays(&browser));
+    hold!("usage", dock::usage(&browser));
+    hold!("hostile texts", bad_days::hostile(&cluster, &browser));
+    hold!("without columns", bad_days::columnless(&cluster, &browser));
     hold!("many", many(&cluster, &browser));
     hold!("columns", lists_kept::columns(&browser));
     hold!("memory", lists_kept::memory_is_flat(&cluster, &browser));
@@ -148,6 +159,8 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     failed.borrow_mut().extend(complaints.iter().filter(own).map(|one| format!("the console says: {one}")));
     drop(browser);
     hold!("reader", reader(&cluster));
+    hold!("revoked rights", bad_days::revoked(&cluster));
+    hold!("nothing in it", bad_days::nothing());
     hold!("everywhere", everywhere(&cluster));
     hold!("behind nginx", nginx::behind(&cluster));
     // last, for nothing is left after it
