@@ -1,4 +1,4 @@
-//! What nobody wishes for: hostile texts, a kind without columns, an object of three megabytes, a cluster with nothing in
+//! What nobody wishes for: hostile texts, an object of three megabytes, a cluster with nothing in
 //! it, rights that are taken away while somebody works.
 
 use anyhow::{Context, Result, ensure};
@@ -47,68 +47,30 @@ pub async fn hostile(cluster: &Cluster, browser: &Browser) -> Result<()> {
     cluster.kubectl(&["delete", "event", "hostile"]).map(drop)
 }
 
-const CUSTOM: &str = r#"
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: crates.freight.example}
-spec:
-  group: freight.example
-  scope: Namespaced
-  names: {plural: crates, singular: crate, kind: Crate}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"#;
-
-/// A custom resource that says nothing of its columns; then one of it with three megabytes.
-pub async fn columnless(cluster: &Cluster, browser: &Browser) -> Result<()> {
-    apply(cluster, CUSTOM)?;
-    cluster.kubectl(&[
-        "wait",
-        "crd/crates.freight.example",
-        "--for=condition=Established",
-        "--timeout=30s",
-    ])?;
-    apply(
-        cluster,
-        "{apiVersion: freight.example/v1, kind: Crate, metadata: {name: small}, spec: {holds: tea}}",
-    )?;
-    browser.go("").await?;
-    browser.see("main h1").await?;
-    browser.go("crates.freight.example").await?;
-    browser.read(".rows .name", "small").await?;
-    let heads = "return [...document.querySelectorAll('.rows thead .sort')].map(one => one.innerText.trim())";
-    let heads = browser.run(heads, json!([])).await?;
-    ensure!(heads == json!(["Name", "Namespace", "Age"]), "{heads}");
-    browser.read("nav", "Custom resources").await?;
-    browser.go("crates.freight.example/default/small?tab=yaml").await?;
-    browser.read("pre.code", "holds: tea").await?;
-    large(cluster, browser).await
-}
-
 /// As much as the API server takes in one request, in a list, as facts and as YAML.
-async fn large(cluster: &Cluster, browser: &Browser) -> Result<()> {
-    let lines: Vec<String> = (0..28_000).map(|at| format!("line {at} {}", "x".repeat(90))).collect();
-    let object = json!({"apiVersion": "freight.example/v1", "kind": "Crate", "metadata": {"name": "large"}, "spec": {"lines": lines}});
+pub async fn large(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    let variable = |at: usize| json!({"name": format!("LINE_{at}"), "value": "x".repeat(60)});
+    let variables: Vec<Value> = (0..30_000).map(variable).collect();
+    let labels = json!({"app": "large"});
+    let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "large"}, "spec": {"replicas": 0,
+        "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "main", "image": "busybox", "env": variables}]}}}});
     let body = object.to_string().into_bytes();
-    ensure!((2_800_000..3_145_728).contains(&body.len()), "{} bytes", body.len());
-    let request = http::Request::post("/apis/freight.example/v1/namespaces/default/crates")
+    ensure!((2_700_000..3_145_728).contains(&body.len()), "{} bytes", body.len());
+    let request = http::Request::post("/apis/apps/v1/namespaces/default/deployments")
         .header("content-type", "application/json")
         .body(body)?;
     cluster.client().await?.request::<Value>(request).await?;
-    browser.go("crates.freight.example").await?;
+    browser.go("deployments.apps?ns=default").await?;
     browser.read(".rows .name", "large").await?;
-    browser.go("crates.freight.example/default/large").await?;
+    browser.go("deployments.apps/default/large").await?;
     browser.read(".detail h1", "large").await?;
     browser.read(".detail .facts", "Age").await?;
     browser.click_text(".tabs button", "YAML").await?;
-    ensure!(browser.yaml().await?.contains("kind: Crate"));
+    ensure!(browser.yaml().await?.contains("kind: Deployment"));
     let few = "const lines = document.querySelector('.editor').shadowRoot.querySelector('.cm-content'); return lines.children.length < 300";
     browser.until("only what is seen is drawn", few, json!([])).await?;
-    browser.click_text(".tabs button", "Events").await?;
-    cluster.kubectl(&["delete", "crates", "large", "small"]).map(drop)
+    cluster.kubectl(&["delete", "deployment", "large"]).map(drop)
 }
 
 /// A cluster in which nothing was made.
