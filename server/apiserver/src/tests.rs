@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
 mod groups;
+mod issuer;
 mod listeners;
 mod quota;
 mod services;
