@@ -31,6 +31,7 @@ use crate::registry::{Admission, Operation, Review};
 pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
     vec![
         certificates::CertificateRequests.into(),
+        certificates::ClusterTrustBundles.into(),
         lifecycle::NamespaceLifecycle.into(),
         limit_ranger::LimitRanger.into(),
         service_account::ServiceAccount.into(),
