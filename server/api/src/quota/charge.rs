@@ -32,7 +32,7 @@ impl Change<'_> {
         match (self.kind.group, self.kind.plural, self.subresource) {
             ("", "pods", "resize") => true,
             ("", "pods", "") => is_terminating(old) != is_terminating(self.new),
-            ("", "services", "") => true,
+            ("", "services", "") | ("resource.k8s.io", "resourceclaims", "") => true,
             ("", "persistentvolumeclaims", "" | "status") => true,
             _ => false,
         }

@@ -116,7 +116,7 @@ impl ResourceQuotas {
     /// Follows a kind from now on, if nothing does.
     async fn follow(&self, counted: &Counted) {
         let path = counted.path(None);
-        if !counted.is_only_counted() || !self.followed.lock().insert(path.clone()) {
+        if counted.changes() || !self.followed.lock().insert(path.clone()) {
             return;
         }
         let informer = self.context.informers.metadata::<Item>(&path);
