@@ -108,7 +108,8 @@ impl ApiServer {
             ..Target::new(kind, meta(budget, "namespace"), meta(budget, "name"))
         };
         let options = WriteOptions { dry_run, ..call.options };
-        let spend = Call::new(call.user, options);
+        // upstream's API server does this through its own loopback client
+        let spend = Call::new(call.user, options).tracked(crate::registry::manage::SELF);
         let name = meta(pod, "name");
         self.registry().modify(&spend, &place, |old| spent(old, name)).await.map(drop)
     }

@@ -11,6 +11,7 @@ pub mod query;
 mod resource;
 pub use gate::{Gate, LoopbackOnly};
 pub(crate) use resource::not_allowed;
+mod apply;
 mod binding;
 mod connect;
 mod proxy;
@@ -52,14 +53,19 @@ impl Context {
     pub fn format(&self, offer: negotiate::Offer) -> Result<negotiate::Format, ApiError> {
         negotiate::negotiate(self.accept(), offer, self.pretty())
     }
+    /// What the client calls itself.
+    pub fn user_agent(&self) -> &str {
+        self.head.headers.get("User-Agent").and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+    /// Who manages the fields that this request writes.
+    pub fn manager(&self) -> String {
+        crate::registry::manager(&self.query, self.user_agent())
+    }
     /// `pretty` of the query, or what people with a browser or curl get by default: upstream's `isPrettyPrint`.
     pub fn pretty(&self) -> bool {
         match self.query.get("pretty") {
             Some(_) => self.query.flag("pretty"),
-            None => {
-                let agent = self.head.headers.get("User-Agent").and_then(|v| v.to_str().ok()).unwrap_or("");
-                ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known))
-            }
+            None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| self.user_agent().starts_with(known)),
         }
     }
 }

@@ -94,7 +94,7 @@ impl ApiServer {
     async fn create(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
         let options = WriteOptions::parse(&context.query, "CreateOptions")?;
-        let call = Call::new(&context.user, options);
+        let call = Call::new(&context.user, options).tracked(context.manager());
         let body = decode(context, target, &call)?;
         check_namespace(target, &body)?;
         let written = self.registry().create(&call, target, body).await?;
@@ -105,7 +105,7 @@ impl ApiServer {
     pub(super) async fn update(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
         let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
-        let call = Call::new(&context.user, options);
+        let call = Call::new(&context.user, options).tracked(context.manager());
         let body = decode(context, target, &call)?;
         if meta(&body, "name").is_empty() {
             return Err(ApiError::bad_request("name must be provided"));
@@ -118,8 +118,11 @@ impl ApiServer {
     /// PATCH, of the object or a subresource that takes the whole object.
     pub(super) async fn patch(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
-        let options = WriteOptions::parse(&context.query, "PatchOptions")?;
-        let call = Call::new(&context.user, options);
+        if super::apply::is_apply(context) {
+            return self.apply(context, target, format).await;
+        }
+        let options = WriteOptions::parse_patch(&context.query, false)?;
+        let call = Call::new(&context.user, options).tracked(context.manager());
         let patch = Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation };
         let written = self.registry().patch(&call, target, patch).await?;
         finish(200, target.kind, written.json, format, context, &call)
@@ -256,11 +259,6 @@ pub(crate) fn check_namespace(target: &Target, body: &Value) -> Result<(), ApiEr
 
 pub(crate) fn patch_type(context: &Context) -> Result<PatchType, ApiError> {
     let media = body::media_type(&context.head.headers);
-    if media == "application/apply-patch+yaml" || media == "application/apply-patch+cbor" {
-        let why =
-            format!("server-side apply ({media}) is not served yet; use one of: {}", SUPPORTED.join(", "));
-        return Err(ApiError::new(Reason::UnsupportedMediaType, why));
-    }
     PatchType::parse(media).ok_or_else(|| ApiError::unsupported_media_type(SUPPORTED))
 }
 

@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use sampan_api::kinds::Kind;
+use sampan_api::parts::{self, Parts, Read};
 use sampan_api::proto;
 use sampan_api::status::ApiError;
 use sampan_store::Entry;
@@ -28,34 +29,39 @@ pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, conte
             let body = encoded(kind, format.shape, &json).map_err(ApiError::internal)?;
             return Ok(respond::compressed(code, PROTOBUF, body, headers));
         }
-        As::Object => return Ok(respond::encoded(code, json, format, headers)),
-        As::Metadata => metadata(&parse(&json)?),
+        As::Object => json,
+        As::Metadata => metadata_only(&json)?,
         As::Table => {
-            let object = parse(&json)?;
-            let meta = json!({"resourceVersion": meta(&object, "resourceVersion")});
-            table(kind, &[object], meta, include(context), true)
+            let revision = Parts::of(&["metadata.resourceVersion"]).read(&json).unwrap_or_default();
+            let list_meta = json!({"resourceVersion": meta(&revision, "resourceVersion")});
+            table(kind, std::iter::once(json), &list_meta, include(context), true)?
         }
     };
-    Ok(respond::value(code, &shaped, format, headers))
+    Ok(respond::encoded(code, shaped, format, headers))
 }
 
 /// A page.
 pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context) -> Answer {
     let headers: &HeaderMap = &context.head.headers;
-    let objects = || page.entries.iter().map(|e| parse(&in_version(e, kind))).collect::<Result<Vec<_>, _>>();
+    let objects = page.entries.iter().map(|entry| in_version(entry, kind));
     let shaped = match format.shape {
         As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
             let body = protobuf_list(kind, format.shape, page).map_err(ApiError::internal)?;
             return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
         }
-        As::Object => return Ok(respond::encoded(200, list::encode(kind, page), format, headers)),
+        As::Object => list::encode(kind, page),
         As::Metadata => {
-            let items: Vec<Value> = objects()?.iter().map(metadata).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list::list_meta(page), "items": items})
+            let mut out = format!("{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{},\"items\":[", list::list_meta(page)).into_bytes();
+            separated(&mut out, objects, |out, json| {
+                put_metadata(out, stored(parts::metadata(&json))?);
+                Ok(())
+            })?;
+            out.extend_from_slice(b"]}");
+            out.into()
         }
-        As::Table => table(kind, &objects()?, list::list_meta(page), include(context), true),
+        As::Table => table(kind, objects, &list::list_meta(page), include(context), true)?,
     };
-    Ok(respond::value(200, &shaped, format, headers))
+    Ok(respond::encoded(200, shaped, format, headers))
 }
 
 /// One object's protobuf.
@@ -82,13 +88,39 @@ fn protobuf_list(kind: &'static Kind, shape: As, page: &Page) -> Result<Vec<u8>,
     }
 }
 
-fn parse(json: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(json).map_err(ApiError::internal)
+/// What was read of an object that the store has: never nothing.
+fn stored<T>(read: Option<T>) -> Result<T, ApiError> {
+    read.ok_or_else(|| ApiError::internal("a stored object is no JSON"))
 }
 
-/// `PartialObjectMetadata`.
-fn metadata(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"])})
+/// Items with commas between them.
+fn separated(
+    out: &mut Vec<u8>,
+    items: impl Iterator<Item = Bytes>,
+    mut put: impl FnMut(&mut Vec<u8>, Bytes) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        put(out, item)?;
+    }
+    Ok(())
+}
+
+/// `PartialObjectMetadata`, from metadata as it is stored.
+fn put_metadata(out: &mut Vec<u8>, metadata: &str) {
+    out.extend_from_slice(
+        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":",
+    );
+    out.extend_from_slice(if metadata.is_empty() { "{}" } else { metadata }.as_bytes());
+    out.push(b'}');
+}
+
+fn metadata_only(json: &[u8]) -> Result<Bytes, ApiError> {
+    let mut out = Vec::new();
+    put_metadata(&mut out, stored(parts::metadata(json))?);
+    Ok(out.into())
 }
 
 /// What each row carries: `includeObject`.
@@ -107,29 +139,54 @@ pub fn include(context: &Context) -> Include {
     }
 }
 
-/// A Table of objects.
+/// A Table of objects. Of an object only what its cells need is read; what a row carries of it is copied as it is stored.
 pub fn table(
     kind: &'static Kind,
-    objects: &[Value],
-    list_meta: Value,
+    objects: impl Iterator<Item = Bytes>,
+    list_meta: &Value,
     include: Include,
     columns: bool,
-) -> Value {
+) -> Result<Bytes, ApiError> {
     let now = jiff::Timestamp::now();
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| {
-            let mut row = crate::strategies::columns::row(kind, object, now);
-            match include {
-                Include::None => {}
-                Include::Metadata => row["object"] = metadata(object),
-                Include::Object => row["object"] = object.clone(),
-            }
-            row
-        })
-        .collect();
     let definitions = if columns { crate::strategies::columns::definitions(kind) } else { Value::Null };
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta, "columnDefinitions": definitions, "rows": rows})
+    let mut out = format!("{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{list_meta},\"columnDefinitions\":{definitions},\"rows\":[").into_bytes();
+    separated(&mut out, objects, |out, json| put_row(out, kind, &json, include, now))?;
+    out.extend_from_slice(b"]}");
+    Ok(out.into())
+}
+
+fn put_row(
+    out: &mut Vec<u8>,
+    kind: &'static Kind,
+    json: &[u8],
+    include: Include,
+    now: jiff::Timestamp,
+) -> Result<(), ApiError> {
+    let whole = Parts::default();
+    let parts = crate::strategies::columns::reads(kind).unwrap_or(&whole);
+    let Read { metadata, object } = stored(parts.read_with_metadata(json))?;
+    let row = crate::strategies::columns::row(kind, &object, now);
+    out.extend_from_slice(b"{\"cells\":");
+    serde_json::to_writer(&mut *out, &row.cells).map_err(ApiError::internal)?;
+    if let Some(conditions) = row.conditions {
+        out.extend_from_slice(b",\"conditions\":");
+        serde_json::to_writer(&mut *out, &conditions).map_err(ApiError::internal)?;
+    }
+    if include != Include::None {
+        out.extend_from_slice(b",\"object\":");
+    }
+    match include {
+        Include::None => {}
+        Include::Metadata => put_metadata(out, metadata),
+        Include::Object => out.extend_from_slice(json),
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// `PartialObjectMetadata`.
+fn metadata(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"])})
 }
 
 /// The shape of a watch.
@@ -191,8 +248,7 @@ impl Shape for Metadata {
         (!crate::strategies::convert::many_versions(self.0)).then_some(1)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        parse(&in_version(entry, self.0))
-            .map_or_else(|_| entry.value.clone(), |object| metadata(&object).to_string().into())
+        metadata_only(&in_version(entry, self.0)).unwrap_or_else(|_| entry.value.clone())
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end).into()
@@ -211,10 +267,10 @@ impl Shape for Table {
         None
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        let Ok(object) = parse(&in_version(entry, self.kind)) else { return entry.value.clone() };
         let columns = std::mem::take(&mut self.first);
         let list_meta = json!({"resourceVersion": entry.revision.to_string()});
-        table(self.kind, &[object], list_meta, self.include, columns).to_string().into()
+        let object = std::iter::once(in_version(entry, self.kind));
+        table(self.kind, object, &list_meta, self.include, columns).unwrap_or_else(|_| entry.value.clone())
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         // upstream's bookmark of a Table watch is a Table with one row of no cells

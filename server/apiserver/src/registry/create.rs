@@ -46,6 +46,8 @@ impl Registry {
         }
         self.require_namespace(target)?;
         self.stamp(target, &mut new);
+        strategies::rules::defaults(kind, &mut new);
+        super::manage::track(call, target, None, &mut new);
         let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
         strategies::prepare_create(kind, &mut new);
         strategies::rules::defaults(kind, &mut new);
@@ -90,13 +92,7 @@ impl Registry {
             set(new, &["metadata", "name"], validation::generate_name(&base, rand::random()));
         }
         let metadata = object(new, &["metadata"]);
-        for field in [
-            "managedFields",
-            "selfLink",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "resourceVersion",
-        ] {
+        for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             metadata.shift_remove(field);
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());

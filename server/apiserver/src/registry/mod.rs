@@ -9,6 +9,7 @@ pub mod columns;
 pub mod create;
 pub mod delete;
 pub mod list;
+pub mod manage;
 mod options;
 pub mod patch;
 mod quota;
@@ -25,7 +26,7 @@ use serde_json::Value;
 
 pub use admit::{Admission, Operation, Plugin, Review, WaitingPlugin};
 pub use delete::{DeleteOptions, Deleted, Propagation};
-pub use options::{FieldValidation, WriteOptions};
+pub use options::{FieldValidation, WriteOptions, manager};
 
 use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo};
@@ -244,12 +245,18 @@ pub struct Call<'a> {
     pub options: WriteOptions,
     /// Texts for `Warning` headers.
     pub warnings: parking_lot::Mutex<Vec<String>>,
+    /// Who manages the fields that it changes; `None` for a write that upstream's field manager does not see.
+    pub manager: Option<String>,
 }
 
 impl<'a> Call<'a> {
     /// A call of `user`.
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Default::default() }
+        Self { user, options, warnings: Default::default(), manager: None }
+    }
+    /// As a write by that manager.
+    pub fn tracked(self, manager: impl Into<String>) -> Self {
+        Self { manager: Some(manager.into()), ..self }
     }
     fn review<'b>(
         &'b self,

@@ -71,6 +71,7 @@ impl Registry {
         check_preconditions(target, old, &new)?;
         let pinned = !meta(&new, "resourceVersion").is_empty();
         let mut allocation = self.prepare(call, target, old, &mut new).await?;
+        super::manage::ignore_times(old, &mut new);
         strategies::convert::to_storage(&mut new, target.kind);
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
@@ -115,6 +116,8 @@ impl Registry {
     ) -> Result<Allocation, ApiError> {
         let kind = target.kind;
         carry_over(target, old, new);
+        strategies::rules::defaults(kind, new);
+        super::manage::track(call, target, Some(old), new);
         strategies::prepare_update(kind, &target.subresource, old, new);
         strategies::rules::defaults(kind, new);
         let review = call.review(self, target, Operation::Update, Some(old));
@@ -204,7 +207,6 @@ fn carry_over(target: &Target, old: &Value, new: &mut Value) {
     for field in SYSTEM {
         keep(new, old, &["metadata", field]);
     }
-    crate::value::remove(new, &["metadata", "managedFields"]);
     crate::value::remove(new, &["metadata", "selfLink"]);
     keep(new, old, &["metadata", "name"]);
     keep(new, old, &["metadata", "namespace"]);
