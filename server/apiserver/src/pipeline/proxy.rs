@@ -218,7 +218,9 @@ fn rewritten(headers: &mut HeaderMap, place: Place<'_>) -> Option<Encoding> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(location) = text(LOCATION) {
         let location = HeaderValue::from_str(&place.link(location));
-        headers.extend(location.ok().map(|location| (LOCATION, location)));
+        if let Ok(location) = location {
+            headers.insert(LOCATION, location);
+        }
         return None;
     }
     if text(CONTENT_TYPE)?.split(';').next()?.trim() != "text/html" {
