@@ -9,6 +9,7 @@ mod certificates;
 mod ingress_class;
 mod lifecycle;
 mod limit_ranger;
+pub(crate) mod node_audience;
 pub(crate) mod node_restriction;
 mod pod_security;
 mod pod_topology_labels;
