@@ -12,6 +12,7 @@ pub mod admission;
 mod aggregate;
 pub mod auth;
 mod bootstrap;
+mod dynamic;
 pub mod pipeline;
 pub mod pki;
 pub mod registry;

@@ -17,9 +17,11 @@ mod apply;
 mod groups;
 mod issuer;
 mod listeners;
+mod policies;
 mod quota;
 mod services;
 mod storage;
+mod webhooks;
 
 struct World {
     server: ApiServer,

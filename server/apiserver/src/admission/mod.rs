@@ -3,7 +3,8 @@
 //! One file each, upstream's names and texts; [`plugins`] is the ordered list (`pkg/kubeapiserver/options/plugins.go`).
 //!
 //! What is not here: defaults and validation of the objects' own fields, creation in a namespace that is missing or
-//! going away and ResourceQuota (the registry sees to both with the write), webhooks and policies.
+//! going away and ResourceQuota (the registry sees to both with the write); webhooks and policies are in
+//! [`crate::dynamic`].
 
 mod certificates;
 mod ingress_class;
@@ -30,7 +31,7 @@ use crate::registry::{Admission, Operation, Review};
 
 /// All plugins, in the order in which they run.
 pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
-    vec![
+    let mut plugins: Vec<Admission> = vec![
         certificates::CertificateRequests.into(),
         certificates::ClusterTrustBundles.into(),
         lifecycle::NamespaceLifecycle.into(),
@@ -51,8 +52,10 @@ pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
         certificates::CertificateSubjectRestriction.into(),
         ingress_class::DefaultIngressClass.into(),
         pod_topology_labels::PodTopologyLabels.into(),
-        rbac::EscalationCheck(auth).into(),
-    ]
+        rbac::EscalationCheck(auth.clone()).into(),
+    ];
+    plugins.extend(crate::dynamic::plugins(auth));
+    plugins
 }
 
 /// Whether the review is of `plural` itself, in `group`.

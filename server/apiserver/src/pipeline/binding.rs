@@ -28,15 +28,14 @@ impl ApiServer {
         let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "", version: "v1", kind: "Binding" };
-        let binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
+        let mut binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
         let name =
             if target.name.is_empty() { meta(&binding, "name").to_owned() } else { target.name.clone() };
         if meta(&binding, "name") != name {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
         super::resource::check_namespace(&Target::new(pods()?, &target.namespace, &name), &binding)?;
-        let kind = text(&binding, &["target", "kind"]);
-        let node = text(&binding, &["target", "name"]);
+        let (kind, node) = (text(&binding, &["target", "kind"]), text(&binding, &["target", "name"]));
         let mut errors = Vec::new();
         if !matches!(kind, "" | "Node") {
             errors.push(sampan_api::status::FieldError::not_supported(
@@ -52,6 +51,8 @@ impl ApiServer {
             return Err(ApiError::invalid("", "Binding", &name, errors));
         }
         let pod = Target { subresource: "binding".into(), ..Target::new(pods()?, &target.namespace, &name) };
+        self.registry().admit_creation(&call, &pod, &mut binding).await?;
+        let node = text(&binding, &["target", "name"]);
         self.registry().modify(&call, &pod, |old| bound(&pod, old, &binding, node)).await?;
         Ok(self.reply(201, &created(), format, context, &call))
     }
@@ -60,10 +61,11 @@ impl ApiServer {
         let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
-        let eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
+        let mut eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
         if meta(&eviction, "name") != target.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
+        self.registry().admit_creation(&call, target, &mut eviction).await?;
         let mut options = DeleteOptions::parse(&context.query, Some(at(&eviction, &["deleteOptions"])))?;
         options.dry_run |= call.options.dry_run;
         let whole = Target::new(target.kind, &target.namespace, &target.name);

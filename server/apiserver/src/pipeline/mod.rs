@@ -16,7 +16,7 @@ mod binding;
 mod connect;
 mod proxy;
 pub mod respond;
-mod scale;
+pub(crate) mod scale;
 mod shape;
 mod subresource;
 

@@ -239,7 +239,6 @@ fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
         {
             "sampan does not pass requests on to API servers behind a Service yet"
         }
-        ("admissionregistration.k8s.io", _) => "sampan does not call webhooks or policies yet",
         _ => return None,
     })
 }

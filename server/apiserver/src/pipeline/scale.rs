@@ -39,7 +39,7 @@ impl ApiServer {
             _ => return Err(not_allowed()),
         };
         // who wrote is found out here, in terms of the Scale: the write to the object behind it is not followed
-        let call = Call::new(&context.user, options);
+        let call = Call { through: "scale", ..Call::new(&context.user, options) };
         let wanted = match context.info.verb.as_str() {
             "update" => Wanted::Whole(decode_as(context, SCHEMA, EXPECTED, &call)?),
             _ if apply => Wanted::Applied(super::apply::config(context, &call)?),
@@ -91,7 +91,8 @@ fn rescaled(target: &Target, old: &Value, scale: &Value) -> Result<Value, ApiErr
     Ok(new)
 }
 
-fn scale_of(kind: &Kind, object: &Value) -> Value {
+/// The scale of an object.
+pub(crate) fn scale_of(kind: &Kind, object: &Value) -> Value {
     let selector = match (kind.kind, at(object, &["spec", "selector"])) {
         (_, Value::Null) => String::new(),
         ("ReplicationController", Value::Object(labels)) => Selector::from_map(labels).to_string(),

@@ -53,7 +53,8 @@ impl ApiServer {
         let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
-        let body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
+        let mut body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
+        self.registry().admit_creation(&call, target, &mut body).await?;
         let answer = self.gate().token(&context.user, target, body).await?;
         Ok(self.reply(201, &answer, format, context, &call))
     }

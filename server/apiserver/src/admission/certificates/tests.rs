@@ -40,6 +40,7 @@ fn write(
         dry_run: false,
         store: &world.store,
         warnings: &warnings,
+        notes: Default::default(),
     };
     let plugins: Vec<Box<dyn Plugin>> = vec![
         Box::new(CertificateRequests),

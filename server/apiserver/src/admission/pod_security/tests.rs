@@ -31,6 +31,7 @@ fn validate(
         dry_run: false,
         store: &world.store,
         warnings: &warnings,
+        notes: Default::default(),
     };
     let answer = PodSecurity.validate(&review, object).map_err(|error| error.message);
     (answer, warnings.into_inner())
