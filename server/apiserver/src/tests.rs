@@ -16,6 +16,7 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 mod aggregated;
 mod apply;
 mod groups;
+mod issuer;
 mod listeners;
 mod policies;
 mod quota;

@@ -82,6 +82,10 @@ fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Va
     for (key, value) in at(binding, &["metadata", "annotations"]).as_object().into_iter().flatten() {
         object(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
     }
+    // labels that the pod has stay
+    for (key, value) in at(binding, &["metadata", "labels"]).as_object().into_iter().flatten() {
+        object(&mut new, &["metadata", "labels"]).entry(key.clone()).or_insert_with(|| value.clone());
+    }
     condition(&mut new, "PodScheduled", "True", "", "");
     Ok(new)
 }
