@@ -6,8 +6,9 @@ use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
+use super::Context;
+use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
-use super::{Context, negotiate};
 use crate::ApiServer;
 use crate::registry::delete::DeleteOptions;
 use crate::registry::{Call, Target, WriteOptions, decode};
@@ -24,7 +25,7 @@ fn pods() -> Result<&'static kinds::Kind, ApiError> {
 
 impl ApiServer {
     pub(super) async fn bind(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "", version: "v1", kind: "Binding" };
         let binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
@@ -56,7 +57,7 @@ impl ApiServer {
     }
 
     pub(super) async fn evict(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
         let eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;

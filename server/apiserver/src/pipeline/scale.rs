@@ -6,8 +6,9 @@ use sampan_api::status::{ApiError, FieldError};
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
+use super::negotiate::Offer;
 use super::resource::{Answer, decode_as, not_allowed, patch_type};
-use super::{Context, negotiate, respond};
+use super::{Context, respond};
 use crate::ApiServer;
 use crate::registry::manage::{Applied, ToScale, rescale};
 use crate::registry::patch::{Patch, check_name, patched};
@@ -26,7 +27,7 @@ enum Wanted<'a> {
 
 impl ApiServer {
     pub(super) async fn scale(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         if context.info.verb == "get" {
             let (object, _) = self.registry().object(target)?;
             return Ok(respond::value(200, &scale_of(target.kind, &object), format, &context.head.headers));

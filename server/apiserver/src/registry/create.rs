@@ -5,7 +5,7 @@ use sampan_api::validation;
 use sampan_store::{Condition, Key, WriteError};
 use serde_json::Value;
 
-use super::{Call, Operation, Registry, Target, Written, write_error};
+use super::{Call, Operation, Registry, Target, Written, quota, write_error};
 use crate::strategies;
 use crate::value::{meta, now, object, remove, set};
 
@@ -63,7 +63,10 @@ impl Registry {
         self.admit_validate(&review, &new).await?;
         strategies::convert::to_storage(&mut new, kind);
         loop {
-            let beside = allocation.writes(&self.store, &new);
+            let mut beside = allocation.writes(&self.store, &new);
+            let charges = quota::charge(&review, &new)?;
+            let charged = charges.len();
+            beside.extend(charges);
             let error = match self.put(target, &new, Condition::Absent, beside, dry_run).await {
                 Ok(json) => {
                     allocation.keep();
@@ -72,6 +75,9 @@ impl Registry {
                 }
                 Err(error) => error,
             };
+            if quota::is_race(&error, charged) {
+                continue;
+            }
             let WriteError::Exists(other) = &error else { return Err(write_error(target, error)) };
             allocation
                 .collided(&self.store, target, other, &mut new)

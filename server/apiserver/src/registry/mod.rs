@@ -12,6 +12,7 @@ pub mod list;
 pub mod manage;
 mod options;
 pub mod patch;
+mod quota;
 mod token;
 mod update;
 pub mod watch;

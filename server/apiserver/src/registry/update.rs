@@ -6,7 +6,9 @@ use sampan_api::status::ApiError;
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
 use serde_json::Value;
 
-use super::{Call, Operation, Registry, Target, Written, create::converted, decode, encoded, write_error};
+use super::{
+    Call, Operation, Registry, Target, Written, create::converted, decode, encoded, quota, write_error,
+};
 use crate::strategies;
 use crate::strategies::services::Allocation;
 use crate::value::{at, keep, meta, set};
@@ -79,7 +81,9 @@ impl Registry {
         }
         let condition = Condition::Revision(entry.revision);
         loop {
-            let beside = allocation.writes(&self.store, &new);
+            let mut beside = allocation.writes(&self.store, &new);
+            let review = call.review(self, target, Operation::Update, Some(old));
+            beside.extend(quota::charge(&review, &new)?);
             let error = match self.put(target, &new, condition, beside, call.options.dry_run).await {
                 Ok(json) => {
                     allocation.keep();
