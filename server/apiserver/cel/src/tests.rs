@@ -107,6 +107,11 @@ const TRUE: &str = r#"
     !format.dns1123Label().validate('web').hasValue() && format.dns1123Label().validate('We').hasValue()
     format.named('uuid').value().validate('00000000-0000-0000-0000-000000000000') == optional.none()
     jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
+    image('registry.k8s.io/kube-apiserver:v1').registry() == 'registry.k8s.io' && image('a.b:5000/c/d').repository() == 'c/d'
+    image('nginx').registry() == 'index.docker.io' && image('nginx').repository() == 'library/nginx' && image('nginx').tag() == 'latest'
+    image('a.b/cd:v1@sha256:6aefddb645ee6963afd681b1845c661d0ea4c3b20ab9db86d9e753b203d385f2').identifier().startsWith('sha256:')
+    image('a.b/cd@sha256:6aefddb645ee6963afd681b1845c661d0ea4c3b20ab9db86d9e753b203d385f2').containsDigest() && !image('a/b').containsDigest()
+    !isImage('registry.k8s.io//kube') && !isImage('A/b') && !isImage('a:') && !isImage('') && isImage('localhost/ab:x')
     [[1], [2]] == [[1], [2]] && {'a': [1]} == {'a': [1]} && dyn([1]) != dyn('a')
     'x' == 'y' ? false : 1 == 1
     !!true && - -1 == 1
