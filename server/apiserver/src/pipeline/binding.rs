@@ -6,8 +6,9 @@ use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
+use super::Context;
+use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
-use super::{Context, negotiate};
 use crate::ApiServer;
 use crate::registry::delete::DeleteOptions;
 use crate::registry::{Call, Target, WriteOptions, decode};
@@ -24,7 +25,7 @@ fn pods() -> Result<&'static kinds::Kind, ApiError> {
 
 impl ApiServer {
     pub(super) async fn bind(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "", version: "v1", kind: "Binding" };
         let mut binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
@@ -57,7 +58,7 @@ impl ApiServer {
     }
 
     pub(super) async fn evict(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
         let mut eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
@@ -109,7 +110,8 @@ impl ApiServer {
             ..Target::new(kind, meta(budget, "namespace"), meta(budget, "name"))
         };
         let options = WriteOptions { dry_run, ..call.options };
-        let spend = Call::new(call.user, options);
+        // upstream's API server does this through its own loopback client
+        let spend = Call::new(call.user, options).tracked(crate::registry::manage::SELF);
         let name = meta(pod, "name");
         self.registry().modify(&spend, &place, |old| spent(old, name)).await.map(drop)
     }

@@ -163,16 +163,19 @@ impl ApiServer {
             name if names.contains(&name) => vec![one(name)],
             _ => return Err(target.not_found()),
         };
-        let value = match (format.shape, objects.as_slice()) {
+        let body = match (format.shape, objects.as_slice()) {
             (As::Table, objects) => {
-                shape::table(target.kind, objects, json!({}), shape::include(context), true)
+                let objects = objects.iter().map(|object| object.to_string().into());
+                shape::table(target.kind, objects, &json!({}), shape::include(context), true)?
             }
-            (_, [object]) if !target.name.is_empty() => object.clone(),
+            (_, [object]) if !target.name.is_empty() => object.to_string().into(),
             (_, items) => {
                 json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items})
+                    .to_string()
+                    .into()
             }
         };
-        let mut response = respond::value(200, &value, format, &context.head.headers);
+        let mut response = respond::encoded(200, body, format, &context.head.headers);
         respond::warn(&mut response, &["v1 ComponentStatus is deprecated in v1.19+".to_owned()]);
         Ok(response)
     }
@@ -249,6 +252,11 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         http::header::AUTHORIZATION,
         http::header::TRANSFER_ENCODING,
         http::header::CONTENT_LENGTH,
+        http::header::PROXY_AUTHENTICATE,
+        http::header::PROXY_AUTHORIZATION,
+        http::header::TE,
+        http::header::TRAILER,
+        http::HeaderName::from_static("keep-alive"),
     ] {
         kept.remove(name);
     }

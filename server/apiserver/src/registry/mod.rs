@@ -9,9 +9,11 @@ pub mod columns;
 pub mod create;
 pub mod delete;
 pub mod list;
+pub mod manage;
 mod notes;
 mod options;
 pub mod patch;
+mod quota;
 mod token;
 mod update;
 pub mod watch;
@@ -26,7 +28,7 @@ use serde_json::Value;
 pub use admit::{Admission, Operation, Plugin, Review, WaitingPlugin};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use notes::Notes;
-pub use options::{FieldValidation, WriteOptions};
+pub use options::{FieldValidation, WriteOptions, manager};
 
 use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo};
@@ -263,6 +265,8 @@ pub struct Call<'a> {
     pub options: WriteOptions,
     /// Texts for `Warning` headers.
     pub warnings: parking_lot::Mutex<Vec<String>>,
+    /// Who manages the fields that it changes; `None` for a write that upstream's field manager does not see.
+    pub manager: Option<String>,
     /// The view that the object is written through, such as `scale`; empty if it is written as it is.
     pub through: &'static str,
 }
@@ -270,7 +274,11 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call of `user`.
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Default::default(), through: "" }
+        Self { user, options, warnings: Default::default(), through: "", manager: None }
+    }
+    /// As a write by that manager.
+    pub fn tracked(self, manager: impl Into<String>) -> Self {
+        Self { manager: Some(manager.into()), ..self }
     }
     fn review<'b>(
         &'b self,
