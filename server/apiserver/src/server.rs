@@ -195,6 +195,8 @@ impl ApiServer {
         server.0.tasks.spawn_until_drain("service addresses", following);
         let following = aggregate::follow(server.registry().clone(), server.groups().clone());
         server.0.tasks.spawn_until_drain("api services", following);
+        let following = crate::dynamic::policies::status::follow(server.registry().clone());
+        server.0.tasks.spawn_until_drain("policy types", following);
         Ok(server)
     }
 

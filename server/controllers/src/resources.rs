@@ -22,6 +22,12 @@ struct PartialList {
     items: Vec<Partial>,
 }
 
+#[derive(Deserialize)]
+struct WholeList {
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
 /// Every stored kind once, in one of its versions, that can be listed, watched and deleted. Events are left out
 /// if `events` is false: nobody owns one.
 pub(crate) fn deletable(events: bool) -> Vec<&'static Kind> {
@@ -58,12 +64,23 @@ pub(crate) struct Collection {
 
 impl Collection {
     pub fn new(client: &kube::Client, kind: &Kind, namespace: Option<&str>) -> Self {
-        Self { client: client.clone(), request: Request::new(path(kind, namespace)) }
+        Self::at(client, path(kind, namespace))
+    }
+
+    /// The collection at a path.
+    pub fn at(client: &kube::Client, path: String) -> Self {
+        Self { client: client.clone(), request: Request::new(path) }
     }
 
     pub async fn list(&self) -> kube::Result<Vec<Partial>> {
         let http = self.request.list_metadata(&ListParams::default()).map_err(kube::Error::BuildRequest)?;
         Ok(self.client.request::<PartialList>(http).await?.items)
+    }
+
+    /// The objects as they are.
+    pub async fn list_whole(&self) -> kube::Result<Vec<Value>> {
+        let http = self.request.list(&ListParams::default()).map_err(kube::Error::BuildRequest)?;
+        Ok(self.client.request::<WholeList>(http).await?.items)
     }
 
     /// The object's metadata; `None` if there is no such object.

@@ -332,7 +332,7 @@ async fn say(registry: &Registry, object: &Value, verdict: &Verdict) {
         return;
     }
     let user = UserInfo::new("system:apiserver", &["system:masters"]);
-    let call = Call::new(&user, WriteOptions::default());
+    let call = Call::new(&user, WriteOptions::default()).tracked(crate::registry::manage::SELF);
     let Some(kind) = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices") else { return };
     let target = Target { subresource: "status".to_owned(), ..Target::new(kind, "", meta(object, "name")) };
     let written = registry.modify(&call, &target, |old| {

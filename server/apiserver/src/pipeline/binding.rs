@@ -6,8 +6,9 @@ use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
+use super::Context;
+use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
-use super::{Context, negotiate};
 use crate::ApiServer;
 use crate::registry::delete::DeleteOptions;
 use crate::registry::{Call, Target, WriteOptions, decode};
@@ -24,18 +25,17 @@ fn pods() -> Result<&'static kinds::Kind, ApiError> {
 
 impl ApiServer {
     pub(super) async fn bind(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "", version: "v1", kind: "Binding" };
-        let binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
+        let mut binding = decode_as(context, "io.k8s.api.core.v1.Binding", expected, &call)?;
         let name =
             if target.name.is_empty() { meta(&binding, "name").to_owned() } else { target.name.clone() };
         if meta(&binding, "name") != name {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
         super::resource::check_namespace(&Target::new(pods()?, &target.namespace, &name), &binding)?;
-        let kind = text(&binding, &["target", "kind"]);
-        let node = text(&binding, &["target", "name"]);
+        let (kind, node) = (text(&binding, &["target", "kind"]), text(&binding, &["target", "name"]));
         let mut errors = Vec::new();
         if !matches!(kind, "" | "Node") {
             errors.push(sampan_api::status::FieldError::not_supported(
@@ -51,18 +51,21 @@ impl ApiServer {
             return Err(ApiError::invalid("", "Binding", &name, errors));
         }
         let pod = Target { subresource: "binding".into(), ..Target::new(pods()?, &target.namespace, &name) };
+        self.registry().admit_creation(&call, &pod, &mut binding).await?;
+        let node = text(&binding, &["target", "name"]);
         self.registry().modify(&call, &pod, |old| bound(&pod, old, &binding, node)).await?;
         Ok(self.reply(201, &created(), format, context, &call))
     }
 
     pub(super) async fn evict(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
-        let eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
+        let mut eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
         if meta(&eviction, "name") != target.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
+        self.registry().admit_creation(&call, target, &mut eviction).await?;
         let mut options = DeleteOptions::parse(&context.query, Some(at(&eviction, &["deleteOptions"])))?;
         options.dry_run |= call.options.dry_run;
         let whole = Target::new(target.kind, &target.namespace, &target.name);
@@ -107,7 +110,8 @@ impl ApiServer {
             ..Target::new(kind, meta(budget, "namespace"), meta(budget, "name"))
         };
         let options = WriteOptions { dry_run, ..call.options };
-        let spend = Call::new(call.user, options);
+        // upstream's API server does this through its own loopback client
+        let spend = Call::new(call.user, options).tracked(crate::registry::manage::SELF);
         let name = meta(pod, "name");
         self.registry().modify(&spend, &place, |old| spent(old, name)).await.map(drop)
     }
