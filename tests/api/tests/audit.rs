@@ -33,8 +33,9 @@ fn a_session_is_recorded() -> Result<()> {
     ensure!(
         secret["level"] == "Metadata" && secret["responseStatus"] == json!({"metadata": {}, "code": 201})
     );
-    let account = of("create", "serviceaccounts")?;
+    let account = all.iter().find(|one| one["objectRef"]["name"] == "seen").context("the account")?;
     ensure!(account["requestObject"]["metadata"]["name"] == "seen", "{account}");
+    ensure!(all.iter().all(|one| one["auditID"].as_str().is_some_and(|id| id.len() == 36)));
     ensure!(
         account["user"]["username"] == "kubernetes-admin" && account["sourceIPs"] == json!(["127.0.0.1"])
     );

@@ -39,6 +39,7 @@ use http::{Request, Response};
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
+use crate::fairness::Ticket;
 use crate::{ApiServer, Peer, ResponseBody, UserInfo, audit};
 use info::RequestInfo;
 use query::Query;
@@ -50,6 +51,15 @@ pub(crate) struct Context {
     pub query: Query,
     pub info: RequestInfo,
     pub user: Arc<UserInfo>,
+}
+
+/// A request as it came, read so far as its head says.
+struct Asked {
+    head: Parts,
+    body: Bytes,
+    query: Query,
+    info: RequestInfo,
+    peer: Peer,
 }
 
 impl Context {
@@ -85,12 +95,16 @@ impl ApiServer {
         let query = Query::parse(head.uri.query().unwrap_or(""));
         let info = info::parse(&head.method, head.uri.path(), &query);
         let seen = info.clone();
-        let id = audit_id(&mut head, &peer);
-        let answer = self.caught(head, body, query, info, peer);
+        let id = audit_id(&mut head, matches!(peer, Peer::Tls { .. }) || self.auditor().is_some());
+        let (headers, mut ticket) = (head.headers.clone(), None);
+        let answer = self.caught(Asked { head, body, query, info, peer }, &headers, &mut ticket);
         let mut response = match self.auditor() {
             None => answer.await,
             Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
         };
+        if let Some(ticket) = ticket {
+            ticket.mark(response.headers_mut());
+        }
         if let Some(id) = id {
             response.headers_mut().entry(audit::HEADER).or_insert(id);
         }
@@ -102,16 +116,16 @@ impl ApiServer {
     /// The answer, whatever happens.
     async fn caught(
         &self,
-        head: Parts,
-        body: Bytes,
-        query: Query,
-        info: RequestInfo,
-        peer: Peer,
+        asked: Asked,
+        headers: &http::HeaderMap,
+        ticket: &mut Option<Ticket>,
     ) -> Response<ResponseBody> {
-        let accept = head.headers.get(ACCEPT).cloned();
-        match AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await {
+        match AssertUnwindSafe(self.answer(asked, ticket)).catch_unwind().await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => refusal(&error, accept.as_ref()),
+            Ok(Err(error)) => {
+                audit::failed(&error);
+                respond::failure(&error, failure_format(headers), headers)
+            }
             Err(panic) => {
                 audit::panicked(&*panic);
                 respond::error(&ApiError::internal(
@@ -121,30 +135,24 @@ impl ApiServer {
         }
     }
 
+    /// `ticket` is the request's leave to be answered, for as long as whoever asks holds it.
     async fn answer(
         &self,
-        head: Parts,
-        body: Bytes,
-        query: Query,
-        info: RequestInfo,
-        peer: Peer,
+        asked: Asked,
+        ticket: &mut Option<Ticket>,
     ) -> Result<Response<ResponseBody>, ApiError> {
+        let Asked { head, body, query, info, peer } = asked;
         body::check_size(&body)?;
         let user = self.gate().identify(&head, &peer);
         audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_ref());
         let context = Context { head, body, query, info, user: Arc::new(user?) };
-        let Some(fairness) = self.fairness() else { return self.admitted(context).await };
-        match fairness.admit(&context).await {
-            Ok(None) => self.admitted(context).await,
-            Ok(Some(ticket)) => {
-                let accept = context.head.headers.get(ACCEPT).cloned();
-                let answer = self.admitted(context).await;
-                let mut response = answer.unwrap_or_else(|error| refusal(&error, accept.as_ref()));
-                ticket.mark(response.headers_mut());
-                Ok(response)
+        if let Some(fairness) = self.fairness() {
+            match fairness.admit(&context).await {
+                Ok(admitted) => *ticket = admitted,
+                Err(refused) => return Ok(refused),
             }
-            Err(refused) => Ok(refused),
         }
+        self.admitted(context).await
     }
 
     /// The answer to a request whose turn it is.
@@ -179,27 +187,24 @@ impl ApiServer {
     }
 }
 
-/// A refusal as an answer.
-fn refusal(error: &ApiError, accept: Option<&HeaderValue>) -> Response<ResponseBody> {
-    audit::failed(error);
-    // as the client wants objects, or in JSON
-    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
-    let format = negotiate::negotiate(accept, negotiate::Offer::OBJECT, false);
-    respond::failure(error, format.unwrap_or(negotiate::Format::JSON), &http::HeaderMap::new())
-}
-
-/// The name of a request in records of it: the client's, or a new one. This server's own requests have one only if
-/// they bring it.
-fn audit_id(head: &mut Parts, peer: &Peer) -> Option<HeaderValue> {
+/// The name of a request in records of it: the client's, or a new one where one is `needed`. This process's own requests
+/// need one only while they are recorded.
+fn audit_id(head: &mut Parts, needed: bool) -> Option<HeaderValue> {
     if let Some(id) = head.headers.get(audit::HEADER) {
         return Some(id.clone());
     }
-    let id = match peer {
-        Peer::Tls { .. } => HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok()?,
-        Peer::Loopback(_) => return None,
-    };
+    if !needed {
+        return None;
+    }
+    let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok()?;
     head.headers.insert(audit::HEADER, id.clone());
     Some(id)
+}
+
+/// How a client is told of a failure: as it wants objects, or in JSON.
+fn failure_format(headers: &http::HeaderMap) -> negotiate::Format {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    negotiate::negotiate(accept, negotiate::Offer::OBJECT, false).unwrap_or(negotiate::Format::JSON)
 }
 
 /// Whether a GET opens a session in a pod. Websockets begin with GET, and who may only look may not do that: like

@@ -156,6 +156,16 @@ impl Pki {
         self.0.admin.load_full()
     }
 
+    /// The CA that aggregated API servers know the front proxy by, as PEM.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        self.0.front_authority.pem()
+    }
+
+    /// The front proxy's current certificate and key.
+    pub fn front_proxy(&self) -> Arc<Issued> {
+        self.0.front_proxy.load_full()
+    }
+
     /// Signs a request in PEM; see [`request`].
     pub fn sign(
         &self,
@@ -165,16 +175,6 @@ impl Pki {
         now: Timestamp,
     ) -> Result<String, String> {
         self.0.authority.sign(pem, usages, seconds, now)
-    }
-
-    /// The CA that aggregated API servers know the front proxy by, as PEM.
-    pub fn front_proxy_ca_pem(&self) -> &str {
-        self.0.front_authority.pem()
-    }
-
-    /// The front proxy's current certificate and key.
-    pub fn front_proxy(&self) -> Arc<Issued> {
-        self.0.front_proxy.load_full()
     }
 
     /// The current serving certificate and key.
