@@ -147,6 +147,10 @@ impl World {
             let name = list["items"][0]["metadata"]["name"].as_str().context("an item")?.to_owned();
             return self.json("GET", &format!("{path}/{name}"), &Value::Null).await?.expect(&[200]).map(drop);
         }
+        if row.resource == "bindings" {
+            let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "nobody"}, "target": {"name": "n"}});
+            return self.json("POST", &path, &binding).await?.expect(&[404]).map(drop);
+        }
         let mut sample = self.sample(row, row.resource)?;
         sample["kind"] = row.kind.into();
         if !has("get") {
@@ -222,10 +226,6 @@ impl World {
 
     /// Answered, never kept.
     async fn virtual_resource(&self, row: &Row, path: &str, sample: &Value) -> Result<()> {
-        if row.resource == "bindings" {
-            let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "nobody"}, "target": {"name": "n"}});
-            return self.json("POST", path, &binding).await?.expect(&[404]).map(drop);
-        }
         let made = self.json("POST", path, sample).await?.expect(&[201])?.json()?;
         ensure!(made["kind"] == row.kind && made["status"].is_object(), "{made}");
         let body =
@@ -436,6 +436,9 @@ impl World {
                 let of = sub.resource.split_once('/').map(|(of, _)| of);
                 sub.group_version == row.group_version && of == Some(row.resource)
             });
+            // a pod is bound last: there is no such node to ask for its log
+            let mut below: Vec<&Row> = below.collect();
+            below.sort_by_key(|sub| sub.resource.ends_with("/binding"));
             for sub in below {
                 told.push(Told::new(sub, self.subresource(sub).await));
             }

@@ -10,8 +10,8 @@ use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
-use super::binding::{condition, created};
 use super::Context;
+use super::binding::{condition, created};
 use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
 use crate::ApiServer;

@@ -136,7 +136,10 @@ fn empty_status(kind: &Kind, new: &mut Value) {
         "PodDisruptionBudget" => {
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
         }
-        "HorizontalPodAutoscaler" => json!({"desiredReplicas": 0, "currentReplicas": 0}),
+        "HorizontalPodAutoscaler" if kind.version == "v1" => {
+            json!({"currentReplicas": 0, "desiredReplicas": 0})
+        }
+        "HorizontalPodAutoscaler" => json!({"currentMetrics": null, "desiredReplicas": 0}),
         _ => json!({}),
     };
     set(new, &["status"], status);
