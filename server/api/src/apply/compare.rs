@@ -32,6 +32,15 @@ impl Comparison {
     pub fn changed(&self) -> Set {
         self.modified.union(&self.added)
     }
+
+    /// As [`Comparison::changed`], of one that is needed no more.
+    pub(super) fn into_changed(self) -> Set {
+        match (self.modified.is_empty(), self.added.is_empty()) {
+            (true, _) => self.added,
+            (_, true) => self.modified,
+            _ => self.modified.union(&self.added),
+        }
+    }
 }
 
 /// Compares an older and a newer object of that shape.

@@ -140,9 +140,10 @@ impl Tracker<'_> {
         manager: &str,
     ) -> Managed {
         let whole = compare(shape, live, new);
-        let own = self.reset.filter(&whole.changed()).difference(&STRIPPED);
+        let mut changes = Changes::new(self, live, new, &whole, &managed);
+        let mut own = self.reset.filter(whole.into_changed());
+        own.subtract(&STRIPPED, false);
         let who = self.who(manager, Operation::Update);
-        let mut changes = Changes::new(self, live, new, &whole);
         managed.entries.retain_mut(|entry| {
             let Some(change) = changes.in_version(&entry.api_version) else { return false };
             let mine = who.is(entry);
@@ -236,7 +237,7 @@ impl Tracker<'_> {
         let merged =
             merge(shape, live, config).map_err(|why| plain(format!("failed to merge config: {why}")))?;
         let who = self.who(manager, Operation::Apply);
-        let set = self.reset.filter(&to_set(shape, config));
+        let set = self.reset.filter(to_set(shape, config));
         let at = managed.entries.iter().position(|entry| who.is(entry));
         let last = at.map(|at| managed.entries.remove(at));
         let object = match &last {
@@ -245,7 +246,7 @@ impl Tracker<'_> {
         };
         let whole = compare(shape, live, &object);
         let mut conflicts = Vec::new();
-        let mut changes = Changes::new(self, live, &object, &whole);
+        let mut changes = Changes::new(self, live, &object, &whole, &managed);
         managed.entries.retain_mut(|entry| {
             let Some(change) = changes.in_version(&entry.api_version) else { return false };
             let wanted = entry.set().intersection(&change.changed);
@@ -381,7 +382,6 @@ struct Changes<'a> {
     known: Vec<(String, Option<Change>)>,
 }
 
-#[derive(Clone)]
 struct Change {
     /// Modified and added.
     changed: Set,
@@ -392,27 +392,35 @@ struct Change {
 
 impl Change {
     fn new(comparison: &Comparison, reset: &Reset) -> Self {
-        let changed = reset.filter(&comparison.changed());
-        let removed = reset.filter(&comparison.removed);
+        let changed = reset.filter(comparison.changed());
+        let removed = reset.filter(comparison.removed.clone());
         let touched = changed.union(&removed);
         Self { changed, removed, touched }
     }
 }
 
 impl<'a> Changes<'a> {
-    fn new(tracker: &'a Tracker<'a>, old: &'a Value, new: &'a Value, whole: &Comparison) -> Self {
-        let known = vec![(tracker.api_version.to_owned(), Some(Change::new(whole, tracker.reset)))];
+    fn new(
+        tracker: &'a Tracker<'a>,
+        old: &'a Value,
+        new: &'a Value,
+        whole: &Comparison,
+        managed: &Managed,
+    ) -> Self {
+        let mut known = Vec::new();
+        if !managed.is_empty() {
+            known.push((tracker.api_version.to_owned(), Some(Change::new(whole, tracker.reset))));
+        }
         Self { tracker, old, new, known }
     }
 
     /// `None` for a version that is not served.
-    fn in_version(&mut self, version: &str) -> Option<Change> {
-        if let Some((_, change)) = self.known.iter().find(|(known, _)| known == version) {
-            return change.clone();
-        }
-        let change = self.converted(version);
-        self.known.push((version.to_owned(), change.clone()));
-        change
+    fn in_version(&mut self, version: &str) -> Option<&Change> {
+        let at = self.known.iter().position(|(known, _)| known == version).unwrap_or_else(|| {
+            self.known.push((version.to_owned(), self.converted(version)));
+            self.known.len() - 1
+        });
+        self.known[at].1.as_ref()
     }
 
     fn converted(&self, version: &str) -> Option<Change> {

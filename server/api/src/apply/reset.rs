@@ -21,9 +21,12 @@ impl Default for Reset {
 
 impl Reset {
     /// What of `set` can be managed.
-    pub fn filter(&self, set: &Set) -> Set {
+    pub fn filter(&self, mut set: Set) -> Set {
         match self {
-            Self::But(fields) => set.recursive_difference(fields),
+            Self::But(fields) => {
+                set.subtract(fields, true);
+                set
+            }
             Self::Only(paths) => {
                 let mut kept = Set::default();
                 set.each(&mut |path| {

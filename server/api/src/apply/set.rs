@@ -96,6 +96,9 @@ impl Set {
 
     /// Members of either.
     pub fn union(&self, other: &Set) -> Set {
+        if self.is_empty() || other.is_empty() {
+            return if self.is_empty() { other.clone() } else { self.clone() };
+        }
         let mut nodes = Vec::with_capacity(self.nodes.len().max(other.nodes.len()));
         zip(self, other, |a, b| match (a, b) {
             (Some(a), Some(b)) => nodes.push(Node {
@@ -123,29 +126,32 @@ impl Set {
     /// Members of this one only. A member stays when just something below it is in `other`, and what is below
     /// stays when just the member above is.
     pub fn difference(&self, other: &Set) -> Set {
-        let mut nodes = Vec::new();
-        zip(self, other, |a, b| match (a, b) {
-            (Some(a), Some(b)) => {
-                push(&mut nodes, &a.element, a.member && !b.member, a.below.difference(&b.below));
-            }
-            (Some(a), None) => nodes.push(a.clone()),
-            _ => {}
-        });
-        Set { nodes }
+        let mut left = self.clone();
+        left.subtract(other, false);
+        left
     }
 
     /// As [`Set::difference`], but what is below a member of `other` goes too.
     pub fn recursive_difference(&self, other: &Set) -> Set {
-        let mut nodes = Vec::new();
-        zip(self, other, |a, b| match (a, b) {
-            (Some(_), Some(b)) if b.member => {}
-            (Some(a), Some(b)) => {
-                push(&mut nodes, &a.element, a.member, a.below.recursive_difference(&b.below))
+        let mut left = self.clone();
+        left.subtract(other, true);
+        left
+    }
+
+    /// Takes the members of `other` out, `whole` with what is below them.
+    pub(super) fn subtract(&mut self, other: &Set, whole: bool) {
+        for node in &other.nodes {
+            let Ok(at) = self.find(&node.element) else { continue };
+            let mine = &mut self.nodes[at];
+            mine.member &= !node.member;
+            if whole && node.member {
+                mine.below = Set::default();
             }
-            (Some(a), None) => nodes.push(a.clone()),
-            _ => {}
-        });
-        Set { nodes }
+            mine.below.subtract(&node.below, whole);
+            if !mine.member && mine.below.is_empty() {
+                self.nodes.remove(at);
+            }
+        }
     }
 
     /// With the declared fields on the way to members as members too: `EnsureNamedFieldsAreMembers`.
