@@ -12,6 +12,7 @@ pub mod admission;
 mod aggregate;
 pub mod auth;
 mod bootstrap;
+mod crd;
 pub mod pipeline;
 pub mod pki;
 pub mod registry;

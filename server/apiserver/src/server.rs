@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::aggregate::{self, Groups};
 use crate::auth::Auth;
+use crate::crd::{self, Customs};
 use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Admission, Registry, columns};
@@ -113,6 +114,7 @@ struct Inner {
     auth: Arc<Auth>,
     gate: OnceLock<Arc<dyn Gate>>,
     groups: Arc<Groups>,
+    customs: Customs,
     pki: Pki,
     health: Health,
     listener: Mutex<Option<TcpListener>>,
@@ -161,6 +163,7 @@ impl ApiServer {
             config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
         let server = Self(Arc::new(Inner {
             registry: Registry::new(store.clone()),
+            customs: Customs::new(store.clone()),
             store,
             auth,
             gate: OnceLock::new(),
@@ -180,6 +183,8 @@ impl ApiServer {
         server.0.tasks.spawn_until_drain("service addresses", following);
         let following = aggregate::follow(server.registry().clone(), server.groups().clone());
         server.0.tasks.spawn_until_drain("api services", following);
+        let following = crd::follow(server.registry().clone(), server.customs().clone());
+        server.0.tasks.spawn_until_drain("custom resources", following);
         Ok(server)
     }
 
@@ -267,6 +272,11 @@ impl ApiServer {
     /// Who serves groups that are not the registry's.
     pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.0.groups
+    }
+
+    /// Which custom resources are served.
+    pub(crate) fn customs(&self) -> &Customs {
+        &self.0.customs
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
+mod custom;
 mod groups;
 mod listeners;
 mod services;

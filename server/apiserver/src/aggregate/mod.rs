@@ -125,7 +125,7 @@ impl ApiServer {
         let (Some("apis"), Some(group), Some(version)) = (parts.next(), parts.next(), parts.next()) else {
             return None;
         };
-        if kinds::group(group).is_some() {
+        if kinds::group(group).is_some() || self.customs().has_group(group) {
             return None;
         }
         match self.groups().handler(group, version) {
@@ -144,7 +144,8 @@ impl ApiServer {
         let mut places = registered(self.store());
         places.extend(served.keys().cloned());
         let mut groups: Vec<(String, Vec<Version>)> = Vec::new();
-        for (group, name) in places.into_iter().filter(|(group, _)| kinds::group(group).is_none()) {
+        let elsewhere = |group: &str| kinds::group(group).is_none() && !self.customs().has_group(group);
+        for (group, name) in places.into_iter().filter(|(group, _)| elsewhere(group)) {
             let resources = match served.get(&(group.clone(), name.clone())) {
                 Some(handler) => resources(handler, &group, &name).await,
                 None => None,
@@ -155,8 +156,20 @@ impl ApiServer {
                 None => groups.push((group, vec![version])),
             }
         }
+        groups.extend(self.customs().groups().into_iter().map(custom));
+        groups.sort_by(|(a, _), (b, _)| a.cmp(b));
         groups
     }
+}
+
+/// A group of custom resources.
+fn custom((group, versions): crate::crd::Group) -> (String, Vec<Version>) {
+    let version = |(name, kinds): (String, Vec<&'static kinds::Kind>)| {
+        let resources = sampan_api::discovery::resource_list(&group, &name, kinds.into_iter());
+        Version { name, resources }
+    };
+    let versions = versions.into_iter().map(version).collect();
+    (group, versions)
 }
 
 /// The request as it came, without what was for this server alone.

@@ -48,8 +48,12 @@ impl ApiServer {
                 }
             },
             ["api", version] => self.found(discovery::api_resource_list("", version), &context),
-            ["apis", group, version] => self.found(discovery::api_resource_list(group, version), &context),
-            ["openapi", rest @ ..] => openapi::serve(rest, &context),
+            ["apis", group, version] => {
+                let custom = self.customs().of_version(group, version);
+                let kinds = kinds::of_version(group, version).chain(custom);
+                self.found(discovery::resource_list(group, version, kinds), &context)
+            }
+            ["openapi", rest @ ..] => openapi::serve(rest, self.customs(), &context),
             _ => match self.gate().path(&path) {
                 Some(value) => self.json(&value, &context),
                 None => Err(ApiError::unknown_resource()),

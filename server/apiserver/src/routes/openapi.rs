@@ -11,6 +11,7 @@ use sampan_api::openapi;
 use sampan_api::status::ApiError;
 
 use super::with_etag;
+use crate::crd::Customs;
 use crate::pipeline::Context;
 use crate::{ResponseBody, VERSION};
 
@@ -19,18 +20,33 @@ const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 static V3: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Mutex::default);
 
 /// Below `/openapi`.
-pub(super) fn serve(rest: &[&str], context: &Context) -> Result<Response<ResponseBody>, ApiError> {
+pub(super) fn serve(
+    rest: &[&str],
+    customs: &Customs,
+    context: &Context,
+) -> Result<Response<ResponseBody>, ApiError> {
     let headers = &context.head.headers;
     match rest {
         ["v2"] if context.accept().contains("proto-openapi.spec.v2") => {
-            Ok(with_etag(v2_proto(), V2_PROTO, headers))
+            Ok(with_etag(customs.v2_proto().unwrap_or_else(v2_proto), V2_PROTO, headers))
         }
-        ["v2"] => Ok(with_etag(v2(), "application/json", headers)),
-        ["v3"] => Ok(with_etag(openapi::v3_index().to_string().into(), "application/json", headers)),
-        ["v3", "api", version] => v3("", version, context),
-        ["v3", "apis", group, version] => v3(group, version, context),
+        ["v2"] => Ok(with_etag(customs.v2().unwrap_or_else(v2), "application/json", headers)),
+        ["v3"] => Ok(with_etag(index(customs), "application/json", headers)),
+        ["v3", "api", version] => v3("", version, customs, context),
+        ["v3", "apis", group, version] => v3(group, version, customs, context),
         _ => Err(ApiError::unknown_resource()),
     }
+}
+
+/// Where the document of each group and version is.
+fn index(customs: &Customs) -> Bytes {
+    let mut index = openapi::v3_index();
+    for (path, place) in customs.v3_paths() {
+        if index["paths"].get(&path).is_none() {
+            index["paths"][path] = place;
+        }
+    }
+    index.to_string().into()
 }
 
 fn v2() -> Bytes {
@@ -43,10 +59,16 @@ fn v2_proto() -> Bytes {
     BYTES.get_or_init(|| openapi::v2_proto(VERSION).into()).clone()
 }
 
-fn v3(group: &str, version: &str, context: &Context) -> Result<Response<ResponseBody>, ApiError> {
+fn v3(
+    group: &str,
+    version: &str,
+    customs: &Customs,
+    context: &Context,
+) -> Result<Response<ResponseBody>, ApiError> {
     let key = openapi::v3_path(group, version);
     let kept = V3.lock().get(&key).cloned();
-    let text = match kept {
+    let custom = || sampan_api::kinds::group(group).is_none().then(|| customs.v3(group, version)).flatten();
+    let text = match kept.or_else(custom) {
         Some(text) => text,
         None => {
             let text: Bytes =
