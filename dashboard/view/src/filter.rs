@@ -14,9 +14,7 @@
 
 use std::fmt;
 
-use regex_lite::{Regex, RegexBuilder};
-
-use crate::Row;
+use crate::{Row, regex::Regex};
 
 /// What one term looks at.
 #[derive(Clone, Debug)]
@@ -220,8 +218,7 @@ enum Parsed {
 
 fn test(body: &str) -> Result<Option<Parsed>, String> {
     if body.len() > 1 && body.starts_with('/') && body.ends_with('/') {
-        let regex = RegexBuilder::new(&body[1..body.len() - 1]).case_insensitive(true).build();
-        return regex.map(|regex| Some(Parsed::Is(Test::Regex(regex)))).map_err(|error| error.to_string());
+        return Regex::new(&body[1..body.len() - 1]).map(|regex| Some(Parsed::Is(Test::Regex(regex))));
     }
     if let Some(quoted) = body.strip_prefix('"') {
         return Ok(text(quoted.strip_suffix('"').unwrap_or(quoted)));

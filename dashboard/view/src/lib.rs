@@ -10,8 +10,10 @@ mod filter;
 pub mod order;
 mod ordered;
 pub mod place;
+mod regex;
 mod row;
 
 pub use filter::{Filter, FilterError, Term, Test};
 pub use ordered::{Change, Ordered};
+pub use regex::Regex;
 pub use row::{Cell, Column, Health, Owner, Row};

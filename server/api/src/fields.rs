@@ -115,6 +115,8 @@ pub struct Field {
     /// Protobuf field numbers: one, or the way through messages that JSON inlines (Volume's `emptyDir` is
     /// `[2, 2]`). Empty where the tag is not known (fields newer than the generator's source).
     pub tags: &'static [u32],
+    /// Whether Go's JSON says a scalar that is zero: a pointer, or no `omitempty`.
+    pub keeps_zero: bool,
     /// Whether upstream's schema requires it.
     pub required: bool,
     /// How list items are told apart; `None` where upstream says nothing (then atomic for apply).

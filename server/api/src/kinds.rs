@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::crd::Custom;
+use crate::fields;
 
 /// One resource of one version: names, scope, verbs, where it is stored and how it is shaped.
 #[derive(Debug, Clone, Copy)]
@@ -193,6 +194,22 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
     BY_KIND.get(&[group, version, kind]).copied()
 }
 
+/// The schema of what an object's `apiVersion` and `kind` name: a resource's kind, its list, or what only
+/// subresources take and give.
+pub fn schema_of(api_version: &str, kind: &str) -> Option<&'static str> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if let Some(found) = by_kind(group, version, kind) {
+        return Some(found.schema);
+    }
+    let named = |name: String| fields::type_of(&name).map(|ty| ty.name);
+    if let Some(item) = kind.strip_suffix("List").and_then(|item| by_kind(group, version, item)) {
+        return named(format!("{}List", item.schema));
+    }
+    let package = if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) };
+    named(format!("io.k8s.api.{package}.{version}.{kind}"))
+        .or_else(|| named(format!("io.k8s.apimachinery.pkg.apis.meta.{version}.{kind}")))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -208,6 +225,26 @@ mod tests {
             assert_eq!(found.map(|found| found.plural), Some(kind.plural));
         }
         assert!(by_resource("", "v2", "pods").is_none());
+    }
+
+    #[test]
+    fn what_an_object_says_it_is_leads_to_its_schema() {
+        for (api_version, kind, schema) in [
+            ("v1", "Pod", Some("io.k8s.api.core.v1.Pod")),
+            ("apps/v1", "DeploymentList", Some("io.k8s.api.apps.v1.DeploymentList")),
+            ("autoscaling/v1", "Scale", Some("io.k8s.api.autoscaling.v1.Scale")),
+            ("v1", "Status", Some("io.k8s.apimachinery.pkg.apis.meta.v1.Status")),
+            ("policy/v1", "Eviction", Some("io.k8s.api.policy.v1.Eviction")),
+            (
+                "apiregistration.k8s.io/v1",
+                "APIServiceList",
+                Some("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceList"),
+            ),
+            ("example.com/v1", "Pod", None),
+            ("v1", "Nothing", None),
+        ] {
+            assert_eq!(schema_of(api_version, kind), schema, "{api_version} {kind}");
+        }
     }
 
     #[test]

@@ -8,10 +8,14 @@
 //! - [`fields`]: every field of every built-in type, generated, one row each; strict decoding, pruning,
 //!   strategic merge patch, OpenAPI and protobuf are driven by it.
 //! - [`status`]: errors as upstream words them.
+//! - [`parts`]: a few parts of a large object, read without the rest.
 //! - [`patch`]: JSON patch, merge patch, strategic merge patch.
+//! - [`apply`]: server-side apply and managed fields.
 //! - [`proto`]: protobuf bodies into JSON values.
+//! - [`quota`]: what objects count for in a ResourceQuota.
 //! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
 
+pub mod apply;
 pub mod crd;
 pub mod defaults;
 pub mod discovery;
@@ -19,9 +23,11 @@ pub mod fields;
 pub mod kinds;
 pub mod meta;
 pub mod openapi;
+pub mod parts;
 pub mod patch;
 pub mod proto;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod status;
 pub mod strict;

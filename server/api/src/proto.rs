@@ -1,22 +1,22 @@
-//! Protobuf bodies into the values that everything else works on; driven by the field table.
+//! Protobuf bodies into the values that everything else works on ([`decode`]), and JSON into protobuf
+//! ([`encode`]); driven by the field table.
 //!
-//! Typed Go clients (`kubectl create`, CoreDNS, upstream's e2e suite) send objects as
-//! `application/vnd.kubernetes.protobuf`: four magic bytes and a `runtime.Unknown` around the message. Only
-//! decoding is here: these clients accept JSON answers.
+//! Typed Go clients (`kubectl create`, CoreDNS, upstream's e2e suite) send and take objects as
+//! `application/vnd.kubernetes.protobuf`: four magic bytes and a `runtime.Unknown` around the message.
 //!
-//! Go writes a field that is not a pointer even when it is zero, and on the way to JSON drops the zero again.
-//! Whether a field is a pointer is not in the table, so the few fields in which a zero means something are
-//! named in [`zero`]; required fields keep theirs.
+//! Go writes a field that is not a pointer even when it is zero, and on the way to JSON drops the zero again,
+//! unless the field has no `omitempty`: the table says which zeros stay (`keeps_zero`).
 //!
 //! Ported from `apimachinery/pkg/runtime/serializer/protobuf` and the `generated.pb.go` of `k8s.io/api`.
 
+mod encode;
 mod wire;
-mod zero;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use crate::fields::{self, Field, FieldType, Type};
+pub use encode::{encode, encode_metadata, list_of, watch_event};
 use wire::{Item, Reader};
 
 /// What every body begins with.
@@ -125,7 +125,7 @@ fn take(
         }
         ref ty => {
             let value = single(ty, item, depth)?;
-            if value.is_null() || zero::means_absent(field, &value) {
+            if value.is_null() || means_absent(field, &value) {
                 object.shift_remove(field.json);
             } else {
                 object.insert(field.json.into(), value);
@@ -133,6 +133,20 @@ fn take(
         }
     }
     Ok(())
+}
+
+/// Whether `value` is what Go writes for a field that is not set, and leaves out of JSON.
+fn means_absent(field: &Field, value: &Value) -> bool {
+    let zero = match (&field.ty, value) {
+        // maxSurge and its like are pointers, targetPort is not
+        (FieldType::IntOrString, value) => return field.json == "targetPort" && value.as_i64() == Some(0),
+        (FieldType::Bool, value) => value.as_bool() == Some(false),
+        (FieldType::String | FieldType::Bytes, value) => value.as_str() == Some(""),
+        (FieldType::Int32 | FieldType::Int64, value) => value.as_i64() == Some(0),
+        (FieldType::Float, value) => value.as_f64() == Some(0.0),
+        _ => false,
+    };
+    zero && !field.keeps_zero
 }
 
 /// List items: one at a time, or numbers packed into bytes.

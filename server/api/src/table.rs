@@ -15,10 +15,14 @@ mod storage;
 mod words;
 mod workloads;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
+use crate::parts::Parts;
 
 pub use age::{human_duration, since};
 
@@ -52,10 +56,19 @@ struct Printer {
     bucket: &'static str,
     columns: &'static [Column],
     cells: Cells,
+    /// The paths that the cells are made of, for kinds of which there are many; none for the whole object.
+    reads: &'static [&'static str],
 }
 
 const fn printer(bucket: &'static str, columns: &'static [Column], cells: Cells) -> Printer {
-    Printer { bucket, columns, cells }
+    Printer { bucket, columns, cells, reads: &[] }
+}
+
+impl Printer {
+    /// Nothing but this decides the cells.
+    const fn reading(self, reads: &'static [&'static str]) -> Self {
+        Self { reads, ..self }
+    }
 }
 
 const NAME: Column = Column {
@@ -118,6 +131,16 @@ pub fn columns(kind: &Kind) -> &'static [Column] {
 /// The cells of one object, as many as there are [`columns`].
 pub fn row(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     printer_of(kind).map_or(default_cells as Cells, |printer| printer.cells)(object, now)
+}
+
+/// The parts of an object that [`row`] and [`row_conditions`] look at; none for all of it. Rows of the parts are the
+/// rows of the whole, and quicker made.
+pub fn reads(kind: &Kind) -> Option<&'static Parts> {
+    static READS: LazyLock<HashMap<&'static str, Parts>> = LazyLock::new(|| {
+        let printers = ROOMS.into_iter().flatten().filter(|printer| !printer.reads.is_empty());
+        printers.map(|printer| (printer.bucket, Parts::of(printer.reads))).collect()
+    });
+    READS.get(kind.storage_group)
 }
 
 /// The columns of a kind without a printer, custom resources without printer columns among them.

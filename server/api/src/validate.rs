@@ -13,6 +13,7 @@ mod core;
 mod diff;
 mod endpoints;
 mod ingress;
+mod limits;
 mod load_balancer;
 mod network;
 mod pod;
@@ -76,6 +77,7 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         ("", "ConfigMap") => core::config_map_update(new, old, &mut errors),
         ("", "Secret") => core::secret_update(new, old, &mut errors),
         ("", "Node") => core::node_update(new, old, &mut errors),
+        ("", "ResourceQuota") => limits::quota_update(new, old, &mut errors),
         ("", "PersistentVolume") => storage::volume_update(new, old, &mut errors),
         ("", "PersistentVolumeClaim") => storage::claim_update(new, old, &mut errors),
         ("storage.k8s.io", "StorageClass") => storage::class_update(new, old, &mut errors),
@@ -108,6 +110,7 @@ pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     match (kind.group, kind.kind) {
         ("", "Pod") => pod_update::status(new, old, &mut errors),
         ("", "Service") => service::status(new, old, &mut errors),
+        ("", "ResourceQuota") => limits::quota_status(new, &mut errors),
         ("", "PersistentVolumeClaim") => storage::claim_status(new, &mut errors),
         (NETWORKING, "Ingress") => ingress::status(new, old, &mut errors),
         ("apps" | "batch", _) => workload::status(new, &mut errors),
@@ -123,6 +126,8 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::spec(access::get(object, "spec"), "spec", errors),
         ("", "Service") => service::service(object, old, errors),
+        ("", "ResourceQuota") => limits::quota(object, errors),
+        ("", "LimitRange") => limits::limit_range(object, errors),
         ("", "Endpoints") => endpoints::endpoints(object, old, errors),
         ("", "PersistentVolume") => storage::volume(object, errors),
         ("", "PersistentVolumeClaim") => storage::claim(access::get(object, "spec"), errors),

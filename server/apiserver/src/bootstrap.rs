@@ -9,6 +9,7 @@ use sampan_api::status::{ApiError, Reason};
 use serde_json::{Value, json};
 
 use crate::UserInfo;
+use crate::registry::manage::SELF;
 use crate::registry::{Call, Registry, Target, WriteOptions};
 use crate::value::{at, keep, meta, set};
 
@@ -21,7 +22,7 @@ const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", 
 /// reach it without translation, and its endpoint is the same address.
 pub(crate) async fn objects(registry: &Registry, address: Ipv4Addr) -> Result<(), ApiError> {
     let user = UserInfo::new("system:apiserver", &["system:masters"]);
-    let call = Call::new(&user, WriteOptions::default());
+    let call = Call::new(&user, WriteOptions::default()).tracked(SELF);
     for name in NAMESPACES {
         ensure(registry, &call, "", "namespaces", json!({"metadata": {"name": name}})).await?;
     }

@@ -13,6 +13,7 @@ mod aggregate;
 pub mod auth;
 mod bootstrap;
 mod crd;
+mod dynamic;
 pub mod pipeline;
 pub mod pki;
 pub mod registry;

@@ -185,6 +185,8 @@ impl ApiServer {
         server.0.tasks.spawn_until_drain("api services", following);
         let following = crd::follow(server.registry().clone(), server.customs().clone());
         server.0.tasks.spawn_until_drain("custom resources", following);
+        let following = crate::dynamic::policies::status::follow(server.registry().clone());
+        server.0.tasks.spawn_until_drain("policy types", following);
         Ok(server)
     }
 

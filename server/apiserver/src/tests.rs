@@ -13,11 +13,15 @@ use serde_json::{Value, json};
 
 use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
+mod apply;
 mod custom;
 mod groups;
 mod listeners;
+mod policies;
+mod quota;
 mod services;
 mod storage;
+mod webhooks;
 
 struct World {
     server: ApiServer,
@@ -188,7 +192,8 @@ async fn clients_faults_are_4xx() {
         ("GET", &format!("{PODS}?continue=x"), "", "", 400),
         ("GET", &format!("{PODS}?resourceVersion=x"), "", "", 422),
         ("GET", &format!("{PODS}?resourceVersionMatch=Exact"), "", "", 422),
-        ("PATCH", "/api/v1/namespaces/default", "application/apply-patch+yaml", "{}", 415),
+        ("PATCH", "/api/v1/namespaces/default", "application/apply-patch+yaml", "{}", 422),
+        ("PATCH", "/api/v1/namespaces/default", "application/apply-patch+cbor", "{}", 415),
         ("DELETE", &format!("{MAPS}/nope"), "", "", 404),
     ];
     for (method, uri, content, body, code) in cases {
@@ -337,6 +342,39 @@ async fn events_are_one_thing_in_two_groups() {
         .await
         .body;
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
+}
+
+/// A Table says of a pod what kubectl prints, and carries of it what was asked for, as it is stored.
+#[tokio::test]
+async fn rows_carry_what_was_asked_for() {
+    let w = world().await;
+    let pod = w.post("/api/v1/namespaces/default/pods", pod("a")).await.body;
+    let shaped = async |accept: &str, path: &str| -> Value {
+        let response = w.raw("GET", path, "", accept, "").await;
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    };
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let list = "/api/v1/namespaces/default/pods";
+    for (include, object) in [
+        ("None", Value::Null),
+        (
+            "Metadata",
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": pod["metadata"]}),
+        ),
+        ("Object", pod.clone()),
+    ] {
+        for path in [list.to_owned(), format!("{list}/a")] {
+            let table = shaped(table, &format!("{path}?includeObject={include}")).await;
+            let cells = table["rows"][0]["cells"].as_array().unwrap();
+            assert_eq!(cells[..4], [json!("a"), json!("0/1"), json!("Pending"), json!("0")]);
+            assert_eq!(table["rows"][0]["object"], object, "{path} {include}");
+            assert_eq!(table["columnDefinitions"].as_array().unwrap().len(), 9);
+        }
+    }
+    let metadata = shaped("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", list).await;
+    assert_eq!(metadata["kind"], "PartialObjectMetadataList");
+    assert_eq!(metadata["items"][0]["metadata"], pod["metadata"]);
+    assert!(metadata["items"][0]["spec"].is_null());
 }
 
 #[tokio::test]

@@ -171,6 +171,8 @@ fn asked(request: &HttpRequest, place: &Place) -> Builder {
         None => builder,
     }
     .header("x-forwarded-proto", "http")
+    // links and redirects are this origin's own
+    .header("sampan-own-origin", "1")
 }
 
 /// The workload's own cookies.

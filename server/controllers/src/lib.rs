@@ -4,11 +4,13 @@
 //! rim. They read shared informers, write through the API as `system:kube-controller-manager`, and never talk to
 //! each other. Reasons, messages and conditions are upstream's words.
 
+mod certificates;
 mod claim;
 mod context;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod event_ttl;
 mod gc;
@@ -20,6 +22,7 @@ mod namespace_defaults;
 mod node;
 mod pod_control;
 mod pod_gc;
+mod quota;
 mod replicaset;
 mod resources;
 mod service_cidr;
@@ -27,4 +30,5 @@ mod statefulset;
 mod volumes;
 mod words;
 
+pub use certificates::{Certificates, Requested};
 pub use manager::{Config, ControllerManager, Error};

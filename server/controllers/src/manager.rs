@@ -11,10 +11,12 @@ use sampan_process::{Component, ComponentHealth, Drain, Health, State, Tasks};
 use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
+use crate::certificates::{Approver, Certificates, Cleaner, Signer};
 use crate::context::Context;
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
+use crate::disruption::Disruption;
 use crate::endpoints::{LegacyEndpoints, Mirroring, Slices};
 use crate::event_ttl::EventTtl;
 use crate::gc::GarbageCollector;
@@ -23,6 +25,7 @@ use crate::namespace::Namespaces;
 use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa};
 use crate::node::{NodeLifecycle, TaintEviction};
 use crate::pod_gc::PodGc;
+use crate::quota::ResourceQuotas;
 use crate::replicaset::ReplicaSets;
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
@@ -36,6 +39,8 @@ pub struct Config {
     pub informers: Informers,
     /// The certificate authority that every namespace publishes, as PEM text.
     pub root_ca_pem: String,
+    /// The certificate authority that answers certificate requests; without one nobody does.
+    pub certificates: Option<Arc<dyn Certificates>>,
     /// Where readiness is reported.
     pub health: Health,
     /// Whose readiness the garbage collector waits for: it reads every object there is, which would hold up a
@@ -144,6 +149,7 @@ impl ControllerManager {
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
         running.start(Deployments::new(context));
+        running.start(Disruption::new(context));
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
         running.start(Mirroring::new(context));
@@ -151,6 +157,7 @@ impl ControllerManager {
         running.start(NodeLifecycle::new(context));
         running.start(TaintEviction::new(context));
         running.start(PodGc::new(context));
+        running.start(ResourceQuotas::new(context));
         running.start(EventTtl::new(context));
         running.start(Jobs::new(context));
         running.start(CronJobs::new(context));
@@ -161,5 +168,10 @@ impl ControllerManager {
         running.start(VolumeProtection::new(context));
         running.start(Expansion::new(context));
         running.start(EphemeralVolumes::new(context));
+        if let Some(certificates) = &self.config.certificates {
+            running.start(Approver::new(context, certificates.clone()));
+            running.start(Signer::new(context, certificates.clone()));
+            running.start(Cleaner::new(context, certificates.clone()));
+        }
     }
 }

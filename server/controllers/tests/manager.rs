@@ -31,6 +31,7 @@ fn cluster() -> Cluster {
         client: client.clone(),
         informers: informers.clone(),
         root_ca_pem: "PEM".to_owned(),
+        certificates: None,
         health: Health::new(),
         collect_after: None,
     };

@@ -17,6 +17,7 @@ use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
 use tokio::sync::mpsc;
 
+use super::authority::Authority;
 use super::connect::{InProcess, client};
 use super::console::{self, Dashboard};
 use super::platform::{Own, Parts};
@@ -274,6 +275,7 @@ fn controller_manager(server: &ApiServer, informers: &Informers, health: &Health
         client: client(server, "system:kube-controller-manager", &[]),
         informers: informers.clone(),
         root_ca_pem: server.pki().ca_pem().to_owned(),
+        certificates: Some(Arc::new(Authority(server.pki().clone()))),
         health: health.clone(),
         collect_after: Some(Component::Daemon),
     };

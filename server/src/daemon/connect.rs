@@ -4,16 +4,33 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use sampan_apiserver::{ApiServer, NodeConnector, ResponseBody, UserInfo};
 use sampan_kubelet::Kubelet;
 use sampan_process::BoxedIo;
 
+/// What a component calls itself, which is also who manages the fields that it writes.
+fn agent(user: &str) -> HeaderValue {
+    let name = match user.strip_prefix("system:") {
+        Some(node) if node.starts_with("node:") => "kubelet",
+        Some("apiserver") => "kube-apiserver",
+        Some(component) if component.starts_with("kube-") => component,
+        _ => "sampan",
+    };
+    let text = format!("{name}/{}", sampan_apiserver::VERSION);
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("sampan"))
+}
+
 /// A client that is `user` with `groups`, over loopback.
 pub fn client(server: &ApiServer, user: &str, groups: &[&str]) -> kube::Client {
     let groups = groups.iter().map(|group| (*group).to_owned()).collect();
     let handler = server.loopback(UserInfo { name: user.to_owned(), groups, ..Default::default() });
-    let handle = move |request: Request<Bytes>| -> sampan_client::ResponseFuture { handler(request) };
+    let agent = agent(user);
+    let handle = move |mut request: Request<Bytes>| -> sampan_client::ResponseFuture {
+        request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        handler(request)
+    };
     sampan_client::loopback(Arc::new(handle), "default")
 }
 
@@ -44,6 +61,25 @@ impl NodeConnector for InProcess {
             true => self.kubelet.upgrade(request, io),
             // dropping the connection is all that can be said after the upgrade
             false => Box::pin(async {}),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_called_as_upstreams_are() {
+        for (user, name) in [
+            ("system:node:n1", "kubelet"),
+            ("system:kube-controller-manager", "kube-controller-manager"),
+            ("system:kube-scheduler", "kube-scheduler"),
+            ("kubernetes-admin", "sampan"),
+            ("system:sampan:addons", "sampan"),
+        ] {
+            let agent = agent(user);
+            assert_eq!(agent.to_str().unwrap_or("").split('/').next(), Some(name), "{user}");
         }
     }
 }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::Request;
+use http::header::{HeaderValue, USER_AGENT};
 use sampan_apiserver::{ApiServer, TakeoverSlot, UserInfo};
 use sampan_console::{Answer, Api, Config, Console, PublicUrl, Socket, Tickets, User};
 use sampan_process::Tasks;
@@ -190,11 +191,18 @@ fn write(file: &Path, kept: &Kept) -> Result<(), Failure> {
     Ok(std::fs::rename(&new, file)?)
 }
 
+/// Who manages the fields that someone changes in a browser.
+const DASHBOARD: HeaderValue = HeaderValue::from_static("sampan-dashboard");
+
 /// The API server as a function of a user and a request.
 fn api(server: &ApiServer) -> Api {
     let server = server.clone();
-    Arc::new(move |user, request: Request<Bytes>| -> BoxFuture<'static, Answer> {
+    Arc::new(move |user, mut request: Request<Bytes>| -> BoxFuture<'static, Answer> {
         let User { name, uid, groups, extra } = user;
+        let agent = request.headers_mut().entry(USER_AGENT).or_insert(DASHBOARD);
+        if agent.as_bytes().starts_with(b"Mozilla") {
+            *agent = DASHBOARD;
+        }
         let answer = server.loopback(UserInfo { name, uid, groups, extra })(request);
         Box::pin(async move {
             let mut response = answer.await;

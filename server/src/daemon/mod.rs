@@ -6,6 +6,7 @@
 
 pub mod access;
 mod addresses;
+mod authority;
 mod builtin;
 mod components;
 mod connect;

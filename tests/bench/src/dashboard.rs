@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
@@ -16,6 +16,7 @@ use kube::{
 };
 use sampan_test_browser::{Browser, PLAIN, measure::percentile};
 use sampan_testkit::Cluster;
+use sampan_view::feed::{Ask, Kind};
 use serde_json::json;
 
 use crate::figure::{Figure, Goal, Unit};
@@ -62,6 +63,7 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
         vec![(script + memory) / 1e6],
         Goal::Below(150.0),
     ));
+    figures.extend(snapshot(&cluster, &browser, rounds).await?);
     figures.push(event("idle", &browser, rounds * 5, 100.0).await?);
     let load = tokio::spawn(events(client.clone()));
     let busy = event("1,000 events/s", &browser, rounds * 5, 250.0).await;
@@ -69,8 +71,43 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
     figures.push(busy?);
     pods::fill_from(&client, SOME, MANY).await?;
     listed(&browser, MANY).await?;
+    figures.push(told("50,000", &browser, rounds, Goal::Below(1500.0)).await?);
     figures.extend(list(&browser, rounds).await?);
     Ok(figures)
+}
+
+/// All pods over a feed of its own, and as kubectl prints them.
+async fn snapshot(cluster: &Cluster, browser: &Browser, rounds: usize) -> Result<[Figure; 2]> {
+    let mut printed = Vec::new();
+    for _ in 0..rounds {
+        let began = Instant::now();
+        let lines = cluster.kubectl(&["get", "pods"])?;
+        printed.push(began.elapsed().as_secs_f64() * 1e3);
+        ensure!(lines.lines().count() > SOME, "kubectl printed too few");
+    }
+    Ok([
+        told("10,000", browser, rounds, Goal::Below(300.0)).await?,
+        Figure::alone("`kubectl get pods` of 10,000", Unit::Milliseconds, printed, Goal::Report),
+    ])
+}
+
+async fn told(many: &str, browser: &Browser, rounds: usize, goal: Goal) -> Result<Figure> {
+    let kind = Kind { group: String::new(), version: "v1".into(), resource: "pods".into() };
+    let ask = Ask::Open {
+        view: 1,
+        kind,
+        namespaces: vec!["default".into()],
+        label_selector: String::new(),
+        field_selector: String::new(),
+        filter: String::new(),
+        summary: false,
+        since: None,
+    };
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        times.push(browser.time_of_snapshot(&ask).await?);
+    }
+    Ok(Figure::alone(format!("dashboard: snapshot of {many} pods"), Unit::Milliseconds, times, goal))
 }
 
 /// What is sent of the main module to a browser that reads gzip.
@@ -154,7 +191,7 @@ async fn events(client: Client) -> Result<()> {
 async fn list(browser: &Browser, rounds: usize) -> Result<Vec<Figure>> {
     let (mut filter, mut sort) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        for line in ["object-1", "object-12", "app=web object-3", ""] {
+        for line in ["object-1", "object-12", "/^object-[1-9]+0$/", "app=web object-3", ""] {
             filter.push(browser.time_of_filter(line).await?);
         }
         for column in ["Age", "Restarts", "Name"] {

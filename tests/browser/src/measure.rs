@@ -1,6 +1,7 @@
 //! What a browser measures of itself: frames, times from an act to its picture, memory. Times are milliseconds.
 
 use anyhow::{Context, Result};
+use sampan_view::feed::{Ask, POSTCARD, Tell};
 use serde_json::{Value, json};
 
 use crate::Browser;
@@ -34,6 +35,18 @@ const SCROLL: &str = "const [step, count, done] = arguments;
         done({frames, blank, rows: rows.querySelectorAll('tr').length});
     };
     requestAnimationFrame(frame);";
+
+/// Asks a feed of its own for a list; how long until the whole of it is there. A message's first byte says what it is.
+const SNAPSHOT: &str = "const [protocol, ask, hello, live, done] = arguments;
+    const socket = new WebSocket(new URL('sampan/v1/feed', document.baseURI).href.replace(/^http/, 'ws'), protocol);
+    socket.binaryType = 'arraybuffer';
+    let began;
+    socket.onclose = () => done('the feed was closed');
+    socket.onmessage = ({data}) => {
+        const kind = new Uint8Array(data)[0];
+        if (kind == hello) { began = performance.now(); socket.send(ask); }
+        if (kind == live) { socket.onclose = null; done(performance.now() - began); socket.close(); }
+    };";
 
 /// What scrolling was like.
 #[derive(Clone, Debug)]
@@ -83,6 +96,18 @@ impl Browser {
     pub async fn time_of_filter(&self, line: &str) -> Result<f64> {
         let act = "const field = document.querySelector('.filter input'); field.value = argument; field.dispatchEvent(new InputEvent('input', {bubbles: true}))";
         self.time_of(".tools .count", act, line).await
+    }
+
+    /// A list's snapshot over the feed, without what the page does with it.
+    pub async fn time_of_snapshot(&self, ask: &Ask) -> Result<f64> {
+        let none = String::new;
+        let hello = Tell::Hello { user: none(), version: none(), boot: none(), now: 0 };
+        let live = Tell::Live { view: 0, revision: none() };
+        let first = |tell: &Tell| postcard::to_allocvec(tell).map(|bytes| json!(bytes.first()));
+        let arguments =
+            vec![json!(POSTCARD), json!(serde_json::to_string(ask)?), first(&hello)?, first(&live)?];
+        let told = self.client.execute_async(SNAPSHOT, arguments).await?;
+        told.as_f64().with_context(|| told.to_string())
     }
 
     async fn time_of(&self, watched: &str, act: &str, argument: &str) -> Result<f64> {

@@ -63,6 +63,7 @@ async fn the_console_lets_in_whom_it_should_and_shows_what_they_may_see() -> Res
     scopes(&cluster, &browser).context("scopes")?;
     flood(&browser).await.context("flood")?;
     restarted(&cluster, &browser).await.context("restarted")?;
+    secrets(&cluster, &browser).context("secrets")?;
     guesses(&browser).context("guesses")
 }
 
@@ -522,4 +523,32 @@ fn guesses(browser: &Browser) -> Result<()> {
         ensure!(answer.code == 401, "{answer:?}");
     }
     bail!("guesses without end")
+}
+
+/// What lets somebody in is in no log, and in no address that is good a second time.
+fn secrets(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    let url = cluster.sampan(&["dashboard", "--url"])?;
+    let path = url.trim().split_once(&format!(":{}", browser.port)).context("a path")?.1.to_owned();
+    let ticket = path.split_once("ticket=").or(path.rsplit_once('/')).context("a ticket")?.1.to_owned();
+    let nobody = Browser { cookie: None, ..browser.clone() };
+    let entered = nobody.get(&path)?;
+    let token = cluster.kubectl(&["create", "token", "default"])?.trim().to_owned();
+    let bearer = cluster.sampan(&["token", "create", "logged"])?.trim().to_owned();
+    let signed = Browser { cookie: None, bearer: Some(bearer.clone()), ..browser.clone() };
+    ensure!(signed.get("/sampan/v1/status")?.code == 200);
+    ensure!(signed.get(&format!("/sampan/v1/nowhere?token={token}"))?.code == 404);
+    let cookie = entered.cookie()?.split_once('=').context("a value")?.1.to_owned();
+    ensure!(!entered.head.contains(&ticket.to_ascii_lowercase()), "the ticket goes on in {}", entered.head);
+    let mut read = 0;
+    for entry in std::fs::read_dir(cluster.data_directory().join("logs"))? {
+        let text = String::from_utf8_lossy(&std::fs::read(entry?.path())?).into_owned();
+        read += text.len();
+        for (what, secret) in
+            [("ticket", &ticket), ("cookie", &cookie), ("token", &token), ("tool's token", &bearer)]
+        {
+            ensure!(secret.len() > 20 && !text.contains(secret.as_str()), "a {what} is in a log");
+        }
+    }
+    ensure!(read > 0, "no log was read");
+    Ok(())
 }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 use crate::merges::{self, Merges};
+use crate::newer;
 use crate::protos::{self, Message, marker};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -49,6 +50,7 @@ struct Tables {
     messages: BTreeMap<String, Message>,
     numbers: BTreeMap<String, usize>,
     merges: Merges,
+    newer: BTreeMap<(String, String), newer::Wire>,
     notes: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ pub fn generate(mut definitions: Map<String, Value>, kinds: &[(String, bool)]) -
     let mut tables = Tables {
         definitions,
         messages: protos::read()?,
+        newer: newer::read()?,
         merges: merges::read()?,
         numbers,
         notes: Vec::new(),
@@ -222,7 +225,13 @@ impl Tables {
                 code = "D".to_owned();
             }
             self.check_wire(owner, json, &code, proto);
-        } else if !(json == "apiVersion" || json == "kind") && !owner.ends_with("List") {
+        }
+        let newer_wire = self.newer.get(&(owner.to_owned(), json.to_owned()));
+        if let Some(path) = newer_wire.map(|wire| &wire.tags).filter(|path| !path.is_empty()) {
+            tag.clone_from(path);
+        }
+        let keeps_zero = newer_wire.is_some_and(|wire| wire.keeps_zero);
+        if tag == "0" && !(json == "apiVersion" || json == "kind") {
             self.notes.push(format!("no tag: {owner}.{json}"));
         }
         let markers = found.map_or(&newer, |(_, proto)| &proto.markers);
@@ -230,7 +239,7 @@ impl Tables {
         if said.is_some() && marker(markers, "listType").is_none() {
             self.notes.push(format!("only DeepMerge tells list items apart: {owner}.{json} {newer:?}"));
         }
-        let mut line = format!("{json}\t{code}\t{tag}");
+        let mut line = format!("{json}\t{code}\t{tag}{}", if keeps_zero { "\tz" } else { "" });
         for mark in marks(&code, required, markers, property) {
             write!(line, "\t{mark}")?;
         }

@@ -5,6 +5,7 @@
 mod fields;
 mod kinds;
 mod merges;
+mod newer;
 mod protos;
 mod roots;
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::apply::Root;
 use super::head::{Head, SelectableField, VersionHead};
 use super::schema::Schema;
 
@@ -52,6 +53,7 @@ pub struct Version {
     bytes: Bytes,
     json: OnceLock<Arc<Value>>,
     schema: OnceLock<Arc<Schema>>,
+    root: OnceLock<Root>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +75,15 @@ struct WholeVersion {
 impl Version {
     /// The version at `index` of the definition that `bytes` are.
     pub fn new(head: Arc<Head>, index: usize, bytes: Bytes, since: u64) -> Self {
-        Self { head, since, index, bytes, json: OnceLock::new(), schema: OnceLock::new() }
+        Self {
+            head,
+            since,
+            index,
+            bytes,
+            json: OnceLock::new(),
+            schema: OnceLock::new(),
+            root: OnceLock::new(),
+        }
     }
 
     /// The same version of a definition whose status changed, and nothing that counts here: what was compiled is kept.
@@ -88,6 +98,7 @@ impl Version {
             bytes: self.bytes.clone(),
             json,
             schema: kept(&self.schema),
+            root: OnceLock::new(),
         }
     }
 
@@ -123,6 +134,24 @@ impl Version {
             let schema = version.and_then(|mut v| v.schema.get_mut("openAPIV3Schema").map(Value::take));
             Arc::new(schema.unwrap_or_default())
         })
+    }
+
+    /// The schema of whole objects, for server-side apply.
+    pub fn root(&self) -> &Root {
+        self.root.get_or_init(|| {
+            self.schema();
+            Root(self.schema.get().cloned().unwrap_or_default())
+        })
+    }
+
+    /// This and the other served versions of the definition.
+    pub fn served(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let all = self.head.spec.versions.iter().enumerate();
+        let version = |(index, _): (usize, &VersionHead)| match index == self.index {
+            true => self.clone(),
+            false => Arc::new(Self::new(self.head.clone(), index, self.bytes.clone(), self.since)),
+        };
+        all.filter(|(_, version)| version.served).map(version).collect()
     }
 
     /// The schema, compiled when first asked for.

@@ -111,6 +111,11 @@ pub fn decode(
     }
 }
 
+/// Makes an object that no decoder made conform: its metadata, and that of embedded resources.
+pub fn conform(value: &mut Value, schema: &Schema, expected: Expected<'_>) -> Result<(), ApiError> {
+    metadata(value, schema, expected)
+}
+
 /// Makes the metadata of an object and of embedded resources conform.
 fn metadata(value: &mut Value, schema: &Schema, expected: Expected<'_>) -> Result<(), ApiError> {
     if let (Some(metadata), Some(spot)) = (value.get_mut("metadata"), Spot::root(META)) {

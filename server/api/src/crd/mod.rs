@@ -6,6 +6,7 @@
 //!
 //! Ported from `k8s.io/apiextensions-apiserver/pkg/apiserver` (`schema`, `validation`) and `pkg/apis/apiextensions`.
 
+mod apply;
 mod columns;
 mod custom;
 mod decode;
@@ -25,9 +26,10 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use apply::Root;
 pub use columns::{cells, column_definitions};
 pub use custom::{Custom, Version};
-pub use decode::{decode, patch};
+pub use decode::{conform, decode, patch};
 pub use default::default;
 pub use definition::{create as definition_errors, update as definition_update_errors};
 pub use head::{Condition, Head, Names, PrinterColumn, Scale, SelectableField, Subresources, VersionHead};

@@ -58,6 +58,7 @@ fn field(line: &'static str) -> Field {
         json: cells.next().unwrap_or_default(),
         ty: code(cells.next().unwrap_or_default()),
         tags: tags(cells.next().unwrap_or_default()),
+        keeps_zero: false,
         required: false,
         list_type: None,
         map_keys: &[],
@@ -74,6 +75,7 @@ fn field(line: &'static str) -> Field {
 
 fn apply(field: &mut Field, mark: &'static str) {
     match mark.split_once(':') {
+        None if mark == "z" => field.keeps_zero = true,
         None if mark == "r" => field.required = true,
         None if mark == "la" => field.list_type = Some(ListType::Atomic),
         None if mark == "ls" => field.list_type = Some(ListType::Set),

@@ -82,3 +82,91 @@ impl<'a> Item<'a> {
         text.map(str::to_owned).map_err(|_| "proto: invalid UTF-8 in a string".to_owned())
     }
 }
+
+/// Bytes on their way out.
+pub struct Writer(pub Vec<u8>);
+
+impl Writer {
+    /// Nothing yet.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+
+    fn key(&mut self, tag: u32, wire: u64) {
+        self.varint(u64::from(tag) << 3 | wire);
+    }
+
+    /// A whole number, or a boolean.
+    pub fn number(&mut self, tag: u32, value: i64) {
+        self.key(tag, 0);
+        self.varint(value.cast_unsigned());
+    }
+
+    /// A double.
+    pub fn float(&mut self, tag: u32, value: f64) {
+        self.key(tag, 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A string or bytes.
+    pub fn bytes(&mut self, tag: u32, bytes: &[u8]) {
+        self.key(tag, 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// What `write` writes, in the messages that `tags` open, one within the other.
+    pub fn message<E>(
+        &mut self,
+        tags: &[u32],
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let opened: Vec<Open> = tags.iter().map(|tag| self.open(*tag)).collect();
+        write(self)?;
+        for at in opened.into_iter().rev() {
+            self.close(at);
+        }
+        Ok(())
+    }
+
+    /// Begins a message, whose length is not known yet.
+    pub fn open(&mut self, tag: u32) -> Open {
+        let start = self.0.len();
+        self.key(tag, 2);
+        self.0.push(0);
+        Open { start, body: self.0.len() }
+    }
+
+    /// Ends it: puts its length before it.
+    pub fn close(&mut self, at: Open) {
+        let length = self.0.len() - at.body;
+        let mut size = Self(Vec::with_capacity(10));
+        size.varint(length as u64);
+        // most are shorter than 128 bytes, and have room for their length already
+        self.0[at.body - 1] = size.0[0];
+        if let Some(more) = size.0.get(1..).filter(|more| !more.is_empty()) {
+            self.0.extend_from_slice(more);
+            self.0[at.body..].rotate_right(more.len());
+        }
+    }
+
+    /// As if it had not begun.
+    pub fn undo(&mut self, at: Open) {
+        self.0.truncate(at.start);
+    }
+}
+
+/// A message that has begun.
+#[derive(Clone, Copy)]
+pub struct Open {
+    start: usize,
+    body: usize,
+}

@@ -36,8 +36,39 @@ static TEMPLATE_COLUMNS: &[Column] = &[
     column("Pod Labels", "The labels for the pod template."),
 ];
 
-pub(super) const PRINTERS: &[Printer] =
-    &[printer("pods", POD_COLUMNS, pod), printer("podtemplates", TEMPLATE_COLUMNS, template)];
+/// What the cells of a pod are made of.
+const POD_READS: &[&str] = &[
+    "metadata.name",
+    "metadata.creationTimestamp",
+    "metadata.deletionTimestamp",
+    "spec.nodeName",
+    "spec.containers.name",
+    "spec.initContainers.name",
+    "spec.initContainers.restartPolicy",
+    "spec.readinessGates",
+    "status.phase",
+    "status.reason",
+    "status.podIPs",
+    "status.nominatedNodeName",
+    "status.conditions.type",
+    "status.conditions.status",
+    "status.conditions.reason",
+    "status.initContainerStatuses.name",
+    "status.initContainerStatuses.ready",
+    "status.initContainerStatuses.started",
+    "status.initContainerStatuses.restartCount",
+    "status.initContainerStatuses.state",
+    "status.initContainerStatuses.lastState.terminated.finishedAt",
+    "status.containerStatuses.ready",
+    "status.containerStatuses.restartCount",
+    "status.containerStatuses.state",
+    "status.containerStatuses.lastState.terminated.finishedAt",
+];
+
+pub(super) const PRINTERS: &[Printer] = &[
+    printer("pods", POD_COLUMNS, pod).reading(POD_READS),
+    printer("podtemplates", TEMPLATE_COLUMNS, template),
+];
 
 fn template(object: &Value, _now: Timestamp) -> Vec<Value> {
     let [names, images] = words::containers(object, "/template/spec");

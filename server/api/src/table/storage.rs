@@ -120,6 +120,7 @@ pub(super) const PRINTERS: &[Printer] = &[
         bucket: "volumeattributesclasses.storage.k8s.io",
         columns: ATTRIBUTES_CLASS,
         cells: attributes_class,
+        reads: &[],
     },
     printer("volumeattachments.storage.k8s.io", ATTACHMENT, attachment),
     printer("csinodes.storage.k8s.io", NODE, node),

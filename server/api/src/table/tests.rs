@@ -9,7 +9,14 @@ fn now() -> Timestamp {
 
 fn cells(group: &str, version: &str, plural: &str, object: Value) -> Vec<Value> {
     let kind = kinds::by_resource(group, version, plural).expect("a kind");
-    row(kind, &object, now())
+    let cells = row(kind, &object, now());
+    // what a kind says it reads is all that it reads
+    if let Some(reads) = reads(kind) {
+        let parts = reads.read(object.to_string().as_bytes()).expect("an object");
+        assert_eq!(row(kind, &parts, now()), cells, "{object}");
+        assert_eq!(row_conditions(kind, &parts), row_conditions(kind, &object), "{object}");
+    }
+    cells
 }
 
 /// The first cells of an object, as kubectl would print them.

@@ -18,7 +18,7 @@ pub(super) fn validate(group: &str, kind: &str, object: &Value, errors: &mut Err
         ("policy", "PodDisruptionBudget") => disruption_budget(object, errors),
         ("scheduling.k8s.io", "PriorityClass") => priority_class(object, errors),
         ("" | "events.k8s.io", "Event") => {}
-        ("", "Namespace" | "ServiceAccount" | "ResourceQuota" | "LimitRange") => {}
+        ("", "Namespace" | "ServiceAccount") => {}
         _ => return false,
     }
     true

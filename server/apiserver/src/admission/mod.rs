@@ -3,13 +3,19 @@
 //! One file each, upstream's names and texts; [`plugins`] is the ordered list (`pkg/kubeapiserver/options/plugins.go`).
 //!
 //! What is not here: defaults and validation of the objects' own fields, creation in a namespace that is missing or
-//! going away (the registry checks that with the write), quota, webhooks and policies.
+//! going away and ResourceQuota (the registry sees to both with the write); webhooks and policies are in
+//! [`crate::dynamic`].
 
+mod certificates;
 mod ingress_class;
 mod lifecycle;
+mod limit_ranger;
 pub(crate) mod node_restriction;
+mod pod_security;
+mod pod_topology_labels;
 mod priority;
 mod rbac;
+mod runtime_class;
 mod service_account;
 mod storage;
 mod tolerations;
@@ -24,19 +30,30 @@ use crate::registry::{Admission, Operation, Review};
 
 /// All plugins, in the order in which they run.
 pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
-    vec![
+    let mut plugins: Vec<Admission> = vec![
+        certificates::CertificateRequests.into(),
         lifecycle::NamespaceLifecycle.into(),
+        limit_ranger::LimitRanger.into(),
         service_account::ServiceAccount.into(),
         node_restriction::NodeRestriction.into(),
         tolerations::TaintNodesByCondition.into(),
+        pod_security::PodSecurity.into(),
         priority::Priority.into(),
         tolerations::DefaultTolerationSeconds.into(),
         storage::DefaultStorageClass.into(),
         storage::StorageObjectInUseProtection.into(),
         storage::PersistentVolumeClaimResize.into(),
+        runtime_class::RuntimeClass.into(),
+        certificates::CertificateApproval(auth.clone()).into(),
+        certificates::CertificateSigning(auth.clone()).into(),
+        certificates::ClusterTrustBundleAttest(auth.clone()).into(),
+        certificates::CertificateSubjectRestriction.into(),
         ingress_class::DefaultIngressClass.into(),
-        rbac::EscalationCheck(auth).into(),
-    ]
+        pod_topology_labels::PodTopologyLabels.into(),
+        rbac::EscalationCheck(auth.clone()).into(),
+    ];
+    plugins.extend(crate::dynamic::plugins(auth));
+    plugins
 }
 
 /// Whether the review is of `plural` itself, in `group`.

@@ -26,7 +26,7 @@ const OWN_LABELS: &[&str] = &[
     "node.kubernetes.io/windows-build",
 ];
 
-pub(super) struct NodeRestriction;
+pub(in crate::admission) struct NodeRestriction;
 
 impl Plugin for NodeRestriction {
     fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
@@ -46,6 +46,7 @@ impl Plugin for NodeRestriction {
             ("", "serviceaccounts", "token") => token(node, review.store, review.namespace, object),
             ("coordination.k8s.io", "leases", _) => named(node, review, object, "kube-node-lease", "lease"),
             ("storage.k8s.io", "csinodes", _) => named(node, review, object, "", "CSINode"),
+            ("certificates.k8s.io", "certificatesigningrequests", "") => certificate(review, object),
             ("", "persistentvolumeclaims", sub) if sub != "status" => {
                 Err(format!("may only update PVC status, not {sub:?}"))
             }
@@ -229,6 +230,20 @@ pub(crate) fn token(node: &str, store: &Store, namespace: &str, request: &Value)
     match text(&pod, &["spec", "nodeName"]) == node {
         true => Ok(()),
         false => Err("node requested token bound to a pod scheduled on a different node".into()),
+    }
+}
+
+/// A kubelet asks for certificates of its own name only.
+fn certificate(review: &Review<'_>, request: &Value) -> Verdict {
+    let kubelets = ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
+    if review.operation != Operation::Create || !kubelets.contains(&text(request, &["spec", "signerName"])) {
+        return Ok(());
+    }
+    let named = crate::pki::request::named(&super::certificates::request_of(request))
+        .map_err(|why| format!("unable to parse csr: {why}"))?;
+    match named.common_name == review.user.name {
+        true => Ok(()),
+        false => Err(format!("can only create a node CSR with CN={}", review.user.name)),
     }
 }
 

@@ -36,6 +36,7 @@ fn admit(
         dry_run: false,
         store: &world.store,
         warnings: &warnings,
+        notes: Default::default(),
     };
     let plugins = plugins(world.auth.clone());
     let chain = async {

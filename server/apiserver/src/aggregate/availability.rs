@@ -115,7 +115,7 @@ fn names_service(store: &Store, name: &str) -> bool {
 
 async fn judge_all(registry: &Registry, groups: &Groups) {
     let user = UserInfo::new("system:apiserver", &["system:masters"]);
-    let call = Call::new(&user, WriteOptions::default());
+    let call = Call::new(&user, WriteOptions::default()).tracked(crate::registry::manage::SELF);
     let Some(kind) = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices") else { return };
     for object in objects(&registry.store) {
         let verdict = |object: &Value| {

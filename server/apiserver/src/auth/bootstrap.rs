@@ -246,6 +246,7 @@ pub async fn ensure(store: &Store) -> Result<usize, String> {
                 }
             }
             None => {
+                crate::registry::manage::own(&mut wanted);
                 set(&mut wanted, &["metadata", "uid"], uuid::Uuid::new_v4().to_string());
                 set(&mut wanted, &["metadata", "creationTimestamp"], now());
                 (wanted, Condition::Absent)

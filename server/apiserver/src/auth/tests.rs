@@ -86,6 +86,10 @@ fn pod(name: &str, node: &str, account: &str) -> Value {
 async fn the_bootstrap_policy_is_written_once_and_decides() {
     let world = world().await;
     assert_eq!(bootstrap::ensure(&world.store).await.unwrap(), 0);
+    let view =
+        world.store.get(&sampan_store::Key::new("clusterroles.rbac.authorization.k8s.io", "view")).unwrap();
+    let view: serde_json::Value = serde_json::from_slice(&view.value).unwrap();
+    assert_eq!(view["metadata"]["managedFields"][0]["manager"], "kube-apiserver");
     let binding = json!({
         "metadata": {"name": "e", "namespace": "default"}, "roleRef": {"kind": "ClusterRole", "name": "edit"},
         "subjects": [{"kind": "User", "name": "eve"}, {"kind": "ServiceAccount", "name": "robot"}],

@@ -24,6 +24,25 @@ pub(crate) fn prepare_update(new: &mut Value) {
     }
 }
 
+/// What of a definition is kept and not acted upon in this version.
+pub(crate) fn not_yet(definition: &Value) -> Option<&'static str> {
+    if text(definition, &["spec", "conversion", "strategy"]) == "Webhook" {
+        return Some(
+            "sampan does not call conversion webhooks yet: versions differ in their apiVersion only",
+        );
+    }
+    let schema = at(definition, &["spec", "versions"]);
+    has_rules(schema).then_some("sampan does not evaluate x-kubernetes-validations of custom resources yet")
+}
+
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.contains_key("x-kubernetes-validations") || map.values().any(has_rules),
+        Value::Array(list) => list.iter().any(has_rules),
+        _ => false,
+    }
+}
+
 fn storage_version(definition: &Value) -> Option<String> {
     let versions = items(at(definition, &["spec", "versions"]));
     let storage = versions.iter().find(|version| at(version, &["storage"]) == true)?;

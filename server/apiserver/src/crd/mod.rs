@@ -8,13 +8,15 @@
 mod cleanup;
 mod controller;
 mod definition;
+mod fields;
 mod openapi;
 mod rows;
 mod shape;
 mod table;
 
 pub(crate) use controller::follow;
-pub(crate) use definition::{before_delete, prepare_create, prepare_update};
+pub(crate) use definition::{before_delete, not_yet, prepare_create, prepare_update};
+pub(crate) use fields::CustomVersions;
 pub(crate) use shape::{decode, in_version, patched, selected, settled, to_version};
 pub(crate) use table::{Customs, Group};
 

@@ -36,9 +36,11 @@ impl ApiServer {
             dry_run: false,
             store: &self.registry().store,
             warnings: &warnings,
+            notes: Default::default(),
         };
-        self.registry().admit(&review, &mut Value::Null).await?;
-        self.registry().admit_validate(&review, &Value::Null).await?;
+        let mut options = connect_options(&context, &target);
+        self.registry().admit(&review, &mut options).await?;
+        self.registry().admit_validate(&review, &options).await?;
         match (target.kind.kind, target.subresource.as_str()) {
             ("Pod", "log") => self.log(&context, &target).await,
             ("Pod", "exec" | "attach" | "portforward") => self.stream(context, &target),
@@ -161,16 +163,19 @@ impl ApiServer {
             name if names.contains(&name) => vec![one(name)],
             _ => return Err(target.not_found()),
         };
-        let value = match (format.shape, objects.as_slice()) {
+        let body = match (format.shape, objects.as_slice()) {
             (As::Table, objects) => {
-                shape::table(target.kind, objects, json!({}), shape::include(context), true)
+                let objects = objects.iter().map(|object| object.to_string().into());
+                shape::table(target.kind, objects, &json!({}), shape::include(context), true)?
             }
-            (_, [object]) if !target.name.is_empty() => object.clone(),
+            (_, [object]) if !target.name.is_empty() => object.to_string().into(),
             (_, items) => {
                 json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items})
+                    .to_string()
+                    .into()
             }
         };
-        let mut response = respond::value(200, &value, format, &context.head.headers);
+        let mut response = respond::encoded(200, body, format, &context.head.headers);
         respond::warn(&mut response, &["v1 ComponentStatus is deprecated in v1.19+".to_owned()]);
         Ok(response)
     }
@@ -197,6 +202,34 @@ fn check_log_options(name: &str, query: &super::query::Query) -> Result<(), ApiE
     if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("", "PodLogOptions", name, errors)) }
 }
 
+/// The object of CONNECT that admission sees; null where there is none.
+fn connect_options(context: &Context, target: &Target) -> Value {
+    let Some(kind) = crate::dynamic::connect_options(target.kind.kind, &target.subresource) else {
+        return Value::Null;
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    let query = &context.query;
+    for flag in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|flag| query.flag(flag)) {
+        crate::value::set(&mut options, &[flag], true);
+    }
+    if let Some(container) = query.get("container").filter(|container| !container.is_empty()) {
+        crate::value::set(&mut options, &["container"], container);
+    }
+    let command: Vec<&str> = query.all("command").collect();
+    if !command.is_empty() {
+        crate::value::set(&mut options, &["command"], command);
+    }
+    let ports: Vec<u64> =
+        query.all("ports").flat_map(|all| all.split(',')).filter_map(|port| port.parse().ok()).collect();
+    if !ports.is_empty() {
+        crate::value::set(&mut options, &["ports"], ports);
+    }
+    if target.subresource == "proxy" {
+        crate::value::set(&mut options, &["path"], context.info.rest.as_str());
+    }
+    options
+}
+
 /// 101 whose head is written by whoever takes the connection over.
 pub(super) fn take_over(takeover: Takeover) -> Response<ResponseBody> {
     let mut response = Response::new(respond::body(Bytes::new()));
@@ -219,6 +252,11 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         http::header::AUTHORIZATION,
         http::header::TRANSFER_ENCODING,
         http::header::CONTENT_LENGTH,
+        http::header::PROXY_AUTHENTICATE,
+        http::header::PROXY_AUTHORIZATION,
+        http::header::TE,
+        http::header::TRAILER,
+        http::HeaderName::from_static("keep-alive"),
     ] {
         kept.remove(name);
     }

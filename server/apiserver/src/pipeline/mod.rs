@@ -11,11 +11,13 @@ pub mod query;
 mod resource;
 pub use gate::{Gate, LoopbackOnly};
 pub(crate) use resource::not_allowed;
+mod apply;
 mod binding;
 mod connect;
+mod eviction;
 mod proxy;
 pub mod respond;
-mod scale;
+pub(crate) mod scale;
 mod shape;
 mod subresource;
 
@@ -48,14 +50,23 @@ impl Context {
     pub fn accept(&self) -> &str {
         self.head.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("")
     }
+    /// What the client wants of what is on offer.
+    pub fn format(&self, offer: negotiate::Offer) -> Result<negotiate::Format, ApiError> {
+        negotiate::negotiate(self.accept(), offer, self.pretty())
+    }
+    /// What the client calls itself.
+    pub fn user_agent(&self) -> &str {
+        self.head.headers.get("User-Agent").and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+    /// Who manages the fields that this request writes.
+    pub fn manager(&self) -> String {
+        crate::registry::manager(&self.query, self.user_agent())
+    }
     /// `pretty` of the query, or what people with a browser or curl get by default: upstream's `isPrettyPrint`.
     pub fn pretty(&self) -> bool {
         match self.query.get("pretty") {
             Some(_) => self.query.flag("pretty"),
-            None => {
-                let agent = self.head.headers.get("User-Agent").and_then(|v| v.to_str().ok()).unwrap_or("");
-                ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known))
-            }
+            None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| self.user_agent().starts_with(known)),
         }
     }
 }
@@ -68,10 +79,11 @@ impl ApiServer {
         let query = Query::parse(head.uri.query().unwrap_or(""));
         let info = info::parse(&head.method, head.uri.path(), &query);
         let seen = info.clone();
+        let headers = head.headers.clone();
         let answer = AssertUnwindSafe(self.answer(head, body, query, info, peer)).catch_unwind().await;
         let response = match answer {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => respond::error(&error),
+            Ok(Err(error)) => respond::failure(&error, failure_format(&headers), &headers),
             Err(_) => respond::error(&ApiError::internal(
                 "this request caused apiserver to panic. Look in log for details",
             )),
@@ -117,6 +129,12 @@ impl ApiServer {
             Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
         }
     }
+}
+
+/// How a client is told of a failure: as it wants objects, or in JSON.
+fn failure_format(headers: &http::HeaderMap) -> negotiate::Format {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    negotiate::negotiate(accept, negotiate::Offer::OBJECT, false).unwrap_or(negotiate::Format::JSON)
 }
 
 /// Whether a GET opens a session in a pod. Websockets begin with GET, and who may only look may not do that: like

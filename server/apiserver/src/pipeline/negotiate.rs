@@ -1,8 +1,10 @@
 //! Which representation a client wants: `Accept`, as
 //! `k8s.io/apiserver/pkg/endpoints/handlers/negotiation` reads it.
 //!
-//! Protobuf is not served; clients that ask for it first also accept `*/*` or JSON.
+//! Protobuf is there for built-in types only: Tables and custom resources are JSON or YAML.
 
+use sampan_api::fields;
+use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
 
 /// Serialisation.
@@ -12,6 +14,8 @@ pub enum Encoding {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// What objects are turned into before they are written.
@@ -41,8 +45,29 @@ impl Format {
     pub const JSON: Format = Format { encoding: Encoding::Json, shape: As::Object, pretty: false };
 }
 
-/// The media types in a 406.
-pub const SUPPORTED: &[&str] = &["application/json", "application/yaml"];
+/// The media type of protobuf.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// The media types in a 406, the last of them for built-in types only.
+const SUPPORTED: &[&str] = &["application/json", "application/yaml", PROTOBUF];
+
+/// What can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Tables and metadata alone.
+    pub shapes: bool,
+    /// Protobuf.
+    pub protobuf: bool,
+}
+
+impl Offer {
+    /// Objects in every encoding.
+    pub const OBJECT: Self = Self { shapes: false, protobuf: true };
+
+    /// Objects of a kind, in every shape.
+    pub fn of(kind: &Kind) -> Self {
+        Self { shapes: true, protobuf: fields::type_of(kind.schema).is_some() }
+    }
+}
 
 /// One clause of an Accept header: type, parameters.
 pub struct Clause<'a> {
@@ -77,32 +102,35 @@ fn clause(text: &str) -> Clause<'_> {
     Clause { media, params }
 }
 
-/// Chooses the first clause that can be served. `table`: whether `as=` shapes may be asked for.
-pub fn negotiate(accept: &str, table: bool, pretty: bool) -> Result<Format, ApiError> {
+/// Chooses the first clause that can be served.
+pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Format, ApiError> {
     let list = clauses(accept);
     if list.is_empty() {
         return Ok(Format { pretty, ..Format::JSON });
     }
-    let found = list
-        .iter()
-        .find_map(|c| Some(Format { encoding: encoding(c.media)?, shape: shape(c, table)?, pretty }));
-    found.ok_or_else(|| ApiError::not_acceptable(SUPPORTED))
+    let found = list.iter().find_map(|c| {
+        let encoding = encoding(c.media, offer)?;
+        Some(Format { encoding, shape: shape(c, offer, encoding)?, pretty })
+    });
+    let supported = &SUPPORTED[..SUPPORTED.len() - usize::from(!offer.protobuf)];
+    found.ok_or_else(|| ApiError::not_acceptable(supported))
 }
 
-fn encoding(media: &str) -> Option<Encoding> {
+fn encoding(media: &str, offer: Offer) -> Option<Encoding> {
     match media {
         "*/*" | "application/*" | "application/json" => Some(Encoding::Json),
         "application/yaml" => Some(Encoding::Yaml),
+        PROTOBUF if offer.protobuf => Some(Encoding::Protobuf),
         _ => None,
     }
 }
 
-fn shape(clause: &Clause<'_>, table: bool) -> Option<As> {
+fn shape(clause: &Clause<'_>, offer: Offer, encoding: Encoding) -> Option<As> {
     let known = matches!((clause.param("g"), clause.param("v")), ("meta.k8s.io", "v1" | "v1beta1"));
     match clause.param("as") {
         "" => Some(As::Object),
-        "Table" if known && table => Some(As::Table),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if known && table => Some(As::Metadata),
+        "Table" if known && offer.shapes && encoding != Encoding::Protobuf => Some(As::Table),
+        "PartialObjectMetadata" | "PartialObjectMetadataList" if known && offer.shapes => Some(As::Metadata),
         _ => None,
     }
 }
@@ -118,8 +146,12 @@ mod tests {
             ("", Some((Encoding::Json, As::Object))),
             ("*/*", Some((Encoding::Json, As::Object))),
             ("application/yaml", Some((Encoding::Yaml, As::Object))),
-            ("application/vnd.kubernetes.protobuf, */*", Some((Encoding::Json, As::Object))),
-            ("application/vnd.kubernetes.protobuf", None),
+            ("application/vnd.kubernetes.protobuf, */*", Some((Encoding::Protobuf, As::Object))),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", None),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+                Some((Encoding::Protobuf, As::Metadata)),
+            ),
             ("application/yaml;q=0.5, application/json", Some((Encoding::Json, As::Object))),
             (table, Some((Encoding::Json, As::Table))),
             (
@@ -128,10 +160,16 @@ mod tests {
             ),
             ("application/json;as=Table;v=v9;g=meta.k8s.io", None),
         ];
+        let all = Offer { shapes: true, protobuf: true };
         for (accept, expected) in cases {
-            let got = negotiate(accept, true, false).ok().map(|f| (f.encoding, f.shape));
+            let got = negotiate(accept, all, false).ok().map(|f| (f.encoding, f.shape));
             assert_eq!(got, expected, "{accept}");
         }
-        assert!(negotiate("application/json;as=Table;v=v1;g=meta.k8s.io", false, false).is_err());
+        assert!(negotiate("application/json;as=Table;v=v1;g=meta.k8s.io", Offer::OBJECT, false).is_err());
+        let custom = Offer { shapes: true, protobuf: false };
+        let got = negotiate("application/vnd.kubernetes.protobuf, */*", custom, false).map(|f| f.encoding);
+        assert_eq!(got.ok(), Some(Encoding::Json));
+        let refused = negotiate(PROTOBUF, custom, false).expect_err("no protobuf").message;
+        assert!(refused.ends_with("application/json, application/yaml"), "{refused}");
     }
 }

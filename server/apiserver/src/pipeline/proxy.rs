@@ -1,25 +1,32 @@
 //! `/proxy` of pods and services: one HTTP request to the pod's own address, or a connection that is upgraded, such as to a
-//! websocket. The workload sees the `Host` that the client asked for, as upstream's `UpgradeAwareHandler` has it.
+//! websocket. The workload sees the `Host` that the client asked for; redirects and the links of HTML pages are led
+//! through the proxy: upstream's `UpgradeAwareHandler` and its `Transport`.
 
+mod dial;
+mod links;
+
+use std::io::{Read, Write};
 use std::net::IpAddr;
 
-use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Request};
-use http_body_util::{BodyExt, Full};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper_util::rt::TokioIo;
 use sampan_api::status::{ApiError, Reason};
 use sampan_process::BoxedIo;
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
-use tokio::net::TcpStream;
 
-use super::Context;
 use super::connect::{end_to_end, endpoint, take_over, upgrades};
 use super::resource::Answer;
+use super::{Context, respond};
 use crate::registry::Target;
 use crate::value::{at, items, text};
 use crate::{ApiServer, Takeover};
+use links::Place;
 
 /// `[scheme:]name[:port]`: `net.SplitSchemeNamePort`.
 fn split(id: &str) -> Option<(&str, &str, &str)> {
@@ -57,13 +64,13 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
     if !proxyable(&host) {
         return Err(ApiError::bad_request("address not allowed"));
     }
-    if scheme == "https" {
-        return Err(ApiError::new(
-            Reason::ServiceUnavailable,
-            "proxying to https endpoints is not served yet",
-        ));
+    if let Some(location) = missing_slash(&context) {
+        let mut response = Response::new(respond::body(Bytes::new()));
+        *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+        response.headers_mut().insert(LOCATION, location);
+        return Ok(response);
     }
-    send(server, context, &host, port).await
+    send(server, context, Backend { tls: scheme == "https", host, port }).await
 }
 
 /// `IsProxyableIP`: addresses that lead to the node itself, or to what only it may ask, are refused.
@@ -102,7 +109,40 @@ fn pod_address(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
     }
 }
 
-async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> Answer {
+/// Where a page without a slash at its end is: its links would be resolved beside it (`proxyRedirectsforRootPath`).
+fn missing_slash(context: &Context) -> Option<HeaderValue> {
+    let asks = matches!(context.head.method, Method::GET | Method::HEAD) && !upgrades(&context.head.headers);
+    let path = context.head.uri.path();
+    if !asks || !context.info.rest.is_empty() || path.ends_with('/') {
+        return None;
+    }
+    let query = context.head.uri.query().map_or(String::new(), |query| format!("?{query}"));
+    HeaderValue::from_str(&format!("{path}/{query}")).ok()
+}
+
+/// Who answers.
+struct Backend {
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Backend {
+    fn address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// A client that has the workload on an origin of its own sends this: its pages' links lead where they should as they are.
+const OWN_ORIGIN: HeaderName = HeaderName::from_static("sampan-own-origin");
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+/// A longer page is passed on as it is.
+const PAGE: usize = 16 * 1024 * 1024;
+
+async fn send(server: &ApiServer, context: Context, backend: Backend) -> Answer {
     let failed = |why: String| {
         let message = format!("error trying to reach service: {why}");
         ApiError::new(Reason::ServiceUnavailable, message)
@@ -110,12 +150,11 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
     let query = context.head.uri.query().map_or(String::new(), |q| format!("?{q}"));
     let uri = format!("/{}{query}", context.info.rest);
     let asked = context.head.headers.get(HOST).cloned();
-    let own = || HeaderValue::from_str(&format!("{host}:{port}")).ok();
+    let own = || HeaderValue::from_str(&backend.address()).ok();
     let mut headers = end_to_end(&context.head.headers);
-    headers.extend(asked.or_else(own).map(|value| (HOST, value)));
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|e| failed(format!("dial tcp {host}:{port}: connect: {e}")))?;
+    headers.extend(asked.clone().or_else(own).map(|value| (HOST, value)));
+    let own_origin = headers.remove(OWN_ORIGIN).is_some();
+    let stream = dial::dial(backend.tls, &backend.host, backend.port).await.map_err(failed)?;
     if upgrades(&context.head.headers) {
         let head = upgrade_head(&context.head.method, &uri, &headers);
         return Ok(take_over(Takeover(Box::new(move |io| Box::pin(join(stream, head, io))))));
@@ -125,6 +164,8 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
         .map_err(|e| failed(e.to_string()))?;
     // ends with the body it feeds, or with the client that stopped reading it
     server.tasks().spawn_until_drain("proxy", async move { drop(connection.await) });
+    headers.remove(http::header::UPGRADE);
+    headers.extend(HeaderValue::from_str(context.head.uri.path()).ok().map(|uri| (FORWARDED_URI, uri)));
     let mut request = Request::builder()
         .method(context.head.method.clone())
         .uri(uri)
@@ -134,10 +175,108 @@ async fn send(server: &ApiServer, context: Context, host: &str, port: u16) -> An
     let response = sender.send_request(request).await.map_err(|e| failed(e.to_string()))?;
     let (mut head, body) = response.into_parts();
     head.headers = end_to_end(&head.headers);
-    Ok(http::Response::from_parts(
-        head,
-        body.map_err(|error| Box::new(error) as crate::BoxError).boxed_unsync(),
-    ))
+    without_cors(&mut head.headers);
+    let body = body.map_err(|error| Box::new(error) as crate::BoxError).boxed_unsync();
+    if own_origin {
+        return Ok(Response::from_parts(head, body));
+    }
+    let prefix = context.head.uri.path().strip_suffix(&context.info.rest).unwrap_or_default();
+    let place = Place {
+        workload: &backend.address(),
+        asked: asked.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        prefix: prefix.trim_end_matches('/'),
+    };
+    let body = match rewritten(&mut head.headers, place) {
+        Some(encoding) => page(body, encoding, place).await?,
+        None => body,
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// Whom a workload lets read its answers is not for this origin (`removeCORSHeaders`).
+fn without_cors(headers: &mut HeaderMap) {
+    for name in [
+        http::header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        http::header::ACCESS_CONTROL_ALLOW_HEADERS,
+        http::header::ACCESS_CONTROL_ALLOW_METHODS,
+        http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// How a page is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Plain,
+    Gzip,
+    Deflate,
+}
+
+/// Leads a redirect through the proxy. How the body is to be read, if it is a page whose links have to be, too.
+fn rewritten(headers: &mut HeaderMap, place: Place<'_>) -> Option<Encoding> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(location) = text(LOCATION) {
+        let location = HeaderValue::from_str(&place.link(location));
+        headers.extend(location.ok().map(|location| (LOCATION, location)));
+        return None;
+    }
+    if text(CONTENT_TYPE)?.split(';').next()?.trim() != "text/html" {
+        return None;
+    }
+    match text(CONTENT_ENCODING).unwrap_or_default() {
+        "" => Some(Encoding::Plain),
+        "gzip" => Some(Encoding::Gzip),
+        "deflate" => Some(Encoding::Deflate),
+        // of another the links stay as they are
+        _ => None,
+    }
+}
+
+/// The page with its links led through the proxy; as it came, if it is too long or not what it says.
+async fn page(
+    body: crate::ResponseBody,
+    encoding: Encoding,
+    place: Place<'_>,
+) -> Result<crate::ResponseBody, ApiError> {
+    let (mut frames, mut read) = (BodyStream::new(body), BytesMut::new());
+    while let Some(frame) = frames.next().await {
+        let frame = frame.map_err(|error| {
+            ApiError::new(Reason::ServiceUnavailable, format!("error trying to reach service: {error}"))
+        })?;
+        read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if read.len() > PAGE {
+            let first = futures::stream::iter([Ok(Frame::data(read.freeze()))]);
+            return Ok(StreamBody::new(first.chain(frames)).boxed_unsync());
+        }
+    }
+    let page = recoded(&read, encoding, |html| place.page(html));
+    Ok(respond::body(page.unwrap_or_else(|_| read.freeze())))
+}
+
+/// What is compressed, changed.
+fn recoded(bytes: &[u8], encoding: Encoding, change: impl Fn(&[u8]) -> Vec<u8>) -> std::io::Result<Bytes> {
+    let read = |from: &mut dyn Read| -> std::io::Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        match from.take(PAGE as u64 + 1).read_to_end(&mut plain)? > PAGE {
+            true => Err(std::io::ErrorKind::FileTooLarge.into()),
+            false => Ok(change(&plain)),
+        }
+    };
+    let level = flate2::Compression::fast();
+    Ok(match encoding {
+        Encoding::Plain => change(bytes).into(),
+        Encoding::Gzip => {
+            let mut to = flate2::write::GzEncoder::new(Vec::new(), level);
+            to.write_all(&read(&mut flate2::read::MultiGzDecoder::new(bytes))?)?;
+            to.finish()?.into()
+        }
+        Encoding::Deflate => {
+            let mut to = flate2::write::DeflateEncoder::new(Vec::new(), level);
+            to.write_all(&read(&mut flate2::read::DeflateDecoder::new(bytes))?)?;
+            to.finish()?.into()
+        }
+    })
 }
 
 /// The head of a request that wants another protocol, as it goes over the wire.
@@ -154,7 +293,7 @@ fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap) -> Vec<u8
 }
 
 /// Both ways until one side ends; the workload answers the client itself.
-async fn join(mut workload: TcpStream, head: Vec<u8>, mut client: BoxedIo) {
+async fn join(mut workload: BoxedIo, head: Vec<u8>, mut client: BoxedIo) {
     if workload.write_all(&head).await.is_ok() {
         let _ = copy_bidirectional(&mut workload, &mut client).await;
     }
@@ -172,6 +311,96 @@ mod tests {
         let head = upgrade_head(&http::Method::GET, "/x?y", &HeaderMap::from_iter(headers));
         let wanted = "GET /x?y HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\nhost: a:1\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&head), wanted);
+    }
+
+    const PLACE: Place<'static> = Place { workload: "10.0.0.1:80", asked: "localhost", prefix: "/p/proxy" };
+
+    #[test]
+    fn redirects_are_led_and_pages_are_known() {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            HeaderMap::from_iter(pairs)
+        };
+        let mut moved = headers(&[("location", "/login?next=/"), ("content-type", "text/html")]);
+        assert_eq!(rewritten(&mut moved, PLACE), None);
+        assert_eq!(moved.get_all(LOCATION).iter().collect::<Vec<_>>(), ["/p/proxy/login?next=/"]);
+        for (pairs, encoding) in [
+            (vec![("content-type", "text/html; charset=utf-8")], Some(Encoding::Plain)),
+            (vec![("content-type", "text/html"), ("content-encoding", "gzip")], Some(Encoding::Gzip)),
+            (vec![("content-type", "text/html"), ("content-encoding", "deflate")], Some(Encoding::Deflate)),
+            (vec![("content-type", "text/html"), ("content-encoding", "br")], None),
+            (vec![("content-type", "application/json")], None),
+            (vec![], None),
+        ] {
+            assert_eq!(rewritten(&mut headers(&pairs), PLACE), encoding, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn compressed_pages_stay_compressed() {
+        let page = b"<a href=\"/x\">";
+        let same = |bytes: &[u8], encoding| recoded(bytes, encoding, <[u8]>::to_vec);
+        let change = |html: &[u8]| PLACE.page(html);
+        for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Deflate] {
+            let packed = match encoding {
+                Encoding::Plain => page.to_vec(),
+                Encoding::Gzip => {
+                    let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    to.write_all(page).expect("memory");
+                    to.finish().expect("memory")
+                }
+                Encoding::Deflate => {
+                    let mut to = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+                    to.write_all(page).expect("memory");
+                    to.finish().expect("memory")
+                }
+            };
+            let changed = recoded(&packed, encoding, change).expect("a page");
+            let mut read = Vec::new();
+            match encoding {
+                Encoding::Plain => read = changed.to_vec(),
+                Encoding::Gzip => {
+                    flate2::read::GzDecoder::new(&*changed).read_to_end(&mut read).map(drop).expect("gzip")
+                }
+                Encoding::Deflate => flate2::read::DeflateDecoder::new(&*changed)
+                    .read_to_end(&mut read)
+                    .map(drop)
+                    .expect("deflate"),
+            }
+            assert_eq!(read, b"<a href=\"/p/proxy/x\">", "{encoding:?}");
+        }
+        assert!(same(b"no gzip at all", Encoding::Gzip).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_workloads_certificate_is_not_asked_for() {
+        let made =
+            rcgen::generate_simple_self_signed(vec!["somebody.else".to_owned()]).expect("a certificate");
+        let key =
+            rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config =
+            rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key)
+                .expect("a pair");
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a client");
+            let mut stream = acceptor.accept(stream).await.expect("tls");
+            stream.write_all(b"hello").await.expect("a reader");
+            stream.shutdown().await.expect("an end");
+        });
+        let mut client = dial::dial(true, "127.0.0.1", port).await.expect("a connection");
+        let mut said = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut client, &mut said).await.expect("words");
+        assert_eq!(said, "hello");
+        server.await.expect("served");
     }
 
     #[test]

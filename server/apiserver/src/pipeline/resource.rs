@@ -8,7 +8,8 @@ use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::Expected;
 use serde_json::Value;
 
-use super::{Context, body, negotiate, respond, shape};
+use super::negotiate::{Format, Offer};
+use super::{Context, body, respond, shape};
 use crate::registry::delete::{DeleteOptions, Deleted, success};
 use crate::registry::list::{self, ListOptions};
 use crate::registry::patch::{Patch, SUPPORTED, check_name};
@@ -75,7 +76,7 @@ impl ApiServer {
 
     /// GET, of the object or its status.
     pub(super) async fn get(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let format = context.format(Offer::of(target.kind))?;
         let asked = context.query.text("resourceVersion");
         if !matches!(asked, "" | "0") {
             list::not_older(&self.registry().store, list::parse_revision(asked)?).await?;
@@ -86,14 +87,14 @@ impl ApiServer {
     }
 
     async fn list(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let format = context.format(Offer::of(target.kind))?;
         let options = ListOptions::parse(target.kind, &context.query)?;
         let page = list::page(&self.registry().store, target.kind, &target.namespace, &options).await?;
         shape::list(target.kind, &page, format, context)
     }
 
     async fn watch(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, false)?;
+        let format = Format { pretty: false, ..context.format(Offer::of(target.kind))? };
         let options = WatchOptions::parse(target.kind, &context.query)?;
         let shape = shape::watch(target.kind, format, context);
         let store = &self.registry().store;
@@ -106,9 +107,9 @@ impl ApiServer {
     }
 
     async fn create(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let format = context.format(Offer::of(target.kind))?;
         let options = WriteOptions::parse(&context.query, "CreateOptions")?;
-        let call = Call::new(&context.user, options);
+        let call = Call::new(&context.user, options).tracked(context.manager());
         let body = decode(context, target, &call)?;
         check_namespace(target, &body)?;
         let written = self.registry().create(&call, target, body).await?;
@@ -117,9 +118,9 @@ impl ApiServer {
 
     /// PUT, of the object or a subresource that takes the whole object.
     pub(super) async fn update(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let format = context.format(Offer::of(target.kind))?;
         let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
-        let call = Call::new(&context.user, options);
+        let call = Call::new(&context.user, options).tracked(context.manager());
         let body = decode(context, target, &call)?;
         if meta(&body, "name").is_empty() {
             return Err(ApiError::bad_request("name must be provided"));
@@ -131,16 +132,19 @@ impl ApiServer {
 
     /// PATCH, of the object or a subresource that takes the whole object.
     pub(super) async fn patch(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
-        let options = WriteOptions::parse(&context.query, "PatchOptions")?;
-        let call = Call::new(&context.user, options);
+        let format = context.format(Offer::of(target.kind))?;
+        if super::apply::is_apply(context) {
+            return self.apply(context, target, format).await;
+        }
+        let options = WriteOptions::parse_patch(&context.query, false)?;
+        let call = Call::new(&context.user, options).tracked(context.manager());
         let patch = Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation };
         let written = self.registry().patch(&call, target, patch).await?;
         finish(200, target.kind, written.json, format, context, &call)
     }
 
     async fn delete(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let format = context.format(Offer::of(target.kind))?;
         let body = body::delete_options(&context.head.headers, &context.body)?;
         let options = DeleteOptions::parse(&context.query, body.as_ref())?;
         let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
@@ -156,7 +160,7 @@ impl ApiServer {
     }
 
     async fn delete_collection(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+        let format = context.format(Offer::of(target.kind))?;
         let body = body::delete_options(&context.head.headers, &context.body)?;
         let options = DeleteOptions::parse(&context.query, body.as_ref())?;
         let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
@@ -253,20 +257,13 @@ pub(crate) fn decode_as(
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
 fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
     Some(match (group, kind) {
-        ("", "ResourceQuota" | "LimitRange") => "sampan does not enforce quotas and limit ranges yet",
-        ("policy", "PodDisruptionBudget") => {
-            "sampan does not compute disruption budgets yet; evictions of the pods it covers are refused"
-        }
         ("autoscaling", "HorizontalPodAutoscaler") => "sampan does not scale by metrics yet",
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => return crate::crd::not_yet(object),
         ("apiregistration.k8s.io", "APIService")
             if object.pointer("/spec/service").is_some_and(Value::is_object) =>
         {
             "sampan does not pass requests on to API servers behind a Service yet"
         }
-        ("certificates.k8s.io", "CertificateSigningRequest") => {
-            "sampan does not sign certificate requests yet"
-        }
-        ("admissionregistration.k8s.io", _) => "sampan does not call webhooks or policies yet",
         _ => return None,
     })
 }
@@ -286,11 +283,6 @@ pub(crate) fn check_namespace(target: &Target, body: &Value) -> Result<(), ApiEr
 
 pub(crate) fn patch_type(context: &Context) -> Result<PatchType, ApiError> {
     let media = body::media_type(&context.head.headers);
-    if media == "application/apply-patch+yaml" || media == "application/apply-patch+cbor" {
-        let why =
-            format!("server-side apply ({media}) is not served yet; use one of: {}", SUPPORTED.join(", "));
-        return Err(ApiError::new(Reason::UnsupportedMediaType, why));
-    }
     PatchType::parse(media).ok_or_else(|| ApiError::unsupported_media_type(SUPPORTED))
 }
 
@@ -299,7 +291,7 @@ pub(crate) fn finish(
     code: u16,
     kind: &'static Kind,
     json: Bytes,
-    format: negotiate::Format,
+    format: Format,
     context: &Context,
     call: &Call<'_>,
 ) -> Answer {

@@ -7,9 +7,10 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sampan_api::status::ApiError;
+use sampan_api::{kinds, proto};
 use serde_json::Value;
 
-use super::negotiate::{Encoding, Format};
+use super::negotiate::{Encoding, Format, PROTOBUF};
 use crate::ResponseBody;
 
 /// Bodies longer than this are compressed for clients that can read them: upstream's `defaultGzipThresholdBytes`.
@@ -34,6 +35,13 @@ pub fn encoded(code: u16, json: Bytes, format: Format, request: &HeaderMap) -> R
         (Encoding::Json, false) => ("application/json", json),
         (Encoding::Json, true) => ("application/json", pretty(&json)),
         (Encoding::Yaml, _) => ("application/yaml", yaml(&json)),
+        (Encoding::Protobuf, _) => match protobuf(&json) {
+            Ok(body) => (PROTOBUF, body),
+            Err(why) => {
+                tracing::error!(why, "an answer has no protobuf");
+                ("application/json", json)
+            }
+        },
     };
     compressed(code, content_type, bytes, request)
 }
@@ -41,6 +49,22 @@ pub fn encoded(code: u16, json: Bytes, format: Format, request: &HeaderMap) -> R
 /// A value, in the format the client wants.
 pub fn value(code: u16, value: &Value, format: Format, request: &HeaderMap) -> Response<ResponseBody> {
     encoded(code, value.to_string().into(), format, request)
+}
+
+/// An object of any built-in type; which one, it says itself.
+fn protobuf(json: &Bytes) -> Result<Bytes, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head<'a> {
+        #[serde(borrow, default)]
+        api_version: std::borrow::Cow<'a, str>,
+        #[serde(borrow, default)]
+        kind: std::borrow::Cow<'a, str>,
+    }
+    let Head { api_version, kind } = serde_json::from_slice(json).map_err(|why| why.to_string())?;
+    let schema =
+        kinds::schema_of(&api_version, &kind).ok_or_else(|| format!("no type {api_version} {kind}"))?;
+    Ok(proto::encode(json, schema, &api_version, &kind)?.into())
 }
 
 fn pretty(json: &Bytes) -> Bytes {
@@ -78,7 +102,12 @@ pub fn compressed(
 
 /// A failure as a Status.
 pub fn error(error: &ApiError) -> Response<ResponseBody> {
-    let mut response = raw(error.code, "application/json", error.to_value().to_string());
+    failure(error, Format::JSON, &HeaderMap::new())
+}
+
+/// A failure as a Status, in the format the client wants.
+pub fn failure(error: &ApiError, format: Format, request: &HeaderMap) -> Response<ResponseBody> {
+    let mut response = value(error.code, &error.to_value(), format, request);
     if let Some(seconds) = error.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -6,9 +6,11 @@ use sampan_api::status::{ApiError, FieldError};
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
+use super::negotiate::Offer;
 use super::resource::{Answer, decode_as, not_allowed, patch_type};
-use super::{Context, negotiate, respond};
+use super::{Context, respond};
 use crate::ApiServer;
+use crate::registry::manage::{Applied, ToScale, rescale};
 use crate::registry::patch::{Patch, check_name, patched};
 use crate::registry::{Call, Target, WriteOptions};
 use crate::value::{at, items, meta, remove, set};
@@ -16,38 +18,54 @@ use crate::value::{at, items, meta, remove, set};
 const EXPECTED: Expected<'_> = Expected { group: "autoscaling", version: "v1", kind: "Scale" };
 const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 
+/// What the client sent.
+enum Wanted<'a> {
+    Whole(Value),
+    Patch(Patch<'a>),
+    Applied(Value),
+}
+
 impl ApiServer {
     pub(super) async fn scale(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         if context.info.verb == "get" {
             let (object, _) = self.registry().object(target)?;
             let scale = checked_scale(target.kind, &object)?;
             return Ok(respond::value(200, &scale, format, &context.head.headers));
         }
-        let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
-        let call = Call::new(&context.user, options);
-        let body = match context.info.verb.as_str() {
-            "update" => Some(decode_as(context, SCHEMA, EXPECTED, &call)?),
-            "patch" => None,
+        let apply = super::apply::is_apply(context);
+        let options = match context.info.verb.as_str() {
+            "update" => WriteOptions::parse(&context.query, "UpdateOptions")?,
+            "patch" => WriteOptions::parse_patch(&context.query, apply)?,
             _ => return Err(not_allowed()),
         };
-        let patch = match &body {
-            Some(_) => None,
-            None => Some(Patch {
+        // who wrote is found out here, in terms of the Scale: the write to the object behind it is not followed
+        let call = Call { through: "scale", ..Call::new(&context.user, options) };
+        let wanted = match context.info.verb.as_str() {
+            "update" => Wanted::Whole(decode_as(context, SCHEMA, EXPECTED, &call)?),
+            _ if apply => Wanted::Applied(super::apply::config(context, &call)?),
+            _ => Wanted::Patch(Patch {
                 kind: patch_type(context)?,
                 body: &context.body,
                 mode: options.field_validation,
             }),
         };
+        let (manager, force) = (context.manager(), context.query.flag("force"));
         let whole = Target { subresource: String::new(), ..target.clone() };
         let written = self.registry().modify(&call, &whole, |old| {
-            let scale = match (&body, patch) {
-                (Some(body), _) => body.clone(),
-                (None, Some(patch)) => patched(patch, &scale_of(target.kind, old), SCHEMA, EXPECTED)?.0,
-                (None, None) => return Err(not_allowed()),
+            let shown = scale_of(target.kind, old);
+            let write = match &wanted {
+                Wanted::Whole(scale) => ToScale::Changed(scale.clone(), Some(&manager)),
+                Wanted::Patch(patch) => {
+                    ToScale::Changed(patched(*patch, &shown, SCHEMA, EXPECTED)?.0, Some(&manager))
+                }
+                Wanted::Applied(config) => ToScale::Applied(Applied { config, manager: &manager, force }),
             };
+            let (scale, fields) = rescale(target.kind, old, &shown, write)?;
             check_name(target, &scale)?;
-            rescaled(target, old, &scale)
+            let mut new = rescaled(target, old, &scale)?;
+            set(&mut new, &["metadata", "managedFields"], fields.unwrap_or(Value::Null));
+            Ok(new)
         });
         let written = written.await?;
         let object: Value = serde_json::from_slice(&written.json).map_err(ApiError::internal)?;
@@ -98,7 +116,8 @@ fn checked_scale(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
     Ok(scale_of(kind, object))
 }
 
-fn scale_of(kind: &Kind, object: &Value) -> Value {
+/// The scale of an object.
+pub(crate) fn scale_of(kind: &Kind, object: &Value) -> Value {
     if let Some(paths) = custom_scale(kind) {
         let count = |path: &str| at(object, &steps(path)).as_i64().unwrap_or(0);
         let selector = paths.label_selector_path.as_deref().map(|path| at(object, &steps(path)));

@@ -5,11 +5,13 @@ use http::header::{CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use sampan_api::kinds::Kind;
+use sampan_api::parts::{self, Parts, Read};
+use sampan_api::proto;
 use sampan_api::status::ApiError;
 use sampan_store::Entry;
 use serde_json::{Value, json};
 
-use super::negotiate::{As, Format};
+use super::negotiate::{As, Encoding, Format, PROTOBUF};
 use super::{Context, respond};
 use crate::ResponseBody;
 use crate::registry::in_version;
@@ -23,39 +25,102 @@ type Answer = Result<Response<ResponseBody>, ApiError>;
 pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, context: &Context) -> Answer {
     let headers = &context.head.headers;
     let shaped = match format.shape {
-        As::Object => return Ok(respond::encoded(code, json, format, headers)),
-        As::Metadata => metadata(&parse(&json)?),
+        As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
+            let body = encoded(kind, format.shape, &json).map_err(ApiError::internal)?;
+            return Ok(respond::compressed(code, PROTOBUF, body, headers));
+        }
+        As::Object => json,
+        As::Metadata => metadata_only(&json)?,
         As::Table => {
-            let object = parse(&json)?;
-            let meta = json!({"resourceVersion": meta(&object, "resourceVersion")});
-            table(kind, &[object], meta, include(context), true)
+            let revision = Parts::of(&["metadata.resourceVersion"]).read(&json).unwrap_or_default();
+            let list_meta = json!({"resourceVersion": meta(&revision, "resourceVersion")});
+            table(kind, std::iter::once(json), &list_meta, include(context), true)?
         }
     };
-    Ok(respond::value(code, &shaped, format, headers))
+    Ok(respond::encoded(code, shaped, format, headers))
 }
 
 /// A page.
 pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context) -> Answer {
     let headers: &HeaderMap = &context.head.headers;
-    let objects = || page.entries.iter().map(|e| parse(&in_version(e, kind))).collect::<Result<Vec<_>, _>>();
+    let objects = page.entries.iter().map(|entry| in_version(entry, kind));
     let shaped = match format.shape {
-        As::Object => return Ok(respond::encoded(200, list::encode(kind, page), format, headers)),
-        As::Metadata => {
-            let items: Vec<Value> = objects()?.iter().map(metadata).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list::list_meta(page), "items": items})
+        As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
+            let body = protobuf_list(kind, format.shape, page).map_err(ApiError::internal)?;
+            return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
         }
-        As::Table => table(kind, &objects()?, list::list_meta(page), include(context), true),
+        As::Object => list::encode(kind, page),
+        As::Metadata => {
+            let mut out = format!("{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{},\"items\":[", list::list_meta(page)).into_bytes();
+            separated(&mut out, objects, |out, json| {
+                put_metadata(out, stored(parts::metadata(&json))?);
+                Ok(())
+            })?;
+            out.extend_from_slice(b"]}");
+            out.into()
+        }
+        As::Table => table(kind, objects, &list::list_meta(page), include(context), true)?,
     };
-    Ok(respond::value(200, &shaped, format, headers))
+    Ok(respond::encoded(200, shaped, format, headers))
 }
 
-fn parse(json: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(json).map_err(ApiError::internal)
+/// One object's protobuf.
+fn encoded(kind: &Kind, shape: As, json: &[u8]) -> Result<Bytes, String> {
+    let body = match shape {
+        As::Metadata => proto::encode_metadata(json),
+        _ => proto::encode(json, kind.schema, &kind.api_version(), kind.kind),
+    };
+    body.map(Bytes::from)
 }
 
-/// `PartialObjectMetadata`.
-fn metadata(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"])})
+/// A page's protobuf, straight from the stored bytes.
+fn protobuf_list(kind: &'static Kind, shape: As, page: &Page) -> Result<Vec<u8>, String> {
+    let objects: Vec<Bytes> = page.entries.iter().map(|entry| in_version(entry, kind)).collect();
+    let (items, meta) = (objects.iter().map(|object| &**object), list::list_meta(page).to_string());
+    match shape {
+        As::Metadata => {
+            proto::list_of(items, meta.as_bytes(), None, "meta.k8s.io/v1", "PartialObjectMetadataList")
+        }
+        _ => {
+            let (version, list_kind) = (kind.api_version(), kind.list_kind());
+            proto::list_of(items, meta.as_bytes(), Some(kind.schema), &version, &list_kind)
+        }
+    }
+}
+
+/// What was read of an object that the store has: never nothing.
+fn stored<T>(read: Option<T>) -> Result<T, ApiError> {
+    read.ok_or_else(|| ApiError::internal("a stored object is no JSON"))
+}
+
+/// Items with commas between them.
+fn separated(
+    out: &mut Vec<u8>,
+    items: impl Iterator<Item = Bytes>,
+    mut put: impl FnMut(&mut Vec<u8>, Bytes) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        put(out, item)?;
+    }
+    Ok(())
+}
+
+/// `PartialObjectMetadata`, from metadata as it is stored.
+fn put_metadata(out: &mut Vec<u8>, metadata: &str) {
+    out.extend_from_slice(
+        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":",
+    );
+    out.extend_from_slice(if metadata.is_empty() { "{}" } else { metadata }.as_bytes());
+    out.push(b'}');
+}
+
+fn metadata_only(json: &[u8]) -> Result<Bytes, ApiError> {
+    let mut out = Vec::new();
+    put_metadata(&mut out, stored(parts::metadata(json))?);
+    Ok(out.into())
 }
 
 /// What each row carries: `includeObject`.
@@ -74,37 +139,105 @@ pub fn include(context: &Context) -> Include {
     }
 }
 
-/// A Table of objects.
+/// A Table of objects. Of an object only what its cells need is read; what a row carries of it is copied as it is stored.
 pub fn table(
     kind: &'static Kind,
-    objects: &[Value],
-    list_meta: Value,
+    objects: impl Iterator<Item = Bytes>,
+    list_meta: &Value,
     include: Include,
     columns: bool,
-) -> Value {
+) -> Result<Bytes, ApiError> {
     let now = jiff::Timestamp::now();
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| {
-            let mut row = crate::strategies::columns::row(kind, object, now);
-            match include {
-                Include::None => {}
-                Include::Metadata => row["object"] = metadata(object),
-                Include::Object => row["object"] = object.clone(),
-            }
-            row
-        })
-        .collect();
     let definitions = if columns { crate::strategies::columns::definitions(kind) } else { Value::Null };
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta, "columnDefinitions": definitions, "rows": rows})
+    let mut out = format!("{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{list_meta},\"columnDefinitions\":{definitions},\"rows\":[").into_bytes();
+    separated(&mut out, objects, |out, json| put_row(out, kind, &json, include, now))?;
+    out.extend_from_slice(b"]}");
+    Ok(out.into())
+}
+
+fn put_row(
+    out: &mut Vec<u8>,
+    kind: &'static Kind,
+    json: &[u8],
+    include: Include,
+    now: jiff::Timestamp,
+) -> Result<(), ApiError> {
+    let whole = Parts::default();
+    let parts = crate::strategies::columns::reads(kind).unwrap_or(&whole);
+    let Read { metadata, object } = stored(parts.read_with_metadata(json))?;
+    let row = crate::strategies::columns::row(kind, &object, now);
+    out.extend_from_slice(b"{\"cells\":");
+    serde_json::to_writer(&mut *out, &row.cells).map_err(ApiError::internal)?;
+    if let Some(conditions) = row.conditions {
+        out.extend_from_slice(b",\"conditions\":");
+        serde_json::to_writer(&mut *out, &conditions).map_err(ApiError::internal)?;
+    }
+    if include != Include::None {
+        out.extend_from_slice(b",\"object\":");
+    }
+    match include {
+        Include::None => {}
+        Include::Metadata => put_metadata(out, metadata),
+        Include::Object => out.extend_from_slice(json),
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// `PartialObjectMetadata`.
+fn metadata(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"])})
 }
 
 /// The shape of a watch.
 pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Box<dyn Shape> {
     match format.shape {
+        shape @ (As::Object | As::Metadata) if format.encoding == Encoding::Protobuf => {
+            Box::new(Protobuf { kind, shape })
+        }
         As::Object => Box::new(Plain(kind)),
         As::Metadata => Box::new(Metadata(kind)),
         As::Table => Box::new(Table { kind, include: include(context), first: true }),
+    }
+}
+
+/// Each object in an envelope of its own, within a frame that tells its length.
+struct Protobuf {
+    kind: &'static Kind,
+    shape: As,
+}
+
+impl Shape for Protobuf {
+    fn slot(&self) -> Option<usize> {
+        let one_version = !crate::strategies::convert::many_versions(self.kind);
+        (one_version && self.shape == As::Object).then_some(2)
+    }
+    fn object(&mut self, entry: &Entry) -> Bytes {
+        encoded(self.kind, self.shape, &in_version(entry, self.kind)).unwrap_or_else(|why| {
+            tracing::error!(why, key = %entry.key, "an object has no protobuf");
+            Bytes::new()
+        })
+    }
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
+        encoded(self.kind, self.shape, object.as_bytes()).unwrap_or_default()
+    }
+    fn failure(&self, error: &ApiError) -> Bytes {
+        let status = error.to_value().to_string();
+        let schema = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+        proto::encode(status.as_bytes(), schema, "v1", "Status").unwrap_or_default().into()
+    }
+    fn frame(&self, event: &str, object: &[u8]) -> Bytes {
+        match object.is_empty() {
+            true => {
+                let why = ApiError::internal("an object has no protobuf");
+                proto::watch_event("ERROR", &self.failure(&why)).into()
+            }
+            false => proto::watch_event(event, object).into(),
+        }
+    }
+    fn content_type(&self) -> &'static str {
+        "application/vnd.kubernetes.protobuf;stream=watch"
     }
 }
 
@@ -115,11 +248,10 @@ impl Shape for Metadata {
         (!crate::strategies::convert::many_versions(self.0)).then_some(1)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        parse(&in_version(entry, self.0))
-            .map_or_else(|_| entry.value.clone(), |object| metadata(&object).to_string().into())
+        metadata_only(&in_version(entry, self.0)).unwrap_or_else(|_| entry.value.clone())
     }
-    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
-        bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end)
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end).into()
     }
 }
 
@@ -135,12 +267,12 @@ impl Shape for Table {
         None
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        let Ok(object) = parse(&in_version(entry, self.kind)) else { return entry.value.clone() };
         let columns = std::mem::take(&mut self.first);
         let list_meta = json!({"resourceVersion": entry.revision.to_string()});
-        table(self.kind, &[object], list_meta, self.include, columns).to_string().into()
+        let object = std::iter::once(in_version(entry, self.kind));
+        table(self.kind, object, &list_meta, self.include, columns).unwrap_or_else(|_| entry.value.clone())
     }
-    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         // upstream's bookmark of a Table watch is a Table with one row of no cells
         let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
         let object: Value = serde_json::from_str(&object).unwrap_or_default();
@@ -152,14 +284,15 @@ impl Shape for Table {
         let object = if self.include == Include::Object { object } else { metadata(&object) };
         let rows = json!([{"cells": [], "object": object}]);
         json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
-            "columnDefinitions": columns, "rows": rows}).to_string()
+            "columnDefinitions": columns, "rows": rows}).to_string().into()
     }
 }
 
 /// The response of a watch.
 pub fn stream(body: WatchBody) -> Response<ResponseBody> {
+    let content_type = body.content_type();
     let mut response = Response::new(body.boxed_unsync());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().remove(TRANSFER_ENCODING);
     response
 }

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::negotiate::{Format, Offer};
 use super::resource::{Answer, decode_as, not_allowed};
-use super::{Context, negotiate, respond};
+use super::{Context, respond};
 use crate::ApiServer;
 use crate::registry::{Call, Target, WriteOptions};
 use sampan_api::status::ApiError;
@@ -31,11 +32,11 @@ impl ApiServer {
 
     /// Creates of kinds that are answered, never stored.
     pub(super) async fn virtual_resource(&self, context: Context, target: Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         match (target.kind.kind, context.info.verb.as_str()) {
             ("Binding", "create") => self.bind(&context, &target).await,
             ("ComponentStatus", _) => {
-                let format = negotiate::negotiate(context.accept(), true, context.pretty())?;
+                let format = context.format(Offer::of(target.kind))?;
                 self.component_status(&context, &target, format)
             }
             (_, "create") => {
@@ -49,10 +50,11 @@ impl ApiServer {
     }
 
     async fn token(&self, context: &Context, target: &Target) -> Answer {
-        let format = negotiate::negotiate(context.accept(), false, context.pretty())?;
+        let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
-        let body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
+        let mut body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
+        self.registry().admit_creation(&call, target, &mut body).await?;
         let answer = self.gate().token(&context.user, target, body).await?;
         Ok(self.reply(201, &answer, format, context, &call))
     }
@@ -62,7 +64,7 @@ impl ApiServer {
         &self,
         code: u16,
         value: &Value,
-        format: negotiate::Format,
+        format: Format,
         context: &Context,
         call: &Call<'_>,
     ) -> http::Response<crate::ResponseBody> {

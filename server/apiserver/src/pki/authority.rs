@@ -221,6 +221,14 @@ impl Authority {
         self.certificate.clone()
     }
 
+    pub(super) fn key(&self) -> &KeyPair {
+        self.issuer.key()
+    }
+
+    pub(super) fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
     pub(super) fn issue(&self, subject: &Subject, now: Timestamp) -> Result<Issued, Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crypto)?;
         let end = now.saturating_add((LEAF_DAYS * 24).hours()).unwrap_or(self.not_after).min(self.not_after);

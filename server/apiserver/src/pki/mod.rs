@@ -15,8 +15,10 @@
 //! What is not here: who a certificate's subject may be (that is `auth`), and sockets (that is `rim`).
 
 mod authority;
+mod der;
 mod files;
 mod kubeconfig;
+pub mod request;
 mod serving;
 mod token_key;
 
@@ -142,6 +144,17 @@ impl Pki {
     /// The admin's current certificate and key.
     pub fn admin(&self) -> Arc<Issued> {
         self.0.admin.load_full()
+    }
+
+    /// Signs a request in PEM; see [`request`].
+    pub fn sign(
+        &self,
+        pem: &[u8],
+        usages: &[String],
+        seconds: i64,
+        now: Timestamp,
+    ) -> Result<String, String> {
+        self.0.authority.sign(pem, usages, seconds, now)
     }
 
     /// The current serving certificate and key.

@@ -9,6 +9,7 @@ use sampan_api::status::ApiError;
 use sampan_store::Store;
 use serde_json::Value;
 
+use super::Notes;
 use crate::UserInfo;
 
 /// Upstream's `admission.Operation`.
@@ -46,6 +47,8 @@ pub struct Review<'a> {
     pub store: &'a Store,
     /// Texts for `Warning` headers.
     pub warnings: &'a Mutex<Vec<String>>,
+    /// What plugins keep of it.
+    pub notes: Notes,
 }
 
 impl Review<'_> {
@@ -57,7 +60,7 @@ impl Review<'_> {
 
 /// Upstream's `admission.MutationInterface` and `ValidationInterface`.
 pub trait Plugin: Send + Sync {
-    /// May change `object` (null on delete and connect), or refuse.
+    /// May change `object` (null on delete, its options on connect), or refuse.
     fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
         let _ = (review, object);
         Ok(())
@@ -71,7 +74,7 @@ pub trait Plugin: Send + Sync {
 
 /// A plugin that waits: for an answer from elsewhere, or for a write of its own.
 pub trait WaitingPlugin: Send + Sync {
-    /// May change `object` (null on delete and connect), or refuse.
+    /// May change `object` (null on delete, its options on connect), or refuse.
     fn admit<'a>(
         &'a self,
         review: &'a Review<'a>,

@@ -2,12 +2,12 @@
 //!
 //! The fields are upstream's (`pkg/apis/*/v1/conversion.go`, `ToSelectableFields` of each strategy).
 
-use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use sampan_api::kinds::Kind;
+use sampan_api::parts::Parts;
 use sampan_store::{Columns, Key};
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::value::at;
@@ -72,65 +72,29 @@ pub fn selectable(kind: &'static Kind) -> Vec<&'static str> {
     labels
 }
 
-/// The paths of an object that its columns are made of.
-fn wanted(bucket: &str) -> Vec<&'static [&'static str]> {
-    let mut paths: Vec<&'static [&'static str]> = vec![&["metadata", "labels"]];
-    paths.extend(fields_of(bucket).iter().map(|(_, path)| *path));
+/// The parts of an object that its columns are made of.
+fn wanted(bucket: &str) -> Parts {
+    let mut parts = Parts::of(&["metadata.labels"]);
+    fields_of(bucket).iter().for_each(|(_, path)| parts.add(path.iter().copied()));
     if bucket == "pods" {
-        paths.push(&["status", "podIPs"]);
+        parts.add(["status", "podIPs"]);
     }
-    paths
+    parts
 }
 
-/// Of a JSON object only what lies at `paths`: the rest is passed over without being built, which is most of
-/// every object, on every write and for every object at start.
-fn parts(json: &[u8], paths: &[&'static [&'static str]]) -> Option<Value> {
-    let mut source = serde_json::Deserializer::from_slice(json);
-    Parts(paths).deserialize(&mut source).ok()
-}
-
-struct Parts<'a>(&'a [&'static [&'static str]]);
-
-impl<'de> DeserializeSeed<'de> for Parts<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
-        // what is no object where a path goes on has nothing there
-        source.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Parts<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut found = serde_json::Map::new();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let of = |path: &&'static [&'static str]| path.split_first().filter(|(first, _)| **first == key);
-            let below: Vec<&'static [&'static str]> =
-                self.0.iter().filter_map(of).map(|(_, rest)| rest).collect();
-            let value = match below.as_slice() {
-                [] => map.next_value::<IgnoredAny>().map(|_| None)?,
-                all if all.iter().any(|path| path.is_empty()) => Some(map.next_value()?),
-                all => Some(map.next_value_seed(Parts(all))?),
-            };
-            found.extend(value.map(|value| (key.into_owned(), value)));
-        }
-        Ok(Value::Object(found))
-    }
+/// [`wanted`], made once for each bucket with fields of its own, and for all others.
+fn parts(bucket: &str) -> &'static Parts {
+    static KNOWN: LazyLock<HashMap<&'static str, Parts>> = LazyLock::new(|| {
+        let own = sampan_api::kinds::all().iter().map(|kind| kind.storage_group);
+        own.filter(|bucket| !fields_of(bucket).is_empty()).map(|bucket| (bucket, wanted(bucket))).collect()
+    });
+    static OTHERS: LazyLock<Parts> = LazyLock::new(|| wanted(""));
+    KNOWN.get(bucket).unwrap_or(&OTHERS)
 }
 
 /// The store's hook: reads the columns of a value once.
 pub fn read(key: &Key, value: &[u8]) -> Columns {
-    let Some(object) = parts(value, &wanted(&key.bucket)) else { return Columns::default() };
+    let Some(object) = parts(&key.bucket).read(value) else { return Columns::default() };
     let labels = at(&object, &["metadata", "labels"]).as_object().into_iter().flatten();
     let labels = labels.filter_map(|(k, v)| Some((k.as_str().into(), v.as_str()?.into()))).collect();
     let (namespace, name) = match key.name.split_once('/') {
@@ -195,9 +159,9 @@ mod tests {
             "spec": {"nodeName": "n", "hostNetwork": true},
             "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
         });
-        assert_eq!(parts(text.as_bytes(), &wanted("pods")), Some(expected));
-        assert_eq!(parts(b"{\"status\":null}", &wanted("pods")), Some(json!({"status": null})));
-        assert_eq!(parts(b"{\"metadata\":{\"labels\"", &wanted("pods")), None);
+        assert_eq!(parts("pods").read(text.as_bytes()), Some(expected));
+        let labels = json!({"metadata": {"labels": {"app": "x"}}});
+        assert_eq!(parts("strange.example.com").read(text.as_bytes()), Some(labels));
     }
 
     #[test]

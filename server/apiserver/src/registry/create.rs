@@ -5,7 +5,7 @@ use sampan_api::validation;
 use sampan_store::{Condition, Key, WriteError};
 use serde_json::Value;
 
-use super::{Call, Operation, Registry, Target, Written, write_error};
+use super::{Call, Operation, Registry, Target, Written, quota, write_error};
 use crate::strategies;
 use crate::value::{meta, now, object, remove, set};
 
@@ -46,6 +46,8 @@ impl Registry {
         }
         self.require_namespace(target)?;
         self.stamp(target, &mut new);
+        strategies::rules::defaults(kind, &mut new);
+        super::manage::track(call, target, None, &mut new);
         let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
         strategies::prepare_create(kind, &mut new);
         strategies::rules::defaults(kind, &mut new);
@@ -61,7 +63,10 @@ impl Registry {
         self.admit_validate(&review, &new).await?;
         strategies::convert::to_storage(&mut new, kind);
         loop {
-            let beside = allocation.writes(&self.store, &new);
+            let mut beside = allocation.writes(&self.store, &new);
+            let charges = quota::charge(&review, &new)?;
+            let charged = charges.len();
+            beside.extend(charges);
             let error = match self.put(target, &new, Condition::Absent, beside, dry_run).await {
                 Ok(json) => {
                     allocation.keep();
@@ -70,6 +75,9 @@ impl Registry {
                 }
                 Err(error) => error,
             };
+            if quota::is_race(&error, charged) {
+                continue;
+            }
             let WriteError::Exists(other) = &error else { return Err(write_error(target, error)) };
             allocation
                 .collided(&self.store, target, other, &mut new)
@@ -84,13 +92,7 @@ impl Registry {
             set(new, &["metadata", "name"], validation::generate_name(&base, rand::random()));
         }
         let metadata = object(new, &["metadata"]);
-        for field in [
-            "managedFields",
-            "selfLink",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "resourceVersion",
-        ] {
+        for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             metadata.shift_remove(field);
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());

@@ -9,8 +9,11 @@ pub mod columns;
 pub mod create;
 pub mod delete;
 pub mod list;
+pub mod manage;
+mod notes;
 mod options;
 pub mod patch;
+mod quota;
 mod token;
 mod update;
 pub mod watch;
@@ -24,7 +27,8 @@ use serde_json::Value;
 
 pub use admit::{Admission, Operation, Plugin, Review, WaitingPlugin};
 pub use delete::{DeleteOptions, Deleted, Propagation};
-pub use options::{FieldValidation, WriteOptions};
+pub use notes::Notes;
+pub use options::{FieldValidation, WriteOptions, manager};
 
 use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo};
@@ -70,7 +74,8 @@ impl Target {
     pub fn conflict(&self, why: &str) -> ApiError {
         ApiError::conflict(self.kind.group, self.kind.plural, &self.name, why)
     }
-    fn modified(&self) -> ApiError {
+    /// 409: the object changed meanwhile.
+    pub fn modified(&self) -> ApiError {
         ApiError::modified(self.kind.group, self.kind.plural, &self.name)
     }
     /// 403 with a reason.
@@ -127,6 +132,24 @@ impl Registry {
 
     /// Runs the mutating admission plugins.
     pub async fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        self.round(review, object).await?;
+        // what webhooks or policies changed, the others see once more
+        if review.notes.begin_second_round() { self.round(review, object).await } else { Ok(()) }
+    }
+
+    /// Admission of what is created below an object and never stored: a binding, an eviction, a token's request.
+    pub async fn admit_creation(
+        &self,
+        call: &Call<'_>,
+        below: &Target,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        let review = call.review(self, below, Operation::Create, None);
+        self.admit(&review, object).await?;
+        self.admit_validate(&review, object).await
+    }
+
+    async fn round(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
         for plugin in self.plugins.get().into_iter().flatten() {
             plugin.admit(review, object).await?;
         }
@@ -249,12 +272,20 @@ pub struct Call<'a> {
     pub options: WriteOptions,
     /// Texts for `Warning` headers.
     pub warnings: parking_lot::Mutex<Vec<String>>,
+    /// Who manages the fields that it changes; `None` for a write that upstream's field manager does not see.
+    pub manager: Option<String>,
+    /// The view that the object is written through, such as `scale`; empty if it is written as it is.
+    pub through: &'static str,
 }
 
 impl<'a> Call<'a> {
     /// A call of `user`.
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Default::default() }
+        Self { user, options, warnings: Default::default(), through: "", manager: None }
+    }
+    /// As a write by that manager.
+    pub fn tracked(self, manager: impl Into<String>) -> Self {
+        Self { manager: Some(manager.into()), ..self }
     }
     fn review<'b>(
         &'b self,
@@ -274,6 +305,7 @@ impl<'a> Call<'a> {
             dry_run: self.options.dry_run,
             store: &registry.store,
             warnings: &self.warnings,
+            notes: Notes::through(self.through),
         }
     }
 }

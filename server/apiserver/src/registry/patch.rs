@@ -14,7 +14,11 @@ pub const SUPPORTED: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    APPLY,
 ];
+
+/// Server-side apply's media type, which is not a patch of the three.
+pub const APPLY: &str = "application/apply-patch+yaml";
 
 /// One patch.
 #[derive(Clone, Copy)]

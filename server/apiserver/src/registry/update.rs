@@ -6,7 +6,9 @@ use sampan_api::status::ApiError;
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
 use serde_json::Value;
 
-use super::{Call, Operation, Registry, Target, Written, create::converted, decode, encoded, write_error};
+use super::{
+    Call, Operation, Registry, Target, Written, create::converted, decode, encoded, quota, write_error,
+};
 use crate::strategies;
 use crate::strategies::services::Allocation;
 use crate::value::{at, keep, meta, set};
@@ -69,6 +71,7 @@ impl Registry {
         check_preconditions(target, old, &new)?;
         let pinned = !meta(&new, "resourceVersion").is_empty();
         let mut allocation = self.prepare(call, target, old, &mut new).await?;
+        super::manage::ignore_times(old, &mut new);
         strategies::convert::to_storage(&mut new, target.kind);
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
@@ -78,7 +81,9 @@ impl Registry {
         }
         let condition = Condition::Revision(entry.revision);
         loop {
-            let beside = allocation.writes(&self.store, &new);
+            let mut beside = allocation.writes(&self.store, &new);
+            let review = call.review(self, target, Operation::Update, Some(old));
+            beside.extend(quota::charge(&review, &new)?);
             let error = match self.put(target, &new, condition, beside, call.options.dry_run).await {
                 Ok(json) => {
                     allocation.keep();
@@ -111,6 +116,8 @@ impl Registry {
     ) -> Result<Allocation, ApiError> {
         let kind = target.kind;
         carry_over(target, old, new);
+        strategies::rules::defaults(kind, new);
+        super::manage::track(call, target, Some(old), new);
         strategies::prepare_update(kind, &target.subresource, old, new);
         strategies::rules::defaults(kind, new);
         let review = call.review(self, target, Operation::Update, Some(old));
@@ -200,7 +207,6 @@ fn carry_over(target: &Target, old: &Value, new: &mut Value) {
     for field in SYSTEM {
         keep(new, old, &["metadata", field]);
     }
-    crate::value::remove(new, &["metadata", "managedFields"]);
     crate::value::remove(new, &["metadata", "selfLink"]);
     keep(new, old, &["metadata", "name"]);
     keep(new, old, &["metadata", "namespace"]);

@@ -101,10 +101,22 @@ fn errors(query: &Query) -> Vec<FieldError> {
 pub trait Shape: Send + Unpin {
     /// The frame's slot that watchers of this shape share; `None` if it is not shared.
     fn slot(&self) -> Option<usize>;
-    /// The object's JSON.
+    /// The object, encoded.
     fn object(&mut self, entry: &Entry) -> Bytes;
     /// A bookmark's object.
-    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String;
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes;
+    /// The Status of why the watch ends.
+    fn failure(&self, error: &ApiError) -> Bytes {
+        error.to_value().to_string().into()
+    }
+    /// An event with an encoded object.
+    fn frame(&self, event: &str, object: &[u8]) -> Bytes {
+        frame(event, object)
+    }
+    /// The media type of the stream.
+    fn content_type(&self) -> &'static str {
+        "application/json"
+    }
 }
 
 /// Objects as they are.
@@ -117,8 +129,8 @@ impl Shape for Plain {
     fn object(&mut self, entry: &Entry) -> Bytes {
         super::in_version(entry, self.0)
     }
-    fn bookmark(&mut self, revision: u64, initial_end: bool) -> String {
-        bookmark(self.0.kind, &self.0.api_version(), revision, initial_end)
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        bookmark(self.0.kind, &self.0.api_version(), revision, initial_end).into()
     }
 }
 
@@ -258,6 +270,11 @@ impl WatchBody {
         self
     }
 
+    /// The media type of the stream.
+    pub fn content_type(&self) -> &'static str {
+        self.shape.content_type()
+    }
+
     fn event_frame(&mut self, event: &Event) -> Option<Bytes> {
         let kind = seen(event, &self.filter)?;
         let left = kind == EventKind::Deleted && event.kind != EventKind::Deleted;
@@ -269,7 +286,10 @@ impl WatchBody {
             .slot()
             .map(|slot| slot * 3 + kind as usize)
             .filter(|slot| *slot < sampan_store::Frames::SLOTS && !left);
-        let mut encode = || frame(type_name(kind), &shape.object(entry));
+        let mut encode = || {
+            let object = shape.object(entry);
+            shape.frame(type_name(kind), &object)
+        };
         Some(match slot {
             Some(slot) => event.frames.get_or_init(slot, encode),
             None => encode(),
@@ -277,7 +297,8 @@ impl WatchBody {
     }
 
     fn bookmark_frame(&mut self, revision: u64, initial_end: bool) -> Bytes {
-        frame("BOOKMARK", self.shape.bookmark(revision, initial_end).as_bytes())
+        let object = self.shape.bookmark(revision, initial_end);
+        self.shape.frame("BOOKMARK", &object)
     }
 
     /// Appends the initial state.
@@ -290,7 +311,7 @@ impl WatchBody {
                 return;
             };
             let object = self.shape.object(&entry);
-            out.extend_from_slice(&frame("ADDED", &object));
+            out.extend_from_slice(&self.shape.frame("ADDED", &object));
         }
     }
 
@@ -305,7 +326,7 @@ impl WatchBody {
                 }
                 Poll::Ready(Some(Err(_lagged))) => {
                     let error = ApiError::too_old_resource_version(self.from, self.watch.caught_up_to());
-                    out.extend_from_slice(&frame("ERROR", error.to_value().to_string().as_bytes()));
+                    out.extend_from_slice(&self.shape.frame("ERROR", &self.shape.failure(&error)));
                     self.state = BodyState::Ended;
                     return;
                 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::aggregate::Version;
-use crate::pipeline::negotiate::{Format, negotiate};
+use crate::pipeline::negotiate::{Format, Offer};
 use crate::pipeline::{Context, respond};
 use crate::{ApiServer, ResponseBody, VERSION};
 
@@ -66,7 +66,7 @@ impl ApiServer {
     }
 
     fn json(&self, value: &Value, context: &Context) -> Answer {
-        let format = negotiate(context.accept(), false, context.pretty()).unwrap_or(Format::JSON);
+        let format = context.format(Offer { shapes: false, protobuf: false }).unwrap_or(Format::JSON);
         Ok(respond::value(200, value, format, &context.head.headers))
     }
 

@@ -1,8 +1,9 @@
 //! Printer columns: the calls into `sampan-api`'s tables.
 
 use sampan_api::kinds::Kind;
+use sampan_api::parts::Parts;
 use sampan_api::table;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// `columnDefinitions`.
 pub fn definitions(kind: &'static Kind) -> Value {
@@ -13,13 +14,25 @@ pub fn definitions(kind: &'static Kind) -> Value {
 }
 
 /// One row, without its object.
-pub fn row(kind: &'static Kind, object: &Value, now: jiff::Timestamp) -> Value {
+pub struct Row {
+    /// One for each column.
+    pub cells: Vec<Value>,
+    /// What is to be said of the row.
+    pub conditions: Option<Value>,
+}
+
+/// The parts of an object that its row is made of; none for all of it.
+pub fn reads(kind: &'static Kind) -> Option<&'static Parts> {
+    if kind.custom.is_some() {
+        return None;
+    }
+    table::reads(kind)
+}
+
+/// One row.
+pub fn row(kind: &'static Kind, object: &Value, now: jiff::Timestamp) -> Row {
     if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
-        return json!({"cells": sampan_api::crd::cells(version.about(), object, now)});
+        return Row { cells: sampan_api::crd::cells(version.about(), object, now), conditions: None };
     }
-    let mut row = json!({"cells": table::row(kind, object, now)});
-    if let Some(conditions) = table::row_conditions(kind, object) {
-        row["conditions"] = conditions;
-    }
-    row
+    Row { cells: table::row(kind, object, now), conditions: table::row_conditions(kind, object) }
 }

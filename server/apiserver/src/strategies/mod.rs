@@ -127,6 +127,13 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
     }
 }
 
+/// What decoding turns into other fields, before anyone looks at the object.
+pub fn write_only(kind: &Kind, new: &mut Value) {
+    if is(kind, "", "Secret") {
+        string_data(new);
+    }
+}
+
 /// The status that Go's zero value prints.
 fn empty_status(kind: &Kind, new: &mut Value) {
     let status = match kind.kind {

@@ -15,12 +15,16 @@ pub fn defaults(kind: &'static Kind, object: &mut Value) {
 
 /// What is wrong with a new object.
 pub fn create_errors(kind: &'static Kind, new: &Value) -> Vec<FieldError> {
-    validate::create(kind, new)
+    let mut errors = validate::create(kind, new);
+    errors.extend(crate::dynamic::validate::errors(kind, new, None));
+    errors
 }
 
 /// What is wrong with a change.
 pub fn update_errors(kind: &'static Kind, new: &Value, old: &Value) -> Vec<FieldError> {
-    validate::update(kind, new, old)
+    let mut errors = validate::update(kind, new, old);
+    errors.extend(crate::dynamic::validate::errors(kind, new, Some(old)));
+    errors
 }
 
 /// What is wrong with a change of the status.

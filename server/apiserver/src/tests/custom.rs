@@ -338,6 +338,40 @@ async fn what_is_wrong_with_a_definition() {
 }
 
 #[tokio::test]
+async fn fields_have_managers() {
+    let world = World::with_crontabs().await;
+    let apply = async |manager: &str, force: &str, version: &str, spec: Value| {
+        let config = json!({"apiVersion": format!("stable.example.com/{version}"), "kind": "CronTab",
+            "metadata": {"name": "a"}, "spec": spec});
+        let uri = TABS.replace("v1", version);
+        let uri = format!("{uri}/a?fieldManager={manager}&force={force}");
+        world.call("PATCH", &uri, "application/apply-patch+yaml", &config.to_string()).await
+    };
+    let ports = json!([{"port": 80, "name": "web"}]);
+    let one =
+        apply("one", "false", "v1", json!({"cronSpec": "* * * * *", "ports": ports, "replicas": 2})).await;
+    assert_eq!(one.code, 201, "{}", one.body);
+    assert_eq!(one.body["spec"]["image"], "busybox");
+    let fields = &one.body["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    assert!(fields["f:ports"].get("k:{\"port\":80}").is_some(), "{fields}");
+    assert!(fields.get("f:image").is_none(), "what is a default belongs to nobody");
+    let two = apply("two", "false", "v2", json!({"replicas": 3, "ports": [{"port": 443}]})).await;
+    assert_eq!(two.code, 409);
+    assert_eq!(two.body["details"]["causes"][0]["field"], ".spec.replicas");
+    let two =
+        apply("two", "true", "v2", json!({"replicas": 3, "ports": [{"port": 443}], "zone": "CET"})).await;
+    assert_eq!(two.code, 200, "{}", two.body);
+    assert_eq!(two.body["spec"]["ports"].as_array().unwrap().len(), 2);
+    let unknown = apply("two", "true", "v1", json!({"nothing": 1})).await;
+    assert_eq!(unknown.code, 500, "{}", unknown.body);
+    assert!(
+        unknown.body["message"].as_str().unwrap().contains(".spec.nothing: field not declared in schema")
+    );
+    let less = apply("one", "false", "v1", json!({"cronSpec": "* * * * *"})).await;
+    assert_eq!(less.body["spec"]["ports"], json!([{"port": 443}]), "{}", less.body);
+}
+
+#[tokio::test]
 async fn definitions_outlive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let services = ServiceBlock::new(Ipv4Addr::new(10, 96, 0, 0), 12);

@@ -113,7 +113,7 @@ pub enum EventKind {
 }
 
 /// How many encodings of one event can be kept.
-const FRAMES: usize = 8;
+const FRAMES: usize = 9;
 
 /// Encodings of an event, each made once by whoever needs it first and shared by all watchers. The slots'
 /// meaning is the caller's.

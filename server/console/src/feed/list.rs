@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::desk::Desk;
 use super::project::{Projection, Table};
-use super::source::{Event, Failure, Source, Wanted};
+use super::source::{Event, Failure, Page, Source, Wanted};
 use super::usage;
 
 /// Changes within this time are told at once: a person sees no difference, a thousand events cost one.
@@ -229,19 +229,19 @@ impl List {
             let mut source = self.source(at);
             let mut next: Option<String> = None;
             loop {
-                let page = source.list_page(ROWS, next.as_deref()).await?;
-                let table: Table = serde_json::from_slice(&page.body).map_err(|_| Stop::Anew)?;
+                let Page { list: table, revision, next: later, remaining } =
+                    source.list_page::<Table>(ROWS, next.as_deref()).await?;
                 self.columns(&table);
                 if !begun && !self.summary {
                     begun = true;
                     let rows = u32::try_from(table.rows.as_ref().map_or(0, Vec::len)).unwrap_or(u32::MAX);
-                    let total = rows.saturating_add(page.remaining);
+                    let total = rows.saturating_add(remaining);
                     self.tell(Tell::Begin { view: self.view, columns: self.shown_columns(), total }).await?;
                 }
                 self.tell_rows(table).await?;
-                next = page.next;
+                next = later;
                 if next.is_none() {
-                    self.revisions.push(page.revision);
+                    self.revisions.push(revision);
                     break;
                 }
             }
@@ -264,9 +264,8 @@ impl List {
 
     /// The browser has rows of these revisions; what is missing is how rows are made.
     async fn learn_columns(&mut self) -> Result<(), Stop> {
-        let page = self.source(0).list_page(1, None).await?;
-        let table: Table = serde_json::from_slice(&page.body).map_err(|_| Stop::Anew)?;
-        self.columns(&table);
+        let page = self.source(0).list_page::<Table>(1, None).await?;
+        self.columns(&page.list);
         Ok(())
     }
 

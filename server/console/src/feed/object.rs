@@ -57,11 +57,11 @@ fn target(kind: &Kind, namespace: &str, name: &str) -> String {
 
 /// Tells the object and what becomes of it; `None` when nobody listens.
 async fn follow(desk: &Desk, view: u32, source: &mut Source) -> Option<Failure> {
-    let page = match source.list_page(1, None).await {
+    let page = match source.list_page::<Value>(1, None).await {
         Ok(page) => page,
         Err(failure) => return Some(failure),
     };
-    let mut list: Value = serde_json::from_slice(&page.body).unwrap_or_default();
+    let mut list = page.list;
     let first = match list["items"].as_array_mut().filter(|items| !items.is_empty()) {
         Some(items) => {
             let mut object = items.remove(0);

@@ -7,15 +7,24 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::health;
+use super::source::{ListMeta, Listed};
 
 /// A `meta.k8s.io/v1` Table.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Table {
+    #[serde(default)]
+    metadata: ListMeta,
     /// None after the first event of a watch.
     pub column_definitions: Option<Vec<ColumnDefinition>>,
     /// One for each object.
     pub rows: Option<Vec<TableRow>>,
+}
+
+impl Listed for Table {
+    fn take_meta(&mut self) -> ListMeta {
+        std::mem::take(&mut self.metadata)
+    }
 }
 
 /// A column of a Table.

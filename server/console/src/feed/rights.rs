@@ -9,7 +9,7 @@ use sampan_process::Tasks;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::source::{Source, Wanted};
+use super::source::{ListHead, Source, Wanted};
 use crate::{Api, User};
 
 /// What rights are made of.
@@ -70,7 +70,7 @@ async fn follow(api: &Api, resource: &str, count: &watch::Sender<u64>) {
     let mut source = Source::new(api.clone(), user, path, Wanted::Object);
     loop {
         // what was before is known; what happens between two watches counts as a change
-        let Ok(first) = source.list_page(1, None).await else {
+        let Ok(first) = source.list_page::<ListHead>(1, None).await else {
             source.pause().await;
             continue;
         };

@@ -39,9 +39,9 @@ pub enum Failure {
 }
 
 /// A page of a list.
-pub struct Page {
-    /// The list's JSON.
-    pub body: Bytes,
+pub struct Page<T> {
+    /// The list.
+    pub list: T,
     /// The list's revision.
     pub revision: String,
     /// Where the next page begins.
@@ -84,15 +84,35 @@ struct Watch {
     searched: usize,
 }
 
+/// A form in which a list is read; its bytes are gone through once.
+pub trait Listed: serde::de::DeserializeOwned {
+    /// Its metadata, which is asked for once.
+    fn take_meta(&mut self) -> ListMeta;
+}
+
+/// Of a list, nothing but its metadata.
 #[derive(serde::Deserialize)]
-struct ListHead {
+pub struct ListHead {
     #[serde(default)]
     metadata: ListMeta,
 }
 
+impl Listed for ListHead {
+    fn take_meta(&mut self) -> ListMeta {
+        std::mem::take(&mut self.metadata)
+    }
+}
+
+impl Listed for Value {
+    fn take_meta(&mut self) -> ListMeta {
+        serde_json::from_value(self["metadata"].clone()).unwrap_or_default()
+    }
+}
+
+/// A list's metadata.
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ListMeta {
+pub struct ListMeta {
     resource_version: String,
     #[serde(rename = "continue")]
     next: String,
@@ -120,16 +140,20 @@ impl Source {
     }
 
     /// A page of the list.
-    pub async fn list_page(&mut self, limit: usize, next: Option<&str>) -> Result<Page, Failure> {
+    pub async fn list_page<T: Listed>(
+        &mut self,
+        limit: usize,
+        next: Option<&str>,
+    ) -> Result<Page<T>, Failure> {
         let next =
             next.map(|next| format!("&continue={}", sampan_view::place::encode(next))).unwrap_or_default();
         let body = self.ask(&format!("limit={limit}{next}")).await?;
         let body = body.collect().await.map_err(|_| Failure::Broken)?.to_bytes();
-        let head: ListHead = serde_json::from_slice(&body).map_err(|_| Failure::Broken)?;
-        let ListMeta { resource_version: revision, next, remaining_item_count } = head.metadata;
+        let mut list: T = serde_json::from_slice(&body).map_err(|_| Failure::Broken)?;
+        let ListMeta { resource_version: revision, next, remaining_item_count } = list.take_meta();
         self.pause = Duration::ZERO;
         Ok(Page {
-            body,
+            list,
             revision,
             next: (!next.is_empty()).then_some(next),
             remaining: remaining_item_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),

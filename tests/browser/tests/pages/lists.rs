@@ -47,6 +47,7 @@ const WARM: u64 = 20;
 pub async fn memory_is_flat(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let seconds = if length() > 1 { 3600 } else { 60 };
     cluster.kubectl(&["create", "namespace", "churn"])?;
+    cluster.kubectl(&["wait", "--for=create", "--timeout=30s", "-n", "churn", "serviceaccount/default"])?;
     let churn = tokio::spawn(churn(cluster.client().await?));
     browser.go("").await?;
     look_around(browser, WARM).await?;

@@ -41,8 +41,8 @@ pub async fn attaches(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.run(choose, json!([])).await?;
     browser
         .until(
-            "a terminal that says nothing yet",
-            "return document.querySelector('.xterm-rows').innerText.trim() == ''",
+            "another terminal",
+            "return !document.querySelector('.xterm-rows').innerText.includes('ahoy')",
             json!([]),
         )
         .await?;

@@ -138,6 +138,7 @@ fn reads(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
     ensure!(names["items"].as_array().is_some_and(|all| all.contains(&json!("kubelet"))), "{names}");
     let log = tool.curl("GET", "/logs/sampan?tail=3", &[])?;
     ensure!(log.code == 200 && (1..=3).contains(&log.body.lines().count()), "{}", log.body);
+    follows(tool)?;
     eventually("something is measured", SOON, || {
         let history = tool.get("/metrics/history/nodes")?;
         Ok((history["items"][0]["cpuCores"].as_array().is_some_and(|all| !all.is_empty())).then_some(()))
@@ -155,6 +156,29 @@ fn reads(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
         "getLog",
         "getMetricsHistory",
     ])
+}
+
+/// A log that goes on: what the API server says of a new addon's objects comes without being asked for again.
+fn follows(tool: &Tool<'_>) -> Result<()> {
+    let file = tool.cluster.directory().join("followed");
+    let mut following = tool
+        .command("GET", "/logs/kubelet?tail=0&follow=true")
+        .arg("-N")
+        .stdout(std::fs::File::create(&file)?)
+        .spawn()?;
+    let begun = eventually("the log is open", SOON, || {
+        Ok(std::fs::read_to_string(&file)?.contains("\r\n\r\n").then_some(()))
+    });
+    let said = begun.and_then(|()| {
+        tool.cluster.kubectl(&["run", "followed", "--image=busybox", "--restart=Never", "--", "true"])?;
+        eventually("the kubelet speaks of the pod", SOON, || {
+            Ok(std::fs::read_to_string(&file)?.contains("followed").then_some(()))
+        })
+    });
+    following.kill()?;
+    following.wait()?;
+    said?;
+    tool.cluster.kubectl(&["delete", "pod", "followed", "--now"]).map(drop)
 }
 
 /// Pulled from a registry, loaded from an archive, removed.

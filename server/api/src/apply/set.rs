@@ -1,0 +1,263 @@
+//! A set of paths: structured-merge-diff's `fieldpath.Set`, and its text, `FieldsV1`.
+//!
+//! One sorted tree. A node may be a member, have members below it, or both; a node that is neither is not
+//! kept.
+
+use serde_json::{Map, Value};
+
+use super::element::PathElement;
+use super::shape::Shape;
+
+/// A set of paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node {
+    element: PathElement,
+    member: bool,
+    below: Set,
+}
+
+impl Set {
+    /// The set of these paths of field names.
+    pub fn of_fields(paths: &[&[&str]]) -> Self {
+        let mut set = Self::default();
+        for path in paths {
+            let path: Vec<PathElement> = path.iter().map(|name| PathElement::field(name)).collect();
+            set.insert(&path);
+        }
+        set
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    fn find(&self, element: &PathElement) -> Result<usize, usize> {
+        // most sets are built in order
+        match self.nodes.last() {
+            None => Err(0),
+            Some(last) if last.element < *element => Err(self.nodes.len()),
+            Some(_) => self.nodes.binary_search_by(|node| node.element.cmp(element)),
+        }
+    }
+
+    fn descend(&mut self, element: &PathElement) -> &mut Node {
+        let at = self.find(element).unwrap_or_else(|at| {
+            self.nodes.insert(at, Node { element: element.clone(), member: false, below: Set::default() });
+            at
+        });
+        &mut self.nodes[at]
+    }
+
+    /// Adds a path; the empty one, the whole object, is never in a set.
+    pub fn insert(&mut self, path: &[PathElement]) {
+        match path {
+            [] => {}
+            [last] => self.descend(last).member = true,
+            [first, rest @ ..] => self.descend(first).below.insert(rest),
+        }
+    }
+
+    /// Whether the path itself is a member.
+    pub fn has(&self, path: &[PathElement]) -> bool {
+        match path {
+            [] => false,
+            [last] => self.find(last).is_ok_and(|at| self.nodes[at].member),
+            [first, rest @ ..] => self.find(first).is_ok_and(|at| self.nodes[at].below.has(rest)),
+        }
+    }
+
+    /// Whether `element` itself is a member, and what is below it.
+    pub(super) fn at(&self, element: &PathElement) -> (bool, Option<&Set>) {
+        match self.find(element) {
+            Ok(at) => {
+                let node = &self.nodes[at];
+                (node.member, (!node.below.is_empty()).then_some(&node.below))
+            }
+            Err(_) => (false, None),
+        }
+    }
+
+    /// Members of either.
+    pub fn union(&self, other: &Set) -> Set {
+        let mut nodes = Vec::with_capacity(self.nodes.len().max(other.nodes.len()));
+        zip(self, other, |a, b| match (a, b) {
+            (Some(a), Some(b)) => nodes.push(Node {
+                element: a.element.clone(),
+                member: a.member || b.member,
+                below: a.below.union(&b.below),
+            }),
+            (Some(one), None) | (None, Some(one)) => nodes.push(one.clone()),
+            (None, None) => {}
+        });
+        Set { nodes }
+    }
+
+    /// Members of both.
+    pub fn intersection(&self, other: &Set) -> Set {
+        let mut nodes = Vec::new();
+        zip(self, other, |a, b| {
+            if let (Some(a), Some(b)) = (a, b) {
+                push(&mut nodes, &a.element, a.member && b.member, a.below.intersection(&b.below));
+            }
+        });
+        Set { nodes }
+    }
+
+    /// Members of this one only. A member stays when just something below it is in `other`, and what is below
+    /// stays when just the member above is.
+    pub fn difference(&self, other: &Set) -> Set {
+        let mut nodes = Vec::new();
+        zip(self, other, |a, b| match (a, b) {
+            (Some(a), Some(b)) => {
+                push(&mut nodes, &a.element, a.member && !b.member, a.below.difference(&b.below));
+            }
+            (Some(a), None) => nodes.push(a.clone()),
+            _ => {}
+        });
+        Set { nodes }
+    }
+
+    /// As [`Set::difference`], but what is below a member of `other` goes too.
+    pub fn recursive_difference(&self, other: &Set) -> Set {
+        let mut nodes = Vec::new();
+        zip(self, other, |a, b| match (a, b) {
+            (Some(_), Some(b)) if b.member => {}
+            (Some(a), Some(b)) => {
+                push(&mut nodes, &a.element, a.member, a.below.recursive_difference(&b.below))
+            }
+            (Some(a), None) => nodes.push(a.clone()),
+            _ => {}
+        });
+        Set { nodes }
+    }
+
+    /// With the declared fields on the way to members as members too: `EnsureNamedFieldsAreMembers`.
+    pub(super) fn with_named(&self, shape: Option<Shape<'_>>) -> Set {
+        let atom = shape.map(Shape::atom).unwrap_or_default();
+        let nodes = self.nodes.iter().map(|node| {
+            let (mut member, mut below) = (node.member, None);
+            match (&node.element, shape, atom.map, atom.list) {
+                (PathElement::Field(name), Some(shape), Some(map), _) => {
+                    member |= !node.below.is_empty() && shape.declares(name);
+                    below = shape.under(name, &map);
+                }
+                (PathElement::Key(_), _, _, Some(list)) => below = Some(list.item),
+                _ => {}
+            }
+            Node { element: node.element.clone(), member, below: node.below.with_named(below) }
+        });
+        Set { nodes: nodes.collect() }
+    }
+
+    /// Calls `each` with every member: first those of a level, then what is below.
+    pub fn each(&self, each: &mut impl FnMut(&[PathElement])) {
+        self.each_below(&mut Vec::new(), each);
+    }
+
+    fn each_below(&self, path: &mut Vec<PathElement>, each: &mut impl FnMut(&[PathElement])) {
+        for node in self.nodes.iter().filter(|node| node.member) {
+            path.push(node.element.clone());
+            each(path);
+            path.pop();
+        }
+        for node in self.nodes.iter().filter(|node| !node.below.is_empty()) {
+            path.push(node.element.clone());
+            node.below.each_below(path, each);
+            path.pop();
+        }
+    }
+
+    /// As FieldsV1.
+    pub fn to_value(&self) -> Value {
+        self.to_map(false).into()
+    }
+
+    fn to_map(&self, member: bool) -> Map<String, Value> {
+        let mut map = Map::with_capacity(self.nodes.len() + usize::from(member));
+        if member && !self.is_empty() {
+            map.insert(".".to_owned(), Map::new().into());
+        }
+        for node in &self.nodes {
+            map.insert(node.element.write(), node.below.to_map(node.member).into());
+        }
+        map
+    }
+
+    /// From FieldsV1.
+    pub fn from_value(value: &Value) -> Result<Set, String> {
+        match value {
+            Value::Null => Ok(Set::default()),
+            Value::Object(map) => Ok(read(map)?.0),
+            other => Err(format!("expected a map, got {other}")),
+        }
+    }
+
+    /// Whether a member of this set is one of those that `fields`, a FieldsV1, lists: without reading it whole.
+    pub(super) fn meets(&self, fields: &Value) -> bool {
+        let Value::Object(map) = fields else { return false };
+        self.nodes.iter().any(|node| {
+            let Some(below) = map.get(&node.element.write()) else { return false };
+            node.member && is_member(below) || node.below.meets(below)
+        })
+    }
+
+    /// Whether every member of this set is one of those that `fields`, a FieldsV1, lists.
+    pub(super) fn within(&self, fields: &Value) -> bool {
+        let Value::Object(map) = fields else { return self.is_empty() };
+        self.nodes.iter().all(|node| {
+            map.get(&node.element.write())
+                .is_some_and(|below| (!node.member || is_member(below)) && node.below.within(below))
+        })
+    }
+}
+
+fn is_member(below: &Value) -> bool {
+    below.as_object().is_some_and(|map| map.is_empty() || map.contains_key("."))
+}
+
+/// What is below, and whether the place itself is a member.
+fn read(map: &Map<String, Value>) -> Result<(Set, bool), String> {
+    let mut set = Set { nodes: Vec::with_capacity(map.len()) };
+    let mut member = map.is_empty();
+    for (key, value) in map {
+        if key == "." {
+            member = true;
+            continue;
+        }
+        let Some(element) = PathElement::parse(key)? else { continue };
+        let Value::Object(below) = value else { return Err(format!("expected a map under {key:?}")) };
+        let (below, is_member) = read(below)?;
+        let node = set.descend(&element);
+        node.member |= is_member || below.is_empty();
+        node.below = below;
+    }
+    Ok((set, member))
+}
+
+fn push(nodes: &mut Vec<Node>, element: &PathElement, member: bool, below: Set) {
+    if member || !below.is_empty() {
+        nodes.push(Node { element: element.clone(), member, below });
+    }
+}
+
+/// Walks both in order, pairing equal elements.
+fn zip<'a>(a: &'a Set, b: &'a Set, mut each: impl FnMut(Option<&'a Node>, Option<&'a Node>)) {
+    let (mut left, mut right) = (a.nodes.iter().peekable(), b.nodes.iter().peekable());
+    loop {
+        let order = match (left.peek(), right.peek()) {
+            (Some(a), Some(b)) => a.element.cmp(&b.element),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => return,
+        };
+        let a = if order.is_le() { left.next() } else { None };
+        let b = if order.is_ge() { right.next() } else { None };
+        each(a, b);
+    }
+}

@@ -1,0 +1,131 @@
+//! The generated field table as shapes.
+
+use serde_json::Value;
+
+use super::shape::{Atom, Keys, List, Map, Relation, Scalar, Shape};
+use crate::fields::{Field, FieldType, ListType, Type};
+
+/// A place in the field table.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    ty: FieldType,
+    field: Option<&'static Field>,
+    /// The type that `field` is of.
+    owner: Option<&'static Type>,
+}
+
+impl Place {
+    pub(super) fn of(ty: &'static Type) -> Self {
+        Self::bare(ty.scalar.unwrap_or_else(|| FieldType::Object(ty.reference())))
+    }
+
+    fn bare(ty: FieldType) -> Self {
+        Self { ty, field: None, owner: None }
+    }
+
+    fn object(self) -> Option<&'static Type> {
+        match self.ty {
+            FieldType::Object(reference) => Some(reference.get()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn atom<'s>(self) -> Atom<'s> {
+        let scalar = |of| Atom { scalar: Some(of), ..Atom::default() };
+        match &self.ty {
+            FieldType::String | FieldType::Bytes | FieldType::Duration => scalar(Scalar::Text),
+            FieldType::Int32 | FieldType::Int64 | FieldType::Float => scalar(Scalar::Numeric),
+            FieldType::Bool => scalar(Scalar::Boolean),
+            FieldType::Time | FieldType::MicroTime | FieldType::Quantity | FieldType::IntOrString => {
+                scalar(Scalar::Untyped)
+            }
+            FieldType::Object(reference) => match reference.get().scalar {
+                Some(ty) => Self { ty, ..self }.atom(),
+                None => {
+                    let atomic = reference.get().atomic || self.field.is_some_and(|f| f.map_atomic);
+                    Atom { map: Some(Map { atomic, others: None }), ..Atom::default() }
+                }
+            },
+            FieldType::List(item) => {
+                let list = List { relation: self.relation(), item: Shape::Table(Self::bare(**item)) };
+                Atom { list: Some(list), ..Atom::default() }
+            }
+            FieldType::Map(item) => {
+                let atomic = self.field.is_some_and(|f| f.map_atomic);
+                let others = Some(Shape::Table(Self::bare(**item)));
+                Atom { map: Some(Map { atomic, others }), ..Atom::default() }
+            }
+            FieldType::RawExtension | FieldType::FieldsV1 => {
+                let map = Map { atomic: false, others: Some(Shape::Deduced) };
+                Atom { map: Some(map), ..Atom::default() }
+            }
+            FieldType::Json
+            | FieldType::SchemaOrArray
+            | FieldType::SchemaOrBool
+            | FieldType::SchemaOrStrings => Shape::Deduced.atom(),
+        }
+    }
+
+    fn relation<'s>(self) -> Relation<'s> {
+        match self.field.and_then(|field| Some((field, field.list_type?))) {
+            Some((_, ListType::Set)) => Relation::Set,
+            Some((field, ListType::Map)) => Relation::Map(Keys::Fixed(field.map_keys)),
+            Some((_, ListType::Atomic)) | None => Relation::Atomic,
+        }
+    }
+
+    pub(super) fn field(self, name: &str) -> Option<Self> {
+        let owner = self.object()?;
+        let field = owner.field(name)?;
+        Some(Self { ty: field.ty, field: Some(field), owner: Some(owner) })
+    }
+
+    pub(super) fn default(self) -> Option<Value> {
+        serde_json::from_str(self.field?.default?).ok()
+    }
+
+    /// Fields that are structs by value, and what has to be there: Go's zero value has both.
+    pub(super) fn always_there(self) -> bool {
+        let (Some(field), Some(owner)) = (self.field, self.owner) else { return false };
+        match self.ty {
+            FieldType::Object(_) => by_value(owner, field),
+            FieldType::List(_) | FieldType::Map(_) => field.required,
+            _ => false,
+        }
+    }
+}
+
+/// Struct fields that Go holds by value, wherever they occur: the table knows no pointers. Types that differ
+/// are in [`POINTERS`].
+const BY_VALUE: &[&str] = &[
+    "acceptedNames",
+    "daemonEndpoints",
+    "deprecatedSource",
+    "jobTemplate",
+    "kubeletEndpoint",
+    "loadBalancer",
+    "metadata",
+    "names",
+    "nodeInfo",
+    "resources",
+    "scaleTargetRef",
+    "spec",
+    "status",
+    "strategy",
+    "template",
+    "updateStrategy",
+];
+
+/// Fields of those names that are pointers after all.
+const POINTERS: &[(&str, &str)] = &[
+    ("ReplicationControllerSpec", "template"),
+    ("ContainerStatus", "resources"),
+    ("PodSpec", "resources"),
+    ("PodStatus", "resources"),
+];
+
+fn by_value(owner: &Type, field: &Field) -> bool {
+    let name = owner.name.rsplit_once('.').map_or(owner.name, |(_, last)| last);
+    let source = matches!((name, field.json), ("Event" | "VolumeAttachmentSpec", "source"));
+    (source || BY_VALUE.contains(&field.json)) && !POINTERS.contains(&(name, field.json))
+}

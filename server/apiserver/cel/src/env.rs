@@ -1,0 +1,101 @@
+//! What an expression may name, and a compiled expression.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ast::Expr;
+use crate::check::check;
+use crate::error::{CompileError, EvalError};
+use crate::eval::{Budget, Vars, evaluate};
+use crate::parse::parse;
+use crate::types::{ObjectType, Type};
+use crate::value::Value;
+
+/// The variables, and the objects that may be constructed.
+#[derive(Clone, Debug, Default)]
+pub struct Env {
+    variables: BTreeMap<String, Type>,
+    objects: BTreeMap<String, Arc<ObjectType>>,
+    mutation: bool,
+}
+
+impl Env {
+    /// Kubernetes' environment without variables.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// With a variable.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, ty: Type) -> Self {
+        self.declare(name, ty);
+        self
+    }
+    /// Adds a variable.
+    pub fn declare(&mut self, name: impl Into<String>, ty: Type) {
+        self.variables.insert(name.into(), ty);
+    }
+    /// With an object type that may be constructed by its name.
+    #[must_use]
+    pub fn with_object(mut self, object: ObjectType) -> Self {
+        self.objects.insert(object.name.clone(), Arc::new(object));
+        self
+    }
+    /// With `Object{}`, `Object.spec{}` … of any fields, as in mutating policies.
+    #[must_use]
+    pub fn with_object_paths(mut self) -> Self {
+        self.mutation = true;
+        self
+    }
+
+    pub(crate) fn variable(&self, name: &str) -> Option<&Type> {
+        self.variables.get(name)
+    }
+
+    pub(crate) fn object(&self, name: &str) -> Option<Arc<ObjectType>> {
+        if let Some(known) = self.objects.get(name) {
+            return Some(known.clone());
+        }
+        let path = self.mutation && (name == "Object" || name.starts_with("Object."));
+        path.then(|| Arc::new(ObjectType { name: name.to_owned(), fields: BTreeMap::new() }))
+    }
+
+    /// Parses and checks.
+    pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
+        let expr = parse(source).map_err(|issue| CompileError::new(source, vec![issue]))?;
+        let (ty, issues) = check(self, &expr);
+        if !issues.is_empty() {
+            return Err(CompileError::new(source, issues));
+        }
+        crate::library::literals(&expr).map_err(|issue| CompileError::new(source, vec![issue]))?;
+        Ok(Program { expr, ty })
+    }
+}
+
+/// A compiled expression.
+#[derive(Clone, Debug)]
+pub struct Program {
+    expr: Expr,
+    ty: Type,
+}
+
+impl Program {
+    /// What it evaluates to, as far as that is known.
+    pub fn result_type(&self) -> &Type {
+        &self.ty
+    }
+
+    /// Its value.
+    pub fn eval<'a>(&'a self, vars: &Vars<'a>, budget: &Budget) -> Result<Value<'a>, EvalError> {
+        evaluate(&self.expr, vars, budget)
+    }
+
+    /// Whether it names the variable `name` (or a local one of that name).
+    pub fn mentions(&self, name: &str) -> bool {
+        mentions(&self.expr, name)
+    }
+}
+
+fn mentions(expr: &Expr, name: &str) -> bool {
+    matches!(&expr.node, crate::ast::Node::Ident(found) if &**found == name)
+        || expr.node.children().into_iter().any(|child| mentions(child, name))
+}

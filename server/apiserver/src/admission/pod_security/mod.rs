@@ -1,0 +1,139 @@
+//! `PodSecurity`: pods keep to the Pod Security Standard that their namespace's labels name.
+//!
+//! `plugin/pkg/admission/security/podsecurity` and `k8s.io/pod-security-admission`. Pods are refused, pod templates
+//! of workloads are warned of only. Defaults are upstream's: privileged where there is no label, nothing exempt.
+//!
+//! What is not here: the annotations that upstream adds to audit events.
+
+mod checks;
+mod confined;
+mod existing;
+mod host;
+mod policy;
+mod restricted;
+mod view;
+
+use sampan_api::status::ApiError;
+use serde_json::Value;
+
+use self::policy::{Level, Policy, Standard};
+use self::view::PodView;
+use super::look_up;
+use crate::registry::{Operation, Plugin, Review};
+use crate::value::{at, items, meta, text};
+
+pub(super) struct PodSecurity;
+
+impl Plugin for PodSecurity {
+    fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        if !matches!(review.operation, Operation::Create | Operation::Update) {
+            return Ok(());
+        }
+        match (review.kind.group, review.kind.plural, review.subresource) {
+            ("", "namespaces", "") => namespace(review, object),
+            ("", "pods", "" | "resize" | "ephemeralcontainers") => pod(review, object),
+            (group, plural, "") => {
+                if let Some(template) = template(group, plural, object) {
+                    workload(review, template);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The pod template of a workload.
+fn template<'a>(group: &str, plural: &str, object: &'a Value) -> Option<&'a Value> {
+    let template = match (group, plural) {
+        ("", "podtemplates") => at(object, &["template"]),
+        ("", "replicationcontrollers")
+        | ("apps", "replicasets" | "deployments" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs") => at(object, &["spec", "template"]),
+        ("batch", "cronjobs") => at(object, &["spec", "jobTemplate", "spec", "template"]),
+        _ => return None,
+    };
+    Some(template).filter(|template| !template.is_null())
+}
+
+fn policy_of(review: &Review<'_>) -> Policy {
+    let namespace = look_up(review.store, "namespaces", review.namespace).unwrap_or_default();
+    Policy::of(&namespace).0
+}
+
+fn pod(review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+    let policy = policy_of(review);
+    if [policy.enforce, policy.warn].iter().all(|standard| standard.level == Level::Privileged) {
+        return Ok(());
+    }
+    if review.old.is_some_and(|old| !significant(object, old)) {
+        return Ok(());
+    }
+    let view = PodView::of(object);
+    let violations = checks::violations(policy.enforce, view);
+    if violations.is_empty() {
+        warn(review, policy.warn, view);
+        return Ok(());
+    }
+    let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, checks::details(&violations));
+    let name = if review.name.is_empty() { meta(object, "name") } else { review.name };
+    Err(ApiError::forbidden("", "pods", name, &why))
+}
+
+fn workload(review: &Review<'_>, template: &Value) {
+    warn(review, policy_of(review).warn, PodView::of(template));
+}
+
+fn warn(review: &Review<'_>, standard: Standard, pod: PodView<'_>) {
+    let violations = checks::violations(standard, pod);
+    if !violations.is_empty() {
+        let what = checks::details(&violations);
+        review.warn(format!("would violate PodSecurity \"{standard}\": {what}"));
+    }
+}
+
+/// Whether an update touches anything that the checks look at and that may change at all: images, seccomp
+/// annotations, ephemeral containers.
+fn significant(new: &Value, old: &Value) -> bool {
+    let annotation = |pod: &Value, key: &str| text(pod, &["metadata", "annotations", key]).to_owned();
+    let differs = |key: &str| annotation(new, key) != annotation(old, key);
+    let container = |a: &Value, b: &Value| {
+        let of_container = format!("container.seccomp.security.alpha.kubernetes.io/{}", text(a, &["name"]));
+        text(a, &["image"]) != text(b, &["image"]) || differs(&of_container)
+    };
+    let list = |list: &str| {
+        let (new, old) = (items(at(new, &["spec", list])), items(at(old, &["spec", list])));
+        new.len() != old.len() || new.iter().zip(old).any(|(a, b)| container(a, b))
+    };
+    let before = items(at(old, &["spec", "ephemeralContainers"]));
+    let ephemeral = items(at(new, &["spec", "ephemeralContainers"])).iter().any(|added| {
+        let same = before.iter().find(|old| text(old, &["name"]) == text(added, &["name"]));
+        same.is_none_or(|old| container(added, old))
+    });
+    differs("seccomp.security.alpha.kubernetes.io/pod")
+        || list("containers")
+        || list("initContainers")
+        || ephemeral
+}
+
+fn namespace(review: &Review<'_>, namespace: &Value) -> Result<(), ApiError> {
+    let (policy, errors) = Policy::of(namespace);
+    let before = review.old.map(Policy::of);
+    let known = before.as_ref().is_some_and(|(_, before)| *before == errors);
+    if !errors.is_empty() && !known {
+        return Err(ApiError::invalid("", "Namespace", meta(namespace, "name"), errors));
+    }
+    let Some((before, _)) = before else { return Ok(()) };
+    if stricter(policy.enforce, before.enforce) {
+        existing::warn(review, meta(namespace, "name"), policy.enforce);
+    }
+    Ok(())
+}
+
+/// Whether pods that were fine may violate the new standard.
+fn stricter(new: Standard, old: Standard) -> bool {
+    new != old && new.level != Level::Privileged && !(new.version == old.version && new.level <= old.level)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! ValidatingAdmissionPolicy and MutatingAdmissionPolicy. Ported from upstream's `plugin/policy`.
+//!
+//! - [`policy`]: a policy or binding, parsed and compiled. [`params`]: the objects that a binding names.
+//! - [`variables`]: `variables.x`, made when asked for. [`verdict`]: what validations come to.
+//! - [`mutation`]: what mutations make of an object. [`status`]: type checking, written into the status.
+//!
+//! The plugins here go through policies and bindings in the order of their names.
+//! [`merge`]: how a configuration is applied.
+
+mod merge;
+mod mutation;
+mod params;
+mod policy;
+pub(crate) mod status;
+mod typing;
+mod variables;
+mod verdict;
+
+use std::sync::Arc;
+
+use sampan_api::kinds::Kind;
+use sampan_api::status::{ApiError, Reason};
+use serde_json::{Value, json};
+
+pub(super) use mutation::{configuration, json_patch};
+pub(super) use policy::Envs;
+
+use super::expressions::{Judge, Scene};
+use super::matching::{is_exempt, name, namespace};
+use super::request;
+use super::shelf::Shelf;
+use crate::auth::Auth;
+use crate::registry::{Operation, Plugin, Review};
+use policy::{Binding, Policy};
+use sampan_cel::Budget;
+use variables::Variables;
+use verdict::Denial;
+
+/// The name under which a review keeps what was asked.
+const MUTATING: &str = "MutatingAdmissionPolicy";
+
+/// Policies of one sort, and their bindings.
+struct Policies {
+    auth: Arc<Auth>,
+    policies: Shelf<Policy>,
+    bindings: Shelf<Binding>,
+}
+
+/// The plugin ValidatingAdmissionPolicy.
+pub(super) struct Validating(Policies);
+
+/// The plugin MutatingAdmissionPolicy.
+pub(super) struct Mutating(Policies);
+
+impl Validating {
+    pub(super) fn new(auth: Arc<Auth>) -> Self {
+        Self(Policies {
+            auth,
+            policies: Shelf::new(
+                "validatingadmissionpolicies.admissionregistration.k8s.io",
+                Policy::validating,
+            ),
+            bindings: Shelf::new(
+                "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+                Binding::parse,
+            ),
+        })
+    }
+}
+
+impl Mutating {
+    pub(super) fn new(auth: Arc<Auth>) -> Self {
+        Self(Policies {
+            auth,
+            policies: Shelf::new("mutatingadmissionpolicies.admissionregistration.k8s.io", Policy::mutating),
+            bindings: Shelf::new(
+                "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+                Binding::parse,
+            ),
+        })
+    }
+}
+
+/// A policy that a request met, with the binding through which, and one of its parameters.
+struct Met {
+    policy: Arc<Policy>,
+    binding: Arc<Binding>,
+    kind: &'static Kind,
+    params: Option<Value>,
+}
+
+/// What could not be made out about a policy (and binding).
+struct Misfit {
+    policy: Arc<Policy>,
+    binding: Option<Arc<Binding>>,
+    why: String,
+}
+
+impl Policies {
+    /// Everything that the request meets.
+    fn meet(&self, review: &Review<'_>, object: &Value) -> (Vec<Met>, Vec<Misfit>) {
+        let (mut met, mut misfits) = (Vec::new(), Vec::new());
+        let policies = self.policies.now(review.store);
+        if policies.is_empty() || is_exempt(review.kind) {
+            return (met, misfits);
+        }
+        let bindings = self.bindings.now(review.store);
+        for policy in policies.iter() {
+            let own: Vec<&Arc<Binding>> =
+                bindings.iter().filter(|binding| binding.policy == policy.name).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let kind = match policy.matcher.matches(review, object).and_then(|kind| policy.usable(kind)) {
+                Ok(Some(kind)) => kind,
+                Ok(None) => continue,
+                Err(why) => {
+                    misfits.push(Misfit { policy: policy.clone(), binding: None, why });
+                    continue;
+                }
+            };
+            for binding in own {
+                match params::bound(policy, binding, review, object) {
+                    Ok(all) => met.extend(all.into_iter().map(|params| Met {
+                        policy: policy.clone(),
+                        binding: binding.clone(),
+                        kind,
+                        params,
+                    })),
+                    Err(why) => {
+                        misfits.push(Misfit { policy: policy.clone(), binding: Some(binding.clone()), why });
+                    }
+                }
+            }
+        }
+        (met, misfits)
+    }
+}
+
+/// What expressions of a policy see: owned, to be borrowed by them.
+struct Shown {
+    object: Value,
+    old: Value,
+    request: Value,
+    namespace: Value,
+}
+
+impl Shown {
+    fn new(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Self {
+        let namespaced = !review.namespace.is_empty();
+        Self {
+            object: request::shown(review, object, kind),
+            old: request::shown(review, review.old.unwrap_or(&Value::Null), kind),
+            request: request::describe(review, kind, object),
+            namespace: if namespaced { namespace(review).unwrap_or(Value::Null) } else { Value::Null },
+        }
+    }
+
+    fn scene<'a>(&'a self, met: &'a Met, judge: &'a Judge<'a>, budget: &'a Budget) -> Scene<'a> {
+        let mut scene = Scene {
+            object: &self.object,
+            old: &self.old,
+            request: &self.request,
+            namespace: &self.namespace,
+            params: met.policy.param_kind.as_ref().map(|_| met.params.as_ref().unwrap_or(&Value::Null)),
+            authorizer: Some(judge),
+            variables: None,
+        };
+        if !met.policy.variables.is_empty() {
+            scene.variables = Some(Arc::new(Variables::new(&met.policy.variables, scene.vars(), budget)));
+        }
+        scene
+    }
+}
+
+impl Plugin for Validating {
+    fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        let (met, misfits) = self.0.meet(review, object);
+        let mut denials: Vec<Denial> =
+            misfits.iter().filter(|one| one.policy.fail).map(Denial::misfit).collect();
+        for one in &met {
+            let shown = Shown::new(review, object, one.kind);
+            let judge = Judge { auth: &self.0.auth, review, kind: one.kind, name: name(review, object) };
+            let budget = Budget::default();
+            let outcome = verdict::evaluate(&one.policy, &shown.scene(one, &judge, &budget), &budget);
+            outcome.publish(one, review, &mut denials);
+        }
+        match denials.first() {
+            None => Ok(()),
+            Some(denial) => Err(denial.error(review, object)),
+        }
+    }
+}
+
+impl Plugin for Mutating {
+    fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        let (met, misfits) = self.0.meet(review, object);
+        if met.is_empty() && misfits.is_empty() {
+            return Ok(());
+        }
+        let mut errors: Vec<String> =
+            misfits.iter().filter(|one| one.policy.fail).map(Misfit::text).collect();
+        review.notes.resume(MUTATING, object);
+        for one in &met {
+            let key =
+                format!("{}/{}/{}", one.policy.name, one.binding.name, params::key(one.params.as_ref()));
+            let (changed, failed) = self.mutate(one, review, object, review.notes.is_due(MUTATING, &key));
+            if let Some(changed) = changed {
+                review.notes.asked(MUTATING, &key, one.policy.repeatable, changed != *object);
+                *object = changed;
+            }
+            errors.extend(failed.filter(|_| one.policy.fail).map(|why| {
+                let (policy, binding) = (&one.policy.name, &one.binding.name);
+                format!("policy '{policy}' with binding '{binding}' denied request: {why}")
+            }));
+        }
+        review.notes.leave(MUTATING, object);
+        let Some(first) = errors.first() else { return Ok(()) };
+        let mut error = ApiError::forbidden(review.kind.group, review.kind.plural, name(review, object), "");
+        error.message = first.clone();
+        error.reason = Reason::Invalid;
+        error.causes = errors.into_iter().map(|text| (String::new(), text, String::new())).collect();
+        Err(error)
+    }
+}
+
+impl Mutating {
+    /// The object after all mutations of a policy, if it is due and its conditions hold; and what failed.
+    fn mutate(
+        &self,
+        met: &Met,
+        review: &Review<'_>,
+        object: &Value,
+        due: bool,
+    ) -> (Option<Value>, Option<String>) {
+        if !due || object.is_null() || review.operation == Operation::Delete {
+            return (None, None);
+        }
+        let judge = Judge { auth: &self.0.auth, review, kind: met.kind, name: name(review, object) };
+        let mut shown = Shown::new(review, object, met.kind);
+        {
+            let budget = Budget::default();
+            match met.policy.conditions.hold(&shown.scene(met, &judge, &budget), met.policy.fail) {
+                Ok(true) => {}
+                Ok(false) => return (None, None),
+                Err(why) => return (None, Some(why)),
+            }
+        }
+        for mutation in &met.policy.mutations {
+            let budget = Budget::default();
+            let made = mutation.apply(&shown.scene(met, &judge, &budget), &budget, met.kind);
+            match made {
+                Ok(changed) => shown.object = changed,
+                Err(why) => return (None, Some(why)),
+            }
+        }
+        (Some(request::restored(review, shown.object, object)), None)
+    }
+}
+
+impl Misfit {
+    fn text(&self) -> String {
+        let (policy, why) = (&self.policy.name, &self.why);
+        match &self.binding {
+            Some(binding) => {
+                format!(
+                    "policy '{policy}' with binding '{}' denied request: failed to configure binding: {why}",
+                    binding.name
+                )
+            }
+            None => format!("policy '{policy}' denied request: failed to configure policy: {why}"),
+        }
+    }
+}
+
+/// The audit annotation of a validation that did not hold.
+fn failure(met: &Met, index: usize, message: &str) -> String {
+    let one = json!({
+        "message": message,
+        "policy": met.policy.name,
+        "binding": met.binding.name,
+        "expressionIndex": index,
+        "validationActions": met.binding.actions,
+    });
+    Value::Array(vec![one]).to_string()
+}

@@ -1,0 +1,63 @@
+//! CEL types of built-in kinds, from the field table.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sampan_api::fields::{self, FieldType, TypeRef};
+use sampan_cel::{ObjectType, Type, escape};
+
+/// The type of a kind's objects; none without a schema.
+pub(super) fn of_schema(schema: &str) -> Option<Type> {
+    let root = fields::type_of(schema)?;
+    let mut made = Made::default();
+    Some(made.object(root.reference()))
+}
+
+#[derive(Default)]
+struct Made {
+    known: HashMap<TypeRef, Type>,
+    /// What is being made: a type within itself is dyn there.
+    open: Vec<TypeRef>,
+}
+
+impl Made {
+    fn of(&mut self, ty: FieldType) -> Type {
+        match ty {
+            FieldType::String | FieldType::Duration => Type::String,
+            FieldType::Int32 | FieldType::Int64 => Type::Int,
+            FieldType::Float => Type::Double,
+            FieldType::Bool => Type::Bool,
+            FieldType::Bytes => Type::Bytes,
+            FieldType::Time | FieldType::MicroTime => Type::Timestamp,
+            FieldType::List(item) => Type::list(self.of(*item)),
+            FieldType::Map(value) => Type::map(self.of(*value)),
+            FieldType::Object(reference) => self.object(reference),
+            _ => Type::Dyn,
+        }
+    }
+
+    fn object(&mut self, reference: TypeRef) -> Type {
+        if let Some(known) = self.known.get(&reference) {
+            return known.clone();
+        }
+        let ty = reference.get();
+        if let Some(scalar) = ty.scalar {
+            return self.of(scalar);
+        }
+        if self.open.contains(&reference) {
+            return Type::Dyn;
+        }
+        self.open.push(reference);
+        let mut all = BTreeMap::new();
+        for field in &ty.fields {
+            if let Some(name) = escape(field.json) {
+                let ty = self.of(field.ty);
+                all.insert(name, sampan_cel::ObjectField { json: field.json.to_owned(), ty });
+            }
+        }
+        self.open.pop();
+        let made = Type::Object(Arc::new(ObjectType { name: ty.name.to_owned(), fields: all }));
+        self.known.insert(reference, made.clone());
+        made
+    }
+}

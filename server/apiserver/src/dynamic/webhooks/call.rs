@@ -1,0 +1,71 @@
+//! Asking one webhook.
+
+use bytes::Bytes;
+use sampan_api::kinds::Kind;
+use sampan_api::status::ApiError;
+use serde_json::{Value, json};
+
+use super::answer::{self, Refusal};
+use super::hook::Hook;
+use crate::dynamic::client::Caller;
+use crate::dynamic::request::{describe, restored, shown};
+use crate::registry::Review;
+
+impl Caller {
+    /// Asks; the object as the webhook would have it, if it changes it.
+    pub(super) async fn ask(
+        &self,
+        hook: &Hook,
+        review: &Review<'_>,
+        kind: &'static Kind,
+        object: &Value,
+        mutating: bool,
+    ) -> Result<Option<Value>, Refusal> {
+        if review.dry_run && !hook.dry_run {
+            let why = format!("admission webhook {:?} does not support dry run", hook.name);
+            return Err(Refusal::denied(ApiError::bad_request(why)));
+        }
+        let version = hook.version.ok_or_else(|| {
+            Refusal::failed("could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)")
+        })?;
+        let place = hook
+            .place
+            .as_ref()
+            .map_err(|why| Refusal::failed(format!("could not get REST client: {why}")))?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        let seen = shown(review, object, kind);
+        let body = self::review(version, &uid, review, kind, &seen);
+        let told = self.post(review.store, place, body, hook.timeout).await;
+        let told = told.map_err(|why| Refusal::failed(format!("failed to call webhook: {why}")))?;
+        let answer = answer::verify(&told, version, &uid, mutating)
+            .map_err(|why| Refusal::failed(format!("received invalid webhook response: {why}")))?;
+        for (key, value) in &answer.annotations {
+            review.notes.annotate(format!("{}/{key}", hook.name), value.as_str());
+        }
+        for warning in &answer.warnings {
+            review.warn(warning.as_str());
+        }
+        if let Some(status) = &answer.denied {
+            return Err(Refusal::denied(answer::denial(status, &hook.name, review, &seen)));
+        }
+        match &answer.patch {
+            Some(patch) => {
+                let changed = answer::patched(patch, &hook.name, &seen, kind)?;
+                Ok(changed.map(|changed| restored(review, changed, object)))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// The body of an `AdmissionReview`.
+fn review(version: &str, uid: &str, review: &Review<'_>, kind: &'static Kind, object: &Value) -> Bytes {
+    let mut request = json!({"uid": uid});
+    if let (Some(all), Value::Object(described)) = (request.as_object_mut(), describe(review, kind, object)) {
+        all.extend(described);
+        all.insert("object".into(), object.clone());
+        all.insert("oldObject".into(), shown(review, review.old.unwrap_or(&Value::Null), kind));
+    }
+    let all = json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": request});
+    all.to_string().into()
+}
