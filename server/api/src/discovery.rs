@@ -97,8 +97,13 @@ fn group_body(group: &Group) -> Map<String, Value> {
 
 /// `/api/v1` and `/apis/<group>/<version>`.
 pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
+    resource_list(group, version, kinds::of_version(group, version))
+}
+
+/// As [`api_resource_list`], of kinds that may be custom resources; `None` without any.
+pub fn resource_list<'a>(group: &str, version: &str, kinds: impl Iterator<Item = &'a Kind>) -> Option<Value> {
     let mut resources: Vec<(String, Value)> = Vec::new();
-    for kind in kinds::of_version(group, version) {
+    for kind in kinds {
         resources.push((kind.plural.to_owned(), resource(kind)));
         for sub in kind.subresources {
             let name = format!("{}/{}", kind.plural, sub.name);

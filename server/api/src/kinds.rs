@@ -1,8 +1,8 @@
 //! Every resource that Kubernetes v1.36 serves: one row each, looked up by resource or by kind.
 //!
 //! The rows are generated from upstream's API surface. What a kind *does* (defaults, validation, status
-//! split) is not here: that is its strategy in the API server. Custom resources are not here either; they
-//! come and go at run time.
+//! split) is not here: that is its strategy in the API server. Custom resources have rows too, which are not here:
+//! they come and go at run time, and the API server keeps them.
 
 #[rustfmt::skip]
 mod rows;
@@ -10,6 +10,7 @@ mod rows;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use crate::crd::Custom;
 use crate::fields;
 
 /// One resource of one version: names, scope, verbs, where it is stored and how it is shaped.
@@ -45,6 +46,8 @@ pub struct Kind {
     pub virtual_: bool,
     /// The name of the schema, such as `io.k8s.api.core.v1.Pod`.
     pub schema: &'static str,
+    /// What the definition of a custom resource says at present; `None` for built-in kinds.
+    pub custom: Option<&'static Custom>,
 }
 
 /// A path below an object, such as `status` or `exec`.
@@ -90,6 +93,7 @@ const ROW: Kind = Kind {
     storage_hash: "",
     virtual_: false,
     schema: "",
+    custom: None,
 };
 
 const fn sub(
@@ -111,7 +115,10 @@ impl Kind {
 
     /// The kind of a list of these, such as `PodList`.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        match self.custom {
+            Some(custom) => custom.list_kind().to_owned(),
+            None => format!("{}List", self.kind),
+        }
     }
 
     /// The subresource of that name.

@@ -3,6 +3,7 @@
 //! Pure values and functions: no I/O, no clock, no tokio, so that it also builds for WebAssembly. The API
 //! server, the controllers, the dashboard and the tests all speak through this crate.
 //!
+//! - [`crd`]: custom resources: definitions, structural schemas, and what is done with them.
 //! - [`kinds`]: every resource that v1.36 serves, one row each.
 //! - [`fields`]: every field of every built-in type, generated, one row each; strict decoding, pruning,
 //!   strategic merge patch, OpenAPI and protobuf are driven by it.
@@ -15,6 +16,7 @@
 //! - [`selector`], [`quantity`], [`validation`], [`strict`]: what their names say.
 
 pub mod apply;
+pub mod crd;
 pub mod defaults;
 pub mod discovery;
 pub mod fields;

@@ -5,6 +5,7 @@
 //! Documents are built on request, one schema at a time, and never kept: who serves them may keep compressed
 //! bytes under [`hash`].
 
+mod custom;
 mod gnostic;
 mod parameters;
 mod paths;
@@ -54,22 +55,28 @@ pub fn v3_index() -> Value {
 
 /// The document of one group and version as JSON text; `server_version` is what `/version` says.
 pub fn v3(group: &str, version: &str, server_version: &str) -> Option<String> {
-    let kinds: Vec<&Kind> = kinds::of_version(group, version).collect();
+    let kinds: Vec<&'static Kind> = kinds::of_version(group, version).collect();
+    v3_of(&kinds, server_version)
+}
+
+/// As [`v3`], for kinds of one group and version that may be custom resources; `None` without any.
+pub fn v3_of(kinds: &[&'static Kind], server_version: &str) -> Option<String> {
     if kinds.is_empty() {
         return None;
     }
     let mut writer = Writer::default();
     let info = json!({"title": "Kubernetes", "version": server_version});
     writer.text.push_str(&format!(r#"{{"openapi":"3.0.0","info":{info},"paths":{{"#));
-    for (path, item) in paths::of_kinds(&kinds, Dialect::V3) {
+    for (path, item) in paths::of_kinds(kinds, Dialect::V3) {
         writer.member(&path, &item);
     }
     writer.text.push_str(r#"},"components":{"schemas":{"#);
     writer.open();
     let mut schemas = Schemas::new(Dialect::V3);
-    for ty in schemas::reachable(&roots(&kinds)) {
+    for ty in schemas::reachable(&roots(kinds)) {
         writer.member(ty.name, &schemas.definition(ty));
     }
+    custom_definitions(kinds, Dialect::V3, |name, definition| writer.member(name, &definition));
     let bearer = json!({"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"});
     writer.text.push_str(&format!(r#"}},"securitySchemes":{{"BearerToken":{bearer}}}}}}}"#));
     Some(writer.text)
@@ -77,10 +84,15 @@ pub fn v3(group: &str, version: &str, server_version: &str) -> Option<String> {
 
 /// `/openapi/v2` as JSON text.
 pub fn v2(server_version: &str) -> String {
+    v2_with(&[], server_version)
+}
+
+/// As [`v2`], with custom resources.
+pub fn v2_with(custom: &[&'static Kind], server_version: &str) -> String {
     let mut writer = Writer::default();
     let info = json!({"title": "Kubernetes", "version": server_version});
     writer.text.push_str(&format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#));
-    let kinds = all_kinds();
+    let kinds = all_kinds(custom);
     for (path, item) in paths::of_kinds(&kinds, Dialect::V2) {
         writer.member(&path, &item);
     }
@@ -90,6 +102,7 @@ pub fn v2(server_version: &str) -> String {
     for ty in schemas::reachable(&roots(&kinds)) {
         writer.member(ty.name, &schemas.definition(ty));
     }
+    custom_definitions(custom, Dialect::V2, |name, definition| writer.member(name, &definition));
     let bearer = json!({"BearerToken": {"description": "Bearer Token authentication", "type": "apiKey",
         "name": "authorization", "in": "header"}});
     writer
@@ -100,7 +113,12 @@ pub fn v2(server_version: &str) -> String {
 
 /// `/openapi/v2` as gnostic's protobuf, package `openapi.v2`.
 pub fn v2_proto(server_version: &str) -> Vec<u8> {
-    let kinds = all_kinds();
+    v2_proto_with(&[], server_version)
+}
+
+/// As [`v2_proto`], with custom resources.
+pub fn v2_proto_with(custom: &[&'static Kind], server_version: &str) -> Vec<u8> {
+    let kinds = all_kinds(custom);
     let mut document = gnostic::Document::new("Kubernetes", server_version);
     for (path, item) in paths::of_kinds(&kinds, Dialect::V2) {
         document.path(&path, &item);
@@ -109,6 +127,7 @@ pub fn v2_proto(server_version: &str) -> Vec<u8> {
     for ty in schemas::reachable(&roots(&kinds)) {
         document.definition(ty.name, &schemas.definition(ty));
     }
+    custom_definitions(custom, Dialect::V2, |name, definition| document.definition(name, &definition));
     document.finish()
 }
 
@@ -123,14 +142,25 @@ pub fn v2_proto_addition<'a>(
     document.finish()
 }
 
-fn all_kinds() -> Vec<&'static Kind> {
-    kinds::all().iter().collect()
+fn all_kinds(custom: &[&'static Kind]) -> Vec<&'static Kind> {
+    kinds::all().iter().chain(custom.iter().copied()).collect()
+}
+
+/// The definitions of those kinds that are custom resources.
+fn custom_definitions(kinds: &[&'static Kind], dialect: Dialect, mut write: impl FnMut(&str, Value)) {
+    for kind in kinds.iter().filter(|kind| kind.custom.is_some()) {
+        write(kind.schema, custom::definition(kind, dialect));
+        write(&format!("{}List", kind.schema), custom::list(kind, dialect));
+    }
 }
 
 /// The types that the paths of these kinds name.
 fn roots(kinds: &[&Kind]) -> Vec<&'static Type> {
     let mut names: Vec<String> =
         ["DeleteOptions", "Status", "Patch", "WatchEvent"].map(|name| format!("{META}.{name}")).into();
+    if kinds.iter().any(|kind| kind.custom.is_some()) {
+        names.extend(["ObjectMeta", "ListMeta"].map(|name| format!("{META}.{name}")));
+    }
     for kind in kinds {
         names.push(kind.schema.to_owned());
         names.push(format!("{}List", kind.schema));

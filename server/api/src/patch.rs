@@ -51,24 +51,45 @@ pub fn apply<N: Node>(
     expected: Expected<'_>,
     mode: FieldValidation,
 ) -> Result<Decoded, ApiError> {
+    let (value, problems) = match patch_type {
+        PatchType::Json | PatchType::Merge => raw(patch_type, body, object)?,
+        PatchType::Strategic => {
+            let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
+            let Value::Object(patch) = parsed.value else {
+                return Err(ApiError::bad_request("Invalid JSON document"));
+            };
+            let mut value = object.clone();
+            strategic(&mut value, patch, node).map_err(strategic_error)?;
+            (value, parsed.problems)
+        }
+    };
+    finish(value, body, node, expected, mode, problems)
+}
+
+/// `object` with a JSON or merge patch applied, as it came out, and the patch's duplicate fields. What needs types is
+/// refused.
+pub(crate) fn raw(
+    patch_type: PatchType,
+    body: &[u8],
+    object: &Value,
+) -> Result<(Value, Vec<String>), ApiError> {
     let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
     let mut value = object.clone();
     match patch_type {
         PatchType::Json => json::apply(&mut value, &parsed.value)?,
-        PatchType::Merge => {
-            if !parsed.value.is_object() {
-                return Err(ApiError::bad_request("invalid JSON Patch"));
-            }
-            json_patch::merge(&mut value, &parsed.value);
+        PatchType::Merge if !parsed.value.is_object() => {
+            return Err(ApiError::bad_request("invalid JSON Patch"));
         }
+        PatchType::Merge => json_patch::merge(&mut value, &parsed.value),
         PatchType::Strategic => {
-            let Value::Object(patch) = parsed.value else {
-                return Err(ApiError::bad_request("Invalid JSON document"));
-            };
-            strategic(&mut value, patch, node).map_err(strategic_error)?;
+            return Err(ApiError::unsupported_media_type(&[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/apply-patch+yaml",
+            ]));
         }
     }
-    finish(value, body, node, expected, mode, parsed.problems)
+    Ok((value, parsed.problems))
 }
 
 fn finish<N: Node>(

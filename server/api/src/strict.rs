@@ -139,7 +139,7 @@ pub fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError 
 }
 
 /// Fills in absent kind and apiVersion, refuses others than the endpoint's.
-fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
+pub(crate) fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
     let Value::Object(map) = value else {
         let why = format!(
             "json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",

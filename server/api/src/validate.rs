@@ -38,6 +38,12 @@ use crate::validation::{object_meta, object_meta_update, rule_for};
 
 /// What is wrong with a new object of `kind`.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    if let Some(custom) = kind.custom {
+        return custom.version().map_or(Vec::new(), |v| crate::crd::create_errors(kind, v.schema(), object));
+    }
+    if is_definition(kind) {
+        return crate::crd::definition_errors(object);
+    }
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
     // reviews and their like are answered, not stored: they have no name
     let mut errors = match kind.virtual_ {
@@ -55,9 +61,16 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 
 /// What is wrong with `new` as a change of `old`.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    if let Some(custom) = kind.custom {
+        return custom.version().map_or(Vec::new(), |v| crate::crd::update_errors(v.schema(), new, old));
+    }
     let empty = Value::Null;
     let mut errors =
         object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));
+    if is_definition(kind) {
+        crate::crd::definition_update_errors(new, old, &mut errors);
+        return errors;
+    }
     match (kind.group, kind.kind) {
         ("", "Pod") => return pod_update::update(new, old, errors),
         ("", "Service") => service::update(new, old, &mut errors),
@@ -82,8 +95,15 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
+fn is_definition(kind: &Kind) -> bool {
+    (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition")
+}
+
 /// What is wrong with `new` as a change of the `status` subresource.
 pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    if let Some(custom) = kind.custom {
+        return custom.version().map_or(Vec::new(), |v| crate::crd::status_errors(v.schema(), new, old));
+    }
     let empty = Value::Null;
     let mut errors =
         object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));

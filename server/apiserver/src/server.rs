@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::aggregate::{self, Groups};
 use crate::audit::{self, Auditor};
 use crate::auth::Auth;
+use crate::crd::{self, Customs};
 use crate::fairness::{self, Fairness};
 use crate::pipeline::Gate;
 use crate::pki::Pki;
@@ -123,6 +124,7 @@ struct Inner {
     auth: Arc<Auth>,
     gate: OnceLock<Arc<dyn Gate>>,
     groups: Arc<Groups>,
+    customs: Customs,
     pki: Pki,
     auditor: Option<Arc<Auditor>>,
     fairness: OnceLock<Arc<Fairness>>,
@@ -174,6 +176,7 @@ impl ApiServer {
             config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
         let server = Self(Arc::new(Inner {
             registry: Registry::new(store.clone()),
+            customs: Customs::new(store.clone()),
             store,
             auth,
             gate: OnceLock::new(),
@@ -195,6 +198,8 @@ impl ApiServer {
         server.0.tasks.spawn_until_drain("service addresses", following);
         let following = aggregate::follow(server.registry().clone(), server.groups().clone());
         server.0.tasks.spawn_until_drain("api services", following);
+        let following = crd::follow(server.registry().clone(), server.customs().clone());
+        server.0.tasks.spawn_until_drain("custom resources", following);
         let following = crate::dynamic::policies::status::follow(server.registry().clone());
         server.0.tasks.spawn_until_drain("policy types", following);
         Ok(server)
@@ -305,6 +310,11 @@ impl ApiServer {
     /// Who lets requests in, once there is security.
     pub(crate) fn fairness(&self) -> Option<&Arc<Fairness>> {
         self.0.fairness.get()
+    }
+
+    /// Which custom resources are served.
+    pub(crate) fn customs(&self) -> &Customs {
+        &self.0.customs
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -13,7 +13,7 @@ use sampan_api::kinds::Kind;
 use sampan_reconcile::{Controller, Error, Informer, Key, Sources};
 
 use crate::context::{BY_NAMESPACE, Context};
-use crate::resources::{Collection, deletable};
+use crate::resources::{Collection, Other, deletable, others};
 use crate::words::{name, resource_version};
 
 /// Looked at again after this if something remains that no watch tells about.
@@ -38,9 +38,9 @@ impl Remains {
         self.resources.is_empty() && self.failures.is_empty()
     }
 
-    fn count(&mut self, kind: &Kind, objects: &[crate::resources::Partial]) {
+    fn count(&mut self, (group, plural): (&str, &str), objects: &[crate::resources::Partial]) {
         if !objects.is_empty() {
-            self.resources.insert(format!("{}.{}", kind.plural, kind.group), objects.len());
+            self.resources.insert(format!("{plural}.{group}"), objects.len());
         }
         for finalizer in objects.iter().flat_map(|object| object.metadata.finalizers.iter().flatten()) {
             *self.finalizers.entry(finalizer.clone()).or_default() += 1;
@@ -167,7 +167,30 @@ impl Namespaces {
         for kind in rest {
             self.empty_kind(namespace, kind, &mut remains).await?;
         }
+        let (others, silent) = others(&self.context.client).await?;
+        remains
+            .failures
+            .extend(silent.into_iter().map(|group| format!("{group}: cannot be asked what it serves")));
+        for other in others {
+            self.empty_other(namespace, &other, &mut remains).await?;
+        }
         Ok(remains)
+    }
+
+    async fn empty_other(&self, namespace: &str, kind: &Other, remains: &mut Remains) -> Result<(), Error> {
+        let collection = Collection::at(&self.context.client, kind.path(namespace));
+        let Ok(objects) = collection.list().await else {
+            remains.failures.push(format!("{}/{}, Resource={}", kind.group, kind.version, kind.plural));
+            return Ok(());
+        };
+        if objects.is_empty() {
+            return Ok(());
+        }
+        if objects.iter().any(|object| object.metadata.deletion_timestamp.is_none()) {
+            self.delete(&collection, kind.delete_all, &objects).await?;
+        }
+        remains.count((&kind.group, &kind.plural), &collection.list().await?);
+        Ok(())
     }
 
     async fn empty_kind(&self, namespace: &str, kind: &Kind, remains: &mut Remains) -> Result<(), Error> {
@@ -180,20 +203,20 @@ impl Namespaces {
             return Ok(());
         }
         if objects.iter().any(|object| object.metadata.deletion_timestamp.is_none()) {
-            self.delete(&collection, kind, &objects).await?;
+            self.delete(&collection, kind.allows("deletecollection"), &objects).await?;
         }
-        remains.count(kind, &collection.list().await?);
+        remains.count((kind.group, kind.plural), &collection.list().await?);
         Ok(())
     }
 
     async fn delete(
         &self,
         collection: &Collection,
-        kind: &Kind,
+        at_once: bool,
         objects: &[crate::resources::Partial],
     ) -> kube::Result<()> {
         let params = DeleteParams::background();
-        if kind.allows("deletecollection") {
+        if at_once {
             return collection.delete_all(&params).await;
         }
         for object in objects {

@@ -44,6 +44,51 @@ pub(crate) fn deletable(events: bool) -> Vec<&'static Kind> {
     all
 }
 
+/// A kind that is not built in: a custom resource, or one of an aggregated API server.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Other {
+    pub group: String,
+    pub version: String,
+    pub plural: String,
+    pub delete_all: bool,
+}
+
+impl Other {
+    /// The path of its objects in a namespace.
+    pub fn path(&self, namespace: &str) -> String {
+        format!("/apis/{}/{}/namespaces/{namespace}/{}", self.group, self.version, self.plural)
+    }
+}
+
+/// Kinds besides the built-in ones that live in namespaces and can be listed and deleted, by discovery; and the groups
+/// that could not be asked.
+pub(crate) async fn others(client: &kube::Client) -> kube::Result<(Vec<Other>, Vec<String>)> {
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
+    for group in client.list_api_groups().await?.groups {
+        let Some(version) = group.preferred_version.or_else(|| group.versions.first().cloned()) else {
+            continue;
+        };
+        if kinds::group(&group.name).is_some() {
+            continue;
+        }
+        let Ok(list) = client.list_api_group_resources(&version.group_version).await else {
+            silent.push(version.group_version);
+            continue;
+        };
+        let can = |verbs: &[String], verb: &str| verbs.iter().any(|one| one == verb);
+        let wanted = list.resources.into_iter().filter(|one| {
+            one.namespaced && !one.name.contains('/') && can(&one.verbs, "list") && can(&one.verbs, "delete")
+        });
+        all.extend(wanted.map(|one| Other {
+            group: group.name.clone(),
+            version: version.version.clone(),
+            delete_all: can(&one.verbs, "deletecollection"),
+            plural: one.name,
+        }));
+    }
+    Ok((all, silent))
+}
+
 /// The API path of a kind's collection.
 pub(crate) fn path(kind: &Kind, namespace: Option<&str>) -> String {
     let root = match kind.group {

@@ -161,7 +161,7 @@ impl ApiServer {
         let (Some("apis"), Some(group), Some(version)) = (parts.next(), parts.next(), parts.next()) else {
             return None;
         };
-        if kinds::group(group).is_some() {
+        if kinds::group(group).is_some() || self.customs().has_group(group) {
             return None;
         }
         if let Some(handler) = self.groups().handler(group, version) {
@@ -199,7 +199,7 @@ impl ApiServer {
         let mut places: Vec<Place> = served.keys().cloned().collect();
         let registered = specs.iter().filter(|(_, spec)| spec.service.is_some() || !spec.managed);
         places.extend(registered.map(|(place, _)| place.clone()));
-        places.retain(|(group, _)| kinds::group(group).is_none());
+        places.retain(|(group, _)| kinds::group(group).is_none() && !self.customs().has_group(group));
         let rank = |place: &Place| specs.get(place).map_or(0, |spec| spec.version_priority);
         places.sort_by_cached_key(|place| {
             let group = Reverse(self.group_priority(&place.0));
@@ -222,6 +222,7 @@ impl ApiServer {
                 None => found.push((group, vec![version])),
             }
         }
+        found.extend(self.customs().groups().into_iter().map(custom));
         found
     }
 
@@ -256,7 +257,9 @@ impl ApiServer {
         let headers = &context.head.headers;
         let all: Vec<(Place, Arc<Published>)> = match rest {
             ["v2" | "v3"] => published().collect(),
-            ["v3", "apis", group, version] if kinds::group(group).is_none() => {
+            ["v3", "apis", group, version]
+                if kinds::group(group).is_none() && !self.customs().has_group(group) =>
+            {
                 let place = ((*group).to_owned(), (*version).to_owned());
                 let spec = specs.get(&place).filter(|spec| spec.available)?;
                 let backend = self.groups().backend(&place, spec)?;
@@ -270,7 +273,7 @@ impl ApiServer {
         let published = all.iter().map(|(_, published)| published.as_ref());
         let (bytes, content): (Bytes, _) = match rest {
             ["v3"] => {
-                let mut index = sampan_api::openapi::v3_index();
+                let mut index = crate::routes::openapi::index(self.customs());
                 for ((group, version), published) in &all {
                     let path = sampan_api::openapi::v3_path(group, version);
                     if let Some(url) = &published.v3 {
@@ -281,10 +284,10 @@ impl ApiServer {
             }
             _ if context.accept().contains("proto-openapi.spec.v2") => {
                 let content = sampan_api::openapi::V2_PROTO_CONTENT_TYPE;
-                (openapi::merged_proto(&crate::routes::openapi::v2_proto(), published).into(), content)
+                (openapi::merged_proto(&crate::routes::openapi::v2_proto(self.customs()), published).into(), content)
             }
             _ => {
-                let own = crate::routes::openapi::v2();
+                let own = crate::routes::openapi::v2(self.customs());
                 let own = std::str::from_utf8(&own).unwrap_or_default();
                 (openapi::merged(own, published).into(), "application/json")
             }
@@ -296,6 +299,16 @@ impl ApiServer {
 /// Upstream's words, not a Status.
 fn unavailable() -> Response<ResponseBody> {
     forward::plain(503, "service unavailable")
+}
+
+/// A group of custom resources.
+fn custom((group, versions): crate::crd::Group) -> (String, Vec<Version>) {
+    let version = |(name, kinds): (String, Vec<&'static kinds::Kind>)| {
+        let resources = sampan_api::discovery::resource_list(&group, &name, kinds.into_iter());
+        Version { name, resources }
+    };
+    let versions = versions.into_iter().map(version).collect();
+    (group, versions)
 }
 
 /// The request as it came, without what was for this server alone.

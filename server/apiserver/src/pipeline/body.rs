@@ -31,7 +31,8 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     }
 }
 
-fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
+/// JSON or YAML, by the media type.
+pub(crate) fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match media_type(headers) {
         "application/json" => Ok(Format::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),

@@ -23,9 +23,15 @@ pub(crate) type Answer = Result<Response<ResponseBody>, ApiError>;
 impl ApiServer {
     pub(super) async fn resource(&self, context: Context) -> Answer {
         let info = &context.info;
-        let kind = kinds::by_resource(&info.group, &info.version, &info.resource)
+        let built_in = kinds::by_resource(&info.group, &info.version, &info.resource);
+        let kind = built_in
+            .or_else(|| self.customs().by_resource(&info.group, &info.version, &info.resource))
             .ok_or_else(ApiError::unknown_resource)?;
+        let custom_warning = kind.custom.and_then(|custom| custom.version()?.deprecation(kind));
         let mut answer = self.of_kind(context, kind).await;
+        if let (Ok(response), Some(why)) = (&mut answer, custom_warning) {
+            respond::warn(response, &[why]);
+        }
         if let (Ok(response), Some(why)) = (&mut answer, sampan_api::validate::deprecation(kind)) {
             respond::warn(response, &[why.to_owned()]);
             crate::audit::annotate("k8s.io/deprecated", || "true".to_owned());
@@ -46,7 +52,12 @@ impl ApiServer {
             return self.subresource(context, target).await;
         }
         if !kind.allows(&info.verb) {
-            return Err(not_allowed());
+            // while a definition goes, discovery hides all writes, but only creating is refused
+            match kind.custom {
+                Some(_) if info.verb == "create" => return Err(terminating(&info.verb)),
+                Some(_) => {}
+                None => return Err(not_allowed()),
+            }
         }
         if kind.virtual_ {
             return self.virtual_resource(context, target).await;
@@ -88,8 +99,12 @@ impl ApiServer {
         let options = WatchOptions::parse(target.kind, &context.query)?;
         let shape = shape::watch(target.kind, format, context);
         let store = &self.registry().store;
+        let over = target.kind.custom.map(|_| self.customs().over(target.kind));
         let stream = watch::open(store, target.kind, &target.namespace, options, shape).await?;
-        Ok(shape::stream(stream))
+        Ok(shape::stream(match over {
+            Some(over) => stream.until(over.cancelled_owned()),
+            None => stream,
+        }))
     }
 
     async fn create(&self, context: &Context, target: &Target) -> Answer {
@@ -179,6 +194,12 @@ fn returns_deleted(kind: &Kind) -> bool {
         )
 }
 
+/// 405 for a custom resource whose definition is being deleted.
+fn terminating(verb: &str) -> ApiError {
+    let why = format!("{verb} not allowed while custom resource definition is terminating");
+    ApiError::new(Reason::MethodNotAllowed, why)
+}
+
 /// 405 as upstream's routes give it.
 pub(crate) fn not_allowed() -> ApiError {
     ApiError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
@@ -208,6 +229,13 @@ fn check_place(context: &Context, kind: &Kind) -> Result<(), ApiError> {
 /// Decodes the body as an object of the target's kind.
 pub(crate) fn decode(context: &Context, target: &Target, call: &Call<'_>) -> Result<Value, ApiError> {
     let kind = target.kind;
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        let format = body::format(&context.head.headers)?;
+        let mode = call.options.field_validation;
+        let decoded = crate::crd::decode(&context.body, format, kind, &version, mode)?;
+        *call.warnings.lock() = decoded.warnings;
+        return Ok(decoded.value);
+    }
     let expected = Expected { group: kind.group, version: kind.version, kind: kind.kind };
     decode_as(context, kind.schema, expected, call)
 }
@@ -223,15 +251,15 @@ pub(crate) fn decode_as(
         body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
     let mut warnings = call.warnings.lock();
     *warnings = decoded.warnings;
-    warnings.extend(not_yet(expected.group, expected.kind).map(str::to_owned));
+    warnings.extend(not_yet(expected.group, expected.kind, &decoded.value).map(str::to_owned));
     Ok(decoded.value)
 }
 
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
-fn not_yet(group: &str, kind: &str) -> Option<&'static str> {
+fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
     Some(match (group, kind) {
         ("autoscaling", "HorizontalPodAutoscaler") => "sampan does not scale by metrics yet",
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => "sampan does not serve custom resources yet",
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => return crate::crd::not_yet(object),
         _ => return None,
     })
 }

@@ -30,7 +30,8 @@ impl ApiServer {
         let format = context.format(Offer::OBJECT)?;
         if context.info.verb == "get" {
             let (object, _) = self.registry().object(target)?;
-            return Ok(respond::value(200, &scale_of(target.kind, &object), format, &context.head.headers));
+            let scale = checked_scale(target.kind, &object)?;
+            return Ok(respond::value(200, &scale, format, &context.head.headers));
         }
         let apply = super::apply::is_apply(context);
         let options = match context.info.verb.as_str() {
@@ -80,7 +81,10 @@ fn rescaled(target: &Target, old: &Value, scale: &Value) -> Result<Value, ApiErr
         return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
     }
     let mut new = old.clone();
-    set(&mut new, &["spec", "replicas"], replicas);
+    match custom_scale(target.kind) {
+        Some(paths) => set(&mut new, &steps(&paths.spec_replicas_path), replicas),
+        None => set(&mut new, &["spec", "replicas"], replicas),
+    }
     match meta(scale, "resourceVersion") {
         "" => drop(remove(&mut new, &["metadata", "resourceVersion"])),
         revision => set(&mut new, &["metadata", "resourceVersion"], revision),
@@ -91,8 +95,36 @@ fn rescaled(target: &Target, old: &Value, scale: &Value) -> Result<Value, ApiErr
     Ok(new)
 }
 
+/// Where a custom resource has its replicas.
+fn custom_scale(kind: &Kind) -> Option<sampan_api::crd::Scale> {
+    kind.custom?.version()?.about().scale().cloned()
+}
+
+/// `.spec.replicas` as names.
+fn steps(path: &str) -> Vec<&str> {
+    path.split('.').filter(|step| !step.is_empty()).collect()
+}
+
+/// [`scale_of`], of an object that has replicas.
+fn checked_scale(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
+    if let Some(paths) = custom_scale(kind) {
+        let path = &paths.spec_replicas_path;
+        if at(object, &steps(path)).is_null() {
+            return Err(ApiError::internal(format!("the spec replicas field {path:?} does not exist")));
+        }
+    }
+    Ok(scale_of(kind, object))
+}
+
 /// The scale of an object.
 pub(crate) fn scale_of(kind: &Kind, object: &Value) -> Value {
+    if let Some(paths) = custom_scale(kind) {
+        let count = |path: &str| at(object, &steps(path)).as_i64().unwrap_or(0);
+        let selector = paths.label_selector_path.as_deref().map(|path| at(object, &steps(path)));
+        let selector = selector.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let replicas = (count(&paths.spec_replicas_path), count(&paths.status_replicas_path));
+        return scale_json(object, replicas.0, replicas.1, selector);
+    }
     let selector = match (kind.kind, at(object, &["spec", "selector"])) {
         (_, Value::Null) => String::new(),
         ("ReplicationController", Value::Object(labels)) => Selector::from_map(labels).to_string(),
@@ -105,16 +137,24 @@ pub(crate) fn scale_of(kind: &Kind, object: &Value) -> Value {
         }
         (_, selector) => Selector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default(),
     };
+    let wanted = at(object, &["spec", "replicas"]).as_i64().unwrap_or(1);
+    let has = at(object, &["status", "replicas"]).as_i64().unwrap_or(0);
+    scale_json(object, wanted, has, selector)
+}
+
+fn scale_json(object: &Value, replicas: i64, has: i64, selector: String) -> Value {
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        set(&mut metadata, &[field], meta(object, field));
+        // objects without a namespace have none
+        if !meta(object, field).is_empty() {
+            set(&mut metadata, &[field], meta(object, field));
+        }
     }
     let mut spec = json!({});
-    let replicas = at(object, &["spec", "replicas"]).as_i64().unwrap_or(1);
     if replicas != 0 {
         set(&mut spec, &["replicas"], replicas);
     }
-    let mut status = json!({"replicas": at(object, &["status", "replicas"]).as_i64().unwrap_or(0)});
+    let mut status = json!({"replicas": has});
     if !selector.is_empty() {
         set(&mut status, &["selector"], selector);
     }

@@ -206,6 +206,7 @@ const FOREGROUND: &str = "foregroundDeletion";
 fn plan(target: &Target, options: &DeleteOptions, old: Value) -> Plan {
     let mut new = old.clone();
     propagate(target, options, &mut new);
+    strategies::before_delete(target.kind, &mut new);
     let finalizers = words::finalizers(&new).next().is_some();
     let marked = words::deletion_timestamp(&old).is_some();
     let grace = strategies::deletion_grace(target.kind, &old, options.grace_seconds);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sampan_api::kinds::Kind;
 use sampan_api::selector::{FieldSelector, Selector};
 use sampan_api::status::{ApiError, FieldError};
-use sampan_store::{Columns, Entry, Snapshot, Store};
+use sampan_store::{Entry, Snapshot, Store};
 
 use super::token::Token;
 use crate::pipeline::query::Query;
@@ -21,6 +21,8 @@ const NEWER_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 pub struct Filter {
     labels: Selector,
     fields: FieldSelector,
+    /// Fields of a custom resource that the selector asks about: they are read from the object.
+    custom: Vec<String>,
 }
 
 impl Filter {
@@ -29,15 +31,32 @@ impl Filter {
         let wrong = |why: String| ApiError::bad_request(why);
         let labels = Selector::parse(query.text("labelSelector")).map_err(wrong)?;
         let fields = FieldSelector::parse(query.text("fieldSelector")).map_err(wrong)?;
-        let supported = super::columns::selectable(kind);
+        let mut supported: Vec<&str> = super::columns::selectable(kind);
+        let version = kind.custom.and_then(|custom| custom.version());
+        let selectable = version.iter().flat_map(|version| version.selectable()).map(|field| field.label());
+        let asked: Vec<&str> = fields.terms().iter().map(|term| &*term.field).collect();
+        let custom: Vec<String> =
+            selectable.clone().filter(|label| asked.contains(label)).map(str::to_owned).collect();
+        supported.extend(selectable);
         if let Some(field) = fields.unsupported(&supported) {
             return Err(ApiError::bad_request(unsupported(kind, field)));
         }
-        Ok(Self { labels, fields })
+        Ok(Self { labels, fields, custom })
     }
-    /// Whether `columns` match.
-    pub fn matches(&self, columns: &Columns) -> bool {
-        self.labels.matches(&columns.labels) && self.fields.matches(&columns.fields)
+    /// Whether the entry matches.
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let columns = &entry.columns;
+        if !self.labels.matches(&columns.labels) {
+            return false;
+        }
+        if self.custom.is_empty() {
+            return self.fields.matches(&columns.fields);
+        }
+        let object: serde_json::Value = serde_json::from_slice(&entry.value).unwrap_or_default();
+        let own = |label: &String| (label.as_str().into(), crate::crd::selected(&object, label).into());
+        let fields: Vec<(Box<str>, Box<str>)> =
+            columns.fields.iter().cloned().chain(self.custom.iter().map(own)).collect();
+        self.fields.matches(&fields)
     }
     /// Whether everything matches.
     pub fn is_everything(&self) -> bool {
@@ -55,6 +74,7 @@ fn unsupported(kind: &Kind, field: &str) -> String {
         "pods" | "nodes" | "namespaces" | "secrets" | "services" | "events" | "replicationcontrollers" => {
             format!("field label not supported: {field}")
         }
+        _ if kind.custom.is_some() => format!("field label not supported: {field}"),
         "replicasets.apps" | "jobs.batch" => format!("field label {field:?} not supported for {}", kind.kind),
         _ => {
             format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
@@ -193,7 +213,7 @@ pub async fn page(
     let mut rest = snapshot.prefix_after(&prefix, after.as_deref());
     let mut token = None;
     let mut more = 0;
-    for entry in rest.by_ref().filter(|entry| options.filter.matches(&entry.columns)) {
+    for entry in rest.by_ref().filter(|entry| options.filter.matches(entry)) {
         if entries.len() < limit {
             entries.push(entry.clone());
             continue;

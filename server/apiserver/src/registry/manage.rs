@@ -14,6 +14,7 @@ use sampan_api::strict;
 use serde_json::Value;
 
 use super::{Call, Registry, Target, Written};
+use crate::crd::CustomVersions;
 use crate::pipeline::body::spot;
 use crate::strategies;
 use crate::value::{at, keep, meta, now, object, remove};
@@ -63,8 +64,19 @@ impl Versions for Scale {
 fn with_tracker<T>(kind: &'static Kind, subresource: &str, act: impl FnOnce(&Tracker<'_>) -> T) -> T {
     let (api_version, now) = (kind.api_version(), now());
     let reset = of_kind(kind.group, kind.kind, subresource);
+    let (built_in, custom);
+    let versions: &dyn Versions = match kind.custom {
+        Some(slot) => {
+            custom = CustomVersions::of(kind, slot);
+            &custom
+        }
+        None => {
+            built_in = BuiltIn(kind);
+            &built_in
+        }
+    };
     act(&Tracker {
-        versions: &BuiltIn(kind),
+        versions,
         api_version: &api_version,
         kind: kind.kind,
         subresource,
@@ -188,7 +200,10 @@ fn merged(target: &Target, old: Option<&Value>, applied: Applied<'_>) -> Result<
     let Applied { config, manager, force } = applied;
     let mut new =
         with_tracker(kind, &target.subresource, |tracker| tracker.apply(old, config, manager, force))?;
-    strict::conform(&mut new, spot(kind.schema)?).map_err(unconvertible)?;
+    match kind.custom.and_then(|custom| custom.version()) {
+        Some(version) => sampan_api::crd::conform(&mut new, version.schema(), kind.into())?,
+        None => drop(strict::conform(&mut new, spot(kind.schema)?).map_err(unconvertible)?),
+    }
     if meta(config, "resourceVersion").is_empty() {
         remove(&mut new, &["metadata", "resourceVersion"]);
     }
@@ -213,6 +228,11 @@ fn named(target: &Target, new: &Value) -> Result<(), ApiError> {
 
 /// Where the replicas are in a built-in kind that has a Scale.
 fn replicas(kind: &'static Kind, api_version: &str) -> Option<Vec<sampan_api::apply::PathElement>> {
+    if let Some(custom) = kind.custom {
+        let versions = CustomVersions::of(kind, custom);
+        let path = versions.get(api_version)?.about().scale()?.spec_replicas_path.clone();
+        return Some(scale::path(&path.split('.').filter(|step| !step.is_empty()).collect::<Vec<_>>()));
+    }
     BuiltIn(kind).version(api_version).map(|_| scale::path(&["spec", "replicas"]))
 }
 

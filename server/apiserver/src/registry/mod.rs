@@ -215,12 +215,18 @@ impl Registry {
 /// The object of an entry, in the version that `kind` names.
 pub fn decode(entry: &Entry, kind: &'static Kind) -> Result<Value, ApiError> {
     let mut object: Value = serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
+    if kind.custom.is_some_and(|custom| crate::crd::settled(entry.revision, custom)) {
+        return Ok(object);
+    }
     crate::strategies::convert::to_version(&mut object, kind);
     Ok(object)
 }
 
 /// The bytes of an entry, in the version that `kind` names: the stored ones wherever there is one version.
 pub fn in_version(entry: &Entry, kind: &'static Kind) -> bytes::Bytes {
+    if let Some(custom) = kind.custom {
+        return crate::crd::in_version(entry, kind, custom);
+    }
     if !crate::strategies::convert::many_versions(kind) {
         return entry.value.clone();
     }

@@ -42,7 +42,10 @@ impl Registry {
         let kind = target.kind;
         let expected = Expected { group: kind.group, version: kind.version, kind: kind.kind };
         self.modify(call, target, |old| {
-            let (new, warnings) = patched(patch, old, kind.schema, expected)?;
+            let (new, warnings) = match kind.custom.and_then(|custom| custom.version()) {
+                Some(version) => crate::crd::patched(patch, old, kind, &version)?,
+                None => patched(patch, old, kind.schema, expected)?,
+            };
             *call.warnings.lock() = warnings;
             check_name(target, &new)?;
             Ok(new)

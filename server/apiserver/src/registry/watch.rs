@@ -17,6 +17,7 @@ use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Entry, Event, EventKind, Snapshot, Store, Watch};
 use serde_json::json;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::list::{Filter, not_older, parse_revision};
 use crate::BoxError;
@@ -157,6 +158,8 @@ pub struct WatchBody {
     last_bookmark: bool,
     state: BodyState,
     from: u64,
+    /// What is watched is not served any more, or not as it was.
+    over: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -204,6 +207,7 @@ pub async fn open(
         last_bookmark: false,
         state: BodyState::Live,
         from,
+        over: None,
     })
 }
 
@@ -213,14 +217,14 @@ fn first_bookmark(now: Instant, deadline: Instant) -> Instant {
 }
 
 fn initial(snapshot: Snapshot, prefix: &str, filter: &Filter) -> (VecDeque<Arc<Entry>>, u64) {
-    let entries = snapshot.prefix(prefix).filter(|e| filter.matches(&e.columns)).cloned().collect();
+    let entries = snapshot.prefix(prefix).filter(|e| filter.matches(e)).cloned().collect();
     (entries, snapshot.revision)
 }
 
 /// What a watcher with `filter` sees of `event`: upstream's `watchCache` event mapping.
 fn seen(event: &Event, filter: &Filter) -> Option<EventKind> {
-    let now = event.kind != EventKind::Deleted && filter.matches(&event.entry.columns);
-    let before = event.prev.as_ref().is_some_and(|prev| filter.matches(&prev.columns));
+    let now = event.kind != EventKind::Deleted && filter.matches(&event.entry);
+    let before = event.prev.as_ref().is_some_and(|prev| filter.matches(prev));
     match (before, now) {
         (false, true) => Some(EventKind::Created),
         (true, true) => Some(EventKind::Updated),
@@ -260,6 +264,12 @@ fn frame(kind: &str, object: &[u8]) -> Bytes {
 }
 
 impl WatchBody {
+    /// Ends when `over` is.
+    pub fn until(mut self, over: WaitForCancellationFutureOwned) -> Self {
+        self.over = Some(Box::pin(over));
+        self
+    }
+
     /// The media type of the stream.
     pub fn content_type(&self) -> &'static str {
         self.shape.content_type()
@@ -367,7 +377,8 @@ impl Body for WatchBody {
         if !out.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
-        if this.state == BodyState::Ended || this.end.as_mut().poll(context).is_ready() {
+        let over = this.over.as_mut().is_some_and(|over| over.as_mut().poll(context).is_ready());
+        if over || this.state == BodyState::Ended || this.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
         Poll::Pending

@@ -48,10 +48,14 @@ impl ApiServer {
                 }
             },
             ["api", version] => self.found(discovery::api_resource_list("", version), &context),
-            ["apis", group, version] => self.found(discovery::api_resource_list(group, version), &context),
+            ["apis", group, version] => {
+                let custom = self.customs().of_version(group, version);
+                let kinds = kinds::of_version(group, version).chain(custom);
+                self.found(discovery::resource_list(group, version, kinds), &context)
+            }
             ["openapi", rest @ ..] => match self.aggregated_openapi(rest, &context).await {
                 Some(response) => Ok(response),
-                None => openapi::serve(rest, &context),
+                None => openapi::serve(rest, self.customs(), &context),
             },
             _ => match self.gate().path(&path) {
                 Some(value) => Ok(issuer_document(&path, &value)),

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 /// `columnDefinitions`.
 pub fn definitions(kind: &'static Kind) -> Value {
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        return sampan_api::crd::column_definitions(version.about());
+    }
     table::columns(kind).iter().map(table::Column::to_json).collect()
 }
 
@@ -20,10 +23,16 @@ pub struct Row {
 
 /// The parts of an object that its row is made of; none for all of it.
 pub fn reads(kind: &'static Kind) -> Option<&'static Parts> {
+    if kind.custom.is_some() {
+        return None;
+    }
     table::reads(kind)
 }
 
 /// One row.
 pub fn row(kind: &'static Kind, object: &Value, now: jiff::Timestamp) -> Row {
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        return Row { cells: sampan_api::crd::cells(version.about(), object, now), conditions: None };
+    }
     Row { cells: table::row(kind, object, now), conditions: table::row_conditions(kind, object) }
 }

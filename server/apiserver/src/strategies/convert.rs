@@ -17,11 +17,14 @@ static VERSIONS: LazyLock<HashMap<&'static str, usize>> = LazyLock::new(|| {
 
 /// Whether stored bytes may be of another version than `kind`'s.
 pub fn many_versions(kind: &Kind) -> bool {
-    VERSIONS.get(kind.storage_group).is_some_and(|count| *count > 1)
+    kind.custom.is_some() || VERSIONS.get(kind.storage_group).is_some_and(|count| *count > 1)
 }
 
 /// Turns a stored object into `kind`'s version.
-pub fn to_version(object: &mut Value, kind: &Kind) {
+pub fn to_version(object: &mut Value, kind: &'static Kind) {
+    if let Some(custom) = kind.custom {
+        return crate::crd::to_version(object, kind, custom);
+    }
     let wanted = kind.api_version();
     let found = text(object, &["apiVersion"]).to_owned();
     if found == wanted {

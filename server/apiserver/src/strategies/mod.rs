@@ -22,6 +22,9 @@ fn is(kind: &Kind, group: &str, name: &str) -> bool {
 
 /// Whether upstream counts generations of this kind.
 pub fn has_generation(kind: &Kind) -> bool {
+    if kind.custom.is_some() {
+        return true;
+    }
     match kind.group {
         "" => matches!(kind.kind, "Pod" | "ReplicationController" | "PodTemplate"),
         "apps" => kind.kind != "ControllerRevision",
@@ -39,10 +42,12 @@ pub fn has_generation(kind: &Kind) -> bool {
 }
 
 /// Whether the wanted state differs: everything but metadata and status.
-pub fn generation_changes(_kind: &Kind, old: &Value, new: &Value) -> bool {
+pub fn generation_changes(kind: &Kind, old: &Value, new: &Value) -> bool {
+    // the status of a custom resource without the subresource is like any other field
+    let status = if kind.custom.is_none() || has_status_subresource(kind) { "status" } else { "" };
     let wanted = |v: &Value| {
         let mut v = v.clone();
-        for field in ["metadata", "status", "apiVersion", "kind"] {
+        for field in ["metadata", status, "apiVersion", "kind"] {
             remove(&mut v, &[field]);
         }
         v
@@ -62,6 +67,9 @@ pub fn keeps_status_on_create(kind: &Kind) -> bool {
 
 /// `AllowCreateOnUpdate`: PUT of an absent object creates it.
 pub fn put_creates(kind: &Kind) -> bool {
+    if kind.custom.is_some() {
+        return false;
+    }
     match kind.group {
         "" => matches!(kind.kind, "Endpoints" | "Event" | "LimitRange" | "Service"),
         "rbac.authorization.k8s.io" => true,
@@ -73,13 +81,14 @@ pub fn put_creates(kind: &Kind) -> bool {
 
 /// `AllowUnconditionalUpdate`: whether a PUT may leave out the resourceVersion.
 pub fn unconditional_update(kind: &Kind) -> bool {
-    !matches!(
-        (kind.group, kind.kind),
-        ("coordination.k8s.io", _)
-            | ("policy", "PodDisruptionBudget")
-            | ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io", _)
-            | ("storage.k8s.io", "CSIDriver" | "CSINode" | "VolumeAttachment" | "CSIStorageCapacity")
-    )
+    kind.custom.is_none()
+        && !matches!(
+            (kind.group, kind.kind),
+            ("coordination.k8s.io", _)
+                | ("policy", "PodDisruptionBudget")
+                | ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io", _)
+                | ("storage.k8s.io", "CSIDriver" | "CSINode" | "VolumeAttachment" | "CSIStorageCapacity")
+        )
 }
 
 /// How long a deletion waits; `None` for kinds that know no grace.
@@ -102,6 +111,7 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
             set(new, &["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": since}));
         }
         ("", "ServiceAccount") => {}
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::prepare_create(new),
         ("batch", "Job") => {
             empty_status(kind, new);
             job_selector(new);
@@ -215,6 +225,7 @@ pub fn prepare_update(kind: &Kind, subresource: &str, old: &Value, new: &mut Val
         ("", "Node", "status") => keep(new, old, &["spec"]),
         ("", "PersistentVolume", "status") => phase_time(old, new),
         ("", "ServiceAccount", _) => {}
+        ("apiextensions.k8s.io", "CustomResourceDefinition", "") => crate::crd::prepare_update(new),
         _ => {}
     }
 }
@@ -231,10 +242,19 @@ fn phase_time(old: &Value, new: &mut Value) {
     }
 }
 
+/// What a deletion leaves in an object that it does not remove at once.
+pub fn before_delete(kind: &Kind, new: &mut Value) {
+    if is(kind, "apiextensions.k8s.io", "CustomResourceDefinition") {
+        crate::crd::before_delete(new);
+    }
+}
+
 /// A write to `/status` changes the status (and harmless metadata) only.
 pub fn keep_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
     let mut kept = old.clone();
-    for field in ["metadata", "status"] {
+    // of a custom resource the metadata stays too
+    let written: &[&str] = if kind.custom.is_some() { &["status"] } else { &["metadata", "status"] };
+    for field in written {
         match at(new, &[field]) {
             Value::Null => drop(remove(&mut kept, &[field])),
             value => set(&mut kept, &[field], value.clone()),

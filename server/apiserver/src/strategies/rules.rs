@@ -7,6 +7,9 @@ use serde_json::Value;
 
 /// Fills in defaults.
 pub fn defaults(kind: &'static Kind, object: &mut Value) {
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        return sampan_api::crd::default(object, version.schema());
+    }
     words::apply(kind.kind, kind.group, kind.version, object);
 }
 

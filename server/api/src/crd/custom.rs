@@ -1,0 +1,161 @@
+//! The link from a row of the kinds table to what its definition says at present.
+//!
+//! A row is `&'static` and stays; what a definition says changes. So a row of a custom resource carries a slot, in
+//! which the API server puts each new state.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::apply::Root;
+use super::head::{Head, SelectableField, VersionHead};
+use super::schema::Schema;
+
+/// The slot of a custom resource's row.
+#[derive(Debug, Default)]
+pub struct Custom {
+    list_kind: String,
+    version: RwLock<Option<Arc<Version>>>,
+}
+
+impl Custom {
+    /// A slot with nothing in it, of objects whose lists are of this kind.
+    pub fn new(list_kind: String) -> Self {
+        Self { list_kind, version: RwLock::default() }
+    }
+
+    /// The kind of lists.
+    pub fn list_kind(&self) -> &str {
+        &self.list_kind
+    }
+
+    /// What the definition says now; `None` before it said anything.
+    pub fn version(&self) -> Option<Arc<Version>> {
+        self.version.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a new state in.
+    pub fn set(&self, version: Option<Arc<Version>>) {
+        *self.version.write().unwrap_or_else(PoisonError::into_inner) = version;
+    }
+}
+
+/// One version of one definition.
+#[derive(Debug)]
+pub struct Version {
+    /// The definition.
+    pub head: Arc<Head>,
+    /// The revision at which the definition came to say this.
+    pub since: u64,
+    index: usize,
+    bytes: Bytes,
+    json: OnceLock<Arc<Value>>,
+    schema: OnceLock<Arc<Schema>>,
+    root: OnceLock<Root>,
+}
+
+#[derive(Deserialize)]
+struct Whole {
+    spec: WholeSpec,
+}
+
+#[derive(Deserialize)]
+struct WholeSpec {
+    versions: Vec<WholeVersion>,
+}
+
+#[derive(Deserialize)]
+struct WholeVersion {
+    #[serde(default)]
+    schema: Value,
+}
+
+impl Version {
+    /// The version at `index` of the definition that `bytes` are.
+    pub fn new(head: Arc<Head>, index: usize, bytes: Bytes, since: u64) -> Self {
+        Self {
+            head,
+            since,
+            index,
+            bytes,
+            json: OnceLock::new(),
+            schema: OnceLock::new(),
+            root: OnceLock::new(),
+        }
+    }
+
+    /// The same version of a definition whose status changed, and nothing that counts here: what was compiled is kept.
+    pub fn restated(&self, head: Arc<Head>) -> Self {
+        let kept =
+            |slot: &OnceLock<Arc<Schema>>| slot.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
+        let json = self.json.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
+        Self {
+            head,
+            since: self.since,
+            index: self.index,
+            bytes: self.bytes.clone(),
+            json,
+            schema: kept(&self.schema),
+            root: OnceLock::new(),
+        }
+    }
+
+    /// What the definition says of the version, but for its schema.
+    pub fn about(&self) -> &VersionHead {
+        &self.head.spec.versions[self.index]
+    }
+
+    /// What to warn of who uses a deprecated version.
+    pub fn deprecation(&self, kind: &crate::kinds::Kind) -> Option<String> {
+        let about = self.about();
+        let plain = || format!("{} {} is deprecated", kind.api_version(), kind.kind);
+        about.deprecated.then(|| about.deprecation_warning.clone().unwrap_or_else(plain))
+    }
+
+    /// Whether this is the version in which objects are stored.
+    pub fn is_storage(&self) -> bool {
+        self.about().storage
+    }
+
+    /// The fields that selectors may name besides metadata.
+    pub fn selectable(&self) -> &[SelectableField] {
+        &self.about().selectable_fields
+    }
+
+    /// `openAPIV3Schema`, read when first asked for.
+    pub fn json(&self) -> &Value {
+        self.json.get_or_init(|| {
+            let whole = serde_json::from_slice::<Whole>(&self.bytes).ok();
+            let version = whole.and_then(|mut whole| {
+                (self.index < whole.spec.versions.len()).then(|| whole.spec.versions.swap_remove(self.index))
+            });
+            let schema = version.and_then(|mut v| v.schema.get_mut("openAPIV3Schema").map(Value::take));
+            Arc::new(schema.unwrap_or_default())
+        })
+    }
+
+    /// The schema of whole objects, for server-side apply.
+    pub fn root(&self) -> &Root {
+        self.root.get_or_init(|| {
+            self.schema();
+            Root(self.schema.get().cloned().unwrap_or_default())
+        })
+    }
+
+    /// This and the other served versions of the definition.
+    pub fn served(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let all = self.head.spec.versions.iter().enumerate();
+        let version = |(index, _): (usize, &VersionHead)| match index == self.index {
+            true => self.clone(),
+            false => Arc::new(Self::new(self.head.clone(), index, self.bytes.clone(), self.since)),
+        };
+        all.filter(|(_, version)| version.served).map(version).collect()
+    }
+
+    /// The schema, compiled when first asked for.
+    pub fn schema(&self) -> &Schema {
+        self.schema.get_or_init(|| Arc::new(Schema::read(self.json())))
+    }
+}

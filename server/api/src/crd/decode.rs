@@ -1,0 +1,190 @@
+//! Bodies of requests for custom resources: from bytes to a pruned value, with everything said that upstream says.
+//!
+//! Unlike built-in types, values keep what was sent: types are the validation's business, nulls the defaults'. Only
+//! metadata is made to conform, here and in embedded resources.
+
+use serde_json::Value;
+
+use super::prune::prune;
+use super::schema::{Additional, Schema, Type};
+use crate::patch::{self, PatchType};
+use crate::status::{ApiError, FieldError};
+use crate::strict::{
+    self, Decoded, Expected, FieldValidation, Format, Merge, Node, Shape, Spot, conform_object, parse,
+};
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// A place in a custom resource.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    /// A resource: what has a kind and metadata.
+    Resource(&'a Schema),
+    Inside(&'a Schema),
+    Meta(Spot),
+    Text,
+    Anything,
+}
+
+impl Node for At<'_> {
+    fn shape(self) -> Shape<Self> {
+        let schema = match self {
+            At::Text => return Shape::Text,
+            At::Anything => return Shape::Any,
+            At::Meta(spot) => return in_meta(spot.shape()),
+            At::Resource(_) => return Shape::Object,
+            At::Inside(schema) => schema,
+        };
+        if let (Type::Array, Some(items)) = (schema.ty, &schema.items) {
+            return Shape::List(inside(items));
+        }
+        let kept = schema.keeps() && schema.properties.is_empty() && schema.additional.is_none();
+        match schema.ty {
+            Type::Object | Type::Any if !schema.int_or_string && !kept => Shape::Object,
+            _ => Shape::Any,
+        }
+    }
+
+    fn field(self, json: &str) -> Option<Self> {
+        let schema = match self {
+            At::Text | At::Anything => return Some(At::Anything),
+            At::Meta(spot) => return spot.field(json).map(At::Meta),
+            At::Resource(schema) => match json {
+                "apiVersion" | "kind" => return Some(At::Text),
+                "metadata" => return Spot::root(META).map(At::Meta),
+                _ => schema,
+            },
+            At::Inside(schema) => schema,
+        };
+        match (schema.properties.get(json), &schema.additional) {
+            (Some(field), _) => Some(inside(field)),
+            (None, Some(Additional::Of(of))) => Some(inside(of)),
+            (None, _) => schema.keeps().then_some(At::Anything),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            At::Meta(spot) => spot.name(),
+            _ => "",
+        }
+    }
+
+    fn merge(self) -> Merge<'static> {
+        Merge::default()
+    }
+}
+
+fn inside(schema: &Schema) -> At<'_> {
+    if schema.embedded { At::Resource(schema) } else { At::Inside(schema) }
+}
+
+fn in_meta<'a>(shape: Shape<Spot>) -> Shape<At<'a>> {
+    match shape {
+        Shape::List(item) => Shape::List(At::Meta(item)),
+        Shape::Map(item) => Shape::Map(At::Meta(item)),
+        Shape::Object => Shape::Object,
+        Shape::Text => Shape::Text,
+        _ => Shape::Any,
+    }
+}
+
+/// Decodes the body of a create or update.
+pub fn decode(
+    body: &[u8],
+    format: Format,
+    schema: &Schema,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let parsed = parse(body, format, Some(At::Resource(schema)))
+        .map_err(|why| strict::unrecognized(body, expected, &why))?;
+    let mut value = parsed.value;
+    strict::identify(&mut value, expected)?;
+    metadata(&mut value, schema, expected)?;
+    match mode {
+        FieldValidation::Strict if !parsed.problems.is_empty() => {
+            Err(strict::strict_error(expected, &parsed.problems))
+        }
+        FieldValidation::Warn => Ok(Decoded { value, warnings: parsed.problems }),
+        _ => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
+
+/// Makes an object that no decoder made conform: its metadata, and that of embedded resources.
+pub fn conform(value: &mut Value, schema: &Schema, expected: Expected<'_>) -> Result<(), ApiError> {
+    metadata(value, schema, expected)
+}
+
+/// Makes the metadata of an object and of embedded resources conform.
+fn metadata(value: &mut Value, schema: &Schema, expected: Expected<'_>) -> Result<(), ApiError> {
+    if let (Some(metadata), Some(spot)) = (value.get_mut("metadata"), Spot::root(META)) {
+        if metadata.is_null() {
+            *metadata = Value::Object(Default::default());
+        }
+        conform_object(metadata, spot, expected)?;
+    }
+    embedded(value, schema, &mut |resource, of| metadata(resource, of, expected))
+}
+
+fn embedded(
+    value: &mut Value,
+    schema: &Schema,
+    visit: &mut dyn FnMut(&mut Value, &Schema) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                let Some(field) = schema.field(key) else { continue };
+                match field.embedded && value.is_object() {
+                    true => visit(value, field)?,
+                    false => embedded(value, field, visit)?,
+                }
+            }
+        }
+        Value::Array(list) => {
+            let Some(items) = &schema.items else { return Ok(()) };
+            for item in list {
+                match items.embedded && item.is_object() {
+                    true => visit(item, items)?,
+                    false => embedded(item, items, visit)?,
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Applies a JSON or merge patch to `object`. Strategic merge patches need types, and are not for custom resources.
+pub fn patch(
+    patch_type: PatchType,
+    body: &[u8],
+    object: &Value,
+    schema: &Schema,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let (mut value, mut problems) = patch::raw(patch_type, body, object)?;
+    let refused = |why: String| {
+        let shown = String::from_utf8_lossy(body).into_owned();
+        ApiError::invalid("", "", "", vec![FieldError::invalid("patch", shown, why)])
+    };
+    if !value.is_object() {
+        return Err(refused(format!("{value} is not an object")));
+    }
+    strict::identify(&mut value, expected)?;
+    if let (Some(metadata), Some(spot)) = (value.get_mut("metadata"), Spot::root(META)) {
+        let unknown = strict::conform(metadata, spot).map_err(refused)?;
+        problems.extend(unknown.into_iter().map(|text| text.replacen("field \"", "field \"metadata.", 1)));
+    }
+    problems.extend(prune(&mut value, schema));
+    embedded(&mut value, schema, &mut |resource, of| metadata(resource, of, expected))?;
+    match mode {
+        FieldValidation::Strict if !problems.is_empty() => {
+            Err(refused(format!("strict decoding error: {}", problems.join(", "))))
+        }
+        FieldValidation::Warn => Ok(Decoded { value, warnings: problems }),
+        _ => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
