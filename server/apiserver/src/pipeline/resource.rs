@@ -226,7 +226,6 @@ pub(crate) fn decode_as(
 fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
     Some(match (group, kind) {
         ("", "ResourceQuota" | "LimitRange") => "sampan does not enforce quotas and limit ranges yet",
-        ("autoscaling", "HorizontalPodAutoscaler") => "sampan does not scale by metrics yet",
         ("apiextensions.k8s.io", "CustomResourceDefinition") => "sampan does not serve custom resources yet",
         ("apiregistration.k8s.io", "APIService")
             if object.pointer("/spec/service").is_some_and(Value::is_object) =>
