@@ -4,6 +4,7 @@
 //! rim. They read shared informers, write through the API as `system:kube-controller-manager`, and never talk to
 //! each other. Reasons, messages and conditions are upstream's words.
 
+mod autoscaler;
 mod certificates;
 mod claim;
 mod context;

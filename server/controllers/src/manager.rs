@@ -11,6 +11,7 @@ use sampan_process::{Component, ComponentHealth, Drain, Health, State, Tasks};
 use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
+use crate::autoscaler::Autoscalers;
 use crate::certificates::{Approver, Certificates, Cleaner, Signer};
 use crate::context::Context;
 use crate::cronjob::CronJobs;
@@ -150,6 +151,7 @@ impl ControllerManager {
         running.start(ReplicaSets::<ReplicationController>::new(context));
         running.start(Deployments::new(context));
         running.start(Disruption::new(context));
+        running.start(Autoscalers::new(context));
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
         running.start(Mirroring::new(context));

@@ -2,6 +2,7 @@
 //! would bring its own copy into the binary, several if it did so from texts, values and buffers.
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -47,6 +48,7 @@ decoded!(
     EndpointSlice,
     Endpoints,
     Event,
+    HorizontalPodAutoscaler,
     IPAddress,
     Ingress,
     IngressClass,

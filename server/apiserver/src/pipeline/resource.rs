@@ -258,7 +258,6 @@ pub(crate) fn decode_as(
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
 fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
     Some(match (group, kind) {
-        ("autoscaling", "HorizontalPodAutoscaler") => "sampan does not scale by metrics yet",
         ("apiextensions.k8s.io", "CustomResourceDefinition") => return crate::crd::not_yet(object),
         _ => return None,
     })

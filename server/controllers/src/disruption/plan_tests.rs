@@ -1,3 +1,5 @@
+//! Cases of a budget's status.
+
 #![allow(clippy::unwrap_used)]
 use super::*;
 use serde_json::{Value, json};

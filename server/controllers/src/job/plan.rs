@@ -453,10 +453,8 @@ fn finish(plan: &mut Plan, spec: &JobSpec, ending: Ending, now: Timestamp) {
     if plan.status.terminating != Some(0) {
         return;
     }
-    let conditions = plan.status.conditions.iter().flatten();
-    let Some(why) = conditions.filter(|condition| condition.type_ == ending.word()).next_back() else {
-        return;
-    };
+    let mut conditions = plan.status.conditions.iter().flatten();
+    let Some(why) = conditions.rfind(|condition| condition.type_ == ending.word()) else { return };
     let (reason, message) = (why.reason.clone().unwrap_or_default(), why.message.clone().unwrap_or_default());
     match ending {
         Ending::FailureTarget => {

@@ -1,3 +1,5 @@
+//! Cases of a Job's pass.
+
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::job::pod::{FINALIZER, pod_of};
