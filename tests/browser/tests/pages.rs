@@ -647,6 +647,9 @@ async fn pictures(cluster: &Cluster) -> Result<()> {
     };
     for (dark, look) in [(false, "light"), (true, "dark")] {
         let browser = Browser::signed_in(cluster, Look { dark, ..PLAIN }).await?;
+        // nothing is caught in its movement
+        let still = json!([{"name": "prefers-color-scheme", "value": look}, {"name": "prefers-reduced-motion", "value": "reduce"}]);
+        browser.devtools("Emulation.setEmulatedMedia", json!({"features": still})).await?;
         browser
             .devtools(
                 "Emulation.setDeviceMetricsOverride",
