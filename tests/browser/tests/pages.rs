@@ -642,8 +642,14 @@ async fn reader(cluster: &Cluster) -> Result<()> {
 /// Pictures of the overview and of pods, light and dark, in both languages: the README shows those that
 /// `make screenshots` took.
 async fn pictures(cluster: &Cluster) -> Result<()> {
+    let drawn = |place: &str| {
+        format!("return document.querySelector('{place} path')?.getAttribute('d').includes('L')")
+    };
     for (dark, look) in [(false, "light"), (true, "dark")] {
         let browser = Browser::signed_in(cluster, Look { dark, ..PLAIN }).await?;
+        // nothing is caught in its movement
+        let still = json!([{"name": "prefers-color-scheme", "value": look}, {"name": "prefers-reduced-motion", "value": "reduce"}]);
+        browser.devtools("Emulation.setEmulatedMedia", json!({"features": still})).await?;
         browser
             .devtools(
                 "Emulation.setDeviceMetricsOverride",
@@ -656,11 +662,11 @@ async fn pictures(cluster: &Cluster) -> Result<()> {
                 browser.see("html[lang=zh-CN]").await?;
             }
             browser.go("").await?;
-            browser.see(".node .trend .spark").await?;
+            browser.until("two readings", &drawn(".node .trend"), json!([])).await?;
             browser.read(".panel-card", "crashing").await?;
             browser.picture(&format!("overview-{tag}-{look}")).await?;
             browser.go("pods?open=default/shell").await?;
-            browser.see(".drawer .chart .spark").await?;
+            browser.until("two readings", &drawn(".drawer .chart"), json!([])).await?;
             browser.read(".rows .name", "imageless").await?;
             browser.picture(&format!("pods-{tag}-{look}")).await?;
         }
