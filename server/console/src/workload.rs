@@ -69,7 +69,8 @@ pub fn open(request: &HttpRequest, state: &State, asker: Asker) -> HttpResponse 
         return reply::failure(501, "NotImplemented", message);
     }
     let Some(target) = target(request.query_string()) else {
-        let message = "kind (services or pods), namespace, name and port are needed";
+        let message =
+            "kind (services or pods), namespace, name and port are needed; scheme may be http or https";
         return reply::failure(400, "BadRequest", message);
     };
     let (name, ticket) = state.places.open(asker, target);
@@ -87,7 +88,12 @@ fn target(query: &str) -> Option<String> {
     };
     let kind = part("kind").filter(|kind| ["services", "pods"].contains(&kind.as_str()))?;
     let (namespace, name, port) = (part("namespace")?, part("name")?, part("port")?);
-    Some(format!("/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy"))
+    let scheme = match all.iter().find(|(own, _)| own == "scheme").map(|(_, value)| value.as_str()) {
+        None | Some("http") => "",
+        Some("https") => "https:",
+        Some(_) => return None,
+    };
+    Some(format!("/api/v1/namespaces/{namespace}/{kind}/{scheme}{name}:{port}/proxy"))
 }
 
 /// A request to a workload's host.
@@ -325,7 +331,10 @@ mod tests {
         let of = |query: &str| target(query);
         let wanted = "/api/v1/namespaces/a/services/web:80/proxy";
         assert_eq!(of("kind=services&namespace=a&name=web&port=80").as_deref(), Some(wanted));
+        let wanted = "/api/v1/namespaces/a/pods/https:web:admin/proxy";
+        assert_eq!(of("kind=pods&namespace=a&name=web&port=admin&scheme=https").as_deref(), Some(wanted));
         for query in [
+            "kind=pods&namespace=a&name=web&port=80&scheme=ftp",
             "kind=nodes&namespace=a&name=web&port=80",
             "kind=services&namespace=a%2Fb&name=web&port=80",
             "kind=services&namespace=a&name=web%3A1&port=80",

@@ -87,7 +87,12 @@ async fn snapshot(cluster: &Cluster, browser: &Browser, rounds: usize) -> Result
     }
     Ok([
         told("10,000", browser, rounds, Goal::Below(300.0)).await?,
-        Figure::alone("`kubectl get pods --chunk-size=0` of 10,000", Unit::Milliseconds, printed, Goal::Report),
+        Figure::alone(
+            "`kubectl get pods --chunk-size=0` of 10,000",
+            Unit::Milliseconds,
+            printed,
+            Goal::Report,
+        ),
     ])
 }
 

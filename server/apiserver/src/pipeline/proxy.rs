@@ -410,7 +410,9 @@ mod tests {
             let (stream, _) = listener.accept().await.expect("a client");
             let mut stream = acceptor.accept(stream).await.expect("tls");
             stream.write_all(b"hello").await.expect("a reader");
-            stream.shutdown().await.expect("an end");
+            stream.flush().await.expect("a reader");
+            // no goodbye
+            stream.into_inner().0.shutdown().await.expect("an end");
         });
         let mut client = dial::dial(true, "127.0.0.1", port).await.expect("a connection");
         let mut said = String::new();

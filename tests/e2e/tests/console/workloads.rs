@@ -97,7 +97,35 @@ pub async fn open(cluster: &Cluster, browser: &Browser) -> Result<()> {
         ensure!(browser.get(&format!("/sampan/v1/open?{query}"))?.code == 400, "{query}");
     }
     websocket(cluster, browser).await.context("a websocket")?;
+    through_the_api(cluster).context("/proxy")?;
     rights(cluster, browser).context("rights")
+}
+
+/// `/proxy` for tools, as upstream's: links and redirects lead through it, a missing slash is added, ports have names.
+fn through_the_api(cluster: &Cluster) -> Result<()> {
+    let script = "printf '<a href=\"/deep/x\">x</a><a href=\"y\">y</a><img src=//elsewhere.example/z>' > /usr/share/nginx/html/links.html";
+    cluster.kubectl(&["exec", "page", "--", "sh", "-c", script])?;
+    let place = "/api/v1/namespaces/default/services/page:8080/proxy";
+    let page = cluster.kubectl(&["get", "--raw", &format!("{place}/links.html")])?;
+    let wanted =
+        format!("<a href=\"{place}/deep/x\">x</a><a href=\"y\">y</a><img src=//elsewhere.example/z>");
+    ensure!(page == wanted, "{page}");
+    let mut proxy = cluster.kubectl_command();
+    let port = sampan_testkit::free_port();
+    let mut proxy =
+        proxy.args(["proxy", "--port", &port.to_string()]).stdout(std::process::Stdio::null()).spawn()?;
+    let base = format!("http://127.0.0.1:{port}");
+    let told = sampan_test_e2e::eventually("kubectl proxy", std::time::Duration::from_secs(20), || {
+        Ok(fetch(&format!("{base}{place}?a=b"), &[]).ok())
+    });
+    let wrong = fetch(&format!("{base}/api/v1/namespaces/default/services/page:81/proxy/"), &[]);
+    proxy.kill()?;
+    proxy.wait()?;
+    let (code, head, _) = told?;
+    ensure!(code == 301 && header(&head, "location")? == format!("{place}/?a=b"), "{code} {head}");
+    let (code, _, body) = wrong?;
+    ensure!(code == 503 && body.contains("no service port 81 found for service"), "{code} {body}");
+    Ok(())
 }
 
 /// A server of this process behind a Service without a selector; it says everything back.

@@ -158,11 +158,11 @@ fn reads(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
     ])
 }
 
-/// A log that goes on: what the API server says of a new addon's objects comes without being asked for again.
+/// A log that goes on: what the scheduler says of a new pod comes without being asked for again.
 fn follows(tool: &Tool<'_>) -> Result<()> {
     let file = tool.cluster.directory().join("followed");
     let mut following = tool
-        .command("GET", "/logs/kubelet?tail=0&follow=true")
+        .command("GET", "/logs/kube-scheduler?tail=0&follow=true")
         .arg("-N")
         .stdout(std::fs::File::create(&file)?)
         .spawn()?;
@@ -171,7 +171,7 @@ fn follows(tool: &Tool<'_>) -> Result<()> {
     });
     let said = begun.and_then(|()| {
         tool.cluster.kubectl(&["run", "followed", "--image=busybox", "--restart=Never", "--", "true"])?;
-        eventually("the kubelet speaks of the pod", SOON, || {
+        eventually("the scheduler speaks of the pod", SOON, || {
             Ok(std::fs::read_to_string(&file)?.contains("followed").then_some(()))
         })
     });

@@ -1,15 +1,20 @@
 //! A connection to a workload, in the clear or over TLS. Whose certificate it shows is not asked, as upstream's
 //! `ProxyTransport` (`InsecureSkipVerify`): a pod's address names nobody.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use sampan_process::BoxedIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Connects.
 pub async fn dial(tls: bool, host: &str, port: u16) -> Result<BoxedIo, String> {
@@ -22,7 +27,35 @@ pub async fn dial(tls: bool, host: &str, port: u16) -> Result<BoxedIo, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(CONFIG.clone()?);
     let shaken = connector.connect(name, stream).await;
-    shaken.map(|stream| Box::new(stream) as BoxedIo).map_err(|error| format!("tls: {error}"))
+    shaken.map(|stream| Box::new(Curt(stream)) as BoxedIo).map_err(|error| format!("tls: {error}"))
+}
+
+/// A stream that may end without TLS' own goodbye, as many servers' do; Go's client takes that for an end, too.
+struct Curt(TlsStream<TcpStream>);
+
+impl AsyncRead for Curt {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.0).poll_read(cx, to) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Curt {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, from)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 static CONFIG: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| {
