@@ -63,13 +63,15 @@ fn policy_of(review: &Review<'_>) -> Policy {
 
 fn pod(review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
     let policy = policy_of(review);
-    if [policy.enforce, policy.warn].iter().all(|standard| standard.level == Level::Privileged) {
-        return Ok(());
-    }
     if review.old.is_some_and(|old| !significant(object, old)) {
         return Ok(());
     }
+    crate::audit::annotate("pod-security.kubernetes.io/enforce-policy", || policy.enforce.to_string());
     let view = PodView::of(object);
+    record(policy.audit, view);
+    if [policy.enforce, policy.warn].iter().all(|standard| standard.level == Level::Privileged) {
+        return Ok(());
+    }
     let violations = checks::violations(policy.enforce, view);
     if violations.is_empty() {
         warn(review, policy.warn, view);
@@ -81,7 +83,22 @@ fn pod(review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
 }
 
 fn workload(review: &Review<'_>, template: &Value) {
-    warn(review, policy_of(review).warn, PodView::of(template));
+    let policy = policy_of(review);
+    record(policy.audit, PodView::of(template));
+    warn(review, policy.warn, PodView::of(template));
+}
+
+/// Has what would not be allowed recorded, if the request is.
+fn record(standard: Standard, pod: PodView<'_>) {
+    if standard.level == Level::Privileged || !crate::audit::recording() {
+        return;
+    }
+    let violations = checks::violations(standard, pod);
+    if !violations.is_empty() {
+        let what = checks::details(&violations);
+        let text = || format!("would violate PodSecurity \"{standard}\": {what}");
+        crate::audit::annotate("pod-security.kubernetes.io/audit-violations", text);
+    }
 }
 
 fn warn(review: &Review<'_>, standard: Standard, pod: PodView<'_>) {
