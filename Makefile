@@ -4,10 +4,10 @@ export CARGO_TERM_PROGRESS_WHEN ?= never
 SAMPAN := target/release/sampan
 SETUP := .ci/setup
 
-.PHONY: help up build dashboard test test-long bench verify fix generate clean
+.PHONY: help up build dashboard test screenshots test-long bench verify fix generate clean
 
 help: ## list the habits
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: build ## install what is missing, build, start a cluster, deploy the demo
 	@$(SETUP) run
@@ -26,6 +26,10 @@ dashboard: ## build the pages that the binary embeds
 test: ## install what the tests need, run them all
 	@$(SETUP) build run test
 	@.ci/test
+
+screenshots: ## take the pictures that the README shows anew
+	@$(SETUP) build run test
+	@SAMPAN_SCREENSHOTS=$(CURDIR)/assets/screenshots SAMPAN_PAGES=pictures .ci/test --test pages
 
 test-long: ## the suites that find more the longer they run, ten times as long: crashes, mutations, packets
 	@$(SETUP) build run test

@@ -1,49 +1,73 @@
-//! Generates the messages' keys from locales/: a key that one language lacks fails the build, because
-//! nobody reads a warning and a page half in English is worse than a red build.
-use std::{env, error::Error, path::PathBuf};
+//! Gives each message of locales/ a function, or, if it has gaps to fill, a struct with a field for each: a key that does
+//! not exist, or a gap that is not filled, does not compile. What one language lacks fails the build, because nobody
+//! reads a warning and a page half in English is worse than a red build.
+//!
+//! The texts themselves are no part of the program: the page fetches those of the language in use (`page/boot.js`).
+use std::{collections::BTreeMap, env, error::Error, fmt::Write, fs, path::Path};
 
-use leptos_i18n_build::{Config, ParseOptions, TranslationsInfos};
+#[path = "locales/flat.rs"]
+mod flat;
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    same_keys()?;
-    let options = ParseOptions::new().interpolate_display(true);
-    let config = Config::new("en")?.add_locale("zh-CN")?.parse_options(options);
-    let translations = TranslationsInfos::parse(config)?;
-    translations.rerun_if_locales_changed();
-    translations.emit_diagnostics();
-    translations.generate_i18n_module(PathBuf::from(env::var("OUT_DIR")?).join("i18n"))?;
+    println!("cargo::rerun-if-changed=locales");
+    let english = flat::read(Path::new("locales/en.json"))?;
+    let chinese = flat::read(Path::new("locales/zh-CN.json"))?;
+    same(&english, &chinese)?;
+    let mut modules = BTreeMap::<&str, String>::new();
+    for (number, (key, text)) in english.iter().enumerate() {
+        let (module, name) = key.split_once('.').ok_or_else(|| format!("{key} stands in no group"))?;
+        let code = modules.entry(module).or_default();
+        match gaps(text).as_slice() {
+            [] => writeln!(code, "pub fn {name}() -> &'static str {{ crate::text::message({number}) }}")?,
+            gaps => filled(code, name, number, gaps)?,
+        }
+    }
+    let mut whole = format!("pub const COUNT: usize = {};\n", english.len());
+    for (module, code) in modules {
+        writeln!(whole, "#[allow(non_camel_case_types)]\npub mod {module} {{\n{code}}}")?;
+    }
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("messages.rs"), whole)?;
     Ok(())
 }
 
-/// leptos_i18n falls back to English with a warning; here it is an error.
-fn same_keys() -> Result<(), Box<dyn Error>> {
-    let english = keys("locales/en.json")?;
-    let chinese = keys("locales/zh-CN.json")?;
-    let mut missing: Vec<_> =
-        english.iter().filter(|key| !chinese.contains(key)).map(|key| format!("zh-CN: {key}")).collect();
-    missing.extend(chinese.iter().filter(|key| !english.contains(key)).map(|key| format!("en: {key}")));
-    if missing.is_empty() { Ok(()) } else { Err(format!("missing messages: {}", missing.join(", ")).into()) }
+fn filled(code: &mut String, name: &str, number: usize, gaps: &[&str]) -> Result<()> {
+    let fields: String =
+        gaps.iter().fold(String::new(), |all, gap| all + &format!("pub {gap}: &'a dyn std::fmt::Display, "));
+    let pairs: String =
+        gaps.iter().fold(String::new(), |all, gap| all + &format!("(\"{gap}\", self.{gap}), "));
+    writeln!(code, "pub struct {name}<'a> {{ {fields} }}")?;
+    writeln!(
+        code,
+        "impl {name}<'_> {{ pub fn text(&self) -> String {{ crate::text::fill({number}, &[{pairs}]) }} }}"
+    )?;
+    Ok(())
 }
 
-fn keys(path: &str) -> Result<Vec<String>, Box<dyn Error>> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    let mut found = Vec::new();
-    collect(
-        &serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?,
-        String::new(),
-        &mut found,
-    );
-    Ok(found)
+/// The names in a text's `{{ gaps }}`, each once.
+fn gaps(text: &str) -> Vec<&str> {
+    let mut names: Vec<_> = text
+        .split("{{")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("}}"))
+        .map(|(name, _)| name.trim())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
-fn collect(value: &serde_json::Value, at: String, found: &mut Vec<String>) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (name, field) in fields {
-                collect(field, format!("{at}.{name}"), found);
-            }
-        }
-        _ => found.push(at),
-    }
+fn same(english: &flat::Messages, chinese: &flat::Messages) -> Result<()> {
+    let lacks = |language: &str, one: &flat::Messages, other: &flat::Messages| {
+        let missing = one.keys().filter(|key| !other.contains_key(*key));
+        missing.map(|key| format!("{language} lacks {key}")).collect::<Vec<_>>()
+    };
+    let mut wrong = lacks("zh-CN", english, chinese);
+    wrong.extend(lacks("en", chinese, english));
+    let differ =
+        |(key, text): &(&String, &String)| chinese.get(*key).is_some_and(|other| gaps(other) != gaps(text));
+    wrong.extend(english.iter().filter(differ).map(|(key, _)| format!("{key} has other gaps in zh-CN")));
+    if wrong.is_empty() { Ok(()) } else { Err(format!("messages: {}", wrong.join(", ")).into()) }
 }

@@ -34,6 +34,12 @@ function colours() {
   return { background: colour('--surface'), foreground: colour('--text'), cursor: colour('--accent'), selectionBackground: colour('--line-strong') };
 }
 
+// Gives the focus to the tab that the terminal stands in.
+function leave(element) {
+  const around = element.closest('.pane') ? document.querySelector('.bar-of-tabs') : element.closest('.detail');
+  around?.querySelector('[aria-current]')?.focus();
+}
+
 // Opens `address` (a path below <base>) in `element`; `ended(text)` is told why it ended.
 export function open(element, address, screenReader, ended) {
   const face = getComputedStyle(document.documentElement).getPropertyValue('--mono');
@@ -48,6 +54,13 @@ export function open(element, address, screenReader, ended) {
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   withSheets(() => terminal.open(element));
+  // every other key is the shell's
+  terminal.attachCustomKeyEventHandler((event) => {
+    if (event.key !== 'F6') return true;
+    event.preventDefault();
+    if (event.type === 'keydown') leave(element);
+    return false;
+  });
   const socket = new WebSocket(url, 'v5.channel.k8s.io');
   socket.binaryType = 'arraybuffer';
   const encoder = new TextEncoder();

@@ -4,18 +4,18 @@ use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
-    components::{Route, Router, Routes},
+    components::{FlatRoutes, Route, Router},
     path,
 };
 
 use crate::{
     kinds::Kinds,
-    net::feed,
+    net::{api::Failure, feed},
     pages,
     session::{self, Session},
     settings::{self, Theme},
-    text::Locale,
-    ui::{dialog, keys, palette, shell::Shell, toast},
+    text::{self, Locale},
+    ui::{dialog, dock, focus, keys, palette, shell::Shell, toast},
 };
 
 /// How the feed's connection is.
@@ -47,6 +47,7 @@ pub struct App {
     pub toasts: RwSignal<Vec<toast::Toast>>,
     pub dialog: RwSignal<Option<dialog::Dialog>>,
     pub palette: RwSignal<bool>,
+    pub dock: dock::Dock,
     pub help: RwSignal<bool>,
 }
 
@@ -73,13 +74,22 @@ impl App {
             toasts: RwSignal::new(Vec::new()),
             dialog: RwSignal::new(None),
             palette: RwSignal::new(false),
+            dock: dock::Dock::new(),
             help: RwSignal::new(false),
         }
     }
 
     pub fn speak(self, locale: Locale) {
-        settings::set_language(locale);
-        self.language.set(locale);
+        spawn_local(async move {
+            match text::speak(locale).await {
+                Ok(()) => {
+                    settings::set_language(locale);
+                    self.language.set(locale);
+                    focus::rest("#page");
+                }
+                Err(error) => toast::bad(&Failure::unreached(&error)),
+            }
+        });
     }
 
     pub fn paint(self, theme: Theme) {
@@ -119,6 +129,7 @@ pub fn Dashboard() -> impl IntoView {
                     (true, true) => view! { <Signed /> }.into_any(),
                 }
             }}
+            <dock::DockBar />
             <toast::Toasts />
         </Router>
     }
@@ -128,15 +139,9 @@ pub fn Dashboard() -> impl IntoView {
 fn Signed() -> impl IntoView {
     view! {
         <Shell>
-            <Routes fallback=|| view! { <pages::missing::Missing /> }>
-                <Route path=path!("/") view=pages::overview::Overview />
-                <Route path=path!("/addons") view=pages::addons::Addons />
-                <Route path=path!("/access") view=pages::access::Access />
-                <Route path=path!("/topology") view=pages::topology::Topology />
-                <Route path=path!("/create") view=pages::create::Create />
-                <Route path=path!("/:kind") view=pages::list::ListPage />
-                <Route path=path!("/:kind/:namespace/:name") view=pages::detail::DetailPage />
-            </Routes>
+            <FlatRoutes fallback=|| view! { <pages::missing::Missing /> }>
+                <Route path=path!("/*place") view=pages::Page />
+            </FlatRoutes>
         </Shell>
         <dialog::Dialogs />
         <palette::Palette />

@@ -12,11 +12,9 @@ mod session;
 mod settings;
 mod ui;
 
-include!(concat!(env!("OUT_DIR"), "/i18n/mod.rs"));
-
 fn main() {
     console_hook();
-    settings::apply();
+    text::begin(settings::language());
     leptos::mount::mount_to_body(app::Dashboard);
 }
 

@@ -45,6 +45,7 @@ pub async fn sign_in(token: String) -> Result<(), Failure> {
 }
 
 pub async fn sign_out() {
+    app().dock.clear();
     feed::disconnect();
     let _ = Call::new("DELETE", PATH).send().await;
     app().session.set(None);

@@ -2,7 +2,7 @@
 
 use web_sys::Storage;
 
-use crate::text::{self, Locale};
+use crate::text::Locale;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Theme {
@@ -56,35 +56,21 @@ pub fn set_theme(theme: Theme) {
     apply_theme(theme);
 }
 
-/// The language chosen, else the browser's.
+/// The language that the page was begun in: the one chosen, else the browser's.
 pub fn language() -> Locale {
-    let kept = get("language").or_else(|| web_sys::window()?.navigator().language());
-    match kept {
-        Some(tag) if tag.starts_with("zh") => Locale::zh_CN,
-        _ => Locale::en,
-    }
+    let tag = root().and_then(|root| root.get_attribute("lang"));
+    Locale::ALL.into_iter().find(|locale| tag.as_deref() == Some(locale.tag())).unwrap_or(Locale::English)
 }
 
 pub fn set_language(locale: Locale) {
-    text::set_language(locale);
-    set("language", text::tag());
-    apply_language();
-}
-
-pub fn apply() {
-    text::set_language(language());
-    apply_language();
-    apply_theme(theme());
+    set("language", locale.tag());
+    if let Some(root) = root() {
+        let _ = root.set_attribute("lang", locale.tag());
+    }
 }
 
 fn root() -> Option<web_sys::Element> {
     web_sys::window()?.document()?.document_element()
-}
-
-fn apply_language() {
-    if let Some(root) = root() {
-        let _ = root.set_attribute("lang", text::tag());
-    }
 }
 
 fn apply_theme(theme: Theme) {

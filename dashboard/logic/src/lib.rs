@@ -1,6 +1,7 @@
 //! What the dashboard decides without a browser, so that the host can test it.
 
 pub mod ansi;
+pub mod chart;
 pub mod columns;
 pub mod cover;
 pub mod debugger;

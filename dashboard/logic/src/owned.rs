@@ -43,6 +43,25 @@ pub fn owned(root: &str, items: &[Item]) -> BTreeMap<String, usize> {
     }
 }
 
+/// What `root` owns, directly or by what it owns: depth and place in `items`, each below its owner, in their order. `items`
+/// are pairs of an object's uid and its owner's.
+pub fn tree(root: &str, items: &[(&str, &str)]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    // an owner that is its own is no tree
+    let mut seen = HashSet::new();
+    let mut open = vec![(0, root)];
+    while let Some((depth, owner)) = open.pop() {
+        if let Some(at) = items.iter().position(|(uid, _)| *uid == owner).filter(|_| depth > 0) {
+            found.push((depth, at));
+        }
+        if seen.insert(owner) {
+            let own = items.iter().rev().filter(|(_, of)| *of == owner);
+            open.extend(own.map(|(uid, _)| (depth + 1, *uid)));
+        }
+    }
+    found
+}
+
 /// Whether an object is as it was, but for its status and the server's bookkeeping.
 pub fn same_matter(seen: &Value, now: &Value) -> bool {
     matter(seen) == matter(now)
@@ -85,6 +104,15 @@ mod tests {
         let wanted = BTreeMap::from([("Pod".to_owned(), 1), ("ReplicaSet".to_owned(), 1)]);
         assert_eq!(owned("d", &items), wanted);
         assert_eq!(owned("nobody", &items), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_tree_is_walked_depth_first() {
+        let items = [("r1", "d"), ("r2", "d"), ("p1", "r1"), ("p2", "r1"), ("p3", "r2"), ("x", "y")];
+        assert_eq!(tree("d", &items), [(1, 0), (2, 2), (2, 3), (1, 1), (2, 4)]);
+        assert_eq!(tree("r2", &items), [(1, 4)]);
+        assert_eq!(tree("nobody", &items), []);
+        assert_eq!(tree("a", &[("a", "b"), ("b", "a")]), [(1, 1), (2, 0)]);
     }
 
     #[test]

@@ -120,19 +120,22 @@ fn text(text: &str, _depth: usize) -> String {
 fn plain(text: &str) -> bool {
     let first = text.chars().next();
     let words = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".nan", ".inf", "-.inf"];
-    let inner = |letter: char| letter.is_alphanumeric() || "-_./:@+=,()<>!?*$;^~ ".contains(letter);
-    first.is_some_and(|first| {
-        first.is_alphabetic() || first == '/' || (first.is_ascii_digit() && !numeric(text))
-    }) && text.chars().all(inner)
+    // letters of the scripts in use; what is not among them is quoted, which is as good
+    let letter = |letter: char| {
+        letter.is_ascii_alphabetic()
+            || matches!(letter, 'À'..='ɏ' | 'Ͱ'..='ӿ' | 'ぁ'..='ヿ' | '一'..='鿿' | '가'..='힣')
+    };
+    let inner = |own: char| letter(own) || own.is_ascii_digit() || "-_./:@+=,()<>!?*$;^~ ".contains(own);
+    first.is_some_and(|first| letter(first) || first == '/' || (first.is_ascii_digit() && !numeric(text)))
+        && text.chars().all(inner)
         && !text.contains(": ")
         && !text.ends_with([':', ' '])
-        && !words.contains(&text.to_lowercase().as_str())
+        && !words.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// Something a reader may take for a number or a date.
 fn numeric(text: &str) -> bool {
-    text.parse::<f64>().is_ok()
-        || text.chars().all(|letter| letter.is_ascii_hexdigit() || "xob_:-+.TZ ".contains(letter))
+    text.chars().all(|letter| letter.is_ascii_hexdigit() || "xob_:-+.TZ ".contains(letter))
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //!
 //! Usage: sampan-dashboard-pack WASM SOURCE OUT VENDOR [WASM_OPT...]
 mod bundle;
+#[path = "../../locales/flat.rs"]
+mod flat;
+mod slim;
 mod squeeze;
 
 use std::{
@@ -38,10 +41,12 @@ fn bind(wasm: &Path, work: &Path, optimiser: &[String]) -> Result<(Vec<u8>, Vec<
     bindgen.web(true)?.generate(work).context("wasm-bindgen")?;
     ensure!(!work.join("snippets").exists(), "a dependency brings scripts of its own: pack them too");
     let bound = work.join("app_bg.wasm");
+    let (slim, script) = slim::slim(&fs::read(&bound)?, &fs::read_to_string(work.join("app.js"))?)?;
+    fs::write(&bound, slim)?;
     if let [program, leading @ ..] = optimiser {
         shrink(program, leading, &bound)?;
     }
-    Ok((fs::read(work.join("app.js"))?, fs::read(bound)?))
+    Ok((script.into_bytes(), fs::read(bound)?))
 }
 
 /// What browsers of the last years read and rustc writes: `--all-features` would use what none reads yet.
@@ -60,7 +65,8 @@ fn shrink(program: &str, leading: &[String], wasm: &Path) -> Result<()> {
     let status = Command::new(program)
         .args(leading)
         .args(FEATURES)
-        .args(["-Oz", "--strip-debug", "-o"])
+        // the first kilobyte is the end of the stack, which nothing has the address of
+        .args(["-Oz", "--low-memory-unused", "--strip-debug", "-o"])
         .arg(wasm)
         .arg(wasm)
         .status()
@@ -69,7 +75,7 @@ fn shrink(program: &str, leading: &[String], wasm: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Styles, icons, vendored scripts, the boot script (which names the others) and the page (which names it).
+/// Styles, icons, vendored scripts, each language's texts, the boot script (which names the others) and the page (which names it).
 fn pages(bundle: &mut Bundle, source: &Path, vendor: &Path) -> Result<()> {
     let mut styles = Vec::new();
     for path in sorted(&source.join("style"))?.into_iter().chain(sorted(vendor)?) {
@@ -84,6 +90,12 @@ fn pages(bundle: &mut Bundle, source: &Path, vendor: &Path) -> Result<()> {
         if name.ends_with(".js") {
             bundle.add(name, fs::read(&path)?)?;
         }
+    }
+    for language in ["en", "zh-CN"] {
+        let messages = flat::read(&source.join(format!("locales/{language}.json")))
+            .map_err(anyhow::Error::from_boxed)?;
+        let texts: Vec<&String> = messages.values().collect();
+        bundle.add(&format!("text.{language}.json"), serde_json::to_vec(&texts)?)?;
     }
     let boot = fs::read_to_string(source.join("page/boot.js"))?;
     bundle.add("boot.js", bundle.named(&boot, "")?.into_bytes())?;

@@ -220,6 +220,7 @@ export function open(element, options) {
   // what is typed here is not the page's: its keys see the shadow's host only
   const own = (event) => event.stopPropagation();
   element.addEventListener('keydown', own);
+  if (!options.readOnly) view.focus();
   return {
     text: () => view.state.doc.toString(),
     replace: (text) => view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } }),

@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn unreached(error: &JsValue) -> Self {
+    pub fn unreached(error: &JsValue) -> Self {
         let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
         Self { code: 0, reason: "Unreachable".to_owned(), message: message.unwrap_or_default() }
     }
@@ -135,6 +135,19 @@ pub async fn get(path: &str) -> Result<Value> {
     Call::new("GET", path).value().await
 }
 
+/// All objects of a kind, in some namespaces or in all; whoever may not list them in one sees none of it.
+pub async fn list_of(version: &str, plural: &str, namespaces: &[String]) -> Vec<Value> {
+    let mut all = Vec::new();
+    let places = namespaces.iter().map(|namespace| format!("namespaces/{namespace}/"));
+    let places = if namespaces.is_empty() { vec![String::new()] } else { places.collect() };
+    for place in places {
+        if let Ok(found) = get(&format!("{version}/{place}{plural}")).await {
+            all.extend(found["items"].as_array().cloned().unwrap_or_default());
+        }
+    }
+    all
+}
+
 /// A merge patch under the dashboard's own name.
 pub async fn merge(path: &str, patch: &Value) -> Result<Value> {
     let path = format!("{path}?fieldManager=sampan-dashboard");
@@ -207,6 +220,29 @@ pub fn allowed(wish: Wish) -> RwSignal<May> {
     let answer = RwSignal::new(May::Asking);
     spawn_local(async move {
         answer.try_set(may(&wish).await);
+    });
+    answer
+}
+
+/// Whether all of some wishes, which change, are allowed; if not, the first that is not.
+pub fn all_allowed(wishes: Memo<Vec<Wish>>) -> RwSignal<May> {
+    let answer = RwSignal::new(May::Asking);
+    Effect::new(move |_| {
+        let asked = wishes.get();
+        answer.set(May::Asking);
+        spawn_local(async move {
+            let mut all = May::Yes;
+            for wish in &asked {
+                all = may(wish).await;
+                if all != May::Yes {
+                    break;
+                }
+            }
+            // the answer to what is not asked any more is none
+            if wishes.try_get_untracked().is_some_and(|now| now == asked) {
+                answer.try_set(all);
+            }
+        });
     });
     answer
 }

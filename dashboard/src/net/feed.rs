@@ -171,10 +171,6 @@ fn heard(event: Event) {
             Ok(tell) => queue(tell),
             Err(error) => leptos::logging::error!("feed: {error}"),
         },
-        Event::Text(text) => match serde_json::from_str::<Tell>(&text) {
-            Ok(tell) => queue(tell),
-            Err(error) => leptos::logging::error!("feed: {error}"),
-        },
         Event::Closed => set_timeout(retry, std::time::Duration::ZERO),
     }
 }

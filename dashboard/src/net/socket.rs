@@ -8,7 +8,6 @@ use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 pub enum Event {
     Open,
     Binary(Vec<u8>),
-    Text(String),
     Closed,
 }
 
@@ -28,10 +27,10 @@ impl Socket {
         let open = Closure::<dyn FnMut()>::new(move || heard(Event::Open));
         let heard = on.clone();
         let message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            heard(match event.data().dyn_into::<ArrayBuffer>() {
-                Ok(buffer) => Event::Binary(Uint8Array::new(&buffer).to_vec()),
-                Err(other) => Event::Text(other.as_string().unwrap_or_default()),
-            });
+            // texts are of a sub-protocol that is not asked for
+            if let Ok(buffer) = event.data().dyn_into::<ArrayBuffer>() {
+                heard(Event::Binary(Uint8Array::new(&buffer).to_vec()));
+            }
         });
         let close = Closure::<dyn FnMut(CloseEvent)>::new(move |_| on(Event::Closed));
         socket.set_onopen(Some(open.as_ref().unchecked_ref()));

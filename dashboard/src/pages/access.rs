@@ -1,6 +1,7 @@
 //! Who can do what: what the signed-in user may, by the API server's own word, and who is bound to which role.
 
 use leptos::{prelude::*, task::spawn_local};
+use sampan_view::lower_case;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,7 +17,8 @@ pub fn Access() -> impl IntoView {
     let bindings = RwSignal::new(Vec::<Value>::new());
     let question = RwSignal::new(String::new());
     Effect::new(move |_| {
-        let namespace = namespaces.read().first().cloned().unwrap_or_else(|| "default".to_owned());
+        let places = namespaces.get();
+        let namespace = places.first().cloned().unwrap_or_else(|| "default".to_owned());
         spawn_local(async move {
             let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}});
             match Call::new("POST", "k8s/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
@@ -27,17 +29,15 @@ pub fn Access() -> impl IntoView {
                 Ok(found) => drop(rules.try_set(list(&found["status"]["resourceRules"]).to_vec())),
                 Err(failure) => toast::bad(&failure),
             }
-            bindings.try_set(read_bindings().await);
+            bindings.try_set(read_bindings(&places).await);
         });
     });
     let found = move || {
-        let question = question.read().to_lowercase();
+        let question = lower_case(&question.read());
         let all = bindings.get().into_iter().flat_map(|binding| subjects(&binding));
-        all.filter(|row| {
-            question.is_empty() || row.iter().any(|text| text.to_lowercase().contains(&question))
-        })
-        .take(500)
-        .collect::<Vec<_>>()
+        all.filter(|row| question.is_empty() || row.iter().any(|text| lower_case(text).contains(&question)))
+            .take(500)
+            .collect::<Vec<_>>()
     };
     view! {
         <div class="page">
@@ -67,14 +67,11 @@ pub fn Access() -> impl IntoView {
     }
 }
 
-async fn read_bindings() -> Vec<Value> {
-    let mut all = Vec::new();
-    for plural in ["clusterrolebindings", "rolebindings"] {
-        // whoever may not read them sees none
-        if let Ok(found) = api::get(&format!("k8s/apis/rbac.authorization.k8s.io/v1/{plural}")).await {
-            all.extend(list(&found["items"]).to_vec());
-        }
-    }
+/// Those of the whole cluster, and of the namespaces chosen.
+async fn read_bindings(namespaces: &[String]) -> Vec<Value> {
+    let version = "k8s/apis/rbac.authorization.k8s.io/v1";
+    let mut all = api::list_of(version, "clusterrolebindings", &[]).await;
+    all.extend(api::list_of(version, "rolebindings", namespaces).await);
     all
 }
 

@@ -61,7 +61,7 @@ fn Addon(addon: Value, read: Callback<()>) -> impl IntoView {
         _ if enabled => Health::Progressing,
         _ => Health::Done,
     };
-    let summary = match text::tag() {
+    let summary = match text::language().tag() {
         "zh-CN" => word(&addon["summary"]["zh"]),
         _ => String::new(),
     };

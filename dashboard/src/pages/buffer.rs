@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sampan_dashboard_logic::ansi;
-use sampan_view::{Filter, Row};
+use sampan_view::{Filter, Row, lower_case};
 
 /// Lines kept.
 pub const LINES: usize = 100_000;
@@ -105,7 +105,7 @@ impl Buffer {
         if text.starts_with('/') || text.starts_with("!/") {
             return self.filter.holds(&Row { name: plain, ..Row::default() });
         }
-        plain.to_lowercase().contains(&text.to_lowercase())
+        lower_case(&plain).contains(&lower_case(text))
     }
 
     pub fn len(&self) -> usize {
@@ -147,7 +147,7 @@ impl Buffer {
 
 /// What a line calls its level, in one of four words; empty if it does not.
 pub fn level(line: &str) -> &'static str {
-    let start: String = line.chars().take(200).collect::<String>().to_lowercase();
+    let start: String = line.chars().take(200).collect::<String>().to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| start.contains(word));
     match () {
         () if has(&["error", "fatal", "panic", "crit"]) => "error",

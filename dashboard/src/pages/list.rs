@@ -3,7 +3,6 @@
 use std::{collections::HashSet, sync::Arc};
 
 use leptos::{html, prelude::*};
-use leptos_router::hooks::use_params_map;
 use sampan_dashboard_logic::columns::Kept;
 use sampan_view::{Filter, FilterError, Row, place::ListState};
 
@@ -15,11 +14,14 @@ use super::{
 use crate::{
     app::app,
     kinds::Resource,
-    net::feed::{self, State, View},
+    net::{
+        api::{self, May, Wish},
+        feed::{self, State, View},
+    },
     pages::detail::bulk,
     ui::{
         columns::{Chooser, Columns},
-        go,
+        focus, go,
         icon::{Icon, Shape},
         keys::{self, Key},
         table::{self, HEAD, ROW, Rows, Shown, Table},
@@ -28,12 +30,8 @@ use crate::{
 };
 
 #[component]
-pub fn ListPage() -> impl IntoView {
-    let params = use_params_map();
-    let resource = Memo::new(move |_| {
-        let path = params.read().get("kind").unwrap_or_default();
-        app().kinds.read().of_path(&path).cloned()
-    });
+pub fn ListPage(kind: String) -> impl IntoView {
+    let resource = Memo::new(move |_| app().kinds.read().of_path(&kind).cloned());
     move || match resource.get() {
         Some(resource) => view! { <List resource /> }.into_any(),
         None if app().kinds.read().known => view! { <Missing /> }.into_any(),
@@ -77,7 +75,10 @@ fn List(resource: Resource) -> impl IntoView {
             let open = open.get();
             let (namespace, name) = open.split_once('/')?;
             let close = close.clone();
-            let close = Callback::new(move |()| close(&[("open", ""), ("tab", "")], true));
+            let close = Callback::new(move |()| {
+                close(&[("open", ""), ("tab", "")], true);
+                focus::to(".rows");
+            });
             Some(view! {
                 <Detail resource=drawer.clone() namespace=namespace.to_owned() name=name.to_owned() drawer=close />
             })
@@ -252,7 +253,8 @@ fn Tools(
     });
     let line = Memo::new(move |_| state.read().filter.clone());
     let chosen = move || table.chosen.read().len();
-    let creatable = resource.can("create");
+    let creatable = resource.can("create").then(|| creator(resource.clone(), state));
+    let may_delete = deleter(resource.clone(), table);
     let deleting = resource.clone();
     let keys =
         Memo::new(move |_| table.columns.read().iter().map(|column| column.key.clone()).collect::<Vec<_>>());
@@ -282,15 +284,63 @@ fn Tools(
             {move || (chosen() > 0).then(|| {
                 let resource = deleting.clone();
                 view! {
-                    <button class="danger" on:click=move |_| bulk::delete(&resource, table)>
+                    <button class="danger" disabled=move || *may_delete.read() != May::Yes title=move || may_delete.read().why_not()
+                        on:click=move |_| bulk::delete(&resource, table)>
                         <Icon shape=Shape::Delete />{tr!(list.delete_chosen, count = chosen())}
                     </button>
                 }
             })}
             <Chooser all shown=keys set=arrange />
-            {creatable.then(|| view! {
-                <a class="button" href="create"><Icon shape=Shape::Plus />{tr!(action.create)}</a>
-            })}
+            {creatable}
         </header>
     }
+}
+
+/// The way to the page that creates; who may not is told what is missing.
+fn creator(resource: Resource, state: Memo<ListState>) -> impl IntoView {
+    let go = go::goer();
+    let namespaces = Memo::new(move |_| state.read().namespaces.clone());
+    let wishes = Memo::new(move |_| {
+        let first = namespaces.read().first().cloned().unwrap_or_else(|| "default".to_owned());
+        vec![Wish {
+            verb: "create",
+            group: resource.group.clone(),
+            resource: resource.plural.clone(),
+            namespace: if resource.namespaced { first } else { String::new() },
+            ..Wish::default()
+        }]
+    });
+    let may = api::all_allowed(wishes);
+    view! {
+        <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not()
+            on:click=move |_| go(&go::within("create", &namespaces.read_untracked()))>
+            <Icon shape=Shape::Plus />{tr!(action.create)}
+        </button>
+    }
+}
+
+/// Whether the chosen rows may be deleted, in all namespaces that they are in.
+fn deleter(resource: Resource, table: Table) -> RwSignal<May> {
+    let wishes = Memo::new(move |_| {
+        let chosen = table.chosen.read();
+        if chosen.is_empty() {
+            return Vec::new();
+        }
+        let rows = table.rows.read_untracked();
+        let mut namespaces: Vec<String> = Vec::new();
+        for row in rows.iter().filter(|row| chosen.contains(&row.uid)) {
+            if !namespaces.contains(&row.namespace) {
+                namespaces.push(row.namespace.clone());
+            }
+        }
+        let wish = |namespace: String| Wish {
+            verb: "delete",
+            group: resource.group.clone(),
+            resource: resource.plural.clone(),
+            namespace,
+            ..Wish::default()
+        };
+        namespaces.into_iter().map(wish).collect::<Vec<_>>()
+    });
+    api::all_allowed(wishes)
 }

@@ -15,7 +15,7 @@ use crate::{
     kinds::{list, word},
     net::{api::Call, stream::Bytes},
     ui::{
-        go,
+        dock, go,
         icon::{Icon, Shape},
         toast,
         window::Window,
@@ -60,8 +60,12 @@ pub fn Logs(
     #[prop(optional)] sources: Option<Memo<Vec<Source>>>,
 ) -> impl IntoView {
     let all = containers(object);
-    let (linked, container) = (go::word("line"), go::word("container"));
-    let chosen = RwSignal::new(container.get_untracked());
+    // what stands in the dock is in no address
+    let docked = dock::in_dock();
+    let asked_for = move |name| if docked { String::new() } else { go::word(name).get_untracked() };
+    let own_line = RwSignal::new(String::new());
+    let linked = if docked { Memo::new(move |_| own_line.get()) } else { go::word("line") };
+    let chosen = RwSignal::new(asked_for("container"));
     let own = Memo::new(move |_| {
         let pod = object.get().map(|object| word(&object["metadata"]["name"])).unwrap_or_default();
         let chosen = chosen.get();
@@ -73,7 +77,7 @@ pub fn Logs(
     let sources = sources.unwrap_or(own);
     let asked = linked.get_untracked();
     let how = RwSignal::new(How {
-        previous: go::word("previous").get_untracked() == "true",
+        previous: asked_for("previous") == "true",
         follow: asked.is_empty(),
         since: asked.clone(),
     });
@@ -88,6 +92,10 @@ pub fn Logs(
     // the page's address is the link
     let choose = Callback::new(move |new: Option<Line>| {
         let key = new.as_ref().map(Line::key).unwrap_or_default();
+        if docked {
+            own_line.set(key);
+            return line.set(new);
+        }
         let from = if several || key.is_empty() { String::new() } else { chosen.get_untracked() };
         let previous = if how.read_untracked().previous && !key.is_empty() { "true" } else { "" };
         set(&[("line", &key), ("container", &from), ("previous", previous)], false);

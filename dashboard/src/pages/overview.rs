@@ -1,10 +1,10 @@
 //! The cluster at a glance: its components, its nodes with capacity and use, workloads by health, what is wrong, recent
 //! warnings.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use leptos::{prelude::*, task::spawn_local};
-use sampan_dashboard_logic::quantity;
+use sampan_dashboard_logic::{chart::Past, quantity};
 use sampan_view::{
     Health, Row,
     feed::{Count, Kind},
@@ -21,7 +21,7 @@ use crate::{
     text,
     ui::{
         age::Age,
-        go,
+        chart, go,
         icon::{Icon, Shape},
         status::{Status, shape},
     },
@@ -217,6 +217,14 @@ fn Nodes() -> impl IntoView {
     });
     let nodes = RwSignal::new(Vec::<Value>::new());
     let used = RwSignal::new(Vec::<Value>::new());
+    let past = chart::of_nodes();
+    // what is not ready first
+    let shown = move || {
+        let mut shown = nodes.get();
+        sampan_dashboard_logic::sort::by_key(&mut shown, is_ready);
+        shown.truncate(SHOWN);
+        shown
+    };
     Effect::new(move |_| {
         view.live().track();
         spawn_local(async move {
@@ -231,16 +239,21 @@ fn Nodes() -> impl IntoView {
     view! {
         <section class="panel-card">
             <h2>{tr!(overview.nodes)}</h2>
-            {move || nodes.get().iter().map(|node| one_node(node, &used.read())).collect_view()}
+            {move || shown().iter().map(|node| one_node(node, &used.read(), past)).collect_view()}
+            {move || (nodes.read().len() > SHOWN).then(|| view! { <a href="nodes">{tr!(action.and_more, count = nodes.read().len() - SHOWN)}</a> })}
         </section>
     }
 }
 
-fn one_node(node: &Value, used: &[Value]) -> impl IntoView + use<> {
+fn is_ready(node: &Value) -> bool {
+    list(&node["status"]["conditions"]).iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
+}
+
+type Pasts = RwSignal<BTreeMap<String, Past>>;
+
+fn one_node(node: &Value, used: &[Value], past: Pasts) -> impl IntoView + use<> {
     let name = word(&node["metadata"]["name"]);
-    let ready = list(&node["status"]["conditions"])
-        .iter()
-        .any(|one| one["type"] == "Ready" && one["status"] == "True");
+    let ready = is_ready(node);
     let cordoned = node["spec"]["unschedulable"] == true;
     let (health, reason) = match (ready, cordoned) {
         (false, _) => (Health::Failed, "NotReady"),
@@ -254,18 +267,31 @@ fn one_node(node: &Value, used: &[Value]) -> impl IntoView + use<> {
         .unwrap_or_default();
     let number = |value: &Value| value.as_str().and_then(quantity::parse);
     let has = &node["status"]["allocatable"];
+    let own = name.clone();
+    let line = move |values: fn(&Past) -> &Vec<Option<f64>>| {
+        let past = past.read();
+        let past = past.get(&own)?;
+        Some(view! { <chart::Line times=past.times.clone() values=values(past).clone() /> })
+    };
+    let (cpu, memory) = (line.clone(), line);
     view! {
         <div class="node">
             <div class="line"><a href=format!("nodes/-/{name}")><b>{name.clone()}</b></a><span class="grow"></span><Status health reason=reason /></div>
-            <Meter title="CPU" used=number(&usage["cpu"]) of=number(&has["cpu"]) words=quantity::cores />
-            <Meter title=tr!(overview.memory) used=number(&usage["memory"]) of=number(&has["memory"]) words=quantity::bytes />
+            <Meter title="CPU" used=number(&usage["cpu"]) of=number(&has["cpu"]) words=quantity::cores>{move || cpu(|past| &past.cpu)}</Meter>
+            <Meter title=tr!(overview.memory) used=number(&usage["memory"]) of=number(&has["memory"]) words=quantity::bytes>{move || memory(|past| &past.memory)}</Meter>
         </div>
     }
 }
 
-/// How much of something is used; only what there is, if that is not measured.
+/// How much of something is used, and how that went, as the children draw it; only what there is, if that is not measured.
 #[component]
-fn Meter(title: &'static str, used: Option<f64>, of: Option<f64>, words: fn(f64) -> String) -> impl IntoView {
+fn Meter(
+    title: &'static str,
+    used: Option<f64>,
+    of: Option<f64>,
+    words: fn(f64) -> String,
+    children: Children,
+) -> impl IntoView {
     let share = used.zip(of).map(|(used, of)| (used / of * 100.0).clamp(0.0, 100.0));
     let level = match share {
         Some(share) if share > 90.0 => "failed",
@@ -280,7 +306,8 @@ fn Meter(title: &'static str, used: Option<f64>, of: Option<f64>, words: fn(f64)
     view! {
         <div class="meter">
             <span class="soft">{title}</span>
-            <div class="track"><i class=level style:width=format!("{}%", share.unwrap_or_default())></i></div>
+            <div class="track"><i class=level style:width=format!("{}%", share.unwrap_or_default() as u32)></i></div>
+            <span class="trend">{children()}</span>
             <span class="number">{text}</span>
         </div>
     }

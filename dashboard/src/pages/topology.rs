@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     app::app,
-    kinds::{Resource, list, word},
+    kinds::{Resource, word},
     net::{
         api,
         feed::{self, View},
@@ -51,7 +51,7 @@ pub fn Topology() -> impl IntoView {
                     Some((resource, *layer, view))
                 };
                 let layers: Vec<Layer> = LAYERS.iter().filter_map(open).collect();
-                view! { <Graph layers /> }
+                view! { <Graph layers namespaces=namespaces.get() /> }
             }}
         </div>
     }
@@ -66,14 +66,25 @@ struct Shown {
     row: Arc<Row>,
 }
 
-#[component]
-fn Graph(layers: Vec<Layer>) -> impl IntoView {
+/// Rows say nothing of what a Service selects: read again when the Services change.
+fn selecting(view: Option<View>, namespaces: Vec<String>) -> RwSignal<Vec<Value>> {
     let services = RwSignal::new(Vec::<Value>::new());
-    spawn_local(async move {
-        if let Ok(found) = api::get("k8s/api/v1/services").await {
-            services.try_set(list(&found["items"]).to_vec());
+    Effect::new(move |_| {
+        if let Some(view) = &view {
+            view.live().track();
         }
+        let namespaces = namespaces.clone();
+        spawn_local(async move {
+            drop(services.try_set(api::list_of("k8s/api/v1", "services", &namespaces).await))
+        });
     });
+    services
+}
+
+#[component]
+fn Graph(layers: Vec<Layer>, namespaces: Vec<String>) -> impl IntoView {
+    let view = layers.iter().find(|(_, layer, _)| *layer == 0).map(|(.., view)| view.clone());
+    let services = selecting(view, namespaces);
     move || {
         let shown = boxes(&layers);
         let edges = edges(&shown, &services.read());

@@ -48,6 +48,6 @@ fn format() -> Function {
     let options = Object::new();
     let _ = Reflect::set(&options, &"dateStyle".into(), &"medium".into());
     let _ = Reflect::set(&options, &"timeStyle".into(), &"medium".into());
-    let locales = js_sys::Array::of1(&JsValue::from_str(text::tag()));
+    let locales = js_sys::Array::of1(&JsValue::from_str(text::language().tag()));
     DateTimeFormat::new(&locales, &options).format()
 }

@@ -44,6 +44,18 @@ impl Dialog {
     }
 }
 
+/// Closes one, which gives the focus back to where it was before.
+pub fn shut(node: NodeRef<html::Dialog>) {
+    if let Some(node) = node.get_untracked() {
+        node.close();
+    }
+}
+
+/// Whether it is the dialog there is that was closed: another may have been asked meanwhile.
+pub fn closed(event: &web_sys::Event) -> bool {
+    event_target::<web_sys::Element>(event).is_connected()
+}
+
 pub fn ask(dialog: Dialog) {
     app().dialog.set(Some(dialog));
 }
@@ -64,7 +76,10 @@ fn Question(dialog: Dialog) -> impl IntoView {
             let _ = node.show_modal();
         }
     });
-    let close = move || app().dialog.set(None);
+    let close = move || {
+        shut(node);
+        app().dialog.set(None);
+    };
     let wanted = dialog.type_name.clone();
     let prepared = dialog.ready;
     let ready = move || prepared.get() && (wanted.is_empty() || *typed.read() == wanted);
@@ -76,7 +91,7 @@ fn Question(dialog: Dialog) -> impl IntoView {
     };
     let asks_name = !dialog.type_name.is_empty();
     view! {
-        <dialog node_ref=node on:close=move |_| close() aria-labelledby="question">
+        <dialog node_ref=node on:close=move |event| if closed(&event) { app().dialog.set(None) } aria-labelledby="question">
             <form method="dialog" on:submit=submit>
                 <h2 id="question">{dialog.title}</h2>
                 {dialog.text.into_iter().map(|text| view! { <p>{text}</p> }).collect_view()}

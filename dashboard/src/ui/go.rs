@@ -7,10 +7,22 @@ use leptos_router::{
 };
 use sampan_view::place::{self, ListState};
 
+use super::focus;
+
 /// What the page's query says, as it changes.
 pub fn query() -> Memo<String> {
     let search = use_location().search;
     Memo::new(move |_| search.get())
+}
+
+/// The path behind `<base>`.
+pub fn path() -> Memo<String> {
+    let path = use_location().pathname;
+    let base = crate::app::base();
+    Memo::new(move |_| {
+        let path = path.read();
+        path.strip_prefix(base.as_str()).unwrap_or(&path).trim_start_matches('/').to_owned()
+    })
 }
 
 /// One word of the query.
@@ -41,7 +53,8 @@ pub fn within(path: &str, namespaces: &[String]) -> String {
 pub fn goer() -> impl Fn(&str) + Clone + Send + Sync + 'static {
     let navigate = use_navigate();
     move |path: &str| {
-        navigate(&format!("/{}", path.trim_start_matches(['.', '/'])), NavigateOptions::default())
+        navigate(&format!("/{}", path.trim_start_matches(['.', '/'])), NavigateOptions::default());
+        focus::rest("#page");
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Shape {
     Chevron,
     Topology,
     Eye,
+    Terminal,
+    Dock,
 }
 
 fn path(shape: Shape) -> &'static str {
@@ -99,6 +101,8 @@ fn path(shape: Shape) -> &'static str {
         Shape::Play => "M4.500 2.800 12.500 8l-8 5.200Z",
         Shape::Download => "M8 2v8M4.500 7 8 10.500 11.500 7M2.500 13.500h11",
         Shape::Topology => "M2 6h4v4H2ZM10 2h4v4h-4ZM10 10h4v4h-4ZM6 8h2M8 4v8M8 4h2M8 12h2",
+        Shape::Terminal => "M2 3h12v10H2ZM4.500 6l2 2-2 2M8 10.500h3.500",
+        Shape::Dock => "M2 3h12v10H2ZM2 9.500h12M8 4.700v2.600M6.700 6.200 8 7.500l1.300-1.300",
         Shape::Eye => {
             "M1.500 8C3 5 5.300 3.500 8 3.500S13 5 14.500 8C13 11 10.700 12.500 8 12.500S3 11 1.500 8ZM8 6a2 2 0 1 0 0 4 2 2 0 0 0 0-4Z"
         }

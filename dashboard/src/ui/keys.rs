@@ -6,7 +6,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use leptos::{html, prelude::*};
 use wasm_bindgen::JsCast;
 
-use super::go;
+use super::{focus, go};
 use crate::{app::app, settings};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub fn listen() {
         if (event.ctrl_key() || event.meta_key()) && key == "k" {
             event.prevent_default();
             app().palette.set(true);
+            return;
+        }
+        if key == "Escape" && focus::leave_menu() {
+            event.prevent_default();
             return;
         }
         let busy = typing() || app().dialog.with_untracked(Option::is_some) || app().palette.get_untracked();
@@ -114,6 +118,7 @@ fn tell(key: Key) -> bool {
     match key {
         Key::Letter(':') => app().palette.set(true),
         Key::Letter('?') => app().help.set(true),
+        Key::Letter('`') => return app().dock.toggle(),
         _ => {
             let all = HEARERS.with_borrow(Clone::clone);
             return all.iter().rev().any(|(_, hear)| hear(key));
@@ -165,6 +170,7 @@ fn HelpDialog() -> impl IntoView {
         ("Enter", tr!(keys.open)),
         ("x", tr!(keys.choose)),
         ("l  y  e  s", tr!(keys.tabs)),
+        ("L  S  `", tr!(keys.dock)),
         ("Enter  ↓ ↑", tr!(keys.line)),
         ("Esc", tr!(keys.close)),
         ("g o  g p  g d  g s  g n  g e", tr!(keys.go)),

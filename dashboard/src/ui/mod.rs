@@ -1,9 +1,12 @@
 //! Small primitives over native elements, styled by our own style sheets: no kit, nothing injected.
 
 pub mod age;
+pub mod chart;
 pub mod columns;
 pub mod dialog;
+pub mod dock;
 pub mod editor;
+pub mod focus;
 pub mod go;
 pub mod icon;
 pub mod keys;

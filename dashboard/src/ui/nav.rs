@@ -1,14 +1,13 @@
 //! The navigation: groups of kinds, of which only those the cluster serves are shown.
 
 use leptos::prelude::*;
-use leptos_router::hooks::use_location;
 
 use super::{
     go,
     icon::{Icon, Shape},
 };
 use crate::{
-    app::{app, base},
+    app::app,
     kinds::{Group, Resource},
 };
 
@@ -48,15 +47,10 @@ fn icon_address() -> String {
     link.and_then(|link| link.get_attribute("href")).unwrap_or_default()
 }
 
-/// The part of the path behind `<base>` that names the page.
+/// The part of the path that names the page.
 fn here() -> Memo<String> {
-    let path = use_location().pathname;
-    let base = base();
-    Memo::new(move |_| {
-        let path = path.read();
-        let path = path.strip_prefix(base.as_str()).unwrap_or(&path).trim_start_matches('/');
-        path.split('/').next().unwrap_or_default().to_owned()
-    })
+    let path = go::path();
+    Memo::new(move |_| path.read().split('/').next().unwrap_or_default().to_owned())
 }
 
 #[component]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use leptos::{html, prelude::*};
-use sampan_view::feed::Kind;
+use sampan_view::{feed::Kind, lower_case};
 
-use super::go;
+use super::{dialog, go};
 use crate::{
     app::app,
     kinds::Resource,
@@ -75,15 +75,15 @@ fn entries() -> Vec<Entry> {
         command: Command::Go(resource.path()),
     }));
     all.extend(Theme::ALL.map(|theme| entry(theme.label(), tr!(theme.title), Command::Paint(theme))));
-    all.push(entry("English", tr!(palette.language), Command::Speak(Locale::en)));
-    all.push(entry("简体中文", tr!(palette.language), Command::Speak(Locale::zh_CN)));
+    let language = |locale: Locale| entry(locale.own_name(), tr!(palette.language), Command::Speak(locale));
+    all.extend(Locale::ALL.map(language));
     all.push(entry(tr!(keys.title), "?", Command::Help));
     all
 }
 
 /// Letters of the question in their order; the earlier and closer, the better.
 fn score(text: &str, question: &str) -> Option<usize> {
-    let text = text.to_lowercase();
+    let text = lower_case(text);
     if let Some(at) = text.find(question) {
         return Some(at);
     }
@@ -97,7 +97,7 @@ fn score(text: &str, question: &str) -> Option<usize> {
 type Rated = Vec<(usize, Entry)>;
 
 fn found(question: &str, sought: &[(Resource, View)]) -> Vec<Entry> {
-    let question = question.trim().to_lowercase();
+    let question = lower_case(question.trim());
     let rate = |entry: &Entry| {
         score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50))
     };
@@ -113,7 +113,7 @@ fn objects(name: &str, sought: &[(Resource, View)]) -> Rated {
     let mut rated = Rated::new();
     for (resource, view) in sought {
         for row in view.live().read().rows.values() {
-            let Some(score) = row.name.to_lowercase().find(name) else { continue };
+            let Some(score) = row.name.find(name) else { continue };
             let title = if row.namespace.is_empty() {
                 row.name.clone()
             } else {
@@ -148,9 +148,11 @@ fn wanted(question: &str) -> (Vec<Resource>, String) {
 
 /// Looks for objects whose rows have the name; the daemon filters them.
 fn seek(question: &str, namespaces: Vec<String>) -> Vec<(Resource, View)> {
-    let (kinds, name) = wanted(&question.trim().to_lowercase());
+    let (kinds, name) = wanted(&lower_case(question.trim()));
     if name.chars().count() < LETTERS
-        || name.contains(|letter: char| !letter.is_alphanumeric() && !"-.".contains(letter))
+        || name.contains(|letter: char| {
+            letter.is_ascii() && !letter.is_ascii_alphanumeric() && !"-.".contains(letter)
+        })
     {
         return Vec::new();
     }
@@ -186,7 +188,10 @@ fn PaletteDialog() -> impl IntoView {
             }
         });
     });
-    let close = || app().palette.set(false);
+    let close = move || {
+        dialog::shut(node);
+        app().palette.set(false);
+    };
     Effect::new(move |_| {
         if let Some(node) = node.get() {
             let _ = node.show_modal();
@@ -221,7 +226,7 @@ fn PaletteDialog() -> impl IntoView {
         event.prevent_default();
     };
     view! {
-        <dialog class="palette" node_ref=node on:close=move |_| close() aria-label=tr!(palette.title)>
+        <dialog class="palette" node_ref=node on:close=|event| if dialog::closed(&event) { app().palette.set(false) } aria-label=tr!(palette.title)>
             <form method="dialog" on:submit=submit>
                 <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" autofocus="true"
                     aria-activedescendant=move || format!("palette-{}", at.get()) placeholder=tr!(palette.ask) autocomplete="off"

@@ -26,8 +26,8 @@ pub fn TopBar() -> impl IntoView {
             </button>
             <span class="grow"></span>
             <Freshness />
-            <button class="quiet" lang=if text::language() == Locale::en { "zh-CN" } else { "en" } on:click=|_| app().speak(other())>
-                {if text::language() == Locale::en { "中文" } else { "English" }}
+            <button class="quiet" lang=other().tag() on:click=|_| app().speak(other())>
+                {if other() == Locale::Chinese { "中文" } else { "English" }}
             </button>
             <ThemeMenu />
             <details class="menu">
@@ -44,8 +44,8 @@ pub fn TopBar() -> impl IntoView {
 
 fn other() -> Locale {
     match text::language() {
-        Locale::en => Locale::zh_CN,
-        Locale::zh_CN => Locale::en,
+        Locale::English => Locale::Chinese,
+        Locale::Chinese => Locale::English,
     }
 }
 

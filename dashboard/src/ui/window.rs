@@ -62,7 +62,7 @@ impl Window {
 
     /// The pixels of so many rows, for the room above and below the ones drawn.
     pub fn room(&self, rows: usize) -> String {
-        format!("{}px", rows as f64 * self.height)
+        format!("{}px", (rows as f64 * self.height) as u64)
     }
 
     /// Scrolls as little as is needed to see a row below a head of so many pixels.

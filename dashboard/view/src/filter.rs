@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use crate::{Row, regex::Regex};
+use crate::{Row, regex::Regex, row::plain};
 
 /// What one term looks at.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Test {
             Test::Text(text) => any_text(row, |own| contains(own, text)),
             Test::Regex(regex) => any_text(row, |own| regex.is_match(own)),
             Test::Status(all) => {
-                let reason = row.reason.to_lowercase();
+                let reason = row.reason.to_ascii_lowercase();
                 all.iter().any(|one| {
                     row.health.word() == one || (!reason.is_empty() && reason.starts_with(one.as_str()))
                 })
@@ -122,7 +122,7 @@ impl Test {
             Test::Node(all) => starts(all, &row.node),
             Test::Namespace(all) => all.contains(&row.namespace),
             Test::Owner(all) => row.owner.as_ref().is_some_and(|owner| {
-                let (kind, name) = (owner.kind.to_lowercase(), owner.name.to_lowercase());
+                let (kind, name) = (owner.kind.to_ascii_lowercase(), owner.name.to_ascii_lowercase());
                 starts(all, &name) || all.contains(&kind) || all.contains(&format!("{kind}/{name}"))
             }),
             Test::Label(name, values) => {
@@ -139,7 +139,7 @@ fn any_text(row: &Row, holds: impl Fn(&str) -> bool) -> bool {
         Cell::Text(text) | Cell::Number(_, Some(text)) => holds(text),
         Cell::Number(number, None) => match digit(*number) {
             Some(digit) => holds(digit),
-            None => holds(&number.to_string()),
+            None => holds(&plain(*number)),
         },
         Cell::Empty | Cell::Time(_) => false,
     };
@@ -152,10 +152,26 @@ fn digit(number: f64) -> Option<&'static str> {
     (at < 10 && at as f64 == number).then(|| &"0123456789"[at..=at])
 }
 
+/// A text in lower case; the browser has the tables for what is not ASCII.
+#[cfg(target_arch = "wasm32")]
+pub fn lower_case(text: &str) -> String {
+    if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        js_sys::JsString::from(text).to_lower_case().into()
+    }
+}
+
+/// A text in lower case.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn lower_case(text: &str) -> String {
+    text.to_lowercase()
+}
+
 /// Whether `text` has `part`, which is in lower case, in it. Without a copy where both are ASCII.
 fn contains(text: &str, part: &str) -> bool {
     if !text.is_ascii() || !part.is_ascii() {
-        return text.to_lowercase().contains(part);
+        return lower_case(text).contains(part);
     }
     let (text, part) = (text.as_bytes(), part.as_bytes());
     let Some((first, behind)) = part.split_first() else { return true };
@@ -240,7 +256,7 @@ fn test(body: &str) -> Result<Option<Parsed>, String> {
 }
 
 fn text(text: &str) -> Option<Parsed> {
-    (!text.is_empty()).then(|| Parsed::Is(Test::Text(text.to_lowercase())))
+    (!text.is_empty()).then(|| Parsed::Is(Test::Text(lower_case(text))))
 }
 
 /// `status:` and its like: `None` for another name, `Some(None)` for one without a value yet.
@@ -258,7 +274,7 @@ fn named(name: &str, value: &str) -> Option<Option<Parsed>> {
 }
 
 fn lower(all: Vec<String>) -> Vec<String> {
-    all.iter().map(|one| one.to_lowercase()).collect()
+    all.iter().map(|one| one.to_ascii_lowercase()).collect()
 }
 
 fn list(value: &str) -> Vec<String> {

@@ -13,7 +13,7 @@ pub mod place;
 mod regex;
 mod row;
 
-pub use filter::{Filter, FilterError, Term, Test};
+pub use filter::{Filter, FilterError, Term, Test, lower_case};
 pub use ordered::{Change, Ordered};
 pub use regex::Regex;
 pub use row::{Cell, Column, Health, Owner, Row};

@@ -84,8 +84,20 @@ impl Cell {
         match self {
             Cell::Empty | Cell::Time(_) => String::new(),
             Cell::Text(text) | Cell::Number(_, Some(text)) => text.clone(),
-            Cell::Number(number, None) => number.to_string(),
+            Cell::Number(number, None) => plain(*number),
         }
+    }
+}
+
+/// Its digits, to six places: what prints an `f64` whole would be a part of the page worth weighing.
+pub(crate) fn plain(number: f64) -> String {
+    const UNIT: f64 = 1e6;
+    let sign = if number < 0.0 { "-" } else { "" };
+    let (whole, part) = (number.abs().trunc(), (number.abs().fract() * UNIT).round() as u64);
+    let whole = whole as u64 + part / UNIT as u64;
+    match part % UNIT as u64 {
+        0 => format!("{sign}{whole}"),
+        part => format!("{sign}{whole}.{part:06}").trim_end_matches('0').to_owned(),
     }
 }
 
@@ -114,4 +126,23 @@ pub struct Row {
     pub deleting: Option<i64>,
     /// One for each column of the view.
     pub cells: Vec<Cell>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_their_digits() {
+        for (number, text) in [
+            (0.0, "0"),
+            (12.0, "12"),
+            (-3.0, "-3"),
+            (0.25, "0.25"),
+            (1.999_999_9, "2"),
+            (1e15, "1000000000000000"),
+        ] {
+            assert_eq!(plain(number), text);
+        }
+    }
 }

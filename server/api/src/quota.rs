@@ -2,12 +2,11 @@
 //!
 //! Ported from `k8s.io/apiserver/pkg/quota/v1`, `pkg/quota/v1/evaluator/core` and the admission plugin's
 //! `controller.go`. The API server charges by this before it writes, the controller counts anew by it; so both agree.
-//!
-//! What is not here: devices of resource claims (`….deviceclass.resource.k8s.io/devices`).
 
 mod amounts;
 mod charge;
 mod claims;
+mod devices;
 mod pods;
 mod scopes;
 mod services;
@@ -34,6 +33,7 @@ pub fn counts(kind: &Kind, resource: &str) -> bool {
         ("", "pods") => pods::counts(resource),
         ("", "services") => services::counts(resource),
         ("", "persistentvolumeclaims") => claims::counts(resource),
+        ("resource.k8s.io", "resourceclaims") => devices::counts(resource),
         ("", "configmaps" | "resourcequotas" | "replicationcontrollers" | "secrets") => {
             resource == kind.plural
         }
@@ -48,6 +48,7 @@ pub fn usage(kind: &Kind, object: &Value, now: Timestamp) -> Amounts {
         ("", "pods") => pods::usage(object, now),
         ("", "services") => services::usage(object),
         ("", "persistentvolumeclaims") => claims::usage(object),
+        ("resource.k8s.io", "resourceclaims") => devices::usage(object),
         ("", "configmaps" | "resourcequotas" | "replicationcontrollers" | "secrets") => {
             Amounts::from([(kind.plural.to_owned(), one)])
         }
@@ -59,7 +60,10 @@ pub fn usage(kind: &Kind, object: &Value, now: Timestamp) -> Amounts {
 
 /// Whether the number of objects is all that a quota knows of the kind.
 pub fn is_only_counted(kind: &Kind) -> bool {
-    !matches!((kind.group, kind.plural), ("", "pods" | "services" | "persistentvolumeclaims"))
+    !matches!(
+        (kind.group, kind.plural),
+        ("", "pods" | "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims")
+    )
 }
 
 /// Text at a path, or "".

@@ -16,6 +16,7 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 mod aggregated;
 mod apply;
 mod groups;
+mod issuer;
 mod listeners;
 mod policies;
 mod quota;
@@ -220,6 +221,14 @@ async fn pages_are_exact_at_their_revision() {
         rest["items"].as_array().unwrap().iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["m2", "m3", "m4"]);
     assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let second = w.get(&format!("{MAPS}?limit=1&continue={token}")).await.body;
+    assert_eq!(second["metadata"]["remainingItemCount"], 2);
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let last = w.get(&format!("{MAPS}?limit=2&continue={token}")).await.body;
+    assert!(
+        last["metadata"]["continue"].is_null() && last["metadata"]["remainingItemCount"].is_null(),
+        "{last}"
+    );
 }
 
 #[tokio::test]

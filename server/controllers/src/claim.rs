@@ -53,9 +53,25 @@ pub(crate) async fn adopt<K>(
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
+    adopt_with(api, owner, &[], objects).await
+}
+
+/// As [`adopt`], with finalizers of the new owner.
+pub(crate) async fn adopt_with<K>(
+    api: &Api<K>,
+    owner: &OwnerReference,
+    finalizers: &[&str],
+    objects: &[Arc<K>],
+) -> Result<Vec<Arc<K>>, Error>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
     let mut adopted = Vec::new();
     for object in objects {
-        let body = json!({"metadata": {"uid": uid(object.meta()), "ownerReferences": [owner]}});
+        let mut body = json!({"metadata": {"uid": uid(object.meta()), "ownerReferences": [owner]}});
+        if !finalizers.is_empty() {
+            body["metadata"]["finalizers"] = json!(finalizers);
+        }
         let patched = api.patch(name(object.meta()), &PatchParams::default(), &Patch::Strategic(body)).await;
         match patched {
             Ok(object) => adopted.push(Arc::new(object)),

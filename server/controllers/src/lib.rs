@@ -10,6 +10,7 @@ mod context;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod event_ttl;
 mod gc;

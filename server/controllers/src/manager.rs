@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
+use crate::disruption::Disruption;
 use crate::endpoints::{LegacyEndpoints, Mirroring, Slices};
 use crate::event_ttl::EventTtl;
 use crate::gc::GarbageCollector;
@@ -148,6 +149,7 @@ impl ControllerManager {
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
         running.start(Deployments::new(context));
+        running.start(Disruption::new(context));
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
         running.start(Mirroring::new(context));

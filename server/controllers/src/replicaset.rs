@@ -142,7 +142,7 @@ pub(crate) fn plan(
 }
 
 /// Orders pods by how little they are missed (upstream's `ActivePodsWithRanks`), the least missed first.
-fn deletion_rank(pod: &Pod, related: &HashMap<String, usize>, now: Timestamp) -> impl Ord + use<> {
+pub(crate) fn deletion_rank(pod: &Pod, related: &HashMap<String, usize>, now: Timestamp) -> impl Ord + use<> {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|node| !node.is_empty());
     let phase = match phase(pod) {
         "Pending" => 0,

@@ -7,8 +7,14 @@ use sampan_test_e2e::{apply, cluster, ready, registry};
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
+#[path = "pages/bad_days.rs"]
+mod bad_days;
+#[path = "pages/dock.rs"]
+mod dock;
 #[path = "pages/editor.rs"]
 mod editor;
+#[path = "pages/keyboard.rs"]
+mod keyboard;
 #[path = "pages/lists.rs"]
 mod lists_kept;
 #[path = "pages/nginx.rs"]
@@ -138,6 +144,11 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     hold!("deletions", questions::deletions(&cluster, &browser));
     hold!("addons", addons(&cluster, &browser));
     hold!("keys", keys(&browser));
+    hold!("keyboard alone", keyboard::alone(&cluster, &browser));
+    hold!("dock", dock::stays(&browser));
+    hold!("usage", dock::usage(&browser));
+    hold!("hostile texts", bad_days::hostile(&cluster, &browser));
+    hold!("large object", bad_days::large(&cluster, &browser));
     hold!("many", many(&cluster, &browser));
     hold!("columns", lists_kept::columns(&browser));
     hold!("memory", lists_kept::memory_is_flat(&cluster, &browser));
@@ -148,6 +159,9 @@ async fn pages_show_and_do_what_they_say() -> Result<()> {
     failed.borrow_mut().extend(complaints.iter().filter(own).map(|one| format!("the console says: {one}")));
     drop(browser);
     hold!("reader", reader(&cluster));
+    hold!("pictures", pictures(&cluster));
+    hold!("revoked rights", bad_days::revoked(&cluster));
+    hold!("nothing in it", bad_days::nothing());
     hold!("everywhere", everywhere(&cluster));
     hold!("behind nginx", nginx::behind(&cluster));
     // last, for nothing is left after it
@@ -625,7 +639,36 @@ async fn reader(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Every page, light and dark, in both languages: no violation, no complaint; pictures of the first.
+/// Pictures of the overview and of pods, light and dark, in both languages: the README shows those that
+/// `make screenshots` took.
+async fn pictures(cluster: &Cluster) -> Result<()> {
+    for (dark, look) in [(false, "light"), (true, "dark")] {
+        let browser = Browser::signed_in(cluster, Look { dark, ..PLAIN }).await?;
+        browser
+            .devtools(
+                "Emulation.setDeviceMetricsOverride",
+                json!({"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": false}),
+            )
+            .await?;
+        for (tag, button) in [("en", "English"), ("zh", "中文")] {
+            if tag == "zh" {
+                browser.click_text("header.top button", button).await?;
+                browser.see("html[lang=zh-CN]").await?;
+            }
+            browser.go("").await?;
+            browser.see(".node .trend .spark").await?;
+            browser.read(".panel-card", "crashing").await?;
+            browser.picture(&format!("overview-{tag}-{look}")).await?;
+            browser.go("pods?open=default/shell").await?;
+            browser.see(".drawer .chart .spark").await?;
+            browser.read(".rows .name", "imageless").await?;
+            browser.picture(&format!("pods-{tag}-{look}")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Every page, light and dark, in both languages: no violation, no complaint.
 async fn everywhere(cluster: &Cluster) -> Result<()> {
     for dark in [false, true] {
         let browser = Browser::signed_in(cluster, Look { dark, ..PLAIN }).await?;
@@ -656,12 +699,6 @@ async fn everywhere(cluster: &Cluster) -> Result<()> {
                     .until("it is drawn", "return !document.querySelector('.skeleton')", json!([]))
                     .await?;
                 browser.is_accessible(&format!("{place} {tag} {look}")).await?;
-                if place.is_empty() {
-                    browser.picture(&format!("overview-{tag}-{look}")).await?;
-                }
-                if place == "pods?open=default/shell" {
-                    browser.picture(&format!("pods-{tag}-{look}")).await?;
-                }
             }
         }
         let complaints = browser.complaints().await?;

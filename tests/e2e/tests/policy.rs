@@ -31,6 +31,7 @@ fn policy() -> Result<()> {
     pod_security(&cluster)?;
     quota(&cluster)?;
     limits(&cluster)?;
+    topology(&cluster)?;
     certificate(&cluster)?;
     bound_token(&cluster)
 }
@@ -134,6 +135,24 @@ fn limits(cluster: &Cluster) -> Result<()> {
     let said = refusal(cluster, &["-n", "bounded", "run", "big", "--image=busybox", big])?;
     ensure!(said.contains("maximum cpu usage per Container is 1, but limit is 2"), "{said}");
     Ok(())
+}
+
+fn topology(cluster: &Cluster) -> Result<()> {
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    cluster.kubectl(&["label", "node", &node, "topology.kubernetes.io/zone=harbour"])?;
+    cluster.kubectl(&["-n", "bounded", "run", "placed", "--image=busybox"])?;
+    eventually("the pod's zone", SOON, || {
+        let labels = cluster.kubectl(&[
+            "-n",
+            "bounded",
+            "get",
+            "pod",
+            "placed",
+            "-o",
+            "jsonpath={.metadata.labels}",
+        ])?;
+        Ok(labels.contains("\"topology.kubernetes.io/zone\":\"harbour\"").then_some(()))
+    })
 }
 
 /// A kubeconfig of the cluster for another user.

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Scale,
     Restart,
@@ -126,7 +126,7 @@ pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
     let all = Memo::new(move |_| object.get().map(|object| acts(&kind, &object)).unwrap_or_default());
     view! {
         <div class="actions" role="toolbar" aria-label=tr!(act.title)>
-            {move || all.get().into_iter().map(|act| view! { <One act resource=resource.clone() object /> }).collect_view()}
+            <For each=move || all.get() key=|act| *act let:act><One act resource=resource.clone() object /></For>
         </div>
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     net::api::{self, Call, Failure, May, Wish},
     ui::{
         editor::{Editor, Pen},
+        focus,
         icon::{Icon, Shape},
         toast,
     },
@@ -71,6 +72,7 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         began.set(None);
         difference.set(None);
         error.set(String::new());
+        focus::rest(".yaml button");
     };
     let toggle = move |_| {
         if let Some(before) = began.get_untracked() {

@@ -21,6 +21,7 @@ pub fn Events(namespace: String, object: Object) -> impl IntoView {
     let version = Memo::new(move |_| {
         object.get().map(|object| {
             (
+                word(&object["kind"]),
                 word(&object["metadata"]["uid"]),
                 word(&object["metadata"]["name"]),
                 word(&object["metadata"]["resourceVersion"]),
@@ -28,12 +29,12 @@ pub fn Events(namespace: String, object: Object) -> impl IntoView {
         })
     });
     Effect::new(move |_| {
-        let Some((uid, name, _)) = version.get() else { return };
+        let Some((kind, uid, name, _)) = version.get() else { return };
         let place = if namespace.is_empty() { "default" } else { &namespace };
         let path = format!("k8s/api/v1/namespaces/{place}/events?limit=1000");
         spawn_local(async move {
             if let Ok(found) = api::get(&path).await {
-                events.try_set(newest(&found, &uid, &name));
+                events.try_set(newest(&found, &kind, &uid, &name));
             }
         });
     });
@@ -50,11 +51,13 @@ pub fn Events(namespace: String, object: Object) -> impl IntoView {
     }
 }
 
-fn newest(found: &Value, uid: &str, name: &str) -> Vec<Value> {
+fn newest(found: &Value, kind: &str, uid: &str, name: &str) -> Vec<Value> {
     let owned = format!("{name}-");
     let of = |event: &&Value| {
         let involved = &event["involvedObject"];
-        involved["uid"] == uid || word(&involved["name"]).starts_with(&owned)
+        // whoever writes an event may know no uid
+        let named = involved["uid"].is_null() && involved["name"] == name && involved["kind"] == kind;
+        involved["uid"] == uid || named || word(&involved["name"]).starts_with(&owned)
     };
     let mut events: Vec<Value> = list(&found["items"]).iter().filter(of).cloned().collect();
     sampan_dashboard_logic::sort::by_key(&mut events, |event| std::cmp::Reverse(time(event)));

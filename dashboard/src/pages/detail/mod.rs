@@ -11,12 +11,12 @@ mod edit;
 mod events;
 mod ports;
 mod summary;
+mod tree;
 mod undo;
 
 use std::sync::Arc;
 
-use leptos::prelude::*;
-use leptos_router::hooks::use_params_map;
+use leptos::{html, prelude::*};
 use serde_json::Value;
 
 use super::{
@@ -34,6 +34,7 @@ use crate::{
     },
     ui::{
         age::Age,
+        chart::{self, Of},
         go,
         icon::{Icon, Shape},
         keys::{self, Key},
@@ -44,20 +45,22 @@ use crate::{
 pub type Object = Memo<Option<Arc<Value>>>;
 
 #[component]
-pub fn DetailPage() -> impl IntoView {
-    let params = use_params_map();
-    let place = Memo::new(move |_| {
-        let params = params.read();
-        let word = |name: &str| params.get(name).unwrap_or_default();
-        let namespace = word("namespace");
-        let resource = app().kinds.read().of_path(&word("kind")).cloned();
-        (resource, if namespace == "-" { String::new() } else { namespace }, word("name"))
-    });
-    move || match place.get() {
-        (Some(resource), namespace, name) => view! { <Detail resource namespace name /> }.into_any(),
-        (None, ..) if app().kinds.read().known => view! { <Missing /> }.into_any(),
-        (None, ..) => view! { <Skeleton /> }.into_any(),
+pub fn DetailPage(kind: String, namespace: String, name: String) -> impl IntoView {
+    let resource = Memo::new(move |_| app().kinds.read().of_path(&kind).cloned());
+    let namespace = if namespace == "-" { String::new() } else { namespace };
+    move || match resource.get() {
+        Some(resource) => {
+            view! { <Detail resource namespace=namespace.clone() name=name.clone() /> }.into_any()
+        }
+        None if app().kinds.read().known => view! { <Missing /> }.into_any(),
+        None => view! { <Skeleton /> }.into_any(),
     }
+}
+
+/// An object as it changes.
+pub fn watched(resource: &Resource, namespace: &str, name: &str) -> Object {
+    let view = feed::watch(resource.feed(), namespace, name);
+    Memo::new(move |_| view.live().read().object.clone())
 }
 
 /// What is there to be shown.
@@ -84,8 +87,14 @@ pub fn Detail(
     let state = Memo::new(move |_| view.live().read().state.clone());
     let tab = go::word("tab");
     let set = go::setter();
-    keyboard(drawer, set.clone());
+    keyboard(drawer, set.clone(), (resource.clone(), namespace.clone(), name.clone()));
     let page = resource.page(&namespace, &name);
+    let node = NodeRef::<html::Article>::new();
+    Effect::new(move |_| {
+        if let Some(node) = node.get().filter(|_| drawer.is_some()) {
+            let _ = node.focus();
+        }
+    });
     // what is open stays open while the object changes: a draft, a shell, a place in a log
     let phase = Memo::new(move |_| match (state.get(), object.with(Option::is_some), gone.get().is_some()) {
         (State::Refused { reason, message, .. }, ..) => Phase::Refused(reason, message),
@@ -103,7 +112,7 @@ pub fn Detail(
         }
     };
     view! {
-        <article class="detail" class:drawer=drawer.is_some() aria-label=name.clone()>
+        <article class="detail" class:drawer=drawer.is_some() tabindex="-1" node_ref=node aria-label=name.clone()>
             <header class="head">
                 <div class="title">
                     <span class="soft">{resource.kind.clone()}</span>
@@ -126,8 +135,12 @@ pub fn Detail(
     }
 }
 
-/// Escape closes the drawer; letters choose a tab.
-fn keyboard(drawer: Option<Callback<()>>, set: impl Fn(&[(&str, &str)], bool) + 'static) {
+/// Escape closes the drawer; letters choose a tab, and those in upper case open it in the dock.
+fn keyboard(
+    drawer: Option<Callback<()>>,
+    set: impl Fn(&[(&str, &str)], bool) + 'static,
+    place: (Resource, String, String),
+) {
     keys::on(move |key| {
         let tab = match key {
             Key::Escape => {
@@ -138,11 +151,27 @@ fn keyboard(drawer: Option<Callback<()>>, set: impl Fn(&[(&str, &str)], bool) + 
             Key::Letter('l') => "logs",
             Key::Letter('y' | 'e') => "yaml",
             Key::Letter('s') => "terminal",
+            Key::Letter(letter @ ('L' | 'S')) => {
+                let tab = if letter == 'L' { "logs" } else { "terminal" };
+                return dock_it(&place, tab);
+            }
             _ => return false,
         };
         set(&[("tab", tab)], false);
         true
     });
+}
+
+/// Opens a tab in the dock, if the kind has it.
+fn dock_it((resource, namespace, name): &(Resource, String, String), tab: &'static str) -> bool {
+    let has = match tab {
+        "logs" => is_pod(resource) || has_pods(resource),
+        _ => is_pod(resource) || is_node(resource),
+    };
+    if has {
+        app().dock.add(resource.clone(), namespace.clone(), name.clone(), tab);
+    }
+    has
 }
 
 /// Kinds that have pods, by their selector.
@@ -192,6 +221,16 @@ fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
     }
     tabs.extend([free("events", tr!(detail.events)), free("yaml", "YAML")]);
     let set = go::setter();
+    let place = StoredValue::new((resource, namespace, name));
+    let to_dock = {
+        let set = set.clone();
+        move |tab: &'static str| {
+            if place.with_value(|place| dock_it(place, tab)) {
+                set(&[("tab", "")], false);
+            }
+        }
+    };
+    let dockable = Memo::new(move |_| ["logs", "terminal"].into_iter().find(|own| *tab.read() == *own));
     view! {
         <nav class="tabs" aria-label=tr!(detail.tabs)>
             {tabs.into_iter().map(|(key, title, may)| {
@@ -200,11 +239,16 @@ fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
                 let not = move || may.and_then(|may| may.read().why_not());
                 view! { <button aria-current=current disabled=move || not().is_some() title=not on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
             }).collect_view()}
+            {move || dockable.get().map(|tab| {
+                let to_dock = to_dock.clone();
+                view! { <button class="to-dock" title=tr!(dock.keep_how) on:click=move |_| to_dock(tab)><Icon shape=Shape::Dock />{tr!(dock.keep)}</button> }
+            })}
         </nav>
     }
 }
 
-fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: Object) -> AnyView {
+/// What a tab shows.
+pub fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: Object) -> AnyView {
     let (resource, namespace, name) = (resource.clone(), namespace.to_owned(), name.to_owned());
     match tab {
         "yaml" => view! { <edit::Edit resource namespace name object /> }.into_any(),
@@ -216,11 +260,27 @@ fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, object: 
         "terminal" if is_pod(&resource) => view! { <Terminal namespace name object /> }.into_any(),
         _ => view! {
             <summary::Summary object />
+            <tree::Tree resource=resource.clone() namespace=namespace.clone() name=name.clone() object />
+            {usage(&resource, &namespace, &name, object)}
             <ports::Ports resource=resource.clone() namespace=namespace.clone() name=name.clone() object />
             <data::Data resource=resource.clone() object />
-            {has_pods(&resource).then(|| view! { <children::Pods namespace=namespace.clone() object /> })}
+            {(resource.plural == "services").then(|| view! { <children::Pods namespace=namespace.clone() object /> })}
             <events::Events namespace object />
         }
         .into_any(),
     }
+}
+
+/// What it uses: a node, a pod, or all pods of a workload.
+fn usage(resource: &Resource, namespace: &str, name: &str, object: Object) -> Option<AnyView> {
+    let of = match () {
+        () if is_node(resource) => Of::Node(name.to_owned()),
+        () if is_pod(resource) => Of::Pod(namespace.to_owned(), name.to_owned()),
+        () if has_pods(resource) && resource.plural != "services" => {
+            Of::Pods(namespace.to_owned(), children::selector(&*object.get_untracked()?))
+        }
+        () => return None,
+    };
+    let past = chart::past(of);
+    Some(view! { <chart::Charts past /> }.into_any())
 }

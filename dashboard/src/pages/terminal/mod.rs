@@ -138,6 +138,7 @@ fn Screen(address: String) -> impl IntoView {
     };
     view! {
         {move || { turn.track(); view! { <Opened address=address.clone() ended /> } }}
+        <p class="soft">{tr!(terminal.leave)}</p>
         <div class="line" role="status">{move || ended.get().map(|why| view! {
             <span class="soft">{tr!(terminal.ended, why = why)}</span>
             <button on:click=again>{tr!(terminal.again)}</button>

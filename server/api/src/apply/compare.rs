@@ -1,4 +1,5 @@
-//! What a write did to an object, as sets of paths. One walk, nothing copied but the paths that differ.
+//! What a write did to an object, as sets of paths. One walk, from which the sets come back as they are built:
+//! what is the same costs no memory.
 
 use std::collections::BTreeMap;
 
@@ -35,173 +36,158 @@ impl Comparison {
 
 /// Compares an older and a newer object of that shape.
 pub fn compare(shape: Shape<'_>, old: &Value, new: &Value) -> Comparison {
-    let mut walk = Walk { out: Comparison::default() };
-    walk.place(shape, Some(old), Some(new), &Here::Root);
-    walk.out
+    place(shape, Some(old), Some(new)).below
 }
 
 static NULL: Value = Value::Null;
 static EMPTY: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Object(Default::default()));
 
-/// The way from the root, without a copy.
-enum Here<'a> {
-    Root,
-    Field(&'a Here<'a>, &'a str),
-    Item(&'a Here<'a>, &'a PathElement),
-}
-
-impl Here<'_> {
-    fn path(&self) -> Vec<PathElement> {
-        match self {
-            Here::Root => Vec::with_capacity(8),
-            Here::Field(parent, name) => {
-                let mut path = parent.path();
-                path.push(PathElement::field(name));
-                path
-            }
-            Here::Item(parent, item) => {
-                let mut path = parent.path();
-                path.push((*item).clone());
-                path
-            }
-        }
-    }
-}
-
-struct Walk {
-    out: Comparison,
+/// What was found at a place: of itself, and below it.
+#[derive(Default)]
+struct Found {
+    removed: bool,
+    modified: bool,
+    added: bool,
+    below: Comparison,
 }
 
 type Side<'v> = Option<&'v Value>;
+type Fields<'v> = Option<&'v serde_json::Map<String, Value>>;
 
-impl Walk {
-    fn place(&mut self, shape: Shape<'_>, old: Side<'_>, new: Side<'_>, here: &Here<'_>) {
-        let atom = shape.atom();
-        let (before, after) = (atom.of(old), atom.of(new));
-        let leaf = match (old, new, before, after) {
-            (_, None, Some(is), _) | (None, _, _, Some(is)) => self.be(shape, is, old, new, here),
-            (_, _, Some(was), Some(is)) => {
-                if std::mem::discriminant(&was) != std::mem::discriminant(&is) {
-                    self.be(shape, was, old, new, here);
-                }
-                self.be(shape, is, old, new, here)
+fn place(shape: Shape<'_>, old: Side<'_>, new: Side<'_>) -> Found {
+    let atom = shape.atom();
+    match (old, new, atom.of(old), atom.of(new)) {
+        (_, None, Some(is), _) | (None, _, _, Some(is)) => be(shape, is, old, new),
+        (_, _, Some(was), Some(is)) => {
+            let mut found = be(shape, is, old, new);
+            if std::mem::discriminant(&was) != std::mem::discriminant(&is) {
+                found.join(be(shape, was, old, new));
             }
-            _ => true,
-        };
-        match (leaf, old, new) {
-            (false, None, _) => self.out.added.insert(&here.path()),
-            (false, _, None) => self.out.removed.insert(&here.path()),
-            _ => {}
+            found
+        }
+        _ => Found::default(),
+    }
+}
+
+/// Compares as what it is.
+fn be(shape: Shape<'_>, is: Is<'_>, old: Side<'_>, new: Side<'_>) -> Found {
+    match is {
+        Is::Scalar(_) => leaf(old, new),
+        Is::List(list) => {
+            let (left, right) = (old.and_then(Value::as_array), new.and_then(Value::as_array));
+            let empty = left.is_none_or(Vec::is_empty) && right.is_none_or(Vec::is_empty);
+            if empty || matches!(list.relation, Relation::Atomic) {
+                return leaf(old, new);
+            }
+            let mut below = Comparison::default();
+            if left.is_none() || left != right {
+                items(&list, left.map_or(&[][..], |l| l), right.map_or(&[][..], |r| r), &mut below);
+            }
+            Found::branch(old, new, below)
+        }
+        Is::Map(map) => {
+            let (left, right) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+            let empty = |side: Fields<'_>| side.is_none_or(|map| map.is_empty());
+            if map.atomic || empty(left) && empty(right) {
+                return leaf(old, new);
+            }
+            Found::branch(old, new, fields(shape, &map, left, right))
+        }
+    }
+}
+
+fn leaf(old: Side<'_>, new: Side<'_>) -> Found {
+    match (old, new) {
+        (Some(old), Some(new)) => Found { modified: !same(old, new), ..Found::default() },
+        _ => Found::branch(old, new, Comparison::default()),
+    }
+}
+
+impl Found {
+    fn branch(old: Side<'_>, new: Side<'_>, below: Comparison) -> Self {
+        Self { added: old.is_none(), removed: old.is_some() && new.is_none(), modified: false, below }
+    }
+
+    fn join(&mut self, other: Found) {
+        self.removed |= other.removed;
+        self.modified |= other.modified;
+        self.added |= other.added;
+        for (mine, others) in [
+            (&mut self.below.removed, &other.below.removed),
+            (&mut self.below.modified, &other.below.modified),
+            (&mut self.below.added, &other.below.added),
+        ] {
+            *mine = mine.union(others);
         }
     }
 
-    /// Compares as what it is; says whether it was compared as a whole.
-    fn be(&mut self, shape: Shape<'_>, is: Is<'_>, old: Side<'_>, new: Side<'_>, here: &Here<'_>) -> bool {
-        match is {
-            Is::Scalar(_) => self.leaf(old, new, here),
-            Is::List(list) => {
-                let (left, right) = (old.and_then(Value::as_array), new.and_then(Value::as_array));
-                let empty = left.is_none_or(Vec::is_empty) && right.is_none_or(Vec::is_empty);
-                if empty || matches!(list.relation, Relation::Atomic) {
-                    return self.leaf(old, new, here);
-                }
-                if left.is_none() || left != right {
-                    let (left, right) = (left.map_or(&[][..], |l| l), right.map_or(&[][..], |r| r));
-                    self.items(&list, left, right, here);
-                }
-                false
-            }
-            Is::Map(map) => {
-                let (left, right) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-                let empty = |side: Option<&serde_json::Map<String, Value>>| side.is_none_or(|m| m.is_empty());
-                if map.atomic || empty(left) && empty(right) {
-                    return self.leaf(old, new, here);
-                }
-                self.fields(shape, &map, left, right, here);
-                false
+    /// Puts what was found at `element` into what was found above it.
+    fn put(self, element: impl Fn() -> PathElement, above: &mut Comparison) {
+        let Self { removed, modified, added, below } = self;
+        for (set, member, below) in [
+            (&mut above.removed, removed, below.removed),
+            (&mut above.modified, modified, below.modified),
+            (&mut above.added, added, below.added),
+        ] {
+            if member || !below.is_empty() {
+                set.put(element(), member, below);
             }
         }
     }
+}
 
-    fn leaf(&mut self, old: Side<'_>, new: Side<'_>, here: &Here<'_>) -> bool {
-        match (old, new) {
-            (None, _) => self.out.added.insert(&here.path()),
-            (_, None) => self.out.removed.insert(&here.path()),
-            (Some(old), Some(new)) if !same(old, new) => self.out.modified.insert(&here.path()),
-            _ => {}
+fn fields(shape: Shape<'_>, map: &Map<'_>, old: Fields<'_>, new: Fields<'_>) -> Comparison {
+    let gone =
+        old.into_iter().flatten().map(|(name, value)| (name, Some(value), new.and_then(|new| new.get(name))));
+    let fresh = new.into_iter().flatten().filter_map(|(name, value)| {
+        old.is_none_or(|old| !old.contains_key(name)).then_some((name, None, Some(value)))
+    });
+    let mut out = Comparison::default();
+    for (name, mut left, mut right) in gone.chain(fresh) {
+        let Some(field) = shape.under(name, map) else { continue };
+        if (left.is_none() && old.is_some() || right.is_none() && new.is_some()) && field.always_there() {
+            let zero = match field.atom().map {
+                Some(_) => &*EMPTY,
+                None => &NULL,
+            };
+            left = left.or(Some(zero));
+            right = right.or(Some(zero));
         }
-        true
+        place(field, left, right).put(|| PathElement::field(name), &mut out);
     }
+    out
+}
 
-    fn fields(
-        &mut self,
-        shape: Shape<'_>,
-        map: &Map<'_>,
-        old: Option<&serde_json::Map<String, Value>>,
-        new: Option<&serde_json::Map<String, Value>>,
-        here: &Here<'_>,
-    ) {
-        let gone = old
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name, Some(value), new.and_then(|new| new.get(name))));
-        let fresh = new.into_iter().flatten().filter_map(|(name, value)| {
-            old.is_none_or(|old| !old.contains_key(name)).then_some((name, None, Some(value)))
-        });
-        for (name, mut left, mut right) in gone.chain(fresh) {
-            let Some(field) = shape.under(name, map) else { continue };
-            if (left.is_none() && old.is_some() || right.is_none() && new.is_some()) && field.always_there() {
-                let zero = match field.atom().map {
-                    Some(_) => &*EMPTY,
-                    None => &NULL,
-                };
-                left = left.or(Some(zero));
-                right = right.or(Some(zero));
-            }
-            self.place(field, left, right, &Here::Field(here, name));
+fn items(list: &List<'_>, old: &[Value], new: &[Value], out: &mut Comparison) {
+    let mut found: BTreeMap<PathElement, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+    for item in old {
+        if let Ok(element) = element(list, item) {
+            found.entry(element).or_default().0.push(item);
         }
     }
-
-    fn items(&mut self, list: &List<'_>, old: &[Value], new: &[Value], here: &Here<'_>) {
-        let mut found: BTreeMap<PathElement, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
-        for item in old {
-            if let Ok(element) = element(list, item) {
-                found.entry(element).or_default().0.push(item);
-            }
-        }
-        for item in new {
-            if let Ok(element) = element(list, item) {
-                found.entry(element).or_default().1.push(item);
-            }
-        }
-        for (element, (left, right)) in &found {
-            self.item(list, &left[..], &right[..], &Here::Item(here, element));
+    for item in new {
+        if let Ok(element) = element(list, item) {
+            found.entry(element).or_default().1.push(item);
         }
     }
+    for (element, (left, right)) in &found {
+        item(list, left, right).put(|| element.clone(), out);
+    }
+}
 
-    /// Items that only differ in what the keys do not say are compared together, as if they were one leaf.
-    fn item(&mut self, list: &List<'_>, old: &[&Value], new: &[&Value], here: &Here<'_>) {
-        match (old, new) {
-            ([] | [_], [] | [_]) => {
-                self.place(list.item, old.first().copied(), new.first().copied(), here);
-            }
-            ([_, _, ..], [_, _, ..]) => {
-                if old.len() != new.len() || old.iter().zip(new).any(|(a, b)| !same(a, b)) {
-                    self.out.modified.insert(&here.path());
-                }
-            }
-            ([_, _, ..], rest) => {
-                if let Some(new) = rest.first() {
-                    self.place(list.item, None, Some(new), here);
-                }
-                self.out.removed.insert(&here.path());
-            }
-            (rest, [_, _, ..]) => {
-                if let Some(old) = rest.first() {
-                    self.place(list.item, Some(old), None, here);
-                }
-                self.out.added.insert(&here.path());
-            }
+/// Items that only differ in what the keys do not say are compared together, as if they were one leaf.
+fn item(list: &List<'_>, old: &[&Value], new: &[&Value]) -> Found {
+    let one = |old: Side<'_>, new: Side<'_>| match (old, new) {
+        (None, None) => Found::default(),
+        _ => place(list.item, old, new),
+    };
+    match (old, new) {
+        ([] | [_], [] | [_]) => one(old.first().copied(), new.first().copied()),
+        ([_, _, ..], [_, _, ..]) => {
+            let modified = old.len() != new.len() || old.iter().zip(new).any(|(a, b)| !same(a, b));
+            Found { modified, ..Found::default() }
         }
+        ([_, _, ..], rest) => Found { removed: true, ..one(None, rest.first().copied()) },
+        (rest, [_, _, ..]) => Found { added: true, ..one(rest.first().copied(), None) },
     }
 }

@@ -17,7 +17,7 @@ use super::conflict::{Conflict, error};
 use super::last_applied;
 use super::managed::{Entry, Identity, Managed, Operation};
 use super::merge::merge;
-use super::remove::remove;
+use super::remove::{hollow, remove};
 use super::reset::Reset;
 use super::set::Set;
 use super::shape::Shape;
@@ -277,7 +277,7 @@ impl Tracker<'_> {
             return Ok(merged);
         }
         let whole = self.converted(&merged, version)?.into_owned();
-        let mut pruned = remove(shape, &whole, &last);
+        let mut pruned = hollow(shape, &whole, &last);
         for (version, managed) in self.wanted(version, set, others) {
             pruned = self.with_managed(&whole, &pruned, version, &managed)?;
         }
@@ -314,7 +314,7 @@ impl Tracker<'_> {
         let (whole, pruned) = (self.converted(whole, version)?, self.converted(pruned, version)?);
         let named = |set: Set| set.with_named(Some(shape));
         let kept = named(to_set(shape, &pruned)).union(&managed.with_named(Some(shape)));
-        Ok(remove(shape, &whole, &named(to_set(shape, &whole)).difference(&kept)))
+        Ok(hollow(shape, &whole, &named(to_set(shape, &whole)).difference(&kept)))
     }
 
     fn converted<'v>(&self, object: &'v Value, version: &str) -> Result<Cow<'v, Value>, ApiError> {

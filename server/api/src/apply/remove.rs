@@ -7,9 +7,14 @@ use super::items::element;
 use super::set::Set;
 use super::shape::{Is, List, Map, Relation, Shape};
 
-/// `value` without what `set` lists.
+/// `value` without what `set` lists, and without what that leaves empty.
 pub fn remove(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
     walk(shape, value, set, Mode::Remove).unwrap_or(Value::Null)
+}
+
+/// As [`remove`], but what is left empty stays as a null: it was not listed itself.
+pub(super) fn hollow(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
+    walk(shape, value, set, Mode::Hollow).unwrap_or(Value::Null)
 }
 
 /// Of `value` just what `set` lists, and the keys of the items it is in.
@@ -20,6 +25,7 @@ pub fn extract(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
     Remove,
+    Hollow,
     Extract,
 }
 
@@ -50,8 +56,9 @@ fn walk_items(list: &List<'_>, items: &[Value], set: &Set, mode: Mode) -> Option
             None => Some(item.clone()),
         };
         match mode {
-            Mode::Remove if listed => {}
+            Mode::Remove | Mode::Hollow if listed => {}
             Mode::Remove => out.extend(inner(below)),
+            Mode::Hollow => out.push(inner(below).unwrap_or(Value::Null)),
             Mode::Extract if listed || below.is_some() => out.extend(inner(below)),
             Mode::Extract => {}
         }
@@ -70,7 +77,10 @@ fn walk_fields(
     for (name, value) in fields {
         let (listed, below) = set.at(&PathElement::field(name));
         let kept = match (mode, listed, below, shape.under(name, map)) {
-            (Mode::Remove, true, _, _) | (Mode::Extract, false, None, _) => None,
+            (Mode::Remove | Mode::Hollow, true, _, _) | (Mode::Extract, false, None, _) => None,
+            (Mode::Hollow, _, Some(below), Some(field)) => {
+                Some(walk(field, value, below, mode).unwrap_or(Value::Null))
+            }
             (_, _, Some(below), Some(field)) => walk(field, value, below, mode),
             _ => Some(value.clone()),
         };

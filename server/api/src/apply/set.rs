@@ -54,6 +54,17 @@ impl Set {
         &mut self.nodes[at]
     }
 
+    /// Adds an element that is not there yet, with what is below it.
+    pub(super) fn put(&mut self, element: PathElement, member: bool, below: Set) {
+        match self.find(&element) {
+            Ok(at) => {
+                self.nodes[at].member |= member;
+                self.nodes[at].below = self.nodes[at].below.union(&below);
+            }
+            Err(at) => self.nodes.insert(at, Node { element, member, below }),
+        }
+    }
+
     /// Adds a path; the empty one, the whole object, is never in a set.
     pub fn insert(&mut self, path: &[PathElement]) {
         match path {

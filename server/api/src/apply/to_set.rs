@@ -11,59 +11,48 @@ use super::shape::{Is, List, Map, Relation, Shape};
 
 /// Every leaf and item that `value` mentions.
 pub fn to_set(shape: Shape<'_>, value: &Value) -> Set {
-    let mut walk = Walk { set: Set::default(), path: Vec::new() };
-    walk.place(shape, value);
-    walk.set
+    place(shape, value).1
 }
 
-struct Walk {
-    set: Set,
-    path: Vec<PathElement>,
+/// Whether the place itself is mentioned, and what is below it.
+fn place(shape: Shape<'_>, value: &Value) -> (bool, Set) {
+    match (shape.atom().of(Some(value)), value) {
+        (Some(Is::Scalar(_)), _)
+        | (Some(Is::List(List { relation: Relation::Atomic, .. })), _)
+        | (Some(Is::Map(Map { atomic: true, .. })), _) => (true, Set::default()),
+        (Some(Is::List(list)), Value::Array(list_items)) => (false, items(&list, list_items)),
+        (Some(Is::Map(map)), Value::Object(object)) => (false, fields(shape, &map, object)),
+        _ => (false, Set::default()),
+    }
 }
 
-impl Walk {
-    fn place(&mut self, shape: Shape<'_>, value: &Value) {
-        match (shape.atom().of(Some(value)), value) {
-            (Some(Is::Scalar(_)), _) | (Some(Is::List(List { relation: Relation::Atomic, .. })), _) => {
-                self.here()
-            }
-            (Some(Is::Map(Map { atomic: true, .. })), _) => self.here(),
-            (Some(Is::List(list)), Value::Array(items)) => self.items(&list, items),
-            (Some(Is::Map(map)), Value::Object(fields)) => self.fields(shape, &map, fields),
-            _ => {}
+fn fields(shape: Shape<'_>, map: &Map<'_>, object: &serde_json::Map<String, Value>) -> Set {
+    let mut set = Set::default();
+    for (name, value) in object {
+        let Some(field) = shape.under(name, map) else { continue };
+        let (mentioned, below) = place(field, value);
+        let empty = value.is_null() || value.as_object().is_some_and(|map| map.is_empty());
+        let member = mentioned || empty || !shape.declares(name);
+        if member || !below.is_empty() {
+            set.put(PathElement::field(name), member, below);
         }
     }
+    set
+}
 
-    fn here(&mut self) {
-        self.set.insert(&self.path);
+fn items(list: &List<'_>, items: &[Value]) -> Set {
+    let named: Vec<_> = items.iter().filter_map(|item| Some((element(list, item).ok()?, item))).collect();
+    let mut count: BTreeMap<&PathElement, usize> = BTreeMap::new();
+    for (element, _) in &named {
+        *count.entry(element).or_default() += 1;
     }
-
-    fn fields(&mut self, shape: Shape<'_>, map: &Map<'_>, fields: &serde_json::Map<String, Value>) {
-        for (name, value) in fields {
-            let Some(field) = shape.under(name, map) else { continue };
-            self.path.push(PathElement::field(name));
-            self.place(field, value);
-            let empty = value.is_null() || value.as_object().is_some_and(|map| map.is_empty());
-            if empty || !shape.declares(name) {
-                self.here();
-            }
-            self.path.pop();
-        }
+    let mut set = Set::default();
+    for (element, item) in &named {
+        let below = match count.get(element) {
+            Some(1) => place(list.item, item).1,
+            _ => Set::default(),
+        };
+        set.put(element.clone(), true, below);
     }
-
-    fn items(&mut self, list: &List<'_>, items: &[Value]) {
-        let named: Vec<_> = items.iter().filter_map(|item| Some((element(list, item).ok()?, item))).collect();
-        let mut count: BTreeMap<&PathElement, usize> = BTreeMap::new();
-        for (element, _) in &named {
-            *count.entry(element).or_default() += 1;
-        }
-        for (element, item) in &named {
-            self.path.push(element.clone());
-            if count.get(element) == Some(&1) {
-                self.place(list.item, item);
-            }
-            self.here();
-            self.path.pop();
-        }
-    }
+    set
 }

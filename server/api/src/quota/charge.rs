@@ -27,12 +27,12 @@ pub struct Change<'a> {
 
 impl Change<'_> {
     /// Whether the change can cost anything at all: the evaluators' `Handles`.
-    fn counts(&self) -> bool {
+    pub fn may_cost(&self) -> bool {
         let Some(old) = self.old else { return self.subresource.is_empty() };
         match (self.kind.group, self.kind.plural, self.subresource) {
             ("", "pods", "resize") => true,
             ("", "pods", "") => is_terminating(old) != is_terminating(self.new),
-            ("", "services", "") => true,
+            ("", "services", "") | ("resource.k8s.io", "resourceclaims", "") => true,
             ("", "persistentvolumeclaims", "" | "status") => true,
             _ => false,
         }
@@ -60,7 +60,7 @@ pub enum Charged {
 /// What becomes of those of `quotas` that the change concerns, by their places in the list; or why the change is
 /// refused.
 pub fn charge(quotas: &[Value], change: &Change<'_>) -> Result<Vec<(usize, Charged)>, String> {
-    if !change.counts() {
+    if !change.may_cost() {
         return Ok(Vec::new());
     }
     let mut concerned = Vec::new();

@@ -79,6 +79,22 @@ fn other_kinds() {
 }
 
 #[test]
+fn claims_of_devices_count_the_worst_case() {
+    let request = |class: &str, mode: &str, count: i64| json!({"deviceClassName": class, "allocationMode": mode, "count": count});
+    let requests = json!([
+        {"exactly": request("gpu", "ExactCount", 2)},
+        {"exactly": request("nic", "All", 0)},
+        {"firstAvailable": [request("gpu", "ExactCount", 4), request("gpu", "ExactCount", 1), request("fpga", "ExactCount", 1)]},
+    ]);
+    uses(
+        "resource.k8s.io|resourceclaims",
+        json!({"spec": {"devices": {"requests": requests}}}),
+        "count/resourceclaims.resource.k8s.io=1,fpga.deviceclass.resource.k8s.io/devices=1,\
+         gpu.deviceclass.resource.k8s.io/devices=6,nic.deviceclass.resource.k8s.io/devices=32",
+    );
+}
+
+#[test]
 fn names_of_resources_say_what_they_count() {
     for (plural, resource, want) in [
         ("pods", "pods", true),

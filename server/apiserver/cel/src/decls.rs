@@ -2,7 +2,7 @@
 //!
 //! The list is that of upstream's `apiserver/pkg/cel/environment/base.go` at v1.36: the standard library, optional types,
 //! strings (version 2), sets, two-variable comprehensions (see `parse.rs`), and Kubernetes' lists, regex, urls, ip, cidr,
-//! quantity, semver, format, authorizer and jsonpatch.
+//! quantity, semver, format, image, authorizer and jsonpatch.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -114,6 +114,7 @@ pub(crate) fn type_named(name: &str) -> Option<Type> {
         "kubernetes.URL" => Type::Opaque("kubernetes.URL"),
         "kubernetes.Quantity" => Type::Opaque("kubernetes.Quantity"),
         "kubernetes.Semver" => Type::Opaque("kubernetes.Semver"),
+        "kubernetes.Image" => Type::Opaque("kubernetes.Image"),
         _ => return None,
     })
 }

@@ -6,7 +6,7 @@
 //! Why not a library: those there are (`cel`, `kube-cel`) have no type checker, whose texts and verdicts clients see; no
 //! budget, without which an expression stops the API server; and a parser generator's run time of half a megabyte.
 //!
-//! What is not here: estimates of cost before evaluation, the image library, and what Kubernetes does not enable.
+//! What is not here: estimates of cost before evaluation, and what Kubernetes does not enable.
 
 mod ast;
 mod authorizer;

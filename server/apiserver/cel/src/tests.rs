@@ -107,6 +107,11 @@ const TRUE: &str = r#"
     !format.dns1123Label().validate('web').hasValue() && format.dns1123Label().validate('We').hasValue()
     format.named('uuid').value().validate('00000000-0000-0000-0000-000000000000') == optional.none()
     jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
+    image('registry.k8s.io/kube-apiserver:v1').registry() == 'registry.k8s.io' && image('a.b:5000/c/d').repository() == 'c/d'
+    image('nginx').registry() == 'index.docker.io' && image('nginx').repository() == 'library/nginx' && image('nginx').tag() == 'latest'
+    image('a.b/cd:v1@sha256:6aefddb645ee6963afd681b1845c661d0ea4c3b20ab9db86d9e753b203d385f2').identifier().startsWith('sha256:')
+    image('a.b/cd@sha256:6aefddb645ee6963afd681b1845c661d0ea4c3b20ab9db86d9e753b203d385f2').containsDigest() && !image('a/b').containsDigest()
+    !isImage('registry.k8s.io//kube') && !isImage('A/b') && !isImage('a:') && !isImage('') && isImage('localhost/ab:x')
     [[1], [2]] == [[1], [2]] && {'a': [1]} == {'a': [1]} && dyn([1]) != dyn('a')
     'x' == 'y' ? false : 1 == 1
     !!true && - -1 == 1
@@ -239,5 +244,67 @@ fn broken_expressions_are_refused_not_feared() {
                 }
             }
         }
+    }
+}
+
+/// Rules as operators ship them, over a schema of theirs.
+#[test]
+fn rules_of_custom_resources_hold() {
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "replicas": {"type": "integer"}, "max": {"type": "integer"}, "ratio": {"type": "number"},
+        "port": {"x-kubernetes-int-or-string": true},
+        "host": {"type": "string"}, "since": {"type": "string", "format": "date-time"}, "wait": {"type": "string", "format": "duration"},
+        "mode": {"type": "string", "enum": ["A", "B"]}, "a": {"type": "object", "properties": {"x": {"type": "string"}}},
+        "namespace": {"type": "string"}, "x-y": {"type": "string"},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "rules": {"type": "array", "items": {"type": "object", "properties": {
+            "path": {"type": "object", "properties": {"type": {"type": "string"}, "value": {"type": "string"}}},
+            "weight": {"type": "integer"}}}}}}}});
+    let object = json!({"apiVersion": "a/v1", "kind": "K", "metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {
+        "replicas": 2, "max": 3, "ratio": 1, "port": "80%", "host": "*.example.com", "since": "2024-01-01T00:00:00Z",
+        "wait": "1h", "mode": "A", "a": {"x": "y"}, "namespace": "ns", "x-y": "z", "labels": {"k": "v"}, "free": {"any": 1},
+        "rules": [{"path": {"type": "Exact", "value": "/a"}, "weight": 1}, {"weight": 2}]}});
+    let ty = crate::from_schema(&schema, "Object", true).unwrap();
+    let env = Env::new().with("self", ty.clone()).with("oldSelf", Type::optional(ty.clone()));
+    let holds = |rule: &str| {
+        let program = env.compile(rule).map_err(|error| error.to_string())?;
+        let vars = Vars::new().with("self", Value::json(&object, &ty)).with("oldSelf", Value::Optional(None));
+        let value = program.eval(&vars, &Budget::default()).map_err(|error| error.to_string())?;
+        value.to_json().ok_or_else(String::new)
+    };
+    let rules = [
+        "self.spec.replicas <= self.spec.max && self.spec.ratio == 1.0",
+        "type(self.spec.port) == string ? self.spec.port.endsWith('%') : self.spec.port > 0",
+        "self.spec.host.matches('^(\\\\*\\\\.)?[a-z0-9.-]+$') && size(self.spec.host) < 253",
+        "self.spec.since < timestamp('2025-01-01T00:00:00Z') && self.spec.wait == duration('60m')",
+        "self.spec.mode == 'A' ? has(self.spec.a) : !has(self.spec.a)",
+        "self.spec.mode in ['A', 'B'] && ['A', 'B'].exists(m, m == self.spec.mode)",
+        "self.spec.__namespace__ == 'ns' && self.spec.x__dash__y == 'z'",
+        "self.spec.labels.all(k, self.spec.labels[k].size() > 0) && 'k' in self.spec.labels && self.spec.labels.exists(k, v, v == 'v')",
+        "self.spec.rules.all(r, has(r.path) && has(r.path.type) ? ['Exact', 'Prefix'].exists(t, r.path.type == t) : true)",
+        "self.spec.rules.all(a, self.spec.rules.exists_one(b, a.weight == b.weight))",
+        "self.spec.rules.map(r, r.weight).sum() == 3 && self.spec.rules.filter(r, has(r.path)).size() == 1",
+        "self.spec.rules[0].?path.?value.orValue('') == '/a' && !self.spec.rules[1].?path.hasValue()",
+        "self.metadata.name.startsWith('n') && self.kind == 'K'",
+        "oldSelf.hasValue() ? oldSelf.value().spec.mode == self.spec.mode : true",
+        "self == self && self.spec.a == self.spec.a && has(self.spec.free)",
+        "optional.none() == oldSelf.?spec.?mode",
+    ];
+    let wrong: Vec<_> =
+        rules.iter().map(|rule| (rule, holds(rule))).filter(|(_, value)| *value != Ok(json!(true))).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for (rule, why) in [
+        ("self.metadata.labels.a == 'b'", "undefined field 'labels'"),
+        ("self.spec.free.any == 1", "undefined field 'any'"),
+        ("self.spec.mode > 1", "found no matching overload for '_>_' applied to '(string, int)'"),
+        ("self.spec.ratio == 1", "found no matching overload for '_==_' applied to '(double, int)'"),
+        (
+            "oldSelf.spec.mode == 'A'",
+            "found no matching overload for '_==_' applied to '(optional_type(string), string)'",
+        ),
+    ] {
+        let found = holds(rule).expect_err(rule);
+        assert!(found.contains(why), "{rule}: {found}");
     }
 }

@@ -10,6 +10,7 @@ mod certificates;
 mod ingress_class;
 mod lifecycle;
 mod limit_ranger;
+pub(crate) mod node_audience;
 pub(crate) mod node_restriction;
 mod pod_security;
 mod pod_topology_labels;
@@ -32,6 +33,7 @@ use crate::registry::{Admission, Operation, Review};
 pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
     let mut plugins: Vec<Admission> = vec![
         certificates::CertificateRequests.into(),
+        certificates::ClusterTrustBundles.into(),
         lifecycle::NamespaceLifecycle.into(),
         limit_ranger::LimitRanger.into(),
         service_account::ServiceAccount.into(),

@@ -13,29 +13,30 @@ const LABELS: &[&str] = &["topology.kubernetes.io/zone", "topology.kubernetes.io
 pub(super) struct PodTopologyLabels;
 
 impl Plugin for PodTopologyLabels {
-    fn admit(&self, review: &Review<'_>, pod: &mut Value) -> Result<(), ApiError> {
-        // a binding is an update of the pod here
-        let bound = matches!(
-            (review.operation, review.subresource),
-            (Operation::Create, "") | (Operation::Update, "binding")
-        );
-        if !bound || !review.kind.group.is_empty() || review.kind.plural != "pods" {
+    fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+        let pods = review.kind.group.is_empty() && review.kind.plural == "pods";
+        if !pods || review.operation != Operation::Create {
             return Ok(());
         }
-        let name = text(pod, &["spec", "nodeName"]).to_owned();
-        if let Some(node) = look_up(review.store, "nodes", &name).filter(|_| !name.is_empty()) {
-            take_over(pod, &node);
+        // what a binding has goes to its pod
+        let name = match review.subresource {
+            "" => text(object, &["spec", "nodeName"]),
+            "binding" if text(object, &["target", "kind"]) == "Node" => text(object, &["target", "name"]),
+            _ => "",
+        };
+        if let Some(node) = look_up(review.store, "nodes", name).filter(|_| !name.is_empty()) {
+            take_over(object, &node);
         }
         Ok(())
     }
 }
 
-/// Labels that the pod has stay.
-fn take_over(pod: &mut Value, node: &Value) {
+/// Labels that are there stay.
+fn take_over(object: &mut Value, node: &Value) {
     for label in LABELS {
         let path = &["metadata", "labels", label];
-        if at(pod, path).is_null() && at(node, path).is_string() {
-            set(pod, path, at(node, path).clone());
+        if at(object, path).is_null() && at(node, path).is_string() {
+            set(object, path, at(node, path).clone());
         }
     }
 }

@@ -31,7 +31,7 @@ pub use policy::Policy;
 use policy::Stage;
 use record::Record;
 pub(crate) use scope::{
-    Scope, annotate, authenticated, authorized, body, failed, identified, long_running, panicked, recording,
+    Scope, annotate, authenticated, authorized, body, failed, identified, long_running, panicked,
 };
 
 /// The header that names a request in every record of it.

@@ -63,11 +63,6 @@ pub(crate) fn annotate(key: &str, value: impl FnOnce() -> String) {
     });
 }
 
-/// Whether a record of this task's request is kept: what only a record needs is not worked out otherwise.
-pub(crate) fn recording() -> bool {
-    SCOPE.try_with(|scope| scope.state.lock().record.is_some()).unwrap_or(false)
-}
-
 /// Tells who asked, before impersonation.
 pub(crate) fn authenticated(user: &UserInfo) {
     let _ = SCOPE.try_with(|scope| scope.state.lock().authenticated = Some(user.clone()));

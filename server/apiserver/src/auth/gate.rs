@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Attributes, Auth, Decision, UserInfo};
 use crate::Peer;
+use crate::admission::{node_audience, node_restriction};
 use crate::pipeline::Gate;
 use crate::registry::Target;
 
@@ -38,11 +39,12 @@ impl Gate for Auth {
         account: &'a Target,
         body: Value,
     ) -> BoxFuture<'a, Result<Value, ApiError>> {
-        if let Some(node) = user.node_name()
-            && let Err(why) =
-                crate::admission::node_restriction::token(node, &self.store, &account.namespace, &body)
-        {
-            return ready(Err(ApiError::forbidden("", "serviceaccounts", &account.name, &why))).boxed();
+        if let Some(node) = user.node_name() {
+            let verdict = node_restriction::token(node, &self.store, &account.namespace, &body)
+                .and_then(|()| node_audience::audience(self, &self.store, user, account, &body));
+            if let Err(why) = verdict {
+                return ready(Err(ApiError::forbidden("", "serviceaccounts", &account.name, &why))).boxed();
+            }
         }
         ready(self.tokens.request(&account.namespace, &account.name, body, Timestamp::now())).boxed()
     }

@@ -1,7 +1,6 @@
-//! `/binding` and `/eviction` of pods: `pkg/registry/core/pod/storage/{storage,eviction}.go`.
+//! `/binding` of pods: `pkg/registry/core/pod/storage/storage.go`.
 
 use sampan_api::kinds;
-use sampan_api::selector::Selector;
 use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
@@ -10,12 +9,11 @@ use super::Context;
 use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
 use crate::ApiServer;
-use crate::registry::delete::DeleteOptions;
-use crate::registry::{Call, Target, WriteOptions, decode};
+use crate::registry::{Call, Target, WriteOptions};
 use crate::strategies::pod;
 use crate::value::{at, meta, now, object, set, text};
 
-fn created() -> Value {
+pub(super) fn created() -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
 }
 
@@ -56,114 +54,6 @@ impl ApiServer {
         self.registry().modify(&call, &pod, |old| bound(&pod, old, &binding, node)).await?;
         Ok(self.reply(201, &created(), format, context, &call))
     }
-
-    pub(super) async fn evict(&self, context: &Context, target: &Target) -> Answer {
-        let format = context.format(Offer::OBJECT)?;
-        let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
-        let expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
-        let mut eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
-        if meta(&eviction, "name") != target.name {
-            return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
-        }
-        self.registry().admit_creation(&call, target, &mut eviction).await?;
-        let mut options = DeleteOptions::parse(&context.query, Some(at(&eviction, &["deleteOptions"])))?;
-        options.dry_run |= call.options.dry_run;
-        let whole = Target::new(target.kind, &target.namespace, &target.name);
-        let (pod, _) = self.registry().object(&whole)?;
-        let finished = matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending");
-        if !finished && !pod::deleting(&pod) {
-            self.spend_budget(&call, &pod, options.dry_run).await?;
-        }
-        if !options.dry_run && !finished {
-            self.mark_disrupted(&call, &whole).await?;
-        }
-        self.registry().delete(&call, &whole, &options).await?;
-        Ok(self.reply(201, &created(), format, context, &call))
-    }
-
-    /// Takes one disruption from the budget that covers the pod, if there is one.
-    async fn spend_budget(&self, call: &Call<'_>, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
-        let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets")
-            .ok_or_else(ApiError::unknown_resource)?;
-        let snapshot = self.registry().store.list(kind.storage_group);
-        let prefix = format!("{}/", meta(pod, "namespace"));
-        let mut covering = Vec::new();
-        for entry in snapshot.prefix(&prefix) {
-            let budget = decode(entry, kind)?;
-            let selector = Selector::from_object(Some(at(&budget, &["spec", "selector"])))
-                .unwrap_or_else(|_| Selector::nothing());
-            if selector.matches(at(pod, &["metadata", "labels"])) {
-                covering.push(budget);
-            }
-        }
-        let budget = match covering.as_slice() {
-            [] => return Ok(()),
-            [one] => one,
-            _ => {
-                return Err(ApiError::internal(
-                    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-                ));
-            }
-        };
-        let place = Target {
-            subresource: "status".into(),
-            ..Target::new(kind, meta(budget, "namespace"), meta(budget, "name"))
-        };
-        let options = WriteOptions { dry_run, ..call.options };
-        // upstream's API server does this through its own loopback client
-        let spend = Call::new(call.user, options).tracked(crate::registry::manage::SELF);
-        let name = meta(pod, "name");
-        self.registry().modify(&spend, &place, |old| spent(old, name)).await.map(drop)
-    }
-
-    async fn mark_disrupted(&self, call: &Call<'_>, pod: &Target) -> Result<(), ApiError> {
-        let status = Target { subresource: "status".into(), ..pod.clone() };
-        let written = self.registry().modify(call, &status, |old| {
-            let mut new = old.clone();
-            crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
-            let message = "Eviction API: evicting";
-            condition(&mut new, "DisruptionTarget", "True", "EvictionByEvictionAPI", message);
-            Ok(new)
-        });
-        written.await.map(drop)
-    }
-}
-
-/// The budget after one more disruption, or 429: `checkAndDecrement`.
-fn spent(budget: &Value, pod: &str) -> Result<Value, ApiError> {
-    let name = meta(budget, "name");
-    let number = |field: &str| at(budget, &["status", field]).as_i64().unwrap_or(0);
-    let refused = |message: String, cause: String| {
-        let mut error = ApiError::too_many_requests(message, 10);
-        error.retry_after_seconds = None;
-        error.causes = vec![("DisruptionBudget".into(), cause, String::new())];
-        error
-    };
-    if number("observedGeneration") < sampan_api::meta::generation(budget) {
-        let mut error = refused(
-            "Cannot evict pod as it would violate the pod's disruption budget.".into(),
-            format!("The disruption budget {name} is still being processed by the server."),
-        );
-        error.retry_after_seconds = Some(10);
-        return Err(error);
-    }
-    let allowed = number("disruptionsAllowed");
-    if allowed <= 0 {
-        let cause = format!(
-            "The disruption budget {name} needs {} healthy pods and has {} currently",
-            number("desiredHealthy"),
-            number("currentHealthy")
-        );
-        return Err(refused(
-            "Cannot evict pod as it would violate the pod's disruption budget.".into(),
-            cause,
-        ));
-    }
-    let mut new = budget.clone();
-    crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
-    set(&mut new, &["status", "disruptionsAllowed"], allowed - 1);
-    object(&mut new, &["status", "disruptedPods"]).insert(pod.to_owned(), now().into());
-    Ok(new)
 }
 
 /// The pod on its node: `assignPod` and `setPodNodeAndMetadata`.
@@ -192,12 +82,16 @@ fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Va
     for (key, value) in at(binding, &["metadata", "annotations"]).as_object().into_iter().flatten() {
         object(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
     }
+    // labels that the pod has stay
+    for (key, value) in at(binding, &["metadata", "labels"]).as_object().into_iter().flatten() {
+        object(&mut new, &["metadata", "labels"]).entry(key.clone()).or_insert_with(|| value.clone());
+    }
     condition(&mut new, "PodScheduled", "True", "", "");
     Ok(new)
 }
 
 /// Sets a condition; its transition time moves with its status.
-fn condition(object: &mut Value, kind: &str, status: &str, reason: &str, message: &str) {
+pub(super) fn condition(object: &mut Value, kind: &str, status: &str, reason: &str, message: &str) {
     let mut conditions = at(object, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
     let old = conditions.iter().position(|c| text(c, &["type"]) == kind);
     if old.is_some_and(|i| text(&conditions[i], &["status"]) == status) {

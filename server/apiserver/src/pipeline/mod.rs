@@ -14,6 +14,7 @@ pub(crate) use resource::not_allowed;
 mod apply;
 mod binding;
 mod connect;
+mod eviction;
 mod proxy;
 pub mod respond;
 pub(crate) mod scale;

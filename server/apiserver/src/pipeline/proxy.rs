@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper_util::rt::TokioIo;
 use sampan_api::status::{ApiError, Reason};
-use sampan_process::BoxedIo;
+use sampan_process::{BoxedIo, Duplex};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
@@ -52,6 +52,12 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
     let (scheme, name, port) = split(&target.name).ok_or_else(invalid)?;
     let place = Target { name: name.to_owned(), subresource: String::new(), ..target.clone() };
     let (object, _) = server.registry().object(&place)?;
+    if target.kind.kind != "Pod"
+        && let Some(number) = missing_port(&object, port)
+    {
+        let message = format!("no service port {number} found for service {name:?}");
+        return Err(ApiError::new(Reason::ServiceUnavailable, message));
+    }
     let (host, port) = match target.kind.kind {
         "Pod" => pod_address(&object, port)?,
         _ => endpoint(server, &object, port).ok_or_else(|| {
@@ -71,6 +77,13 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
         return Ok(response);
     }
     send(server, context, Backend { tls: scheme == "https", host, port }).await
+}
+
+/// A port's number that a service does not have.
+fn missing_port(service: &Value, port: &str) -> Option<u64> {
+    let number = port.parse().ok()?;
+    let ports = items(at(service, &["spec", "ports"]));
+    (!ports.iter().any(|own| at(own, &["port"]).as_u64() == Some(number))).then_some(number)
 }
 
 /// `IsProxyableIP`: addresses that lead to the node itself, or to what only it may ask, are refused.
@@ -165,7 +178,9 @@ async fn send(server: &ApiServer, context: Context, backend: Backend) -> Answer 
     // ends with the body it feeds, or with the client that stopped reading it
     server.tasks().spawn_until_drain("proxy", async move { drop(connection.await) });
     headers.remove(http::header::UPGRADE);
-    headers.extend(HeaderValue::from_str(context.head.uri.path()).ok().map(|uri| (FORWARDED_URI, uri)));
+    if let Ok(uri) = HeaderValue::from_str(context.head.uri.path()) {
+        headers.insert(FORWARDED_URI, uri);
+    }
     let mut request = Request::builder()
         .method(context.head.method.clone())
         .uri(uri)
@@ -217,8 +232,9 @@ enum Encoding {
 fn rewritten(headers: &mut HeaderMap, place: Place<'_>) -> Option<Encoding> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(location) = text(LOCATION) {
-        let location = HeaderValue::from_str(&place.link(location));
-        headers.extend(location.ok().map(|location| (LOCATION, location)));
+        if let Ok(location) = HeaderValue::from_str(&place.link(location)) {
+            headers.insert(LOCATION, location);
+        }
         return None;
     }
     if text(CONTENT_TYPE)?.split(';').next()?.trim() != "text/html" {
@@ -293,7 +309,7 @@ pub(crate) fn upgrade_head(method: &http::Method, uri: &str, headers: &HeaderMap
 }
 
 /// Both ways until one side ends; the workload answers the client itself.
-pub(crate) async fn join(mut workload: BoxedIo, head: Vec<u8>, mut client: BoxedIo) {
+pub(crate) async fn join(mut workload: impl Duplex, head: Vec<u8>, mut client: BoxedIo) {
     if workload.write_all(&head).await.is_ok() {
         let _ = copy_bidirectional(&mut workload, &mut client).await;
     }
@@ -401,6 +417,14 @@ mod tests {
         tokio::io::AsyncReadExt::read_to_string(&mut client, &mut said).await.expect("words");
         assert_eq!(said, "hello");
         server.await.expect("served");
+    }
+
+    #[test]
+    fn a_services_port_is_one_that_it_has() {
+        let service = serde_json::json!({"spec": {"ports": [{"name": "web", "port": 80}, {"port": 443}]}});
+        for (port, missing) in [("80", None), ("443", None), ("web", None), ("", None), ("81", Some(81))] {
+            assert_eq!(missing_port(&service, port), missing, "{port}");
+        }
     }
 
     #[test]

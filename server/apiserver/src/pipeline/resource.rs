@@ -230,9 +230,6 @@ pub(crate) fn decode_as(
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
 fn not_yet(group: &str, kind: &str) -> Option<&'static str> {
     Some(match (group, kind) {
-        ("policy", "PodDisruptionBudget") => {
-            "sampan does not compute disruption budgets yet; evictions of the pods it covers are refused"
-        }
         ("autoscaling", "HorizontalPodAutoscaler") => "sampan does not scale by metrics yet",
         ("apiextensions.k8s.io", "CustomResourceDefinition") => "sampan does not serve custom resources yet",
         _ => return None,

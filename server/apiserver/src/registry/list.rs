@@ -204,9 +204,14 @@ pub async fn page(
             .map(|last: &Arc<Entry>| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
         break;
     }
-    // upstream counts only where no selector hides anything
-    let remaining = (more == 1 && options.filter.is_everything()).then(|| more + rest.count());
-    let token = token.map(|after| Token { revision: i64::try_from(constant).unwrap_or(-1), after }.encode());
+    // upstream counts only where no selector hides anything; the first page counts for all that follow
+    let counted = options.token.as_ref().filter(|token| token.revision >= 0).and_then(|token| token.left);
+    let remaining = (more == 1 && options.filter.is_everything()).then(|| match counted {
+        Some(left) => left.saturating_sub(entries.len()).max(1),
+        None => more + rest.count(),
+    });
+    let revision = i64::try_from(constant).unwrap_or(-1);
+    let token = token.map(|after| Token { revision, after, left: remaining }.encode());
     Ok(Page { revision: constant, entries, token, remaining })
 }
 
@@ -250,7 +255,7 @@ fn expired_token(token: &Token) -> ApiError {
          Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
          deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    error.continue_token = Some(Token { revision: -1, after: token.after.clone() }.encode());
+    error.continue_token = Some(Token { revision: -1, after: token.after.clone(), left: None }.encode());
     error
 }
 

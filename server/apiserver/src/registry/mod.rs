@@ -74,7 +74,8 @@ impl Target {
     pub fn conflict(&self, why: &str) -> ApiError {
         ApiError::conflict(self.kind.group, self.kind.plural, &self.name, why)
     }
-    fn modified(&self) -> ApiError {
+    /// 409: the object changed meanwhile.
+    pub fn modified(&self) -> ApiError {
         ApiError::modified(self.kind.group, self.kind.plural, &self.name)
     }
     /// 403 with a reason.

@@ -18,7 +18,14 @@ const BUCKET: &str = "resourcequotas";
 
 /// The writes that charge `new` to the quotas of its namespace; an error if one of them has no room.
 pub(super) fn charge(review: &Review<'_>, new: &Value) -> Result<Vec<Write>, ApiError> {
-    if review.namespace.is_empty() {
+    let change = Change {
+        kind: review.kind,
+        subresource: review.subresource,
+        new,
+        old: review.old,
+        now: Timestamp::now(),
+    };
+    if review.namespace.is_empty() || !change.may_cost() {
         return Ok(Vec::new());
     }
     let prefix = format!("{}/", review.namespace);
@@ -29,13 +36,6 @@ pub(super) fn charge(review: &Review<'_>, new: &Value) -> Result<Vec<Write>, Api
     }
     let parsed = entries.iter().map(|entry| serde_json::from_slice(&entry.value));
     let mut quotas: Vec<Value> = parsed.collect::<Result<_, _>>().map_err(ApiError::internal)?;
-    let change = Change {
-        kind: review.kind,
-        subresource: review.subresource,
-        new,
-        old: review.old,
-        now: Timestamp::now(),
-    };
     let charged = quota::charge(&quotas, &change).map_err(|why| {
         let name = if review.name.is_empty() { meta(new, "name") } else { review.name };
         ApiError::forbidden(review.kind.group, review.kind.plural, name, &why)

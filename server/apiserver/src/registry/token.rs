@@ -12,13 +12,19 @@ pub(super) struct Token {
     pub revision: i64,
     /// The last name given out, relative to the list's prefix.
     pub after: String,
+    /// How many come after it at that revision, if that was counted: later pages need not count again. Upstream's tokens
+    /// are without.
+    pub left: Option<usize>,
 }
 
 impl Token {
     pub(super) fn encode(&self) -> String {
         // upstream's start key is the successor of the last key given out
         let start = format!("{}\u{0}", self.after);
-        let token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": start});
+        let mut token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": start});
+        if let Some(left) = self.left {
+            token["left"] = left.into();
+        }
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
@@ -38,7 +44,8 @@ impl Token {
         if revision == 0 || start.is_empty() {
             return Err(wrong("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
         }
-        Ok(Self { revision, after: start.trim_end_matches('\u{0}').to_owned() })
+        let left = token.get("left").and_then(Value::as_u64).and_then(|left| usize::try_from(left).ok());
+        Ok(Self { revision, after: start.trim_end_matches('\u{0}').to_owned(), left })
     }
 }
 
@@ -48,8 +55,10 @@ mod tests {
 
     #[test]
     fn tokens_go_round() {
-        let token = Token { revision: 41383, after: "template-0039".into() };
-        assert_eq!(Token::decode(&token.encode()), Ok(token));
+        for left in [None, Some(7)] {
+            let token = Token { revision: 41383, after: "template-0039".into(), left };
+            assert_eq!(Token::decode(&token.encode()), Ok(token));
+        }
         assert!(Token::decode("%%%").is_err());
         assert!(Token::decode("e30").is_err());
     }

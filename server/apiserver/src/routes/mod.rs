@@ -54,7 +54,7 @@ impl ApiServer {
                 None => openapi::serve(rest, &context),
             },
             _ => match self.gate().path(&path) {
-                Some(value) => self.json(&value, &context),
+                Some(value) => Ok(issuer_document(&path, &value)),
                 None => Err(ApiError::unknown_resource()),
             },
         }
@@ -233,6 +233,15 @@ fn index(others: &[(String, Vec<Version>)]) -> Value {
     paths.extend(rest.map(str::to_owned));
     paths.sort();
     json!({"paths": paths})
+}
+
+/// What the issuer of tokens publishes: `k8s.io/kubernetes/pkg/routes/openidmetadata.go`.
+fn issuer_document(path: &str, document: &Value) -> Response<ResponseBody> {
+    let content_type = if path.contains("/jwks") { "application/jwk-set+json" } else { "application/json" };
+    let mut response = respond::raw(200, content_type, document.to_string());
+    let cache = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(CACHE_CONTROL, cache);
+    response
 }
 
 fn metrics() -> Response<ResponseBody> {

@@ -8,7 +8,7 @@
 
 mod plan;
 mod status;
-mod util;
+pub(crate) mod util;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -39,6 +39,12 @@ impl Counted {
         }
     }
 
+    /// Whether the controller has an informer of the whole objects, for they change what they count for.
+    pub(super) fn changes(&self) -> bool {
+        let watched = ["pods", "services", "persistentvolumeclaims"];
+        matches!(self, Self::Kind(kind) if kind.group.is_empty() && watched.contains(&kind.plural))
+    }
+
     /// Whether the number of objects is all that matters.
     pub(super) fn is_only_counted(&self) -> bool {
         match self {

@@ -116,7 +116,7 @@ impl ResourceQuotas {
     /// Follows a kind from now on, if nothing does.
     async fn follow(&self, counted: &Counted) {
         let path = counted.path(None);
-        if !counted.is_only_counted() || !self.followed.lock().insert(path.clone()) {
+        if counted.changes() || !self.followed.lock().insert(path.clone()) {
             return;
         }
         let informer = self.context.informers.metadata::<Item>(&path);
@@ -204,9 +204,11 @@ impl Controller for ResourceQuotas {
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
-        sources.on(&self.quotas, move |delta| match &delta.new {
-            Some(quota) if is_new(quota) || this.has_strangers(quota) => vec![delta.key.clone()],
-            _ => Vec::new(),
+        // whoever writes the status by hand keeps it until something changes: upstream looks at the spec alone
+        sources.on(&self.quotas, move |delta| match (&delta.old, &delta.new) {
+            (_, None) => Vec::new(),
+            (Some(old), Some(new)) if old.spec == new.spec && !this.has_strangers(new) => Vec::new(),
+            (_, Some(_)) => vec![delta.key.clone()],
         });
         self.on(sources, &self.context.pods, "pods");
         self.on(sources, &self.services, "services");

@@ -114,6 +114,40 @@ fn items_and_whole_structures_go_by_omission_too() {
 }
 
 #[test]
+fn items_that_others_have_a_part_of_stay() {
+    let mut pod = Object::new(&POD);
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status});
+    pod.live = Some(json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x", "uid": "u",
+        "managedFields": [{"manager": "old", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:hostname": {}}}}]},
+        "status": {"conditions": [condition("Ready", "False")]}}));
+    let ready = json!({"status": {"conditions": [condition("Ready", "True")]}});
+    pod.update_through("status", "kubelet", ready);
+    let reset = pod.reset("status");
+    let apply = |live: &Value, config: Value| {
+        let config = Object::new(&POD).dressed(config);
+        tracker(&POD, "status", &reset).apply(Some(live), &config, "np", false).expect("no conflict")
+    };
+    let with = apply(pod.object(), json!({"status": {"conditions": [condition("Mine", "True")]}}));
+    let both = json!([condition("Ready", "True"), condition("Mine", "True")]);
+    assert_eq!(with["status"]["conditions"], both);
+    let without = apply(&with, json!({}));
+    assert_eq!(without["status"]["conditions"], json!([condition("Ready", "True")]));
+}
+
+#[test]
+fn defaults_of_what_was_applied_go_with_it() {
+    let mut pod = Object::new(&POD);
+    let probe = |probe: Value| json!({"spec": {"containers": [{"name": "a", "livenessProbe": probe}]}});
+    pod.apply("one", probe(json!({"tcpSocket": {"port": 80}}))).expect("first");
+    // the server's defaults are nobody's
+    let live = pod.live.as_mut().expect("there is one");
+    live["spec"]["containers"][0]["livenessProbe"]["periodSeconds"] = 10.into();
+    pod.apply("one", json!({"spec": {"containers": [{"name": "a"}]}})).expect("less");
+    assert_eq!(pod.object()["spec"]["containers"], json!([{"name": "a"}]));
+}
+
+#[test]
 fn applying_again_changes_nothing_not_even_the_time() {
     let mut map = Object::new(&MAP);
     map.apply("one", data(json!({"a": "1"}))).expect("first");

@@ -3,6 +3,7 @@
 mod arithmetic;
 pub(crate) mod convert;
 mod formats;
+mod images;
 mod lists;
 mod net;
 mod patterns;
@@ -30,6 +31,7 @@ pub enum Special {
     Cidr(net::Cidr),
     Semver(semver::Semver),
     Format(&'static formats::Format),
+    Image(images::Image),
 }
 
 impl Special {
@@ -41,6 +43,7 @@ impl Special {
             Self::Cidr(_) => "net.CIDR",
             Self::Semver(_) => "kubernetes.Semver",
             Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Image(_) => "kubernetes.Image",
         }
     }
 
@@ -52,6 +55,7 @@ impl Special {
             (Self::Cidr(a), Self::Cidr(b)) => a == b,
             (Self::Semver(a), Self::Semver(b)) => a.cmp(b).is_eq(),
             (Self::Format(a), Self::Format(b)) => a.name == b.name,
+            (Self::Image(a), Self::Image(b)) => a == b,
             _ => false,
         }
     }
@@ -66,6 +70,7 @@ impl fmt::Display for Special {
             Self::Cidr(cidr) => write!(f, "{cidr}"),
             Self::Semver(version) => write!(f, "{version}"),
             Self::Format(format) => f.write_str(format.name),
+            Self::Image(image) => write!(f, "{image}"),
         }
     }
 }
@@ -137,6 +142,7 @@ pub(crate) fn call<'a>(name: &str, mut values: Vec<Value<'a>>, budget: &Budget) 
         "isURL" | "url" => urls::make(name, &values[0]),
         "isIP" | "ip" | "ip.isCanonical" | "isCIDR" | "cidr" => net::make(name, &values[0]),
         "isSemver" | "semver" => semver::make(name, &values),
+        "isImage" | "image" => images::make(name, &values[0]),
         "isQuantity" | "quantity" => quantity(name, &values[0]),
         _ if name.starts_with("format.") => formats::make(name, values.first()),
         _ if name.starts_with(['_', '!', '-']) => arithmetic::operate(name, &values),
@@ -181,6 +187,8 @@ fn special_method<'a>(name: &str, special: &Special, values: &[Value<'a>]) -> Ca
         Special::Cidr(cidr) => cidr.method(name, values.first()),
         Special::Semver(version) => version.method(name, values.first()),
         Special::Format(format) => format.method(name, values.first()),
+        Special::Image(image) if values.is_empty() => image.method(name),
+        Special::Image(_) => Err(EvalError::overload()),
     }
 }
 

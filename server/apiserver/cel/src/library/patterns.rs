@@ -28,7 +28,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
 }
 
 fn build(pattern: &str) -> Result<Regex, EvalError> {
-    let built = regex::RegexBuilder::new(pattern).size_limit(1 << 20).build();
+    let built = regex::RegexBuilder::new(pattern).size_limit(1 << 22).build();
     built.map_err(|error| EvalError::new(format!("error parsing regexp: {error}")))
 }
 

@@ -3,6 +3,7 @@
 //! `CertificateApproval`, `CertificateSigning`, `ClusterTrustBundleAttest` and `CertificateSubjectRestriction` of
 //! `plugin/pkg/admission/certificates`; what upstream's registry does with requests is in [`requests`].
 
+mod bundles;
 mod requests;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::pki::request;
 use crate::registry::{Operation, Plugin, Review};
 use crate::value::{at, meta, strings, text};
 
+pub(super) use bundles::ClusterTrustBundles;
 pub(super) use requests::CertificateRequests;
 
 const GROUP: &str = "certificates.k8s.io";

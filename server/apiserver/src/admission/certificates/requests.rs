@@ -148,7 +148,7 @@ fn new_errors(object: &Value) -> Vec<FieldError> {
 }
 
 /// `ValidateSignerName`: a domain, a slash, a path.
-fn signer_errors(signer: &str) -> Vec<FieldError> {
+pub(super) fn signer_errors(signer: &str) -> Vec<FieldError> {
     let field = "spec.signerName";
     if signer.is_empty() {
         return vec![FieldError::required(field, "")];

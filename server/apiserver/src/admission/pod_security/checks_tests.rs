@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used)]
 //! Each check by a table: metadata and spec in, `reason (detail)` out.
+#![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
 

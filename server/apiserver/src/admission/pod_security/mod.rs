@@ -1,9 +1,8 @@
 //! `PodSecurity`: pods keep to the Pod Security Standard that their namespace's labels name.
 //!
 //! `plugin/pkg/admission/security/podsecurity` and `k8s.io/pod-security-admission`. Pods are refused, pod templates
-//! of workloads are warned of only. Defaults are upstream's: privileged where there is no label, nothing exempt.
-//!
-//! What is not here: the annotations that upstream adds to audit events.
+//! of workloads are warned of only, and told to the auditor. Defaults are upstream's: privileged where there is no
+//! label, nothing exempt.
 
 mod checks;
 mod confined;
@@ -56,22 +55,33 @@ fn template<'a>(group: &str, plural: &str, object: &'a Value) -> Option<&'a Valu
     Some(template).filter(|template| !template.is_null())
 }
 
+/// What the namespace's labels ask for; the auditor is told of those that cannot be read.
 fn policy_of(review: &Review<'_>) -> Policy {
     let namespace = look_up(review.store, "namespaces", review.namespace).unwrap_or_default();
-    Policy::of(&namespace).0
+    let (policy, errors) = Policy::of(&namespace);
+    if !errors.is_empty() {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        annotate(review, "error", format!("Failed to parse policy: {}", errors.join(", ")));
+    }
+    policy
+}
+
+fn annotate(review: &Review<'_>, key: &str, value: String) {
+    review.notes.annotate(format!("pod-security.kubernetes.io/{key}"), value);
 }
 
 fn pod(review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
     let policy = policy_of(review);
+    let standards = [policy.enforce, policy.audit, policy.warn];
+    if standards.iter().all(|standard| standard.level == Level::Privileged) {
+        return Ok(());
+    }
     if review.old.is_some_and(|old| !significant(object, old)) {
         return Ok(());
     }
-    crate::audit::annotate("pod-security.kubernetes.io/enforce-policy", || policy.enforce.to_string());
     let view = PodView::of(object);
-    record(policy.audit, view);
-    if [policy.enforce, policy.warn].iter().all(|standard| standard.level == Level::Privileged) {
-        return Ok(());
-    }
+    annotate(review, "enforce-policy", policy.enforce.to_string());
+    audit(review, policy.audit, view);
     let violations = checks::violations(policy.enforce, view);
     if violations.is_empty() {
         warn(review, policy.warn, view);
@@ -83,29 +93,27 @@ fn pod(review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
 }
 
 fn workload(review: &Review<'_>, template: &Value) {
-    let policy = policy_of(review);
-    record(policy.audit, PodView::of(template));
-    warn(review, policy.warn, PodView::of(template));
+    let (policy, view) = (policy_of(review), PodView::of(template));
+    audit(review, policy.audit, view);
+    warn(review, policy.warn, view);
 }
 
-/// Has what would not be allowed recorded, if the request is.
-fn record(standard: Standard, pod: PodView<'_>) {
-    if standard.level == Level::Privileged || !crate::audit::recording() {
-        return;
-    }
+/// `would violate PodSecurity "baseline:latest": …`, if it would.
+fn would(standard: Standard, pod: PodView<'_>) -> Option<String> {
     let violations = checks::violations(standard, pod);
-    if !violations.is_empty() {
-        let what = checks::details(&violations);
-        let text = || format!("would violate PodSecurity \"{standard}\": {what}");
-        crate::audit::annotate("pod-security.kubernetes.io/audit-violations", text);
+    let what = checks::details(&violations);
+    (!violations.is_empty()).then(|| format!("would violate PodSecurity \"{standard}\": {what}"))
+}
+
+fn audit(review: &Review<'_>, standard: Standard, pod: PodView<'_>) {
+    if let Some(text) = would(standard, pod) {
+        annotate(review, "audit-violations", text);
     }
 }
 
 fn warn(review: &Review<'_>, standard: Standard, pod: PodView<'_>) {
-    let violations = checks::violations(standard, pod);
-    if !violations.is_empty() {
-        let what = checks::details(&violations);
-        review.warn(format!("would violate PodSecurity \"{standard}\": {what}"));
+    if let Some(text) = would(standard, pod) {
+        review.warn(text);
     }
 }
 

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 //! The plugin over a real store.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, json};
 
 use super::*;
@@ -16,6 +18,14 @@ fn validate(
     object: &Value,
     old: Option<&Value>,
 ) -> (Result<(), String>, Vec<String>) {
+    let (answer, warnings, _) = audited(world, operation, what, object, old);
+    (answer, warnings)
+}
+
+type Audited = (Result<(), String>, Vec<String>, BTreeMap<String, String>);
+
+/// The same with what it tells the auditor.
+fn audited(world: &World, operation: Operation, what: &str, object: &Value, old: Option<&Value>) -> Audited {
     let (group, resource) = what.split_once('|').unwrap_or(("", what));
     let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let user = UserInfo::new("eve", &[]);
@@ -34,7 +44,9 @@ fn validate(
         notes: Default::default(),
     };
     let answer = PodSecurity.validate(&review, object).map_err(|error| error.message);
-    (answer, warnings.into_inner())
+    let annotations = review.notes.annotations();
+    drop(review);
+    (answer, warnings.into_inner(), annotations)
 }
 
 fn namespace(labels: &[(&str, &str)]) -> Value {
@@ -78,6 +90,23 @@ async fn pods_are_refused_and_workloads_warned_of() {
     assert_eq!(create("podtemplates", &template), (Ok(()), warned));
     world.put("namespaces", "n", namespace(&[("enforce", "nonsense")])).await;
     assert_eq!(create("pods", &plain), (Err(refused), vec![]));
+}
+
+#[tokio::test]
+async fn the_auditor_is_told() {
+    let world = world().await;
+    world.put("namespaces", "n", namespace(&[("enforce", "privileged"), ("audit", "baseline")])).await;
+    let shared = pod("x", json!({"hostPID": true, "containers": [{"name": "c"}]}));
+    let told = |what: &str, object: &Value| audited(&world, Operation::Create, what, object, None);
+    let would = "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)";
+    let (answer, warnings, annotations) = told("pods", &shared);
+    assert_eq!((answer, warnings), (Ok(()), vec![]));
+    let prefix = "pod-security.kubernetes.io";
+    let want = [("enforce-policy", "privileged:latest"), ("audit-violations", would)];
+    let want = want.map(|(key, value)| (format!("{prefix}/{key}"), value.to_owned()));
+    assert_eq!(annotations, BTreeMap::from(want.clone()));
+    let (_, _, annotations) = told("apps|deployments", &pod("x", json!({"template": shared})));
+    assert_eq!(annotations, BTreeMap::from([want[1].clone()]));
 }
 
 #[tokio::test]
