@@ -91,7 +91,7 @@ impl Rotated {
         let name = (0..)
             .map(|i| now.saturating_add((i as i64).milliseconds()).unwrap_or(now))
             .map(|time| folder.join(format!("{prefix}{}{suffix}", time.strftime(STAMP))))
-            .find(|name| !name.exists())
+            .find(|name| !name.exists() && !packed(name).exists())
             .unwrap_or_else(|| folder.join(format!("{prefix}{suffix}")));
         std::fs::rename(&self.path, name)?;
         (self.file, self.size) = open(&self.path)?;
@@ -156,10 +156,15 @@ fn sorted(
     (kept, gone)
 }
 
-fn compress(path: &Path) -> io::Result<()> {
+/// What a rotated file is called once it is compressed.
+fn packed(path: &Path) -> PathBuf {
     let mut packed = path.as_os_str().to_owned();
     packed.push(".gz");
-    let target = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&packed)?;
+    packed.into()
+}
+
+fn compress(path: &Path) -> io::Result<()> {
+    let target = OpenOptions::new().create_new(true).write(true).mode(0o600).open(packed(path))?;
     let mut encoder = flate2::write::GzEncoder::new(target, flate2::Compression::default());
     io::copy(&mut File::open(path)?, &mut encoder)?;
     encoder.finish()?.sync_all()?;

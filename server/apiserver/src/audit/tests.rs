@@ -150,6 +150,24 @@ async fn refusals_say_why() {
 }
 
 #[tokio::test]
+async fn what_a_namespace_audits_is_in_the_record() {
+    let w = world("- {level: Metadata, omitStages: [RequestReceived]}\n").await;
+    let json = [("content-type", "application/json")];
+    let namespace =
+        json!({"metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/audit": "baseline"}}});
+    assert_eq!(w.ask("admin", "POST", "/api/v1/namespaces", &namespace.to_string(), &json).await, 201);
+    let account = json!({"metadata": {"name": "default"}}).to_string();
+    assert_eq!(w.ask("admin", "POST", "/api/v1/namespaces/n/serviceaccounts", &account, &json).await, 201);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(w.ask("admin", "POST", "/api/v1/namespaces/n/pods", &pod.to_string(), &json).await, 201);
+    let events = w.events().await;
+    let annotations = &events[2]["annotations"];
+    assert_eq!(annotations["pod-security.kubernetes.io/enforce-policy"], "privileged:latest");
+    let told = annotations["pod-security.kubernetes.io/audit-violations"].as_str().unwrap();
+    assert!(told.starts_with("would violate PodSecurity \"baseline:latest\": host namespaces"), "{told}");
+}
+
+#[tokio::test]
 async fn acting_as_another_names_both() {
     let w = world("- {level: Metadata, users: [admin], omitStages: [RequestReceived]}\n").await;
     let headers = [("impersonate-user", "jane"), ("impersonate-group", "system:masters")];

@@ -45,7 +45,9 @@ impl Notes {
 
     /// Adds an audit annotation; the first of a key stays.
     pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
-        self.annotations.lock().entry(key.into()).or_insert_with(|| value.into());
+        let (key, value) = (key.into(), value.into());
+        crate::audit::annotate(&key, || value.clone());
+        self.annotations.lock().entry(key).or_insert(value);
     }
 
     /// The audit annotations.
