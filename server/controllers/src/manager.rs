@@ -77,8 +77,12 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn start<C: Controller>(&self, controller: C) {
+        self.start_shared(Arc::new(controller));
+    }
+
+    fn start_shared<C: Controller>(&self, controller: Arc<C>) {
         let (name, drain) = (controller.name(), self.drain.clone());
-        let run = sampan_reconcile::run(Arc::new(controller), drain);
+        let run = sampan_reconcile::run(controller, drain);
         self.handles.push(self.tasks.spawn(name, async move {
             run.await;
             name
@@ -127,7 +131,7 @@ impl ControllerManager {
 
     fn start_collector(&self, running: &Running<'_>, context: &Context) {
         let Some(component) = self.config.collect_after else {
-            return running.start(GarbageCollector::new(context));
+            return running.start_shared(GarbageCollector::new(context));
         };
         let (context, health, drain) = (context.clone(), self.config.health.clone(), running.drain.clone());
         let name = "garbage-collector-controller";
@@ -136,7 +140,7 @@ impl ControllerManager {
                 () = ready(&health, component) => {}
                 () = drain.wait() => return name,
             }
-            sampan_reconcile::run(Arc::new(GarbageCollector::new(&context)), drain).await;
+            sampan_reconcile::run(GarbageCollector::new(&context), drain).await;
             name
         }));
     }

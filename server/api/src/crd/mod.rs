@@ -32,7 +32,9 @@ pub use custom::{Custom, Version};
 pub use decode::{conform, decode, patch};
 pub use default::default;
 pub use definition::{create as definition_errors, update as definition_update_errors};
-pub use head::{Condition, Head, Names, PrinterColumn, Scale, SelectableField, Subresources, VersionHead};
+pub use head::{
+    Condition, Head, Names, PrinterColumn, Scale, SelectableField, Spec, Status, Subresources, VersionHead,
+};
 pub use names::{compare_versions, conditions as name_conditions};
 pub use prune::prune;
 pub use schema::{Additional, ListType, Schema, Type};
