@@ -7,6 +7,7 @@
 mod autoscaler;
 mod certificates;
 mod claim;
+mod cluster_role_aggregation;
 mod context;
 mod cronjob;
 mod daemonset;

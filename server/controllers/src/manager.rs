@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::autoscaler::Autoscalers;
 use crate::certificates::{Approver, Certificates, Cleaner, Signer};
+use crate::cluster_role_aggregation::ClusterRoleAggregation;
 use crate::context::Context;
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
@@ -159,6 +160,7 @@ impl ControllerManager {
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
         running.start(Mirroring::new(context));
+        running.start(ClusterRoleAggregation::new(context));
         running.start(ServiceCidrs::new(context));
         running.start(NodeLifecycle::new(context));
         running.start(TaintEviction::new(context));

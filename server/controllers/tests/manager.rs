@@ -10,6 +10,7 @@ use fake::Fake;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use sampan_controllers::{Config, ControllerManager};
@@ -204,4 +205,30 @@ async fn a_namespace_is_emptied_and_goes() {
     cluster.wait::<Namespace>("the namespace's end", Informer::is_empty).await;
     let left = cluster.api::<Pod>().list(&Default::default()).await.unwrap();
     assert!(left.items.is_empty());
+}
+
+#[tokio::test]
+async fn aggregated_roles_follow_those_that_they_select() {
+    let cluster = cluster();
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    let create = async |value: serde_json::Value| {
+        roles.create(&PostParams::default(), &serde_json::from_value(value).unwrap()).await.unwrap();
+    };
+    let part = |name: &str, resource: &str| {
+        json!({"metadata": {"name": name, "labels": {"to": "sum"}},
+            "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]})
+    };
+    let selectors = json!([{"matchLabels": {"to": "sum"}}]);
+    create(json!({"metadata": {"name": "sum"}, "aggregationRule": {"clusterRoleSelectors": selectors}}))
+        .await;
+    create(part("b", "pods")).await;
+    create(part("a", "secrets")).await;
+    let resources = |roles: &Informer<ClusterRole>| -> Vec<String> {
+        let sum = roles.get(&Key::cluster("sum"));
+        let rules = sum.and_then(|role| role.rules.clone()).unwrap_or_default();
+        rules.into_iter().flat_map(|rule| rule.resources.unwrap_or_default()).collect()
+    };
+    cluster.wait::<ClusterRole>("both parts", |roles| resources(roles) == ["secrets", "pods"]).await;
+    roles.delete("a", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<ClusterRole>("the one that is left", |roles| resources(roles) == ["pods"]).await;
 }
