@@ -25,7 +25,7 @@ use crate::gc::GarbageCollector;
 use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa};
-use crate::node::{NodeLifecycle, TaintEviction};
+use crate::node::{NodeLifecycle, NodeTtl, TaintEviction};
 use crate::pod_gc::PodGc;
 use crate::quota::ResourceQuotas;
 use crate::replicaset::ReplicaSets;
@@ -163,6 +163,7 @@ impl ControllerManager {
         running.start(ClusterRoleAggregation::new(context));
         running.start(ServiceCidrs::new(context));
         running.start(NodeLifecycle::new(context));
+        running.start(NodeTtl::new(context));
         running.start(TaintEviction::new(context));
         running.start(PodGc::new(context));
         running.start(ResourceQuotas::new(context));

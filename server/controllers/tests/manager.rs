@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fake::Fake;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
@@ -231,4 +231,17 @@ async fn aggregated_roles_follow_those_that_they_select() {
     cluster.wait::<ClusterRole>("both parts", |roles| resources(roles) == ["secrets", "pods"]).await;
     roles.delete("a", &DeleteParams::default()).await.unwrap();
     cluster.wait::<ClusterRole>("the one that is left", |roles| resources(roles) == ["pods"]).await;
+}
+
+#[tokio::test]
+async fn nodes_are_told_how_long_to_keep_what_they_read() {
+    let cluster = cluster();
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let node = json!({"metadata": {"name": "one"}});
+    nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    let told =
+        |node: Arc<Node>| node.metadata.annotations.clone()?.get("node.alpha.kubernetes.io/ttl").cloned();
+    let one = Key::cluster("one");
+    let zero = |nodes: &Informer<Node>| nodes.get(&one).and_then(told).as_deref() == Some("0");
+    cluster.wait::<Node>("the annotation", zero).await;
 }
