@@ -27,6 +27,7 @@ mod pod_gc;
 mod quota;
 mod replicaset;
 mod resources;
+mod service_account_tokens;
 mod service_cidr;
 mod statefulset;
 mod volumes;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fake::Fake;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
@@ -244,4 +244,48 @@ async fn nodes_are_told_how_long_to_keep_what_they_read() {
     let one = Key::cluster("one");
     let zero = |nodes: &Informer<Node>| nodes.get(&one).and_then(told).as_deref() == Some("0");
     cluster.wait::<Node>("the annotation", zero).await;
+}
+
+#[tokio::test]
+async fn token_secrets_are_filled_in_and_go_with_their_account() {
+    let cluster = cluster();
+    let accounts = cluster.api::<ServiceAccount>();
+    let account: ServiceAccount =
+        serde_json::from_value(json!({"metadata": {"name": "robot"}, "secrets": [{"name": "lost"}]}))
+            .unwrap();
+    let account = accounts.create(&PostParams::default(), &account).await.unwrap();
+    let create = async |name: &str, account: &str| {
+        let annotations = json!({"kubernetes.io/service-account.name": account});
+        let secret = json!({"type": "kubernetes.io/service-account-token",
+            "metadata": {"name": name, "annotations": annotations}});
+        let typed: Secret = serde_json::from_value(secret).unwrap();
+        cluster.api::<Secret>().create(&PostParams::default(), &typed).await.unwrap();
+    };
+    create("kept", "robot").await;
+    create("stray", "nobody").await;
+    let key = |name: &str| Key::namespaced("default", name);
+    let value = |secrets: &Informer<Secret>, name: &str| {
+        let bytes = secrets.get(&key("kept"))?.data.clone()?.get(name)?.0.clone();
+        Some(String::from_utf8(bytes).unwrap())
+    };
+    let filled = |secrets: &Informer<Secret>| {
+        value(secrets, "token").as_deref() == Some("robot kept 4294967296")
+            && value(secrets, "ca.crt").as_deref() == Some("PEM")
+            && value(secrets, "namespace").as_deref() == Some("default")
+    };
+    cluster
+        .wait::<Secret>("one filled in, one gone", |all| filled(all) && all.get(&key("stray")).is_none())
+        .await;
+    let kept = cluster.api::<Secret>().get("kept").await.unwrap();
+    let annotations = kept.metadata.annotations.unwrap();
+    assert_eq!(annotations.get("kubernetes.io/service-account.uid"), account.metadata.uid.as_ref());
+
+    create("lost", "robot").await;
+    cluster.api::<Secret>().delete("lost", &DeleteParams::default()).await.unwrap();
+    let forgot = |accounts: &Informer<ServiceAccount>| {
+        accounts.get(&key("robot")).is_some_and(|robot| robot.secrets.as_ref().is_none_or(Vec::is_empty))
+    };
+    cluster.wait::<ServiceAccount>("forgets", forgot).await;
+    accounts.delete("robot", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<Secret>("goes with its account", Informer::is_empty).await;
 }

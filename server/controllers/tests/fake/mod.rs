@@ -231,6 +231,13 @@ impl Handler for Fake {
                 let node = json!({"spec": {"nodeName": body["target"]["name"]}});
                 state.change(key, None, node, true)
             }
+            (&Method::POST, Some(name)) if path.sub.as_deref() == Some("token") => {
+                let (secret, seconds) =
+                    (&body["spec"]["boundObjectRef"]["name"], &body["spec"]["expirationSeconds"]);
+                let token = format!("{name} {} {seconds}", secret.as_str().unwrap());
+                let status = json!({"token": token, "expirationTimestamp": "2162-01-01T00:00:00Z"});
+                (201, json!({"metadata": {}, "spec": {"audiences": []}, "status": status}))
+            }
             (&Method::POST, _) => state.create(&path, body),
             (&Method::PUT, _) => state.change(key, path.sub.as_deref(), body, false),
             (&Method::PATCH, _) => state.change(key, path.sub.as_deref(), body, true),
