@@ -1,4 +1,4 @@
-//! The garbage collector and objects of custom kinds, against an API in memory.
+//! Objects of custom kinds, collected and counted, against an API in memory.
 #![allow(clippy::unwrap_used)]
 
 mod fake;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake::Fake;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::core::{ApiResource, DynamicObject};
@@ -199,6 +199,34 @@ async fn a_kind_that_goes_takes_its_informer_and_its_dependents_with_it() {
     cluster.delete("a", PropagationPolicy::Background).await;
     cluster.definitions().delete("things.example.com", &DeleteParams::default()).await.unwrap();
     cluster.goes("of-a").await;
+    limited("nobody watches", cluster.fake.unwatched("things")).await;
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn a_quota_counts_custom_objects_as_long_as_they_are_served() {
+    let cluster = cluster();
+    let quotas: Api<ResourceQuota> = Api::namespaced(cluster.client.clone(), "default");
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/things.example.com": "5"}}});
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    let informer = cluster.informers.of::<ResourceQuota>();
+    let used = async |expected: &str| {
+        let is = |quotas: &Informer<ResourceQuota>| {
+            let status = quotas.get(&Key::namespaced("default", "q")).and_then(|quota| quota.status.clone());
+            let used = status.and_then(|status| status.used).unwrap_or_default();
+            used.get("count/things.example.com").is_some_and(|used| used.0 == expected)
+        };
+        limited(&format!("{expected} used"), informer.until(is)).await;
+    };
+    used("0").await;
+    cluster.thing("a", &[]).await;
+    cluster.thing("b", &[]).await;
+    cluster.define().await;
+    used("2").await;
+    cluster.delete("a", PropagationPolicy::Background).await;
+    used("1").await;
+    cluster.definitions().delete("things.example.com", &DeleteParams::default()).await.unwrap();
+    used("0").await;
     limited("nobody watches", cluster.fake.unwatched("things")).await;
     cluster.end().await;
 }

@@ -26,7 +26,7 @@ use super::item::{Item, Named, OwnerKind};
 use crate::resources::deletable;
 
 /// Where the definitions are.
-pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// Where the objects of a kind are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

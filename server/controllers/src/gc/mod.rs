@@ -27,7 +27,8 @@ use serde_json::json;
 pub(crate) use self::item::Item;
 use self::item::{FOREGROUND, ORPHAN, Owner, OwnerKind};
 use self::judge::{Fate, Verdict, judge};
-use self::kinds::{DEFINITIONS, Definition, Followed, Home, Kinds, Place};
+pub(crate) use self::kinds::{DEFINITIONS, Definition};
+use self::kinds::{Followed, Home, Kinds, Place};
 use crate::context::Context;
 use crate::resources::{Collection, Partial};
 

@@ -6,6 +6,7 @@
 //! anything was charged meanwhile the write is refused and the count begins again, so that it never loses a charge.
 
 mod count;
+mod custom;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,8 +25,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::count::{Counted, Found, counted, custom, is_custom, recount};
+use self::custom::Customs;
 use crate::context::{BY_NAMESPACE, Context};
-use crate::gc::Item;
+use crate::gc::{DEFINITIONS, Definition, Item};
 use crate::resources::Collection;
 
 /// So often a count is begun at once when something was charged meanwhile; then after a back-off.
@@ -75,8 +77,10 @@ pub(crate) struct ResourceQuotas {
     quotas: Informer<ResourceQuota>,
     services: Informer<Service>,
     claims: Informer<PersistentVolumeClaim>,
-    /// Paths of what some quota counts and whose informers tell of what goes, and the names of custom resources among it.
+    definitions: Informer<Definition>,
+    /// Paths of built-in kinds that some quota counts and whose informers tell of what goes.
     followed: Mutex<HashSet<String>>,
+    customs: Customs,
     tell: UnboundedSender<Vec<Key>>,
     told: Mutex<Option<UnboundedReceiver<Vec<Key>>>>,
 }
@@ -89,7 +93,9 @@ impl ResourceQuotas {
             quotas: context.by_namespace(),
             services: context.informers.of(),
             claims: context.informers.of(),
+            definitions: context.informers.reduced(DEFINITIONS),
             followed: Mutex::default(),
+            customs: Customs::default(),
             tell,
             told: Mutex::new(Some(told)),
         }
@@ -110,12 +116,15 @@ impl ResourceQuotas {
     fn has_strangers(&self, quota: &ResourceQuota) -> bool {
         let used = quota.status.iter().flat_map(|status| status.used.iter().flatten());
         let mut charged = used.filter(|(name, amount)| amount.0 != "0" && is_custom(name));
-        charged.any(|(name, _)| !self.followed.lock().contains(name))
+        charged.any(|(name, _)| !self.customs.follows(name))
     }
 
     /// Follows a kind from now on, if nothing does.
     async fn follow(&self, counted: &Counted) {
         let path = counted.path(None);
+        if let Counted::Custom(name, _) = counted {
+            return self.customs.follow(&self.context, name, &path, &self.quotas, &self.tell);
+        }
         if counted.changes() || !self.followed.lock().insert(path.clone()) {
             return;
         }
@@ -138,7 +147,6 @@ impl ResourceQuotas {
         for name in hard.keys() {
             let Some((plural, group)) = custom(name) else { continue };
             if let Some(version) = served(&self.context.client, group, plural).await? {
-                self.followed.lock().insert(name.clone());
                 all.push(Counted::Custom(name.clone(), format!("/apis/{group}/{version}/{plural}")));
             }
         }
@@ -213,6 +221,14 @@ impl Controller for ResourceQuotas {
         self.on(sources, &self.context.pods, "pods");
         self.on(sources, &self.services, "services");
         self.on(sources, &self.claims, "persistentvolumeclaims");
+        let this = self.clone();
+        sources.on(&self.definitions, move |delta| {
+            let name = custom::counted_as(&delta.key.name);
+            if delta.new.is_none() {
+                this.customs.leave(&name);
+            }
+            custom::counting(&this.quotas, &name)
+        });
         if let Some(told) = self.told.lock().take() {
             sources.stream(futures::StreamExt::flat_map(told, futures::stream::iter));
         }

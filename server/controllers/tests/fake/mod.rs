@@ -147,6 +147,38 @@ impl State {
         (200, self.put(if held { "MODIFIED" } else { "DELETED" }, key, object))
     }
 
+    /// Discovery of the kinds that definitions made; of no other.
+    fn discover(&self, path: &str) -> Option<Value> {
+        let definitions =
+            self.objects.iter().filter(|((resource, ..), _)| resource == "customresourcedefinitions");
+        let specs = definitions.map(|(_, definition)| &definition["spec"]);
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match parts[..] {
+            ["apis"] => {
+                let groups = specs.map(|spec| {
+                    let version = &spec["versions"][0]["name"];
+                    let path = format!("{}/{}", spec["group"].as_str().unwrap(), version.as_str().unwrap());
+                    let version = json!({"groupVersion": path, "version": version});
+                    json!({"name": spec["group"], "versions": [version], "preferredVersion": version})
+                });
+                Some(
+                    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()}),
+                )
+            }
+            ["apis", group, version] => {
+                let resources = specs.filter(|spec| spec["group"] == group).map(|spec| {
+                    let namespaced = spec["scope"] == "Namespaced";
+                    json!({"name": spec["names"]["plural"], "singularName": "", "namespaced": namespaced,
+                        "kind": spec["names"]["kind"], "verbs": ["create", "delete", "get", "list", "watch"]})
+                });
+                let resources: Vec<_> = resources.collect();
+                Some(json!({"kind": "APIResourceList", "apiVersion": "v1",
+                    "groupVersion": format!("{group}/{version}"), "resources": resources}))
+            }
+            _ => None,
+        }
+    }
+
     fn list(&self, path: &Path) -> Value {
         let all = self.objects.iter().filter(|((resource, namespace, _), _)| {
             *resource == path.resource && (path.namespace.is_empty() || *namespace == path.namespace)
@@ -200,9 +232,8 @@ fn whole(code: u16, body: &Value) -> Response<ResponseBody> {
 
 impl Handler for Fake {
     fn handle(self: Arc<Self>, request: Request<Bytes>) -> ResponseFuture {
-        if request.uri().path() == "/apis" {
-            let none = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []});
-            return Box::pin(async move { whole(200, &none) });
+        if let Some(found) = self.0.lock().discover(request.uri().path()) {
+            return Box::pin(async move { whole(200, &found) });
         }
         let path = parse(request.uri().path());
         let query = request.uri().query().unwrap_or_default().to_owned();
