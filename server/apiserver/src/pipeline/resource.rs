@@ -257,10 +257,10 @@ pub(crate) fn decode_as(
 
 /// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
 fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
-    Some(match (group, kind) {
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => return crate::crd::not_yet(object),
-        _ => return None,
-    })
+    match (group, kind) {
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::not_yet(object),
+        _ => None,
+    }
 }
 
 /// `EnsureObjectNamespaceMatchesRequestNamespace`.
