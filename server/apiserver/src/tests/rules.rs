@@ -1,9 +1,10 @@
-//! Custom resources with rules in CEL.
+//! Custom resources with rules in CEL, and admission configured for them.
 
 use super::*;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const BOATS: &str = "/apis/boats.example.com/v1/namespaces/default/boats";
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 
 fn definition() -> Value {
     let schema = json!({"type": "object",
@@ -113,4 +114,53 @@ async fn rules_of_a_changed_definition_count_at_once_for_what_changes() {
     ] {
         assert!(message.contains(part), "{part}\n{message}");
     }
+}
+
+#[tokio::test]
+async fn policies_know_custom_kinds() {
+    let w = with_boats().await;
+    // parameters of a custom kind, which may come after the policy
+    let rules = |versions: &str| {
+        json!({"matchPolicy": "Equivalent", "resourceRules": [{"operations": ["CREATE"],
+            "apiGroups": ["boats.example.com"], "apiVersions": [versions], "resources": ["boats"]}]})
+    };
+    let policy = json!({"metadata": {"name": "p"}, "spec": {
+        "paramKind": {"apiVersion": "boats.example.com/v1", "kind": "Boat"},
+        "matchConstraints": rules("v2"),
+        "matchConditions": [{"name": "others", "expression": "object.metadata.name != 'model'"}],
+        "validations": [
+            {"expression": "object.apiVersion == 'boats.example.com/v2'"},
+            {"expression": "object.spec.seats <= params.spec.seats", "message": "too big"}]}});
+    assert_eq!(w.post(&format!("{GROUP}/validatingadmissionpolicies"), policy).await.code, 201);
+    assert_eq!(w.post(BOATS, boat("model", json!({"hull": "oak", "seats": 4}))).await.code, 201);
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"],
+        "paramRef": {"name": "model", "namespace": "default", "parameterNotFoundAction": "Deny"}}});
+    let made = w.post(&format!("{GROUP}/validatingadmissionpolicybindings"), binding).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let big = w.post(BOATS, boat("big", json!({"hull": "oak", "seats": 5}))).await;
+    assert_eq!(
+        big.body["message"],
+        "boats.boats.example.com \"big\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: too big"
+    );
+    let small = w.post(BOATS, boat("small", json!({"hull": "oak", "seats": 4}))).await;
+    assert_eq!(small.code, 201, "{}", small.body);
+}
+
+#[tokio::test]
+async fn what_a_policy_applies_is_merged_as_the_custom_schema_says() {
+    let w = with_boats().await;
+    let policy = json!({"metadata": {"name": "m"}, "spec": {
+        "matchConstraints": {"resourceRules": [{"operations": ["CREATE"],
+            "apiGroups": ["boats.example.com"], "apiVersions": ["*"], "resources": ["boats"]}]},
+        "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+            "Object{spec: Object.spec{sails: [Object.spec.sails{name: 'main', area: 9}]}}"}}]}});
+    let made = w.post(&format!("{GROUP}/mutatingadmissionpolicies"), policy).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let binding = json!({"metadata": {"name": "m"}, "spec": {"policyName": "m"}});
+    assert_eq!(w.post(&format!("{GROUP}/mutatingadmissionpolicybindings"), binding).await.code, 201);
+    let sails = json!([{"name": "main", "area": 1}, {"name": "fore", "area": 2}]);
+    let made = w.post(BOATS, boat("a", json!({"hull": "oak", "sails": sails}))).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert_eq!(made.body["spec"]["sails"], json!([{"name": "main", "area": 9}, {"name": "fore", "area": 2}]));
 }
