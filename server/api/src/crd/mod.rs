@@ -19,6 +19,7 @@ mod head;
 mod lists;
 mod names;
 pub mod path;
+mod places;
 mod prune;
 mod schema;
 mod structural;
@@ -36,6 +37,7 @@ pub use definition::{create as definition_errors, update as definition_update_er
 pub use field_path::field_path;
 pub use head::{Condition, Head, Names, PrinterColumn, Scale, SelectableField, Subresources, VersionHead};
 pub use names::{compare_versions, conditions as name_conditions};
+pub use places::as_upstream as placed_errors;
 pub use prune::prune;
 pub use schema::{Additional, ListType, Schema, Type};
 pub use validate::{create_errors, status_errors, update_errors};

@@ -60,6 +60,7 @@ fn in_cel(
 ) {
     if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
         errors.extend(custom::definition_errors(new, errors));
+        *errors = sampan_api::crd::placed_errors(new, std::mem::take(errors));
     }
     custom::check(kind, new, old, errors, warnings);
 }

@@ -164,3 +164,16 @@ async fn what_a_policy_applies_is_merged_as_the_custom_schema_says() {
     assert_eq!(made.code, 201, "{}", made.body);
     assert_eq!(made.body["spec"]["sails"], json!([{"name": "main", "area": 9}, {"name": "fore", "area": 2}]));
 }
+
+#[tokio::test]
+async fn a_rule_that_does_not_compile_is_found_where_upstream_finds_it() {
+    let w = world().await;
+    let mut wrong = definition();
+    for version in wrong["spec"]["versions"].as_array_mut().unwrap() {
+        version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "self.nothing"}]);
+    }
+    let refused = w.post(CRDS, wrong).await;
+    let start = "CustomResourceDefinition.apiextensions.k8s.io \"boats.boats.example.com\" is invalid: spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule: Invalid value: {";
+    let message = refused.body["message"].as_str().unwrap();
+    assert!(message.starts_with(start), "{message}");
+}
