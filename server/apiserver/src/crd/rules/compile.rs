@@ -49,7 +49,7 @@ impl Node {
     fn of(json: &Value, schema: &Schema, ty: Option<Type>) -> Self {
         let rules = ty.as_ref().map(|ty| Rule::all(schema, ty)).unwrap_or_default();
         let element = match &ty {
-            Some(Type::List(item)) => Some((**item).clone()),
+            Some(Type::List(item, _)) => Some((**item).clone()),
             Some(Type::Map(_, value)) => Some((**value).clone()),
             _ => None,
         };

@@ -51,7 +51,7 @@ impl Mutation {
 pub(in crate::dynamic) fn json_patch(env: &Env, source: &str) -> Expression {
     let mut compiled = Expression::new(env, source, &[]);
     let fits = |ty: &Type| match ty {
-        Type::List(item) => matches!(&**item, Type::Dyn) || item.to_string() == "JSONPatch",
+        Type::List(item, _) => matches!(&**item, Type::Dyn) || item.to_string() == "JSONPatch",
         other => matches!(other, Type::Dyn),
     };
     if compiled.program.as_ref().is_ok_and(|program| !fits(program.result_type())) {
