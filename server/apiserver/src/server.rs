@@ -200,7 +200,8 @@ impl ApiServer {
         server.0.tasks.spawn_until_drain("api services", following);
         let following = crd::follow(server.registry().clone(), server.customs().clone());
         server.0.tasks.spawn_until_drain("custom resources", following);
-        let following = crate::dynamic::policies::status::follow(server.registry().clone());
+        let following =
+            crate::dynamic::policies::status::follow(server.registry().clone(), server.customs().clone());
         server.0.tasks.spawn_until_drain("policy types", following);
         Ok(server)
     }
@@ -268,7 +269,7 @@ impl ApiServer {
         tasks.spawn_until_drain("flow schemas", fairness.follow());
         let _ = self.0.fairness.set(fairness);
         self.set_gate(self.0.auth.clone());
-        self.set_plugins(crate::admission::plugins(self.0.auth.clone()));
+        self.set_plugins(crate::admission::plugins(self.0.auth.clone(), self.customs().clone()));
         self.0.pki.keep_fresh(tasks);
         Ok(())
     }

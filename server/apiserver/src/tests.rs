@@ -21,6 +21,7 @@ mod issuer;
 mod listeners;
 mod policies;
 mod quota;
+mod rules;
 mod services;
 mod storage;
 mod webhooks;

@@ -3,6 +3,7 @@
 //! A row is `&'static` and stays; what a definition says changes. So a row of a custom resource carries a slot, in
 //! which the API server puts each new state.
 
+use std::any::Any;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -12,18 +13,20 @@ use serde_json::Value;
 use super::apply::Root;
 use super::head::{Head, SelectableField, VersionHead};
 use super::schema::Schema;
+use crate::kinds::Kind;
 
 /// The slot of a custom resource's row.
 #[derive(Debug, Default)]
 pub struct Custom {
     list_kind: String,
     version: RwLock<Option<Arc<Version>>>,
+    versions: RwLock<Vec<&'static Kind>>,
 }
 
 impl Custom {
     /// A slot with nothing in it, of objects whose lists are of this kind.
     pub fn new(list_kind: String) -> Self {
-        Self { list_kind, version: RwLock::default() }
+        Self { list_kind, ..Self::default() }
     }
 
     /// The kind of lists.
@@ -40,6 +43,16 @@ impl Custom {
     pub fn set(&self, version: Option<Arc<Version>>) {
         *self.version.write().unwrap_or_else(PoisonError::into_inner) = version;
     }
+
+    /// The rows of all served versions of the resource, this one's with them.
+    pub fn versions(&self) -> Vec<&'static Kind> {
+        self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the rows of all served versions.
+    pub fn set_versions(&self, versions: Vec<&'static Kind>) {
+        *self.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
+    }
 }
 
 /// One version of one definition.
@@ -54,6 +67,7 @@ pub struct Version {
     json: OnceLock<Arc<Value>>,
     schema: OnceLock<Arc<Schema>>,
     root: OnceLock<Root>,
+    beside: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 #[derive(Deserialize)]
@@ -83,22 +97,24 @@ impl Version {
             json: OnceLock::new(),
             schema: OnceLock::new(),
             root: OnceLock::new(),
+            beside: OnceLock::new(),
         }
     }
 
     /// The same version of a definition whose status changed, and nothing that counts here: what was compiled is kept.
     pub fn restated(&self, head: Arc<Head>) -> Self {
-        let kept =
-            |slot: &OnceLock<Arc<Schema>>| slot.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
-        let json = self.json.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
+        fn kept<T: ?Sized>(slot: &OnceLock<Arc<T>>) -> OnceLock<Arc<T>> {
+            slot.get().cloned().map_or_else(OnceLock::new, OnceLock::from)
+        }
         Self {
             head,
             since: self.since,
             index: self.index,
             bytes: self.bytes.clone(),
-            json,
+            json: kept(&self.json),
             schema: kept(&self.schema),
             root: OnceLock::new(),
+            beside: kept(&self.beside),
         }
     }
 
@@ -108,7 +124,7 @@ impl Version {
     }
 
     /// What to warn of who uses a deprecated version.
-    pub fn deprecation(&self, kind: &crate::kinds::Kind) -> Option<String> {
+    pub fn deprecation(&self, kind: &Kind) -> Option<String> {
         let about = self.about();
         let plain = || format!("{} {} is deprecated", kind.api_version(), kind.kind);
         about.deprecated.then(|| about.deprecation_warning.clone().unwrap_or_else(plain))
@@ -157,5 +173,12 @@ impl Version {
     /// The schema, compiled when first asked for.
     pub fn schema(&self) -> &Schema {
         self.schema.get_or_init(|| Arc::new(Schema::read(self.json())))
+    }
+
+    /// What a server compiles of the schema, made when first asked for and kept beside it. There is one such thing: none
+    /// is given to who asks for one of another type.
+    pub fn beside<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
+        let made = self.beside.get_or_init(|| Arc::new(make()));
+        made.clone().downcast().ok()
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::field_path::field_path;
 use super::path::Path;
 use super::schema::Schema;
 use super::structural::{flag, list, properties, text};
@@ -333,6 +334,9 @@ fn rules(schema: &Value, at: &str, errors: &mut Errors) {
                 path,
                 "fieldPath must not contain line breaks",
             ));
+        }
+        if !path.is_empty() && field_path(path, &Schema::read(schema)).is_err() {
+            errors.push(FieldError::invalid(here("fieldPath"), path, "fieldPath must be a valid path"));
         }
     }
 }

@@ -13,11 +13,13 @@ mod decode;
 mod default;
 mod definition;
 mod definition_schema;
+mod field_path;
 mod formats;
 mod head;
 mod lists;
 mod names;
 pub mod path;
+mod places;
 mod prune;
 mod schema;
 mod structural;
@@ -32,10 +34,12 @@ pub use custom::{Custom, Version};
 pub use decode::{conform, decode, patch};
 pub use default::default;
 pub use definition::{create as definition_errors, update as definition_update_errors};
+pub use field_path::field_path;
 pub use head::{
     Condition, Head, Names, PrinterColumn, Scale, SelectableField, Spec, Status, Subresources, VersionHead,
 };
 pub use names::{compare_versions, conditions as name_conditions};
+pub use places::as_upstream as placed_errors;
 pub use prune::prune;
 pub use schema::{Additional, ListType, Schema, Type};
 pub use validate::{create_errors, status_errors, update_errors};

@@ -132,7 +132,7 @@ impl Checker<'_> {
     fn indexed(&self, operand: &Type, index: &Type) -> Option<Type> {
         match operand {
             Type::Dyn => Some(Type::Dyn),
-            Type::List(item) => {
+            Type::List(item, _) => {
                 matches!(index, Type::Int | Type::Uint | Type::Double | Type::Dyn).then(|| (**item).clone())
             }
             Type::Map(key, value) => assignable(key, index, &mut HashMap::new()).then(|| (**value).clone()),
@@ -253,8 +253,8 @@ impl Checker<'_> {
     fn fold(&mut self, at: usize, fold: &Fold) -> Type {
         let range = self.expr(&fold.range);
         let (first, second) = match (&range, &fold.second) {
-            (Type::List(item), None) => ((**item).clone(), None),
-            (Type::List(item), Some(_)) => (Type::Int, Some((**item).clone())),
+            (Type::List(item, _), None) => ((**item).clone(), None),
+            (Type::List(item, _), Some(_)) => (Type::Int, Some((**item).clone())),
             (Type::Map(key, _), None) => ((**key).clone(), None),
             (Type::Map(key, value), Some(_)) => ((**key).clone(), Some((**value).clone())),
             (Type::Dyn, _) => (Type::Dyn, Some(Type::Dyn)),
@@ -280,7 +280,7 @@ impl Checker<'_> {
             }
             FoldKind::List => Type::list(self.expr(&fold.body)),
             FoldKind::Map => {
-                let key = if matches!(range, Type::List(_)) { Type::Int } else { first };
+                let key = if matches!(range, Type::List(..)) { Type::Int } else { first };
                 Type::Map(Arc::new(key), Arc::new(self.expr(&fold.body)))
             }
             FoldKind::Entries => match self.expr(&fold.body) {
@@ -352,7 +352,7 @@ fn substitute(ty: &Type, bound: &HashMap<&'static str, Type>) -> Type {
     let inner = |ty: &Arc<Type>| Arc::new(substitute(ty, bound));
     match ty {
         Type::Param(name) => bound.get(name).cloned().unwrap_or(Type::Dyn),
-        Type::List(item) => Type::List(inner(item)),
+        Type::List(item, relation) => Type::List(inner(item), relation.clone()),
         Type::Map(key, value) => Type::Map(inner(key), inner(value)),
         Type::Optional(value) => Type::Optional(inner(value)),
         Type::Type(of) => Type::Type(inner(of)),
@@ -377,7 +377,7 @@ fn assignable(wanted: &Type, found: &Type, bound: &mut HashMap<&'static str, Typ
             },
         },
         (Type::Dyn, _) | (_, Type::Dyn) => true,
-        (Type::List(a), Type::List(b))
+        (Type::List(a, _), Type::List(b, _))
         | (Type::Optional(a), Type::Optional(b))
         | (Type::Type(a), Type::Type(b)) => assignable(a, b, bound) || matches!(wanted, Type::Type(_)),
         (Type::Map(a, b), Type::Map(c, d)) => assignable(a, c, bound) && assignable(b, d, bound),

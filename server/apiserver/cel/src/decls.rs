@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use crate::relation::Relation;
 use crate::types::Type;
 
 /// One way to call a function.
@@ -71,7 +72,7 @@ fn parse(text: &'static str) -> Type {
         let mut inner = split(inner).into_iter().map(|one| Arc::new(parse(one)));
         let mut next = || inner.next().unwrap_or(Arc::new(Type::Dyn));
         return match outer {
-            "list" => Type::List(next()),
+            "list" => Type::List(next(), Relation::Atomic),
             "map" => Type::Map(next(), next()),
             "optional" => Type::Optional(next()),
             _ => Type::Type(next()),

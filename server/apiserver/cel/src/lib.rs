@@ -18,6 +18,7 @@ mod eval;
 mod lex;
 mod library;
 mod parse;
+mod relation;
 mod types;
 mod value;
 
@@ -26,6 +27,7 @@ pub use env::{Env, Program};
 pub use error::{CompileError, EvalError};
 pub use eval::{Budget, PER_CALL_LIMIT, RUNTIME_BUDGET, Vars};
 pub use parse::is_reserved;
+pub use relation::Relation;
 pub use types::{ObjectField, ObjectType, Type, escape, from_schema};
 pub use value::{Key, Lazy, List, Map, Text, Value};
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::relation::Relation;
+
 /// A type of the checker.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the names are CEL's
@@ -19,7 +21,7 @@ pub enum Type {
     Bytes,
     Timestamp,
     Duration,
-    List(Arc<Type>),
+    List(Arc<Type>, Relation),
     Map(Arc<Type>, Arc<Type>),
     Optional(Arc<Type>),
     /// The type of a type.
@@ -68,7 +70,7 @@ impl ObjectType {
 impl Type {
     /// `list(item)`
     pub fn list(item: Type) -> Self {
-        Self::List(Arc::new(item))
+        Self::List(Arc::new(item), Relation::Atomic)
     }
     /// `map(string, value)`
     pub fn map(value: Type) -> Self {
@@ -101,7 +103,7 @@ impl fmt::Display for Type {
             Self::Bytes => f.write_str("bytes"),
             Self::Timestamp => f.write_str("timestamp"),
             Self::Duration => f.write_str("duration"),
-            Self::List(item) => write!(f, "list({item})"),
+            Self::List(item, _) => write!(f, "list({item})"),
             Self::Map(key, value) => write!(f, "map({key}, {value})"),
             Self::Optional(value) => write!(f, "optional_type({value})"),
             Self::Type(of) => write!(f, "type({of})"),
@@ -147,7 +149,10 @@ pub fn from_schema(schema: &serde_json::Value, name: &str, root: bool) -> Option
     }
     let format = schema.get("format").and_then(serde_json::Value::as_str).unwrap_or("");
     match schema.get("type").and_then(serde_json::Value::as_str).unwrap_or("") {
-        "array" => Some(Type::list(from_schema(schema.get("items")?, &format!("{name}.@idx"), false)?)),
+        "array" => {
+            let item = from_schema(schema.get("items")?, &format!("{name}.@idx"), false)?;
+            Some(Type::List(Arc::new(item), Relation::of(schema)))
+        }
         "object" => from_object(schema, name, root || flag("x-kubernetes-embedded-resource")),
         "boolean" => Some(Type::Bool),
         "integer" => Some(Type::Int),

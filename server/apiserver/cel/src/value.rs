@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use crate::authorizer::Authz;
 use crate::error::EvalError;
 use crate::library::Special;
+use crate::relation::{self, Relation};
 use crate::types::Type;
 
 /// A value.
@@ -71,7 +72,8 @@ impl std::ops::Deref for Text<'_> {
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub enum List<'a> {
-    Json(&'a [Json], &'a Type),
+    /// With the type of the items, and how they are told apart.
+    Json(&'a [Json], &'a Type, &'a Relation),
     Made(Arc<Vec<Value<'a>>>),
 }
 
@@ -104,9 +106,10 @@ impl<'a> Value<'a> {
             Json::Bool(value) => Self::Bool(*value),
             Json::Number(number) => Self::number(number, ty),
             Json::String(text) => Self::typed_text(text, ty),
-            Json::Array(items) => {
-                Self::List(List::Json(items, if let Type::List(item) = ty { item } else { &DYN }))
-            }
+            Json::Array(items) => Self::List(match ty {
+                Type::List(item, relation) => List::Json(items, item, relation),
+                _ => List::Json(items, &DYN, &Relation::Atomic),
+            }),
             Json::Object(fields) => Self::Map(Map::Json(fields, ty)),
         }
     }
@@ -212,9 +215,7 @@ impl<'a> Value<'a> {
             (Self::Timestamp(a), Value::Timestamp(b)) => a == b,
             (Self::Duration(a), Value::Duration(b)) => a == b,
             (Self::Type(a), Value::Type(b)) => a == b,
-            (Self::List(a), Value::List(b)) => {
-                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.equals(&b))
-            }
+            (Self::List(a), Value::List(b)) => relation::same(a, b),
             (Self::Map(a), Value::Map(b)) => {
                 a.len() == b.len()
                     && a.entries().all(|(key, value)| b.get(&key).is_some_and(|other| value.equals(&other)))
@@ -303,10 +304,17 @@ fn against(double: f64, whole: i128) -> Option<Ordering> {
 }
 
 impl<'a> List<'a> {
+    /// How its items are told apart.
+    pub(crate) fn relation(&self) -> &Relation {
+        match self {
+            Self::Json(_, _, relation) => relation,
+            Self::Made(_) => &Relation::Atomic,
+        }
+    }
     /// How many.
     pub fn len(&self) -> usize {
         match self {
-            Self::Json(items, _) => items.len(),
+            Self::Json(items, ..) => items.len(),
             Self::Made(items) => items.len(),
         }
     }
@@ -317,7 +325,7 @@ impl<'a> List<'a> {
     /// One of them.
     pub fn get(&self, index: usize) -> Option<Value<'a>> {
         match self {
-            Self::Json(items, ty) => items.get(index).map(|item| Value::json(item, ty)),
+            Self::Json(items, ty, _) => items.get(index).map(|item| Value::json(item, ty)),
             Self::Made(items) => items.get(index).cloned(),
         }
     }

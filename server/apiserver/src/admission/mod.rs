@@ -30,7 +30,7 @@ use crate::auth::Auth;
 use crate::registry::{Admission, Operation, Review};
 
 /// All plugins, in the order in which they run.
-pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
+pub(crate) fn plugins(auth: Arc<Auth>, customs: crate::crd::Customs) -> Vec<Admission> {
     let mut plugins: Vec<Admission> = vec![
         certificates::CertificateRequests.into(),
         certificates::ClusterTrustBundles.into(),
@@ -54,7 +54,7 @@ pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
         pod_topology_labels::PodTopologyLabels.into(),
         rbac::EscalationCheck(auth.clone()).into(),
     ];
-    plugins.extend(crate::dynamic::plugins(auth));
+    plugins.extend(crate::dynamic::plugins(auth, customs));
     plugins
 }
 

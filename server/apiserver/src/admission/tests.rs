@@ -38,7 +38,7 @@ fn admit(
         warnings: &warnings,
         notes: Default::default(),
     };
-    let plugins = plugins(world.auth.clone());
+    let plugins = plugins(world.auth.clone(), crate::crd::Customs::new(world.store.clone()));
     let chain = async {
         for plugin in &plugins {
             plugin.admit(&review, object).await?;

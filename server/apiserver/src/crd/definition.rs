@@ -31,16 +31,7 @@ pub(crate) fn not_yet(definition: &Value) -> Option<&'static str> {
             "sampan does not call conversion webhooks yet: versions differ in their apiVersion only",
         );
     }
-    let schema = at(definition, &["spec", "versions"]);
-    has_rules(schema).then_some("sampan does not evaluate x-kubernetes-validations of custom resources yet")
-}
-
-fn has_rules(schema: &Value) -> bool {
-    match schema {
-        Value::Object(map) => map.contains_key("x-kubernetes-validations") || map.values().any(has_rules),
-        Value::Array(list) => list.iter().any(has_rules),
-        _ => false,
-    }
+    None
 }
 
 fn storage_version(definition: &Value) -> Option<String> {

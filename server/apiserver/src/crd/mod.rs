@@ -3,7 +3,7 @@
 //! A version of a definition gets a row of the kinds table ([`rows`]), so that one registry, one list, watch, patch and
 //! table path serve it as any built-in kind; what it means is `sampan_api::crd`. [`Customs`] keeps the rows in step with
 //! the store's definitions: whoever asks compares snapshots first, so that a definition written by one request counts for
-//! the next. [`controller`] tells their conditions and empties those that are deleted.
+//! the next. [`rules`] are the CEL rules of their schemas. [`controller`] tells their conditions and empties those that are deleted.
 
 mod cleanup;
 mod controller;
@@ -11,6 +11,7 @@ mod definition;
 mod fields;
 mod openapi;
 mod rows;
+pub(crate) mod rules;
 mod shape;
 mod table;
 

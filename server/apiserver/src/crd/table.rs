@@ -62,6 +62,11 @@ impl Customs {
         })
     }
 
+    /// The row of a kind.
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+        self.of_version(group, version).into_iter().find(|row| row.kind == kind)
+    }
+
     /// Whether the group has a resource that is served.
     pub fn has_group(&self, group: &str) -> bool {
         self.read(|state| state.groups.contains_key(group))
@@ -215,6 +220,10 @@ impl State {
                 slot.set(Some(version));
             }
             rows.push(row);
+        }
+        let kinds: Vec<&'static Kind> = rows.iter().map(|row| row.kind).collect();
+        for slot in kinds.iter().filter_map(|kind| kind.custom) {
+            slot.set_versions(kinds.clone());
         }
         match rows.is_empty() {
             true => self.unlist(&head.spec.group, &name),

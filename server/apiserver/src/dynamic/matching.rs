@@ -189,11 +189,14 @@ impl Matcher {
         if !self.equivalent || !crate::strategies::convert::many_versions(review.kind) {
             return None;
         }
-        let same = |kind: &&Kind| kind.storage_group == review.kind.storage_group;
-        let others = || {
-            kinds::all().iter().filter(same).filter(|kind| kind.api_version() != review.kind.api_version())
+        let same = |kind: &&'static Kind| kind.storage_group == review.kind.storage_group;
+        let mut others: Vec<&'static Kind> = match review.kind.custom {
+            Some(custom) => custom.versions(),
+            None => kinds::all().iter().filter(same).collect(),
         };
-        rules.iter().find_map(|rule| others().find(|kind| rule.matches(&Asked::of(review, kind))))
+        others.retain(|kind| kind.api_version() != review.kind.api_version());
+        let met = |rule: &Rule| others.iter().find(|kind| rule.matches(&Asked::of(review, kind))).copied();
+        rules.iter().find_map(met)
     }
 }
 

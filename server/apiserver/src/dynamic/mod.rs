@@ -29,15 +29,16 @@ pub(crate) use request::connect_options;
 use std::sync::Arc;
 
 use crate::auth::Auth;
+use crate::crd::Customs;
 use crate::registry::Admission;
 
 /// The plugins, in upstream's order.
-pub fn plugins(auth: Arc<Auth>) -> Vec<Admission> {
+pub(crate) fn plugins(auth: Arc<Auth>, customs: Customs) -> Vec<Admission> {
     let caller = Arc::new(client::Caller::default());
     vec![
-        policies::Mutating::new(auth.clone()).into(),
+        policies::Mutating::new(auth.clone(), customs.clone()).into(),
         Admission::Waiting(Arc::new(webhooks::Mutating::new(auth.clone(), caller.clone()))),
-        policies::Validating::new(auth.clone()).into(),
+        policies::Validating::new(auth.clone(), customs).into(),
         Admission::Waiting(Arc::new(webhooks::Validating::new(auth, caller))),
     ]
 }

@@ -124,15 +124,26 @@ impl Registry {
         self.admit(&review, new).await?;
         let allocation = self.services.begin(&self.store, target, Some(old), new, call.options.dry_run)?;
         bump_generation(target, old, new);
+        let mut warnings = Vec::new();
         let errors = match target.subresource.as_str() {
-            "" => strategies::rules::update_errors(kind, new, old),
-            "status" => strategies::rules::status_errors(kind, new, old),
+            "" => strategies::rules::update_errors(kind, new, old, &mut warnings),
+            // a scale of no type of its own: it is the object that changes
+            "scale" if kind.custom.is_some() => {
+                strategies::rules::update_errors(kind, new, old, &mut warnings)
+            }
+            "status" => strategies::rules::status_errors(kind, new, old, &mut warnings),
             other => {
                 let mut errors = strategies::rules::metadata_errors(new, old);
                 errors.extend(strategies::subresource_errors(kind, other, new, old));
                 errors
             }
         };
+        {
+            // a change may be tried more than once
+            let mut told = call.warnings.lock();
+            warnings.retain(|warning| !told.contains(warning));
+            told.extend(warnings);
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }

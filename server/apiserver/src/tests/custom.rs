@@ -53,7 +53,7 @@ fn tab(name: &str, spec: Value) -> Value {
 
 impl World {
     /// Waits until the definition's condition is as said.
-    async fn until(&self, name: &str, condition: &str, status: &str) -> Value {
+    pub(super) async fn until(&self, name: &str, condition: &str, status: &str) -> Value {
         let store = self.server.store();
         let mut watch = store.watch(crate::crd::DEFINITIONS, "", store.revision()).unwrap();
         loop {

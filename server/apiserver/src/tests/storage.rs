@@ -7,11 +7,8 @@ const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
 
 async fn admitting() -> World {
     let w = world().await;
-    w.server.set_plugins(crate::admission::plugins(Arc::new(crate::auth::Auth::new(
-        w.server.store().clone(),
-        w.server.pki().token_key(),
-        "issuer",
-    ))));
+    let auth = crate::auth::Auth::new(w.server.store().clone(), w.server.pki().token_key(), "issuer");
+    w.server.set_plugins(crate::admission::plugins(Arc::new(auth), w.server.customs().clone()));
     w
 }
 

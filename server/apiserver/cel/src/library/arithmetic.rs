@@ -46,7 +46,7 @@ fn add<'a>(left: &Value<'a>, right: &Value<'a>) -> Called<'a> {
         (Value::Double(a), Value::Double(b)) => Ok(Value::Double(a + b)),
         (Value::String(a), Value::String(b)) => Ok(Value::owned(format!("{}{}", &**a, &**b))),
         (Value::Bytes(a), Value::Bytes(b)) => Ok(Value::Bytes([&**a, &**b].concat().into())),
-        (Value::List(a), Value::List(b)) => Ok(Value::list(a.iter().chain(b.iter()).collect())),
+        (Value::List(a), Value::List(b)) => Ok(Value::list(crate::relation::sum(a, b))),
         (Value::Duration(a), Value::Duration(b)) => {
             a.checked_add(*b).map(Value::Duration).ok_or_else(overflow)
         }

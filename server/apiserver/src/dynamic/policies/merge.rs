@@ -1,168 +1,114 @@
 //! Merging an apply configuration into an object: maps and structs by field, lists as their type says. What is replaced as
 //! a whole may not be in it. Ported from upstream's `mutating/patch/smd.go`; nobody's ownership is tracked here.
+//!
+//! Types are server-side apply's ([`Shape`]), so that built-in kinds and custom resources are merged alike.
 
-use sampan_api::fields::{Field, FieldType, ListType, Type};
+use sampan_api::apply::Shape;
+use sampan_api::apply::shape::{Keys, Relation};
 use serde_json::{Map, Value};
 
-/// How a place is merged.
-#[derive(Clone, Copy)]
-enum Shape {
-    Struct(&'static Type),
-    Map(FieldType),
-    /// Items by keys, each with the default that it has where it is absent.
-    Keyed(FieldType, &'static [&'static str]),
-    Set,
-    Atomic,
-    Scalar,
-}
-
-impl Shape {
-    /// Of a field, or of what has no field of its own: an item, a map's value.
-    fn of(ty: FieldType, field: Option<&'static Field>) -> Self {
-        match ty {
-            FieldType::Object(reference) => {
-                let ty = reference.get();
-                match ty.scalar {
-                    Some(scalar) => Self::of(scalar, None),
-                    None if ty.atomic || field.is_some_and(|field| field.map_atomic) => Self::Atomic,
-                    None => Self::Struct(ty),
-                }
-            }
-            FieldType::Map(_) if field.is_some_and(|field| field.map_atomic) => Self::Atomic,
-            FieldType::Map(value) => Self::Map(*value),
-            FieldType::List(item) => match field.and_then(|field| field.list_type) {
-                Some(ListType::Map) => Self::Keyed(*item, field.map_or(&[], |field| field.map_keys)),
-                Some(ListType::Set) => Self::Set,
-                Some(ListType::Atomic) | None => Self::Atomic,
-            },
-            _ => Self::Scalar,
-        }
-    }
-}
-
-/// Places of `applied` that are replaced as a whole; a root without a schema has them at every list.
-pub(super) fn atomics(applied: &Value, root: Option<&'static Type>) -> Vec<String> {
+/// Places of `applied` that are replaced as a whole; without a schema they are at every list.
+pub(super) fn atomics(applied: &Value, root: Shape<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    match root {
-        Some(ty) => walk(applied, Shape::Struct(ty), "", &mut found),
-        None => walk_unknown(applied, "", &mut found),
-    }
+    walk(applied, root, "", &mut found);
     found
 }
 
-fn walk(value: &Value, shape: Shape, path: &str, found: &mut Vec<String>) {
-    match (shape, value) {
-        (Shape::Atomic, Value::Object(_) | Value::Array(_)) => found.push(path.to_owned()),
-        (Shape::Struct(ty), Value::Object(fields)) => {
+fn walk(value: &Value, shape: Shape<'_>, path: &str, found: &mut Vec<String>) {
+    let atom = shape.atom();
+    match value {
+        Value::Object(fields) => {
+            let Some(map) = atom.map else { return };
+            if map.atomic {
+                return found.push(path.to_owned());
+            }
             for (name, inner) in fields {
-                if let Some(field) = ty.field(name) {
-                    walk(inner, Shape::of(field.ty, Some(field)), &format!("{path}.{name}"), found);
+                if let Some(below) = shape.field(name).or(map.others) {
+                    walk(inner, below, &format!("{path}.{name}"), found);
                 }
             }
         }
-        (Shape::Map(ty), Value::Object(entries)) => {
-            entries
-                .iter()
-                .for_each(|(name, inner)| walk(inner, Shape::of(ty, None), &format!("{path}.{name}"), found));
-        }
-        (Shape::Keyed(ty, _), Value::Array(items)) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(at, item)| walk(item, Shape::of(ty, None), &format!("{path}[{at}]"), found));
-        }
-        _ => {}
-    }
-}
-
-fn walk_unknown(value: &Value, path: &str, found: &mut Vec<String>) {
-    match value {
-        Value::Array(_) => found.push(path.to_owned()),
-        Value::Object(fields) => {
-            fields.iter().for_each(|(name, inner)| walk_unknown(inner, &format!("{path}.{name}"), found));
+        Value::Array(items) => {
+            let Some(list) = atom.list else { return };
+            match list.relation {
+                Relation::Atomic => found.push(path.to_owned()),
+                Relation::Set => {}
+                Relation::Map(_) => {
+                    items
+                        .iter()
+                        .enumerate()
+                        .for_each(|(at, item)| walk(item, list.item, &format!("{path}[{at}]"), found));
+                }
+            }
         }
         _ => {}
     }
 }
 
 /// Merges `applied` into `object`.
-pub(super) fn merge(object: &mut Value, applied: &Value, root: Option<&'static Type>) {
-    match root {
-        Some(ty) => merge_shape(object, applied, Shape::Struct(ty)),
-        None => merge_unknown(object, applied),
-    }
-}
-
-fn merge_unknown(object: &mut Value, applied: &Value) {
-    match (object, applied) {
-        (Value::Object(object), Value::Object(applied)) => {
-            for (name, inner) in applied {
-                merge_unknown(object.entry(name.clone()).or_insert(Value::Null), inner);
+pub(super) fn merge(object: &mut Value, applied: &Value, shape: Shape<'_>) {
+    let atom = shape.atom();
+    match (&mut *object, applied) {
+        (Value::Object(object), Value::Object(applied)) if atom.map.is_some_and(|map| !map.atomic) => {
+            let others = atom.map.and_then(|map| map.others);
+            merge_fields(object, applied, |name| shape.field(name).or(others));
+        }
+        (Value::Array(items), Value::Array(applied)) => {
+            match atom.list.map(|list| (list.relation, list.item)) {
+                Some((Relation::Map(keys), below)) => merge_items(items, applied, keys, below),
+                Some((Relation::Set, _)) => {
+                    for item in applied {
+                        if !items.contains(item) {
+                            items.push(item.clone());
+                        }
+                    }
+                }
+                _ => items.clone_from(applied),
             }
         }
         (object, applied) => *object = applied.clone(),
     }
 }
 
-fn merge_shape(object: &mut Value, applied: &Value, shape: Shape) {
-    match (shape, &mut *object, applied) {
-        (Shape::Struct(ty), Value::Object(object), Value::Object(applied)) => {
-            merge_fields(object, applied, |name| {
-                ty.field(name).map(|field| Shape::of(field.ty, Some(field)))
-            });
-        }
-        (Shape::Map(ty), Value::Object(object), Value::Object(applied)) => {
-            merge_fields(object, applied, |_| Some(Shape::of(ty, None)));
-        }
-        (Shape::Keyed(ty, keys), Value::Array(items), Value::Array(applied)) => {
-            for item in applied {
-                match items.iter_mut().find(|old| key(old, keys, ty) == key(item, keys, ty)) {
-                    Some(old) => merge_shape(old, item, Shape::of(ty, None)),
-                    None => items.push(item.clone()),
-                }
-            }
-        }
-        (Shape::Set, Value::Array(items), Value::Array(applied)) => {
-            for item in applied {
-                if !items.contains(item) {
-                    items.push(item.clone());
-                }
-            }
-        }
-        _ => *object = applied.clone(),
-    }
-}
-
-fn merge_fields(
+fn merge_fields<'s>(
     object: &mut Map<String, Value>,
     applied: &Map<String, Value>,
-    shape: impl Fn(&str) -> Option<Shape>,
+    shape: impl Fn(&str) -> Option<Shape<'s>>,
 ) {
     for (name, inner) in applied {
         let place = object.entry(name.clone()).or_insert(Value::Null);
-        merge_shape(place, inner, shape(name).unwrap_or(Shape::Scalar));
+        match shape(name) {
+            Some(below) => merge(place, inner, below),
+            None => *place = inner.clone(),
+        }
     }
 }
 
-/// What an item is told apart by.
-fn key(item: &Value, keys: &[&str], ty: FieldType) -> Vec<Value> {
-    let default = |key: &str| {
-        let text = ty.object().and_then(|ty| ty.field(key)).and_then(|field| field.default);
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
-    };
-    keys.iter().map(|key| item.get(*key).cloned().unwrap_or_else(|| default(key))).collect()
+fn merge_items(items: &mut Vec<Value>, applied: &[Value], keys: Keys<'_>, below: Shape<'_>) {
+    for item in applied {
+        match items.iter_mut().find(|old| key(old, keys, below) == key(item, keys, below)) {
+            Some(old) => merge(old, item, below),
+            None => items.push(item.clone()),
+        }
+    }
+}
+
+/// What an item is told apart by: its keys, each with the default that it has where it is absent.
+fn key(item: &Value, keys: Keys<'_>, shape: Shape<'_>) -> Vec<Value> {
+    let default = |key: &str| shape.field(key).and_then(Shape::default).unwrap_or_default();
+    keys.names().map(|key| item.get(key).cloned().unwrap_or_else(|| default(key))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use sampan_api::fields::type_of;
+    use sampan_api::crd::Schema;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn lists_are_merged_by_their_keys_and_maps_by_field() {
-        let pod = type_of("io.k8s.api.core.v1.Pod");
+        let pod = Shape::root("io.k8s.api.core.v1.Pod").expect("a type");
         let mut object = json!({"metadata": {"labels": {"a": "1"}, "finalizers": ["x"]}, "spec": {"containers": [
             {"name": "one", "ports": [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "UDP"}]},
             {"name": "two"}]}});
@@ -179,10 +125,26 @@ mod tests {
 
     #[test]
     fn what_is_replaced_as_a_whole_is_found() {
-        let pod = type_of("io.k8s.api.core.v1.Pod");
+        let pod = Shape::root("io.k8s.api.core.v1.Pod").expect("a type");
         let applied =
             json!({"spec": {"nodeSelector": {"a": "b"}, "containers": [{"name": "one", "args": ["x"]}]}});
         assert_eq!(atomics(&applied, pod), [".spec.nodeSelector", ".spec.containers[0].args"]);
-        assert_eq!(atomics(&json!({"spec": {"list": [1], "map": {"a": 1}}}), None), [".spec.list"]);
+        assert_eq!(atomics(&json!({"spec": {"list": [1], "map": {"a": 1}}}), Shape::Deduced), [".spec.list"]);
+    }
+
+    #[test]
+    fn custom_schemas_say_how_their_lists_are_merged() {
+        let schema = Schema::read(&json!({"type": "object", "properties": {
+            "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "properties": {"k": {"type": "string", "default": "x"}, "v": {"type": "integer"}}}},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "whole": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": {"type": "string"}},
+            "plain": {"type": "array", "items": {"type": "string"}}}}));
+        let mut object = json!({"keyed": [{"v": 1}, {"k": "y"}], "set": ["a"]});
+        let applied = json!({"keyed": [{"k": "x", "v": 2}], "set": ["b", "a"]});
+        merge(&mut object, &applied, Shape::Other(&schema));
+        assert_eq!(object, json!({"keyed": [{"v": 2, "k": "x"}, {"k": "y"}], "set": ["a", "b"]}));
+        let applied = json!({"whole": {"a": "b"}, "plain": []});
+        assert_eq!(atomics(&applied, Shape::Other(&schema)), [".whole", ".plain"]);
     }
 }

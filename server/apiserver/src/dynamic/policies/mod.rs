@@ -30,6 +30,7 @@ use super::matching::{is_exempt, name, namespace};
 use super::request;
 use super::shelf::Shelf;
 use crate::auth::Auth;
+use crate::crd::Customs;
 use crate::registry::{Operation, Plugin, Review};
 use policy::{Binding, Policy};
 use sampan_cel::Budget;
@@ -42,6 +43,7 @@ const MUTATING: &str = "MutatingAdmissionPolicy";
 /// Policies of one sort, and their bindings.
 struct Policies {
     auth: Arc<Auth>,
+    customs: Customs,
     policies: Shelf<Policy>,
     bindings: Shelf<Binding>,
 }
@@ -53,9 +55,10 @@ pub(super) struct Validating(Policies);
 pub(super) struct Mutating(Policies);
 
 impl Validating {
-    pub(super) fn new(auth: Arc<Auth>) -> Self {
+    pub(super) fn new(auth: Arc<Auth>, customs: Customs) -> Self {
         Self(Policies {
             auth,
+            customs,
             policies: Shelf::new(
                 "validatingadmissionpolicies.admissionregistration.k8s.io",
                 Policy::validating,
@@ -69,9 +72,10 @@ impl Validating {
 }
 
 impl Mutating {
-    pub(super) fn new(auth: Arc<Auth>) -> Self {
+    pub(super) fn new(auth: Arc<Auth>, customs: Customs) -> Self {
         Self(Policies {
             auth,
+            customs,
             policies: Shelf::new("mutatingadmissionpolicies.admissionregistration.k8s.io", Policy::mutating),
             bindings: Shelf::new(
                 "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
@@ -111,8 +115,12 @@ impl Policies {
             if own.is_empty() {
                 continue;
             }
-            let kind = match policy.matcher.matches(review, object).and_then(|kind| policy.usable(kind)) {
-                Ok(Some(kind)) => kind,
+            let usable = policy.matcher.matches(review, object).and_then(|kind| match kind {
+                Some(kind) => Ok(Some((kind, policy.params(&self.customs)?))),
+                None => Ok(None),
+            });
+            let (kind, param_kind) = match usable {
+                Ok(Some(usable)) => usable,
                 Ok(None) => continue,
                 Err(why) => {
                     misfits.push(Misfit { policy: policy.clone(), binding: None, why });
@@ -120,7 +128,7 @@ impl Policies {
                 }
             };
             for binding in own {
-                match params::bound(policy, binding, review, object) {
+                match params::bound(param_kind, binding, review, object) {
                     Ok(all) => met.extend(all.into_iter().map(|params| Met {
                         policy: policy.clone(),
                         binding: binding.clone(),

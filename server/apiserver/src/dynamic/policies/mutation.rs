@@ -1,5 +1,6 @@
 //! One of `spec.mutations`: a JSON patch, or an object to be applied. Ported from upstream's `mutating/patch`.
 
+use sampan_api::apply::Shape;
 use sampan_api::kinds::Kind;
 use sampan_api::strict::{Spot, conform};
 use sampan_cel::{Budget, Env, Type, Value};
@@ -50,7 +51,7 @@ impl Mutation {
 pub(in crate::dynamic) fn json_patch(env: &Env, source: &str) -> Expression {
     let mut compiled = Expression::new(env, source, &[]);
     let fits = |ty: &Type| match ty {
-        Type::List(item) => matches!(&**item, Type::Dyn) || item.to_string() == "JSONPatch",
+        Type::List(item, _) => matches!(&**item, Type::Dyn) || item.to_string() == "JSONPatch",
         other => matches!(other, Type::Dyn),
     };
     if compiled.program.as_ref().is_ok_and(|program| !fits(program.result_type())) {
@@ -94,8 +95,13 @@ fn check_names(value: &Value<'_>, expected: &str) -> Result<(), String> {
 /// The object with all that is applied merged in: maps by key, lists as their type says.
 fn applied_to(object: &Json, applied: &Json, kind: &'static Kind) -> Result<Json, String> {
     let own = text(object, &["kind"]) == kind.kind;
-    let root = sampan_api::fields::type_of(kind.schema).filter(|_| own);
-    let whole = merge::atomics(applied, root);
+    let version = kind.custom.and_then(|custom| custom.version()).filter(|_| own);
+    let root = sampan_api::fields::type_of(kind.schema).filter(|_| own && version.is_none());
+    let shape = match &version {
+        Some(version) => Shape::Other(version.root()),
+        None => root.and_then(|_| Shape::root(kind.schema)).unwrap_or(Shape::Deduced),
+    };
+    let whole = merge::atomics(applied, shape);
     if !whole.is_empty() {
         let places = whole.join(", ");
         return Err(format!(
@@ -103,11 +109,14 @@ fn applied_to(object: &Json, applied: &Json, kind: &'static Kind) -> Result<Json
         ));
     }
     let mut merged = object.clone();
-    merge::merge(&mut merged, applied, root);
+    merge::merge(&mut merged, applied, shape);
+    let refused =
+        |why: String| format!("error applying patch: failed to convert patch object to typed object: {why}");
+    if let Some(version) = &version {
+        sampan_api::crd::conform(&mut merged, version.schema(), kind.into())
+            .map_err(|why| refused(why.message))?;
+    }
     if let Some(root) = root {
-        let refused = |why: String| {
-            format!("error applying patch: failed to convert patch object to typed object: {why}")
-        };
         let unknown = conform(&mut merged, Spot::of(root)).map_err(refused)?;
         if !unknown.is_empty() {
             return Err(refused(unknown.join(", ")));

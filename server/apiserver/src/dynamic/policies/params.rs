@@ -5,14 +5,15 @@ use sampan_api::selector::Selector;
 use sampan_store::{Key, Store};
 use serde_json::Value;
 
-use super::policy::{Binding, Policy};
+use super::policy::Binding;
 use crate::dynamic::matching::labels;
 use crate::registry::{Review, store_name};
 use crate::value::{at, meta, text};
 
-/// The parameters with which the policy is to be evaluated, once each; none if the binding is not for the request.
+/// The parameters (of `kind`) with which a policy is to be evaluated, once each; none if the binding is not for the
+/// request.
 pub(super) fn bound(
-    policy: &Policy,
+    kind: Option<&'static Kind>,
     binding: &Binding,
     review: &Review<'_>,
     object: &Value,
@@ -23,7 +24,7 @@ pub(super) fn bound(
         return Ok(Vec::new());
     }
     let reference = &binding.param_ref;
-    let Some(Ok(kind)) = &policy.param_kind else { return Ok(vec![None]) };
+    let Some(kind) = kind else { return Ok(vec![None]) };
     if reference.is_null() {
         return Ok(vec![None]);
     }

@@ -5,6 +5,7 @@ use sampan_cel::{Env, ObjectType, Type};
 use serde_json::Value;
 
 use super::mutation::Mutation;
+use crate::crd::Customs;
 use crate::dynamic::expressions::{Conditions, Expression, env, fails};
 use crate::dynamic::matching::Matcher;
 use crate::value::{at, items, meta, strings, text};
@@ -18,8 +19,8 @@ pub(super) struct Policy {
     pub validations: Vec<Validation>,
     pub annotations: Vec<(String, Expression)>,
     pub mutations: Vec<Mutation>,
-    /// The kind of its parameters: found, or why not.
-    pub param_kind: Option<Result<&'static Kind, String>>,
+    /// `paramKind`, as written.
+    pub param_kind: Option<Value>,
     /// Whether failures refuse.
     pub fail: bool,
     /// `reinvocationPolicy: IfNeeded`
@@ -89,7 +90,7 @@ impl Policy {
 
     fn parse(policy: &Value, mutating: bool) -> Self {
         let spec = at(policy, &["spec"]);
-        let param_kind = at(spec, &["paramKind"]).is_object().then(|| kind_of(at(spec, &["paramKind"])));
+        let param_kind = at(spec, &["paramKind"]).is_object().then(|| at(spec, &["paramKind"]).clone());
         let mut envs = Envs::new(param_kind.is_some(), mutating);
         let conditions = Conditions::parse(at(spec, &["matchConditions"]), &envs.env(true));
         let variables = items(at(spec, &["variables"])).iter().map(|one| {
@@ -122,19 +123,17 @@ impl Policy {
         }
     }
 
-    /// The kind it matched, unless the policy cannot be used at all.
-    pub(super) fn usable(&self, kind: Option<&'static Kind>) -> Result<Option<&'static Kind>, String> {
-        match (&self.param_kind, kind) {
-            (Some(Err(why)), Some(_)) => Err(why.clone()),
-            _ => Ok(kind),
-        }
+    /// The kind of its parameters, if it has any; without that kind the policy cannot be used.
+    pub(super) fn params(&self, customs: &Customs) -> Result<Option<&'static Kind>, String> {
+        self.param_kind.as_ref().map(|reference| kind_of(reference, customs)).transpose()
     }
 }
 
-fn kind_of(reference: &Value) -> Result<&'static Kind, String> {
+/// The kind that a `paramKind` names; those of custom resources come and go.
+fn kind_of(reference: &Value, customs: &Customs) -> Result<&'static Kind, String> {
     let (version, kind) = (text(reference, &["apiVersion"]), text(reference, &["kind"]));
     let (group, version) = version.split_once('/').unwrap_or(("", version));
-    kinds::by_kind(group, version, kind).ok_or_else(|| {
+    kinds::by_kind(group, version, kind).or_else(|| customs.by_kind(group, version, kind)).ok_or_else(|| {
         let place = kinds::api_version(group, version);
         format!("failed to find resource referenced by paramKind: '{place}, Kind={kind}'")
     })

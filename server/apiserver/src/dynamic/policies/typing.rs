@@ -1,14 +1,18 @@
-//! CEL types of built-in kinds, from the field table.
+//! CEL types of kinds: of built-in ones from the field table, of custom resources from their schemas.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sampan_api::fields::{self, FieldType, TypeRef};
-use sampan_cel::{ObjectType, Type, escape};
+use sampan_api::kinds::Kind;
+use sampan_cel::{ObjectType, Type, escape, from_schema};
 
 /// The type of a kind's objects; none without a schema.
-pub(super) fn of_schema(schema: &str) -> Option<Type> {
-    let root = fields::type_of(schema)?;
+pub(super) fn of_kind(kind: &Kind) -> Option<Type> {
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        return from_schema(version.json(), kind.schema, true);
+    }
+    let root = fields::type_of(kind.schema)?;
     let mut made = Made::default();
     Some(made.object(root.reference()))
 }
