@@ -74,7 +74,7 @@ impl Env {
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub struct Program {
-    expr: Expr,
+    pub(crate) expr: Expr,
     ty: Type,
 }
 
@@ -87,6 +87,11 @@ impl Program {
     /// Its value.
     pub fn eval<'a>(&'a self, vars: &Vars<'a>, budget: &Budget) -> Result<Value<'a>, EvalError> {
         evaluate(&self.expr, vars, budget)
+    }
+
+    /// What it costs at least, when `self` and `oldSelf` hold as much as they may.
+    pub fn worst(&self, of_self: &crate::cost::Bound) -> u64 {
+        crate::cost::worst(&self.expr, of_self)
     }
 
     /// Whether it names the variable `name` (or a local one of that name).

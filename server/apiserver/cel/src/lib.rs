@@ -6,11 +6,13 @@
 //! Why not a library: those there are (`cel`, `kube-cel`) have no type checker, whose texts and verdicts clients see; no
 //! budget, without which an expression stops the API server; and a parser generator's run time of half a megabyte.
 //!
-//! What is not here: estimates of cost before evaluation, and what Kubernetes does not enable.
+//! What is not here: upstream's full estimates of cost before evaluation ([`Bound`] counts loops only), and what Kubernetes
+//! does not enable.
 
 mod ast;
 mod authorizer;
 mod check;
+mod cost;
 mod decls;
 mod env;
 mod error;
@@ -23,6 +25,7 @@ mod types;
 mod value;
 
 pub use authorizer::{Answer, Ask, Authorizer, Resource, authorizer, of_resource};
+pub use cost::Bound;
 pub use env::{Env, Program};
 pub use error::{CompileError, EvalError};
 pub use eval::{Budget, PER_CALL_LIMIT, RUNTIME_BUDGET, Vars};

@@ -59,7 +59,7 @@ fn in_cel(
     warnings: &mut Vec<String>,
 ) {
     if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
-        errors.extend(custom::definition_errors(new, errors));
+        errors.extend(custom::definition_errors(new, old, errors));
         *errors = sampan_api::crd::placed_errors(new, std::mem::take(errors));
     }
     custom::check(kind, new, old, errors, warnings);

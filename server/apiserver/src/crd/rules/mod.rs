@@ -3,10 +3,10 @@
 //! - [`compile`]: the rules of a schema and all below it, compiled; once per version, kept beside its schema.
 //! - [`judge`]: what an object, or its change, comes to under them.
 //! - [`definition`]: which rules a definition may not have.
-//!
-//! Estimates of what rules may cost are not made when a definition is written; what they do cost is limited when they run.
+//! - [`costs`]: which rules may cost far too much, whatever they do cost when they run.
 
 mod compile;
+mod costs;
 mod definition;
 mod judge;
 

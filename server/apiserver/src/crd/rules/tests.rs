@@ -198,7 +198,7 @@ fn what_costs_too_much_ends_the_rules() {
 fn rules_that_a_definition_may_not_have() {
     let said = |spec: Value| -> Vec<String> {
         let version = json!({"name": "v1", "schema": {"openAPIV3Schema": schema(spec)}});
-        let found = definition::errors(&json!({"spec": {"versions": [version]}}), &[]);
+        let found = definition::errors(&json!({"spec": {"versions": [version]}}), None, &[]);
         found.iter().map(ToString::to_string).collect()
     };
     const AT: &str = "spec.versions[0].schema.openAPIV3Schema.properties[spec]";
@@ -236,4 +236,41 @@ fn rules_that_a_definition_may_not_have() {
     let default = said(json!({"type": "object", "properties": {
         "a": {"type": "integer", "default": 0, "x-kubernetes-validations": [rule("self > 0")]}}}));
     assert_eq!(default, [format!("{AT}.properties[a].default: Invalid value: 0: failed rule: self > 0")]);
+}
+
+#[test]
+fn rules_that_may_cost_far_too_much() {
+    const AT: &str = "spec.versions[0].schema.openAPIV3Schema";
+    const FAR: &str = "exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+    let definition = |inner: Value, outer: Value| {
+        let mut list = json!({"type": "array", "items": {"type": "string"},
+            "x-kubernetes-validations": [rule("self.all(s, s == 'string constant')")]});
+        list.as_object_mut().unwrap().extend(inner.as_object().unwrap().clone());
+        let mut lists = json!({"type": "array", "items": list});
+        lists.as_object_mut().unwrap().extend(outer.as_object().unwrap().clone());
+        json!({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema(lists)}}]}})
+    };
+    let said = |definition: &Value, old: Option<&Value>| -> Vec<String> {
+        definition::errors(definition, old, &[]).iter().map(ToString::to_string).collect()
+    };
+    let dear = definition(json!({}), json!({}));
+    let place = format!("{AT}.properties[spec].items.x-kubernetes-validations[0].rule");
+    let wanted = [
+        format!("{place}: Forbidden: estimated rule cost {FAR}"),
+        format!(
+            "{place}: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+        ),
+        format!(
+            "{AT}: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema {FAR}"
+        ),
+    ];
+    assert_eq!(said(&dear, None), wanted);
+    assert_eq!(said(&dear, Some(&dear)), Vec::<String>::new(), "it was so before");
+    let other = definition(json!({}), json!({"maxItems": 5}));
+    assert_eq!(said(&dear, Some(&other)).len(), 3);
+    for (inner, outer) in
+        [(json!({"maxItems": 100}), json!({"maxItems": 100})), (json!({"maxItems": 9}), json!({}))]
+    {
+        assert_eq!(said(&definition(inner, outer), None), Vec::<String>::new());
+    }
 }
