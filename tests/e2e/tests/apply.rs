@@ -4,8 +4,10 @@
 
 use std::io::Write;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sampan_test_e2e::eventually;
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
@@ -54,10 +56,22 @@ fn map(data: Value) -> Value {
 
 /// The fields of a manager, or null.
 fn fields(cluster: &Cluster, object: &str, manager: &str, operation: &str) -> Result<Value> {
+    below(cluster, object, manager, operation, "")
+}
+
+/// The same, written through a subresource.
+fn below(
+    cluster: &Cluster,
+    object: &str,
+    manager: &str,
+    operation: &str,
+    subresource: &str,
+) -> Result<Value> {
     let shown = cluster.kubectl(&["get", object, "-o", "json", "--show-managed-fields"])?;
     let object: Value = serde_json::from_str(&shown)?;
     let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let found = list.into_iter().find(|e| e["manager"] == manager && e["operation"] == operation);
+    let mut found = list.into_iter().filter(|e| e["manager"] == manager && e["operation"] == operation);
+    let found = found.find(|e| e["subresource"].as_str().unwrap_or_default() == subresource);
     Ok(found.map_or(Value::Null, |entry| entry["fieldsV1"].clone()))
 }
 
@@ -114,8 +128,10 @@ fn other_writers(cluster: &Cluster) -> Result<()> {
         refused(cluster, &["apply", "--server-side", "--field-manager", "two"], &deployment(Some(1), "i:1"))?;
     let words = "conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas";
     ensure!(said.contains(words), "{said}");
-    let status = fields(cluster, "deployment/d", "kube-controller-manager", "Update")?;
-    ensure!(status["f:status"].is_object(), "{status}");
+    eventually("the controller's status", Duration::from_secs(30), || {
+        let status = below(cluster, "deployment/d", "kube-controller-manager", "Update", "status")?;
+        Ok(status["f:status"].is_object().then_some(()))
+    })?;
     done(cluster, &["replace", "--force"], &map(json!({"z": "1"})))?;
     let replaced = fields(cluster, "configmap/m", "kubectl-replace", "Update")?;
     ensure!(replaced["f:data"] == json!({".": {}, "f:z": {}}), "{replaced}");
