@@ -31,6 +31,10 @@ screenshots: ## take the pictures that the README shows anew
 	@$(SETUP) build run test
 	@SAMPAN_SCREENSHOTS=$(CURDIR)/assets/screenshots SAMPAN_PAGES=pictures .ci/test --test pages
 
+clients: ## client-go and Helm, built with Go, against a real cluster
+	@$(SETUP) build run test clients
+	@.ci/test clients
+
 test-long: ## the suites that find more the longer they run, ten times as long: crashes, mutations, packets
 	@$(SETUP) build run test
 	@SAMPAN_TEST_LONG=1 .ci/test

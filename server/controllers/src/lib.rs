@@ -7,6 +7,7 @@
 mod autoscaler;
 mod certificates;
 mod claim;
+mod cluster_role_aggregation;
 mod context;
 mod cronjob;
 mod daemonset;
@@ -26,6 +27,7 @@ mod pod_gc;
 mod quota;
 mod replicaset;
 mod resources;
+mod service_account_tokens;
 mod service_cidr;
 mod statefulset;
 mod volumes;

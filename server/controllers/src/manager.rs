@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::autoscaler::Autoscalers;
 use crate::certificates::{Approver, Certificates, Cleaner, Signer};
+use crate::cluster_role_aggregation::ClusterRoleAggregation;
 use crate::context::Context;
 use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
@@ -24,10 +25,11 @@ use crate::gc::GarbageCollector;
 use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::{DefaultServiceAccount, NamespaceDefaults, RootCa};
-use crate::node::{NodeLifecycle, TaintEviction};
+use crate::node::{NodeLifecycle, NodeTtl, TaintEviction};
 use crate::pod_gc::PodGc;
 use crate::quota::ResourceQuotas;
 use crate::replicaset::ReplicaSets;
+use crate::service_account_tokens::ServiceAccountTokens;
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
 use crate::volumes::{Binder, ClaimProtection, EphemeralVolumes, Expansion, VolumeProtection};
@@ -77,8 +79,12 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn start<C: Controller>(&self, controller: C) {
+        self.start_shared(Arc::new(controller));
+    }
+
+    fn start_shared<C: Controller>(&self, controller: Arc<C>) {
         let (name, drain) = (controller.name(), self.drain.clone());
-        let run = sampan_reconcile::run(Arc::new(controller), drain);
+        let run = sampan_reconcile::run(controller, drain);
         self.handles.push(self.tasks.spawn(name, async move {
             run.await;
             name
@@ -127,7 +133,7 @@ impl ControllerManager {
 
     fn start_collector(&self, running: &Running<'_>, context: &Context) {
         let Some(component) = self.config.collect_after else {
-            return running.start(GarbageCollector::new(context));
+            return running.start_shared(GarbageCollector::new(context));
         };
         let (context, health, drain) = (context.clone(), self.config.health.clone(), running.drain.clone());
         let name = "garbage-collector-controller";
@@ -136,7 +142,7 @@ impl ControllerManager {
                 () = ready(&health, component) => {}
                 () = drain.wait() => return name,
             }
-            sampan_reconcile::run(Arc::new(GarbageCollector::new(&context)), drain).await;
+            sampan_reconcile::run(GarbageCollector::new(&context), drain).await;
             name
         }));
     }
@@ -146,6 +152,7 @@ impl ControllerManager {
         running.start(Namespaces::new(context));
         running.start(NamespaceDefaults::new(context, DefaultServiceAccount));
         running.start(NamespaceDefaults::new(context, RootCa(self.config.root_ca_pem.clone())));
+        running.start(ServiceAccountTokens::new(context, self.config.root_ca_pem.clone()));
         self.start_collector(running, context);
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
@@ -155,8 +162,10 @@ impl ControllerManager {
         running.start(Slices::new(context));
         running.start(LegacyEndpoints::new(context));
         running.start(Mirroring::new(context));
+        running.start(ClusterRoleAggregation::new(context));
         running.start(ServiceCidrs::new(context));
         running.start(NodeLifecycle::new(context));
+        running.start(NodeTtl::new(context));
         running.start(TaintEviction::new(context));
         running.start(PodGc::new(context));
         running.start(ResourceQuotas::new(context));

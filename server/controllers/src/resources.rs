@@ -130,9 +130,14 @@ impl Collection {
 
     /// The object's metadata; `None` if there is no such object.
     pub async fn get(&self, name: &str) -> kube::Result<Option<Partial>> {
+        found(self.look(name).await)
+    }
+
+    /// The object's metadata, or the API's answer that there is none.
+    pub async fn look(&self, name: &str) -> kube::Result<Partial> {
         let http =
             self.request.get_metadata(name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
-        found(self.client.request(http).await)
+        self.client.request(http).await
     }
 
     /// Deletes; what is gone or has changed is left alone.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use fake::Fake;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use sampan_controllers::{Config, ControllerManager};
@@ -204,4 +205,87 @@ async fn a_namespace_is_emptied_and_goes() {
     cluster.wait::<Namespace>("the namespace's end", Informer::is_empty).await;
     let left = cluster.api::<Pod>().list(&Default::default()).await.unwrap();
     assert!(left.items.is_empty());
+}
+
+#[tokio::test]
+async fn aggregated_roles_follow_those_that_they_select() {
+    let cluster = cluster();
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    let create = async |value: serde_json::Value| {
+        roles.create(&PostParams::default(), &serde_json::from_value(value).unwrap()).await.unwrap();
+    };
+    let part = |name: &str, resource: &str| {
+        json!({"metadata": {"name": name, "labels": {"to": "sum"}},
+            "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]})
+    };
+    let selectors = json!([{"matchLabels": {"to": "sum"}}]);
+    create(json!({"metadata": {"name": "sum"}, "aggregationRule": {"clusterRoleSelectors": selectors}}))
+        .await;
+    create(part("b", "pods")).await;
+    create(part("a", "secrets")).await;
+    let resources = |roles: &Informer<ClusterRole>| -> Vec<String> {
+        let sum = roles.get(&Key::cluster("sum"));
+        let rules = sum.and_then(|role| role.rules.clone()).unwrap_or_default();
+        rules.into_iter().flat_map(|rule| rule.resources.unwrap_or_default()).collect()
+    };
+    cluster.wait::<ClusterRole>("both parts", |roles| resources(roles) == ["secrets", "pods"]).await;
+    roles.delete("a", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<ClusterRole>("the one that is left", |roles| resources(roles) == ["pods"]).await;
+}
+
+#[tokio::test]
+async fn nodes_are_told_how_long_to_keep_what_they_read() {
+    let cluster = cluster();
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let node = json!({"metadata": {"name": "one"}});
+    nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    let told =
+        |node: Arc<Node>| node.metadata.annotations.clone()?.get("node.alpha.kubernetes.io/ttl").cloned();
+    let one = Key::cluster("one");
+    let zero = |nodes: &Informer<Node>| nodes.get(&one).and_then(told).as_deref() == Some("0");
+    cluster.wait::<Node>("the annotation", zero).await;
+}
+
+#[tokio::test]
+async fn token_secrets_are_filled_in_and_go_with_their_account() {
+    let cluster = cluster();
+    let accounts = cluster.api::<ServiceAccount>();
+    let account: ServiceAccount =
+        serde_json::from_value(json!({"metadata": {"name": "robot"}, "secrets": [{"name": "lost"}]}))
+            .unwrap();
+    let account = accounts.create(&PostParams::default(), &account).await.unwrap();
+    let create = async |name: &str, account: &str| {
+        let annotations = json!({"kubernetes.io/service-account.name": account});
+        let secret = json!({"type": "kubernetes.io/service-account-token",
+            "metadata": {"name": name, "annotations": annotations}});
+        let typed: Secret = serde_json::from_value(secret).unwrap();
+        cluster.api::<Secret>().create(&PostParams::default(), &typed).await.unwrap();
+    };
+    create("kept", "robot").await;
+    create("stray", "nobody").await;
+    let key = |name: &str| Key::namespaced("default", name);
+    let value = |secrets: &Informer<Secret>, name: &str| {
+        let bytes = secrets.get(&key("kept"))?.data.clone()?.get(name)?.0.clone();
+        Some(String::from_utf8(bytes).unwrap())
+    };
+    let filled = |secrets: &Informer<Secret>| {
+        value(secrets, "token").as_deref() == Some("robot kept 4294967296")
+            && value(secrets, "ca.crt").as_deref() == Some("PEM")
+            && value(secrets, "namespace").as_deref() == Some("default")
+    };
+    cluster
+        .wait::<Secret>("one filled in, one gone", |all| filled(all) && all.get(&key("stray")).is_none())
+        .await;
+    let kept = cluster.api::<Secret>().get("kept").await.unwrap();
+    let annotations = kept.metadata.annotations.unwrap();
+    assert_eq!(annotations.get("kubernetes.io/service-account.uid"), account.metadata.uid.as_ref());
+
+    create("lost", "robot").await;
+    cluster.api::<Secret>().delete("lost", &DeleteParams::default()).await.unwrap();
+    let forgot = |accounts: &Informer<ServiceAccount>| {
+        accounts.get(&key("robot")).is_some_and(|robot| robot.secrets.as_ref().is_none_or(Vec::is_empty))
+    };
+    cluster.wait::<ServiceAccount>("forgets", forgot).await;
+    accounts.delete("robot", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<Secret>("goes with its account", Informer::is_empty).await;
 }

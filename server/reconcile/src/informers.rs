@@ -7,12 +7,29 @@ use std::sync::Arc;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use sampan_process::Tasks;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::informer::Informer;
 use crate::key::Object;
 use crate::reflector::{Copied, Reflector, Target};
 
 type Running = HashMap<(TypeId, String), Box<dyn Any + Send>>;
+
+/// A task that lives as long as this.
+#[derive(Debug)]
+pub struct AbortOnDrop(AbortHandle);
+
+impl From<JoinHandle<()>> for AbortOnDrop {
+    fn from(task: JoinHandle<()>) -> Self {
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Gives out informers and starts each at its first use. Cheap to clone.
 #[derive(Clone)]
@@ -73,6 +90,19 @@ impl Informers {
         self.shared(path.to_owned(), true)
     }
 
+    /// As [`Informers::metadata`], but not shared, and read only as long as the second value lives: for kinds that may
+    /// cease to be.
+    pub fn passing_metadata<T: Object>(&self, path: &str) -> (Informer<T>, AbortOnDrop) {
+        let (informer, task) =
+            self.read(Target { path: path.to_owned(), metadata_only: true, ..Target::default() });
+        (informer, task.into())
+    }
+
+    /// The informer of the objects under an API path, decoded as the caller's own type: one that keeps less than the kind's.
+    pub fn reduced<T: Object>(&self, path: &str) -> Informer<T> {
+        self.shared(path.to_owned(), false)
+    }
+
     fn shared<T: Object>(&self, path: String, metadata_only: bool) -> Informer<T> {
         let mut running = self.running.lock();
         let slot = (TypeId::of::<T>(), path.clone());
@@ -85,13 +115,17 @@ impl Informers {
     }
 
     fn start<T: Object>(&self, target: Target) -> Informer<T> {
+        self.read(target).0
+    }
+
+    fn read<T: Object>(&self, target: Target) -> (Informer<T>, JoinHandle<()>) {
         let informer = Informer::empty();
         let reflector = Reflector {
             client: self.client.clone(),
             target,
             copy: Box::new(Copied { informer: informer.clone(), gathered: Vec::new() }),
         };
-        self.tasks.spawn_until_drain("informer", reflector.run());
-        informer
+        let task = self.tasks.spawn_until_drain("informer", reflector.run());
+        (informer, task)
     }
 }

@@ -23,7 +23,7 @@ mod store;
 pub use controller::{Controller, Error, Sources, run};
 pub use decode::Decode;
 pub use informer::{Delta, Deltas, Informer};
-pub use informers::Informers;
+pub use informers::{AbortOnDrop, Informers};
 pub use key::{Key, Object};
 pub use queue::Queue;
 pub use recorder::{EventType, Recorder, reference};

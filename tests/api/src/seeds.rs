@@ -39,6 +39,19 @@ fn template() -> Value {
         "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway"}]}})
 }
 
+/// A definition's name is made of the names in it.
+fn definition() -> Seed {
+    let mut seed = seed(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        json!({"spec": {"group": "x.io", "scope": "Namespaced", "names": {"plural": "as", "kind": "A"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
+    );
+    seed.object["metadata"]["name"] = "as.x.io".into();
+    seed
+}
+
 /// The objects.
 pub fn seeds() -> Vec<Seed> {
     let selector = json!({"matchLabels": {"app": "x"}});
@@ -206,12 +219,6 @@ pub fn seeds() -> Vec<Seed> {
             "EndpointSlice",
             json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}], "ports": [{"port": 80}]}),
         ),
-        seed(
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            json!({"spec": {"group": "x.io", "scope": "Namespaced", "names": {"plural": "as", "kind": "A"},
-                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
-        ),
+        definition(),
     ]
 }

@@ -132,9 +132,11 @@ async fn shapes(client: &Client) -> Result<()> {
     ensure!(metadata.iter().all(|event| event["object"]["kind"] == "PartialObjectMetadata"));
     let yaml = get(client, &format!("{MAPS}/page-00"), "application/yaml").await?;
     ensure!(yaml.text.contains("name: page-00") && !yaml.text.starts_with('{'), "{}", yaml.text);
-    for accept in
-        ["text/html", "application/vnd.kubernetes.protobuf", "application/json;as=Nothing;v=v1;g=meta.k8s.io"]
-    {
+    for accept in [
+        "text/html",
+        "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
+        "application/json;as=Nothing;v=v1;g=meta.k8s.io",
+    ] {
         let answer = get(client, &format!("{MAPS}/page-00"), accept).await?;
         ensure!(answer.code == 406, "{accept}: {}", answer.text);
     }

@@ -284,7 +284,11 @@ impl ApiServer {
             }
             _ if context.accept().contains("proto-openapi.spec.v2") => {
                 let content = sampan_api::openapi::V2_PROTO_CONTENT_TYPE;
-                (openapi::merged_proto(&crate::routes::openapi::v2_proto(self.customs()), published).into(), content)
+                (
+                    openapi::merged_proto(&crate::routes::openapi::v2_proto(self.customs()), published)
+                        .into(),
+                    content,
+                )
             }
             _ => {
                 let own = crate::routes::openapi::v2(self.customs());

@@ -251,16 +251,10 @@ pub(crate) fn decode_as(
         body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
     let mut warnings = call.warnings.lock();
     *warnings = decoded.warnings;
-    warnings.extend(not_yet(expected.group, expected.kind, &decoded.value).map(str::to_owned));
-    Ok(decoded.value)
-}
-
-/// What is kept and served, but acted upon by nothing in this version: whoever writes it is told.
-fn not_yet(group: &str, kind: &str, object: &Value) -> Option<&'static str> {
-    match (group, kind) {
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::not_yet(object),
-        _ => None,
+    if (expected.group, expected.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
+        warnings.extend(crate::crd::not_yet(&decoded.value).map(str::to_owned));
     }
+    Ok(decoded.value)
 }
 
 /// `EnsureObjectNamespaceMatchesRequestNamespace`.

@@ -28,6 +28,21 @@ struct State {
 #[derive(Default)]
 pub struct Fake(Mutex<State>);
 
+#[allow(dead_code)] // not every test asks
+impl Fake {
+    /// Returns once nobody watches a resource any more.
+    pub async fn unwatched(&self, resource: &str) {
+        let watchers: Vec<_> = {
+            let state = self.0.lock();
+            let of = state.watchers.iter().filter(|(watched, _)| watched == resource);
+            of.map(|(_, watcher)| watcher.clone()).collect()
+        };
+        for watcher in watchers {
+            watcher.closed().await;
+        }
+    }
+}
+
 struct Path {
     resource: String,
     namespace: String,
@@ -185,6 +200,10 @@ fn whole(code: u16, body: &Value) -> Response<ResponseBody> {
 
 impl Handler for Fake {
     fn handle(self: Arc<Self>, request: Request<Bytes>) -> ResponseFuture {
+        if request.uri().path() == "/apis" {
+            let none = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []});
+            return Box::pin(async move { whole(200, &none) });
+        }
         let path = parse(request.uri().path());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
@@ -202,11 +221,22 @@ impl Handler for Fake {
             (&Method::GET, None) => (200, state.list(&path)),
             (&Method::GET, Some(_)) => match state.objects.get(&key) {
                 Some(object) => (200, object.clone()),
-                None => (404, failure(404, "NotFound")),
+                None => {
+                    let mut status = failure(404, "NotFound");
+                    status["details"] = json!({"name": key.2});
+                    (404, status)
+                }
             },
             (&Method::POST, Some(_)) if path.sub.as_deref() == Some("binding") => {
                 let node = json!({"spec": {"nodeName": body["target"]["name"]}});
                 state.change(key, None, node, true)
+            }
+            (&Method::POST, Some(name)) if path.sub.as_deref() == Some("token") => {
+                let (secret, seconds) =
+                    (&body["spec"]["boundObjectRef"]["name"], &body["spec"]["expirationSeconds"]);
+                let token = format!("{name} {} {seconds}", secret.as_str().unwrap());
+                let status = json!({"token": token, "expirationTimestamp": "2162-01-01T00:00:00Z"});
+                (201, json!({"metadata": {}, "spec": {"audiences": []}, "status": status}))
             }
             (&Method::POST, _) => state.create(&path, body),
             (&Method::PUT, _) => state.change(key, path.sub.as_deref(), body, false),
