@@ -166,19 +166,27 @@ fn follows(tool: &Tool<'_>) -> Result<()> {
         .arg("-N")
         .stdout(std::fs::File::create(&file)?)
         .spawn()?;
-    let begun = eventually("the log is open", SOON, || {
-        Ok(std::fs::read_to_string(&file)?.contains("\r\n\r\n").then_some(()))
-    });
-    let said = begun.and_then(|()| {
-        tool.cluster.kubectl(&["run", "followed", "--image=busybox", "--restart=Never", "--", "true"])?;
-        eventually("the scheduler speaks of the pod", SOON, || {
-            Ok(std::fs::read_to_string(&file)?.contains("followed").then_some(()))
-        })
+    // its answer's head comes with the first line: pods come until one of them is spoken of
+    let mut round = 0;
+    let said = eventually("the scheduler speaks of a pod", SOON, || {
+        round += 1;
+        let name = format!("followed-{round}");
+        tool.cluster.kubectl(&[
+            "run",
+            &name,
+            "--image=busybox",
+            "--restart=Never",
+            "-l",
+            "followed=yes",
+            "--",
+            "true",
+        ])?;
+        Ok(std::fs::read_to_string(&file)?.contains("followed-").then_some(()))
     });
     following.kill()?;
     following.wait()?;
     said?;
-    tool.cluster.kubectl(&["delete", "pod", "followed", "--now"]).map(drop)
+    tool.cluster.kubectl(&["delete", "pods", "-l", "followed=yes", "--now"]).map(drop)
 }
 
 /// Pulled from a registry, loaded from an archive, removed.
