@@ -51,9 +51,10 @@ pub fn shut(node: NodeRef<html::Dialog>) {
     }
 }
 
-/// Whether it is the dialog there is that was closed: another may have been asked meanwhile.
+/// Whether it is the dialog there is that was closed: another may have been asked meanwhile, in its element even.
 pub fn closed(event: &web_sys::Event) -> bool {
-    event_target::<web_sys::Element>(event).is_connected()
+    let dialog = event_target::<web_sys::HtmlDialogElement>(event);
+    dialog.is_connected() && !dialog.open()
 }
 
 pub fn ask(dialog: Dialog) {

@@ -196,7 +196,8 @@ fn images(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
     let archive = tool.cluster.directory().join("app.tar");
     Image::busybox()?.save("example.org/app:1", &archive)?;
     let loaded = tool.post("/images", json!({"archive": archive}))?;
-    ensure!(loaded["items"][0]["repoTags"][0] == "example.org/app:1", "{loaded}");
+    let tags = loaded["items"][0]["repoTags"].as_array().cloned().unwrap_or_default();
+    ensure!(tags.contains(&json!("example.org/app:1")), "{loaded}");
     let all = || tool.get("/images").map(|all| all.to_string());
     ensure!(all()?.contains("example.org/app:1"));
     tool.post("/images/remove", json!({"image": "example.org/app:1"}))?;
