@@ -270,6 +270,9 @@ impl Browser {
 
     /// Puts axe into the page and holds it to every rule: no violation of any impact.
     pub async fn is_accessible(&self, what: &str) -> Result<()> {
+        // what slides in is fainter on its way
+        let still = "return document.getAnimations().every(one => one.playState != 'running' || one.effect.getComputedTiming().iterations == Infinity)";
+        self.until("nothing moves", still, json!([])).await?;
         let tools = std::env::var_os("SAMPAN_TEST_TOOLS")
             .map_or_else(|| PathBuf::from("target/tools"), PathBuf::from);
         let axe =
