@@ -47,8 +47,8 @@ pub struct Call<'a> {
     repeatable: bool,
 }
 
-/// How often a call that did not get through is sent again, if it may be.
-const ATTEMPTS: usize = 3;
+/// How long after one another a call that did not get through is sent again, if it may be, in milliseconds.
+const PAUSES: [i32; 5] = [0, 50, 200, 800, 2000];
 
 impl<'a> Call<'a> {
     pub fn new(method: &'a str, path: &'a str) -> Self {
@@ -76,10 +76,11 @@ impl<'a> Call<'a> {
     pub async fn send(self) -> Result<Response> {
         let mut response = self.fetch().await;
         // a browser ends its calls when a network of the machine changes: each pod that comes or goes is such a change
-        for _ in 0..ATTEMPTS {
+        for pause in PAUSES {
             if response.is_ok() || !self.repeatable {
                 break;
             }
+            sleep(pause).await;
             response = self.fetch().await;
         }
         let response = response.map_err(|error| Failure::unreached(&error))?;
@@ -123,6 +124,16 @@ impl<'a> Call<'a> {
         let window = web_sys::window().ok_or_else(|| JsValue::from_str("no window"))?;
         JsFuture::from(window.fetch_with_request(&request)).await?.dyn_into()
     }
+}
+
+async fn sleep(milliseconds: i32) {
+    let timer = js_sys::Promise::new(&mut |done, _| {
+        if let Some(window) = web_sys::window() {
+            // a window that sets no timer goes away, and this call with it
+            window.set_timeout_with_callback_and_timeout_and_arguments_0(&done, milliseconds).ok();
+        }
+    });
+    JsFuture::from(timer).await.ok();
 }
 
 async fn text(response: &Response) -> Result<String> {
@@ -208,7 +219,7 @@ pub async fn may(wish: &Wish) -> May {
         "resourceAttributes": {"verb": wish.verb, "group": wish.group, "resource": wish.resource,
             "subresource": wish.subresource, "namespace": wish.namespace, "name": wish.name}}});
     let path = "k8s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    match Call::new("POST", path).json(&review).value().await {
+    match Call::new("POST", path).json(&review).repeatable().value().await {
         Ok(answer) if answer["status"]["allowed"] == true => May::Yes,
         Ok(_) => May::No(wish.permission()),
         Err(failure) => May::Unknown(wish.permission(), failure.message),

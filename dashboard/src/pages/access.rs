@@ -23,6 +23,7 @@ pub fn Access() -> impl IntoView {
             let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}});
             match Call::new("POST", "k8s/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
                 .json(&review)
+                .repeatable()
                 .value()
                 .await
             {
