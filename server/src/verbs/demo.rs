@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PostParams};
@@ -51,7 +53,10 @@ pub async fn run(mut context: Context) -> Outcome {
 
 /// A client for a context of a kubeconfig.
 pub(super) async fn client(path: &std::path::Path, context: &str) -> Result<Client, Failure> {
-    let file = kube::config::Kubeconfig::read_from(path).map_err(anyhow::Error::from)?;
+    let text = std::fs::read(path).with_context(|| format!("cannot read kubeconfig {}", path.display()))?;
+    // not `read_from`, which would bring a second YAML library
+    let file: kube::config::Kubeconfig = serde_yaml_ng::from_slice(&text)
+        .with_context(|| format!("cannot parse kubeconfig {}", path.display()))?;
     let options = kube::config::KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
     let config = kube::Config::from_custom_kubeconfig(file, &options).await.map_err(anyhow::Error::from)?;
     Ok(Client::try_from(config).map_err(anyhow::Error::from)?)

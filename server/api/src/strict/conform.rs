@@ -1,7 +1,7 @@
 //! Types, nulls and canonical forms: what decoding into Go structs and encoding again would do to a value.
 //!
-//! Absent and null are the same for a field, so nulls go. Quantities and times are rewritten as upstream
-//! writes them. Everything else stays as it was sent.
+//! Absent and null are the same for a field, so nulls go, and so do the zeros that Go's `omitempty` leaves out.
+//! Quantities and times are rewritten as upstream writes them. Everything else stays as it was sent.
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -187,6 +187,19 @@ fn zero<N: Node>(node: N) -> Value {
     }
 }
 
+/// Whether a scalar is what Go has where nothing was said.
+fn is_zero<N: Node>(value: &Value, node: N) -> bool {
+    match value {
+        Value::Bool(value) => !value && matches!(node.shape(), Shape::Bool),
+        Value::Number(number) => {
+            number.as_f64() == Some(0.0)
+                && matches!(node.shape(), Shape::Int32 | Shape::Int64 | Shape::Float | Shape::IntOrString)
+        }
+        Value::String(text) => text.is_empty() && matches!(node.shape(), Shape::Text | Shape::Bytes),
+        _ => false,
+    }
+}
+
 fn fields<N: Node>(
     map: &mut Map<String, Value>,
     node: N,
@@ -210,7 +223,7 @@ fn fields<N: Node>(
         if let Err(why) = walk(value, field, &here, unknown) {
             failed = Some(why);
         }
-        true
+        !is_zero(value, field) || field.keeps_zero()
     });
     failed.map_or(Ok(()), Err)
 }

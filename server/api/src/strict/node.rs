@@ -44,6 +44,10 @@ pub trait Node: Copy {
     fn field(self, json: &str) -> Option<Self>;
     /// The Go struct's name: `PodSpec`.
     fn name(self) -> &'static str;
+    /// Whether Go's JSON says it when it is zero: it is a pointer, or has no `omitempty`.
+    fn keeps_zero(self) -> bool {
+        true
+    }
     /// How strategic merge patch treats it.
     fn merge(self) -> Merge<'static>;
 }

@@ -77,6 +77,14 @@ impl Node for Spot {
         }
     }
 
+    fn keeps_zero(self) -> bool {
+        self.field.is_none_or(|field| match field.ty {
+            // maxSurge and its like are pointers, targetPort is not
+            FieldType::IntOrString => field.json != "targetPort",
+            _ => field.keeps_zero || field.required,
+        })
+    }
+
     fn merge(self) -> Merge<'static> {
         let Some(field) = self.field else { return Merge::default() };
         Merge {

@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ACCEPT, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use sampan_api::status::ApiError;
@@ -96,8 +96,8 @@ impl ApiServer {
         let info = info::parse(&head.method, head.uri.path(), &query);
         let seen = info.clone();
         let id = audit_id(&mut head, matches!(peer, Peer::Tls { .. }) || self.auditor().is_some());
-        let (headers, mut ticket) = (head.headers.clone(), None);
-        let answer = self.caught(Asked { head, body, query, info, peer }, &headers, &mut ticket);
+        let (form, mut ticket) = (FailureForm::wanted(&head.headers), None);
+        let answer = self.caught(Asked { head, body, query, info, peer }, form, &mut ticket);
         let mut response = match self.auditor() {
             None => answer.await,
             Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
@@ -117,14 +117,14 @@ impl ApiServer {
     async fn caught(
         &self,
         asked: Asked,
-        headers: &http::HeaderMap,
+        form: FailureForm,
         ticket: &mut Option<Ticket>,
     ) -> Response<ResponseBody> {
         match AssertUnwindSafe(self.answer(asked, ticket)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 audit::failed(&error);
-                respond::failure(&error, failure_format(headers), headers)
+                form.say(&error)
             }
             Err(panic) => {
                 audit::panicked(&*panic);
@@ -201,10 +201,24 @@ fn audit_id(head: &mut Parts, needed: bool) -> Option<HeaderValue> {
     Some(id)
 }
 
-/// How a client is told of a failure: as it wants objects, or in JSON.
-fn failure_format(headers: &http::HeaderMap) -> negotiate::Format {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    negotiate::negotiate(accept, negotiate::Offer::OBJECT, false).unwrap_or(negotiate::Format::JSON)
+/// How a client is told of a failure, should there be one: as it wants objects, or in JSON.
+struct FailureForm {
+    accept: Option<HeaderValue>,
+    encoding: Option<HeaderValue>,
+}
+
+impl FailureForm {
+    fn wanted(headers: &http::HeaderMap) -> Self {
+        Self { accept: headers.get(ACCEPT).cloned(), encoding: headers.get(ACCEPT_ENCODING).cloned() }
+    }
+
+    fn say(self, error: &ApiError) -> Response<ResponseBody> {
+        let accept = self.accept.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("");
+        let format = negotiate::negotiate(accept, negotiate::Offer::OBJECT, false);
+        let encoding = self.encoding.map(|value| (ACCEPT_ENCODING, value));
+        let headers = http::HeaderMap::from_iter(encoding);
+        respond::failure(error, format.unwrap_or(negotiate::Format::JSON), &headers)
+    }
 }
 
 /// Whether a GET opens a session in a pod. Websockets begin with GET, and who may only look may not do that: like
