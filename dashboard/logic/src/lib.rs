@@ -14,5 +14,6 @@ pub mod owned;
 pub mod quantity;
 pub mod revisions;
 pub mod sort;
+pub mod who;
 pub mod why;
 pub mod yaml;

@@ -1,6 +1,9 @@
 //! Who can do what: what the signed-in user may, by the API server's own word, and who is bound to which role.
 
+use std::collections::HashSet;
+
 use leptos::{prelude::*, task::spawn_local};
+use sampan_dashboard_logic::who::Question;
 use sampan_view::lower_case;
 use serde_json::{Value, json};
 
@@ -15,6 +18,7 @@ pub fn Access() -> impl IntoView {
     let namespaces = go::namespaces();
     let rules = RwSignal::new(Vec::<Value>::new());
     let bindings = RwSignal::new(Vec::<Value>::new());
+    let roles = RwSignal::new(Vec::<Value>::new());
     let question = RwSignal::new(String::new());
     Effect::new(move |_| {
         let places = namespaces.get();
@@ -30,15 +34,31 @@ pub fn Access() -> impl IntoView {
                 Ok(found) => drop(rules.try_set(list(&found["status"]["resourceRules"]).to_vec())),
                 Err(failure) => toast::bad(&failure),
             }
-            bindings.try_set(read_bindings(&places).await);
+            bindings.try_set(read("rolebindings", &places).await);
+            roles.try_set(read("roles", &places).await);
         });
     });
     let found = move || {
-        let question = lower_case(&question.read());
-        let all = bindings.get().into_iter().flat_map(|binding| subjects(&binding));
-        all.filter(|row| question.is_empty() || row.iter().any(|text| lower_case(text).contains(&question)))
+        let text = question.read();
+        if let Some(question) = Question::parse(&text) {
+            let roles = roles.read();
+            let roles: HashSet<_> =
+                roles.iter().filter(|role| question.allowed_by(role)).map(place).collect();
+            let allowing = |binding: &Value| roles.contains(&role_of(binding));
+            let bindings = bindings.read();
+            return bindings
+                .iter()
+                .filter(|one| allowing(one))
+                .flat_map(subjects)
+                .take(500)
+                .collect::<Vec<_>>();
+        }
+        let wanted = lower_case(&text);
+        let bindings = bindings.read();
+        let all = bindings.iter().flat_map(subjects);
+        all.filter(|row| wanted.is_empty() || row.iter().any(|text| lower_case(text).contains(&wanted)))
             .take(500)
-            .collect::<Vec<_>>()
+            .collect()
     };
     view! {
         <div class="page">
@@ -54,7 +74,7 @@ pub fn Access() -> impl IntoView {
             </section>
             <section class="panel-card">
                 <div class="line"><h2>{tr!(access.bindings)}</h2><span class="grow"></span>
-                    <input type="search" placeholder=tr!(list.filter) aria-label=tr!(list.filter) on:input=move |event| question.set(event_target_value(&event)) /></div>
+                    <input type="search" placeholder=tr!(access.ask) aria-label=tr!(access.ask) on:input=move |event| question.set(event_target_value(&event)) /></div>
                 <table class="plain">
                     <thead><tr class="soft"><th>{tr!(access.subject)}</th><th>{tr!(access.role)}</th><th>{tr!(list.namespace)}</th><th>{tr!(access.binding)}</th></tr></thead>
                     <tbody>
@@ -68,12 +88,25 @@ pub fn Access() -> impl IntoView {
     }
 }
 
-/// Those of the whole cluster, and of the namespaces chosen.
-async fn read_bindings(namespaces: &[String]) -> Vec<Value> {
+/// `roles` or `rolebindings`: those of the whole cluster, and of the namespaces chosen.
+async fn read(what: &str, namespaces: &[String]) -> Vec<Value> {
     let version = "k8s/apis/rbac.authorization.k8s.io/v1";
-    let mut all = api::list_of(version, "clusterrolebindings", &[]).await;
-    all.extend(api::list_of(version, "rolebindings", namespaces).await);
+    let mut all = api::list_of(version, &format!("cluster{what}"), &[]).await;
+    all.extend(api::list_of(version, what, namespaces).await);
     all
+}
+
+/// Namespace and name; the former is empty for a ClusterRole.
+fn place(role: &Value) -> (String, String) {
+    (word(&role["metadata"]["namespace"]), word(&role["metadata"]["name"]))
+}
+
+/// The [`place`] of the role that is bound.
+fn role_of(binding: &Value) -> (String, String) {
+    let role = &binding["roleRef"];
+    let namespace =
+        if role["kind"] == "Role" { word(&binding["metadata"]["namespace"]) } else { String::new() };
+    (namespace, word(&role["name"]))
 }
 
 /// Subject, role, namespace, binding: one row for each subject.
