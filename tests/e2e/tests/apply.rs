@@ -123,7 +123,7 @@ fn from_the_client_to_the_server(cluster: &Cluster) -> Result<()> {
 }
 
 fn other_writers(cluster: &Cluster) -> Result<()> {
-    cluster.kubectl(&["scale", "deployment/d", "--replicas=0"])?;
+    cluster.kubectl(&["scale", "deployment/d", "--replicas=2"])?;
     let said =
         refused(cluster, &["apply", "--server-side", "--field-manager", "two"], &deployment(Some(1), "i:1"))?;
     let words = "conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas";

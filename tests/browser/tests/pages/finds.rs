@@ -12,10 +12,13 @@ const NAMES: &str = "[...document.querySelectorAll('.rows tbody .name')].map(one
 pub async fn owners(browser: &Browser) -> Result<()> {
     browser.go("pods?ns=default").await?;
     browser.read(".rows .name", "shell").await?;
-    for filter in ["owner:web", "owner:replicaset"] {
+    // other aspects' Deployments have pods as well
+    for (filter, wanted) in [
+        ("owner:web", "all.every(one => one.startsWith('web-'))"),
+        ("owner:replicaset", "all.some(one => one.startsWith('web-')) && !all.includes('shell')"),
+    ] {
         browser.fill(".filter input", filter).await?;
-        let only =
-            format!("const all = {NAMES}; return all.length > 0 && all.every(one => one.startsWith('web-'))");
+        let only = format!("const all = {NAMES}; return all.length > 0 && {wanted}");
         browser.until(filter, &only, json!([])).await?;
     }
     browser.fill(".filter input", "!owner:web").await?;
@@ -92,7 +95,7 @@ pub async fn columnless(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.read(".rows .name", "small").await?;
     let heads = "return [...document.querySelectorAll('.rows thead .sort')].map(one => one.innerText.trim())";
     let heads = browser.run(heads, json!([])).await?;
-    ensure!(heads == json!(["Name", "Namespace", "Age"]), "{heads}");
+    ensure!(heads == json!(["Name", "Namespace", "Status", "Age"]), "{heads}");
     cluster.kubectl(&["delete", "crate", "small"])?;
     let gone = format!("return !{NAMES}.includes('small')");
     browser.until("it is gone", &gone, json!([])).await?;
