@@ -40,11 +40,15 @@ impl<'a> PodAffinity<'a> {
         if !(pod.is_social() || world.is_social()) {
             return this;
         }
+        let is_company = |other: &PodInfo| pod.affinity().iter().all(|term| selects(term, other));
         for node in world.nodes() {
             let others = if pod.is_social() { &node.pods } else { &node.social };
             for other in others.values() {
-                for (term, domains) in pod.affinity().iter().zip(&mut this.wanted) {
-                    domains.extend(domain(node, term).filter(|_| selects(term, other)));
+                // as upstream: only who matches all terms counts for any
+                if !pod.affinity().is_empty() && is_company(other) {
+                    for (term, domains) in pod.affinity().iter().zip(&mut this.wanted) {
+                        domains.extend(domain(node, term));
+                    }
                 }
                 for term in pod.anti_affinity() {
                     this.avoided.extend(domain(node, term).filter(|_| selects(term, other)));

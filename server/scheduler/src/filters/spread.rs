@@ -67,7 +67,7 @@ impl Constraint<'_> {
 }
 
 /// Pods that match a rule, by value of its topology key; domains without any count 0.
-pub fn count_by_domain<'n>(
+fn count_by_domain<'n>(
     rule: &TopologySpreadConstraint,
     pod: &PodInfo,
     nodes: impl Iterator<Item = &'n NodeInfo>,
@@ -93,18 +93,12 @@ pub fn is_eligible(rule: &TopologySpreadConstraint, pod: &PodInfo, node: &NodeIn
     by_affinity && by_taints
 }
 
-fn matches(rule: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo) -> bool {
+/// Whether `other` counts for a rule of `pod`.
+pub fn matches(rule: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo) -> bool {
     let keys = rule.match_label_keys.as_deref().unwrap_or(&[]);
     let same =
         |key: &String, own: &Labels| own.get(key).is_none_or(|value| other.labels().get(key) == Some(value));
     other.namespace() == pod.namespace()
         && label_selector_matches(rule.label_selector.as_ref(), other.labels())
         && keys.iter().all(|key| same(key, pod.labels()))
-}
-
-impl Spread<'_> {
-    /// Matching pods by domain for a soft rule, over the nodes that count for it.
-    pub fn count(rule: &TopologySpreadConstraint, pod: &PodInfo, world: &World) -> BTreeMap<String, i64> {
-        count_by_domain(rule, pod, world.nodes().filter(|node| is_eligible(rule, pod, node)))
-    }
 }
