@@ -13,7 +13,7 @@ mod binding;
 mod columns;
 pub mod filters;
 mod hints;
-mod owners;
+pub mod owners;
 pub mod plan;
 pub mod pods;
 pub mod preempt;
