@@ -12,6 +12,7 @@
 mod binding;
 mod columns;
 pub mod filters;
+mod groups;
 mod hints;
 pub mod owners;
 pub mod plan;

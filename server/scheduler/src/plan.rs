@@ -53,6 +53,10 @@ impl Planner {
             let message = "no nodes available to schedule pods".to_owned();
             return Decision::Unschedulable { message, nomination: Nomination::Kept };
         }
+        world.keep_counters(pod);
+        if scores::is_social(pod, world) {
+            scores::DEFAULT_KEYS.iter().for_each(|key| world.keep_counter(key));
+        }
         let rows = self.columns.rows(pod, world);
         let possible = match possible(pod, world, rows) {
             Ok(possible) => possible,
@@ -116,7 +120,10 @@ fn best<'w>(
     let scale = Scale::of(locals());
     let mut totals: Vec<i64> = locals().map(|local| scale.total(local)).collect();
     if scores::is_social(pod, world) {
-        let nodes: Vec<&NodeInfo> = places.iter().filter_map(|place| world.node_at(*place)).collect();
+        let mut wanted = places.iter().peekable();
+        let is_wanted = |(at, _): &(usize, &NodeInfo)| wanted.next_if(|place| **place == *at).is_some();
+        let nodes: Vec<&NodeInfo> =
+            world.nodes().enumerate().filter(is_wanted).map(|(_, node)| node).collect();
         if let Some(more) = scores::social(pod, &nodes, world) {
             totals.iter_mut().zip(more).for_each(|(total, more)| *total += more);
         }

@@ -48,6 +48,7 @@ pub struct PodInfo {
     /// Claims that it uses, by name; whether they are made for it.
     pub claims: Vec<(String, bool)>,
     shape: OnceLock<Arc<str>>,
+    kind: OnceLock<Arc<str>>,
 }
 
 impl PodInfo {
@@ -59,7 +60,7 @@ impl PodInfo {
         let claims = crate::volumes::names(&pod);
         let non_zero = spec.map(pod_non_zero).unwrap_or_default();
         let images = spec.map(images).unwrap_or_default();
-        Self { pod, requests, non_zero, images, ports, claims, shape: OnceLock::new() }
+        Self { pod, requests, non_zero, images, ports, claims, shape: OnceLock::new(), kind: OnceLock::new() }
     }
 
     /// All that a node by itself decides by: pods of one shape are refused by the same nodes for the same reasons.
@@ -72,6 +73,42 @@ impl PodInfo {
             format!("{where_:?}{:?}{:?}{:?}{:?}{init}", self.requests, self.non_zero, self.ports, self.images)
                 .into()
         })
+    }
+
+    /// All that other pods' rules can ask of it, and its own rules about others.
+    pub fn kind(&self) -> &Arc<str> {
+        self.kind.get_or_init(|| {
+            let affinity = self.spec().affinity.as_ref();
+            let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+            let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+            format!("{:?}{:?}{near:?}{far:?}{}", self.namespace(), self.labels(), self.is_ending()).into()
+        })
+    }
+
+    /// Whether it may run on some nodes only, by their labels or names.
+    pub fn chooses_nodes(&self) -> bool {
+        let spec = self.spec();
+        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+        required.is_some() || spec.node_selector.as_ref().is_some_and(|selector| !selector.is_empty())
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_ending(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Topology keys of all its rules.
+    pub fn topology_keys(&self) -> impl Iterator<Item = &str> {
+        let affinity = self.spec().affinity.as_ref();
+        let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+        let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        let near = near.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let far = far.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let preferred = near.into_iter().chain(far).flatten().map(|term| &term.pod_affinity_term);
+        let terms = self.affinity().iter().chain(self.anti_affinity()).chain(preferred);
+        let rules = self.spec().topology_spread_constraints.iter().flatten();
+        terms.map(|term| term.topology_key.as_str()).chain(rules.map(|rule| rule.topology_key.as_str()))
     }
 
     /// The node that pods of lower priority make room on for this one.

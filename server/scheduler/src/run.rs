@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{
     Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use sampan_process::{Component, Drain, Health, Tasks};
@@ -33,7 +33,7 @@ use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
 use crate::queue::Queue;
 use crate::world::{World, is_finished};
 
-use volumes::{class_changed, forget_binding};
+use volumes::{class_changed, drivers_changed, forget_binding};
 
 /// What the binary gives the scheduler.
 pub struct Config {
@@ -71,6 +71,7 @@ enum Input {
     Claim(Delta<PersistentVolumeClaim>),
     Volume(Delta<PersistentVolume>),
     Class(Delta<StorageClass>),
+    Drivers(Delta<CSINode>),
     Service(Delta<Service>),
     ReplicaSet(Delta<ReplicaSet>),
     StatefulSet(Delta<StatefulSet>),
@@ -109,7 +110,7 @@ impl Scheduler {
         let (services, sets) = (self.informers.of::<Service>(), self.informers.of::<ReplicaSet>());
         let (stateful, controllers) =
             (self.informers.of::<StatefulSet>(), self.informers.of::<ReplicationController>());
-        let budgets = self.informers.of::<PodDisruptionBudget>();
+        let (budgets, drivers) = (self.informers.of::<PodDisruptionBudget>(), self.informers.of::<CSINode>());
         let mut inputs = futures::stream::select_all([
             pods.subscribe().into_stream().map(Input::Pod).boxed(),
             nodes.subscribe().into_stream().map(Input::Node).boxed(),
@@ -117,6 +118,7 @@ impl Scheduler {
             claims.subscribe().into_stream().map(Input::Claim).boxed(),
             volumes.subscribe().into_stream().map(Input::Volume).boxed(),
             classes.subscribe().into_stream().map(Input::Class).boxed(),
+            drivers.subscribe().into_stream().map(Input::Drivers).boxed(),
             services.subscribe().into_stream().map(Input::Service).boxed(),
             sets.subscribe().into_stream().map(Input::ReplicaSet).boxed(),
             stateful.subscribe().into_stream().map(Input::StatefulSet).boxed(),
@@ -129,7 +131,7 @@ impl Scheduler {
                 tokio::join!(pods.synced(), nodes.synced(), namespaces.synced());
                 tokio::join!(claims.synced(), volumes.synced(), classes.synced());
                 tokio::join!(services.synced(), sets.synced(), stateful.synced());
-                tokio::join!(controllers.synced(), budgets.synced());
+                tokio::join!(controllers.synced(), budgets.synced(), drivers.synced());
             } => {}
         }
         self.health.ready(Component::Scheduler);
@@ -162,6 +164,7 @@ impl Scheduler {
                 Input::Claim(delta) => self.claim_changed(&mut state, &delta),
                 Input::Volume(delta) => self.volume_changed(&mut state, &delta),
                 Input::Class(delta) => class_changed(&mut state, &delta),
+                Input::Drivers(delta) => drivers_changed(&mut state, &delta),
                 Input::Service(delta) => owners::service_changed(&mut state, &delta),
                 Input::ReplicaSet(delta) => owners::controller_changed(&mut state, &delta),
                 Input::StatefulSet(delta) => owners::controller_changed(&mut state, &delta),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ContainerImage, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use crate::groups::Groups;
 use crate::owners::Owners;
 use crate::pods::{Namespaces, PodInfo};
 use crate::resources::Resources;
@@ -127,6 +128,8 @@ pub struct World {
     pub budgets: BTreeMap<String, BTreeMap<String, Arc<PodDisruptionBudget>>>,
     /// Pods that wait for room which is being made on a node, by node.
     pub nominated: Nominated,
+    /// Counters of pods by domain.
+    pub(crate) groups: Groups,
     nominated_for: HashMap<String, String>,
     /// How many nodes have an image.
     images: HashMap<String, usize>,
@@ -163,8 +166,17 @@ impl World {
     pub fn apply_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
         if let Some(info) = self.nodes.get_mut(&name) {
+            let moves = info.node.metadata.labels != node.metadata.labels;
+            if moves {
+                self.groups.count_node(info.labels(), -1);
+                info.pods.values().for_each(|pod| self.groups.remove(pod, info.labels()));
+            }
             let before = std::mem::take(&mut info.images);
             info.set_node(node);
+            if moves {
+                self.groups.count_node(info.labels(), 1);
+                info.pods.values().for_each(|pod| self.groups.add(pod, info.labels()));
+            }
             if before != info.images {
                 let now = info.images.clone();
                 self.count_images(&before, &now);
@@ -176,6 +188,8 @@ impl World {
         self.count_images(&BTreeMap::new(), &info.images);
         self.changes.unplaced = true;
         self.strays.remove(&name).into_iter().flatten().for_each(|(_, pod)| info.add(pod));
+        self.groups.count_node(info.labels(), 1);
+        info.pods.values().for_each(|pod| self.groups.add(pod, info.labels()));
         self.nodes.insert(name, info);
     }
 
@@ -183,6 +197,8 @@ impl World {
     pub fn delete_node(&mut self, name: &str) {
         let Some(info) = self.nodes.remove(name) else { return };
         self.count_images(&info.images, &BTreeMap::new());
+        self.groups.count_node(info.labels(), -1);
+        info.pods.values().for_each(|pod| self.groups.remove(pod, info.labels()));
         self.changes.unplaced = true;
         if !info.pods.is_empty() {
             self.strays.insert(name.to_owned(), info.pods);
@@ -202,6 +218,21 @@ impl World {
             }
         }
         self.changes.unplaced |= !(before.is_empty() && now.is_empty());
+    }
+
+    /// Counts by the topology keys of a pod's rules from now on.
+    pub fn keep_counters(&mut self, pod: &PodInfo) {
+        for key in pod.topology_keys() {
+            self.keep_counter(key);
+        }
+    }
+
+    /// Counts by a topology key from now on.
+    pub fn keep_counter(&mut self, key: &str) {
+        if !self.groups.has(key) {
+            let nodes = self.nodes.values().map(|node| (node.labels(), node.pods.values().collect()));
+            self.groups.keep(key, nodes);
+        }
     }
 
     /// How many nodes have the image.
@@ -276,8 +307,10 @@ impl World {
         if pod.is_social() {
             self.social.insert(key.clone());
         }
+        self.keep_counters(&pod);
         match self.nodes.get_mut(node) {
             Some(info) => {
+                self.groups.add(&pod, info.labels());
                 info.add(pod);
                 self.touch(node);
             }
@@ -290,7 +323,11 @@ impl World {
         let Some(node) = self.places.remove(key) else { return };
         self.social.remove(key);
         let gone = match self.nodes.get_mut(&node) {
-            Some(info) => info.remove(key),
+            Some(info) => {
+                let gone = info.remove(key);
+                gone.iter().for_each(|pod| self.groups.remove(pod, info.labels()));
+                gone
+            }
             None => self.strays.get_mut(&node).and_then(|pods| pods.remove(key)),
         };
         self.touch(&node);

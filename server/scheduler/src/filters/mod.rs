@@ -7,7 +7,7 @@ mod node;
 pub(crate) mod spread;
 mod volumes;
 
-use crate::pods::{Namespaces, PodInfo};
+use crate::pods::PodInfo;
 use crate::volumes::Choice;
 use crate::world::{NodeInfo, World};
 
@@ -78,9 +78,4 @@ pub fn is_local(pod: &PodInfo, world: &World) -> bool {
         && !pod.is_social()
         && !world.is_social()
         && hard.into_iter().all(|rule| rule.when_unsatisfiable != "DoNotSchedule")
-}
-
-/// Namespaces are read where terms select them.
-pub(crate) fn namespaces(world: &World) -> &Namespaces {
-    &world.namespaces
 }

@@ -82,6 +82,23 @@ fn a_claim_for_one_pod_is_used_by_one_pod() {
 }
 
 #[test]
+fn a_driver_takes_so_many_volumes_on_a_node() {
+    for (limit, fits) in [(None, true), (Some(0), false), (Some(1), true)] {
+        let mut world = world(&["ReadWriteMany"], json!({}), &[json!({})]);
+        let volume =
+            json!({"metadata": {"name": "v"}, "spec": {"csi": {"driver": "x.io", "volumeHandle": "h"}}});
+        world.volumes_mut().set_volume("v", Some(Arc::new(serde_json::from_value(volume).unwrap())));
+        let drivers = json!({"metadata": {"name": "n0"},
+            "spec": {"drivers": [{"name": "x.io", "nodeID": "i", "allocatable": {"count": limit}}]}});
+        world.volumes_mut().set_drivers("n0", Some(&serde_json::from_value(drivers).unwrap()));
+        let expected = (!fits).then(|| vec!["node(s) exceed max volume count".to_owned()]);
+        assert_eq!(refusal(&world), expected, "{limit:?}");
+        world.apply_pod(pod("other", 0), "n0");
+        assert_eq!(refusal(&world), None, "what is there already takes no more: {limit:?}");
+    }
+}
+
+#[test]
 fn a_reason_of_the_pod_is_told_for_all_nodes() {
     let mut world = world(&["ReadWriteOnce"], json!({}), &[json!({}), json!({})]);
     world.volumes_mut().set_claim("d/c", None);

@@ -1,10 +1,11 @@
 //! InterPodAffinity: preferred terms of the pod, and preferred and required ones of the pods that are there.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PodAffinityTerm, WeightedPodAffinityTerm};
 
 use super::MAX;
+use crate::groups::Tally;
 use crate::pods::{PodInfo, term_selects};
 use crate::world::{NodeInfo, World};
 
@@ -17,45 +18,30 @@ pub fn scores(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Option<Vec<i
     if mine.is_empty() && !world.is_social() {
         return None;
     }
-    let mut domains: HashMap<&str, HashMap<&str, i64>> = HashMap::new();
-    let mut count = |node, term, weight| count(&mut domains, node, term, weight);
-    for node in world.nodes() {
-        let others = if mine.is_empty() { &node.social } else { &node.pods };
-        for other in others.values() {
-            for (term, weight) in &mine {
-                if term_selects(term, pod.namespace(), pod.labels(), other, &world.namespaces) {
-                    count(node, term, *weight);
-                }
-            }
-            let hard = other.affinity().iter().map(|term| (term, HARD_WEIGHT));
-            for (term, weight) in preferences(other).chain(hard) {
-                if term_selects(term, other.namespace(), other.labels(), pod, &world.namespaces) {
-                    count(node, term, weight);
-                }
-            }
+    let mut tallies: BTreeMap<&str, Tally<'_>> = BTreeMap::new();
+    for group in world.groups.all() {
+        let other = &group.sample;
+        let meant = mine.iter().copied();
+        let meant = meant
+            .filter(|(term, _)| term_selects(term, pod.namespace(), pod.labels(), other, &world.namespaces));
+        let hard = other.affinity().iter().map(|term| (term, HARD_WEIGHT));
+        let meaning = preferences(other).chain(hard);
+        let meaning = meaning.filter(|(term, _)| {
+            term_selects(term, other.namespace(), other.labels(), pod, &world.namespaces)
+        });
+        for (term, weight) in meant.chain(meaning) {
+            tallies.entry(&term.topology_key).or_default().add(group.domains(&term.topology_key), weight);
         }
     }
-    if domains.is_empty() {
+    tallies.retain(|_, tally| !tally.is_empty());
+    if tallies.is_empty() {
         return None;
     }
     let raw = |node: &&NodeInfo| {
-        let of = |(key, values): (&&str, &HashMap<&str, i64>)| {
-            values.get(node.labels().get(*key)?.as_str()).copied()
-        };
-        domains.iter().filter_map(of).sum()
+        let of = |(key, tally): (&&str, &Tally<'_>)| Some(tally.get(node.labels().get(*key)?));
+        tallies.iter().filter_map(of).sum()
     };
     Some(between(&nodes.iter().map(raw).collect::<Vec<i64>>()))
-}
-
-fn count<'a>(
-    domains: &mut HashMap<&'a str, HashMap<&'a str, i64>>,
-    node: &'a NodeInfo,
-    term: &'a PodAffinityTerm,
-    weight: i64,
-) {
-    if let Some(value) = node.labels().get(&term.topology_key) {
-        *domains.entry(&term.topology_key).or_default().entry(value).or_default() += weight;
-    }
 }
 
 /// Preferred terms of affinity with their weights, of anti-affinity with negative ones.

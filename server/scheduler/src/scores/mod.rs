@@ -14,6 +14,9 @@ use crate::pods::PodInfo;
 use crate::selectors::{term_matches, tolerated};
 use crate::world::{NodeInfo, World};
 
+/// Keys that spreading by default counts by.
+pub(crate) use spread::DEFAULT_KEYS;
+
 /// The best score of one plugin.
 pub(crate) const MAX: i64 = 100;
 
