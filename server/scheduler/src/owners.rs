@@ -61,6 +61,6 @@ impl Owners {
         labels.extend(controller.iter().flat_map(|one| one.match_labels.clone().unwrap_or_default()));
         let match_expressions = controller.and_then(|one| one.match_expressions.clone());
         let none = labels.is_empty() && match_expressions.as_ref().is_none_or(Vec::is_empty);
-        (!none).then(|| LabelSelector { match_labels: Some(labels), match_expressions })
+        (!none).then_some(LabelSelector { match_labels: Some(labels), match_expressions })
     }
 }

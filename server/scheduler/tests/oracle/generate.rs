@@ -107,7 +107,7 @@ fn expressions(random: &mut Random) -> Value {
 }
 
 fn key(random: &mut Random) -> &'static str {
-    *random.of(&["kubernetes.io/hostname", "topology.kubernetes.io/zone", "disk"])
+    random.of::<&str>(&["kubernetes.io/hostname", "topology.kubernetes.io/zone", "disk"])
 }
 
 fn selector(random: &mut Random) -> Value {

@@ -1,11 +1,12 @@
 //! The oracle: the scheduler and a plain, obviously right implementation decide for the same random pods in the same
 //! random clusters. Each placement must be among the oracle's best, each refusal one there, for the same reasons.
 //!
-//! The planner lives as long as its cluster, so that what it keeps from pod to pod is judged as well. 3,000 pods by
-//! default, `SAMPAN_ORACLE=100000` for more; a failing seed is printed, and `SAMPAN_ORACLE_SEED` runs it alone.
+//! The planner lives as long as its cluster, so that what it keeps from pod to pod is judged as well. 10,000 pods by
+//! default, 100,000 with `SAMPAN_TEST_LONG`, as many as `SAMPAN_ORACLE` says (`make sim`); a failing seed is printed, and `SAMPAN_ORACLE_SEED` runs it alone.
 #![allow(clippy::unwrap_used)]
 
 mod generate;
+mod objects;
 mod plain;
 
 use std::sync::Arc;
@@ -104,7 +105,11 @@ fn decisions_are_the_oracles() {
         run(seed);
         return;
     }
-    let pods = number("SAMPAN_ORACLE").unwrap_or(3_000);
+    let pods = number("SAMPAN_ORACLE").unwrap_or(if std::env::var_os("SAMPAN_TEST_LONG").is_some() {
+        100_000
+    } else {
+        10_000
+    });
     let (mut placed, mut refused) = (0, 0);
     for seed in 0..pods.div_ceil(PODS) {
         let (more, less) = run(seed);
