@@ -187,7 +187,7 @@ impl Scheduler {
         state.tie = state.tie.wrapping_add(1);
         match state.planner.schedule(&pod, &mut state.world, state.tie) {
             Decision::Bind { node, choice } if choice.is_empty() => {
-                state.world.forget_nominated(&pod.key());
+                nominate::forget(state, &pod.key());
                 state.world.apply_pod(pod.clone(), &node);
                 state.calls.push(Box::pin(bind(self.client.clone(), pod, node)));
             }
@@ -287,7 +287,7 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     match node_of(pod) {
         Some(node) => {
             let news = !state.world.has_pod(&key) || labels_differ(delta);
-            state.world.forget_nominated(&key);
+            nominate::forget(state, &key);
             state.world.apply_pod(info, node);
             state.queue.remove(&key);
             if news {
