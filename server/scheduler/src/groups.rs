@@ -1,5 +1,5 @@
-//! Topology counters, kept from change to change: pods of one group count alike for every selector, so that a selector is
-//! asked once for a group, and a group knows how many pods it has in each domain.
+//! Topology counters, kept from change to change: pods of one group count alike for every selector, so that a selector
+//! is asked once for a group, and a group knows how many pods it has in each domain.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Queueing hints: which of the pods that fit nowhere an event may help, as upstream's plugins say
-//! (`isSchedulableAfter…`). Pure; to be wrong towards hope costs an attempt, towards despair a pod that waits for ever.
+//! (`isSchedulableAfter…`). Pure; to be wrong towards hope costs an attempt, towards despair a pod that waits
+//! for ever.
 
 use crate::filters::local;
 use crate::pods::PodInfo;

@@ -2,7 +2,8 @@
 //!
 //! [`world::World`] is an index: pods and nodes are applied and deleted, a [`world::NodeInfo`] per node comes
 //! out. [`plan::Planner`] looks at one pod and the world and returns a [`plan::Decision`]; it does no I/O and is
-//! tested by tables, and by an oracle that does the same in the plainest way. [`run`](Scheduler::run) is the rim: deltas of the shared informers feed the world, decisions
+//! tested by tables, and by an oracle that does the same in the plainest way. [`run`](Scheduler::run) is the rim:
+//! deltas of the shared informers feed the world, decisions
 //! become bindings, events and conditions through the API.
 //!
 //! A pod is scheduled against the world *as the scheduler has decided it*: a binding counts at once (it is

@@ -112,7 +112,8 @@ fn a_pod_waits_for_its_victims_to_end() {
         panic!("bound")
     };
     assert_eq!(nomination, Nomination::Kept);
-    let text = "0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due to a terminating pod on the nominated node.";
+    let text = "0/2 nodes are available: 2 Insufficient cpu. \
+                preemption: not eligible due to a terminating pod on the nominated node.";
     assert_eq!(message, text);
 }
 

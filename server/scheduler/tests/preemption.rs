@@ -30,7 +30,8 @@ async fn cluster() -> Cluster {
     let config = Config { client: client.clone(), informers: informers.clone(), health: Health::new() };
     let (scheduler, drain) = (Scheduler::new(config, &tasks), tasks.drain());
     tasks.spawn("scheduler", async move { scheduler.run(drain).await });
-    let node = json!({"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "9"}}});
+    let node = json!({"metadata": {"name": "n"},
+        "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "9"}}});
     let nodes: Api<Node> = Api::all(client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
     Cluster { client, informers }

@@ -92,8 +92,8 @@ impl<'a> Constraint<'a> {
     }
 }
 
-/// Matching pods by domain from the kept counters, if every node that has the rule's key counts for it; `keys` are those
-/// that a node must have to count.
+/// Matching pods by domain from the kept counters, if every node that has the rule's key counts for it; `keys` are
+/// those that a node must have to count.
 pub fn kept<'w>(
     rule: &TopologySpreadConstraint,
     pod: &PodInfo,

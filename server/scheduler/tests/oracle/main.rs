@@ -2,7 +2,8 @@
 //! random clusters. Each placement must be among the oracle's best, each refusal one there, for the same reasons.
 //!
 //! The planner lives as long as its cluster, so that what it keeps from pod to pod is judged as well. 10,000 pods by
-//! default, 100,000 with `SAMPAN_TEST_LONG`, as many as `SAMPAN_ORACLE` says (`make sim`); a failing seed is printed, and `SAMPAN_ORACLE_SEED` runs it alone.
+//! default, 100,000 with `SAMPAN_TEST_LONG`, as many as `SAMPAN_ORACLE` says (`make sim`); a failing
+//! seed is printed, and `SAMPAN_ORACLE_SEED` runs it alone.
 #![allow(clippy::unwrap_used)]
 
 mod generate;
