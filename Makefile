@@ -39,6 +39,10 @@ test-long: ## the suites that find more the longer they run, ten times as long: 
 	@$(SETUP) build run test
 	@SAMPAN_TEST_LONG=1 .ci/test
 
+sim: ## the scheduler's oracle on random clusters, as many pods as PODS says
+	@$(SETUP) build
+	SAMPAN_ORACLE=$(or $(PODS),1000000) cargo test --profile quick --locked -p sampan-scheduler --test oracle -- --nocapture
+
 bench: build ## print the table of numbers, each beside its peer
 	@$(SETUP) run bench
 	cargo build --profile quick --locked -p sampan-bench

@@ -1,8 +1,9 @@
 //! The scheduler: filter and score as pure functions of a snapshot; then bind.
 //!
 //! [`world::World`] is an index: pods and nodes are applied and deleted, a [`world::NodeInfo`] per node comes
-//! out. [`plan::schedule`] looks at one pod and the world and returns a [`plan::Decision`]; it does no I/O and is
-//! tested by tables. [`run`](Scheduler::run) is the rim: deltas of the shared informers feed the world, decisions
+//! out. [`plan::Planner`] looks at one pod and the world and returns a [`plan::Decision`]; it does no I/O and is
+//! tested by tables, and by an oracle that does the same in the plainest way. [`run`](Scheduler::run) is the rim:
+//! deltas of the shared informers feed the world, decisions
 //! become bindings, events and conditions through the API.
 //!
 //! A pod is scheduled against the world *as the scheduler has decided it*: a binding counts at once (it is
@@ -10,7 +11,11 @@
 //! (`pkg/scheduler/framework/plugins/*`, `pkg/scheduler/framework/types.go` FitError).
 
 mod binding;
+mod columns;
 pub mod filters;
+mod groups;
+mod hints;
+pub mod owners;
 pub mod plan;
 pub mod pods;
 pub mod preempt;

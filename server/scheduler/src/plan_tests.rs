@@ -186,8 +186,14 @@ fn replicas_of_a_controller_spread_over_hosts() {
         "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "u", "controller": true}]))
     .unwrap();
     let mut world = world(&[json!({}), json!({})]);
-    world.apply_pod(Arc::new(pod("x", asks("1m"), json!({"app": "web"}))), "n1");
-    world.apply_pod(Arc::new(pod("y", asks("20m"), json!({"app": "db"}))), "n2");
+    for (name, app, node) in [("x", "web", "n1"), ("y", "db", "n2")] {
+        for at in 0..2 {
+            let pod = pod(&format!("{name}{at}"), asks("10m"), json!({"app": app, "index": at.to_string()}));
+            world.apply_pod(Arc::new(pod), node);
+        }
+    }
+    let selector = serde_json::from_value(json!({"matchLabels": {"app": "web"}})).unwrap();
+    world.owners.set_controller("ReplicaSet", "default", "w", Some(selector));
     assert_eq!(node(schedule(&owned, &world, 0)), "n2");
 }
 
@@ -201,12 +207,13 @@ fn preemption_takes_the_least_important_pods() {
     let mut world = world(&[json!({}), json!({})]);
     world.apply_pod(Arc::new(pod("low", with("900m", 1), json!({}))), "n1");
     world.apply_pod(Arc::new(pod("mid", with("900m", 5), json!({}))), "n2");
-    let Decision::Unschedulable { preemption, .. } =
+    let Decision::Unschedulable { nomination, .. } =
         schedule(&pod("a", with("500m", 10), json!({})), &world, 0)
     else {
         panic!("bound")
     };
-    assert_eq!(preemption, Some(Preemption { node: "n1".into(), victims: vec!["default/low".into()] }));
+    let preemption = Preemption { node: "n1".into(), victims: vec!["default/low".into()] };
+    assert_eq!(nomination, Nomination::New(preemption));
     let text = message(schedule(&pod("a", with("500m", 1), json!({})), &world, 0));
     assert!(
         text.ends_with(

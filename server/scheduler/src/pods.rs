@@ -1,11 +1,11 @@
 //! What the scheduler reads of a pod, computed once when it is first seen.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec};
 
-use crate::resources::{Resources, pod_requests};
+use crate::resources::{Resources, pod_non_zero, pod_requests};
 use crate::selectors::{Labels, label_selector_matches};
 
 /// The name of the scheduler that takes pods which name none.
@@ -39,10 +39,16 @@ pub struct PodInfo {
     pub pod: Arc<Pod>,
     /// What it asks for.
     pub requests: Resources,
+    /// The same with stand-ins for containers that ask for nothing: milli-CPU and bytes.
+    pub non_zero: (i64, i64),
+    /// Its images by the names that nodes give them, one for each container.
+    pub images: Vec<String>,
     /// Host ports that it takes.
     pub ports: Vec<HostPort>,
     /// Claims that it uses, by name; whether they are made for it.
     pub claims: Vec<(String, bool)>,
+    shape: OnceLock<Arc<str>>,
+    kind: OnceLock<Arc<str>>,
 }
 
 impl PodInfo {
@@ -52,7 +58,68 @@ impl PodInfo {
         let (requests, ports) =
             (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
         let claims = crate::volumes::names(&pod);
-        Self { pod, requests, ports, claims }
+        let non_zero = spec.map(pod_non_zero).unwrap_or_default();
+        let images = spec.map(images).unwrap_or_default();
+        Self { pod, requests, non_zero, images, ports, claims, shape: OnceLock::new(), kind: OnceLock::new() }
+    }
+
+    /// All that a node by itself decides by: pods of one shape are refused by the same nodes for the same reasons.
+    pub fn shape(&self) -> &Arc<str> {
+        self.shape.get_or_init(|| {
+            let spec = self.spec();
+            let nodes = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+            let where_ = (&spec.node_name, &spec.node_selector, nodes, &spec.tolerations);
+            let init = spec.init_containers.as_ref().map_or(0, Vec::len);
+            format!("{where_:?}{:?}{:?}{:?}{:?}{init}", self.requests, self.non_zero, self.ports, self.images)
+                .into()
+        })
+    }
+
+    /// All that other pods' rules can ask of it, and its own rules about others.
+    pub fn kind(&self) -> &Arc<str> {
+        self.kind.get_or_init(|| {
+            let affinity = self.spec().affinity.as_ref();
+            let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+            let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+            format!("{:?}{:?}{near:?}{far:?}{}", self.namespace(), self.labels(), self.is_ending()).into()
+        })
+    }
+
+    /// Whether it may run on some nodes only, by their labels or names.
+    pub fn chooses_nodes(&self) -> bool {
+        let spec = self.spec();
+        let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+        required.is_some() || spec.node_selector.as_ref().is_some_and(|selector| !selector.is_empty())
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_ending(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Topology keys of all its rules.
+    pub fn topology_keys(&self) -> impl Iterator<Item = &str> {
+        let affinity = self.spec().affinity.as_ref();
+        let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+        let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        let near = near.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let far = far.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let preferred = near.into_iter().chain(far).flatten().map(|term| &term.pod_affinity_term);
+        let terms = self.affinity().iter().chain(self.anti_affinity()).chain(preferred);
+        let rules = self.spec().topology_spread_constraints.iter().flatten();
+        terms.map(|term| term.topology_key.as_str()).chain(rules.map(|rule| rule.topology_key.as_str()))
+    }
+
+    /// The node that pods of lower priority make room on for this one.
+    pub fn nominated(&self) -> Option<&str> {
+        let status = self.pod.status.as_ref()?;
+        status.nominated_node_name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// When it started.
+    pub fn started(&self) -> Option<jiff::Timestamp> {
+        self.pod.status.as_ref()?.start_time.as_ref().map(|time| time.0)
     }
 
     /// `namespace/name`.
@@ -110,6 +177,14 @@ impl PodInfo {
         let affinity = self.spec().affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[])
     }
+}
+
+/// A name without a tag means `latest`.
+fn images(spec: &PodSpec) -> Vec<String> {
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let named = containers.filter_map(|container| container.image.as_deref());
+    let tagged = |name: &str| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    named.map(|name| if tagged(name) { name.to_owned() } else { format!("{name}:latest") }).collect()
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {

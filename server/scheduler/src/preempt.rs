@@ -1,13 +1,15 @@
-//! DefaultPreemption: which pods of lower priority make room, on which node, with the least harm.
-//!
-//! Not here: disruption budgets are honoured by preferring nodes where fewer and less important pods go;
-//! their counting comes with the disruption controller.
+//! DefaultPreemption: which pods of lower priority make room, on which node, with the least harm
+//! (`framework/preemption`, `plugins/defaultpreemption`).
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::filters::{Filters, Refusal};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use crate::filters::{Filters, Refusal, local};
 use crate::pods::PodInfo;
+use crate::selectors::label_selector_matches;
 use crate::world::{NodeInfo, World};
 
 /// Room that can be made.
@@ -19,69 +21,187 @@ pub struct Preemption {
     pub victims: Vec<String>,
 }
 
-/// The best preemption, and a reason for each node where there is none (as upstream words them).
-pub fn find(
-    pod: &PodInfo,
-    world: &World,
-    refused: &BTreeMap<&str, Refusal>,
-) -> (Option<Preemption>, Vec<String>) {
-    let never = pod.spec().preemption_policy.as_deref() == Some("Never");
-    let mut reasons = Vec::new();
-    let mut candidates: Vec<(&NodeInfo, Vec<Arc<PodInfo>>)> = Vec::new();
-    for node in world.nodes() {
-        let Some(refusal) = refused.get(node.name()) else { continue };
-        if never {
-            continue;
-        } else if !refusal.preemptable {
-            reasons.push("Preemption is not helpful for scheduling".to_owned());
-        } else if let Some(victims) = victims(pod, node, world) {
-            candidates.push((node, victims));
-        } else {
-            reasons.push("No preemption victims found for incoming pod".to_owned());
-        }
-    }
-    if never {
-        return (None, vec!["not eligible due to preemptionPolicy=Never".to_owned()]);
-    }
-    let harm = |victims: &[Arc<PodInfo>]| {
-        let priorities = || victims.iter().map(|victim| i64::from(victim.priority()));
-        (priorities().max().unwrap_or(i64::MIN), priorities().sum::<i64>(), victims.len())
-    };
-    let best = candidates.into_iter().min_by_key(|(_, victims)| harm(victims));
-    let preemption = best.map(|(node, victims)| Preemption {
-        node: node.name().to_owned(),
-        victims: victims.iter().map(|victim| victim.key()).collect(),
-    });
-    (preemption, reasons)
+/// What comes of looking for room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Room can be made.
+    Found(Preemption),
+    /// Nowhere; a reason for each node.
+    Nowhere(Vec<String>),
+    /// The pod may not preempt (now).
+    NotEligible(&'static str),
 }
 
-/// Removes all pods of lower priority, then puts back as many as fit, most important first.
-fn victims(pod: &PodInfo, node: &NodeInfo, world: &World) -> Option<Vec<Arc<PodInfo>>> {
-    let mut lower: Vec<Arc<PodInfo>> =
-        node.pods.values().filter(|other| other.priority() < pod.priority()).cloned().collect();
-    if lower.is_empty() {
-        return None;
+/// At least as many nodes are looked at, and a tenth of all that may help.
+const CANDIDATES: usize = 100;
+
+/// Looks for the best node among those that refused the pod; the world is the same afterwards. `tie` says where
+/// to begin.
+pub fn find(pod: &PodInfo, world: &mut World, refused: &[(String, Refusal)], tie: u64) -> Outcome {
+    if let Some(why) = not_eligible(pod, world, refused) {
+        return Outcome::NotEligible(why);
     }
-    let started = |pod: &PodInfo| {
-        pod.pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0)
-    };
-    lower.sort_by_key(|other| (std::cmp::Reverse(other.priority()), started(other)));
-    let mut without = world.clone();
-    lower.iter().for_each(|other| without.delete_pod(&other.key()));
-    let fits = |world: &World| {
-        let Ok(filters) = Filters::new(pod, world) else { return false };
-        world.node(node.name()).is_some_and(|node| filters.check(node).is_ok())
-    };
-    if !fits(&without) {
-        return None;
-    }
-    lower.retain(|other| {
-        without.apply_pod(other.clone(), node.name());
-        let stays = fits(&without);
-        if !stays {
-            without.delete_pod(&other.key());
+    let mut reasons = Vec::new();
+    let (hopeful, hopeless): (Vec<_>, Vec<_>) = refused.iter().partition(|(_, refusal)| refusal.preemptable);
+    reasons.extend(hopeless.iter().map(|_| "Preemption is not helpful for scheduling".to_owned()));
+    let enough = (hopeful.len() / 10).max(CANDIDATES);
+    let first = tie as usize % hopeful.len().max(1);
+    let mut candidates: Vec<(&str, Victims)> = Vec::new();
+    for (node, _) in hopeful[first..].iter().chain(&hopeful[..first]) {
+        match victims(pod, node, world) {
+            Ok(victims) => candidates.push((node, victims)),
+            Err(why) => reasons.extend(why),
         }
-        !stays
-    });
-    Some(lower)
+        if candidates.len() >= enough && candidates.iter().any(|(_, victims)| victims.violating == 0) {
+            break;
+        }
+    }
+    match candidates.into_iter().min_by_key(|(_, victims)| victims.harm()) {
+        Some((node, victims)) => Outcome::Found(Preemption {
+            node: node.to_owned(),
+            victims: victims.pods.iter().map(|victim| victim.key()).collect(),
+        }),
+        None => Outcome::Nowhere(reasons),
+    }
 }
+
+/// A pod that waits for its victims to end does not look for more.
+fn not_eligible(pod: &PodInfo, world: &World, refused: &[(String, Refusal)]) -> Option<&'static str> {
+    if pod.spec().preemption_policy.as_deref() == Some("Never") {
+        return Some("not eligible due to preemptionPolicy=Never.");
+    }
+    let nominated = pod.nominated()?;
+    if refused.iter().any(|(node, refusal)| node == nominated && !refusal.preemptable) {
+        return None;
+    }
+    let ends = |other: &Arc<PodInfo>| other.priority() < pod.priority() && is_preempted(other);
+    let waits = world.node(nominated)?.pods.values().any(ends);
+    waits.then_some("not eligible due to a terminating pod on the nominated node.")
+}
+
+fn is_preempted(pod: &PodInfo) -> bool {
+    let conditions = pod.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut targets = conditions.filter(|one| one.type_ == "DisruptionTarget" && one.status == "True");
+    pod.pod.metadata.deletion_timestamp.is_some()
+        && targets.any(|one| one.reason.as_deref() == Some("PreemptionByScheduler"))
+}
+
+/// Pods that would go from one node, most important first, and how many of them a budget protects.
+struct Victims {
+    pods: Vec<Arc<PodInfo>>,
+    violating: usize,
+}
+
+impl Victims {
+    /// Upstream's `pickOneNodeForPreemption`, as one key of which the smallest is taken.
+    fn harm(&self) -> (usize, i32, i64, usize, Reverse<Option<i128>>) {
+        let highest = self.pods.first().map_or(i32::MIN, |pod| pod.priority());
+        // each counts for something, even below zero
+        let sum = self.pods.iter().map(|pod| i64::from(pod.priority()) + (1 << 31)).sum();
+        let most_important = self.pods.iter().filter(|pod| pod.priority() == highest);
+        let earliest =
+            most_important.map(|pod| pod.started().map_or(i128::MAX, |time| time.as_nanosecond())).min();
+        (self.violating, highest, sum, self.pods.len(), Reverse(earliest))
+    }
+}
+
+fn importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, i128) {
+    (Reverse(pod.priority()), pod.started().map_or(i128::MAX, |time| time.as_nanosecond()))
+}
+
+/// Removes all pods of lower priority, then puts back as many as fit: first those that budgets protect, then the most
+/// important. An error is why the node would not do.
+fn victims(pod: &PodInfo, node: &str, world: &mut World) -> Result<Victims, Vec<String>> {
+    let pods = world.node(node).into_iter().flat_map(|node| node.pods.values());
+    let mut lower: Vec<Arc<PodInfo>> =
+        pods.filter(|other| other.priority() < pod.priority()).cloned().collect();
+    if lower.is_empty() {
+        return Err(vec!["No preemption victims found for incoming pod".to_owned()]);
+    }
+    lower.sort_by_key(importance);
+    lower.iter().for_each(|other| world.delete_pod(&other.key()));
+    if let Err(refusal) = fits_beside_nominated(pod, node, world) {
+        lower.into_iter().for_each(|other| world.apply_pod(other, node));
+        return Err(refusal.reasons);
+    }
+    let (protected, free) = by_budgets(lower, &world.budgets);
+    let mut gone = Victims { pods: Vec::new(), violating: 0 };
+    let both = protected.into_iter().map(|other| (other, 1)).chain(free.into_iter().map(|other| (other, 0)));
+    for (other, violates) in both {
+        world.apply_pod(other.clone(), node);
+        if fits_beside_nominated(pod, node, world).is_err() {
+            world.delete_pod(&other.key());
+            gone.violating += violates;
+            gone.pods.push(other);
+        }
+    }
+    gone.pods.iter().for_each(|other| world.apply_pod(other.clone(), node));
+    gone.pods.sort_by_key(importance);
+    Ok(gone)
+}
+
+type Budgets = BTreeMap<String, BTreeMap<String, Arc<PodDisruptionBudget>>>;
+
+/// Parts those whose eviction a budget would not allow from the others, if they go in this order.
+fn by_budgets(pods: Vec<Arc<PodInfo>>, budgets: &Budgets) -> (Vec<Arc<PodInfo>>, Vec<Arc<PodInfo>>) {
+    let mut left: BTreeMap<(&str, &str), i32> = BTreeMap::new();
+    pods.into_iter().partition(|pod| {
+        let mut violates = false;
+        let Some((namespace, all)) = budgets.get_key_value(pod.namespace()) else { return false };
+        for (name, budget) in all.iter().filter(|(_, budget)| protects(budget, pod)) {
+            let allowed = budget.status.as_ref().and_then(|status| status.disruptions_allowed).unwrap_or(0);
+            let left = left.entry((namespace, name)).or_insert(allowed);
+            *left -= 1;
+            violates |= *left < 0;
+        }
+        violates
+    })
+}
+
+/// Whether a budget counts the pod; one that is being disrupted is counted already.
+fn protects(budget: &PodDisruptionBudget, pod: &PodInfo) -> bool {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let disrupted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
+    let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+    !pod.labels().is_empty()
+        && label_selector_matches(selector, pod.labels())
+        && !disrupted.is_some_and(|pods| pods.contains_key(name))
+}
+
+/// Whether the pod fits on a node, all filters considered.
+pub fn fits(pod: &PodInfo, node: &str, world: &World) -> Result<(), Refusal> {
+    let Some(node) = world.node(node) else { return Err(Refusal::fixed("node not found")) };
+    local(pod, node)?;
+    Filters::new(pod, world).map_err(Refusal::fixed)?.check(node)
+}
+
+/// The same with the pods there that were promised the node's room and are not less important; and without, for the
+/// pod may rely on none of them.
+pub fn fits_beside_nominated(pod: &PodInfo, node: &str, world: &mut World) -> Result<(), Refusal> {
+    let promised = promised(pod, node, world);
+    if !promised.is_empty() {
+        promised.iter().for_each(|other| world.apply_pod(other.clone(), node));
+        let beside = fits(pod, node, world);
+        promised.iter().for_each(|other| world.delete_pod(&other.key()));
+        beside?;
+    }
+    fits(pod, node, world)
+}
+
+/// Pods that wait for the node and go before `pod`.
+pub fn promised(pod: &PodInfo, node: &str, world: &World) -> Vec<Arc<PodInfo>> {
+    let waiting = world.nominated.get(node).into_iter().flat_map(BTreeMap::values);
+    let own = pod.key();
+    let before = |other: &&Arc<PodInfo>| other.priority() >= pod.priority() && other.key() != own;
+    waiting.filter(before).filter(|other| !world.has_pod(&other.key())).cloned().collect()
+}
+
+/// Pods nominated for the node that are less important than the one it is now promised to.
+pub fn outdone(pod: &PodInfo, node: &NodeInfo, world: &World) -> Vec<Arc<PodInfo>> {
+    let waiting = world.nominated.get(node.name()).into_iter().flat_map(BTreeMap::values);
+    waiting.filter(|other| other.priority() < pod.priority()).cloned().collect()
+}
+
+#[cfg(test)]
+#[path = "preempt_tests.rs"]
+mod tests;

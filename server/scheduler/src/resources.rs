@@ -67,16 +67,24 @@ impl Resources {
             *slot = f(*slot, *amount);
         }
     }
-
-    /// The same with upstream's stand-ins for what is not asked for, as scores count it.
-    pub fn non_zero(&self) -> (i64, i64) {
-        let or = |amount: i64, stand_in: i64| if amount == 0 { stand_in } else { amount };
-        (or(self.milli_cpu, DEFAULT_MILLI_CPU), or(self.memory, DEFAULT_MEMORY))
-    }
 }
 
 fn requests(container: &Container) -> Resources {
     requirements(container.resources.as_ref())
+}
+
+/// With stand-ins for what the container does not speak of; what it asks nothing of stays nothing.
+fn requests_or_stand_ins(container: &Container) -> Resources {
+    let mut asked = requests(container);
+    let list = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let says = |name: &str| list.is_some_and(|list| list.contains_key(name));
+    if !says("cpu") {
+        asked.milli_cpu = DEFAULT_MILLI_CPU;
+    }
+    if !says("memory") {
+        asked.memory = DEFAULT_MEMORY;
+    }
+    asked
 }
 
 fn requirements(resources: Option<&ResourceRequirements>) -> Resources {
@@ -90,6 +98,16 @@ fn is_sidecar(container: &Container) -> bool {
 /// What a pod asks for: its containers and sidecars together, or its largest init step, whichever is more;
 /// plus overhead (`component-helpers/resource` PodRequests).
 pub fn pod_requests(spec: &PodSpec) -> Resources {
+    sum(spec, requests)
+}
+
+/// Milli-CPU and bytes with upstream's stand-ins for containers that do not say, as NodeResourcesFit scores them.
+pub fn pod_non_zero(spec: &PodSpec) -> (i64, i64) {
+    let all = sum(spec, requests_or_stand_ins);
+    (all.milli_cpu, all.memory)
+}
+
+fn sum(spec: &PodSpec, requests: fn(&Container) -> Resources) -> Resources {
     let mut total = Resources::default();
     for container in &spec.containers {
         total.add(&requests(container));
@@ -123,6 +141,8 @@ fn override_with(total: &mut Resources, pod: &Resources) {
     if pod.memory > 0 {
         total.memory = pod.memory;
     }
+    let huge = pod.extended.iter().filter(|(name, _)| name.starts_with("hugepages-"));
+    total.extended.extend(huge.map(|(name, amount)| (name.clone(), *amount)));
 }
 
 #[cfg(test)]
@@ -154,6 +174,20 @@ mod tests {
         ] {
             let spec = spec(json!({"containers": containers, "initContainers": init}));
             assert_eq!(pod_requests(&spec).milli_cpu, milli_cpu);
+        }
+    }
+
+    #[test]
+    fn stand_ins_are_for_containers_that_do_not_say() {
+        for (requests, expected) in [
+            (json!([{}]), (100, 200 << 20)),
+            (json!([{"cpu": "1"}, {"memory": "1Mi"}]), (1100, 201 << 20)),
+            (json!([{"cpu": "0", "memory": "0"}]), (0, 0)),
+        ] {
+            let container =
+                |requests: &serde_json::Value| json!({"name": "a", "resources": {"requests": requests}});
+            let containers: Vec<_> = requests.as_array().unwrap().iter().map(container).collect();
+            assert_eq!(pod_non_zero(&spec(json!({ "containers": containers }))), expected);
         }
     }
 

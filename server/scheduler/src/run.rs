@@ -3,6 +3,8 @@
 //! One task owns the world and the queue. Everything that happens reaches it as an [`Input`]; API calls run beside
 //! it and come back as inputs, too.
 
+mod nominate;
+mod owners;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -11,9 +13,13 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1::{
+    Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
+use kube::api::PostParams;
 use kube::{Api, Client};
 use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_reconcile::{Delta, Informer, Informers, Key, Recorder, reference};
@@ -21,13 +27,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::binding::Bindings;
-use crate::plan::{Decision, schedule};
+use crate::hints;
+use crate::plan::{Decision, Planner};
 use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
-use crate::preempt::Preemption;
 use crate::queue::Queue;
 use crate::world::{World, is_finished};
 
-use volumes::{class_changed, forget_binding};
+use volumes::{class_changed, drivers_changed, forget_binding};
 
 /// What the binary gives the scheduler.
 pub struct Config {
@@ -65,6 +71,12 @@ enum Input {
     Claim(Delta<PersistentVolumeClaim>),
     Volume(Delta<PersistentVolume>),
     Class(Delta<StorageClass>),
+    Drivers(Delta<CSINode>),
+    Service(Delta<Service>),
+    ReplicaSet(Delta<ReplicaSet>),
+    StatefulSet(Delta<StatefulSet>),
+    ReplicationController(Delta<ReplicationController>),
+    Budget(Delta<PodDisruptionBudget>),
     Call(Output),
     Due,
     Drain,
@@ -73,6 +85,7 @@ enum Input {
 /// What the one task owns.
 struct State {
     world: World,
+    planner: Planner,
     queue: Queue,
     bindings: Bindings,
     calls: FuturesUnordered<BoxFuture<'static, Output>>,
@@ -94,6 +107,10 @@ impl Scheduler {
         let (claims, volumes) =
             (self.informers.of::<PersistentVolumeClaim>(), self.informers.of::<PersistentVolume>());
         let classes = self.informers.of::<StorageClass>();
+        let (services, sets) = (self.informers.of::<Service>(), self.informers.of::<ReplicaSet>());
+        let (stateful, controllers) =
+            (self.informers.of::<StatefulSet>(), self.informers.of::<ReplicationController>());
+        let (budgets, drivers) = (self.informers.of::<PodDisruptionBudget>(), self.informers.of::<CSINode>());
         let mut inputs = futures::stream::select_all([
             pods.subscribe().into_stream().map(Input::Pod).boxed(),
             nodes.subscribe().into_stream().map(Input::Node).boxed(),
@@ -101,18 +118,27 @@ impl Scheduler {
             claims.subscribe().into_stream().map(Input::Claim).boxed(),
             volumes.subscribe().into_stream().map(Input::Volume).boxed(),
             classes.subscribe().into_stream().map(Input::Class).boxed(),
+            drivers.subscribe().into_stream().map(Input::Drivers).boxed(),
+            services.subscribe().into_stream().map(Input::Service).boxed(),
+            sets.subscribe().into_stream().map(Input::ReplicaSet).boxed(),
+            stateful.subscribe().into_stream().map(Input::StatefulSet).boxed(),
+            controllers.subscribe().into_stream().map(Input::ReplicationController).boxed(),
+            budgets.subscribe().into_stream().map(Input::Budget).boxed(),
         ]);
         tokio::select! {
             () = drain.wait() => return,
             _ = async {
                 tokio::join!(pods.synced(), nodes.synced(), namespaces.synced());
                 tokio::join!(claims.synced(), volumes.synced(), classes.synced());
+                tokio::join!(services.synced(), sets.synced(), stateful.synced());
+                tokio::join!(controllers.synced(), budgets.synced(), drivers.synced());
             } => {}
         }
         self.health.ready(Component::Scheduler);
         tracing::info!("scheduling");
         let mut state = State {
             world: World::default(),
+            planner: Planner::default(),
             queue: Queue::default(),
             bindings: Bindings::default(),
             calls: FuturesUnordered::new(),
@@ -138,6 +164,12 @@ impl Scheduler {
                 Input::Claim(delta) => self.claim_changed(&mut state, &delta),
                 Input::Volume(delta) => self.volume_changed(&mut state, &delta),
                 Input::Class(delta) => class_changed(&mut state, &delta),
+                Input::Drivers(delta) => drivers_changed(&mut state, &delta),
+                Input::Service(delta) => owners::service_changed(&mut state, &delta),
+                Input::ReplicaSet(delta) => owners::controller_changed(&mut state, &delta),
+                Input::StatefulSet(delta) => owners::controller_changed(&mut state, &delta),
+                Input::ReplicationController(delta) => owners::controller_changed(&mut state, &delta),
+                Input::Budget(delta) => owners::budget_changed(&mut state, &delta),
                 Input::Call(Output::Bound(pod, node, result)) => {
                     self.bound(&mut state, &pods, pod, &node, result);
                 }
@@ -153,45 +185,16 @@ impl Scheduler {
     fn schedule_one(&self, state: &mut State) {
         let Some(pod) = state.queue.pop() else { return };
         state.tie = state.tie.wrapping_add(1);
-        match schedule(&pod, &state.world, state.tie) {
+        match state.planner.schedule(&pod, &mut state.world, state.tie) {
             Decision::Bind { node, choice } if choice.is_empty() => {
+                nominate::forget(state, &pod.key());
                 state.world.apply_pod(pod.clone(), &node);
                 state.calls.push(Box::pin(bind(self.client.clone(), pod, node)));
             }
             Decision::Bind { node, choice } => self.prepare(state, pod, node, choice),
-            Decision::Unschedulable { message, preemption } => {
-                self.unschedulable(state, pod, message, preemption)
+            Decision::Unschedulable { message, nomination } => {
+                self.unschedulable(state, pod, message, nomination);
             }
-        }
-    }
-
-    fn unschedulable(
-        &self,
-        state: &mut State,
-        pod: Arc<PodInfo>,
-        message: String,
-        preemption: Option<Preemption>,
-    ) {
-        tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
-        self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
-        let client = self.client.clone();
-        if let Some(preemption) = &preemption {
-            for key in &preemption.victims {
-                self.announce_preemption(state, key, &preemption.node, &pod);
-                state.calls.push(Box::pin(evict(client.clone(), key.clone())));
-            }
-        }
-        let nominated = preemption.map(|preemption| preemption.node);
-        state.calls.push(Box::pin(tell(client, pod.clone(), message, nominated)));
-        state.queue.failed(pod, false, Instant::now());
-    }
-
-    fn announce_preemption(&self, state: &State, victim: &str, node: &str, by: &PodInfo) {
-        let uid = by.pod.metadata.uid.as_deref().unwrap_or_default();
-        let found = state.world.nodes().find_map(|node| node.pods.get(victim));
-        if let Some(victim) = found {
-            let text = format!("Preempted by pod {uid} on node {node}");
-            self.recorder.normal(&reference(&*victim.pod), "Preempted", text);
         }
     }
 
@@ -266,12 +269,14 @@ fn node_of(pod: &Pod) -> Option<&str> {
 fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     let key = format!("{}/{}", delta.key.namespace(), delta.key.name);
     let Some(pod) = delta.new.as_ref().filter(|pod| !is_finished(pod)) else {
-        let counted = state.world.has_pod(&key);
         forget_binding(state, &key);
-        state.world.delete_pod(&key);
         state.queue.remove(&key);
-        if counted {
-            state.queue.world_changed();
+        nominate::forget(state, &key);
+        let left = state.world.place_of(&key).map(str::to_owned);
+        state.world.delete_pod(&key);
+        if let Some(node) = left {
+            let (world, node) = (&state.world, state.world.node(&node));
+            state.queue.world_changed_for(|pod| hints::pod_left(pod, node, world));
         }
         return;
     };
@@ -282,16 +287,23 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     match node_of(pod) {
         Some(node) => {
             let news = !state.world.has_pod(&key) || labels_differ(delta);
+            nominate::forget(state, &key);
             state.world.apply_pod(info, node);
             state.queue.remove(&key);
             if news {
-                state.queue.world_changed();
+                let world = &state.world;
+                state.queue.world_changed_for(|pod| hints::pod_came(pod, world));
             }
         }
         None if state.world.has_pod(&key) => {} // assumed: its binding is under way
-        None if !wants_a_node(pod) => state.queue.remove(&key),
-        None if spec_differs(delta) => state.queue.add(info),
-        None => state.queue.refresh(&info),
+        None if !wants_a_node(pod) => {
+            state.queue.remove(&key);
+            nominate::forget(state, &key);
+        }
+        None => {
+            nominate::follow(state, delta.old.as_deref(), &info);
+            if spec_differs(delta) { state.queue.add(info) } else { state.queue.refresh(&info) }
+        }
     }
 }
 
@@ -315,7 +327,8 @@ fn node_changed(state: &mut State, delta: &Delta<Node>) {
         None => state.world.delete_node(&delta.key.name),
     }
     if node_differs(delta) {
-        state.queue.world_changed();
+        let (world, node) = (&state.world, state.world.node(&delta.key.name));
+        state.queue.world_changed_for(|pod| hints::node_changed(pod, node, world));
     }
 }
 
@@ -331,6 +344,12 @@ fn namespace_changed(state: &mut State, delta: &Delta<Namespace>) {
     match labels {
         Some(labels) => _ = state.world.namespaces.insert(delta.key.name.clone(), labels),
         None => _ = state.world.namespaces.remove(&delta.key.name),
+    }
+    let labels =
+        |namespace: &Option<Arc<Namespace>>| namespace.as_ref().and_then(|n| n.metadata.labels.clone());
+    if labels(&delta.old) != labels(&delta.new) {
+        let world = &state.world;
+        state.queue.world_changed_for(|pod| hints::namespace_changed(pod, world));
     }
 }
 
@@ -351,48 +370,6 @@ async fn bind(client: Client, pod: Arc<PodInfo>, node: String) -> Output {
     Output::Bound(pod, node, result.map(drop))
 }
 
-async fn evict(client: Client, key: String) -> Output {
-    let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
-    let api: Api<Pod> = Api::namespaced(client, namespace);
-    let condition = json!({"status": {"conditions": [{
-        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-        "message": "default-scheduler: preempting to accommodate a higher priority pod",
-        "lastTransitionTime": jiff::Timestamp::now(),
-    }]}});
-    // a victim that is gone already has made its room
-    let _ = api.patch_status(name, &PatchParams::default(), &Patch::Strategic(condition)).await;
-    if let Err(error) = api.delete(name, &DeleteParams::default()).await {
-        tracing::warn!(pod = key, %error, "victim of a preemption not deleted");
-    }
-    Output::Told
-}
-
-/// Tells the pod's owner through its status why it has no node, unless it says so already.
-async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Option<String>) -> Output {
-    let conditions = pod.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let said = conditions.into_iter().flatten().any(|condition| {
-        condition.type_ == "PodScheduled"
-            && condition.status == "False"
-            && condition.message.as_deref() == Some(&message)
-    });
-    if said && nominated.is_none() {
-        return Output::Told;
-    }
-    let mut status = json!({"conditions": [{
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-        "lastTransitionTime": jiff::Timestamp::now(),
-    }]});
-    if let Some(node) = nominated {
-        status["nominatedNodeName"] = node.into();
-    }
-    let (api, name) = api(client, &pod);
-    let patch = Patch::Strategic(json!({ "status": status }));
-    if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
-        tracing::debug!(pod = pod.key(), %error, "condition not written");
-    }
-    Output::Told
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -409,6 +386,7 @@ mod tests {
         let calls = FuturesUnordered::new();
         let mut state = State {
             world: World::default(),
+            planner: Planner::default(),
             queue: Queue::default(),
             bindings: Bindings::default(),
             calls,

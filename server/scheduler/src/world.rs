@@ -1,10 +1,13 @@
 //! The scheduler's view of nodes and of the pods on them: apply and delete in, [`NodeInfo`] out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use crate::groups::Groups;
+use crate::owners::Owners;
 use crate::pods::{Namespaces, PodInfo};
 use crate::resources::Resources;
 use crate::selectors::Labels;
@@ -30,6 +33,10 @@ pub struct NodeInfo {
     pub pods: BTreeMap<String, Arc<PodInfo>>,
     /// Those of them that have terms about other pods.
     pub social: BTreeMap<String, Arc<PodInfo>>,
+    /// Bytes of its images by their names.
+    pub images: BTreeMap<String, i64>,
+    /// Its place among all nodes, by name.
+    pub(crate) slot: usize,
 }
 
 impl NodeInfo {
@@ -42,6 +49,8 @@ impl NodeInfo {
             non_zero: (0, 0),
             pods: BTreeMap::new(),
             social: BTreeMap::new(),
+            images: BTreeMap::new(),
+            slot: usize::MAX,
         };
         info.set_node(node);
         info
@@ -54,6 +63,12 @@ impl NodeInfo {
         let pods = list.and_then(|list| list.get("pods"));
         let parsed = pods.and_then(|amount| sampan_api::quantity::Quantity::parse(&amount.0).ok());
         self.allocatable_pods = parsed.map_or(DEFAULT_PODS, |quantity| quantity.value());
+        let images = status.and_then(|status| status.images.as_deref()).unwrap_or(&[]);
+        let named = |image: &ContainerImage| {
+            let size = image.size_bytes.unwrap_or(0);
+            image.names.iter().flatten().map(|name| (name.clone(), size)).collect::<Vec<_>>()
+        };
+        self.images = images.iter().flat_map(named).collect();
         self.node = node;
     }
 
@@ -73,7 +88,7 @@ impl NodeInfo {
         let key = pod.key();
         self.remove(&key);
         self.requested.add(&pod.requests);
-        let (cpu, memory) = pod.requests.non_zero();
+        let (cpu, memory) = pod.non_zero;
         self.non_zero = (self.non_zero.0 + cpu, self.non_zero.1 + memory);
         if pod.is_social() {
             self.social.insert(key.clone(), pod.clone());
@@ -86,7 +101,7 @@ impl NodeInfo {
         let pod = self.pods.remove(key)?;
         self.social.remove(key);
         self.requested.subtract(&pod.requests);
-        let (cpu, memory) = pod.requests.non_zero();
+        let (cpu, memory) = pod.non_zero;
         self.non_zero = (self.non_zero.0 - cpu, self.non_zero.1 - memory);
         Some(pod)
     }
@@ -107,7 +122,38 @@ pub struct World {
     pub volumes: Arc<Volumes>,
     /// Labels of the namespaces.
     pub namespaces: Namespaces,
+    /// Services and controllers that select pods.
+    pub owners: Owners,
+    /// Budgets that preemption tries to keep to, by namespace and name.
+    pub budgets: BTreeMap<String, BTreeMap<String, Arc<PodDisruptionBudget>>>,
+    /// Pods that wait for room which is being made on a node, by node.
+    pub nominated: Nominated,
+    /// Counters of pods by domain.
+    pub(crate) groups: Groups,
+    nominated_for: HashMap<String, String>,
+    /// How many nodes have an image.
+    images: HashMap<String, usize>,
+    changes: Changes,
 }
+
+/// Pods by the node that they are nominated for.
+pub type Nominated = BTreeMap<String, BTreeMap<String, Arc<PodInfo>>>;
+
+/// Which nodes changed since when, for those who keep what they computed of nodes.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    /// Counts what concerns all nodes: one came or went, or another image is there.
+    epoch: u64,
+    /// Places are to be given anew.
+    unplaced: bool,
+    /// Names of nodes by their places.
+    order: Vec<String>,
+    /// Places of nodes that changed in this epoch, in order.
+    touched: Vec<usize>,
+}
+
+/// As many changes are remembered.
+const REMEMBERED: usize = 1 << 16;
 
 /// Whether a pod no longer takes anything from its node.
 pub fn is_finished(pod: &Pod) -> bool {
@@ -120,20 +166,131 @@ impl World {
     pub fn apply_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
         if let Some(info) = self.nodes.get_mut(&name) {
+            let moves = info.node.metadata.labels != node.metadata.labels;
+            if moves {
+                self.groups.count_node(info.labels(), -1);
+                info.pods.values().for_each(|pod| self.groups.remove(pod, info.labels()));
+            }
+            let before = std::mem::take(&mut info.images);
             info.set_node(node);
+            if moves {
+                self.groups.count_node(info.labels(), 1);
+                info.pods.values().for_each(|pod| self.groups.add(pod, info.labels()));
+            }
+            if before != info.images {
+                let now = info.images.clone();
+                self.count_images(&before, &now);
+            }
+            self.touch(&name);
             return;
         }
         let mut info = NodeInfo::new(node);
+        self.count_images(&BTreeMap::new(), &info.images);
+        self.changes.unplaced = true;
         self.strays.remove(&name).into_iter().flatten().for_each(|(_, pod)| info.add(pod));
+        self.groups.count_node(info.labels(), 1);
+        info.pods.values().for_each(|pod| self.groups.add(pod, info.labels()));
         self.nodes.insert(name, info);
     }
 
     /// A node went; its pods wait for it to come back.
     pub fn delete_node(&mut self, name: &str) {
-        if let Some(info) = self.nodes.remove(name)
-            && !info.pods.is_empty()
-        {
+        let Some(info) = self.nodes.remove(name) else { return };
+        self.count_images(&info.images, &BTreeMap::new());
+        self.groups.count_node(info.labels(), -1);
+        info.pods.values().for_each(|pod| self.groups.remove(pod, info.labels()));
+        self.changes.unplaced = true;
+        if !info.pods.is_empty() {
             self.strays.insert(name.to_owned(), info.pods);
+        }
+    }
+
+    fn count_images(&mut self, before: &BTreeMap<String, i64>, now: &BTreeMap<String, i64>) {
+        for name in now.keys() {
+            *self.images.entry(name.clone()).or_default() += 1;
+        }
+        for name in before.keys() {
+            if let Some(nodes) = self.images.get_mut(name) {
+                *nodes -= 1;
+                if *nodes == 0 {
+                    self.images.remove(name);
+                }
+            }
+        }
+        self.changes.unplaced |= !(before.is_empty() && now.is_empty());
+    }
+
+    /// Counts by the topology keys of a pod's rules from now on.
+    pub fn keep_counters(&mut self, pod: &PodInfo) {
+        for key in pod.topology_keys() {
+            self.keep_counter(key);
+        }
+    }
+
+    /// Counts by a topology key from now on.
+    pub fn keep_counter(&mut self, key: &str) {
+        if !self.groups.has(key) {
+            let nodes = self.nodes.values().map(|node| (node.labels(), node.pods.values().collect()));
+            self.groups.keep(key, nodes);
+        }
+    }
+
+    /// How many nodes have the image.
+    pub fn nodes_with_image(&self, name: &str) -> usize {
+        self.images.get(name).copied().unwrap_or(0)
+    }
+
+    fn touch(&mut self, name: &str) {
+        let Some(info) = self.nodes.get(name) else { return };
+        self.changes.touched.push(info.slot);
+        self.changes.unplaced |= self.changes.touched.len() > REMEMBERED;
+    }
+
+    /// The epoch, and how many changes of single nodes there were in it.
+    pub fn epoch(&mut self) -> (u64, usize) {
+        if self.changes.unplaced {
+            self.nodes.values_mut().enumerate().for_each(|(at, info)| info.slot = at);
+            let order = self.nodes.keys().cloned().collect();
+            let epoch = self.changes.epoch + 1;
+            self.changes = Changes { epoch, unplaced: false, order, touched: Vec::new() };
+        }
+        (self.changes.epoch, self.changes.touched.len())
+    }
+
+    /// Places of nodes that changed after the first `seen` changes. A place is a node's number in the order of names,
+    /// and holds for the epoch.
+    pub fn touched(&self, seen: usize) -> &[usize] {
+        &self.changes.touched[seen..]
+    }
+
+    /// The node in a place.
+    pub fn node_at(&self, place: usize) -> Option<&NodeInfo> {
+        self.changes.order.get(place).and_then(|name| self.nodes.get(name))
+    }
+
+    /// A pod waits for room on the node that it is nominated for, or no longer.
+    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: Option<&str>) {
+        let key = pod.key();
+        self.forget_nominated(&key);
+        if let Some(node) = node {
+            self.nominated.entry(node.to_owned()).or_default().insert(key.clone(), pod.clone());
+            self.nominated_for.insert(key, node.to_owned());
+        }
+    }
+
+    /// The node that a pod waits for.
+    pub fn nominated_node(&self, key: &str) -> Option<&str> {
+        self.nominated_for.get(key).map(String::as_str)
+    }
+
+    /// A pod waits no longer, if it did.
+    pub fn forget_nominated(&mut self, key: &str) {
+        let Some(node) = self.nominated_for.remove(key) else { return };
+        if let Some(pods) = self.nominated.get_mut(&node) {
+            pods.remove(key);
+            if pods.is_empty() {
+                self.nominated.remove(&node);
+            }
         }
     }
 
@@ -150,8 +307,13 @@ impl World {
         if pod.is_social() {
             self.social.insert(key.clone());
         }
+        self.keep_counters(&pod);
         match self.nodes.get_mut(node) {
-            Some(info) => info.add(pod),
+            Some(info) => {
+                self.groups.add(&pod, info.labels());
+                info.add(pod);
+                self.touch(node);
+            }
             None => _ = self.strays.entry(node.to_owned()).or_default().insert(key, pod),
         }
     }
@@ -161,9 +323,14 @@ impl World {
         let Some(node) = self.places.remove(key) else { return };
         self.social.remove(key);
         let gone = match self.nodes.get_mut(&node) {
-            Some(info) => info.remove(key),
+            Some(info) => {
+                let gone = info.remove(key);
+                gone.iter().for_each(|pod| self.groups.remove(pod, info.labels()));
+                gone
+            }
             None => self.strays.get_mut(&node).and_then(|pods| pods.remove(key)),
         };
+        self.touch(&node);
         for claim in gone.iter().flat_map(|pod| pod.claim_keys()) {
             if let Some(pods) = self.users.get_mut(&claim) {
                 pods.remove(key);
@@ -187,6 +354,11 @@ impl World {
     /// The node of this name.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.nodes.get(name)
+    }
+
+    /// The node that the pod counts on.
+    pub fn place_of(&self, key: &str) -> Option<&str> {
+        self.places.get(key).map(String::as_str)
     }
 
     /// Whether the pod counts somewhere.

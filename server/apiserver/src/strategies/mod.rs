@@ -285,6 +285,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_gated_pod_says_so_from_the_beginning() {
+        let begun = |gates: Value| {
+            let mut pod = json!({"spec": {"containers": [], "schedulingGates": gates}});
+            pod::prepare_create(&mut pod);
+            pod["status"]["conditions"][0]["reason"].clone()
+        };
+        assert_eq!(begun(json!([{"name": "a.io/b"}])), "SchedulingGated");
+        assert_eq!(begun(json!([])), Value::Null);
+    }
+
+    #[test]
     fn a_jobs_pods_are_told_by_its_uid_unless_the_user_said_how() {
         let job = |spec: Value| json!({"metadata": {"name": "j", "uid": "u"}, "spec": spec});
         let mut plain = job(json!({"template": {"metadata": {"labels": {"job-name": "mine"}}}}));

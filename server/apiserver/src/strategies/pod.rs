@@ -21,6 +21,14 @@ pub fn deletion_grace(old: &Value, asked: Option<i64>) -> i64 {
 pub fn prepare_create(new: &mut Value) {
     let qos = quality(new);
     set(new, &["status"], json!({"phase": "Pending", "qosClass": qos}));
+    if gated(new) {
+        let condition = json!({
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastProbeTime": null, "lastTransitionTime": crate::value::now(),
+        });
+        set(new, &["status", "conditions"], json!([condition]));
+    }
 }
 
 /// `PrepareForUpdate` of the pod and its subresources.

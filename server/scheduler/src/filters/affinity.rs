@@ -1,55 +1,61 @@
 //! InterPodAffinity: required terms of the pod, and anti-affinity of the pods that are there already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodAffinityTerm;
 
-use super::{Refusal, namespaces};
-use crate::pods::{Namespaces, PodInfo, term_selects};
+use super::Refusal;
+use crate::groups::Tally;
+use crate::pods::{PodInfo, term_selects};
 use crate::world::{NodeInfo, World};
 
-/// A topology domain: label key and value.
-type Domain = (String, String);
-
-/// Domains counted once per pod.
+/// Where those are who matter to the pod.
 pub struct PodAffinity<'a> {
     pod: &'a PodInfo,
-    /// For each required term: in which domains pods match it.
-    wanted: Vec<BTreeSet<Domain>>,
-    /// Domains in which pods match a required anti-affinity term.
-    avoided: BTreeSet<Domain>,
-    /// Domains that pods already there keep this pod out of.
-    guarded: BTreeSet<Domain>,
+    /// For each required term: pods that match all of them, by its domains.
+    wanted: Vec<Tally<'a>>,
+    /// For each required anti-affinity term: pods that match it.
+    avoided: Vec<Tally<'a>>,
+    /// By topology key: pods already there that keep this pod out.
+    guarded: BTreeMap<&'a str, Tally<'a>>,
     /// The pod matches all its own affinity terms, so it may be the first of its kind.
     fits_itself: bool,
 }
 
 impl<'a> PodAffinity<'a> {
-    /// Looks once at the pods of every node: at all of them if the pod has terms, else at those that have.
-    pub fn new(pod: &'a PodInfo, world: &World) -> Self {
+    /// Asks each group of pods once.
+    pub fn new(pod: &'a PodInfo, world: &'a World) -> Self {
         let selects = |term: &PodAffinityTerm, other: &PodInfo| {
-            term_selects(term, pod.namespace(), pod.labels(), other, namespaces(world))
+            term_selects(term, pod.namespace(), pod.labels(), other, &world.namespaces)
         };
+        // as upstream: only who matches all terms counts for any
+        let is_company = |other: &PodInfo| pod.affinity().iter().all(|term| selects(term, other));
+        let tallies = |terms: &[PodAffinityTerm]| terms.iter().map(|_| Tally::default()).collect();
         let mut this = Self {
             pod,
-            wanted: vec![BTreeSet::new(); pod.affinity().len()],
-            avoided: BTreeSet::new(),
-            guarded: BTreeSet::new(),
-            fits_itself: pod.affinity().iter().all(|term| selects(term, pod)),
+            wanted: tallies(pod.affinity()),
+            avoided: tallies(pod.anti_affinity()),
+            guarded: BTreeMap::new(),
+            fits_itself: is_company(pod),
         };
         if !(pod.is_social() || world.is_social()) {
             return this;
         }
-        for node in world.nodes() {
-            let others = if pod.is_social() { &node.pods } else { &node.social };
-            for other in others.values() {
-                for (term, domains) in pod.affinity().iter().zip(&mut this.wanted) {
-                    domains.extend(domain(node, term).filter(|_| selects(term, other)));
+        for group in world.groups.all() {
+            let other = &group.sample;
+            if is_company(other) {
+                let terms = pod.affinity().iter().zip(&mut this.wanted);
+                terms.for_each(|(term, tally)| tally.add(group.domains(&term.topology_key), 1));
+            }
+            let terms = pod.anti_affinity().iter().zip(&mut this.avoided);
+            for (term, tally) in terms.filter(|(term, _)| selects(term, other)) {
+                tally.add(group.domains(&term.topology_key), 1);
+            }
+            for term in other.anti_affinity() {
+                if term_selects(term, other.namespace(), other.labels(), pod, &world.namespaces) {
+                    let tally = this.guarded.entry(&term.topology_key).or_default();
+                    tally.add(group.domains(&term.topology_key), 1);
                 }
-                for term in pod.anti_affinity() {
-                    this.avoided.extend(domain(node, term).filter(|_| selects(term, other)));
-                }
-                this.guarded.extend(guards(node, other, pod, namespaces(world)));
             }
         }
         this
@@ -60,14 +66,13 @@ impl<'a> PodAffinity<'a> {
         if !self.affinity_holds(node) {
             return Err(Refusal::fixed("node(s) didn't match pod affinity rules"));
         }
-        let inside = |domains: &BTreeSet<Domain>, term: &PodAffinityTerm| {
-            domain(node, term).is_some_and(|domain| domains.contains(&domain))
-        };
-        if self.pod.anti_affinity().iter().any(|term| inside(&self.avoided, term)) {
+        let inside =
+            |tally: &Tally<'_>, key: &str| node.labels().get(key).is_some_and(|value| tally.get(value) > 0);
+        let mut avoided = self.pod.anti_affinity().iter().zip(&self.avoided);
+        if avoided.any(|(term, tally)| inside(tally, &term.topology_key)) {
             return Err(Refusal::preemptable(vec!["node(s) didn't match pod anti-affinity rules".into()]));
         }
-        let guarded = self.guarded.iter().any(|(key, value)| node.labels().get(key) == Some(value));
-        match guarded {
+        match self.guarded.iter().any(|(key, tally)| inside(tally, key)) {
             true => Err(Refusal::preemptable(vec![
                 "node(s) didn't satisfy existing pods anti-affinity rules".into(),
             ])),
@@ -76,28 +81,11 @@ impl<'a> PodAffinity<'a> {
     }
 
     fn affinity_holds(&self, node: &NodeInfo) -> bool {
-        let terms = self.pod.affinity();
-        let domains: BTreeMap<usize, Domain> =
-            terms.iter().enumerate().filter_map(|(at, term)| Some((at, domain(node, term)?))).collect();
-        if domains.len() < terms.len() {
-            return false;
+        let mut together = true;
+        for (term, tally) in self.pod.affinity().iter().zip(&self.wanted) {
+            let Some(value) = node.labels().get(&term.topology_key) else { return false };
+            together &= tally.get(value) > 0;
         }
-        let together = self.wanted.iter().enumerate().all(|(at, wanted)| wanted.contains(&domains[&at]));
-        let first = self.wanted.iter().all(BTreeSet::is_empty) && self.fits_itself;
-        together || first
+        together || (self.fits_itself && self.wanted.iter().all(Tally::is_empty))
     }
-}
-
-fn domain(node: &NodeInfo, term: &PodAffinityTerm) -> Option<Domain> {
-    let value = node.labels().get(&term.topology_key)?;
-    Some((term.topology_key.clone(), value.clone()))
-}
-
-/// Domains of `node` that `other`'s anti-affinity keeps `pod` out of.
-fn guards(node: &NodeInfo, other: &PodInfo, pod: &PodInfo, namespaces: &Namespaces) -> Vec<Domain> {
-    let guards = other
-        .anti_affinity()
-        .iter()
-        .filter(|term| term_selects(term, other.namespace(), other.labels(), pod, namespaces));
-    guards.filter_map(|term| domain(node, term)).collect()
 }

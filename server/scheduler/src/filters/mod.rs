@@ -4,15 +4,15 @@
 mod affinity;
 mod fit;
 mod node;
-mod spread;
+pub(crate) mod spread;
 mod volumes;
 
-use crate::pods::{Namespaces, PodInfo};
+use crate::pods::PodInfo;
 use crate::volumes::Choice;
 use crate::world::{NodeInfo, World};
 
 use affinity::PodAffinity;
-pub use spread::Spread;
+use spread::Spread;
 use volumes::VolumeFilters;
 
 /// Why a node was refused.
@@ -36,7 +36,6 @@ impl Refusal {
 
 /// What is computed once per pod, before nodes are looked at.
 pub struct Filters<'a> {
-    pod: &'a PodInfo,
     affinity: PodAffinity<'a>,
     spread: Spread<'a>,
     volumes: VolumeFilters<'a>,
@@ -46,7 +45,7 @@ impl<'a> Filters<'a> {
     /// Prepares the filters for `pod`; an error is why it fits on no node at all.
     pub fn new(pod: &'a PodInfo, world: &'a World) -> Result<Self, String> {
         let volumes = VolumeFilters::new(pod, world)?;
-        Ok(Self { pod, affinity: PodAffinity::new(pod, world), spread: Spread::new(pod, world), volumes })
+        Ok(Self { affinity: PodAffinity::new(pod, world), spread: Spread::new(pod, world), volumes })
     }
 
     /// The volumes for the pod on a node that passed.
@@ -54,21 +53,29 @@ impl<'a> Filters<'a> {
         self.volumes.choice(node)
     }
 
-    /// Whether the pod can run on `node`.
+    /// Whether the pod can run on `node`, which has passed [`local`].
     pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
-        node::unschedulable(self.pod, node)?;
-        node::name(self.pod, node)?;
-        node::taints(self.pod, node)?;
-        node::affinity(self.pod, node)?;
-        node::ports(self.pod, node)?;
-        fit::check(self.pod, node)?;
         self.volumes.check(node)?;
         self.spread.check(node)?;
         self.affinity.check(node)
     }
 }
 
-/// Namespaces are read where terms select them.
-pub(crate) fn namespaces(world: &World) -> &Namespaces {
-    &world.namespaces
+/// What the node alone decides, and pods on it.
+pub fn local(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
+    node::unschedulable(pod, node)?;
+    node::name(pod, node)?;
+    node::taints(pod, node)?;
+    node::affinity(pod, node)?;
+    node::ports(pod, node)?;
+    fit::check(pod, node)
+}
+
+/// Whether anything but [`local`] may refuse the pod.
+pub fn is_local(pod: &PodInfo, world: &World) -> bool {
+    let hard = pod.spec().topology_spread_constraints.iter().flatten();
+    pod.claims.is_empty()
+        && !pod.is_social()
+        && !world.is_social()
+        && hard.into_iter().all(|rule| rule.when_unsatisfiable != "DoNotSchedule")
 }

@@ -1,10 +1,11 @@
 //! PodTopologySpread: hard constraints (`whenUnsatisfiable: DoNotSchedule`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 
 use super::{Refusal, node::required_affinity_matches};
+use crate::groups::Tally;
 use crate::pods::PodInfo;
 use crate::selectors::{Labels, label_selector_matches};
 use crate::world::{NodeInfo, World};
@@ -12,9 +13,28 @@ use crate::world::{NodeInfo, World};
 /// One hard constraint with the pods that match it, counted by domain.
 struct Constraint<'a> {
     rule: &'a TopologySpreadConstraint,
-    counts: BTreeMap<String, i64>,
+    counts: Counted<'a>,
+    /// The smallest count of a domain; 0 while there are fewer domains than `minDomains`.
+    minimum: i64,
     /// The pod itself would count.
     counts_itself: bool,
+}
+
+/// Matching pods by domain.
+enum Counted<'a> {
+    /// From counters that are kept for all nodes.
+    Kept(Tally<'a>),
+    /// Over the nodes that count for this pod.
+    Anew(BTreeMap<String, i64>),
+}
+
+impl Counted<'_> {
+    fn get(&self, value: &str) -> i64 {
+        match self {
+            Self::Kept(tally) => tally.get(value),
+            Self::Anew(counts) => counts.get(value).copied().unwrap_or(0),
+        }
+    }
 }
 
 /// The pod's hard constraints.
@@ -24,20 +44,12 @@ pub struct Spread<'a> {
 
 impl<'a> Spread<'a> {
     /// Counts matching pods by domain.
-    pub fn new(pod: &'a PodInfo, world: &World) -> Self {
+    pub fn new(pod: &'a PodInfo, world: &'a World) -> Self {
         let rules = pod.spec().topology_spread_constraints.as_deref().unwrap_or(&[]);
         let hard: Vec<&TopologySpreadConstraint> =
             rules.iter().filter(|rule| rule.when_unsatisfiable == "DoNotSchedule").collect();
         let keys: Vec<&str> = hard.iter().map(|rule| rule.topology_key.as_str()).collect();
-        let eligible = |rule: &TopologySpreadConstraint, node: &NodeInfo| {
-            keys.iter().all(|key| node.labels().contains_key(*key)) && is_eligible(rule, pod, node)
-        };
-        let count = |rule: &'a TopologySpreadConstraint| Constraint {
-            rule,
-            counts: count_by_domain(rule, pod, world.nodes().filter(|node| eligible(rule, node))),
-            counts_itself: matches(rule, pod, pod),
-        };
-        Self { constraints: hard.into_iter().map(count).collect() }
+        Self { constraints: hard.iter().map(|rule| Constraint::new(rule, pod, &keys, world)).collect() }
     }
 
     /// Whether the skew stays within bounds if the pod runs on `node`.
@@ -47,9 +59,8 @@ impl<'a> Spread<'a> {
                 let text = "node(s) didn't match pod topology spread constraints (missing required label)";
                 return Err(Refusal::fixed(text));
             };
-            let here =
-                constraint.counts.get(domain).copied().unwrap_or(0) + i64::from(constraint.counts_itself);
-            if here - constraint.minimum() > i64::from(constraint.rule.max_skew) {
+            let here = constraint.counts.get(domain) + i64::from(constraint.counts_itself);
+            if here - constraint.minimum > i64::from(constraint.rule.max_skew) {
                 let text = "node(s) didn't match pod topology spread constraints";
                 return Err(Refusal::preemptable(vec![text.into()]));
             }
@@ -58,16 +69,56 @@ impl<'a> Spread<'a> {
     }
 }
 
-impl Constraint<'_> {
-    /// The smallest count of a domain; 0 while there are fewer domains than `minDomains`.
-    fn minimum(&self) -> i64 {
-        let enough = self.counts.len() as i64 >= i64::from(self.rule.min_domains.unwrap_or(1));
-        if enough { self.counts.values().copied().min().unwrap_or(0) } else { 0 }
+impl<'a> Constraint<'a> {
+    fn new(rule: &'a TopologySpreadConstraint, pod: &PodInfo, keys: &[&str], world: &'a World) -> Self {
+        let (counts, domains, least) = match kept(rule, pod, keys, world) {
+            Some(tally) => {
+                let domains = world.groups.nodes(&rule.topology_key);
+                let least = domains.into_iter().flatten().map(|(value, _)| tally.get(value)).min();
+                (Counted::Kept(tally), domains.map_or(0, HashMap::len), least)
+            }
+            None => {
+                let eligible = |node: &&NodeInfo| {
+                    keys.iter().all(|key| node.labels().contains_key(*key)) && is_eligible(rule, pod, node)
+                };
+                let counts = count_by_domain(rule, pod, world.nodes().filter(eligible));
+                let (domains, least) = (counts.len(), counts.values().copied().min());
+                (Counted::Anew(counts), domains, least)
+            }
+        };
+        let enough = domains as i64 >= i64::from(rule.min_domains.unwrap_or(1));
+        let minimum = if enough { least.unwrap_or(0) } else { 0 };
+        Self { rule, counts, minimum, counts_itself: matches(rule, pod, pod) }
     }
 }
 
+/// Matching pods by domain from the kept counters, if every node that has the rule's key counts for it; `keys` are
+/// those that a node must have to count.
+pub fn kept<'w>(
+    rule: &TopologySpreadConstraint,
+    pod: &PodInfo,
+    keys: &[&str],
+    world: &'w World,
+) -> Option<Tally<'w>> {
+    let key = rule.topology_key.as_str();
+    let all_have = |key: &str| {
+        world.groups.nodes(key).is_some_and(|nodes| nodes.values().sum::<i64>() == world.len() as i64)
+    };
+    let by_affinity = rule.node_affinity_policy.as_deref() == Some("Ignore") || !pod.chooses_nodes();
+    let by_taints = rule.node_taints_policy.as_deref() != Some("Honor");
+    let by_keys = keys.iter().all(|other| *other == key || all_have(other));
+    if !(world.groups.has(key) && by_affinity && by_taints && by_keys) {
+        return None;
+    }
+    let mut tally = Tally::default();
+    let groups = world.groups.all();
+    let matching = groups.filter(|group| !group.sample.is_ending() && matches(rule, pod, &group.sample));
+    matching.for_each(|group| tally.add(group.domains(key), 1));
+    Some(tally)
+}
+
 /// Pods that match a rule, by value of its topology key; domains without any count 0.
-pub fn count_by_domain<'n>(
+fn count_by_domain<'n>(
     rule: &TopologySpreadConstraint,
     pod: &PodInfo,
     nodes: impl Iterator<Item = &'n NodeInfo>,
@@ -93,18 +144,12 @@ pub fn is_eligible(rule: &TopologySpreadConstraint, pod: &PodInfo, node: &NodeIn
     by_affinity && by_taints
 }
 
-fn matches(rule: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo) -> bool {
+/// Whether `other` counts for a rule of `pod`.
+pub fn matches(rule: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo) -> bool {
     let keys = rule.match_label_keys.as_deref().unwrap_or(&[]);
     let same =
         |key: &String, own: &Labels| own.get(key).is_none_or(|value| other.labels().get(key) == Some(value));
     other.namespace() == pod.namespace()
         && label_selector_matches(rule.label_selector.as_ref(), other.labels())
         && keys.iter().all(|key| same(key, pod.labels()))
-}
-
-impl Spread<'_> {
-    /// Matching pods by domain for a soft rule, over the nodes that count for it.
-    pub fn count(rule: &TopologySpreadConstraint, pod: &PodInfo, world: &World) -> BTreeMap<String, i64> {
-        count_by_domain(rule, pod, world.nodes().filter(|node| is_eligible(rule, pod, node)))
-    }
 }

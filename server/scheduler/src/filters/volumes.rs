@@ -1,6 +1,6 @@
-//! VolumeRestrictions, VolumeBinding, VolumeZone.
+//! VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Refusal;
 use crate::pods::PodInfo;
@@ -22,6 +22,8 @@ pub struct VolumeFilters<'a> {
     claims: PodClaims<'a>,
     /// A claim that one pod alone may use is used by another.
     occupied: bool,
+    /// Volumes to attach for it, with their drivers.
+    attachments: BTreeSet<(String, String)>,
     /// Labels a node must have, with the values to choose from.
     zones: Vec<(&'static str, BTreeSet<&'a str>)>,
 }
@@ -31,7 +33,8 @@ impl<'a> VolumeFilters<'a> {
     pub fn new(pod: &PodInfo, world: &'a World) -> Result<Self, String> {
         let claims = PodClaims::new(pod, &world.volumes)?;
         let zones = zones(&claims, world);
-        Ok(Self { world, claims, occupied: occupied(pod, world), zones })
+        let attachments = attachments(pod, world).collect();
+        Ok(Self { world, claims, occupied: occupied(pod, world), attachments, zones })
     }
 
     /// Whether the pod's volumes can be used on `node`.
@@ -41,6 +44,9 @@ impl<'a> VolumeFilters<'a> {
         }
         if self.claims.is_empty() {
             return Ok(());
+        }
+        if self.exceeds(node) {
+            return Err(Refusal::preemptable(vec!["node(s) exceed max volume count".to_owned()]));
         }
         if let Err(reasons) = self.claims.on(&node.node, &self.world.volumes) {
             return Err(Refusal { reasons, preemptable: false });
@@ -54,6 +60,21 @@ impl<'a> VolumeFilters<'a> {
     /// What the pod's claims take on `node`.
     pub fn choice(&self, node: &NodeInfo) -> Choice {
         self.claims.on(&node.node, &self.world.volumes).unwrap_or_default()
+    }
+
+    /// Whether a driver would have more volumes on the node than it takes there.
+    fn exceeds(&self, node: &NodeInfo) -> bool {
+        let Some(limits) = self.world.volumes.limits(node.name()).filter(|limits| !limits.is_empty()) else {
+            return false;
+        };
+        let there: BTreeSet<_> = node.pods.values().flat_map(|pod| attachments(pod, self.world)).collect();
+        let mut more: BTreeMap<&str, i64> = BTreeMap::new();
+        for (driver, _) in self.attachments.difference(&there) {
+            *more.entry(driver).or_default() += 1;
+        }
+        let attached = |driver: &str| there.iter().filter(|(other, _)| other == driver).count() as i64;
+        more.iter()
+            .any(|(driver, more)| limits.get(*driver).is_some_and(|most| attached(driver) + more > *most))
     }
 
     /// Nodes that say nothing of zones take all.
@@ -77,6 +98,10 @@ fn zones<'a>(claims: &PodClaims<'a>, world: &'a World) -> Vec<(&'static str, BTr
         }
     }
     all
+}
+
+fn attachments(pod: &PodInfo, world: &World) -> impl Iterator<Item = (String, String)> {
+    pod.claim_keys().filter_map(|claim| world.volumes.attachment(&claim))
 }
 
 fn occupied(pod: &PodInfo, world: &World) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plan::{Decision, schedule};
+use crate::plan::{Decision, Nomination, schedule};
 
 fn pod(name: &str, priority: i32) -> Arc<PodInfo> {
     let pod = json!({"metadata": {"name": name, "namespace": "d"}, "spec": {"containers": [], "priority": priority,
@@ -67,11 +67,13 @@ fn a_claim_for_one_pod_is_used_by_one_pod() {
     one.apply_pod(pod("other", 0), "n1");
     assert_eq!(refusal(&one), Some(vec![ONE_POD.to_owned()]), "on whichever node the other is");
     // one of lower priority goes for it
-    let Decision::Unschedulable { message, preemption } = schedule(&pod("p", 9), &one, 0) else {
+    let Decision::Unschedulable { message, nomination: Nomination::New(preemption) } =
+        schedule(&pod("p", 9), &one, 0)
+    else {
         panic!("bound")
     };
     assert!(message.starts_with(&format!("0/2 nodes are available: 2 {ONE_POD}.")), "{message}");
-    assert_eq!(preemption.unwrap().victims, ["d/other"]);
+    assert_eq!(preemption.victims, ["d/other"]);
     one.delete_pod("d/other");
     assert_eq!(refusal(&one), None);
     let mut many = world(&["ReadWriteOnce"], json!({}), &nodes);
@@ -80,15 +82,32 @@ fn a_claim_for_one_pod_is_used_by_one_pod() {
 }
 
 #[test]
+fn a_driver_takes_so_many_volumes_on_a_node() {
+    for (limit, fits) in [(None, true), (Some(0), false), (Some(1), true)] {
+        let mut world = world(&["ReadWriteMany"], json!({}), &[json!({})]);
+        let volume =
+            json!({"metadata": {"name": "v"}, "spec": {"csi": {"driver": "x.io", "volumeHandle": "h"}}});
+        world.volumes_mut().set_volume("v", Some(Arc::new(serde_json::from_value(volume).unwrap())));
+        let drivers = json!({"metadata": {"name": "n0"},
+            "spec": {"drivers": [{"name": "x.io", "nodeID": "i", "allocatable": {"count": limit}}]}});
+        world.volumes_mut().set_drivers("n0", Some(&serde_json::from_value(drivers).unwrap()));
+        let expected = (!fits).then(|| vec!["node(s) exceed max volume count".to_owned()]);
+        assert_eq!(refusal(&world), expected, "{limit:?}");
+        world.apply_pod(pod("other", 0), "n0");
+        assert_eq!(refusal(&world), None, "what is there already takes no more: {limit:?}");
+    }
+}
+
+#[test]
 fn a_reason_of_the_pod_is_told_for_all_nodes() {
     let mut world = world(&["ReadWriteOnce"], json!({}), &[json!({}), json!({})]);
     world.volumes_mut().set_claim("d/c", None);
-    let Decision::Unschedulable { message, preemption } = schedule(&pod("p", 0), &world, 0) else {
+    let Decision::Unschedulable { message, nomination } = schedule(&pod("p", 0), &world, 0) else {
         panic!("bound")
     };
     assert_eq!(
         message,
         "0/2 nodes are available: persistentvolumeclaim \"c\" not found. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     );
-    assert_eq!(preemption, None);
+    assert_eq!(nomination, Nomination::Cleared);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use sampan_reconcile::{Delta, reference};
 use tokio::time::Instant;
 
@@ -107,6 +107,11 @@ pub(super) fn forget_binding(state: &mut State, key: &str) {
         state.world.delete_pod(key);
         state.queue.world_changed();
     }
+}
+
+pub(super) fn drivers_changed(state: &mut State, delta: &Delta<CSINode>) {
+    state.world.volumes_mut().set_drivers(&delta.key.name, delta.new.as_deref());
+    state.queue.world_changed_for(|pod| !pod.claims.is_empty());
 }
 
 pub(super) fn class_changed(state: &mut State, delta: &Delta<StorageClass>) {

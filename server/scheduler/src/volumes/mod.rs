@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver, StorageClass};
 
 use crate::selectors::term_matches;
 
@@ -35,6 +35,8 @@ pub struct Volumes {
     by_claim: BTreeMap<String, BTreeSet<String>>,
     /// Volumes that were chosen, by name: for which claim.
     chosen: BTreeMap<String, String>,
+    /// How many volumes of a driver a node takes, by node and driver.
+    limits: BTreeMap<String, BTreeMap<String, i64>>,
     /// Claims that are to be provisioned: for which node.
     selected: BTreeMap<String, String>,
 }
@@ -53,6 +55,39 @@ impl Volumes {
         match class {
             Some(class) => _ = self.classes.insert(name.to_owned(), class),
             None => _ = self.classes.remove(name),
+        }
+    }
+
+    /// A node's drivers came, changed or went.
+    pub fn set_drivers(&mut self, node: &str, drivers: Option<&CSINode>) {
+        let Some(drivers) = drivers else {
+            self.limits.remove(node);
+            return;
+        };
+        let limit = |driver: &CSINodeDriver| {
+            let count = driver.allocatable.as_ref()?.count?;
+            Some((driver.name.clone(), i64::from(count)))
+        };
+        self.limits.insert(node.to_owned(), drivers.spec.drivers.iter().filter_map(limit).collect());
+    }
+
+    /// How many volumes a node takes, by driver; what is not said is not limited.
+    pub fn limits(&self, node: &str) -> Option<&BTreeMap<String, i64>> {
+        self.limits.get(node)
+    }
+
+    /// The driver of a claim's volume, and what it knows the volume by, or would.
+    pub fn attachment(&self, key: &str) -> Option<(String, String)> {
+        let claim = self.claims.get(key)?;
+        match self.volumes.get(volume_name(claim)) {
+            Some(volume) => {
+                let source = volume.spec.as_ref()?.csi.as_ref()?;
+                Some((source.driver.clone(), source.volume_handle.clone()))
+            }
+            None => {
+                let class = self.class_of(claim)?;
+                Some((class.provisioner.clone(), format!("{}-{key}", class.provisioner)))
+            }
         }
     }
 

@@ -1,0 +1,135 @@
+//! Pods that fit nowhere: what they are told, who makes room for them, and the node that they wait for.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use sampan_reconcile::reference;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Output, Scheduler, State, api};
+use crate::hints;
+use crate::plan::Nomination;
+use crate::pods::PodInfo;
+use crate::preempt::{Preemption, outdone};
+
+impl Scheduler {
+    pub(super) fn unschedulable(
+        &self,
+        state: &mut State,
+        pod: Arc<PodInfo>,
+        message: String,
+        nomination: Nomination,
+    ) {
+        tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
+        self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
+        let nominated = match nomination {
+            Nomination::Kept => None,
+            Nomination::Cleared => {
+                forget(state, &pod.key());
+                pod.nominated().map(|_| Value::Null)
+            }
+            Nomination::New(preemption) => {
+                self.preempt(state, &pod, &preemption);
+                Some(preemption.node.into())
+            }
+        };
+        state.calls.push(Box::pin(tell(self.client.clone(), pod.clone(), message, nominated)));
+        state.queue.failed(pod, false, Instant::now());
+    }
+
+    fn preempt(&self, state: &mut State, pod: &Arc<PodInfo>, preemption: &Preemption) {
+        let uid = pod.pod.metadata.uid.as_deref().unwrap_or_default();
+        let Some(node) = state.world.node(&preemption.node) else { return };
+        let victims = preemption.victims.iter().filter_map(|key| node.pods.get(key)).cloned();
+        let (victims, outdone): (Vec<_>, _) = (victims.collect(), outdone(pod, node, &state.world));
+        for victim in victims {
+            let text = format!("Preempted by pod {uid} on node {}", preemption.node);
+            self.recorder.normal(&reference(&*victim.pod), "Preempted", text);
+            state.calls.push(Box::pin(evict(self.client.clone(), victim, pod.clone())));
+        }
+        // who is less important waits for this node no longer, and may find another
+        for other in outdone {
+            state.world.forget_nominated(&other.key());
+            state.queue.world_changed_for(|waiting| waiting.key() == other.key());
+            state.calls.push(Box::pin(unnominate(self.client.clone(), other)));
+        }
+        state.world.nominate(pod, Some(&preemption.node));
+    }
+}
+
+/// A pod waits for no node any more; others may have what was kept for it.
+pub(super) fn forget(state: &mut State, key: &str) {
+    let Some(node) = state.world.nominated_node(key).map(str::to_owned) else { return };
+    state.world.forget_nominated(key);
+    let (world, node) = (&state.world, state.world.node(&node));
+    state.queue.world_changed_for(|pod| hints::pod_left(pod, node, world));
+}
+
+/// The pod's status says which node it waits for. That it says nothing yet does not undo what was decided.
+pub(super) fn follow(state: &mut State, old: Option<&Pod>, pod: &Arc<PodInfo>) {
+    let before = old.and_then(|old| old.status.as_ref()?.nominated_node_name.as_deref());
+    let now = pod.nominated();
+    match now {
+        Some(_) => state.world.nominate(pod, now),
+        None if before.is_some_and(|node| !node.is_empty()) => forget(state, &pod.key()),
+        None => {}
+    }
+}
+
+async fn evict(client: Client, victim: Arc<PodInfo>, by: Arc<PodInfo>) -> Output {
+    let scheduler = by.spec().scheduler_name.as_deref().unwrap_or(crate::pods::DEFAULT_SCHEDULER);
+    let (api, name) = api(client, &victim);
+    let condition = json!({"status": {"conditions": [{
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
+        "observedGeneration": victim.pod.metadata.generation,
+        "lastTransitionTime": jiff::Timestamp::now(),
+    }]}});
+    // a victim that is gone already has made its room
+    let _ = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(condition)).await;
+    match api.delete(&name, &DeleteParams::default()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => tracing::warn!(pod = victim.key(), %error, "victim of a preemption not deleted"),
+    }
+    Output::Told
+}
+
+async fn unnominate(client: Client, pod: Arc<PodInfo>) -> Output {
+    let (api, name) = api(client, &pod);
+    let patch = Patch::Strategic(json!({"status": {"nominatedNodeName": null}}));
+    if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+        tracing::debug!(pod = pod.key(), %error, "nomination not taken back");
+    }
+    Output::Told
+}
+
+/// Tells the pod's owner through its status why it has no node, unless it says so already.
+async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Option<Value>) -> Output {
+    let conditions = pod.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let said = conditions.into_iter().flatten().any(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.message.as_deref() == Some(&message)
+    });
+    if said && nominated.is_none() {
+        return Output::Told;
+    }
+    let mut status = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+        "observedGeneration": pod.pod.metadata.generation,
+        "lastTransitionTime": jiff::Timestamp::now(),
+    }]});
+    if let Some(node) = nominated {
+        status["nominatedNodeName"] = node;
+    }
+    let (api, name) = api(client, &pod);
+    let patch = Patch::Strategic(json!({ "status": status }));
+    if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+        tracing::debug!(pod = pod.key(), %error, "condition not written");
+    }
+    Output::Told
+}
