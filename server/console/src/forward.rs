@@ -61,12 +61,26 @@ pub async fn pass(
 }
 
 /// What a pod or a service answers is code of others: it has no place on an origin that a session is kept for.
+///
+/// The API server decodes each segment; nobody honest escapes a word of its own, so one that is escaped may be any.
 fn is_proxied(target: &str) -> bool {
     let path = target.split('?').next().unwrap_or(target);
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let said = |part: &str, words: &[&str]| words.contains(&part) || part.contains('%');
+    let leads = |rest: &[&str]| match rest {
+        [namespaces, _, kind, _, proxy, ..]
+            if said(namespaces, &["namespaces"]) && said(kind, &["pods", "services"]) =>
+        {
+            said(proxy, &["proxy"])
+        }
+        [nodes, _, proxy, ..] => said(nodes, &["nodes"]) && said(proxy, &["proxy"]),
+        _ => false,
+    };
     match parts.as_slice() {
-        ["api", "v1", "namespaces", _, kind, _, "proxy", ..] => ["pods", "services"].contains(kind),
-        ["api", "v1", "nodes", _, "proxy", ..] => true,
+        [api, _, rest @ ..] if said(api, &["api"]) => {
+            let after_verb = rest.split_first().filter(|(verb, _)| said(verb, &["watch", "proxy"]));
+            leads(rest) || after_verb.is_some_and(|(_, rest)| leads(rest))
+        }
         _ => false,
     }
 }
@@ -145,6 +159,12 @@ mod tests {
             ("/api/v1/namespaces/a/services/https:b:1/proxy/x?y", true),
             ("/api/v1//namespaces/a/pods/b/proxy/", true),
             ("/api/v1/nodes/n/proxy/logs", true),
+            ("/api/v1/namespaces/a/pods/b/prox%79/x.html", true),
+            ("/%61pi/v1/%6eamespaces/a/p%6fds/b/%70roxy/", true),
+            ("/api/v1/watch/namespaces/a/services/b/proxy/", true),
+            ("/api/%76%31/nodes/n/%70roxy/", true),
+            ("/api/v1/namespaces/a/pods/b%3Ac/log", false),
+            ("/apis/apps/v1/namespaces/a/deployments/proxy", false),
             ("/api/v1/namespaces/a/pods/proxy", false),
             ("/api/v1/namespaces/proxy", false),
             ("/api/v1/namespaces/a/configmaps/b?x=/proxy", false),

@@ -96,6 +96,7 @@ async fn guarded(browser: &Browser) -> Result<()> {
             403,
         ),
         (browser, "GET", "/k8s/api/v1/namespaces/default/pods/shell/proxy/", vec![], 403),
+        (browser, "GET", "/k8s/api/v1/namespaces/default/pods/shell/prox%79/", vec![], 403),
     ] {
         let said = code(who, method, path, &headers)?;
         ensure!(said == expected, "{method} {path} {headers:?}: {said}, not {expected}");

@@ -51,11 +51,11 @@ pub async fn names(handle: &Handle) -> Vec<(u32, String)> {
     all
 }
 
-/// Whether a link belongs to the pod network of a bridge: it is that or a pod's near end.
+/// Whether a link belongs to the pod network of a bridge: it is that or a pod's near end, which has its slot in hex.
 pub fn is_of(name: &str, bridge: &str) -> bool {
     let rest = name.strip_prefix(bridge).filter(|_| !bridge.is_empty());
     rest.is_some_and(|rest| {
-        rest.is_empty() || rest.strip_prefix('v').is_some_and(|slot| slot.parse::<u32>().is_ok())
+        rest.is_empty() || rest.strip_prefix('v').is_some_and(|slot| u32::from_str_radix(slot, 16).is_ok())
     })
 }
 
@@ -211,4 +211,24 @@ async fn inside_links(handle: &Handle, address: Ipv4Addr, gateway: Ipv4Addr) -> 
     handle.route().add(neighbour).execute().await.map_err(netlink("gateway in the pod"))?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
     handle.route().add(route).execute().await.map_err(netlink("route in the pod"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_links_are_known_by_name() {
+        for (name, own) in [
+            ("b0", true),
+            ("b0v1", true),
+            ("b0va", true),
+            ("b0vff", true),
+            ("b0v", false),
+            ("b0vx", false),
+            ("b1", false),
+        ] {
+            assert_eq!(is_of(name, "b0"), own, "{name}");
+        }
+    }
 }
