@@ -3,7 +3,9 @@
 //! Both speak `v5.channel.k8s.io`, so messages pass as they are. The two connections are not one, because the browser
 //! has to be pinged: proxies close what is quiet for a minute, and a shell may be.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{Message, MessageStream};
@@ -33,6 +35,8 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 /// Between the two connections.
 const PIPE: usize = 64 * 1024;
 const MESSAGES: usize = 16;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Opens a terminal; a refusal is told on the channel of the outcome, for a browser cannot read it otherwise.
 pub async fn answer(
@@ -51,7 +55,7 @@ pub async fn answer(
     };
     let (into, inputs) = mpsc::channel(MESSAGES);
     let (tell, outputs) = mpsc::channel(MESSAGES);
-    let (api, user) = (state.api.clone(), asker.user);
+    let owner = state.clone();
     state.spawn("terminal", async move {
         let asked = Request::builder()
             .uri(target)
@@ -62,7 +66,8 @@ pub async fn answer(
             .header("sec-websocket-protocol", PROTOCOL)
             .body(Bytes::new());
         if let Ok(asked) = asked {
-            bridge(api(user, asked).await, inputs, tell).await;
+            let answer = (owner.api)(asker.user.clone(), asked).await;
+            bridge(answer, inputs, tell, owner.over(&asker)).await;
         }
     });
     actix_web::rt::spawn(pump(session, stream.max_frame_size(MAX_MESSAGE), into, outputs));
@@ -96,53 +101,77 @@ fn target(query: &str) -> Option<String> {
     ))
 }
 
-/// The browser's side, on actix' thread.
+/// The browser's side, on actix' thread. Each direction goes on while the other waits: a program that reads nothing before
+/// it could write would stand still otherwise.
 async fn pump(
-    mut session: actix_ws::Session,
-    mut stream: MessageStream,
+    session: actix_ws::Session,
+    stream: MessageStream,
     into: mpsc::Sender<Bytes>,
-    mut outputs: mpsc::Receiver<Bytes>,
+    outputs: mpsc::Receiver<Bytes>,
 ) {
-    let mut pings = interval_at(Instant::now() + PING, PING);
-    let mut heard = Instant::now();
-    loop {
-        tokio::select! {
-            message = stream.next() => {
-                heard = Instant::now();
-                match message {
-                    // waits for the container: a paste is not faster than its reader
-                    Some(Ok(Message::Binary(bytes))) => {
-                        if into.send(bytes).await.is_err() {
-                            break;
-                        }
-                    }
-                    Some(Ok(Message::Ping(bytes))) => {
-                        if session.pong(&bytes).await.is_err() {
-                            break;
-                        }
-                    }
-                    Some(Ok(Message::Pong(_) | Message::Nop)) => {}
-                    _ => break,
-                }
-            }
-            output = outputs.recv() => {
-                let Some(output) = output else { break };
-                if !matches!(timeout(SILENCE, session.binary(output)).await, Ok(Ok(()))) {
-                    break;
-                }
-            }
-            _ = pings.tick() => {
-                if heard.elapsed() > SILENCE || session.ping(b"").await.is_err() {
-                    break;
-                }
-            }
-        }
+    let heard = Cell::new(Some(Instant::now()));
+    tokio::select! {
+        () = inward(session.clone(), stream, into, &heard) => {}
+        () = outward(session.clone(), outputs, &heard) => {}
     }
     let _ = session.close(None).await;
 }
 
-/// The kubelet's side, in the daemon's runtime.
-async fn bridge(answer: Answer, inputs: mpsc::Receiver<Bytes>, tell: mpsc::Sender<Bytes>) {
+/// What is typed. `heard` is when something last came; none while the container has not taken it.
+async fn inward(
+    mut session: actix_ws::Session,
+    mut stream: MessageStream,
+    into: mpsc::Sender<Bytes>,
+    heard: &Cell<Option<Instant>>,
+) {
+    loop {
+        let message = stream.next().await;
+        heard.set(None);
+        let is_open = match message {
+            // waits for the container: a paste is not faster than its reader
+            Some(Ok(Message::Binary(bytes))) => into.send(bytes).await.is_ok(),
+            Some(Ok(Message::Ping(bytes))) => session.pong(&bytes).await.is_ok(),
+            Some(Ok(Message::Pong(_) | Message::Nop)) => true,
+            _ => false,
+        };
+        heard.set(Some(Instant::now()));
+        if !is_open {
+            return;
+        }
+    }
+}
+
+/// What the container says, and pings.
+async fn outward(
+    mut session: actix_ws::Session,
+    mut outputs: mpsc::Receiver<Bytes>,
+    heard: &Cell<Option<Instant>>,
+) {
+    let mut pings = interval_at(Instant::now() + PING, PING);
+    loop {
+        let sent = tokio::select! {
+            output = outputs.recv() => match output {
+                Some(output) => timeout(SILENCE, session.binary(output)).await,
+                None => return,
+            },
+            _ = pings.tick() => match heard.get() {
+                Some(heard) if heard.elapsed() > SILENCE => return,
+                _ => timeout(SILENCE, session.ping(b"")).await,
+            },
+        };
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// The kubelet's side, in the daemon's runtime; ended when the session is over.
+async fn bridge(
+    answer: Answer,
+    inputs: mpsc::Receiver<Bytes>,
+    tell: mpsc::Sender<Bytes>,
+    over: impl Future<Output = ()>,
+) {
     let Some(takeover) = answer.takeover else {
         let body =
             answer.response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -154,7 +183,7 @@ async fn bridge(answer: Answer, inputs: mpsc::Receiver<Bytes>, tell: mpsc::Sende
     let serving = takeover(Box::new(theirs) as BoxedIo);
     let carrying = async {
         if let Some((socket, _)) = connected(ours).await {
-            carry(socket, inputs, tell).await;
+            carry(socket, inputs, tell, over).await;
         }
     };
     // the kubelet's side may have to say goodbye after ours has ended, so both are waited for
@@ -162,30 +191,38 @@ async fn bridge(answer: Answer, inputs: mpsc::Receiver<Bytes>, tell: mpsc::Sende
 }
 
 async fn carry(
-    mut socket: WebSocketStream<DuplexStream>,
+    socket: WebSocketStream<DuplexStream>,
     mut inputs: mpsc::Receiver<Bytes>,
     tell: mpsc::Sender<Bytes>,
+    over: impl Future<Output = ()>,
 ) {
-    loop {
-        tokio::select! {
-            input = inputs.recv() => {
-                let Some(input) = input else { break };
-                if socket.send(Packet::Binary(input)).await.is_err() {
-                    break;
-                }
+    let (mut sink, mut packets) = socket.split();
+    let typed = async {
+        while let Some(input) = inputs.recv().await {
+            if sink.send(Packet::Binary(input)).await.is_err() {
+                return;
             }
-            packet = socket.next() => match packet {
-                Some(Ok(Packet::Binary(bytes))) => {
-                    if tell.send(bytes).await.is_err() {
-                        break;
-                    }
-                }
-                Some(Ok(Packet::Text(_) | Packet::Ping(_) | Packet::Pong(_) | Packet::Frame(_))) => {}
-                Some(Ok(Packet::Close(_)) | Err(_)) | None => break,
-            },
         }
+    };
+    let said = async {
+        while let Some(Ok(packet)) = packets.next().await {
+            let is_open = match packet {
+                Packet::Binary(bytes) => tell.send(bytes).await.is_ok(),
+                Packet::Close(_) => false,
+                _ => true,
+            };
+            if !is_open {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = typed => {}
+        () = said => {}
+        () = over => {}
     }
-    let _ = socket.close(None).await;
+    // a kubelet that still waits for a container to read does not take it
+    let _ = timeout(GOODBYE, sink.close()).await;
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Requests that go on to the API server as the signed-in user.
 
+use std::pin::pin;
+use std::sync::Arc;
+
 use actix_web::http::header::HeaderName;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -7,10 +10,10 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::Request;
 use http_body_util::BodyExt;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Api, BoxError, User, reply};
+use crate::server::{Asker, State};
+use crate::{BoxError, reply};
 
 /// The API server's own bound on a body.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -29,9 +32,8 @@ const PASSED: [HeaderName; 5] = [
 
 /// Sends a request on; `target` is path and query at the API server.
 pub async fn pass(
-    api: &Api,
-    runtime: &Handle,
-    user: User,
+    state: &Arc<State>,
+    asker: Asker,
     request: &HttpRequest,
     target: &str,
     payload: web::Payload,
@@ -55,7 +57,7 @@ pub async fn pass(
         }
     }
     match builder.body(body) {
-        Ok(asked) => send(api, runtime, user, asked).await,
+        Ok(asked) => send(state, asker, asked).await,
         Err(error) => reply::failure(400, "BadRequest", &error.to_string()),
     }
 }
@@ -101,24 +103,26 @@ pub async fn read(mut payload: web::Payload, limit: usize) -> Result<Bytes, Http
 
 type Head = (http::StatusCode, http::HeaderMap);
 
-/// Asks in the daemon's runtime, and streams the answer; a reader that goes away ends it.
-pub async fn send(api: &Api, runtime: &Handle, user: User, request: Request<Bytes>) -> HttpResponse {
+/// Asks in the daemon's runtime, and streams the answer; a reader that goes away ends it, and so does a session's end.
+pub async fn send(state: &Arc<State>, asker: Asker, request: Request<Bytes>) -> HttpResponse {
     let (tell_head, head) = oneshot::channel::<Head>();
     let (tell, chunks) = mpsc::channel::<Result<Bytes, BoxError>>(CHUNKS);
-    let api = api.clone();
-    runtime.spawn(async move {
+    let owner = state.clone();
+    state.runtime.spawn(async move {
         let (parts, mut body) = tokio::select! {
-            answer = api(user, request) => answer.response.into_parts(),
+            answer = (owner.api)(asker.user.clone(), request) => answer.response.into_parts(),
             () = tell.closed() => return,
         };
         if tell_head.send((parts.status, parts.headers)).is_err() {
             return;
         }
+        let mut over = pin!(owner.over(&asker));
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
                 // a watch that nothing happens on would not notice otherwise
                 () = tell.closed() => return,
+                () = &mut over => return,
             };
             let chunk = match frame {
                 Some(Ok(frame)) => frame.into_data().map(Ok),

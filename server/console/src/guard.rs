@@ -4,6 +4,9 @@
 //! its own that resolves to 127.0.0.1 (DNS rebinding). So each request has to name a host that is ours, each write and
 //! each websocket that comes from a browser has to come from an origin that is ours, and writes carry a header that no
 //! other origin can send without asking first.
+//!
+//! Cookies know no ports: what a pod serves on a port of this machine would be sent one that was set for 127.0.0.1. So
+//! the dashboard has a name of its own below `localhost` that nobody guesses, and sessions are good there alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +22,9 @@ pub const CSRF: &str = "x-sampan-csrf";
 /// What pages may load and do. `wasm-unsafe-eval` lets WebAssembly be compiled, nothing else.
 const CSP: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; \
 img-src 'self' data:; font-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
+
+/// What an answer of an API may do where a browser shows it as a page: nothing.
+const DATA_CSP: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
 
 /// An address that a proxy in front has: `https://ops.example/sampan/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,20 +78,50 @@ impl fmt::Display for PublicUrl {
     }
 }
 
+impl PublicUrl {
+    /// Whether a request's host, in lower case, is this one: nginx' `$host` has no port in it.
+    fn is_at(&self, host: &str) -> bool {
+        self.host == host || without_port(&self.host) == host
+    }
+}
+
+/// The dashboard's name below `localhost`, which browsers take for this machine: cookies set for it go to no other port that
+/// a browser is led to by a name it knows. It lasts as long as the key, and says nothing of it.
+pub fn name(profile: &str, key: &[u8; 32]) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let digest = ring::digest::digest(&ring::digest::SHA256, &[b"name".as_slice(), key].concat());
+    let letters: String =
+        digest.as_ref().iter().take(8).map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    format!("{profile}-{letters}.localhost")
+}
+
 /// What is ours.
 #[derive(Clone, Debug)]
 pub struct Guard {
+    /// The dashboard's own host, with its port.
+    own: String,
     port: u16,
     public: Vec<PublicUrl>,
+}
+
+/// By which of our names a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The dashboard's own.
+    Own,
+    /// This machine's for itself: for tools, which bring a token. Browsers are sent on.
+    Machine,
+    /// A proxy's in front.
+    Public,
 }
 
 /// The names of this machine for itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 impl Guard {
-    /// For a server on `port` of loopback, that proxies lead to from `public`.
-    pub fn new(port: u16, public: Vec<PublicUrl>) -> Self {
-        Self { port, public }
+    /// For a server on `port` of loopback, whose own name is `name`, and that proxies lead to from `public`.
+    pub fn new(name: &str, port: u16, public: Vec<PublicUrl>) -> Self {
+        Self { own: format!("{name}:{port}"), port, public }
     }
 
     /// Where it listens.
@@ -93,18 +129,33 @@ impl Guard {
         self.port
     }
 
-    /// Whether a browser of this machine asks, rather than one beyond a proxy.
-    pub fn is_local(&self, headers: &HeaderMap) -> bool {
+    /// The origin that a browser of this machine is to use.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.own)
+    }
+
+    /// By which name a request came; none if that is not ours.
+    pub fn by(&self, headers: &HeaderMap) -> Option<By> {
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let port = format!(":{}", self.port);
-        host.to_ascii_lowercase().strip_suffix(&port).is_some_and(|name| LOOPBACK.contains(&name))
+        self.named(&host.to_ascii_lowercase())
+    }
+
+    fn named(&self, host: &str) -> Option<By> {
+        if host == self.own {
+            return Some(By::Own);
+        }
+        if self.public.iter().any(|public| public.is_at(host)) {
+            return Some(By::Public);
+        }
+        let name = host.strip_suffix(&format!(":{}", self.port))?;
+        LOOPBACK.contains(&name).then_some(By::Machine)
     }
 
     /// Refuses what was sent by a page that is not ours.
     pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), HttpResponse> {
         let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let host = text(header::HOST).unwrap_or_default().to_ascii_lowercase();
-        if !self.is_host(&host) {
+        if self.by(headers).is_none() {
+            let host = text(header::HOST).unwrap_or_default();
             let message = format!("the host {host:?} is not this dashboard's; see --dashboard-url");
             return Err(reply::failure(421, "MisdirectedRequest", &message));
         }
@@ -133,15 +184,9 @@ impl Guard {
         Ok(())
     }
 
-    fn is_host(&self, host: &str) -> bool {
-        let port = format!(":{}", self.port);
-        let own = host.strip_suffix(&port).is_some_and(|name| LOOPBACK.contains(&name));
-        own || self.public.iter().any(|public| public.host == host || host == without_port(&public.host))
-    }
-
     fn is_origin(&self, origin: &str) -> bool {
-        let own = |name: &str| origin == format!("http://{name}:{}", self.port);
-        LOOPBACK.iter().any(|name| own(name)) || self.public.iter().any(|public| public.origin == origin)
+        origin.strip_prefix("http://") == Some(&self.own)
+            || self.public.iter().any(|public| public.origin == origin)
     }
 
     /// The sub-path that a request came by, with slashes around, and the rest of its path with one at its start.
@@ -160,13 +205,13 @@ impl Guard {
         match origin {
             Some(origin) => origin.starts_with("https://"),
             None => {
-                self.public.iter().any(|public| public.host == host && public.origin.starts_with("https://"))
+                let host = host.to_ascii_lowercase();
+                self.public.iter().any(|public| public.is_at(&host) && public.origin.starts_with("https://"))
             }
         }
     }
 }
 
-/// nginx' `$host` has no port in it.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -178,12 +223,13 @@ fn forbidden(message: &str) -> HttpResponse {
     reply::failure(403, "Forbidden", message)
 }
 
-/// Puts what every answer has: what pages may do, no guessing of types, no referrer.
-pub fn harden(headers: &mut HeaderMap) {
+/// Puts what every answer has: what pages may do, no guessing of types, no referrer. What an API answers is no page,
+/// whatever it says of itself.
+pub fn harden(headers: &mut HeaderMap, is_page: bool) {
     let mut put = |name: &'static str, value: &'static str| {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     };
-    put("content-security-policy", CSP);
+    put("content-security-policy", if is_page { CSP } else { DATA_CSP });
     put("x-content-type-options", "nosniff");
     put("referrer-policy", "no-referrer");
     put("cross-origin-opener-policy", "same-origin");
@@ -199,7 +245,9 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard {
-        Guard::new(6480, vec!["https://Ops.example:443/ops/sampan".parse().expect("url")])
+        let public = ["https://Ops.example:443/ops/sampan", "https://box:8443/"];
+        let public = public.map(|url| url.parse().expect("url")).to_vec();
+        Guard::new("sampan-abc.localhost", 6480, public)
     }
 
     fn code(method: Method, headers: &[(&'static str, &'static str)]) -> u16 {
@@ -213,6 +261,10 @@ mod tests {
     #[test]
     fn only_our_own_names_are_answered() {
         for (host, expected) in [
+            ("sampan-abc.localhost:6480", 200),
+            ("Sampan-ABC.localhost:6480", 200),
+            ("sampan-abc.localhost", 421),
+            ("sampan-abd.localhost:6480", 421),
             ("localhost:6480", 200),
             ("127.0.0.1:6480", 200),
             ("[::1]:6480", 200),
@@ -231,9 +283,9 @@ mod tests {
 
     #[test]
     fn writes_and_websockets_come_from_us() {
-        let own = ("origin", "http://localhost:6480");
+        let own = ("origin", "http://sampan-abc.localhost:6480");
         let (host, csrf, socket) =
-            (("host", "localhost:6480"), ("x-sampan-csrf", "1"), ("upgrade", "websocket"));
+            (("host", "sampan-abc.localhost:6480"), ("x-sampan-csrf", "1"), ("upgrade", "websocket"));
         let (bearer, cookie) = (("authorization", "Bearer x"), ("cookie", "sampan=x"));
         for (method, headers, expected) in [
             (Method::POST, vec![host, own, csrf], 200),
@@ -242,8 +294,9 @@ mod tests {
             (Method::POST, vec![host, csrf, cookie], 403),
             (Method::POST, vec![host, bearer], 200),
             (Method::POST, vec![host, bearer, ("origin", "https://evil.example")], 403),
-            (Method::POST, vec![host, csrf, ("origin", "http://localhost:6481")], 403),
-            (Method::POST, vec![host, csrf, ("origin", "https://localhost:6480")], 403),
+            (Method::POST, vec![host, csrf, ("origin", "http://sampan-abc.localhost:6481")], 403),
+            (Method::POST, vec![host, csrf, ("origin", "https://sampan-abc.localhost:6480")], 403),
+            (Method::POST, vec![host, csrf, ("origin", "http://localhost:6480")], 403),
             (Method::POST, vec![host, csrf, ("origin", "null")], 403),
             (Method::DELETE, vec![host, csrf, own, ("sec-fetch-site", "cross-site")], 403),
             (Method::DELETE, vec![host, csrf, own, ("sec-fetch-site", "same-origin")], 200),
@@ -256,6 +309,30 @@ mod tests {
             (Method::GET, vec![("host", "ops.example"), ("origin", "http://evil.example")], 200),
         ] {
             assert_eq!(code(method.clone(), &headers), expected, "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn names_differ_by_key_and_are_labels() {
+        let (one, other) = (name("a", &[1; 32]), name("a", &[2; 32]));
+        assert_ne!(one, other);
+        assert_eq!(one, name("a", &[1; 32]));
+        assert!(one.starts_with("a-") && one.len() == "a-".len() + 8 + ".localhost".len(), "{one}");
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        for (host, by, secure) in [
+            ("sampan-abc.localhost:6480", Some(By::Own), false),
+            ("127.0.0.1:6480", Some(By::Machine), false),
+            ("ops.example", Some(By::Public), true),
+            ("Box:8443", Some(By::Public), true),
+            ("box", Some(By::Public), true),
+            ("evil.example", None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            assert_eq!((guard().by(&headers), guard().is_secure(&headers)), (by, secure), "{host}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who a request is from: a cookie of ours, or a bearer token that the API server knows.
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -12,8 +12,15 @@ fn reviewer() -> User {
     User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() }
 }
 
+/// The API server did not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Unasked;
+
 /// Whose a token is, by a TokenReview; none if the API server does not know it (any more).
-pub async fn of_token(api: &Api, token: &str) -> Option<User> {
+///
+/// # Errors
+/// It did not say: it is ending, or too busy.
+pub async fn of_token(api: &Api, token: &str) -> Result<Option<User>, Unasked> {
     let review =
         json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
     let request = Request::builder()
@@ -21,9 +28,18 @@ pub async fn of_token(api: &Api, token: &str) -> Option<User> {
         .uri("/apis/authentication.k8s.io/v1/tokenreviews")
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Bytes::from(review.to_string()))
-        .ok()?;
-    let body = api(reviewer(), request).await.response.into_body().collect().await.ok()?.to_bytes();
-    reviewed(&serde_json::from_slice(&body).ok()?)
+        .map_err(|_| Unasked)?;
+    let response = api(reviewer(), request).await.response;
+    if !response.status().is_success() {
+        // what cannot be in a TokenReview is no token
+        return if response.status().is_client_error() && response.status() != StatusCode::TOO_MANY_REQUESTS {
+            Ok(None)
+        } else {
+            Err(Unasked)
+        };
+    }
+    let body = response.into_body().collect().await.map_err(|_| Unasked)?.to_bytes();
+    Ok(reviewed(&serde_json::from_slice(&body).map_err(|_| Unasked)?))
 }
 
 fn reviewed(review: &Value) -> Option<User> {

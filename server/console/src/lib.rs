@@ -32,6 +32,6 @@ mod upgraded;
 mod workload;
 
 pub use api::{Answer, Api, BoxError, Takeover, User};
-pub use guard::{BadUrl, PublicUrl};
+pub use guard::{BadUrl, PublicUrl, name};
 pub use server::{Config, Console, Error, Socket};
 pub use session::Tickets;

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::cookie::{Cookie, SameSite, time};
@@ -13,7 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::guard::{self, Guard};
+use crate::feed::PING;
+use crate::guard::{self, By, Guard};
 use crate::places::{self, Places};
 use crate::session::{Guesses, SESSION_SECONDS, Session, Sessions};
 use crate::{Api, PublicUrl, Tickets, User, exec, feed, files, forward, identity, reply, workload};
@@ -25,6 +27,8 @@ const MAX_SIGN_IN: usize = 64 * 1024;
 pub struct Config {
     /// Bound to loopback.
     pub listener: TcpListener,
+    /// The dashboard's own name below `localhost`, which no page of others guesses: sessions are good there.
+    pub name: String,
     /// Where proxies in front are reached.
     pub public: Vec<PublicUrl>,
     /// Answers as a user.
@@ -33,6 +37,8 @@ pub struct Config {
     pub tickets: Tickets,
     /// Seals cookies; kept between starts.
     pub key: [u8; 32],
+    /// Where sessions that were ended are kept.
+    pub ended: PathBuf,
     /// Told with the session: profile and versions, an object.
     pub about: Value,
     /// Where commands of this machine ask the REST API.
@@ -75,7 +81,9 @@ pub struct State {
     pub(crate) guard: Guard,
     pub(crate) places: Places,
     tickets: Tickets,
+    /// Wrong tokens, and wrong tickets: a page of another site can send a browser here with any ticket.
     guesses: Guesses,
+    missed: Guesses,
     cookie: String,
     about: Value,
     owner: User,
@@ -106,19 +114,20 @@ impl Console {
     /// # Errors
     /// The listener has no address.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let Config { listener, public, api, tickets, key, about, socket, tasks } = config;
+        let Config { listener, name, public, api, tickets, key, ended, about, socket, tasks } = config;
         let port = listener.local_addr().map_err(Error)?.port();
         let (socket, owner) = socket.map(|socket| (socket.listener, socket.user)).unzip();
         let state = State {
             owner: owner.unwrap_or_default(),
-            guard: Guard::new(port, public),
+            guard: Guard::new(&name, port, public),
             runtime: Handle::current(),
-            sessions: Sessions::new(&key),
+            sessions: Sessions::new(&key, ended),
             rights: feed::Rights::new(api.clone(), tasks.clone()),
             // cookies know no ports: two clusters of one machine would sign each other out
             cookie: format!("sampan-{port}"),
             boot: format!("{:016x}", rand::random::<u64>()),
             guesses: Guesses::default(),
+            missed: Guesses::default(),
             places: Places::default(),
             tasks,
             tickets,
@@ -168,20 +177,23 @@ async fn entry(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
     if let Some(name) = places::name(&host.to_ascii_lowercase(), state.guard.port()) {
         return workload::answer(&request, payload, &state.into_inner(), name).await;
     }
+    let state = state.into_inner();
     let mut response = match state.guard.check(request.method(), request.headers()) {
-        Ok(()) => route(&request, payload, &state.into_inner()).await,
+        Ok(()) => route(&request, payload, &state).await,
         Err(refused) => refused,
     };
-    guard::harden(response.headers_mut());
+    let (_, path) = state.guard.split(request.path());
+    let is_data = path.starts_with("/k8s/") || path.starts_with("/sampan/v1/") && path != "/sampan/v1/docs";
+    guard::harden(response.headers_mut(), !is_data);
     response
 }
 
 /// What a command of this machine asks: the REST API, and nothing that is for browsers.
-async fn command(request: &HttpRequest, payload: web::Payload, state: &State) -> HttpResponse {
+async fn command(request: &HttpRequest, payload: web::Payload, state: &Arc<State>) -> HttpResponse {
     match request.uri().path_and_query().filter(|target| target.path().starts_with("/sampan/v1/")) {
         Some(target) => {
-            let (user, target) = (state.owner.clone(), target.as_str());
-            forward::pass(&state.api, &state.runtime, user, request, target, payload).await
+            let owner = Asker { user: state.owner.clone(), session: None, token: None };
+            forward::pass(state, owner, request, target.as_str(), payload).await
         }
         None => reply::failure(404, "NotFound", "only /sampan/v1 is answered here"),
     }
@@ -191,8 +203,16 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
     let (prefix, path) = state.guard.split(request.path());
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     match (request.method(), path) {
-        (&Method::GET, "/signin") => state.redeem(request, prefix),
-        (&Method::POST, "/sampan/v1/session") => state.sign_in(request, payload, prefix).await,
+        (&Method::GET, "/signin") if state.guard.by(request.headers()) != Some(By::Machine) => {
+            state.redeem(request, prefix)
+        }
+        (&Method::POST, "/sampan/v1/session") => match state.guard.by(request.headers()) {
+            Some(By::Machine) => {
+                let message = format!("sign in at {}/", state.guard.origin());
+                reply::failure(421, "MisdirectedRequest", &message)
+            }
+            _ => state.sign_in(request, payload, prefix).await,
+        },
         (&Method::DELETE, "/sampan/v1/session") => state.sign_out(request, prefix),
         (&Method::GET, "/sampan/v1/session") => match state.asker(request).await {
             Some(asker) => state.who(&asker),
@@ -216,11 +236,15 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
             let query = request.query_string();
             let target = if query.is_empty() { target.to_owned() } else { format!("{target}?{query}") };
             match state.asker(request).await {
-                Some(asker) => {
-                    forward::pass(&state.api, &state.runtime, asker.user, request, &target, payload).await
-                }
+                Some(asker) => forward::pass(state, asker, request, &target, payload).await,
                 None => reply::unauthorized(),
             }
+        }
+        // a session would be good for nothing here
+        _ if get && state.guard.by(request.headers()) == Some(By::Machine) => {
+            let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            let own = format!("{}{target}", state.guard.origin());
+            HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, own)).finish()
         }
         (_, path) if get => files::answer(path.trim_start_matches('/'), prefix, request.headers()),
         _ => reply::failure(404, "NotFound", "there is nothing to write here"),
@@ -252,7 +276,7 @@ impl State {
     async fn asker(&self, request: &HttpRequest) -> Option<Asker> {
         if let Some(value) = request.headers().get(header::AUTHORIZATION) {
             let token = value.to_str().ok()?.strip_prefix("Bearer ")?.trim().to_owned();
-            let user = identity::of_token(&self.api, &token).await?;
+            let user = identity::of_token(&self.api, &token).await.ok()??;
             return Some(Asker { user, session: None, token: Some(token) });
         }
         let session = self.session(request)?;
@@ -261,33 +285,52 @@ impl State {
     }
 
     fn session(&self, request: &HttpRequest) -> Option<Session> {
+        if self.guard.by(request.headers()) == Some(By::Machine) {
+            return None;
+        }
         self.sessions.open(request.cookie(&self.cookie)?.value(), now())
     }
 
     /// The user of a session; none if its token is not good any more.
     async fn user_of(&self, session: &Session) -> Option<User> {
         match &session.token {
-            Some(token) => identity::of_token(&self.api, token).await,
+            Some(token) => identity::of_token(&self.api, token).await.ok()?,
             None => Some(session.user.clone()),
         }
     }
 
-    /// Whether an asker is still who they were.
+    /// Whether an asker is still who they were. An API server that cannot say takes nothing from anybody.
     pub(crate) async fn still(&self, asker: &Asker) -> bool {
-        match (&asker.token, &asker.session) {
-            (Some(token), _) => identity::of_token(&self.api, token).await.is_some(),
-            (None, Some(session)) => {
-                self.sessions.is_good(session, now()) && self.user_of(session).await.is_some()
+        let session = asker.session.as_ref();
+        if session.is_some_and(|session| !self.sessions.is_good(session, now())) {
+            return false;
+        }
+        match asker.token.as_ref().or(session.and_then(|session| session.token.as_ref())) {
+            Some(token) => !matches!(identity::of_token(&self.api, token).await, Ok(None)),
+            None => true,
+        }
+    }
+
+    /// Ends when an asker is no longer who they were: at once when they sign out, soon when their token is revoked.
+    pub(crate) async fn over(&self, asker: &Asker) {
+        if asker.session.is_none() && asker.token.is_none() {
+            // whoever may open the socket
+            return std::future::pending().await;
+        }
+        let mut endings = self.sessions.endings();
+        loop {
+            tokio::select! {
+                _ = endings.changed() => {}
+                () = tokio::time::sleep(PING) => {}
             }
-            (None, None) => false,
+            if !self.still(asker).await {
+                return;
+            }
         }
     }
 
     /// A ticket becomes a cookie, and its address is left at once.
     fn redeem(&self, request: &HttpRequest, prefix: &str) -> HttpResponse {
-        if let Err(seconds) = self.guesses.allowed() {
-            return too_many(seconds);
-        }
         let ticket =
             web::Query::<std::collections::HashMap<String, String>>::from_query(request.query_string());
         let ticket = ticket.ok().and_then(|query| query.get("ticket").cloned()).unwrap_or_default();
@@ -298,8 +341,13 @@ impl State {
                 let session = Session::new(user, None, now());
                 response.cookie(self.cookie(request, prefix, self.sessions.seal(&session)));
             }
-            // the page says that nobody is signed in, and what to do; a reload of a used address ends there too
-            None => self.guesses.wrong(),
+            None => {
+                if let Err(seconds) = self.missed.allowed() {
+                    return too_many(seconds);
+                }
+                // the page says that nobody is signed in, and what to do; a reload of a used address ends there too
+                self.missed.wrong();
+            }
         }
         response.finish()
     }
@@ -317,22 +365,27 @@ impl State {
             Err(error) => return reply::failure(400, "BadRequest", &format!("body: {error}")),
         };
         match identity::of_token(&self.api, token.trim()).await {
-            Some(user) => {
+            Ok(Some(user)) => {
                 let session = Session::new(user, Some(token.trim().to_owned()), now());
                 let mut response = HttpResponse::NoContent();
                 response.cookie(self.cookie(request, prefix, self.sessions.seal(&session)));
                 response.finish()
             }
-            None => {
+            Ok(None) => {
                 self.guesses.wrong();
                 reply::failure(401, "Unauthorized", "the token is not valid, or not any more")
+            }
+            Err(identity::Unasked) => {
+                reply::failure(503, "ServiceUnavailable", "the API server does not say whose the token is")
             }
         }
     }
 
     fn sign_out(&self, request: &HttpRequest, prefix: &str) -> HttpResponse {
-        if let Some(session) = self.session(request) {
-            self.sessions.end(&session, now());
+        if let Some(session) = self.session(request)
+            && let Err(error) = self.sessions.end(&session, now())
+        {
+            tracing::error!(%error, "who signed out is not kept: until the cookie runs out, it is good after a restart");
         }
         let mut cookie = self.cookie(request, prefix, String::new());
         cookie.make_removal();

@@ -2,9 +2,13 @@
 //!
 //! A session is a cookie that only this daemon can read or write: AES-256-GCM over the user, with a key that is kept
 //! beside the cluster's other keys, so that open pages go on after a restart. The page's own code never sees it.
-//! A session that was begun with a token has the token in it, and lives only as long as that is good.
+//! A session that was begun with a token has the token in it, and lives only as long as that is good. Who signed out is
+//! kept in a file until the cookie would have run out: a restart lets nobody in again.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::User;
 
@@ -81,15 +86,30 @@ pub struct Sessions {
     key: LessSafeKey,
     /// Sessions that ended before their time, with when that would have been.
     ended: Mutex<HashMap<String, i64>>,
+    /// Where they are kept: an object of ids and seconds since 1970.
+    file: PathBuf,
+    /// Told when one ends.
+    told: watch::Sender<()>,
 }
 
 impl Sessions {
-    /// With the daemon's key.
-    pub fn new(key: &[u8; 32]) -> Self {
+    /// With the daemon's key, and the file of those that ended.
+    pub fn new(key: &[u8; 32], file: PathBuf) -> Self {
         // a key of 32 bytes is one of AES-256
         #[allow(clippy::expect_used, reason = "the length is right by its type")]
         let key = UnboundKey::new(&AES_256_GCM, key).expect("32 bytes");
-        Self { key: LessSafeKey::new(key), ended: Mutex::default() }
+        let ended = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        Self {
+            key: LessSafeKey::new(key),
+            ended: Mutex::new(ended.unwrap_or_default()),
+            file,
+            told: watch::Sender::default(),
+        }
+    }
+
+    /// Changes whenever a session ends before its time.
+    pub fn endings(&self) -> watch::Receiver<()> {
+        self.told.subscribe()
     }
 
     /// The cookie's value.
@@ -122,11 +142,27 @@ impl Sessions {
     }
 
     /// Ends a session before its time.
-    pub fn end(&self, session: &Session, now: i64) {
+    ///
+    /// # Errors
+    /// It would be good again after a restart: the file cannot be written.
+    pub fn end(&self, session: &Session, now: i64) -> std::io::Result<()> {
         let mut ended = self.ended.lock();
         ended.retain(|_, until| *until > now);
         ended.insert(session.id.clone(), session.until);
+        let written = write(&self.file, &serde_json::to_vec(&*ended)?);
+        drop(ended);
+        self.told.send_replace(());
+        written
     }
+}
+
+fn write(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let new = file.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    opened.write_all(text)?;
+    opened.sync_all()?;
+    std::fs::rename(&new, file)
 }
 
 /// Bounds how often a wrong ticket or token is tried.
@@ -183,12 +219,14 @@ mod tests {
 
     #[test]
     fn a_cookie_is_ours_in_time_and_not_ended() {
-        let sessions = Sessions::new(&[7; 32]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ended.json");
+        let sessions = Sessions::new(&[7; 32], file.clone());
         let session = Session::new(user("a"), Some("t".into()), 100);
         let cookie = sessions.seal(&session);
         assert_eq!(sessions.open(&cookie, 100), Some(session.clone()));
         assert_eq!(sessions.open(&cookie, 100 + SESSION_SECONDS), None);
-        assert_eq!(Sessions::new(&[8; 32]).open(&cookie, 100), None);
+        assert_eq!(Sessions::new(&[8; 32], file.clone()).open(&cookie, 100), None);
         for at in 0..cookie.len() {
             let mut forged = cookie.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -196,8 +234,11 @@ mod tests {
             // the last letter has bits that mean nothing; such a text is no base64
             assert_eq!(sessions.open(&forged, 100), None, "{at}");
         }
-        sessions.end(&session, 100);
+        let endings = sessions.endings();
+        sessions.end(&session, 100).expect("written");
+        assert!(endings.has_changed().expect("lives"));
         assert_eq!(sessions.open(&cookie, 101), None);
+        assert_eq!(Sessions::new(&[7; 32], file).open(&cookie, 101), None, "a restart let it in again");
     }
 
     #[test]

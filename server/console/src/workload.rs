@@ -9,6 +9,7 @@
 //! for other hosts; and each request is asked of the API server with the rights that its opener has at that moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -24,13 +25,16 @@ use sampan_process::BoxedIo;
 use sampan_view::place::{decode, encode, pairs};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Packet;
 
+use crate::feed::SILENCE;
+use crate::guard::By;
 use crate::places::Place;
 use crate::server::{Asker, State};
 use crate::upgraded::connected;
-use crate::{User, forward, reply};
+use crate::{forward, reply};
 
 /// Where a ticket is redeemed.
 const ENTER: &str = "/.sampan/enter";
@@ -39,6 +43,8 @@ const COOKIE: &str = "sampan-place";
 const MAX_BODY: usize = 64 * 1024 * 1024;
 const MAX_FRAME: usize = 16 * 1024 * 1024;
 const PIPE: usize = 64 * 1024;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// What says who asks, or is of one hop: none of it goes on.
 const DROPPED: [&str; 12] = [
     "authorization",
@@ -63,7 +69,7 @@ pub fn open(request: &HttpRequest, state: &State, asker: Asker) -> HttpResponse 
     if site.is_some_and(|site| !["same-origin", "none"].contains(&site)) {
         return reply::failure(403, "Forbidden", "the request comes from another site");
     }
-    if !state.guard.is_local(request.headers()) {
+    if state.guard.by(request.headers()) == Some(By::Public) {
         let message = "pages of workloads are shown to browsers of the cluster's own machine; elsewhere use \
             `kubectl port-forward`";
         return reply::failure(501, "NotImplemented", message);
@@ -192,13 +198,18 @@ fn cookies(headers: &HeaderMap) -> Option<String> {
     (!own.is_empty()).then_some(own)
 }
 
-async fn page(request: &HttpRequest, payload: web::Payload, state: &State, place: Place) -> HttpResponse {
+async fn page(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &Arc<State>,
+    place: Place,
+) -> HttpResponse {
     let body = match forward::read(payload, MAX_BODY).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };
     let mut response = match asked(request, &place).body(body) {
-        Ok(asked) => forward::send(&state.api, &state.runtime, place.asker.user, asked).await,
+        Ok(asked) => forward::send(state, place.asker, asked).await,
         Err(error) => return reply::failure(400, "BadRequest", &error.to_string()),
     };
     keep_cookies_here(response.headers_mut());
@@ -243,7 +254,7 @@ async fn socket(
         Ok(asked) => asked,
         Err(error) => return reply::failure(400, "BadRequest", &error.to_string()),
     };
-    let io = match upgrade(state, place.asker.user, asked).await {
+    let io = match upgrade(state, &place.asker, asked).await {
         Ok(io) => io,
         Err(refused) => return refused,
     };
@@ -263,14 +274,14 @@ async fn socket(
 /// The near end of the connection to a workload; or what the API server said instead.
 async fn upgrade(
     state: &Arc<State>,
-    user: User,
+    asker: &Asker,
     asked: Request<Bytes>,
 ) -> Result<DuplexStream, HttpResponse> {
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let (tell, told) = oneshot::channel();
-    let api = state.api.clone();
+    let (owner, asker) = (state.clone(), asker.clone());
     state.spawn("workload", async move {
-        let answer = api(user, asked).await;
+        let answer = (owner.api)(asker.user.clone(), asked).await;
         let Some(takeover) = answer.takeover else {
             let (head, body) = answer.response.into_parts();
             let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -278,7 +289,10 @@ async fn upgrade(
             return;
         };
         if tell.send(Ok(())).is_ok() {
-            takeover(Box::new(theirs) as BoxedIo).await;
+            tokio::select! {
+                () = takeover(Box::new(theirs) as BoxedIo) => {}
+                () = owner.over(&asker) => {}
+            }
         }
     });
     match told.await {
@@ -291,34 +305,47 @@ async fn upgrade(
     }
 }
 
-/// Messages both ways, until one side ends.
+/// Messages both ways, until one side ends. Neither way waits for the other.
 async fn carry(
-    mut session: actix_ws::Session,
+    session: actix_ws::Session,
     mut stream: actix_ws::MessageStream,
-    mut socket: WebSocketStream<DuplexStream>,
+    socket: WebSocketStream<DuplexStream>,
 ) {
-    loop {
-        let gone = tokio::select! {
-            message = stream.next() => match message {
-                Some(Ok(Message::Text(text))) => socket.send(Packet::text(text.to_string())).await.is_err(),
-                Some(Ok(Message::Binary(bytes))) => socket.send(Packet::Binary(bytes)).await.is_err(),
-                Some(Ok(Message::Ping(bytes))) => session.pong(&bytes).await.is_err(),
-                Some(Ok(Message::Pong(_) | Message::Nop)) => false,
-                _ => true,
-            },
-            packet = socket.next() => match packet {
-                Some(Ok(Packet::Text(text))) => session.text(text.to_string()).await.is_err(),
-                Some(Ok(Packet::Binary(bytes))) => session.binary(bytes).await.is_err(),
-                // the library answers pings itself
-                Some(Ok(Packet::Ping(_) | Packet::Pong(_) | Packet::Frame(_))) => false,
-                _ => true,
-            },
-        };
-        if gone {
-            break;
+    let (mut sink, mut packets) = socket.split();
+    let (mut near, mut far) = (session.clone(), session.clone());
+    let inward = async {
+        while let Some(Ok(message)) = stream.next().await {
+            let sent = match message {
+                Message::Text(text) => sink.send(Packet::text(text.to_string())).await.is_ok(),
+                Message::Binary(bytes) => sink.send(Packet::Binary(bytes)).await.is_ok(),
+                Message::Ping(bytes) => near.pong(&bytes).await.is_ok(),
+                Message::Pong(_) | Message::Nop => true,
+                Message::Continuation(_) | Message::Close(_) => false,
+            };
+            if !sent {
+                return;
+            }
         }
+    };
+    let outward = async {
+        while let Some(Ok(packet)) = packets.next().await {
+            let sent = match packet {
+                Packet::Text(text) => timeout(SILENCE, far.text(text.to_string())).await,
+                Packet::Binary(bytes) => timeout(SILENCE, far.binary(bytes)).await,
+                // the library answers pings itself
+                Packet::Ping(_) | Packet::Pong(_) | Packet::Frame(_) => continue,
+                Packet::Close(_) => return,
+            };
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = inward => {}
+        () = outward => {}
     }
-    let _ = socket.close(None).await;
+    let _ = timeout(GOODBYE, sink.close()).await;
     let _ = session.close(None).await;
 }
 

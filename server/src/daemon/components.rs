@@ -133,6 +133,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let running =
         Arc::new(Running { profile, settings, server, runtime, network, health, addons, dashboard, node });
     let (stops, mut stop) = mpsc::channel(1);
+    rest::reach::keep(admin.clone(), &informers, &control_tasks);
     let rest = Rest::new(running.clone(), admin, control_tasks.clone(), stops);
     running.server.serve_path(rest::PREFIX, rest.handler());
     console.serve(&running.profile, &control_tasks)?;

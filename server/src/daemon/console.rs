@@ -29,9 +29,12 @@ const PORT: u16 = 6480;
 const PORTS_TRIED: u16 = 20;
 /// Where key and port are kept, below the profile's data.
 const KEPT: &str = "dashboard.json";
+/// Where it is kept who signed out.
+const ENDED: &str = "signed-out.json";
 
 /// The dashboard's way in.
 pub struct Dashboard {
+    name: String,
     port: u16,
     missed: Option<u16>,
     tickets: Tickets,
@@ -60,7 +63,7 @@ impl Dashboard {
 
     /// Where it is, for whoever is signed in.
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.port)
+        format!("http://{}:{}/", self.name, self.port)
     }
 
     /// Addresses that sign a browser in as the administrator, each once within two minutes.
@@ -99,12 +102,15 @@ pub fn bind(
     }
     let public = public(settings)?;
     let tickets = Tickets::default();
+    let name = sampan_console::name(&profile.name, &key);
     let config = Config {
         listener,
+        name: name.clone(),
         public: public.clone(),
         api: api(server),
         tickets: tickets.clone(),
         key,
+        ended: profile.data.join(ENDED),
         about: json!({
             "profile": profile.name, "version": env!("CARGO_PKG_VERSION"),
             "kubernetesVersion": sampan_apiserver::VERSION,
@@ -112,7 +118,7 @@ pub fn bind(
         socket: None,
         tasks: tasks.clone(),
     };
-    Ok((Dashboard { port, missed, tickets, public }, Bound(config)))
+    Ok((Dashboard { name, port, missed, tickets, public }, Bound(config)))
 }
 
 impl Bound {

@@ -14,6 +14,7 @@ mod log;
 mod openapi;
 mod operations;
 mod page;
+pub mod reach;
 mod reply;
 mod routes;
 mod shapes;

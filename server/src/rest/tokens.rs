@@ -15,11 +15,13 @@ use kube::{Client, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reach;
 use super::reply::Refusal;
 
-const NAMESPACE: &str = "kube-system";
+pub const NAMESPACE: &str = "kube-system";
 const PREFIX: &str = "sampan-token-";
-const SCOPE: &str = "sampan.dev/token-scope";
+/// The label that an account has its scope in.
+pub const SCOPE: &str = "sampan.dev/token-scope";
 const EXPIRES: &str = "sampan.dev/token-expires";
 const DAY: i64 = 24 * 3600;
 
@@ -30,7 +32,8 @@ pub enum Scope {
     /// See the cluster and its objects, Secrets excepted.
     #[default]
     Read,
-    /// Change objects, pull images, turn addons on and off.
+    /// Change objects outside of the system's namespaces (`kube-…`), pull images, turn addons on and off. Whoever may
+    /// make pods can take the node over, as with upstream's `edit`, unless Pod Security Admission keeps them from it.
     Operate,
     /// Everything.
     Admin,
@@ -70,7 +73,7 @@ pub struct Token {
 }
 
 impl Scope {
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Scope::Read => "read",
             Scope::Operate => "operate",
@@ -82,7 +85,8 @@ impl Scope {
     fn roles(self) -> &'static [&'static str] {
         match self {
             Scope::Read => &["view", "sampan:read"],
-            Scope::Operate => &["edit", "sampan:operate"],
+            // and `edit` in namespaces, by [`reach`]
+            Scope::Operate => &["view", "sampan:operate"],
             Scope::Admin => &["cluster-admin"],
         }
     }
@@ -193,6 +197,9 @@ async fn granted(
     for role in scope.roles() {
         bindings.create(&PostParams::default(), &binding(account, role)).await.map_err(refused)?;
     }
+    if scope == Scope::Operate {
+        reach::grant(client, account).await.map_err(refused)?;
+    }
     let request = TokenRequest {
         spec: Some(TokenRequestSpec { expiration_seconds: Some(seconds), ..TokenRequestSpec::default() }),
         ..TokenRequest::default()
@@ -274,6 +281,7 @@ pub async fn remove(client: &Client, name: &str) -> Result<(), Refusal> {
             }
         }
     }
+    reach::revoke(client, &account).await.map_err(refused)?;
     match gone {
         Err(kube::Error::Api(status)) if status.code == 404 => Err(Refusal::no_token(&format!(
             "there is no token {name:?}; `sampan token ls` shows those there are"

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{SinkExt, StreamExt};
-use sampan_test_e2e::{apply, cluster, ready, registry};
+use sampan_test_e2e::{apply, cluster, eventually, ready, registry};
 use sampan_testkit::Cluster;
 use sampan_view::feed::{Ask, JSON, Kind, POSTCARD, Tell};
 use sampan_view::{Cell, Health};
@@ -58,19 +58,23 @@ async fn the_console_lets_in_whom_it_should_and_shows_what_they_may_see() -> Res
     lists(&cluster, &browser).await.context("lists")?;
     objects(&cluster, &browser).await.context("objects")?;
     terminals(&browser).await.context("terminals")?;
+    paste(&browser).await.context("a paste")?;
+    signing_out(&cluster, &browser).await.context("signing out")?;
     workloads::open(&cluster, &browser).await.context("workloads")?;
     rights(&cluster, &browser).await.context("rights")?;
     scopes(&cluster, &browser).context("scopes")?;
     flood(&browser).await.context("flood")?;
     restarted(&cluster, &browser).await.context("restarted")?;
     secrets(&cluster, &browser).context("secrets")?;
-    guesses(&browser).context("guesses")
+    guesses(&cluster, &browser).context("guesses")
 }
 
 /// Foreign hosts, foreign origins, writes without the header, requests without a session.
 async fn guarded(browser: &Browser) -> Result<()> {
     let port = browser.port;
-    let (host, own) = (format!("Host: localhost:{port}"), format!("Origin: http://localhost:{port}"));
+    let (host, own) = (format!("Host: {}:{port}", browser.name), format!("Origin: {}", browser.origin()));
+    let machine = format!("Host: 127.0.0.1:{port}");
+    let stranger = format!("Host: {}:1", browser.name);
     let nobody = Browser { cookie: None, ..browser.clone() };
     let code = |who: &Browser, method: &str, path: &str, headers: &[&str]| {
         who.raw(method, path, headers, "{}").map(|answer| answer.code)
@@ -79,6 +83,11 @@ async fn guarded(browser: &Browser) -> Result<()> {
     for (who, method, path, headers, expected) in [
         (browser, "GET", namespaces, vec![], 200),
         (browser, "GET", namespaces, vec![host.as_str()], 200),
+        // a session goes nowhere but to the dashboard's own name
+        (browser, "GET", namespaces, vec![machine.as_str()], 401),
+        (browser, "GET", "/pods?ns=default", vec![machine.as_str()], 307),
+        (browser, "GET", "/signin?ticket=x", vec![machine.as_str()], 307),
+        (browser, "GET", namespaces, vec![stranger.as_str()], 421),
         (browser, "GET", namespaces, vec!["Host: evil.example"], 421),
         (browser, "GET", namespaces, vec!["Host: 127.0.0.1:1"], 421),
         (browser, "GET", "/", vec!["Host: rebound.example:6480"], 421),
@@ -113,8 +122,14 @@ async fn guarded(browser: &Browser) -> Result<()> {
         let refused = browser.socket("/sampan/v1/feed", POSTCARD, origin).await;
         ensure!(refused.is_err_and(|error| error.to_string().contains("403")), "{origin}");
     }
-    let own = format!("http://localhost:{port}");
-    let refused = nobody.socket("/sampan/v1/feed", POSTCARD, &own).await;
+    let data = browser.get(namespaces)?;
+    ensure!(
+        data.head.contains("content-security-policy: default-src 'none'; frame-ancestors 'none'; sandbox")
+    );
+    let sent_on = browser.raw("GET", "/pods?ns=default", &[&machine], "")?;
+    let place = format!("location: {}/pods?ns=default", browser.origin());
+    ensure!(sent_on.head.contains(&place), "{}", sent_on.head);
+    let refused = nobody.socket("/sampan/v1/feed", POSTCARD, &browser.origin()).await;
     ensure!(refused.is_err_and(|error| error.to_string().contains("401")));
     Ok(())
 }
@@ -284,7 +299,7 @@ async fn objects(cluster: &Cluster, browser: &Browser) -> Result<()> {
 
 /// A shell, its size, its end; what is refused is said.
 async fn terminals(browser: &Browser) -> Result<()> {
-    let origin = format!("http://127.0.0.1:{}", browser.port);
+    let origin = browser.origin();
     let path = "/sampan/v1/exec?namespace=default&pod=shell&container=main&command=/bin/sh&tty=true";
     let mut shell = browser.socket(path, "v5.channel.k8s.io", &origin).await?;
     let send = |channel: u8, text: &str| Message::binary([&[channel], text.as_bytes()].concat());
@@ -316,6 +331,86 @@ async fn terminals(browser: &Browser) -> Result<()> {
         other => bail!("{other:?}"),
     }
     Ok(())
+}
+
+/// What is typed and what is said do not wait for each other.
+async fn paste(browser: &Browser) -> Result<()> {
+    const MESSAGES: usize = 256;
+    const LENGTH: usize = 32 * 1024;
+    let path = "/sampan/v1/exec?namespace=default&pod=shell&container=main&command=cat";
+    let cat = browser.socket(path, "v5.channel.k8s.io", &browser.origin()).await?;
+    let (mut typed, mut said) = cat.split();
+    let typing = async {
+        for _ in 0..MESSAGES {
+            typed.send(Message::binary([&[0], vec![b'x'; LENGTH].as_slice()].concat())).await?;
+        }
+        // the end of what is typed, as v5 has it
+        typed.send(Message::binary(vec![255, 0])).await?;
+        anyhow::Ok(())
+    };
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(message)) = said.next().await {
+            match message {
+                Message::Binary(bytes) if bytes.first() == Some(&1) => read += bytes.len() - 1,
+                Message::Close(_) => break,
+                _ => {}
+            }
+        }
+        read
+    };
+    let both = async { tokio::join!(typing, reading) };
+    let (typing, read) =
+        tokio::time::timeout(Duration::from_secs(60), both).await.context("it stands still")?;
+    typing?;
+    ensure!(read == MESSAGES * LENGTH, "{read}");
+    Ok(())
+}
+
+/// Whoever signs out leaves nothing open.
+async fn signing_out(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    let guest = signed_in_again(cluster, browser)?;
+    let path = "/sampan/v1/exec?namespace=default&pod=shell&container=main&command=/bin/sh&tty=true";
+    let mut shell = guest.socket(path, "v5.channel.k8s.io", &guest.origin()).await?;
+    shell.send(Message::binary(b"\0echo a$((6 * 7))b\n".to_vec())).await?;
+    let mut said = String::new();
+    while !said.contains("a42b") {
+        let message =
+            tokio::time::timeout(Duration::from_secs(30), shell.next()).await?.context("closed")??;
+        said.push_str(&String::from_utf8_lossy(&message.into_data()));
+    }
+    let mut feed = guest.feed(POSTCARD).await?;
+    feed.ask(&open(1, "", "pods", &["default"])).await?;
+    live(&mut feed, 1).await?;
+    let file = cluster.directory().join("watched");
+    let mut watching = guest.stream("/k8s/api/v1/namespaces/default/pods?watch=true", &file)?;
+    eventually("a watch", Duration::from_secs(20), || {
+        Ok(std::fs::read_to_string(&file)?.contains("\"shell\"").then_some(()))
+    })?;
+    ensure!(watching.try_wait()?.is_none());
+    ensure!(guest.send("DELETE", "/sampan/v1/session", &[], "")?.code == 204);
+    // well before the next look at whether somebody is still who they were
+    let soon = Duration::from_secs(10);
+    tokio::time::timeout(soon, async {
+        while let Some(Ok(message)) = shell.next().await {
+            if message.is_close() {
+                break;
+            }
+        }
+    })
+    .await
+    .context("the terminal is open")?;
+    feed.until("signed out", |tell| (*tell == Tell::SignedOut).then_some(())).await?;
+    eventually("the watch ends", soon, || Ok(watching.try_wait()?))?;
+    Ok(())
+}
+
+/// The same user, by a session of its own.
+fn signed_in_again(cluster: &Cluster, browser: &Browser) -> Result<Browser> {
+    let url = cluster.sampan(&["dashboard", "--url"])?;
+    let path = url.trim().split_once(&format!(":{}", browser.port)).context("a path")?.1.to_owned();
+    let nobody = Browser { cookie: None, ..browser.clone() };
+    Ok(Browser { cookie: Some(nobody.get(&path)?.cookie()?), ..browser.clone() })
 }
 
 /// Someone who may see one namespace sees no more, and no longer than they may.
@@ -371,7 +466,7 @@ fn scopes(cluster: &Cluster, browser: &Browser) -> Result<()> {
             "--expires",
             "1h",
         ])?;
-        Ok(Browser { port: browser.port, cookie: None, bearer: Some(token.trim().to_owned()) })
+        Ok(Browser { cookie: None, bearer: Some(token.trim().to_owned()), ..browser.clone() })
     };
     let (read, operate, admin) = (token("read")?, token("operate")?, token("admin")?);
     for (path, method, codes) in [
@@ -394,13 +489,21 @@ fn scopes(cluster: &Cluster, browser: &Browser) -> Result<()> {
         ("/k8s/api/v1/namespaces/default/pods", "GET", [200, 200, 200]),
         ("/k8s/api/v1/nodes", "GET", [200, 200, 200]),
         ("/k8s/api/v1/namespaces/default/secrets", "GET", [403, 200, 200]),
-        ("/k8s/api/v1/namespaces/kube-system/configmaps", "POST", [403, 422, 422]),
+        ("/k8s/api/v1/namespaces/default/configmaps", "POST", [403, 422, 422]),
+        ("/k8s/api/v1/namespaces/kube-system/configmaps", "POST", [403, 403, 422]),
+        ("/k8s/api/v1/namespaces/kube-system/secrets", "GET", [403, 403, 200]),
+        (
+            "/k8s/api/v1/namespaces/kube-system/serviceaccounts/sampan-token-ci-admin/token",
+            "POST",
+            [403, 403, 201],
+        ),
     ] {
         for (who, code) in [&read, &operate, &admin].into_iter().zip(codes) {
             let answer = who.raw(method, path, &["Content-Type: application/json"], "{}")?;
             ensure!(answer.code == code, "{method} {path}: {} not {code}: {}", answer.code, answer.body);
         }
     }
+    later(cluster, &operate).context("a namespace that came later")?;
     let listed = cluster.sampan(&["token", "ls", "-o", "json"])?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
     ensure!(
@@ -412,6 +515,23 @@ fn scopes(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let failed = cluster.command().args(["token", "rm", "ci-read"]).output()?;
     ensure!(failed.status.code() == Some(15), "{failed:?}");
     streams(&admin)
+}
+
+/// A namespace is open to those who may operate as soon as it is there.
+fn later(cluster: &Cluster, operate: &Browser) -> Result<()> {
+    cluster.kubectl(&["create", "namespace", "later"])?;
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"made"}}"#;
+    let json = ["Content-Type: application/json"];
+    eventually("it may be changed", Duration::from_secs(20), || {
+        let answer = operate.raw("POST", "/k8s/api/v1/namespaces/later/configmaps", &json, body)?;
+        Ok((answer.code == 201).then_some(()))
+    })?;
+    // somebody's mistake is mended
+    cluster.kubectl(&["delete", "rolebinding", "-n", "later", "--all"])?;
+    eventually("it may be changed again", Duration::from_secs(20), || {
+        let bound = cluster.kubectl(&["get", "rolebindings", "-n", "later", "-o", "name"])?;
+        Ok(bound.contains("sampan-token-ci-operate").then_some(()))
+    })
 }
 
 /// Steps as they happen, and again by the operation's id.
@@ -484,9 +604,12 @@ async fn restarted(cluster: &Cluster, browser: &Browser) -> Result<()> {
     };
     feed.ask(&open(1, "", "namespaces", &[])).await?;
     let revision = live(&mut feed, 1).await?;
+    let left = signed_in_again(cluster, browser)?;
+    ensure!(left.send("DELETE", "/sampan/v1/session", &[], "")?.code == 204);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(cluster.pid()?), nix::sys::signal::Signal::SIGKILL)?;
     while feed.next().await.is_ok() {}
     cluster.up()?;
+    ensure!(left.get("/sampan/v1/session")?.code == 401, "a restart let in who had signed out");
     cluster.kubectl(&["create", "namespace", "meanwhile"])?;
     let mut feed = browser.feed(POSTCARD).await?;
     let again = match feed.next().await? {
@@ -510,8 +633,14 @@ async fn restarted(cluster: &Cluster, browser: &Browser) -> Result<()> {
 }
 
 /// Wrong tokens are few.
-fn guesses(browser: &Browser) -> Result<()> {
+fn guesses(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let nobody = Browser { cookie: None, ..browser.clone() };
+    // a page of another site may send a browser here with any ticket: that keeps nobody out
+    let tickets: Vec<u16> = (0..20)
+        .map(|_| nobody.get("/signin?ticket=wrong").map(|answer| answer.code))
+        .collect::<Result<_>>()?;
+    ensure!(tickets.first() == Some(&303) && tickets.last() == Some(&429), "{tickets:?}");
+    ensure!(signed_in_again(cluster, browser)?.get("/sampan/v1/session")?.code == 200);
     let guess = || nobody.send("POST", "/sampan/v1/session", &[], r#"{"token":"wrong"}"#);
     for _ in 0..20 {
         let answer = guess()?;

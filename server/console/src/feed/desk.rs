@@ -1,15 +1,15 @@
 //! What one feed has open: reads asks, starts and ends the tasks of views.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use sampan_view::feed::{Ask, Tell};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, interval_at};
 
-use super::{PING, list, object};
+use super::{list, object};
 use crate::server::{Asker, State};
 use crate::{Api, User};
 
@@ -48,13 +48,13 @@ pub async fn run(
     tell: mpsc::Sender<Tell>,
 ) {
     let (hide, hidden) = watch::channel(false);
-    let (rights, _watching) = state.rights.follow();
+    let (rights, _watching) = state.rights.follow().await;
     let desk = Desk { api: state.api.clone(), user: asker.user.clone(), tell, hidden, rights };
     if desk.tell.send(hello(&state, &asker)).await.is_err() {
         return;
     }
     let mut views: HashMap<u32, View> = HashMap::new();
-    let mut checks = interval_at(Instant::now() + PING, PING);
+    let mut over = pin!(state.over(&asker));
     loop {
         tokio::select! {
             text = asks.recv() => {
@@ -72,11 +72,9 @@ pub async fn run(
                     }
                 }
             }
-            _ = checks.tick() => {
-                if !state.still(&asker).await {
-                    let _ = desk.tell.send(Tell::SignedOut).await;
-                    return;
-                }
+            () = &mut over => {
+                let _ = desk.tell.send(Tell::SignedOut).await;
+                return;
             }
         }
     }

@@ -192,7 +192,11 @@ impl Source {
     }
 
     fn event(&mut self, line: &[u8]) -> Result<Event, Failure> {
-        let Line { kind, object } = serde_json::from_slice(line).map_err(|_| Failure::Broken)?;
+        let Ok(Line { kind, object }) = serde_json::from_slice(line) else {
+            // what it said is lost, so what follows is of no use
+            self.watch = None;
+            return Err(Failure::Broken);
+        };
         if kind == "ERROR" {
             self.watch = None;
             let status: Value = serde_json::from_str(object.get()).unwrap_or_default();

@@ -40,7 +40,9 @@ pub async fn behind(cluster: &Cluster) -> Result<()> {
         .trim_end_matches('/');
     let folder = cluster.directory().join("nginx");
     std::fs::create_dir_all(&folder)?;
-    let location = location()?.replace("http://127.0.0.1:6480", own);
+    // a browser knows the dashboard's own name, nginx does not
+    let at = format!("http://127.0.0.1:{}", own.rsplit(':').next().context("a port")?);
+    let location = location()?.replace("http://127.0.0.1:6480", &at);
     let configuration = format!(
         "daemon off; pid {0}/pid; error_log {0}/error.log; events {{}}\n\
          http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/f; \

@@ -1,6 +1,6 @@
 //! What a browser sends: a cookie, an origin, a sub-protocol; without a browser.
 
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,6 +43,8 @@ impl Answer {
 #[derive(Clone, Default)]
 pub struct Browser {
     pub port: u16,
+    /// The dashboard's own host, without the port.
+    pub name: String,
     pub cookie: Option<String>,
     pub bearer: Option<String>,
 }
@@ -52,9 +54,11 @@ impl Browser {
     pub fn signed_in(cluster: &Cluster) -> Result<Self> {
         let url = cluster.sampan(&["dashboard", "--url"])?;
         let url = url.trim();
-        let port =
-            url.split(':').nth(2).and_then(|rest| rest.split('/').next()).context("a port")?.parse()?;
-        let mut browser = Self { port, ..Self::default() };
+        let host = url.split('/').nth(2).context("a host")?;
+        let (name, port) = host.split_once(':').context("a port")?;
+        ensure!(name.ends_with(".localhost"), "{name}");
+        let port = port.parse()?;
+        let mut browser = Self { port, name: name.to_owned(), ..Self::default() };
         let answer = browser.get(url.split_once(&format!(":{port}")).context("a path")?.1)?;
         ensure!(answer.code == 303 && answer.head.contains("location: /\r"), "{answer:?}");
         browser.cookie = Some(answer.cookie()?);
@@ -67,10 +71,15 @@ impl Browser {
 
     /// A request as a page of ours sends it.
     pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Result<Answer> {
-        let own = format!("Origin: http://127.0.0.1:{}", self.port);
+        let own = format!("Origin: {}", self.origin());
         let mut all = vec![own.as_str(), "X-Sampan-Csrf: 1", "Content-Type: application/json"];
         all.extend_from_slice(headers);
         self.raw(method, path, &all, body)
+    }
+
+    /// Where its pages come from.
+    pub fn origin(&self) -> String {
+        format!("http://{}:{}", self.name, self.port)
     }
 
     /// A request with these headers alone, and cookie or token.
@@ -90,7 +99,8 @@ impl Browser {
         if let Some(token) = &self.bearer {
             curl.args(["-H", &format!("Authorization: Bearer {token}")]);
         }
-        let output = curl.arg(format!("http://127.0.0.1:{}{path}", self.port)).output()?;
+        // curl takes every name below localhost for this machine, as browsers do
+        let output = curl.arg(format!("{}{path}", self.origin())).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (head, body) =
             text.split_once("\r\n\r\n").with_context(|| format!("{method} {path}: {output:?}"))?;
@@ -100,6 +110,17 @@ impl Browser {
         Ok(Answer { code, head: format!("{}\r\n", head.to_ascii_lowercase()), body: body.to_owned(), cookie })
     }
 
+    /// An answer without end, into a file.
+    pub fn stream(&self, path: &str, file: &std::path::Path) -> Result<Child> {
+        std::fs::write(file, "")?;
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-N", "-m", "60", "-o"]).arg(file);
+        if let Some(cookie) = &self.cookie {
+            curl.args(["-H", &format!("Cookie: {cookie}")]);
+        }
+        Ok(curl.arg(format!("{}{path}", self.origin())).spawn()?)
+    }
+
     /// A websocket, from an origin.
     pub async fn socket(
         &self,
@@ -107,7 +128,7 @@ impl Browser {
         protocol: &str,
         origin: &str,
     ) -> Result<WebSocketStream<TcpStream>> {
-        let mut request = format!("ws://127.0.0.1:{}{path}", self.port).into_client_request()?;
+        let mut request = format!("ws://{}:{}{path}", self.name, self.port).into_client_request()?;
         let headers = request.headers_mut();
         headers.insert("origin", HeaderValue::from_str(origin)?);
         headers.insert("sec-websocket-protocol", HeaderValue::from_str(protocol)?);
@@ -120,8 +141,7 @@ impl Browser {
 
     /// The feed, as a page of ours opens it.
     pub async fn feed(&self, protocol: &str) -> Result<Feed> {
-        let origin = format!("http://localhost:{}", self.port);
-        Ok(Feed { socket: self.socket("/sampan/v1/feed", protocol, &origin).await? })
+        Ok(Feed { socket: self.socket("/sampan/v1/feed", protocol, &self.origin()).await? })
     }
 }
 
