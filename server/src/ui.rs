@@ -96,6 +96,13 @@ impl Ui {
         say(&value.to_string());
     }
 
+    /// Says for tools what came of the steps, as the last of the events; for people the last step has said it.
+    pub fn result(&self, value: Value) {
+        if self.format == Format::Json {
+            say(&event("result", value).to_string());
+        }
+    }
+
     /// Says why the command ends; to standard error for people.
     pub fn failure(&self, failure: &Failure) {
         let (id, advice) = (failure.kind.id(), failure.kind.advice(self.locale));

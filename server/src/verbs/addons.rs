@@ -129,13 +129,15 @@ async fn enable(
     let addon: Status = ask(&context, request).await?;
     unwell(&context, &addon);
     context.ui.step(&Message::AddonEnabled { name });
+    context.ui.result(tool(&addon));
     Ok(0)
 }
 
 async fn disable(mut context: Context, name: String) -> Outcome {
     context.ui.step(&Message::AddonDisabling { name: name.clone() });
-    let _: Status = ask(&context, Request::Disable { name: name.clone() }).await?;
+    let addon: Status = ask(&context, Request::Disable { name: name.clone() }).await?;
     context.ui.step(&Message::AddonDisabled { name });
+    context.ui.result(tool(&addon));
     Ok(0)
 }
 
@@ -231,14 +233,17 @@ async fn add(mut context: Context, source: String, name: Option<String>) -> Outc
     let files = Source::parse(&source).fetch(&insecure).await.map_err(package)?;
     let files = base64::engine::general_purpose::STANDARD.encode(files.pack().map_err(package)?);
     let details: Details = ask(&context, Request::Add { files, name }).await?;
+    let result = tool(&details.status);
     let Status { name, version, .. } = details.status;
     context.ui.step(&Message::AddonAdded { name, version });
+    context.ui.result(result);
     Ok(0)
 }
 
 async fn remove(mut context: Context, name: String) -> Outcome {
-    let _: Status = ask(&context, Request::Remove { name: name.clone() }).await?;
+    let addon: Status = ask(&context, Request::Remove { name: name.clone() }).await?;
     context.ui.step(&Message::AddonRemoved { name });
+    context.ui.result(tool(&addon));
     Ok(0)
 }
 
