@@ -1,5 +1,6 @@
 //! The walk that every user does, and the bad days, on the built binary with real clients. See `tests/`.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,22 @@ pub fn registry() -> Result<Registry> {
 pub fn cluster(registry: &Registry, runtime: &str) -> Result<Cluster> {
     let start = ["--registry-mirror", &registry.url(), "--container-runtime", runtime];
     Cluster::with(Options { start: start.map(str::to_owned).to_vec() })
+}
+
+/// Docker Engine runs, or is started; it goes on after the test, as it would on a user's machine: other tests use it.
+#[allow(clippy::zombie_processes)]
+pub fn docker_engine() -> Result<()> {
+    let answers = || std::os::unix::net::UnixStream::connect("/var/run/docker.sock").is_ok();
+    if answers() {
+        return Ok(());
+    }
+    let mut engine = std::process::Command::new("dockerd");
+    engine.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut engine = engine.spawn().context("dockerd (package docker.io): run `make test`")?;
+    eventually("dockerd listens", Duration::from_secs(60), || {
+        anyhow::ensure!(engine.try_wait()?.is_none(), "dockerd has ended");
+        Ok(answers().then_some(()))
+    })
 }
 
 /// `kubectl apply -f -`.

@@ -262,6 +262,6 @@ fn addons_of_the_embedded_runtime() -> Result<()> {
 
 #[test]
 fn addons_of_docker() -> Result<()> {
-    ensure!(Path::new("/usr/sbin/dockerd").exists(), "dockerd: run `make test`");
+    sampan_test_e2e::docker_engine()?;
     walk("docker")
 }

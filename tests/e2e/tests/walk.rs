@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use sampan_test_e2e::{Follower, cluster, eventually, fetch, field, ready, registry};
+use sampan_test_e2e::{Follower, cluster, docker_engine, eventually, fetch, field, ready, registry};
 use sampan_testkit::Cluster;
 
 /// One walk at a time: the embedded runtime would find the other's images in Docker Engine and not pull.
@@ -23,7 +23,7 @@ fn embedded() -> Result<()> {
 #[test]
 fn docker() -> Result<()> {
     let _one = ONE.lock();
-    let _engine = docker_engine()?;
+    docker_engine()?;
     forget_images();
     let walked = walk("docker");
     forget_images();
@@ -33,17 +33,6 @@ fn docker() -> Result<()> {
 /// Removes from Docker Engine what an earlier walk pulled; fine if there is no engine or no image.
 fn forget_images() {
     let _ = Command::new("docker").args(["rmi", "-f", "nginx:alpine", "nginx:1.1"]).output();
-}
-
-/// Docker Engine runs, or is started for the test.
-fn docker_engine() -> Result<Option<std::process::Child>> {
-    let answers = || std::os::unix::net::UnixStream::connect("/var/run/docker.sock").is_ok();
-    if answers() {
-        return Ok(None);
-    }
-    let engine = Command::new("dockerd").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    eventually("dockerd listens", Duration::from_secs(60), || Ok(answers().then_some(())))?;
-    Ok(Some(engine))
 }
 
 fn walk(runtime: &str) -> Result<()> {
