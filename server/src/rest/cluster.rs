@@ -10,6 +10,7 @@ use sampan_cri::{ImageStatus, RuntimeError};
 use sampan_cri_oci::images::reference::Reference;
 use serde_json::{Value, json};
 
+use super::PREFIX;
 use super::reply::Refusal;
 use super::shapes::{ClusterStatus, ComponentStatus, ImageSummary, NodeSummary, Saved, Versions};
 use crate::daemon::{Running, access};
@@ -31,6 +32,7 @@ pub fn status(running: &Running) -> ClusterStatus {
         components: all.iter().map(|(one, health)| (one.name().to_owned(), health.into())).collect(),
         address: access::of(&running.server).server,
         dashboard: running.dashboard.address(),
+        rest: format!("http://127.0.0.1:{}{PREFIX}", running.dashboard.port()),
         settings: running.settings.clone(),
     }
 }

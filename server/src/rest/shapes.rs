@@ -31,8 +31,10 @@ pub struct ClusterStatus {
     pub components: BTreeMap<String, Health>,
     /// Where the API server is reached.
     pub address: String,
-    /// Where the dashboard is reached.
+    /// Where the dashboard is reached by browsers of the cluster's machine.
     pub dashboard: String,
+    /// Where tools of that machine ask this API, with a token.
+    pub rest: String,
     /// What the cluster was started with, as kept in `profile.json`.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub settings: Settings,

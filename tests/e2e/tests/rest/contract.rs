@@ -38,7 +38,7 @@ fn the_daemon_keeps_what_its_description_says() -> Result<()> {
     let valid = Command::new(tools.join("venv/bin/openapi-spec-validator")).arg(&file).output()?;
     ensure!(valid.status.success(), "{}", String::from_utf8_lossy(&valid.stdout));
     let status: Value = serde_json::from_str(&cluster.kubectl(&["get", "--raw", "/sampan/v1/status"])?)?;
-    let base = status["dashboard"].as_str().context("where the dashboard is")?.trim_end_matches('/');
+    let base = status["rest"].as_str().context("where the API is")?.trim_end_matches("/sampan/v1");
     let token = cluster.sampan(&["token", "create", "contract", "--scope", "admin"])?;
     let mut schemathesis = Command::new(tools.join("venv/bin/schemathesis"));
     schemathesis.current_dir(folder).args(["run", "openapi.json", "--url", base, "--seed", "1"]);

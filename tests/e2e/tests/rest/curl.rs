@@ -40,8 +40,8 @@ impl<'a> Tool<'a> {
         let token = cluster.sampan(&["token", "create", name, "--scope", scope])?.trim().to_owned();
         let status: Value =
             serde_json::from_str(&cluster.kubectl(&["get", "--raw", "/sampan/v1/status"])?)?;
-        let base = status["dashboard"].as_str().context("where the dashboard is")?.trim_end_matches('/');
-        Ok(Self { cluster, base: format!("{base}/sampan/v1"), token })
+        let base = status["rest"].as_str().context("where the API is")?.to_owned();
+        Ok(Self { cluster, base, token })
     }
 
     fn curl(&self, method: &str, path: &str, more: &[&str]) -> Result<Answer> {
