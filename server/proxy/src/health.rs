@@ -1,7 +1,10 @@
 //! `healthCheckNodePort`: a load balancer in front of the cluster asks each node whether it has endpoints of a service
 //! (upstream's `pkg/proxy/healthcheck/service_health.go`).
+//!
+//! The port is open to everybody: a connection is for one question and has its time, and if there are too many the oldest
+//! goes, so that silent ones keep nobody from asking.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,10 +17,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sampan_process::{Component, Drain, Health, State, Tasks};
 use sampan_reconcile::Key;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::time::{Duration, timeout};
 
 /// Between attempts to accept, if one failed.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long one connection may take.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// How many there may be to one port.
+const CONNECTIONS: usize = 64;
 
 struct Server {
     port: u16,
@@ -85,10 +94,14 @@ struct Answering {
 
 async fn serve(listener: TcpListener, answering: Answering) {
     let mut connections = tokio::task::JoinSet::new();
+    let mut open: VecDeque<tokio::task::AbortHandle> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            Some(_) = connections.join_next() => {
+                open.retain(|one| !one.is_finished());
+                continue;
+            }
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -99,16 +112,25 @@ async fn serve(listener: TcpListener, answering: Answering) {
                 continue;
             }
         };
-        let answering = answering.clone();
-        let answer = service_fn(move |_: Request<hyper::body::Incoming>| {
-            let answer = answering.answer();
-            async move { Ok::<_, Infallible>(answer) }
-        });
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        // a peer that breaks off is its own affair
-        connections.spawn(async move { drop(connection.await) });
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        open.push_back(connections.spawn(answer(stream, answering.clone())));
     }
+}
+
+/// Answers one question.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, answering: Answering) {
+    let answer = service_fn(move |_: Request<hyper::body::Incoming>| {
+        let answer = answering.answer();
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    let connection = http.keep_alive(false).serve_connection(TokioIo::new(stream), answer);
+    // a peer that breaks off, or does not come to an end, is its own affair
+    let _ = timeout(CONNECTION_MAX, connection).await;
 }
 
 impl Answering {
@@ -137,7 +159,51 @@ fn body(key: &Key, endpoints: usize, healthy: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
     use super::*;
+
+    fn answering() -> Answering {
+        Answering {
+            key: Key::namespaced("default", "api"),
+            endpoints: Arc::new(AtomicUsize::new(2)),
+            health: Health::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_come_to_an_end_is_cut_off() {
+        for begun in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+            let (mut client, server) = tokio::io::duplex(1 << 10);
+            client.write_all(begun.as_bytes()).await.expect("write");
+            let began = Instant::now();
+            tokio::spawn(answer(server, answering()));
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.expect("the end");
+            assert_eq!((began.elapsed(), text.as_str()), (CONNECTION_MAX, ""), "{begun}");
+        }
+    }
+
+    #[tokio::test]
+    async fn silent_connections_keep_nobody_from_asking() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listener");
+        let address = listener.local_addr().expect("address");
+        tokio::spawn(serve(listener, answering()));
+        let connect = || tokio::net::TcpStream::connect(address);
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS * 2 {
+            silent.push(connect().await.expect("connect"));
+        }
+        let mut asking = connect().await.expect("connect");
+        asking.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
+        let mut text = String::new();
+        asking.read_to_string(&mut text).await.expect("read");
+        assert!(text.contains("\"localEndpoints\": 2"), "{text}");
+        // the first of them made room, which is no failure of theirs
+        let end = silent[0].read(&mut [0]).await;
+        assert!(!matches!(end, Ok(1..)), "{end:?}");
+    }
 
     #[test]
     fn the_body_is_upstreams() {

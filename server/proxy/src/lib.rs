@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod model;
 pub mod netlink;
 pub mod policy;
+mod retry;
 mod run;
 pub mod service;
 pub mod table;

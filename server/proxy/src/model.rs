@@ -15,7 +15,7 @@ use sampan_reconcile::Key;
 
 use crate::blocks::{self, Block};
 use crate::conntrack::Frontends;
-use crate::element::{Element, Frontend, Key as ElementKey, Map, Value};
+use crate::element::{Element, Frontend, Key as ElementKey, Map, Protocol, Value};
 use crate::endpoints::{Here, usable};
 use crate::policy::compile::{Compiled, Wants, compile};
 use crate::policy::members::{Labels, Subject, elements as pod_elements};
@@ -42,8 +42,8 @@ pub struct Facts {
 pub struct News {
     /// For the table.
     pub change: Change,
-    /// UDP frontends whose flows may be stale.
-    pub udp: Frontends,
+    /// UDP frontends whose flows may be stale: see [`Model::answering`].
+    pub udp: BTreeSet<Frontend>,
     /// For each service with a health check node port (or without, any more): the port and its endpoints here.
     pub health: BTreeMap<Key, Option<(u16, usize)>>,
 }
@@ -239,7 +239,8 @@ impl Model {
                 news.health.insert(key.clone(), None);
             }
             known.kept.clear();
-            self.claim(key, &[]);
+            let before = self.claim(key, &[]);
+            news.udp.extend(before.into_iter().filter(is_udp));
             self.table.set(&owner, Vec::new());
             if self.services.get(key).is_some_and(|known| known.slices.is_empty()) {
                 self.services.remove(key);
@@ -256,26 +257,27 @@ impl Model {
         let before = known.kept.clone();
         let mut elements = service::elements(&service, &around, &mut known.kept);
         let moved = known.kept != before;
-        let udp = service::udp_frontends(&elements, &known.kept, &service);
         let port = service::health_check_node_port(&service);
         if port.is_some() || known.health {
             let ready = port.map(|port| (port, service::ready_here(known.slices.values(), &self.here.node)));
             news.health.insert(key.clone(), ready);
         }
         known.health = port.is_some();
-        if self.claim(key, &elements) || moved {
-            news.udp.extend(udp);
+        let before = self.claim(key, &elements);
+        let now = &self.services[key].frontends;
+        if moved || before != *now {
+            news.udp.extend(before.union(now).copied().filter(is_udp));
         }
         let first = |frontend: &Frontend| self.claims.get(frontend).and_then(|all| all.first()) == Some(key);
         elements.retain(|element| element.frontend().is_none_or(|frontend| first(&frontend)));
         self.table.set(&owner, elements);
     }
 
-    /// Takes a service into the queue of each frontend that it wants now, and out of the others; whether there is any
-    /// such. Whose turn begins or ends is looked at (again).
-    fn claim(&mut self, key: &Key, elements: &[Element]) -> bool {
+    /// Takes a service into the queue of each frontend that it wants now, and out of the others; what it wanted before.
+    /// Whose turn begins or ends is looked at (again).
+    fn claim(&mut self, key: &Key, elements: &[Element]) -> BTreeSet<Frontend> {
         let now: BTreeSet<Frontend> = elements.iter().filter_map(Element::frontend).collect();
-        let Some(known) = self.services.get_mut(key) else { return false };
+        let Some(known) = self.services.get_mut(key) else { return BTreeSet::new() };
         let before = std::mem::replace(&mut known.frontends, now.clone());
         for frontend in before.symmetric_difference(&now) {
             let claims = self.claims.entry(*frontend).or_default();
@@ -291,7 +293,17 @@ impl Model {
             let others = [first, next].into_iter().flatten().filter(|other| other != key);
             self.dirty.extend(others);
         }
-        before != now
+        before
+    }
+
+    /// UDP frontends with who may go on answering there, as of the last look at the services: nobody, where no service
+    /// leads from any more.
+    pub fn answering(&self, frontends: &BTreeSet<Frontend>) -> Frontends {
+        let serving = |frontend: &Frontend| {
+            let known = self.services.get(self.claims.get(frontend)?.first()?)?;
+            Some(service::serving(frontend, known.service.as_deref()?, &known.kept))
+        };
+        frontends.iter().map(|one| (*one, serving(one).unwrap_or_default())).collect()
     }
 
     fn look_at_subject(&mut self, owner: &Owner) {
@@ -316,6 +328,10 @@ impl Model {
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
+}
+
+fn is_udp(frontend: &Frontend) -> bool {
+    frontend.protocol == Protocol::Udp
 }
 
 fn structures(policy: &Compiled) -> impl Iterator<Item = (String, Structure)> + '_ {

@@ -17,6 +17,7 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_CREATE: u16 = 0x400;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -157,10 +158,12 @@ pub fn batch(table: &str, removed: &[Element], added: &[Element]) -> Messages {
     messages
 }
 
-/// One message of an answer: its type and what follows the header.
+/// One message of an answer.
 pub struct Answer<'a> {
     /// Its type.
     pub kind: u16,
+    /// Its flags.
+    pub flags: u16,
     /// What follows the header.
     pub body: &'a [u8],
 }
@@ -170,9 +173,10 @@ pub fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
         let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+        let flags = u16::from_ne_bytes(bytes.get(6..8)?.try_into().ok()?);
         let body = bytes.get(16..length)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-        Some(Answer { kind, body })
+        Some(Answer { kind, flags, body })
     })
 }
 
@@ -189,6 +193,9 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 /// Sends messages to the netfilter subsystems and gives every answer to `hear` until `dump` is done or, without `dump`,
 /// nothing is left. The kernel acts while it is being sent to, so that answers wait already. Blocking, briefly.
+///
+/// # Errors
+/// The first that the kernel says; `EINTR` if what it lists changed below it, so that some may be missing.
 pub fn talk(messages: &Messages, dump: bool, mut hear: impl FnMut(&Answer<'_>)) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)?;
@@ -208,6 +215,9 @@ pub fn talk(messages: &Messages, dump: bool, mut hear: impl FnMut(&Answer<'_>)) 
             Err(errno) => return Err(errno),
         };
         for answer in answers(&buffer[..length]) {
+            if dump && answer.flags & NLM_F_DUMP_INTR != 0 {
+                first.get_or_insert(Errno::EINTR);
+            }
             match answer.kind {
                 NLMSG_DONE => return first.map_or(Ok(()), Err),
                 NLMSG_ERROR => {

@@ -1,9 +1,10 @@
 //! The rim: deltas of the informers in, transactions of the kernel out, one at a time.
 //!
 //! While one is under way the next gathers in the model. A refused one puts the shadow in doubt: then the whole table is
-//! replaced, after a pause that doubles with each failure.
+//! replaced, after a pause that doubles with each failure. Flows that could not be cleared and ports of health checks
+//! that could not be had are tried again in the same way, and keep the rules from nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -20,11 +21,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::blocks;
 use crate::conntrack::{self, Frontends};
+use crate::element::Frontend;
 use crate::frame::{self, Frame, Led};
 use crate::health::Servers;
 use crate::kernel;
 pub use crate::kernel::Error;
 use crate::model::{Facts, Model, News};
+use crate::retry::Retry;
 use crate::table::Structure;
 
 /// What the binary gives the proxy.
@@ -87,10 +90,6 @@ pub struct Proxy {
     tasks: Tasks,
 }
 
-/// The first pause after a refusal.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a chain stays empty before it is deleted.
 const STALE: Duration = Duration::from_secs(2);
 
@@ -103,7 +102,13 @@ enum Input {
     Policy(Delta<NetworkPolicy>),
 }
 
-type Told = Result<BTreeMap<String, Structure>, Error>;
+/// How telling ended.
+struct Told {
+    /// What it leaves stale, once the kernel has taken it.
+    applied: Result<BTreeMap<String, Structure>, Error>,
+    /// UDP frontends whose flows are still to be cleared.
+    unclear: BTreeSet<Frontend>,
+}
 
 /// What the one task owns.
 struct State {
@@ -115,8 +120,14 @@ struct State {
     changed: bool,
     /// The kernel's table is not to be trusted.
     in_doubt: bool,
-    pause: Duration,
-    not_before: Option<Instant>,
+    /// After a refusal.
+    rules: Retry,
+    /// UDP frontends whose flows could not be cleared.
+    unclear: BTreeSet<Frontend>,
+    flows: Retry,
+    /// Health checks whose port could not be had, with their endpoints here.
+    unserved: BTreeMap<Key, (u16, usize)>,
+    checks: Retry,
     stale: BTreeMap<String, Structure>,
     sweep_at: Option<Instant>,
 }
@@ -156,8 +167,11 @@ impl Proxy {
             telling: FuturesUnordered::new(),
             changed: true,
             in_doubt: true,
-            pause: PAUSE,
-            not_before: None,
+            rules: Retry::default(),
+            unclear: BTreeSet::new(),
+            flows: Retry::default(),
+            unserved: BTreeMap::new(),
+            checks: Retry::default(),
             stale: BTreeMap::new(),
             sweep_at: None,
         };
@@ -166,10 +180,11 @@ impl Proxy {
                 self.take_in(&mut state, &pods, input);
             }
             let idle = state.telling.is_empty();
-            if idle && state.changed && state.not_before.is_none() {
+            if idle && state.changed && state.rules.at().is_none() {
                 self.tell(&mut state).await;
             }
-            let due = state.not_before.into_iter().chain(state.sweep_at).min().filter(|_| idle);
+            let due = [state.rules.at(), state.flows.at(), state.checks.at(), state.sweep_at];
+            let due = due.into_iter().flatten().min().filter(|_| idle);
             tokio::select! {
                 biased;
                 () = drain.wait() => break,
@@ -222,43 +237,73 @@ impl Proxy {
         let whole = state.in_doubt;
         let news = if whole { state.model.whole() } else { state.model.take() };
         let News { change, udp, health } = news;
-        // what is free again may be wanted by another
-        let (gone, wanted): (Vec<_>, Vec<_>) = health.into_iter().partition(|(_, wanted)| wanted.is_none());
-        for (key, wanted) in gone.into_iter().chain(wanted) {
-            if let Err(error) = state.servers.set(&key, wanted).await {
-                self.health_check_failed(&key, wanted.map_or(0, |(port, _)| port), &error);
-            }
-        }
-        if !whole && change.is_empty() && udp.is_empty() {
+        self.serve_checks(state, health).await;
+        state.unclear.extend(udp);
+        if !whole && change.is_empty() && state.unclear.is_empty() {
             return;
         }
+        let unclear = std::mem::take(&mut state.unclear);
+        let flows = state.model.answering(&unclear);
         state.stale.retain(|name, _| !change.structures.contains_key(name));
         let stale = change.stale.clone();
         let frame = self.config.frame();
         state.telling.push(
             async move {
-                if whole {
+                let told = async {
+                    if !whole {
+                        return kernel::apply(&frame.table, change).await;
+                    }
                     kernel::set_sysctls(&frame.bridge)?;
                     kernel::set_route(&frame, true).await?;
-                    kernel::replace(&frame, &change).await?;
-                } else {
-                    kernel::apply(&frame.table, change).await?;
-                }
-                clear_flows(udp).await;
-                Ok(stale)
+                    kernel::replace(&frame, &change).await
+                };
+                let applied = told.await.map(|()| stale);
+                // before the rules are there, flows come again as they were
+                let cleared = applied.is_ok() && clear_flows(flows).await;
+                Told { applied, unclear: if cleared { BTreeSet::new() } else { unclear } }
             }
             .boxed(),
         );
     }
 
+    /// Brings the health checks' servers up to date, and tries those again that could not be.
+    async fn serve_checks(&self, state: &mut State, news: BTreeMap<Key, Option<(u16, usize)>>) {
+        let failed = std::mem::take(&mut state.unserved);
+        let mut all: BTreeMap<Key, Option<(u16, usize)>> =
+            failed.iter().map(|(key, wanted)| (key.clone(), Some(*wanted))).collect();
+        all.extend(news);
+        // what is free again may be wanted by another
+        let (gone, wanted): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, wanted)| wanted.is_none());
+        for (key, wanted) in gone.into_iter().chain(wanted) {
+            if let Err(error) = state.servers.set(&key, wanted).await
+                && let Some((port, endpoints)) = wanted
+            {
+                if failed.get(&key).is_none_or(|(before, _)| *before != port) {
+                    self.health_check_failed(&key, port, &error);
+                }
+                state.unserved.insert(key, (port, endpoints));
+            }
+        }
+        match state.unserved.is_empty() {
+            true => state.checks.settled(),
+            false => drop(state.checks.failed()),
+        }
+    }
+
     fn told(&self, state: &mut State, told: Told) {
-        match told {
+        let Told { applied, unclear } = told;
+        state.unclear.extend(unclear);
+        match applied {
             Ok(stale) => {
                 if std::mem::take(&mut state.in_doubt) {
                     tracing::info!(elements = state.model.len(), "rules are complete");
                     self.config.health.ready(Component::Proxy);
                 }
-                state.pause = PAUSE;
+                state.rules.settled();
+                match state.unclear.is_empty() {
+                    true => state.flows.settled(),
+                    false => drop(state.flows.failed()),
+                }
                 state.stale.extend(stale);
                 if !state.stale.is_empty() {
                     state.sweep_at.get_or_insert(Instant::now() + STALE);
@@ -266,14 +311,13 @@ impl Proxy {
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(%error, cause, pause = ?state.pause, "rules refused: all of them will be written anew");
+                let pause = state.rules.failed();
+                tracing::warn!(%error, cause, ?pause, "rules refused: all of them will be written anew");
                 self.config.health.set(Component::Proxy, sampan_process::State::Starting);
                 (state.in_doubt, state.changed) = (true, true);
                 // goes with the table
                 state.stale.clear();
                 state.sweep_at = None;
-                state.not_before = Some(Instant::now() + state.pause);
-                state.pause = (state.pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
@@ -281,7 +325,9 @@ impl Proxy {
     /// A pause is over, or what is stale can go.
     fn due(&self, state: &mut State) {
         let now = Instant::now();
-        state.not_before = state.not_before.filter(|at| *at > now);
+        state.rules.is_due(now);
+        let (flows, checks) = (state.flows.is_due(now), state.checks.is_due(now));
+        state.changed |= flows || checks;
         if state.sweep_at.is_none_or(|at| at > now) {
             return;
         }
@@ -326,21 +372,29 @@ pub async fn cleanup(table: &str, bridge: &str, service_cidr: &str) -> Result<()
 
 /// Deletes what is stale; what the kernel still holds stays so.
 async fn sweep(table: String, stale: BTreeMap<String, Structure>) -> Told {
-    match kernel::script(&frame::sweep(&table, stale.iter())).await {
+    let applied = match kernel::script(&frame::sweep(&table, stale.iter())).await {
         Ok(()) => Ok(BTreeMap::new()),
         Err(Error::Nft(text)) if text.contains("busy") => Ok(stale),
         Err(error) => Err(error),
-    }
+    };
+    Told { applied, unclear: BTreeSet::new() }
 }
 
-async fn clear_flows(udp: Frontends) {
+/// Deletes stale flows; whether it is sure that there are none any more.
+async fn clear_flows(udp: Frontends) -> bool {
     if udp.is_empty() {
-        return;
+        return true;
     }
     let cleared = tokio::task::spawn_blocking(move || conntrack::clear(&udp)).await;
-    match cleared {
-        Ok(Ok(0)) | Err(_) => {}
-        Ok(Ok(flows)) => tracing::debug!(flows, "stale UDP flows deleted"),
-        Ok(Err(error)) => tracing::warn!(%error, "stale UDP flows are not deleted"),
+    match cleared.unwrap_or(Err(nix::errno::Errno::ECANCELED)) {
+        Ok(0) => true,
+        Ok(flows) => {
+            tracing::debug!(flows, "stale UDP flows deleted");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "stale UDP flows are not deleted and will be looked at again");
+            false
+        }
     }
 }

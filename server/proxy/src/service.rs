@@ -12,7 +12,6 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::blocks::{self, Block};
 use crate::chain::{Chain, Choice, Class, LOCAL_SLOTS, Masquerade, is_served};
-use crate::conntrack::Frontends;
 use crate::element::{Element, Endpoint, Frontend, Key, Map, Protocol, Value};
 use crate::endpoints::Usable;
 
@@ -39,8 +38,8 @@ struct Traits<'a> {
 pub struct Slots {
     cluster: Vec<Endpoint>,
     local: Vec<Endpoint>,
-    /// Addresses that flows of UDP may go on to.
-    serving: Vec<IpAddr>,
+    /// Endpoints that flows of UDP may go on to.
+    serving: Vec<Endpoint>,
 }
 
 /// What a service had when it was looked at last, so that an endpoint keeps its slot.
@@ -154,7 +153,7 @@ pub fn elements(service: &Service, around: &Around<'_>, kept: &mut Kept) -> Vec<
             cluster: keep_slots(&before.cluster, usable.cluster),
             local: keep_slots(&before.local, usable.local),
             serving: match protocol {
-                Protocol::Udp => usable.serving.iter().map(|one| one.address).collect(),
+                Protocol::Udp => usable.serving,
                 Protocol::Tcp | Protocol::Sctp => Vec::new(),
             },
         };
@@ -327,22 +326,18 @@ fn numbers(list: &[Endpoint]) -> Vec<u32> {
     list.iter().map(number).collect()
 }
 
-/// The UDP frontends of a service with who may go on answering there; those without anybody are left alone.
-pub fn udp_frontends(elements: &[Element], kept: &Kept, service: &Service) -> Frontends {
-    let ports = || service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let serving = |frontend: &Frontend| -> Option<HashSet<IpAddr>> {
-        let number =
-            |port: &ServicePort| if frontend.address.is_none() { port.node_port } else { Some(port.port) };
-        let same = |port: &&ServicePort| {
-            number(port) == Some(i32::from(frontend.port)) && port.protocol.as_deref() == Some("UDP")
-        };
-        let name = ports().find(same)?.name.clone().unwrap_or_default();
-        let serving: HashSet<IpAddr> = kept.get(&(Protocol::Udp, name))?.serving.iter().copied().collect();
-        (!serving.is_empty()).then_some(serving)
+/// Who may go on answering at a UDP frontend of a service. As upstream, policies and topology have no say: a change of
+/// those leaves established flows alone.
+pub fn serving(frontend: &Frontend, service: &Service, kept: &Kept) -> HashSet<Endpoint> {
+    let number =
+        |port: &ServicePort| if frontend.address.is_none() { port.node_port } else { Some(port.port) };
+    let same = |port: &&ServicePort| {
+        number(port) == Some(i32::from(frontend.port))
+            && Protocol::parse(port.protocol.as_deref()) == Some(frontend.protocol)
     };
-    let leading = elements.iter().filter(|one| one.map == Map::Services).filter_map(Element::frontend);
-    let udp = leading.filter(|frontend| frontend.protocol == Protocol::Udp);
-    udp.filter_map(|frontend| Some((frontend, serving(&frontend)?))).collect()
+    let port = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).find(same);
+    let slots = port.and_then(|port| kept.get(&(frontend.protocol, port.name.clone().unwrap_or_default())));
+    slots.map(|slots| slots.serving.iter().copied().collect()).unwrap_or_default()
 }
 
 /// Addresses of this node's ready endpoints, as a load balancer's health check counts them.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bed::{Bed, Place, at, both, dropped, on_a_node, refused, who};
+use bed::{Bed, Place, ask, at, both, dropped, on_a_node, refused, who};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Request, Response};
@@ -187,6 +187,26 @@ fn changes_reach_the_kernel_also_after_a_flood_and_after_somebody_took_the_table
 }
 
 #[test]
+fn flows_are_cleared_also_when_the_kernel_refused_what_they_changed_with() {
+    on_a_node(|| async {
+        let bed = Bed::new().await;
+        let (a, b) = (bed.pod("a").await, bed.pod("b").await);
+        let client = Place::from(&bed.pod("client").await);
+        let running = Running::start().await;
+        running.cluster.service(json!({"clusterIP": VIP, "ports": both(80)})).await;
+        running.cluster.endpoints(&[&a]).await;
+        until("a serves", || client.udp(at(VIP, 80)).is_ok()).await;
+        let socket = client.run(|| std::net::UdpSocket::bind("0.0.0.0:0").expect("socket"));
+        assert_eq!(who(&ask(&socket, at(VIP, 80)).expect("answer")), "a");
+        // what is told next is refused, and then told anew as a whole
+        sampan_proxy::kernel::script(&format!("delete table ip {}\n", bed::TABLE)).await.expect("taken");
+        running.cluster.endpoints(&[&b]).await;
+        until("b serves", || ask(&socket, at(VIP, 80)).is_ok_and(|answer| who(&answer) == "b")).await;
+        running.stop().await;
+    });
+}
+
+#[test]
 fn a_policy_that_comes_late_knows_the_pods_that_are_there() {
     on_a_node(|| async {
         let bed = Bed::new().await;
@@ -267,6 +287,28 @@ fn a_balancer_can_ask_for_endpoints_of_this_node() {
         running.cluster.service(spec(31002)).await;
         until_answer(31002, |answer| answer.is_some_and(|text| text.starts_with("HTTP/1.1 200"))).await;
         until_answer(31001, |answer| answer.is_none()).await;
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_health_check_whose_port_is_taken_is_served_when_it_is_free() {
+    on_a_node(|| async {
+        let bed = Bed::new().await;
+        let a = bed.pod("a").await;
+        let running = Running::start().await;
+        let taken = std::net::TcpListener::bind("0.0.0.0:31003").expect("port");
+        running.cluster.endpoints(&[&a]).await;
+        running
+            .cluster
+            .service(json!({"type": "LoadBalancer", "clusterIP": VIP, "externalTrafficPolicy": "Local",
+                "healthCheckNodePort": 31003, "ports": both(80)}))
+            .await;
+        let client = Place::Node;
+        until("the service is served", || client.tcp(at(VIP, 80)).is_ok()).await;
+        drop(taken);
+        // nothing happens in the cluster meanwhile
+        until_answer(31003, |answer| answer.is_some_and(|text| text.starts_with("HTTP/1.1 200"))).await;
         running.stop().await;
     });
 }

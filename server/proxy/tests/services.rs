@@ -221,6 +221,42 @@ fn a_udp_client_that_keeps_its_socket_follows_the_endpoints() {
 }
 
 #[test]
+fn a_udp_client_is_told_that_the_last_endpoint_or_the_service_is_gone() {
+    on_a_node(|| async {
+        let mut bed = Bed::new().await;
+        let (a, client) = (bed.pod("a").await, bed.pod("client").await);
+        let spec = json!({"type": "NodePort", "clusterIP": VIP, "ports": [
+            {"name": "u", "port": 53, "nodePort": 30053, "protocol": "UDP"}]});
+        let near = Place::from(&client).run(|| UdpSocket::bind("0.0.0.0:0").expect("socket"));
+        let far = bed.outside.run(|| UdpSocket::bind("0.0.0.0:0").expect("socket"));
+        let ways = [(&near, at(VIP, 53)), (&far, at(bed::NODE_IP, 30053))];
+        bed.service("s", spec);
+        bed.backends("s", &[&a]);
+        bed.tell().await;
+        // the pod serves on, but not for the service
+        for _ in 0..2 {
+            for (socket, to) in ways {
+                assert_eq!(who(&ask(socket, to).expect("answer")), "a", "{to}");
+            }
+            bed.backends("s", &[]);
+            bed.tell().await;
+            for (socket, to) in ways {
+                assert!(refused(ask(socket, to)), "{to}");
+            }
+            bed.backends("s", &[&a]);
+            bed.tell().await;
+        }
+        for (socket, to) in ways {
+            assert_eq!(who(&ask(socket, to).expect("answer")), "a", "{to}");
+        }
+        bed.model.apply_service(&bed::key("s"), None);
+        bed.tell().await;
+        assert!(ask(&near, at(VIP, 53)).is_err(), "no service has it");
+        assert!(refused(ask(&far, at(bed::NODE_IP, 30053))), "nobody has the port");
+    });
+}
+
+#[test]
 fn an_established_connection_outlives_a_new_table() {
     on_a_node(|| async {
         use std::io::{Read, Write};

@@ -101,8 +101,12 @@ async fn end_daemon(profile: &Profile) -> Result<(), Failure> {
 async fn clean_network(profile: &Profile, settings: &Settings) -> Result<(), Failure> {
     let tasks = Tasks::new(Component::Daemon);
     let failed = |error: sampan_pod_network::Error| Failure::new(Kind::PodNetwork, error.to_string());
-    // a pool would be filled while the last of it is taken away
-    let config = sampan_pod_network::Config { pool_size: 0, ..daemon::network_config(profile, settings) };
+    // nothing is to be made, so that a block that the host uses by now is in nobody's way
+    let config = sampan_pod_network::Config {
+        pool_size: 0,
+        fixed: false,
+        ..daemon::network_config(profile, settings)
+    };
     let table = daemon::services_table(&config.table);
     let cleaned = sampan_proxy::cleanup(&table, &config.bridge, &config.service_cidr).await;
     cleaned.map_err(|error| Failure::new(Kind::PodNetwork, error.to_string()))?;

@@ -10,16 +10,18 @@
 //! ```text
 //!  run_dir/netns/7        a namespace, pinned; its veth is up and has the subnet's 7th address
 //!  run_dir/netns/7.pod    whose it is; absent: it waits in the pool
+//!  run_dir/netns/block    the block that these addresses are of
 //! ```
 //!
-//! These files are the only record, so nothing has to be kept in step: a restart reads the directory. A
-//! namespace is made before it is needed, and a used one is never given to another pod.
+//! These files are the only record, so nothing has to be kept in step: a restart reads the directory. The block stays as
+//! long as a pod has an address of it, whatever the host's networks have become. A namespace is made before it is needed,
+//! and a used one is never given to another pod; what waited in the pool a restart makes anew.
 
 mod link;
 mod rules;
+mod slots;
 pub mod subnet;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use parking_lot::Mutex;
 use rtnetlink::Handle;
 use sampan_process::Tasks;
 use serde::{Deserialize, Serialize};
+use slots::{Lease, Slots};
 use subnet::Subnet;
 use tokio::sync::{Notify, OnceCell, Semaphore};
 
@@ -134,24 +137,6 @@ pub struct HostPort {
     pub container_port: u16,
 }
 
-/// Whose a slot is, as kept on disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Lease {
-    uid: String,
-    /// Not ours to remove: a namespace of Docker's.
-    attached: Option<PathBuf>,
-    ports: Vec<HostPort>,
-}
-
-#[derive(Default)]
-struct Slots {
-    ready: BTreeSet<u32>,
-    making: BTreeSet<u32>,
-    leased: BTreeMap<u32, Lease>,
-    /// Where the search goes on: an address rests as long as possible before it is used again.
-    next: u32,
-}
-
 struct Inner {
     config: Config,
     pods: Subnet,
@@ -160,6 +145,7 @@ struct Inner {
     base: OnceCell<u32>,
     slots: Mutex<Slots>,
     refill: Notify,
+    filling: tokio::sync::Mutex<()>,
     rules: tokio::sync::Mutex<()>,
     /// The kernel drops what it has to say when more than a socket's buffer of answers is outstanding.
     talks: Semaphore,
@@ -198,12 +184,22 @@ impl PodNetwork {
             let link = links.find(|(one, _)| *one == index).map(|(_, name)| name).unwrap_or_default();
             return Err(Error::Overlap { wanted, network, link });
         }
-        let pods = subnet::free(wanted, services, &used).ok_or(Error::NoBlock(wanted))?;
-        if pods != wanted {
-            tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
-        }
+        let slots = Slots::read(&directory);
+        let pods = if let Some(kept) = slots.block(&directory, wanted).filter(|_| !config.fixed) {
+            if let Some((_, network)) = subnet::clash(&kept, &used) {
+                tracing::warn!(%kept, %network, "pod network collides with a network of this host and stays while pods have its addresses");
+            }
+            kept
+        } else {
+            let pods = subnet::free(wanted, services, &used).ok_or(Error::NoBlock(wanted))?;
+            if pods != wanted {
+                tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
+            }
+            slots::keep_block(&directory, wanted, pods)?;
+            pods
+        };
         let node = subnet::rebase(node, wanted, pods);
-        let slots = Mutex::new(read_slots(&directory));
+        let slots = Mutex::new(slots);
         let inner = Inner {
             pods,
             node,
@@ -211,6 +207,7 @@ impl PodNetwork {
             base: OnceCell::new(),
             slots,
             refill: Notify::new(),
+            filling: tokio::sync::Mutex::default(),
             rules: tokio::sync::Mutex::default(),
             talks: Semaphore::new(TALKS),
             config,
@@ -260,16 +257,14 @@ impl PodNetwork {
             return Ok(known);
         }
         self.0.base().await?;
-        let ready = self.0.slots.lock().ready.pop_first();
+        let ready = self.0.slots.lock().take_ready();
         let index = match ready {
             Some(index) => index,
             None => self.0.make().await?,
         };
         let leased = self.0.lease(index, Lease { uid: uid.to_owned(), attached: None, ports: Vec::new() });
         if let Err(error) = leased {
-            let mut slots = self.0.slots.lock();
-            slots.making.remove(&index);
-            slots.ready.insert(index);
+            self.0.slots.lock().put_ready(index);
             return Err(error);
         }
         self.0.refill.notify_one();
@@ -282,16 +277,14 @@ impl PodNetwork {
             return Ok(known);
         }
         self.0.base().await?;
-        let index = self.0.reserve()?;
-        let made = self.0.connect(index, netns).await;
-        if let Err(error) = made {
-            self.0.slots.lock().making.remove(&index);
-            return Err(error);
-        }
+        let index = self.0.slots.lock().reserve(self.0.node)?;
         let attached = Some(netns.to_owned());
         let lease = Lease { uid: uid.to_owned(), attached: attached.clone(), ports: Vec::new() };
-        if let Err(error) = self.0.lease(index, lease) {
-            self.0.slots.lock().making.remove(&index);
+        let made = self.0.connect(index, netns).await.and_then(|()| self.0.lease(index, lease));
+        if let Err(error) = made {
+            // what was made of it has an address that is another's next
+            self.0.destroy(index, true).await;
+            self.0.slots.lock().forget(index);
             return Err(error);
         }
         Ok(self.0.pod_net(index, attached))
@@ -299,32 +292,25 @@ impl PodNetwork {
 
     /// Makes ports of the node lead into the pod; an empty list takes them back.
     pub async fn set_host_ports(&self, uid: &str, ports: Vec<HostPort>) -> Result<(), Error> {
-        let found = {
-            let slots = self.0.slots.lock();
-            slots
-                .leased
-                .iter()
-                .find(|(_, lease)| lease.uid == uid)
-                .map(|(index, lease)| (*index, lease.clone()))
-        };
+        let found = self.0.slots.lock().find(uid).map(|(index, lease)| (index, lease.clone()));
         let Some((index, mut lease)) = found.filter(|(_, lease)| lease.ports != ports) else { return Ok(()) };
-        lease.ports = ports;
-        self.0.lease(index, lease)?;
-        self.0.apply_rules().await
+        let before = std::mem::replace(&mut lease.ports, ports);
+        self.0.lease(index, lease.clone())?;
+        let applied = self.0.apply_rules().await;
+        if applied.is_err() {
+            // who asks again must not hear that it is so already
+            lease.ports = before;
+            self.0.lease(index, lease)?;
+        }
+        applied
     }
 
     /// Takes the pod's address back. Unknown pods are fine.
     pub async fn release(&self, uid: &str) -> Result<(), Error> {
-        let found = {
-            let mut slots = self.0.slots.lock();
-            let index = slots.leased.iter().find(|(_, lease)| lease.uid == uid).map(|(index, _)| *index);
-            // not free before it is gone
-            slots.making.extend(index);
-            index.and_then(|index| slots.leased.remove(&index).map(|lease| (index, lease)))
-        };
+        let found = self.0.slots.lock().take_leased(uid);
         let Some((index, lease)) = found else { return Ok(()) };
         self.0.destroy(index, lease.attached.is_some()).await;
-        self.0.slots.lock().making.remove(&index);
+        self.0.slots.lock().forget(index);
         if lease.ports.is_empty() { Ok(()) } else { self.0.apply_rules().await }
     }
 
@@ -352,13 +338,13 @@ impl PodNetwork {
 
     /// Removes bridge, namespaces, veths and rules.
     pub async fn cleanup(&self) -> Result<(), Error> {
+        self.0.slots.lock().closed = true;
+        // one that is being made for the pool is made to its end
+        let _filled = self.0.filling.lock().await;
         let all: Vec<u32> = {
             let mut slots = self.0.slots.lock();
             let leased = std::mem::take(&mut slots.leased).into_keys();
-            let all = leased.chain(std::mem::take(&mut slots.ready)).collect();
-            // keeps the filler from making new ones
-            slots.next = u32::MAX;
-            all
+            leased.chain(std::mem::take(&mut slots.ready)).collect()
         };
         for index in all {
             self.0.destroy(index, false).await;
@@ -381,40 +367,6 @@ impl PodNetwork {
             other => other,
         }
     }
-}
-
-/// Slots by the files; what a reboot or a crash left half is removed.
-fn read_slots(directory: &Path) -> Slots {
-    let mut slots = Slots { next: 2, ..Slots::default() };
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let (number, is_lease) = match name.strip_suffix(".pod") {
-            Some(number) => (number, true),
-            None => (name.as_str(), false),
-        };
-        let Ok(index) = number.parse::<u32>() else { continue };
-        if is_lease {
-            let lease: Option<Lease> =
-                std::fs::read(entry.path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            let alive = |lease: &Lease| {
-                let path = lease.attached.clone().unwrap_or_else(|| directory.join(number));
-                link::is_namespace(&path)
-            };
-            match lease.filter(alive) {
-                Some(lease) => drop(slots.leased.insert(index, lease)),
-                None => drop(std::fs::remove_file(entry.path())),
-            }
-        } else if link::is_namespace(&entry.path()) {
-            slots.ready.insert(index);
-        } else {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-    let leased: Vec<u32> = slots.leased.keys().copied().collect();
-    for index in leased {
-        slots.ready.remove(&index);
-    }
-    slots
 }
 
 impl Inner {
@@ -440,20 +392,13 @@ impl Inner {
 
     fn of(&self, uid: &str) -> Option<PodNet> {
         let slots = self.slots.lock();
-        let found = slots.leased.iter().find(|(_, lease)| lease.uid == uid);
-        found.map(|(index, lease)| self.pod_net(*index, lease.attached.clone()))
+        slots.find(uid).map(|(index, lease)| self.pod_net(index, lease.attached.clone()))
     }
 
     fn lease(&self, index: u32, lease: Lease) -> Result<(), Error> {
-        let path = self.lease_file(index);
-        let bytes = serde_json::to_vec(&lease).map_err(|error| Error::Config(error.to_string()))?;
-        // aside, then in place: half of one would tell the next daemon that the namespace is free
-        let aside = path.with_extension("new");
-        std::fs::write(&aside, bytes)
-            .and_then(|()| std::fs::rename(&aside, &path))
-            .map_err(link::io(path.display().to_string()))?;
+        slots::write(&self.lease_file(index), &lease)?;
         let mut slots = self.slots.lock();
-        slots.making.remove(&index);
+        slots.forget(index);
         slots.leased.insert(index, lease);
         Ok(())
     }
@@ -494,27 +439,8 @@ impl Inner {
         rules::apply(&text).await
     }
 
-    /// The next free index: 0 is the net, 1 the bridge, the last is broadcast.
-    fn reserve(&self) -> Result<u32, Error> {
-        let mut slots = self.slots.lock();
-        let last = (self.node.size() - 2).min(u64::from(u32::MAX - 1)) as u32;
-        let start = slots.next.clamp(2, last);
-        let index = {
-            let taken = &*slots;
-            let free = |index: &u32| {
-                !taken.leased.contains_key(index)
-                    && !taken.ready.contains(index)
-                    && !taken.making.contains(index)
-            };
-            (start..=last).chain(2..start).find(free).ok_or(Error::Exhausted(self.node))?
-        };
-        slots.next = index + 1;
-        slots.making.insert(index);
-        Ok(index)
-    }
-
     async fn make(&self) -> Result<u32, Error> {
-        let index = self.reserve()?;
+        let index = self.slots.lock().reserve(self.node)?;
         let path = self.netns(index);
         let result = async {
             let made = tokio::task::spawn_blocking({
@@ -527,7 +453,7 @@ impl Inner {
         .await;
         if result.is_err() {
             link::remove_namespace(&path);
-            self.slots.lock().making.remove(&index);
+            self.slots.lock().forget(index);
         }
         // on success it stays reserved until it is leased or in the pool
         result.map(|()| index)
@@ -545,17 +471,16 @@ impl Inner {
     }
 
     async fn fill(&self) -> Result<(), Error> {
+        let _one = self.filling.lock().await;
         loop {
             {
                 let slots = self.slots.lock();
-                if slots.ready.len() >= self.config.pool_size || slots.next == u32::MAX {
+                if slots.closed || slots.ready.len() >= self.config.pool_size {
                     return Ok(());
                 }
             }
             let index = self.make().await?;
-            let mut slots = self.slots.lock();
-            slots.making.remove(&index);
-            slots.ready.insert(index);
+            self.slots.lock().put_ready(index);
         }
     }
 

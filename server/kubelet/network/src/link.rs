@@ -93,7 +93,7 @@ pub async fn used(handle: &Handle, own: &str) -> Vec<(u32, Subnet)> {
     all
 }
 
-/// Makes the bridge, or takes the one that is there.
+/// Makes the bridge, or takes the one that is there; the address that it had in another block goes.
 pub async fn bridge(handle: &Handle, name: &str, gateway: Ipv4Addr, length: u8) -> Result<u32, Error> {
     let index_ = match index(handle, name).await {
         Some(index) => index,
@@ -108,6 +108,14 @@ pub async fn bridge(handle: &Handle, name: &str, gateway: Ipv4Addr, length: u8) 
     handle.link().set(up).execute().await.map_err(netlink("bridge up"))?;
     let added = handle.address().add(index_, IpAddr::V4(gateway), length).replace().execute().await;
     added.map_err(netlink("address of the bridge"))?;
+    let mut addresses = Box::pin(handle.address().get().set_link_index_filter(index_).execute());
+    while let Ok(Some(message)) = addresses.try_next().await {
+        let own = AddressAttribute::Address(IpAddr::V4(gateway));
+        // a /32 is one that the daemon serves
+        if message.header.prefix_len == length && length < 32 && !message.attributes.contains(&own) {
+            let _ = handle.address().del(message).execute().await;
+        }
+    }
     Ok(index_)
 }
 
@@ -123,8 +131,11 @@ pub async fn veth(handle: &Handle, name: &str, netns: &Path) -> Result<(), Error
     };
     if let Err(error) = near().execute().await {
         // left by a namespace that a process still holds, or that the kernel has not yet cleared away
-        let old = index(handle, name).await.ok_or_else(|| netlink("creating a veth pair")(error))?;
-        let _ = handle.link().del(old).execute().await;
+        match index(handle, name).await {
+            Some(old) => drop(handle.link().del(old).execute().await),
+            // it is gone by now, or that was not why
+            None => tracing::debug!(name, %error, "a veth pair is tried again"),
+        }
         near().execute().await.map_err(netlink("creating a veth pair"))?;
     }
     Ok(())

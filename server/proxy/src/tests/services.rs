@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::{http, key, model, object, service, slice};
 use crate::element::Map;
+use crate::model::Model;
 use crate::table::Change;
 
 fn lines(change: &Change) -> BTreeSet<String> {
@@ -220,4 +221,60 @@ fn a_health_check_counts_what_is_ready_here() {
     assert_eq!(model.take().health, [(key("s"), Some((31000, 1)))].into());
     model.apply_service(&key("s"), None);
     assert_eq!(model.take().health, [(key("s"), None)].into());
+}
+
+#[test]
+fn flows_of_udp_may_stay_with_whoever_serves_and_with_nobody_if_nobody_does() {
+    let spec = |ports: Json| json!({"type": "NodePort", "clusterIP": "10.96.0.20", "externalIPs": ["198.51.100.1"], "ports": ports});
+    let dns = json!({"name": "dns", "protocol": "UDP", "port": 53, "nodePort": 30053});
+    let tcp = json!({"name": "http", "port": 80, "nodePort": 30080});
+    let ports = json!([{"name": "dns", "protocol": "UDP", "port": 5353}, {"name": "http", "port": 8080}]);
+    let both = spec(json!([dns, tcp]));
+    let mut model = model();
+    // frontends, each with who may answer
+    let told = |model: &mut Model| -> Vec<String> {
+        let news = model.take();
+        let mut lines: Vec<String> = model
+            .answering(&news.udp)
+            .into_iter()
+            .map(|(frontend, endpoints)| {
+                let mut all: Vec<String> =
+                    endpoints.iter().map(|one| format!("{}:{}", one.address, one.port)).collect();
+                all.sort();
+                format!("{frontend} = {}", all.join(" "))
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    let everywhere = |who: &str| {
+        ["10.96.0.20 . udp . 53", "198.51.100.1 . udp . 53", "udp . 30053"]
+            .map(|one| format!("{one} = {who}"))
+    };
+    model.apply_service(&key("s"), Some(service("s", both.clone())));
+    let two = slice("s-1", "s", &["10.244.0.5", "10.9.9.9@n2-", "10.9.9.8@n2!"], ports.clone());
+    model.apply_slice(None, Some(&two));
+    assert_eq!(told(&mut model), everywhere("10.244.0.5:5353 10.9.9.9:5353"), "terminating ones serve");
+    model.apply_slice(Some(&two), Some(&two));
+    assert_eq!(told(&mut model), [""; 0], "nothing changed");
+    let none = slice("s-1", "s", &[], ports.clone());
+    model.apply_slice(Some(&two), Some(&none));
+    assert_eq!(told(&mut model), everywhere(""), "the last one went");
+    model.apply_slice(Some(&none), Some(&two));
+    assert_eq!(told(&mut model).len(), 3);
+    model.apply_service(&key("s"), Some(service("s", spec(json!([tcp])))));
+    assert_eq!(told(&mut model), everywhere(""), "the port went");
+    model.apply_service(&key("s"), Some(service("s", both.clone())));
+    assert_eq!(told(&mut model).len(), 3);
+    model.apply_service(&key("s"), None);
+    assert_eq!(told(&mut model), everywhere(""), "the service went");
+    // another service waits for what the first one has
+    model.apply_service(&key("s"), Some(service("s", both)));
+    let other = json!({"clusterIP": "10.96.0.21", "externalIPs": ["198.51.100.1"], "ports": [dns]});
+    model.apply_service(&key("t"), Some(service("t", other)));
+    model.apply_slice(None, Some(&slice("t-1", "t", &["10.244.0.7"], ports)));
+    told(&mut model);
+    model.apply_service(&key("s"), None);
+    let lines = told(&mut model);
+    assert!(lines.contains(&"198.51.100.1 . udp . 53 = 10.244.0.7:5353".to_owned()), "{lines:?}");
 }

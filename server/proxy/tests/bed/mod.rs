@@ -255,7 +255,7 @@ impl Bed {
         let stale = news.change.stale.clone();
         kernel::apply(TABLE, news.change).await.expect("change");
         if !news.udp.is_empty() {
-            conntrack::clear(&news.udp).expect("flows");
+            conntrack::clear(&self.model.answering(&news.udp)).expect("flows");
         }
         if !stale.is_empty() {
             kernel::script(&sweep(TABLE, stale.iter())).await.expect("sweep");
