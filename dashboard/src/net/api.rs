@@ -126,7 +126,8 @@ impl<'a> Call<'a> {
     }
 }
 
-async fn sleep(milliseconds: i32) {
+/// Waits.
+pub async fn sleep(milliseconds: i32) {
     let timer = js_sys::Promise::new(&mut |done, _| {
         if let Some(window) = web_sys::window() {
             // a window that sets no timer goes away, and this call with it

@@ -106,7 +106,7 @@ async fn follow(path: &str, body: &Value, progress: RwSignal<Option<String>>) ->
     let response = Call::new("POST", path).accept("application/x-ndjson").json(body).send().await?;
     let Some(bytes) = Bytes::of(&response) else { return Ok(()) };
     let mut rest = String::new();
-    while let Some(piece) = bytes.next().await {
+    while let Ok(Some(piece)) = bytes.next().await {
         rest.push_str(&String::from_utf8_lossy(&piece));
         while let Some((line, after)) = rest.split_once('\n') {
             let told: Value = serde_json::from_str(line).unwrap_or_default();
