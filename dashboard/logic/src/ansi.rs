@@ -52,7 +52,10 @@ fn escape(text: &str) -> (Option<&str>, &str) {
     let Some(body) = text.strip_prefix('[') else {
         if let Some(body) = text.strip_prefix(']') {
             let end = body.find(['\u{7}', '\u{1b}']).map_or(body.len(), |at| at + 1);
-            return (None, &body[end..]);
+            let after = &body[end..];
+            // ended by ESC and a backslash
+            let ended = if body[..end].ends_with('\u{1b}') { after.strip_prefix('\\') } else { None };
+            return (None, ended.unwrap_or(after));
         }
         let skip = text.chars().next().map_or(0, char::len_utf8);
         return (None, &text[skip..]);
@@ -103,6 +106,8 @@ mod tests {
         for (line, text) in [
             ("\u{1b}[2J\u{1b}[Hx", "x"),
             ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{1b}]8;;http://a\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+            ("\u{1b}]0;\u{7}\\", "\\"),
             ("\u{1b}[", ""),
             ("\u{1b}", ""),
             ("a\u{0}\u{8}b", "ab"),

@@ -126,7 +126,8 @@ impl<'a> Call<'a> {
     }
 }
 
-async fn sleep(milliseconds: i32) {
+/// Waits.
+pub async fn sleep(milliseconds: i32) {
     let timer = js_sys::Promise::new(&mut |done, _| {
         if let Some(window) = web_sys::window() {
             // a window that sets no timer goes away, and this call with it
@@ -215,15 +216,29 @@ impl Wish {
 
 /// Asks the API server whether the signed-in user may.
 pub async fn may(wish: &Wish) -> May {
-    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {
-        "resourceAttributes": {"verb": wish.verb, "group": wish.group, "resource": wish.resource,
-            "subresource": wish.subresource, "namespace": wish.namespace, "name": wish.name}}});
+    let attributes = json!({"resourceAttributes": {"verb": wish.verb, "group": wish.group, "resource": wish.resource,
+        "subresource": wish.subresource, "namespace": wish.namespace, "name": wish.name}});
+    reviewed(wish.permission(), attributes).await
+}
+
+async fn reviewed(permission: String, attributes: Value) -> May {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": attributes});
     let path = "k8s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     match Call::new("POST", path).json(&review).repeatable().value().await {
         Ok(answer) if answer["status"]["allowed"] == true => May::Yes,
-        Ok(_) => May::No(wish.permission()),
-        Err(failure) => May::Unknown(wish.permission(), failure.message),
+        Ok(_) => May::No(permission),
+        Err(failure) => May::Unknown(permission, failure.message),
     }
+}
+
+/// Whether a path that is no object's may be asked: `post`, `/sampan/v1/addons/dns/enable`.
+pub fn path_allowed(verb: &'static str, path: String) -> RwSignal<May> {
+    let answer = RwSignal::new(May::Asking);
+    spawn_local(async move {
+        let attributes = json!({"nonResourceAttributes": {"verb": verb, "path": path}});
+        answer.try_set(reviewed(format!("{verb} {path}"), attributes).await);
+    });
+    answer
 }
 
 /// The answer to a wish, once it is there.

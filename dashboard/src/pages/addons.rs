@@ -1,18 +1,34 @@
-//! The addons: how they are and why, on and off with progress, configured by their schema.
+//! The addons: how they are, why and what to do, on and off with progress, configured by their schema.
+
+use std::{rc::Rc, time::Duration};
 
 use leptos::{prelude::*, task::spawn_local};
-use sampan_view::Health;
+use sampan_dashboard_logic::lines;
+use sampan_view::{Health, feed::Kind};
 use serde_json::{Map, Value, json};
+use web_sys::Response;
 
 use crate::{
     kinds::{list, word},
     net::{
-        api::{self, Call, Failure},
-        stream::Bytes,
+        api::{self, Call, Failure, May},
+        feed,
+        stream::{Bytes, Readings},
     },
-    text,
+    text::{self, Locale},
     ui::{status::Status, toast},
 };
+
+/// Where the daemon serves them.
+const ADDONS: &str = "sampan/v1/addons";
+/// A JSON value in each line.
+const LINES: &str = "application/x-ndjson";
+/// What comes in so many milliseconds has the list read once.
+const SOON: Duration = Duration::from_millis(200);
+/// Nothing tells when a native addon finds that it serves only in part: what it depends on is outside of the cluster.
+const EVERY: Duration = Duration::from_secs(15);
+/// How long after a connection broke it is tried again, in milliseconds.
+const AGAIN: i32 = 1_000;
 
 #[component]
 pub fn Addons() -> impl IntoView {
@@ -20,123 +36,228 @@ pub fn Addons() -> impl IntoView {
     let error = RwSignal::new(String::new());
     let read = Callback::new(move |()| {
         spawn_local(async move {
-            match api::get("sampan/v1/addons").await {
-                Ok(found) => drop(all.try_set(list(&found["items"]).to_vec())),
+            match api::get(ADDONS).await {
+                Ok(found) => {
+                    error.try_set(String::new());
+                    all.try_set(list(&found["items"]).to_vec());
+                }
                 Err(failure) => drop(error.try_set(toast::explain(&failure))),
             }
         });
     });
     read.run(());
+    keep_fresh(read);
+    // what is open and half written stays while others change
+    let names = Memo::new(move |_| all.read().iter().map(|addon| word(&addon["name"])).collect::<Vec<_>>());
     view! {
         <div class="page">
             <h1>{tr!(nav.addons)}</h1>
             <p class="error" role="alert">{error}</p>
-            <div class="grid">{move || all.get().into_iter().map(|addon| view! { <Addon addon read /> }).collect_view()}</div>
+            <div class="grid">
+                {move || names.get().into_iter().map(|name| view! { <Addon all name read /> }).collect_view()}
+            </div>
         </div>
     }
 }
 
-/// A word, or an enum's only name.
-fn state(health: &Value) -> (String, String) {
-    match health {
-        Value::String(word) => (word.clone(), String::new()),
-        Value::Object(fields) if fields.contains_key("state") => {
-            (word(&health["state"]), word(&health["reason"]))
+/// Has the list read anew when workloads of addons change, when the daemon tells of a component or an operation, and now
+/// and then.
+fn keep_fresh(read: Callback<()>) {
+    let due = StoredValue::new(false);
+    let soon = move || {
+        if due.try_update_value(|due| std::mem::replace(due, true)) == Some(false) {
+            set_timeout(
+                move || {
+                    if due.try_set_value(false).is_none() {
+                        read.run(());
+                    }
+                },
+                SOON,
+            );
         }
-        Value::Object(fields) => {
-            fields.iter().next().map(|(name, value)| (name.clone(), word(value))).unwrap_or_default()
+    };
+    for plural in ["deployments", "daemonsets", "statefulsets"] {
+        let kind = Kind { group: "apps".to_owned(), version: "v1".to_owned(), resource: plural.to_owned() };
+        let view =
+            feed::list(feed::List { kind, labels: "sampan.dev/addon".to_owned(), ..Default::default() });
+        Effect::new(move |_| {
+            view.live().track();
+            soon();
+        });
+    }
+    let readings = Readings::new();
+    spawn_local(async move {
+        while let Ok(response) = Call::new("GET", "sampan/v1/events").accept(LINES).send().await {
+            let Some(bytes) = Bytes::of(&response).map(Rc::new) else { return };
+            if !readings.add(bytes.clone()) {
+                return;
+            }
+            while let Ok(Some(_)) = bytes.next().await {
+                soon();
+            }
+            api::sleep(AGAIN).await;
+            if !readings.go_on() {
+                return;
+            }
         }
-        _ => Default::default(),
+    });
+    let timer = set_interval_with_handle(
+        move || {
+            if !document().hidden() {
+                soon();
+            }
+        },
+        EVERY,
+    );
+    on_cleanup(move || {
+        if let Ok(timer) = timer {
+            timer.clear();
+        }
+    });
+}
+
+/// How an addon is: its state as the daemon has it, in our words.
+fn state(addon: &Value) -> (Health, &'static str) {
+    match addon["health"]["state"].as_str() {
+        _ if addon["enabled"] != true => (Health::Done, tr!(addons.off)),
+        Some("healthy") => (Health::Healthy, tr!(addons.healthy)),
+        Some("degraded") => (Health::Warning, tr!(addons.degraded)),
+        Some("failed") => (Health::Failed, tr!(addons.failed)),
+        _ => (Health::Progressing, tr!(addons.starting)),
     }
 }
 
+/// A step of a verb in words; the daemon's reasons are in English.
+fn step(told: &Value) -> String {
+    if let Some(name) = told.as_str() {
+        return match name {
+            "applying" => tr!(addons.applying).to_owned(),
+            "pruning" => tr!(addons.pruning).to_owned(),
+            other => other.to_owned(),
+        };
+    }
+    let of = |name: &str, field: &str| told[name].is_object().then(|| word(&told[name][field]));
+    if let Some(reason) = of("waiting", "reason") {
+        return tr!(addons.waiting, reason = reason);
+    }
+    if let Some(check) = of("checking", "check") {
+        return tr!(addons.checking, check = check);
+    }
+    of("rolling-back", "reason").map(|reason| tr!(addons.rolling_back, reason = reason)).unwrap_or_default()
+}
+
 #[component]
-fn Addon(addon: Value, read: Callback<()>) -> impl IntoView {
-    let name = word(&addon["name"]);
-    let enabled = addon["enabled"] == true;
-    let (condition, reason) = state(&addon["health"]);
-    let health = match condition.as_str() {
-        "healthy" | "ready" => Health::Healthy,
-        "failed" | "degraded" | "unhealthy" => Health::Failed,
-        _ if enabled => Health::Progressing,
-        _ => Health::Done,
+fn Addon(all: RwSignal<Vec<Value>>, name: String, read: Callback<()>) -> impl IntoView {
+    let own = name.clone();
+    let addon = Memo::new(move |last: Option<&Value>| {
+        let found = all.read().iter().find(|addon| addon["name"] == own).cloned();
+        found.or_else(|| last.cloned()).unwrap_or_default()
+    });
+    let enabled = Memo::new(move |_| addon.read()["enabled"] == true);
+    let summary = move || {
+        let addon = addon.read();
+        let own = match text::language() {
+            Locale::Chinese => word(&addon["summary"]["zh"]),
+            Locale::English => String::new(),
+        };
+        if own.is_empty() { word(&addon["summary"]["en"]) } else { own }
     };
-    let summary = match text::language().tag() {
-        "zh-CN" => word(&addon["summary"]["zh"]),
-        _ => String::new(),
-    };
-    let summary = if summary.is_empty() { word(&addon["summary"]["en"]) } else { summary };
+    let asked = |what: &str| api::path_allowed("post", format!("/{ADDONS}/{name}/{what}"));
+    let (may_enable, may_disable, may_configure) = (asked("enable"), asked("disable"), asked("configure"));
     let progress = RwSignal::new(None::<String>);
     let open = RwSignal::new(false);
     let verb = name.clone();
     let act = Callback::new(move |(what, body): (&'static str, Value)| {
-        let path = format!("sampan/v1/addons/{verb}/{what}");
+        let path = format!("{ADDONS}/{verb}/{what}");
         progress.set(Some("…".to_owned()));
         spawn_local(async move {
-            if let Err(failure) = follow(&path, &body, progress).await {
-                toast::bad(&failure);
+            match follow(&path, &body, progress).await {
+                Ok(()) if what == "configure" => drop(open.try_set(false)),
+                Ok(()) => {}
+                Err(failure) => toast::bad(&failure),
             }
             progress.try_set(None);
             read.run(());
         });
     });
-    let word_of_state = if enabled { condition } else { tr!(addons.off).to_owned() };
+    // one button, so that it keeps the focus
+    let may = move || if enabled.get() { may_disable } else { may_enable };
+    let title = move || if enabled.get() { tr!(addons.disable) } else { tr!(addons.enable) };
+    let turn = move |_| act.run((if enabled.get_untracked() { "disable" } else { "enable" }, json!({})));
+    let said = move |what: &'static str| Signal::derive(move || word(&addon.read()["health"][what]));
     let own = name.clone();
     view! {
-        <section class="card addon">
-            <div class="line"><h2>{name.clone()}</h2><span class="soft">{word(&addon["version"])}</span><span class="grow"></span><Status health reason=word_of_state /></div>
+        <section class="card addon" aria-label=name.clone()>
+            <div class="line"><h2>{name.clone()}</h2><span class="soft">{move || word(&addon.read()["version"])}</span><span class="grow"></span>
+                {move || { let (health, reason) = state(&addon.read()); view! { <Status health reason /> } }}</div>
             <p>{summary}</p>
-            <p class="soft">{reason}</p>
+            {line(tr!(addons.reason), said("reason"))}
+            {line(tr!(addons.next), said("next"))}
             <p class="progressing" role="status">{progress}</p>
             <div class="line">
-                {if enabled {
-                    view! { <button disabled=move || progress.read().is_some() on:click=move |_| act.run(("disable", json!({})))>{tr!(addons.disable)}</button> }.into_any()
-                } else {
-                    view! { <button class="primary" disabled=move || progress.read().is_some() on:click=move |_| act.run(("enable", json!({})))>{tr!(addons.enable)}</button> }.into_any()
-                }}
+                <button class:primary=move || !enabled.get() disabled=move || progress.read().is_some() || *may().read() != May::Yes
+                    title=move || may().read().why_not() on:click=turn>{title}</button>
                 <button aria-expanded=move || open.get().to_string() on:click=move |_| open.update(|open| *open = !*open)>{tr!(addons.configure)}</button>
             </div>
-            {move || open.get().then(|| view! { <Settings name=own.clone() act /> })}
+            {move || open.get().then(|| view! { <Settings name=own.clone() act may=may_configure progress /> })}
         </section>
     }
 }
 
-/// A verb's progress, a JSON value in each line.
+/// A sentence of the daemon's, if it has one to say.
+fn line(title: &'static str, text: Signal<String>) -> AnyView {
+    view! { <p hidden=move || text.read().is_empty()><b class="soft">{title}</b>" "<span lang="en">{text}</span></p> }.into_any()
+}
+
+/// Follows a verb to its end, also when the connection breaks on the way: the daemon goes on, and tells its steps again.
 async fn follow(path: &str, body: &Value, progress: RwSignal<Option<String>>) -> Result<(), Failure> {
-    let response = Call::new("POST", path).accept("application/x-ndjson").json(body).send().await?;
-    let Some(bytes) = Bytes::of(&response) else { return Ok(()) };
-    let mut rest = String::new();
-    while let Some(piece) = bytes.next().await {
-        rest.push_str(&String::from_utf8_lossy(&piece));
-        while let Some((line, after)) = rest.split_once('\n') {
+    let mut response = Call::new("POST", path).accept(LINES).json(body).send().await?;
+    let operation = response.headers().get("sampan-operation").ok().flatten();
+    loop {
+        if let Some(result) = told(&response, progress).await {
+            return result;
+        }
+        let Some(id) = &operation else { return Ok(()) };
+        api::sleep(AGAIN).await;
+        response = Call::new("GET", &format!("sampan/v1/operations/{id}")).accept(LINES).send().await?;
+    }
+}
+
+/// Reads the steps of a verb; none if they end before it does.
+async fn told(response: &Response, progress: RwSignal<Option<String>>) -> Option<Result<(), Failure>> {
+    let bytes = Bytes::of(response)?;
+    let (mut lines, mut end) = (lines::Lines::whole(), None);
+    while let Ok(Some(piece)) = bytes.next().await {
+        lines.push(&piece, |line| {
             let told: Value = serde_json::from_str(line).unwrap_or_default();
-            rest = after.to_owned();
-            if told["failed"].is_object() {
+            if !told["done"].is_null() {
+                end = Some(Ok(()));
+            } else if told["failed"].is_object() {
                 let status = &told["failed"];
                 let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-                return Err(Failure {
-                    code,
-                    reason: word(&status["reason"]),
-                    message: word(&status["message"]),
-                });
+                let failure =
+                    Failure { code, reason: word(&status["reason"]), message: word(&status["message"]) };
+                end = Some(Err(failure));
+            } else if !told["progress"].is_null() {
+                progress.try_set(Some(step(&told["progress"])));
             }
-            if !told["progress"].is_null() {
-                let (step, _) = state(&told["progress"]);
-                let why = told["progress"].pointer(&format!("/{step}/reason")).map(word).unwrap_or_default();
-                progress.try_set(Some(format!("{step} {why}")));
-            }
-        }
+        });
     }
-    Ok(())
+    end
 }
 
 /// The configuration, a field for each of the schema's.
 #[component]
-fn Settings(name: String, act: Callback<(&'static str, Value)>) -> impl IntoView {
+fn Settings(
+    name: String,
+    act: Callback<(&'static str, Value)>,
+    may: RwSignal<May>,
+    progress: RwSignal<Option<String>>,
+) -> impl IntoView {
     let details = RwSignal::new(Value::Null);
     let changed = RwSignal::new(Map::new());
     spawn_local(async move {
-        match api::get(&format!("sampan/v1/addons/{name}")).await {
+        match api::get(&format!("{ADDONS}/{name}")).await {
             Ok(found) => drop(details.try_set(found)),
             Err(failure) => toast::bad(&failure),
         }
@@ -156,7 +277,8 @@ fn Settings(name: String, act: Callback<(&'static str, Value)>) -> impl IntoView
     view! {
         <form class="settings" on:submit=save>
             {fields}
-            <div class="buttons"><button class="primary" disabled=move || changed.read().is_empty()>{tr!(edit.save)}</button></div>
+            <div class="buttons"><button class="primary" title=move || may.read().why_not()
+                disabled=move || changed.read().is_empty() || progress.read().is_some() || *may.read() != May::Yes>{tr!(edit.save)}</button></div>
         </form>
     }
 }
@@ -164,7 +286,7 @@ fn Settings(name: String, act: Callback<(&'static str, Value)>) -> impl IntoView
 fn one_field(field: &str, schema: &Value, now: &Value, changed: RwSignal<Map<String, Value>>) -> AnyView {
     let key = field.to_owned();
     let set = move |value: Value| changed.update(|all| drop(all.insert(key.clone(), value)));
-    let title = view! { <span><b>{field.to_owned()}</b>" "<span class="soft">{word(&schema["description"])}</span></span> };
+    let title = view! { <span><b>{field.to_owned()}</b>" "<span class="soft" lang="en">{word(&schema["description"])}</span></span> };
     let text = if let Value::String(text) = now { text.clone() } else { now.to_string() };
     let kind = word(&schema["type"]);
     if kind == "boolean" {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sampan_dashboard_logic::ansi;
+use sampan_dashboard_logic::{ansi, lines};
 use sampan_view::{Filter, Row, lower_case};
 
 /// Lines kept.
@@ -51,10 +51,7 @@ pub struct Buffer {
 
 impl Buffer {
     pub fn push(&mut self, source: usize, raw: &str) {
-        let (time, text) = match raw.split_once(' ') {
-            Some((time, text)) if time.len() >= 20 && time.as_bytes()[10] == b'T' => (time, text),
-            _ => ("", raw),
-        };
+        let (time, text) = lines::stamped(raw);
         let last = self.lines.back().filter(|last| last.source == source && last.time == time);
         let nth = last.map_or(0, |last| if time.is_empty() { 0 } else { last.nth + 1 });
         let line = Line { source, time: time.to_owned(), nth, text: text.to_owned() };

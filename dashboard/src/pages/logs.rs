@@ -4,7 +4,10 @@
 use std::{rc::Rc, time::Duration};
 
 use leptos::{prelude::*, task::spawn_local};
-use sampan_dashboard_logic::{ansi, lines};
+use sampan_dashboard_logic::{
+    ansi,
+    lines::{self, Place},
+};
 use serde_json::Value;
 
 use super::{
@@ -13,7 +16,10 @@ use super::{
 };
 use crate::{
     kinds::{list, word},
-    net::{api::Call, stream::Bytes},
+    net::{
+        api::{self, Call, Failure},
+        stream::{Bytes, Readings},
+    },
     ui::{
         dock, go,
         icon::{Icon, Shape},
@@ -38,7 +44,16 @@ struct How {
     since: String,
 }
 
+impl How {
+    /// New lines are waited for.
+    fn goes_on(&self) -> bool {
+        self.follow && !self.previous
+    }
+}
+
 const LINE: f64 = 19.0;
+/// How long after a connection broke it is tried again, in milliseconds.
+const AGAIN: i32 = 1_000;
 /// What is shown before a line that was linked to, in milliseconds, and how many bytes from there on.
 const BEFORE: f64 = 5_000.0;
 const BYTES: usize = 8 << 20;
@@ -171,23 +186,38 @@ fn read_all(
     Effect::new(move |_| {
         let (sources, how) = (sources.get(), how.get());
         buffer.update(Buffer::clear);
-        let open = StoredValue::new_local(Some(Vec::<Rc<Bytes>>::new()));
+        let readings = Readings::new();
         let came = StoredValue::new(false);
         for (at, source) in sources.into_iter().enumerate() {
-            let path = address(&namespace, &source, &how);
+            let (namespace, how) = (namespace.clone(), how.clone());
             spawn_local(async move {
-                match Call::new("GET", &path).accept("*/*").send().await {
-                    Ok(response) => {
-                        let Some(bytes) = Bytes::of(&response).map(Rc::new) else { return };
-                        let kept =
-                            open.try_update_value(|open| open.as_mut().map(|open| open.push(bytes.clone())));
-                        if kept.flatten().is_some() {
-                            read(at, &bytes, buffer, came).await;
+                let mut place = Place::default();
+                loop {
+                    let path = address(&namespace, &source, &how, &place.time);
+                    match Call::new("GET", &path).accept("*/*").send().await {
+                        Ok(response) => {
+                            let Some(bytes) = Bytes::of(&response).map(Rc::new) else { return };
+                            if !readings.add(bytes.clone())
+                                || read(at, &bytes, &mut place, buffer, came).await
+                            {
+                                return;
+                            }
+                        }
+                        // the daemon is away, or a proxy says so
+                        Err(Failure { code: 0 | 502..=504, .. }) if how.goes_on() => {}
+                        Err(failure) => {
+                            let told = |buffer: &mut Buffer| buffer.push(at, &toast::explain(&failure));
+                            return buffer.try_update(told).unwrap_or_default();
                         }
                     }
-                    Err(failure) => buffer
-                        .try_update(|buffer| buffer.push(at, &toast::explain(&failure)))
-                        .unwrap_or_default(),
+                    if !how.goes_on() {
+                        return;
+                    }
+                    place.go_back();
+                    api::sleep(AGAIN).await;
+                    if !readings.go_on() {
+                        return;
+                    }
                 }
             });
         }
@@ -205,24 +235,23 @@ fn read_all(
             if let Ok(timer) = timer {
                 timer.clear();
             }
-            for bytes in open.try_update_value(Option::take).flatten().into_iter().flatten() {
-                bytes.cancel();
-            }
         });
     });
 }
 
-fn address(namespace: &str, source: &Source, how: &How) -> String {
+/// `from` is the time of the last line that came, of a log that goes on.
+fn address(namespace: &str, source: &Source, how: &How, from: &str) -> String {
     let Source { pod, container } = source;
     let mut path = format!(
         "k8s/api/v1/namespaces/{namespace}/pods/{pod}/log?timestamps=true&follow={}&previous={}",
-        how.follow && !how.previous,
+        how.goes_on(),
         how.previous
     );
     if !container.is_empty() {
         path.push_str(&format!("&container={container}"));
     }
     match how.since.as_str() {
+        _ if !from.is_empty() => path.push_str(&format!("&sinceTime={from}")),
         "" => path.push_str("&tailLines=2000"),
         time if time.contains('T') => {
             let time = time.split('~').next().unwrap_or_default();
@@ -235,16 +264,39 @@ fn address(namespace: &str, source: &Source, how: &How) -> String {
     path
 }
 
-/// Lines of a stream, which come in pieces.
-async fn read(source: usize, bytes: &Bytes, buffer: RwSignal<Buffer>, came: StoredValue<bool>) {
+/// Lines of a stream, which come in pieces; false if it broke off before its end.
+async fn read(
+    source: usize,
+    bytes: &Bytes,
+    place: &mut Place,
+    buffer: RwSignal<Buffer>,
+    came: StoredValue<bool>,
+) -> bool {
     let mut lines = lines::Lines::default();
-    while let Some(piece) = bytes.next().await {
-        let Some(mut buffer) = buffer.try_write_untracked() else { return };
-        lines.push(&piece, |line| buffer.push(source, line));
+    loop {
+        let piece = match bytes.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            // a line of which the end is missing comes again
+            Err(_) => return false,
+        };
+        let Some(mut buffer) = buffer.try_write_untracked() else { return true };
+        lines.push(&piece, |line| {
+            if place.step(lines::stamped(line).0) {
+                buffer.push(source, line);
+            }
+        });
         drop(buffer);
         came.try_set_value(true);
     }
-    let _ = buffer.try_update(|buffer| lines.end(|line| buffer.push(source, line)));
+    let _ = buffer.try_update(|buffer| {
+        lines.end(|line| {
+            if place.step(lines::stamped(line).0) {
+                buffer.push(source, line);
+            }
+        });
+    });
+    true
 }
 
 #[component]

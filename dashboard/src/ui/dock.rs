@@ -150,9 +150,15 @@ fn Pane(dock: Dock, one: Docked) -> impl IntoView {
     let Docked { id, resource, namespace, name, tab } = one;
     let object: Object = detail::watched(&resource, &namespace, &name);
     let known = Memo::new(move |_| object.with(Option::is_some));
+    // a log is read again in another language; a shell would be lost, and changes its words by itself
+    let language = move || {
+        if tab == "logs" {
+            app().language.track()
+        }
+    };
     view! {
         <div class="pane detail" hidden=move || dock.seen.get() != id || dock.size.get() == Size::Low>
-            {move || known.get().then(|| detail::page_of(tab, &resource, &namespace, &name, object))}
+            {move || { language(); known.get().then(|| detail::page_of(tab, &resource, &namespace, &name, object)) }}
         </div>
     }
 }

@@ -4,7 +4,7 @@ use leptos::{prelude::*, task::spawn_local};
 use sampan_dashboard_logic::debugger::{self, Progress};
 
 use super::{Object, Screen, attached};
-use crate::{net::api::Call, ui::toast};
+use crate::{app::app, net::api::Call, ui::toast};
 
 /// Has a shell and the usual tools, and is small.
 pub const IMAGE: &str = "busybox";
@@ -38,7 +38,10 @@ pub fn Debugger(namespace: String, name: String, target: Memo<String>, object: O
         });
     };
     view! {
-        {move || asked.read().is_none().then(|| view! { <Ask image start=start.clone() text=tr!(terminal.debug_then) /> })}
+        {move || {
+            app().language.track();
+            asked.read().is_none().then(|| view! { <Ask image start=start.clone() text=tr!(terminal.debug_then) /> })
+        }}
         {move || asked.get().map(|container| view! { <Once namespace=namespace.clone() name=name.clone() container object /> })}
     }
 }
@@ -80,10 +83,12 @@ pub fn Once(namespace: String, name: String, container: String, object: Object) 
             view! { <Screen address /> }.into_any()
         }
         Progress::Waiting(why) => {
+            app().language.track();
             view! { <p role="status">{tr!(terminal.waiting, name = container.clone(), why = why)}</p> }
                 .into_any()
         }
         Progress::Over(why) => {
+            app().language.track();
             view! { <p role="alert">{tr!(terminal.over, name = container.clone(), why = why)}</p> }.into_any()
         }
     }

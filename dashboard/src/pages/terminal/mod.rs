@@ -13,9 +13,12 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use self::debugger::Debugger;
 pub use self::node::NodeShell;
 use super::{detail::Object, logs::containers};
-use crate::net::{
-    api::{self, Wish},
-    part,
+use crate::{
+    app::app,
+    net::{
+        api::{self, Wish},
+        part,
+    },
 };
 
 /// What is opened.
@@ -50,11 +53,6 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
         })
     };
     let (attach, debug) = (can("create", "attach"), can("patch", "ephemeralcontainers"));
-    let ways = [
-        (Way::Shell, tr!(terminal.shell), None),
-        (Way::Attach, tr!(terminal.attach), Some(attach)),
-        (Way::Debug, tr!(terminal.debug), Some(debug)),
-    ];
     let (place, pod) = (namespace.clone(), name.clone());
     let address = Memo::new(move |_| {
         let container = container.get();
@@ -65,8 +63,15 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
             Way::Debug => None,
         }
     });
-    view! {
-        <section class="terminal-page">
+    // what stands in the dock outlives a change of language
+    let bar = move || {
+        app().language.track();
+        let ways = [
+            (Way::Shell, tr!(terminal.shell), None),
+            (Way::Attach, tr!(terminal.attach), Some(attach)),
+            (Way::Debug, tr!(terminal.debug), Some(debug)),
+        ];
+        view! {
             <div class="line">
                 <span class="segments" role="group" aria-label=tr!(terminal.way)>
                     {ways.map(|(own, title, may)| {
@@ -77,7 +82,7 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
                 </span>
                 <label class="inline">{tr!(logs.container)}
                     <select on:change=move |event| chosen.set(event_target_value(&event))>
-                        {move || all.get().into_iter().map(|name| view! { <option value=name.clone()>{name.clone()}</option> }).collect_view()}
+                        {move || all.get().into_iter().map(|name| view! { <option value=name.clone() selected=name == chosen.get_untracked()>{name.clone()}</option> }).collect_view()}
                     </select>
                 </label>
                 {move || (way.get() == Way::Shell).then(|| view! {
@@ -86,7 +91,15 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
                     </label>
                 })}
             </div>
-            {move || (way.get() == Way::Attach).then(|| view! { <p class="soft">{tr!(terminal.attach_then)}</p> })}
+        }
+    };
+    view! {
+        <section class="terminal-page">
+            {bar}
+            {move || {
+                app().language.track();
+                (way.get() == Way::Attach).then(|| view! { <p class="soft">{tr!(terminal.attach_then)}</p> })
+            }}
             {move || (way.get() == Way::Debug).then(|| view! {
                 <Debugger namespace=namespace.clone() name=name.clone() target=container object />
             })}
@@ -138,11 +151,11 @@ fn Screen(address: String) -> impl IntoView {
     };
     view! {
         {move || { turn.track(); view! { <Opened address=address.clone() ended /> } }}
-        <p class="soft">{tr!(terminal.leave)}</p>
-        <div class="line" role="status">{move || ended.get().map(|why| view! {
+        {move || { app().language.track(); view! { <p class="soft">{tr!(terminal.leave)}</p> } }}
+        <div class="line" role="status">{move || { app().language.track(); ended.get().map(|why| view! {
             <span class="soft">{tr!(terminal.ended, why = why)}</span>
             <button on:click=again>{tr!(terminal.again)}</button>
-        })}</div>
+        }) }}</div>
     }
 }
 

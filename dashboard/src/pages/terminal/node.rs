@@ -8,6 +8,7 @@ use super::{
     debugger::{Ask, IMAGE, Once, fresh},
 };
 use crate::{
+    app::app,
     kinds::Resource,
     net::{
         api::{self, Call, Wish},
@@ -51,7 +52,10 @@ pub fn NodeShell(name: String) -> impl IntoView {
     };
     view! {
         <section class="terminal-page">
-            {move || asked.read().is_none().then(|| view! { <Ask image start=start.clone() text=tr!(terminal.node_then) not /> })}
+            {move || {
+                app().language.track();
+                asked.read().is_none().then(|| view! { <Ask image start=start.clone() text=tr!(terminal.node_then) not /> })
+            }}
             {move || asked.get().map(|pod| view! { <Session pod /> })}
         </section>
     }

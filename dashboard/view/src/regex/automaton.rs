@@ -2,13 +2,18 @@
 //!
 //! The tree becomes steps, and a state is the set of steps that may come next (Thompson's and Rabin and Scott's
 //! constructions). Whether something is found is all that is asked, so the state in which it was found is the last.
+//!
+//! A pattern that would be too large a table, or asks for more than start and end of the text, is walked through step by
+//! step: slower, with no table at all.
 
 use std::collections::HashMap;
 
-use super::syntax::{Node, Range};
+use super::syntax::{Node, Place, Range, is_word};
 
-/// Steps of a pattern; one with more is not of the everyday sort.
+/// Steps of a pattern that becomes a table.
 const STEPS: usize = 500;
+/// Steps of any pattern; one with more is refused.
+const MOST_STEPS: usize = 20_000;
 /// States of a table.
 const STATES: usize = 256;
 /// Classes of letters. All three bound what a key costs whose pattern is large after all.
@@ -31,7 +36,63 @@ pub struct Automaton {
     at_end: Vec<bool>,
 }
 
+/// A pattern, step by step.
+#[derive(Clone, Debug)]
+pub struct Steps {
+    steps: Vec<Step>,
+    first: usize,
+}
+
+/// What is around a place in a text.
+#[derive(Clone, Copy, Default)]
+struct Around {
+    before: Option<char>,
+    after: Option<char>,
+}
+
+impl Around {
+    fn is(self, place: Place) -> bool {
+        let word = |letter: Option<char>| letter.is_some_and(is_word);
+        match place {
+            Place::Start => self.before.is_none(),
+            Place::End => self.after.is_none(),
+            Place::LineStart => matches!(self.before, None | Some('\n')),
+            Place::LineEnd => matches!(self.after, None | Some('\n')),
+            Place::Edge => word(self.before) != word(self.after),
+            Place::NoEdge => word(self.before) == word(self.after),
+        }
+    }
+}
+
+impl Steps {
+    /// Of a tree; none if they would be too many.
+    pub fn new(node: &Node) -> Option<Self> {
+        let mut steps = vec![Step::Found];
+        let first = compile(node, 0, &mut steps)?;
+        Some(Self { steps, first })
+    }
+
+    /// Whether it is found in a text.
+    pub fn is_match(&self, text: &str) -> bool {
+        let (mut letters, mut before, mut set) = (text.chars(), None, Vec::new());
+        loop {
+            let after = letters.next();
+            // what is searched may begin anywhere
+            set.push(self.first);
+            let around = Around { before, after };
+            let now = closure(&self.steps, &set, |place| around.is(place));
+            if now.contains(&0) {
+                return true;
+            }
+            let Some(letter) = after else { return false };
+            set = now.iter().filter_map(|at| self.steps[*at].after(letter as u32)).collect();
+            before = after;
+        }
+    }
+}
+
 /// One step on the way.
+#[derive(Clone, Debug)]
 enum Step {
     /// Here it is.
     Found,
@@ -39,21 +100,35 @@ enum Step {
     Letter(Vec<Range>, usize),
     /// Any of these.
     Split(Vec<usize>),
-    /// If the text begins here.
-    Start(usize),
-    /// If the text ends here.
-    End(usize),
+    /// If this is such a place.
+    At(Place, usize),
+}
+
+impl Step {
+    /// Where a letter leads.
+    fn after(&self, letter: u32) -> Option<usize> {
+        match self {
+            Self::Letter(ranges, next) if ranges.iter().any(|(from, to)| (*from..=*to).contains(&letter)) => {
+                Some(*next)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Automaton {
-    /// Of a tree; none if it would be too large.
-    pub fn new(node: &Node) -> Option<Self> {
-        let mut steps = vec![Step::Found];
-        let first = compile(node, 0, &mut steps)?;
-        let classes = classes(&steps)?;
+    /// Of a pattern's steps; none if it would be too large, or no table.
+    pub fn new(Steps { steps, first }: &Steps) -> Option<Self> {
+        let first = *first;
+        let other =
+            |step: &Step| matches!(step, Step::At(place, _) if !matches!(place, Place::Start | Place::End));
+        if steps.len() > STEPS || steps.iter().any(other) {
+            return None;
+        }
+        let classes = classes(steps)?;
         let class = |letter: u32| classes.partition_point(|first| *first <= letter) - 1;
         let ascii = (0..128).map(|letter| class(letter) as u8).collect();
-        let mut table = Table { steps: &steps, first, known: HashMap::new(), sets: Vec::new() };
+        let mut table = Table { steps, first, known: HashMap::new(), sets: Vec::new() };
         // the state of what was found stays
         table.sets.push(Vec::new());
         let mut at_end = vec![true];
@@ -64,7 +139,7 @@ impl Automaton {
         }
         while at < table.sets.len() {
             let set = table.sets[at].clone();
-            at_end.push(closure(&steps, &set, at == usize::from(FIRST), true).contains(&0));
+            at_end.push(closure(steps, &set, ends(at == usize::from(FIRST), true)).contains(&0));
             for letter in &classes {
                 next.push(table.after(&set, *letter)?);
             }
@@ -95,8 +170,7 @@ impl Automaton {
 fn compile(node: &Node, then: usize, steps: &mut Vec<Step>) -> Option<usize> {
     let step = match node {
         Node::Letter(ranges) => Step::Letter(ranges.clone(), then),
-        Node::Start => Step::Start(then),
-        Node::End => Step::End(then),
+        Node::At(place) => Step::At(*place, then),
         Node::All(all) => return all.iter().rev().try_fold(then, |then, node| compile(node, then, steps)),
         Node::Any(any) => {
             let any = any.iter().map(|node| compile(node, then, steps));
@@ -134,7 +208,7 @@ fn compile(node: &Node, then: usize, steps: &mut Vec<Step>) -> Option<usize> {
         }
     };
     steps.push(step);
-    (steps.len() <= STEPS).then(|| steps.len() - 1)
+    (steps.len() <= MOST_STEPS).then(|| steps.len() - 1)
 }
 
 /// Where letters begin to lead elsewhere than those before.
@@ -150,8 +224,13 @@ fn classes(steps: &[Step]) -> Option<Vec<u32>> {
     (cuts.len() <= CLASSES).then_some(cuts)
 }
 
-/// The steps that wait for a letter or the end, or have found, from `from` on without a letter.
-fn closure(steps: &[Step], from: &[usize], at_start: bool, at_end: bool) -> Vec<usize> {
+/// At which ends of the text this is; only these are asked for in a table.
+fn ends(at_start: bool, at_end: bool) -> impl Fn(Place) -> bool {
+    move |place| if place == Place::Start { at_start } else { at_end }
+}
+
+/// The steps that wait for a letter or a place, or have found, from `from` on without a letter.
+fn closure(steps: &[Step], from: &[usize], is: impl Fn(Place) -> bool) -> Vec<usize> {
     let (mut seen, mut left, mut found) = (vec![false; steps.len()], from.to_vec(), Vec::new());
     while let Some(at) = left.pop() {
         if std::mem::replace(&mut seen[at], true) {
@@ -159,10 +238,10 @@ fn closure(steps: &[Step], from: &[usize], at_start: bool, at_end: bool) -> Vec<
         }
         match &steps[at] {
             Step::Split(any) => left.extend(any),
-            Step::Start(then) if at_start => left.push(*then),
-            Step::Start(_) => {}
-            Step::End(then) if at_end => left.push(*then),
-            Step::End(_) | Step::Letter(..) | Step::Found => found.push(at),
+            Step::At(place, then) if is(*place) => left.push(*then),
+            // the end may come later, the start may not
+            Step::At(Place::Start, _) => {}
+            Step::At(..) | Step::Letter(..) | Step::Found => found.push(at),
         }
     }
     found.sort_unstable();
@@ -180,7 +259,7 @@ struct Table<'a> {
 impl Table<'_> {
     /// The state of these steps and what follows them without a letter.
     fn state(&mut self, from: Vec<usize>, at_start: bool) -> Option<u16> {
-        let set = closure(self.steps, &from, at_start, false);
+        let set = closure(self.steps, &from, ends(at_start, false));
         if set.contains(&0) {
             return Some(FOUND);
         }
@@ -202,16 +281,7 @@ impl Table<'_> {
             return Some(FOUND);
         }
         let mut then = vec![self.first];
-        for at in set {
-            match &self.steps[*at] {
-                Step::Letter(ranges, next)
-                    if ranges.iter().any(|(from, to)| (*from..=*to).contains(&letter)) =>
-                {
-                    then.push(*next);
-                }
-                _ => {}
-            }
-        }
+        then.extend(set.iter().filter_map(|at| self.steps[*at].after(letter)));
         self.state(then, false)
     }
 }

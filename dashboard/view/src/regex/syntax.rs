@@ -1,17 +1,33 @@
-//! The everyday part of the syntax, of patterns that `regex-lite` has read: a tree, or nothing for what is not everyday.
+//! What an expression means: a tree, or why it is none. The syntax is that of the crate `regex`, without classes of
+//! Unicode, operations on classes, and the flag `x`; with classes of ASCII in brackets (`[[:alpha:]]`).
 
 /// Letters from one to another, both among them.
 pub type Range = (u32, u32);
+
+/// Where something has to be, without being a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Of the text.
+    Start,
+    /// Of the text.
+    End,
+    /// Of the text or of a line.
+    LineStart,
+    /// Of the text or of a line.
+    LineEnd,
+    /// Between a letter of a word and another.
+    Edge,
+    /// Anywhere else.
+    NoEdge,
+}
 
 /// What a pattern is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// One letter in one of the ranges.
     Letter(Vec<Range>),
-    /// The start of the text.
-    Start,
-    /// The end of the text.
-    End,
+    /// A place.
+    At(Place),
     /// One after the other.
     All(Vec<Node>),
     /// One of them.
@@ -24,19 +40,50 @@ const LAST: u32 = char::MAX as u32;
 const DIGIT: &[Range] = &[(0x30, 0x39)];
 const SPACE: &[Range] = &[(0x09, 0x0d), (0x20, 0x20)];
 const WORD: &[Range] = &[(0x30, 0x39), (0x41, 0x5a), (0x5f, 0x5f), (0x61, 0x7a)];
+/// What `[:name:]` stands for; the case does not matter.
+const NAMED: [(&str, &[Range]); 14] = [
+    ("alnum", &[(0x30, 0x39), (0x41, 0x5a), (0x61, 0x7a)]),
+    ("alpha", &[(0x41, 0x5a), (0x61, 0x7a)]),
+    ("ascii", &[(0, 0x7f)]),
+    ("blank", &[(0x09, 0x09), (0x20, 0x20)]),
+    ("cntrl", &[(0, 0x1f), (0x7f, 0x7f)]),
+    ("digit", DIGIT),
+    ("graph", &[(0x21, 0x7e)]),
+    ("lower", &[(0x61, 0x7a)]),
+    ("print", &[(0x20, 0x7e)]),
+    ("punct", &[(0x21, 0x2f), (0x3a, 0x40), (0x5b, 0x60), (0x7b, 0x7e)]),
+    ("space", SPACE),
+    ("upper", &[(0x41, 0x5a)]),
+    ("word", WORD),
+    ("xdigit", &[(0x30, 0x39), (0x41, 0x46), (0x61, 0x66)]),
+];
 /// Groups within groups.
-const DEPTH: usize = 20;
+const DEPTH: usize = 50;
+
+type Result<T> = std::result::Result<T, &'static str>;
 
 /// The tree of a pattern.
-pub fn parse(pattern: &str) -> Option<Node> {
-    let mut parser = Parser { rest: pattern, depth: 0 };
+///
+/// # Errors
+/// It is none: why.
+pub fn parse(pattern: &str) -> Result<Node> {
+    let mut parser = Parser { rest: pattern, depth: 0, lines: false, dot_all: false };
     let node = parser.any()?;
-    parser.rest.is_empty().then_some(node)
+    if parser.rest.is_empty() { Ok(node) } else { Err("a group is closed that was not opened") }
+}
+
+/// Whether a letter is of a word.
+pub fn is_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
 }
 
 struct Parser<'a> {
     rest: &'a str,
     depth: usize,
+    /// `(?m)`
+    lines: bool,
+    /// `(?s)`
+    dot_all: bool,
 }
 
 impl Parser<'_> {
@@ -61,45 +108,95 @@ impl Parser<'_> {
         }
     }
 
-    fn any(&mut self) -> Option<Node> {
+    /// What stands before `end`, which is taken too.
+    fn before(&mut self, end: char) -> Result<&str> {
+        let (text, rest) = self.rest.split_once(end).ok_or("something is not closed")?;
+        self.rest = rest;
+        Ok(text)
+    }
+
+    fn any(&mut self) -> Result<Node> {
         let mut any = vec![self.all()?];
         while self.eat("|") {
             any.push(self.all()?);
         }
-        Some(if any.len() == 1 { any.remove(0) } else { Node::Any(any) })
+        Ok(if any.len() == 1 { any.remove(0) } else { Node::Any(any) })
     }
 
-    fn all(&mut self) -> Option<Node> {
+    fn all(&mut self) -> Result<Node> {
         let mut all = Vec::new();
         while self.peek().is_some_and(|letter| letter != '|' && letter != ')') {
-            let atom = self.atom()?;
-            all.push(self.repeated(atom)?);
+            if let Some(atom) = self.atom()? {
+                all.push(self.repeated(atom)?);
+            } else if matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
+                return Err("there is nothing to repeat");
+            }
         }
-        Some(Node::All(all))
+        Ok(Node::All(all))
     }
 
-    fn atom(&mut self) -> Option<Node> {
-        Some(match self.next()? {
-            '(' => {
-                if self.rest.starts_with('?') && !self.eat("?:") {
-                    return None;
-                }
-                self.depth += 1;
-                let inner = if self.depth > DEPTH { None } else { self.any() }?;
-                self.depth -= 1;
-                return self.eat(")").then_some(inner);
-            }
-            '^' => Node::Start,
-            '$' => Node::End,
+    /// None for flags, which are no part of the tree.
+    fn atom(&mut self) -> Result<Option<Node>> {
+        Ok(Some(match self.next().ok_or("something is missing")? {
+            '(' => return self.group(),
+            '^' => Node::At(if self.lines { Place::LineStart } else { Place::Start }),
+            '$' => Node::At(if self.lines { Place::LineEnd } else { Place::End }),
+            '.' if self.dot_all => Node::Letter(vec![(0, LAST)]),
             '.' => Node::Letter(negated(vec![(0x0a, 0x0a)])),
             '[' => Node::Letter(self.class()?),
-            '\\' => Node::Letter(self.escape()?),
-            '*' | '+' | '?' | '{' | '}' | ']' => return None,
+            '\\' => match self.place() {
+                Some(place) => Node::At(place),
+                None => Node::Letter(folded(self.escape()?)),
+            },
+            '*' | '+' | '?' | '{' => return Err("there is nothing to repeat"),
             letter => Node::Letter(folded(vec![one(letter)])),
-        })
+        }))
     }
 
-    fn repeated(&mut self, atom: Node) -> Option<Node> {
+    /// Behind an opening parenthesis.
+    fn group(&mut self) -> Result<Option<Node>> {
+        let flags = (self.lines, self.dot_all);
+        if self.eat("?P<") || self.eat("?<") {
+            let name = self.before('>')?;
+            let well = |letter: char| letter.is_alphanumeric() || "_.[]".contains(letter);
+            if name.is_empty()
+                || name.starts_with(|letter: char| letter.is_numeric())
+                || !name.chars().all(well)
+            {
+                return Err("a group has no such name");
+            }
+        } else if self.eat("?") && !self.flags()? {
+            return Ok(None);
+        }
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err("too many groups are in one another");
+        }
+        let inner = self.any()?;
+        self.depth -= 1;
+        (self.lines, self.dot_all) = flags;
+        if self.eat(")") { Ok(Some(inner)) } else { Err("a group is not closed") }
+    }
+
+    /// Flags, which hold from here to the end of the group around them; whether a group of their own begins. The case of
+    /// letters never matters, and neither does how much is taken.
+    fn flags(&mut self) -> Result<bool> {
+        let mut on = true;
+        loop {
+            match self.next() {
+                Some('m') => self.lines = on,
+                Some('s') => self.dot_all = on,
+                Some('i') if on => {}
+                Some('u' | 'U') => {}
+                Some('-') if on => on = false,
+                Some(')') => return Ok(false),
+                Some(':') => return Ok(true),
+                _ => return Err("there is no such flag"),
+            }
+        }
+    }
+
+    fn repeated(&mut self, atom: Node) -> Result<Node> {
         let mut node = atom;
         while let Some(letter @ ('*' | '+' | '?' | '{')) = self.peek() {
             self.next();
@@ -113,23 +210,46 @@ impl Parser<'_> {
             self.eat("?");
             node = Node::Repeat(Box::new(node), least, most);
         }
-        Some(node)
+        Ok(node)
     }
 
-    fn counts(&mut self) -> Option<(u32, Option<u32>)> {
-        let end = self.rest.find('}')?;
-        let counts = &self.rest[..end];
-        self.rest = &self.rest[end + 1..];
-        match counts.split_once(',') {
-            None => counts.parse().ok().map(|exactly| (exactly, Some(exactly))),
-            Some((least, "")) => Some((least.parse().ok()?, None)),
-            Some((least, most)) => Some((least.parse().ok()?, Some(most.parse().ok()?))),
+    fn counts(&mut self) -> Result<(u32, Option<u32>)> {
+        let counts = self.before('}')?;
+        let number = |text: &str| text.trim().parse::<u32>().map_err(|_| "{} wants numbers");
+        let (least, most) = match counts.split_once(',') {
+            None => (number(counts)?, Some(number(counts)?)),
+            Some((least, most)) if most.trim().is_empty() => (number(least)?, None),
+            Some((least, most)) => (number(least)?, Some(number(most)?)),
+        };
+        if most.is_some_and(|most| most < least) {
+            Err("{} wants the lower number first")
+        } else {
+            Ok((least, most))
         }
     }
 
     /// Behind a backslash.
-    fn escape(&mut self) -> Option<Vec<Range>> {
-        Some(match self.next()? {
+    fn place(&mut self) -> Option<Place> {
+        let place = match self.peek()? {
+            'A' => Place::Start,
+            'z' => Place::End,
+            // `\b{start}` and the like are other places
+            'b' if !self.rest[1..].strip_prefix('{').is_some_and(|rest| {
+                rest.starts_with(|letter: char| letter.is_alphabetic() || letter == '-')
+            }) =>
+            {
+                Place::Edge
+            }
+            'B' => Place::NoEdge,
+            _ => return None,
+        };
+        self.next();
+        Some(place)
+    }
+
+    /// Behind a backslash.
+    fn escape(&mut self) -> Result<Vec<Range>> {
+        Ok(match self.next().ok_or("a backslash stands at the end")? {
             'd' => DIGIT.to_vec(),
             's' => SPACE.to_vec(),
             'w' => WORD.to_vec(),
@@ -139,37 +259,57 @@ impl Parser<'_> {
             'n' => vec![one('\n')],
             't' => vec![one('\t')],
             'r' => vec![one('\r')],
+            'a' => vec![one('\u{7}')],
+            'f' => vec![one('\u{c}')],
+            'v' => vec![one('\u{b}')],
+            letter @ ('x' | 'u' | 'U') => {
+                let digits = if self.eat("{") {
+                    self.before('}')?
+                } else {
+                    let count = [('x', 2), ('u', 4), ('U', 8)].iter().find(|(own, _)| *own == letter);
+                    let (digits, rest) = self
+                        .rest
+                        .split_at_checked(count.map_or(2, |(_, count)| *count))
+                        .ok_or("a number is missing")?;
+                    self.rest = rest;
+                    digits
+                };
+                let letter = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+                vec![one(letter.ok_or("there is no letter of this number")?)]
+            }
             // `\<` and `\>` are the ends of words
             letter if letter.is_ascii_punctuation() && !"<>".contains(letter) => vec![one(letter)],
-            _ => return None,
+            _ => return Err("nothing is written with this backslash"),
         })
     }
 
     /// Behind an opening bracket.
-    fn class(&mut self) -> Option<Vec<Range>> {
+    fn class(&mut self) -> Result<Vec<Range>> {
         let not = self.eat("^");
         let mut ranges = Vec::new();
         let mut first = true;
         loop {
-            let part = match self.next()? {
+            if ["&&", "--", "~~"].iter().any(|two| self.rest.starts_with(two)) {
+                return Err("nothing is done with two classes");
+            }
+            let part = match self.next().ok_or("a class is not closed")? {
                 ']' if !first => break,
-                // a bracket that is meant, a class in a class, and what can be done with two
-                ']' | '[' | '&' | '~' => return None,
-                '-' if !first && !self.rest.starts_with(']') => return None,
+                '[' => self.named()?,
                 '\\' => self.escape()?,
                 letter => vec![one(letter)],
             };
             first = false;
-            if self.rest.starts_with('-') && !self.rest.starts_with("-]") {
+            if self.rest.starts_with('-') && !self.rest.starts_with("-]") && !self.rest.starts_with("--") {
                 self.next();
-                let to = match self.next()? {
+                let to = match self.next().ok_or("a class is not closed")? {
                     '\\' => self.escape()?,
-                    '[' | '-' => return None,
                     letter => vec![one(letter)],
                 };
-                let ([(from, same)], [(to, other)]) = (part.as_slice(), to.as_slice()) else { return None };
+                let ([(from, same)], [(to, other)]) = (part.as_slice(), to.as_slice()) else {
+                    return Err("a class goes from one letter to another");
+                };
                 if from != same || to != other || from > to {
-                    return None;
+                    return Err("a class goes from one letter to a later one");
                 }
                 ranges.push((*from, *to));
             } else {
@@ -177,7 +317,20 @@ impl Parser<'_> {
             }
         }
         let ranges = folded(ranges);
-        Some(if not { negated(ranges) } else { ranges })
+        Ok(if not { negated(ranges) } else { ranges })
+    }
+
+    /// Behind an opening bracket within a class.
+    fn named(&mut self) -> Result<Vec<Range>> {
+        const NONE: &str = "there is no such class";
+        if !self.eat(":") {
+            return Err("a class stands in a class");
+        }
+        let not = self.eat("^");
+        let name = self.before(':')?;
+        let (_, ranges) = NAMED.iter().find(|(own, _)| *own == name).ok_or(NONE)?;
+        let ranges = folded(ranges.to_vec());
+        if self.eat("]") { Ok(if not { negated(ranges) } else { ranges }) } else { Err(NONE) }
     }
 }
 
@@ -229,13 +382,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_everyday_is_nothing() {
-        for pattern in ["[a&&b]", "[]a]", "[a-\\d]", "a{b", "\\b", "(?i)a", "a)", "[a--b]", "\\pL"] {
-            assert_eq!(parse(pattern), None, "{pattern}");
+    fn what_is_no_expression_says_why() {
+        for (pattern, why) in [
+            ("[a&&b]", "two classes"),
+            ("[a-\\d]", "to a later one"),
+            ("[b-a]", "to a later one"),
+            ("[a[b]]", "in a class"),
+            ("[[:what:]]", "no such class"),
+            ("[a", "not closed"),
+            ("a{b", "not closed"),
+            ("a{b}", "numbers"),
+            ("a{3,2}", "lower number first"),
+            ("*", "nothing to repeat"),
+            ("(?m)*", "nothing to repeat"),
+            ("a)", "not opened"),
+            ("(a", "not closed"),
+            ("(?x)a", "flag"),
+            ("(?P<1>a)", "name"),
+            ("(?=a)", "flag"),
+            ("\\pL", "backslash"),
+            ("\\b{start}a", "backslash"),
+            ("a\\", "at the end"),
+            ("\\x{110000}", "number"),
+        ] {
+            assert!(parse(pattern).is_err_and(|said| said.contains(why)), "{pattern}: {:?}", parse(pattern));
         }
+        assert!(parse(&"(".repeat(DEPTH + 1)).is_err_and(|said| said.contains("in one another")));
         assert_eq!(parse("a{2,}"), {
             let letter = Node::Letter(vec![one('a'), one('A')]);
-            Some(Node::All(vec![Node::Repeat(Box::new(letter), 2, None)]))
+            Ok(Node::All(vec![Node::Repeat(Box::new(letter), 2, None)]))
         });
+        assert_eq!(parse("\\x61"), parse("\\u{61}"));
     }
 }
