@@ -54,6 +54,12 @@ impl Refusal {
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", text)
     }
 
+    /// Another request writes to the upload.
+    pub fn upload_busy() -> Self {
+        let text = "another request is writing to this blob upload";
+        Self::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", text)
+    }
+
     /// A part that the blob does not have.
     pub fn range(size: u64) -> Self {
         let text = format!("the blob has {size} bytes");

@@ -392,8 +392,7 @@ impl Server {
         B: Body<Data = Bytes> + Send,
         B::Error: std::fmt::Display,
     {
-        let upload = self.uploads.find(name, id).await?;
-        let mut upload = upload.lock().await;
+        let mut upload = self.uploads.write(name, id).await?;
         chunk_follows(headers, upload.size().await?)?;
         upload.append(body).await?;
         Ok(accepted(StatusCode::ACCEPTED, name, id, upload.size().await?))
@@ -406,8 +405,7 @@ impl Server {
     {
         let problem = || Refusal::digest_invalid("a digest by sha256 or sha512 has to be given");
         let wanted = query.get("digest").and_then(Digest::parse).ok_or_else(problem)?;
-        let upload = self.uploads.find(&name, &id).await?;
-        let mut upload = upload.lock().await;
+        let mut upload = self.uploads.write(&name, &id).await?;
         chunk_follows(headers, upload.size().await?)?;
         upload.append(body).await?;
         let digest = upload.digest(wanted.algorithm()).await?;

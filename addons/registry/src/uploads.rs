@@ -1,7 +1,8 @@
 //! Uploads: bytes that come in pieces, hashed as they are written.
 //!
 //! An upload is its file; what is kept in memory (the hash so far) is made again from the file after a restart or a
-//! write that failed, so that a client may go on from what `Range` says.
+//! write that failed, so that a client may go on from what `Range` says. One request writes to it at a time: bytes of two
+//! behind each other would be nobody's, so that the other one is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
@@ -107,7 +108,17 @@ impl Upload {
         }
         file.flush().await?;
         self.hash = Some(hash);
-        broken.map_or(Ok(()), Err)
+        match broken {
+            Some(broken) => Err(broken),
+            None if self.is_there() => Ok(()),
+            // cancelled meanwhile
+            None => Err(Refusal::upload_unknown()),
+        }
+    }
+
+    /// Whether it goes on: neither finished nor cancelled.
+    fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     /// The digest of all bytes.
@@ -183,6 +194,21 @@ impl Uploads {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Refusal::upload_unknown()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// One by its id, to write to it.
+    ///
+    /// # Errors
+    /// There is none (any more), or another request writes to it.
+    pub async fn write(
+        &self,
+        name: &Name,
+        id: &str,
+    ) -> Result<tokio::sync::OwnedMutexGuard<Upload>, Refusal> {
+        let upload = self.find(name, id).await?;
+        let upload = upload.try_lock_owned().map_err(|_| Refusal::upload_busy())?;
+        // it may have been finished since it was found
+        if upload.is_there() { Ok(upload) } else { Err(Refusal::upload_unknown()) }
     }
 
     /// Forgets one, and removes what is left of it.

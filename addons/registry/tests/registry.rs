@@ -403,3 +403,64 @@ async fn another_registrys_images_are_fetched_once_and_served_without_it() {
     );
     registry.stop().await;
 }
+
+#[tokio::test]
+async fn two_requests_that_write_to_one_upload_lose_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let running = start(data.path(), port, json!([])).await;
+    let location = running.begin("a").await;
+    let path = location.strip_prefix(&running.url).unwrap_or(&location).to_owned();
+    let bytes = b"half and half";
+    let digest = Image::digest(bytes);
+    let mut first = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let head = format!(
+        "PUT {path}?digest={digest} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n\
+         Connection: close\r\nExpect: 100-continue\r\n\r\n",
+        bytes.len()
+    );
+    first.write_all(head.as_bytes()).await.unwrap();
+    // it is asked for its body: it is writing now
+    let mut go = [0; 25];
+    first.read_exact(&mut go).await.unwrap();
+    assert!(go.starts_with(b"HTTP/1.1 100"), "{go:?}");
+    first.write_all(&bytes[..5]).await.unwrap();
+    for (method, query) in [("PUT", format!("?digest={digest}")), ("PATCH", String::new())] {
+        let second =
+            running.ask(method, &format!("{path}{query}")).body(bytes.to_vec()).send().await.unwrap();
+        assert_eq!(code(second).await, (409, "BLOB_UPLOAD_INVALID".to_owned()), "{method}");
+    }
+    first.write_all(&bytes[5..]).await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    for (method, query) in [("PUT", format!("?digest={digest}")), ("PATCH", String::new())] {
+        let late = running.ask(method, &format!("{path}{query}")).body(bytes.to_vec()).send().await.unwrap();
+        assert_eq!(code(late).await, (404, "BLOB_UPLOAD_UNKNOWN".to_owned()), "{method}");
+    }
+    let blob = running.ask("GET", &format!("/v2/a/blobs/{digest}")).send().await.unwrap();
+    assert_eq!(blob.bytes().await.unwrap().as_ref(), bytes);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_to_a_cancelled_upload_is_not_taken_for_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let running = start(data.path(), port, json!([])).await;
+    let location = running.begin("a").await;
+    let path = location.strip_prefix(&running.url).unwrap_or(&location).to_owned();
+    let mut first = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 4\r\n\
+         Connection: close\r\nExpect: 100-continue\r\n\r\n"
+    );
+    first.write_all(head.as_bytes()).await.unwrap();
+    first.read_exact(&mut [0; 25]).await.unwrap();
+    assert_eq!(running.status("DELETE", &path).await, 204);
+    first.write_all(b"lost").await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("BLOB_UPLOAD_UNKNOWN"), "{answer}");
+    running.stop().await;
+}
