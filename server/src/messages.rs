@@ -66,6 +66,7 @@ pub enum Message {
     DoneKeptContext { context: String },
     TakesEffectLater { flags: String },
     OtherPort { wanted: u16, port: u16 },
+    OtherDashboardPort { wanted: u16, port: u16 },
     KubeconfigLeft { path: String, why: String },
     AddonEnabling { name: String },
     AddonDisabling { name: String },
@@ -130,9 +131,10 @@ impl Message {
             Message::AddonAsk => "💡",
             Message::AddonPage { .. } => "🎉",
             Message::TokenMade { .. } | Message::TokenRevoked { .. } => "🔑",
-            Message::TakesEffectLater { .. } | Message::OtherPort { .. } | Message::KubeconfigLeft { .. } => {
-                "❗"
-            }
+            Message::TakesEffectLater { .. }
+            | Message::OtherPort { .. }
+            | Message::OtherDashboardPort { .. }
+            | Message::KubeconfigLeft { .. } => "❗",
         }
     }
 
@@ -174,6 +176,7 @@ impl Message {
             Message::TryNext => "Next Commands",
             Message::TakesEffectLater { .. } => "Takes Effect Later",
             Message::OtherPort { .. } => "Other Port",
+            Message::OtherDashboardPort { .. } => "Other Dashboard Port",
             Message::KubeconfigLeft { .. } => "Kubeconfig Left",
             Message::AddonEnabling { .. } => "Enabling Addon",
             Message::AddonDisabling { .. } => "Disabling Addon",
@@ -260,6 +263,9 @@ impl Message {
             Message::OtherPort { wanted, port } => {
                 format!("Port {wanted} is taken; the API is served on port {port} from now on")
             }
+            Message::OtherDashboardPort { wanted, port } => {
+                format!("Port {wanted} is taken; the dashboard is served on port {port} from now on")
+            }
             Message::HostDnsOn { domain } => format!("This machine finds names in {domain}"),
             Message::HostDnsOff { domain } => format!("This machine does not ask the cluster about {domain}"),
             Message::KubeconfigLeft { path, why } => {
@@ -341,6 +347,9 @@ impl Message {
             }
             Message::OtherPort { wanted, port } => {
                 format!("端口 {wanted} 已被占用；API 此后使用端口 {port}")
+            }
+            Message::OtherDashboardPort { wanted, port } => {
+                format!("端口 {wanted} 已被占用；控制台此后使用端口 {port}")
             }
             Message::HostDnsOn { domain } => format!("本机可以解析 {domain} 中的名称"),
             Message::HostDnsOff { domain } => format!("本机不再向集群查询 {domain}"),

@@ -56,7 +56,7 @@ pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Fails if what is fixed when a cluster is made would be another: its node's name, which objects and certificates
-/// bear, and the addresses of Services, which they keep.
+/// bear, the addresses of Services, which they keep, and the runtime, which has the pods' containers and networks.
 pub fn check_fixed(settings: &Settings, options: &Start) -> Result<(), Failure> {
     let (current, block) = (node_name(settings), &settings.service_cidr);
     if let Some(wanted) = &options.service_cidr
@@ -65,6 +65,16 @@ pub fn check_fixed(settings: &Settings, options: &Start) -> Result<(), Failure> 
     {
         return Err(usage(format!(
             "--service-cidr={wanted}: this cluster's Services have {block}, and the block is fixed when the cluster is made; `sampan delete`, then start anew"
+        )));
+    }
+    // a cluster that never came up has no pods
+    if let Some(wanted) = options.container_runtime
+        && settings.kubeconfig.is_some()
+        && wanted != settings.container_runtime
+    {
+        return Err(usage(format!(
+            "--container-runtime={wanted}: this cluster's pods are in the runtime {}, which is fixed when the cluster is made; `sampan delete`, then start anew, or start another cluster with -p",
+            settings.container_runtime
         )));
     }
     match &options.node_name {
@@ -113,7 +123,6 @@ pub fn merged(mut settings: Settings, options: &Start) -> Settings {
 pub fn pending(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
     let flags = [
         ("--apiserver-port", running.apiserver_port != wanted.apiserver_port),
-        ("--container-runtime", running.container_runtime != wanted.container_runtime),
         ("--registry-mirror", running.registry_mirrors != wanted.registry_mirrors),
         ("--insecure-registry", running.insecure_registries != wanted.insecure_registries),
         ("--image-mirror-country", running.image_mirror_country != wanted.image_mirror_country),
@@ -190,7 +199,9 @@ fn host_of(mirror: &str) -> Option<&str> {
     let host = match mirror.split_once("://") {
         Some(("http" | "https", host)) => host,
         Some(_) => return None,
-        None => mirror,
+        // a word alone is no registry to Docker either
+        None if mirror.contains(['.', ':']) || mirror == "localhost" => mirror,
+        None => return None,
     };
     Some(host.trim_end_matches('/')).filter(|host| is_host(host))
 }

@@ -119,7 +119,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let console_tasks = Tasks::new(Component::Daemon);
     let (dashboard, console) = console::bind(profile, &settings, &server, &console_tasks)?;
     if let Some(wanted) = dashboard.missed() {
-        warn(report, Message::OtherPort { wanted, port: dashboard.port() });
+        warn(report, Message::OtherDashboardPort { wanted, port: dashboard.port() });
     }
     let admin = client(&server, "kubernetes-admin", &["system:masters"]);
     let marking = role::follow(admin.clone(), informers.of(), node.clone(), settings.container_runtime);
@@ -252,6 +252,7 @@ pub fn network_config(profile: &Profile, settings: &Settings) -> sampan_pod_netw
     };
     sampan_pod_network::Config {
         run_dir: profile.run.clone(),
+        data_dir: profile.data.clone(),
         bridge,
         node_subnet: first_subnet(&settings.pod_cidr),
         pod_cidr: settings.pod_cidr.clone(),

@@ -56,7 +56,7 @@ impl Dashboard {
         self.port
     }
 
-    /// The port of the last start, if another one is in use.
+    /// The first choice of a port, if another one is in use.
     pub fn missed(&self) -> Option<u16> {
         self.missed
     }
@@ -91,10 +91,10 @@ pub fn bind(
         // none yet, or a broken file: whoever was signed in signs in anew
         None => rand::random(),
     };
-    let listener = listen(settings.dashboard_port, if kept.port == 0 { PORT } else { kept.port })?;
+    let first = if kept.port == 0 { PORT } else { kept.port };
+    let listener = listen(settings.dashboard_port, first)?;
     let port = listener.local_addr()?.port();
-    let missed =
-        Some(kept.port).filter(|last| *last != 0 && *last != port && settings.dashboard_port.is_none());
+    let missed = Some(first).filter(|first| *first != port && settings.dashboard_port.is_none());
     let now = Kept { key: STANDARD.encode(key), port };
     if kept != now {
         kept = now;

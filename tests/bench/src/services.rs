@@ -164,6 +164,7 @@ fn nft(text: &str) -> Result<Duration> {
 fn network_config(directory: &Path) -> sampan_pod_network::Config {
     sampan_pod_network::Config {
         run_dir: directory.to_owned(),
+        data_dir: directory.to_owned(),
         bridge: BRIDGE.into(),
         pod_cidr: PODS.into(),
         fixed: true,

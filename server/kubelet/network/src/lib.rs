@@ -86,6 +86,8 @@ pub enum Error {
 pub struct Config {
     /// Namespaces are pinned in `netns` below it.
     pub run_dir: PathBuf,
+    /// Keeps which block was taken, for the cluster's life: a node's `podCIDR` never changes.
+    pub data_dir: PathBuf,
     /// Bridge, such as `sampan0`; at most ten letters.
     pub bridge: String,
     /// All pods of the cluster, such as `10.244.0.0/16`.
@@ -185,18 +187,22 @@ impl PodNetwork {
             return Err(Error::Overlap { wanted, network, link });
         }
         let slots = Slots::read(&directory);
-        let pods = if let Some(kept) = slots.block(&directory, wanted).filter(|_| !config.fixed) {
-            if let Some((_, network)) = subnet::clash(&kept, &used) {
+        let kept = slots::kept_block(&config.data_dir, wanted).filter(|_| !config.fixed);
+        let clash = kept.and_then(|kept| subnet::clash(&kept, &used));
+        let pods = match (kept, clash) {
+            (Some(kept), None) => kept,
+            (Some(kept), Some((_, network))) if !slots.leased.is_empty() => {
                 tracing::warn!(%kept, %network, "pod network collides with a network of this host and stays while pods have its addresses");
+                kept
             }
-            kept
-        } else {
-            let pods = subnet::free(wanted, services, &used).ok_or(Error::NoBlock(wanted))?;
-            if pods != wanted {
-                tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
+            _ => {
+                let pods = subnet::free(wanted, services, &used).ok_or(Error::NoBlock(wanted))?;
+                if pods != wanted {
+                    tracing::warn!(%wanted, used = %pods, "pod network collides with a network of this host and was moved");
+                }
+                slots::keep_block(&config.data_dir, wanted, pods)?;
+                pods
             }
-            slots::keep_block(&directory, wanted, pods)?;
-            pods
         };
         let node = subnet::rebase(node, wanted, pods);
         let slots = Mutex::new(slots);

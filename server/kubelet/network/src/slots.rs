@@ -64,11 +64,6 @@ impl Slots {
         slots
     }
 
-    /// The block that the leases' addresses are of; `None` if there is no lease, or another block is wanted now.
-    pub fn block(&self, directory: &Path, wanted: Subnet) -> Option<Subnet> {
-        (!self.leased.is_empty()).then(|| kept_block(directory, wanted)).flatten()
-    }
-
     /// The lease of a pod.
     pub fn find(&self, uid: &str) -> Option<(u32, &Lease)> {
         self.leased.iter().find(|(_, lease)| lease.uid == uid).map(|(index, lease)| (*index, lease))
@@ -115,24 +110,25 @@ impl Slots {
     }
 }
 
-/// The pods' block that was wanted and the one that was taken, as kept beside the leases.
+/// The pods' block that was wanted and the one that was taken.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Block {
     wanted: String,
     taken: String,
 }
 
-const BLOCK: &str = "block";
+const BLOCK: &str = "pod-network.json";
 
 /// The block that was taken when `wanted` was.
-fn kept_block(directory: &Path, wanted: Subnet) -> Option<Subnet> {
+pub(crate) fn kept_block(directory: &Path, wanted: Subnet) -> Option<Subnet> {
     let block: Block = serde_json::from_slice(&std::fs::read(directory.join(BLOCK)).ok()?).ok()?;
     let taken: Subnet = block.taken.parse().ok()?;
     (block.wanted == wanted.to_string() && taken.length == wanted.length).then_some(taken)
 }
 
-/// Writes down the block that leases are of from now on.
+/// Writes down the block that pods' addresses are of from now on.
 pub(crate) fn keep_block(directory: &Path, wanted: Subnet, taken: Subnet) -> Result<(), Error> {
+    std::fs::create_dir_all(directory).map_err(link::io(directory.display().to_string()))?;
     let block = Block { wanted: wanted.to_string(), taken: taken.to_string() };
     write(&directory.join(BLOCK), &block)
 }

@@ -13,6 +13,7 @@ fn config(directory: &Path, pool_size: usize) -> Config {
     assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
     Config {
         run_dir: directory.to_owned(),
+        data_dir: directory.to_owned(),
         bridge: "sptest0".into(),
         pod_cidr: "10.201.0.0/16".into(),
         fixed: false,

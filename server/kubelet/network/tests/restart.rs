@@ -81,6 +81,7 @@ fn heard(address: Ipv4Addr, port: u16) -> String {
 fn config(directory: &Path) -> Config {
     Config {
         run_dir: directory.to_owned(),
+        data_dir: directory.to_owned(),
         bridge: "sprst0".into(),
         pod_cidr: "10.201.0.0/16".into(),
         fixed: false,
@@ -119,6 +120,12 @@ fn a_block_that_was_moved_stays_while_pods_have_its_addresses() {
         host_network("early0", "10.201.7.1/24");
         let (network, tasks) = start(directory.path()).await;
         assert_eq!(network.pod_cidr(), "10.202.0.0/16");
+        // what it was moved for is gone: it stays, for the node's object says where it is
+        tasks.finish(Duration::from_secs(5)).await;
+        drop(network);
+        run("ip link del early0");
+        let (network, tasks) = start(directory.path()).await;
+        assert_eq!(network.pod_cidr(), "10.202.0.0/16");
         let mut pods = Vec::new();
         for index in 0..12 {
             pods.push(network.acquire(&uid(index)).await.expect("pod"));
@@ -129,8 +136,7 @@ fn a_block_that_was_moved_stays_while_pods_have_its_addresses() {
         let port = HostPort { protocol: Protocol::Tcp, host_ip: None, host_port: 38080, container_port: 80 };
         network.set_host_ports(&uid(11), vec![port]).await.expect("host port");
         in_and_out(&last);
-        // what it was moved for is gone, and it collides with something else now
-        run("ip link del early0");
+        // it collides with something else now
         host_network("late0", "10.202.7.1/24");
         let mut last_network = (network, tasks);
         for stopped in [false, true] {

@@ -205,6 +205,7 @@ impl Bed {
         run(&format!("ip route add default via {OUTSIDE_IP}"));
         let config = sampan_pod_network::Config {
             run_dir: directory.path().to_owned(),
+            data_dir: directory.path().to_owned(),
             bridge: "spx0".into(),
             pod_cidr: "10.201.0.0/16".into(),
             fixed: true,
