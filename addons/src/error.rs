@@ -114,6 +114,14 @@ pub enum Error {
     /// An object of the last time is still being deleted.
     #[error("{0} is still being deleted")]
     Leaving(String),
+    /// A disabled addon's objects that something keeps from going.
+    #[error("{name} is disabled, but these are still being deleted: {}; see their finalizers", objects.join(", "))]
+    Remaining {
+        /// The addon.
+        name: String,
+        /// Kind, namespace and name of each.
+        objects: Vec<String>,
+    },
     /// An addon's own code failed or panicked.
     #[error("{0}")]
     Code(String),
@@ -135,14 +143,18 @@ impl Error {
             Self::BuiltIn(_) => ErrorKind::BuiltIn,
             Self::NoPage(_) => ErrorKind::NoPage,
             Self::Failed { .. } => ErrorKind::Failed,
-            Self::Api { .. } | Self::Leaving(_) | Self::Unserved(_) | Self::Code(_) => ErrorKind::Other,
+            Self::Api { .. }
+            | Self::Leaving(_)
+            | Self::Remaining { .. }
+            | Self::Unserved(_)
+            | Self::Code(_) => ErrorKind::Other,
         }
     }
 
     /// Whether the same may work a moment later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Leaving(_) | Self::Unserved(_) => true,
+            Self::Leaving(_) | Self::Remaining { .. } | Self::Unserved(_) => true,
             Self::Api { code, .. } => matches!(code, 0 | 409 | 429 | 500..),
             _ => false,
         }

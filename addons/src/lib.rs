@@ -29,6 +29,7 @@ mod request;
 mod runner;
 mod set;
 mod settle;
+mod turns;
 mod verbs;
 mod watched;
 

@@ -36,6 +36,7 @@ use crate::package::Package;
 use crate::plan;
 use crate::record::{self, Applied, NAMESPACE, Record};
 use crate::runner::{Parts, Runner, panic_words};
+use crate::turns::Turns;
 use crate::watched::Watched;
 
 /// How long an addon may take to take back what it left.
@@ -92,7 +93,7 @@ pub(crate) struct Manager {
     packages: Mutex<HashMap<String, Read>>,
     kicks: mpsc::UnboundedSender<String>,
     kicked: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
-    pub turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub turns: Turns,
 }
 
 impl Addons {
@@ -111,7 +112,7 @@ impl Addons {
             packages: Mutex::default(),
             kicks,
             kicked: Mutex::default(),
-            turns: Mutex::default(),
+            turns: Turns::default(),
             config,
         };
         *manager.kicked.lock() = Some(kicked);
@@ -158,8 +159,12 @@ impl Controller for Manager {
         if let Some(error) = &error {
             tracing::warn!(component = name.as_str(), %error, "not as it should be, trying again");
         }
-        self.outcomes.send_modify(|outcomes| {
-            outcomes.insert(name.clone(), Outcome { seen, error: error.clone() });
+        // nothing is left to be said of what is not there any more
+        let known =
+            error.is_some() || self.definition(name).is_some() || !matches!(self.record(name), Ok(None));
+        self.outcomes.send_modify(|outcomes| match known {
+            true => drop(outcomes.insert(name.clone(), Outcome { seen, error: error.clone() })),
+            false => drop(outcomes.remove(name)),
         });
         match error {
             None => Ok(None),
@@ -181,9 +186,12 @@ impl Manager {
         if let Some(native) = self.config.natives.iter().find(|native| native.about().name == name) {
             return Some(Ok(Definition::Native(native.clone())));
         }
-        let map = self.maps.get(&Key::namespaced(NAMESPACE, &record::package_name_of(name)))?;
-        let version = map.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
         let mut packages = self.packages.lock();
+        let Some(map) = self.maps.get(&Key::namespaced(NAMESPACE, &record::package_name_of(name))) else {
+            packages.remove(name);
+            return None;
+        };
+        let version = map.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
         if let Some((read, package)) = packages.get(name)
             && *read == version
         {
@@ -369,18 +377,44 @@ impl Manager {
         if let Some(native) = native {
             self.take_back(native, &record).await;
         }
-        for place in plan::pruned(&record.inventory, &[]) {
-            if self.objects.prune(&place, name).await? {
+        let places = plan::pruned(&record.inventory, &[]);
+        for place in &places {
+            if self.objects.prune(place, name).await? {
                 tracing::info!(component = name, object = %place, "deleted: the addon is disabled");
             }
         }
-        self.update(name, |record| {
-            record.inventory.clear();
-            record.applied = Applied::default();
-            record.version.clear();
-        })
-        .await
-        .map(drop)
+        let remaining = self.remaining(name, &places).await?;
+        if remaining.len() < record.inventory.len() || remaining.is_empty() {
+            let gone = remaining.is_empty();
+            self.update(name, |record| {
+                record.inventory.clone_from(&remaining);
+                if gone {
+                    record.applied = Applied::default();
+                    record.version.clear();
+                }
+            })
+            .await?;
+        }
+        match remaining.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Remaining {
+                name: name.to_owned(),
+                objects: remaining.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+
+    /// Which of an addon's deleted objects are still there, in the order in which they were made: finalizers keep them.
+    /// A pass comes when the last of them goes.
+    async fn remaining(&self, name: &str, places: &[Reference]) -> Result<Vec<Reference>, Error> {
+        let mut remaining = Vec::new();
+        for place in places.iter().rev() {
+            if let Some(route) = self.objects.leaving(place, name).await? {
+                self.watched.ensure(place, &route);
+                remaining.push(place.clone());
+            }
+        }
+        Ok(remaining)
     }
 
     /// A record that says what holds without it goes.

@@ -178,19 +178,34 @@ impl Objects {
         self.client.request(request).await.map_err(|error| failed(&error))
     }
 
-    /// Deletes an object that is `owner`'s and the one meant; whether there was one.
-    pub async fn prune(&self, place: &Reference, owner: &str) -> Result<bool, Error> {
+    /// How a deleted object that was `owner`'s and is still there is reached; `None` once it is gone.
+    pub async fn leaving(&self, place: &Reference, owner: &str) -> Result<Option<Route>, Error> {
+        Ok(self.own(place, owner).await?.map(|(route, _)| route))
+    }
+
+    /// The object at a place, if it is `owner`'s and the one meant.
+    async fn own(&self, place: &Reference, owner: &str) -> Result<Option<(Route, Value)>, Error> {
         let route = match self.route(&place.api_version, &place.kind, "").await {
             // its definition is gone, and with it every object of the kind
-            Err(Error::Api { code: 404, .. }) => return Ok(false),
+            Err(Error::Api { code: 404, .. }) => return Ok(None),
             route => route?,
         };
-        let Some(live) = self.get(place, &route, "").await? else { return Ok(false) };
-        let uid = uid_of(&live);
-        if owner_of(&live) != Some(owner) || !(place.uid.is_empty() || place.uid == uid) {
-            tracing::info!(component = owner, object = %place, "left alone: it is another's now");
+        let Some(live) = self.get(place, &route, "").await? else { return Ok(None) };
+        if owner_of(&live) != Some(owner) || !(place.uid.is_empty() || place.uid == uid_of(&live)) {
+            tracing::debug!(component = owner, object = %place, "left alone: it is another's now");
+            return Ok(None);
+        }
+        Ok(Some((route, live)))
+    }
+
+    /// Deletes an object that is `owner`'s and the one meant; whether there was one.
+    pub async fn prune(&self, place: &Reference, owner: &str) -> Result<bool, Error> {
+        let Some((route, live)) = self.own(place, owner).await? else { return Ok(false) };
+        // asked again, it would say the same
+        if live["metadata"].get("deletionTimestamp").is_some() {
             return Ok(false);
         }
+        let uid = uid_of(&live);
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),

@@ -59,7 +59,11 @@ impl Manager {
             (Ok(Some(error)), _) => {
                 format!("restoring what was before failed, too: {error}; it is tried again")
             }
-            (Err(_), _) => "what was before is being restored".to_owned(),
+            (Err(_), _) => {
+                let last = self.outcomes.borrow().get(name).and_then(|outcome| outcome.error.clone());
+                let why = last.map(|error| format!(": {error}")).unwrap_or_default();
+                format!("what was before is being restored{why}")
+            }
         }
     }
 
@@ -88,12 +92,19 @@ impl Manager {
         outcomes
     }
 
+    /// Waits until nothing of a disabled addon is left.
+    ///
+    /// # Errors
+    /// What keeps it, after [`DOWN_SECONDS`].
     pub async fn went_down(&self, name: &str, version: u64) -> Result<(), Error> {
         let limit = Duration::from_secs(DOWN_SECONDS);
         match tokio::time::timeout(limit, self.passed(name, version)).await {
             Ok(None) => Ok(()),
             Ok(Some(error)) => Err(error),
-            Err(_) => Err(Error::Leaving(format!("what belongs to {name}"))),
+            Err(_) => {
+                let last = self.outcomes.borrow().get(name).and_then(|outcome| outcome.error.clone());
+                Err(last.unwrap_or_else(|| Error::Leaving(format!("what belongs to {name}"))))
+            }
         }
     }
 

@@ -87,7 +87,7 @@ impl Addons {
         timeout_seconds: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<Status, Error> {
-        let _turn = self.0.turn(name).await;
+        let _turn = self.0.turns.take(name).await;
         let definition = self.0.known(name)?;
         self.0.needs_met(name, &definition.needs())?;
         let before = self.0.record(name)?.unwrap_or_default();
@@ -102,9 +102,10 @@ impl Addons {
     /// Turns an addon off and waits until its objects are gone.
     ///
     /// # Errors
-    /// [`Error::NeededBy`] if an enabled addon needs it; whatever keeps an object from being deleted.
+    /// [`Error::NeededBy`] if an enabled addon needs it; whatever keeps an object from being deleted;
+    /// [`Error::Remaining`] if some are still there after a minute. They go when what holds them lets go of them.
     pub async fn disable(&self, name: &str, progress: Progress<'_>) -> Result<Status, Error> {
-        let _turn = self.0.turn(name).await;
+        let _turn = self.0.turns.take(name).await;
         self.disable_in_turn(name, progress).await
     }
 
@@ -143,7 +144,7 @@ impl Addons {
         progress: Progress<'_>,
     ) -> Result<Details, Error> {
         if !(set.is_empty() && unset.is_empty()) {
-            let _turn = self.0.turn(name).await;
+            let _turn = self.0.turns.take(name).await;
             let definition = self.0.known(name)?;
             let before = self.0.record(name)?.unwrap_or_default();
             let configuration = set::change(&before.configuration, set, unset, &definition.schema())?;
@@ -178,7 +179,7 @@ impl Addons {
         if self.0.config.natives.iter().any(|native| native.about().name == name) {
             return Err(Error::BuiltIn(name));
         }
-        let _turn = self.0.turn(&name).await;
+        let _turn = self.0.turns.take(&name).await;
         let before = self.0.kept_files(&name);
         let given = self.0.record(&name)?.unwrap_or_default().configuration;
         if !given.is_empty() {
@@ -209,7 +210,7 @@ impl Addons {
             return Err(Error::BuiltIn(name.to_owned()));
         }
         // one turn: nobody enables it in between
-        let _turn = self.0.turn(name).await;
+        let _turn = self.0.turns.take(name).await;
         let was = self.disable_in_turn(name, progress).await?;
         self.0.delete_map(&record::package_name_of(name)).await?;
         self.0.delete_map(&record::name_of(name)).await?;
@@ -257,12 +258,6 @@ impl Addons {
 }
 
 impl Manager {
-    /// Waits until nobody else changes this addon.
-    async fn turn(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = self.turns.lock().entry(name.to_owned()).or_default().clone();
-        turn.lock_owned().await
-    }
-
     /// Writes a decision, waits until it is true, and takes it back if it does not become so.
     #[allow(clippy::too_many_arguments)] // what was, what is to be, and how to wait
     async fn decide(

@@ -65,8 +65,10 @@ async fn the_example_package_is_applied_and_taken_back() {
     platform.addons.add(&packed, None, &quiet).await.unwrap();
     let set = words(&["greeting=Ahoy", "replicas=2"]);
     // no controllers here: it does not become ready, and everything is taken back
-    let error = platform.addons.enable("hello", &set, Some(1), &quiet).await.unwrap_err().to_string();
-    assert!(error.contains("Deployment hello/hello"), "{error}");
+    let enable = platform.addons.enable("hello", &set, Some(1), &quiet);
+    let (enabled, ()) = tokio::join!(enable, world.end_namespace("hello"));
+    let error = enabled.unwrap_err().to_string();
+    assert!(error.contains("Deployment hello/hello") && error.contains("nothing of it is left"), "{error}");
     assert!(world.get("apps/v1", "Deployment", "hello", "hello").await.is_none());
     assert_eq!(platform.addons.page("hello").unwrap(), "http://127.0.0.1:30080/");
     assert_eq!(platform.addons.show("hello").unwrap().configuration["replicas"], json!(1));

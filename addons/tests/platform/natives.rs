@@ -2,7 +2,7 @@
 
 use sampan_addons::{ErrorKind, State as Healthy, Step};
 use sampan_process::{Component, State};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, quiet, words};
 
@@ -235,5 +235,45 @@ async fn an_object_that_somebody_deletes_is_made_again() {
         }
     });
     assert_ne!(again.await.unwrap(), before);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_disable_waits_for_finalizers_and_says_what_they_keep() {
+    let world = World::new().await;
+    let platform = world.platform().await;
+    let addons = platform.addons.clone();
+    addons.enable("echo", &words(&["maps=3"]), None, &quiet).await.unwrap();
+    let hold = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    world.patch("v1", "ConfigMap", "kube-system", "echo-1", hold(json!(["example.com/hold"]))).await;
+    let leaving = || async {
+        let held = world.map("kube-system", "echo-1").await;
+        held.is_some_and(|map| map["metadata"].get("deletionTimestamp").is_some())
+    };
+    let disabling = tokio::spawn(async move { addons.disable("echo", &quiet).await });
+    let remaining = || platform.addons.show("echo").unwrap().objects.len();
+    while !leaving().await || remaining() != 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!disabling.is_finished());
+    // time is not waited for: there is nothing else to wait for
+    tokio::time::pause();
+    let error = disabling.await.unwrap().unwrap_err();
+    tokio::time::resume();
+    assert!(error.to_string().contains("ConfigMap kube-system/echo-1"), "{error}");
+    assert!(!error.to_string().contains("echo-0"), "{error}");
+    assert_eq!(world.owned("echo").await, ["echo-1"]);
+    // what remains is known to the next daemon, too
+    platform.stop().await;
+    let platform = world.platform().await;
+    let objects = platform.addons.show("echo").unwrap().objects;
+    assert_eq!(objects.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["echo-1"]);
+    let addons = platform.addons.clone();
+    let disabling = tokio::spawn(async move { addons.disable("echo", &quiet).await });
+    world.patch("v1", "ConfigMap", "kube-system", "echo-1", hold(Value::Null)).await;
+    let status = disabling.await.unwrap().unwrap();
+    assert_eq!(status.health.state, Healthy::Off);
+    assert!(world.owned("echo").await.is_empty());
+    assert!(platform.addons.show("echo").unwrap().objects.is_empty());
     platform.stop().await;
 }

@@ -234,6 +234,25 @@ impl World {
         self.api(version, kind, namespace).delete(name, &Default::default()).await.unwrap();
     }
 
+    /// Lets a namespace go once it is deleted, as its controller would.
+    pub async fn end_namespace(&self, name: &str) {
+        let leaving = async {
+            loop {
+                let there = self.get("v1", "Namespace", "", name).await;
+                if let Some(going) = there.filter(|one| one["metadata"].get("deletionTimestamp").is_some()) {
+                    return going;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut namespace = tokio::time::timeout(Duration::from_secs(30), leaving).await.unwrap();
+        namespace["spec"]["finalizers"] = json!([]);
+        let path = format!("/api/v1/namespaces/{name}/finalize");
+        let request = Request::put(path).header("content-type", "application/json");
+        let request = request.body(serde_json::to_vec(&namespace).unwrap()).unwrap();
+        self.client.request::<Value>(request).await.unwrap();
+    }
+
     /// Configmaps that bear an addon's label, but for its own record.
     pub async fn owned(&self, addon: &str) -> Vec<String> {
         let params = ListParams::default().labels(&format!("{OWNER}={addon}"));

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{SinkExt, StreamExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sampan_test_e2e::{apply, cluster, eventually, field, ready, registry};
+use sampan_test_e2e::{apply, cluster, eventually, fetch, field, ready, registry};
 use sampan_testkit::{Cluster, Image, free_port};
 use serde_json::Value;
 
@@ -98,7 +98,54 @@ fn python() -> Result<PathBuf> {
     Ok(tools.join("venv/bin/python"))
 }
 
-fn ingress(cluster: &Cluster) -> Result<()> {
+/// The ingress with two hosts, as its clients know it.
+struct Front {
+    http: u16,
+    https: u16,
+    /// The certificate of `one.test`.
+    one: PathBuf,
+    /// The certificate of `*.two.test`.
+    two: PathBuf,
+    node: String,
+    directory: tempfile::TempDir,
+}
+
+impl Front {
+    /// Both hosts with their certificates, the redirect, the websocket, the status.
+    fn serves(&self, cluster: &Cluster) -> Result<()> {
+        for (host, authority) in [("one.test", &self.one), ("a.two.test", &self.two)] {
+            let seen = eventually(host, SOON, || Ok(page(host, self.https, authority).ok()))?;
+            ensure!(seen.contains("Welcome to nginx"), "{seen}");
+        }
+        // each host has its own certificate
+        ensure!(page("one.test", self.https, &self.two).is_err());
+        let redirect = Command::new("curl")
+            .args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"])
+            .args(["-H", "Host: one.test", &format!("http://127.0.0.1:{}/x", self.http)])
+            .output()?;
+        let redirect = String::from_utf8_lossy(&redirect.stdout).into_owned();
+        ensure!(redirect.starts_with("308 https://one.test"), "{redirect}");
+        let client = Command::new(python()?)
+            .arg("-c")
+            .arg(include_str!("addons/socket.py"))
+            .arg(self.https.to_string())
+            .arg(&self.one)
+            .output()?;
+        let heard = String::from_utf8_lossy(&client.stdout).into_owned();
+        ensure!(heard.trim() == "hello", "{heard}{}", String::from_utf8_lossy(&client.stderr));
+        ensure!(field(cluster, "ingress/one", "{.status.loadBalancer.ingress[0].ip}")? == self.node);
+        Ok(())
+    }
+
+    /// Another certificate is served as soon as it is there.
+    fn renews(&mut self, cluster: &Cluster) -> Result<()> {
+        self.one = certificate(cluster, self.directory.path(), "one", "one.test")?;
+        eventually("the new certificate", SOON, || Ok(page("one.test", self.https, &self.one).ok()))?;
+        Ok(())
+    }
+}
+
+fn ingress(cluster: &Cluster) -> Result<Front> {
     let (http, https, sockets) = (free_port(), free_port(), sockets()?);
     let ports = [format!("http.port={http}"), format!("https.port={https}")];
     cluster.sampan(&["addons", "enable", "ingress", "--set", &ports[0], "--set", &ports[1]])?;
@@ -110,31 +157,10 @@ fn ingress(cluster: &Cluster) -> Result<()> {
     let sites = include_str!("addons/sites.yaml").replace("SOCKETS", &sockets.to_string());
     apply(cluster, &sites.replace("NODE", &node))?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
-    for (host, authority) in [("one.test", &one), ("a.two.test", &two)] {
-        let seen = eventually(host, SOON, || Ok(page(host, https, authority).ok()))?;
-        ensure!(seen.contains("Welcome to nginx"), "{seen}");
-    }
-    // each host has its own certificate
-    ensure!(page("one.test", https, &two).is_err());
-    let redirect = Command::new("curl")
-        .args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"])
-        .args(["-H", "Host: one.test", &format!("http://127.0.0.1:{http}/x")])
-        .output()?;
-    let redirect = String::from_utf8_lossy(&redirect.stdout).into_owned();
-    ensure!(redirect.starts_with("308 https://one.test"), "{redirect}");
-    let client = Command::new(python()?)
-        .arg("-c")
-        .arg(include_str!("addons/socket.py"))
-        .arg(https.to_string())
-        .arg(&one)
-        .output()?;
-    let heard = String::from_utf8_lossy(&client.stdout).into_owned();
-    ensure!(heard.trim() == "hello", "{heard}{}", String::from_utf8_lossy(&client.stderr));
-    ensure!(field(cluster, "ingress/one", "{.status.loadBalancer.ingress[0].ip}")? == node);
-    // another certificate is served as soon as it is there
-    let newer = certificate(cluster, directory.path(), "one", "one.test")?;
-    eventually("the new certificate", SOON, || Ok(page("one.test", https, &newer).ok()))?;
-    Ok(())
+    let mut front = Front { http, https, one, two, node, directory };
+    front.serves(cluster)?;
+    front.renews(cluster)?;
+    Ok(front)
 }
 
 fn ingress_gone(cluster: &Cluster) -> Result<()> {
@@ -169,7 +195,7 @@ fn configuration(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A package is added, works, is broken by somebody, says why, is mended, removed.
+/// A package is added, works, is broken by somebody, says why, is mended.
 fn package(cluster: &Cluster) -> Result<()> {
     let folder = cluster.directory().join("hello");
     std::fs::create_dir(&folder)?;
@@ -177,15 +203,7 @@ fn package(cluster: &Cluster) -> Result<()> {
     std::fs::write(folder.join("web.yaml"), include_str!("addons/web.yaml"))?;
     cluster.sampan(&["addons", "add", &folder.display().to_string()])?;
     cluster.sampan(&["addons", "enable", "hello", "--set", "replicas=2"])?;
-    let replicas = cluster.kubectl(&[
-        "get",
-        "-n",
-        "hello",
-        "deployment/hello",
-        "-o",
-        "jsonpath={.status.readyReplicas}",
-    ])?;
-    ensure!(replicas == "2", "{replicas}");
+    package_is_well(cluster)?;
     ensure!(json(cluster, &["addons", "images", "hello"])?["nginx"] == "nginx:alpine");
     cluster.kubectl(&[
         "set",
@@ -202,32 +220,86 @@ fn package(cluster: &Cluster) -> Result<()> {
     ensure!(health["next"].as_str().is_some_and(|next| !next.is_empty()), "{health}");
     // what it owns is put right when it is applied again
     cluster.sampan(&["addons", "enable", "hello"])?;
-    eventually("it is well again", Duration::from_secs(60), || {
-        Ok((listed(cluster, "hello")?["health"]["state"] == "healthy").then_some(()))
+    package_is_well(cluster)
+}
+
+/// The installed package is healthy, and its page answers.
+fn package_is_well(cluster: &Cluster) -> Result<()> {
+    eventually("the package is well", Duration::from_secs(60), || {
+        let addon = listed(cluster, "hello")?;
+        Ok((addon["enabled"] == true && addon["health"]["state"] == "healthy").then_some(()))
     })?;
+    let of_it = |object: &str, path: &str| {
+        cluster.kubectl(&["get", "-n", "hello", object, "-o", &format!("jsonpath={path}")])
+    };
+    let replicas = of_it("deployment/hello", "{.status.readyReplicas}")?;
+    ensure!(replicas == "2", "{replicas}");
+    let address = of_it("service/hello", "{.spec.clusterIP}")?;
+    let seen = eventually("its page", SOON, || Ok(fetch(&format!("{address}:80")).ok()))?;
+    ensure!(seen.contains("Welcome to nginx"), "{seen}");
+    Ok(())
+}
+
+fn package_gone(cluster: &Cluster) -> Result<()> {
     cluster.sampan(&["addons", "remove", "hello"])?;
-    // a namespace ends with its pods
-    eventually("nothing of it is left", Duration::from_secs(60), || {
-        let owned = ["-l", "sampan.dev/addon=hello"];
-        let left =
-            cluster.kubectl(&[&["get", "namespaces,deployments,services", "-A"], &owned[..]].concat())?;
-        Ok((!left.contains("hello")).then_some(()))
-    })?;
+    // its own objects are gone by now; what those made follows
+    let owned = ["-l", "sampan.dev/addon=hello"];
+    let left = cluster.kubectl(&[&["get", "namespaces,deployments,services", "-A"], &owned[..]].concat())?;
+    ensure!(!left.contains("hello"), "{left}");
     let (said, _) = refused(cluster, &["addons", "enable", "hello"])?;
     ensure!(said.contains("ADDON_NOT_FOUND"), "{said}");
     Ok(())
 }
 
-/// An image that was pushed runs without a load step.
-fn registry_of_the_cluster(cluster: &Cluster) -> Result<()> {
-    let port = free_port();
-    cluster.sampan(&["addons", "enable", "registry", "--set", &format!("listen=127.0.0.1:{port}")])?;
-    let address = format!("127.0.0.1:{port}");
-    sampan_testkit::push(&address, &Image::nginx("pushed here\n")?, "app", "1")?;
-    let name = format!("localhost:{port}/app:1");
-    cluster.kubectl(&["run", "pushed", "--image", &name])?;
-    ready(cluster, "pushed")?;
+/// The registry of the cluster at a port, and how many images were pushed to it.
+struct Shelf {
+    port: u16,
+    pushed: usize,
+}
+
+impl Shelf {
+    /// An image that is pushed runs without a load step, and so do those that were.
+    fn serves(&mut self, cluster: &Cluster) -> Result<()> {
+        let address = format!("127.0.0.1:{}", self.port);
+        self.pushed += 1;
+        let text = format!("pushed as {}\n", self.pushed);
+        sampan_testkit::push(&address, &Image::nginx(&text)?, "app", &self.pushed.to_string())?;
+        for tag in 1..=self.pushed {
+            let (image, pod) = (format!("localhost:{}/app:{tag}", self.port), format!("pushed-{tag}"));
+            cluster.kubectl(&["delete", "pod", &pod, "--ignore-not-found", "--grace-period=1"])?;
+            cluster.kubectl(&["run", &pod, "--image", &image, "--image-pull-policy=Always"])?;
+            ready(cluster, &pod)?;
+            let ip = field(cluster, &format!("pod/{pod}"), "{.status.podIP}")?;
+            let seen = eventually("its page", SOON, || Ok(fetch(&format!("{ip}:80")).ok()))?;
+            ensure!(seen.contains(&format!("pushed as {tag}")), "{seen}");
+        }
+        Ok(())
+    }
+}
+
+fn registry_of_the_cluster(cluster: &Cluster) -> Result<Shelf> {
+    let mut shelf = Shelf { port: free_port(), pushed: 0 };
+    let listen = format!("listen=127.0.0.1:{}", shelf.port);
+    cluster.sampan(&["addons", "enable", "registry", "--set", &listen])?;
+    shelf.serves(cluster)?;
     cluster.sampan(&["addons", "disable", "registry"])?;
+    Ok(shelf)
+}
+
+/// `kubectl top` of the node and of pods.
+fn metrics(cluster: &Cluster) -> Result<()> {
+    eventually("kubectl top pod", Duration::from_secs(60), || {
+        let output = cluster.kubectl_command().args(["top", "pod"]).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((output.status.success() && said.contains("web-") && said.contains("Mi")).then_some(()))
+    })?;
+    let node = cluster.kubectl(&["top", "node"])?;
+    ensure!(node.contains('%'), "{node}");
+    Ok(())
+}
+
+fn killed(cluster: &Cluster) -> Result<()> {
+    kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
     Ok(())
 }
 
@@ -235,12 +307,13 @@ fn walk(runtime: &str) -> Result<()> {
     let registry = registry()?;
     let cluster = cluster(&registry, runtime)?;
     configuration(&cluster)?;
-    ingress(&cluster)?;
+    let mut front = ingress(&cluster)?;
     package(&cluster)?;
-    registry_of_the_cluster(&cluster)?;
+    let mut shelf = registry_of_the_cluster(&cluster)?;
+    metrics(&cluster)?;
     // killed in the middle of an enable: what was begun is finished or taken away, and can be asked for again
     let child = cluster.command().args(["addons", "enable", "registry"]).spawn()?;
-    kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
+    killed(&cluster)?;
     child.wait_with_output()?;
     cluster.up()?;
     eventually("a settled registry", SOON, || {
@@ -248,10 +321,26 @@ fn walk(runtime: &str) -> Result<()> {
         let (enabled, state) = (addon["enabled"] == true, addon["health"]["state"].clone());
         Ok(((enabled && state == "healthy") || (!enabled && state == "off")).then_some(()))
     })?;
-    ensure!(json(&cluster, &["addons", "configure", "dns"])?["configuration"]["ttlSeconds"] == 7);
-    eventually("ingress serves again", SOON, || {
-        Ok((listed(&cluster, "ingress")?["health"]["state"] == "healthy").then_some(()))
-    })?;
+    cluster.sampan(&["addons", "enable", "registry"])?;
+    // and killed with everything on: all of it comes again, and nobody asks for it
+    for again in [false, true] {
+        if again {
+            killed(&cluster)?;
+            cluster.up()?;
+        }
+        ensure!(json(&cluster, &["addons", "configure", "dns"])?["configuration"]["ttlSeconds"] == 7);
+        for name in ["ingress", "registry"] {
+            eventually(name, SOON, || {
+                Ok((listed(&cluster, name)?["health"]["state"] == "healthy").then_some(()))
+            })?;
+        }
+        front.serves(&cluster)?;
+        front.renews(&cluster)?;
+        package_is_well(&cluster)?;
+        shelf.serves(&cluster)?;
+        metrics(&cluster)?;
+    }
+    package_gone(&cluster)?;
     ingress_gone(&cluster)
 }
 
