@@ -41,7 +41,9 @@ fn collect(root: &Value, schema: &Value, value: &Value, prefix: &str, depth: usi
         }
         let said = |schema: &Value| schema.get("description").and_then(Value::as_str).map(str::to_owned);
         let description = said(outer).or_else(|| said(inner)).unwrap_or_default();
-        let description = description.lines().next().unwrap_or_default().to_owned();
+        // the first paragraph, whatever its lines
+        let first = description.split("\n\n").next().unwrap_or_default();
+        let description = first.split_whitespace().collect::<Vec<_>>().join(" ");
         all.push(Field { path, kind: kind_of(inner), value: value.clone(), description });
     }
 }

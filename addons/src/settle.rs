@@ -35,6 +35,11 @@ pub(crate) struct Unsettled {
 }
 
 impl Unsettled {
+    /// It serves less than before.
+    pub fn worse(now: Condition) -> Self {
+        Self { reason: now.reason, next: now.next, kind: None }
+    }
+
     fn of(error: Error, name: &str) -> Self {
         Self { reason: error.to_string(), next: error.next_step(name), kind: Some(error) }
     }

@@ -13,6 +13,7 @@ use crate::package::{Files, Package, Summary};
 use crate::record::{self, Record};
 use crate::request::{Details, Request, Sort, Status, Step};
 use crate::set;
+use crate::settle::Unsettled;
 
 /// How long a native addon may take to be healthy.
 const NATIVE_SECONDS: u64 = 30;
@@ -272,6 +273,7 @@ impl Manager {
     ) -> Result<(), Error> {
         let was_enabled = self.is_enabled(name);
         let same = was_enabled && configuration == before.configuration;
+        let was_well = was_enabled && self.condition(name).state == State::Healthy;
         progress(Step::Applying);
         // whoever asks again wants another try now, not after the pause
         self.stop_if(name, |runner| same && Condition::from(runner.reporter.get()).state == State::Failed)
@@ -286,8 +288,8 @@ impl Manager {
             Definition::Native(_) => NATIVE_SECONDS,
             Definition::Package(_) => PACKAGE_SECONDS,
         };
-        let Err(unsettled) = self.settle(name, version, timeout_seconds.unwrap_or(default), progress).await
-        else {
+        let settled = self.settle(name, version, timeout_seconds.unwrap_or(default), progress).await;
+        let Err(unsettled) = settled.and_then(|()| self.no_worse(name, was_well && !same)) else {
             return Ok(());
         };
         if same {
@@ -302,6 +304,15 @@ impl Manager {
             .await?;
         let restored = self.restored(name, undone, was_enabled).await;
         Err(unsettled.into_error(name, restored))
+    }
+
+    /// Refuses a change by which what was healthy is not any more.
+    fn no_worse(&self, name: &str, was_well: bool) -> Result<(), Unsettled> {
+        let now = self.condition(name);
+        match was_well && now.state == State::Degraded {
+            true => Err(Unsettled::worse(now)),
+            false => Ok(()),
+        }
     }
 
     fn status(&self, name: &str, definition: Result<Definition, Error>) -> Status {

@@ -225,7 +225,7 @@ pub enum Addons {
     /// List the addons with what they are and how they are
     #[command(alias = "ls")]
     List,
-    /// Turn an addon on; returns when it is healthy, and takes everything back if it does not become so
+    /// Turn an addon on; returns when it serves (what it lacks, such as one of its ports, is said), and takes everything back if it does not
     Enable {
         /// Its name, as `list` shows it
         name: String,

@@ -93,7 +93,7 @@ impl Config {
             Ok((name(&field, host)?, listed(&field, all, |text| text.parse().ok(), "an IP address")?))
         });
         Ok(Read {
-            domain: domain.map(|text| name("clusterDomain", text)).transpose()?,
+            domain: domain.map(|text| zone("clusterDomain", text)).transpose()?,
             ttl: self.ttl_seconds,
             hosts: hosts.collect::<Result<_, _>>()?,
             forward: Settings {
@@ -129,6 +129,22 @@ fn wrong(field: &str, problem: String) -> Error {
 
 fn at_most(field: &str, value: u32, most: u32) -> Result<(), Error> {
     if value > most { Err(wrong(field, format!("is at most {most}"))) } else { Ok(()) }
+}
+
+/// A name that pods could have in their search paths: of labels as Kubernetes has them.
+fn zone(field: &str, text: &str) -> Result<Name, Error> {
+    let inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let label = |label: &str| {
+        label.starts_with(inner)
+            && label.ends_with(inner)
+            && label.chars().all(|letter| inner(letter) || letter == '-')
+    };
+    match text.trim_end_matches('.').split('.').all(label) {
+        true => name(field, text),
+        false => {
+            Err(wrong(field, format!("{text:?} is not of a-z, 0-9, '-' and '.', such as cluster.local")))
+        }
+    }
 }
 
 fn name(field: &str, text: &str) -> Result<Name, Error> {
@@ -177,6 +193,7 @@ mod tests {
             (json!({"ttlSeconds": 3601}), "ttlSeconds: is at most 3600"),
             (json!({"cacheEntries": 1_000_001}), "cacheEntries: is at most 1000000"),
             (json!({"clusterDomain": "cluster..local"}), "clusterDomain: "),
+            (json!({"clusterDomain": "Foo_"}), "clusterDomain: \"Foo_\" is not of a-z"),
         ] {
             let read = serde_json::from_value::<Config>(config).unwrap().read();
             let error = read.err().unwrap().to_string();

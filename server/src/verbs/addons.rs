@@ -158,6 +158,7 @@ async fn configure(mut context: Context, name: String, mut set: Vec<String>, uns
         Format::Json => show(&context, &details),
         Format::Text => context.ui.step(&Message::AddonConfigured { name }),
     }
+    unwell(&context, &details.status);
     Ok(0)
 }
 

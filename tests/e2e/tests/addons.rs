@@ -164,8 +164,15 @@ fn ingress(cluster: &Cluster) -> Result<Front> {
 }
 
 fn ingress_gone(cluster: &Cluster) -> Result<()> {
-    let set = &json(cluster, &["addons", "configure", "ingress"])?["set"];
-    let port = set["https"]["port"].as_u64().with_context(|| format!("no port in {set}"))?;
+    let before = json(cluster, &["addons", "configure", "ingress"])?;
+    let port = before["set"]["https"]["port"].as_u64().with_context(|| format!("no port in {before}"))?;
+    // a port that somebody has is refused, and what was is again
+    let taken = std::net::TcpListener::bind("0.0.0.0:0")?;
+    let set = format!("http.port={}", taken.local_addr()?.port());
+    let (said, _) = refused(cluster, &["addons", "configure", "ingress", "--set", &set])?;
+    ensure!(said.contains("is taken by"), "{said}");
+    let after = json(cluster, &["addons", "configure", "ingress"])?;
+    ensure!(after["set"] == before["set"] && after["status"]["health"]["state"] == "healthy", "{after}");
     cluster.sampan(&["addons", "disable", "ingress"])?;
     ensure!(std::net::TcpStream::connect(("127.0.0.1", u16::try_from(port)?)).is_err(), "still listening");
     let left = cluster.kubectl(&[
@@ -293,9 +300,10 @@ fn metrics(cluster: &Cluster) -> Result<()> {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok((output.status.success() && said.contains("web-") && said.contains("Mi")).then_some(()))
     })?;
-    let node = cluster.kubectl(&["top", "node"])?;
-    ensure!(node.contains('%'), "{node}");
-    Ok(())
+    eventually("kubectl top node", Duration::from_secs(60), || {
+        let output = cluster.kubectl_command().args(["top", "node"]).output()?;
+        Ok((output.status.success() && String::from_utf8_lossy(&output.stdout).contains('%')).then_some(()))
+    })
 }
 
 fn killed(cluster: &Cluster) -> Result<()> {
