@@ -4,6 +4,10 @@
 //! A heartbeat is a renewed lease or a renewed Ready condition, and counts from when *we* saw it: clocks of
 //! nodes are not trusted. Renewals only move a number in a map; one timer per node looks at it when the grace
 //! period could have passed.
+//!
+//! A node that is lost is tainted NoSchedule at once, and NoExecute, which empties it, when its zone allows
+//! ([`super::zones`]). Zones are looked at five seconds after a node's state has changed, as upstream's monitor comes by
+//! every five: a whole zone that goes is seen as a whole.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,11 +23,14 @@ use sampan_reconcile::{Controller, Delta, Error, Informer, Key, Recorder, Source
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::zones::{Shift, Zones, is_excluded, zone_of};
 use crate::context::{BY_NODE, Context};
 use crate::words::{is_ready, name, namespace, resource_version, uid};
 
 /// Without a heartbeat for so long, a node is Unknown.
-const GRACE: Duration = Duration::from_secs(40);
+const GRACE: Duration = Duration::from_secs(50);
+/// Upstream's `--node-monitor-period`.
+const MONITOR: Duration = Duration::from_secs(5);
 /// A node that has never said anything has so long to begin.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 const NODE_LEASES: &str = "kube-node-lease";
@@ -57,9 +64,8 @@ pub(crate) fn ready(node: &Node) -> &str {
     condition(node, "Ready").map_or("Unknown", |condition| condition.status.as_str())
 }
 
-/// Decides over one node that was last heard of `silent` ago. While no node at all is ready (`all_down`), pods are
-/// not driven away: it is rather the control plane that was away.
-pub(crate) fn plan(node: &Node, silent: Duration, all_down: bool, now: Timestamp) -> Plan {
+/// Decides over one node that was last heard of `silent` ago.
+pub(crate) fn plan(node: &Node, silent: Duration, now: Timestamp) -> Plan {
     let grace = if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE };
     let mut plan = Plan::default();
     let mut state = ready(node).to_owned();
@@ -73,7 +79,7 @@ pub(crate) fn plan(node: &Node, silent: Duration, all_down: bool, now: Timestamp
     let old = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     // a node that never reported keeps the taints it registered with until it does
     if condition(node, "Ready").is_some() || silent >= grace {
-        plan.taints = Some(taints(node, &state, all_down, &old, now)).filter(|new| *new != old);
+        plan.taints = Some(taints(node, &state, &old, now)).filter(|new| *new != old);
     }
     plan
 }
@@ -110,16 +116,29 @@ fn unknown(node: &Node, now: Timestamp) -> Option<Vec<NodeCondition>> {
     changed.then_some(conditions)
 }
 
-/// The taints that a node's state asks for, beside those that are somebody else's.
-fn taints(node: &Node, state: &str, all_down: bool, old: &[Taint], now: Timestamp) -> Vec<Taint> {
-    let mut wanted: Vec<(&str, &str)> = Vec::new();
-    let key = match state {
+/// What a node is tainted with that is not ready.
+fn key_of(state: &str) -> Option<&'static str> {
+    match state {
         "True" => None,
         "False" => Some(NOT_READY),
         _ => Some(UNREACHABLE),
-    };
+    }
+}
+
+/// Whether a node is being emptied for not being ready.
+fn is_emptied(taints: &[Taint]) -> bool {
+    taints
+        .iter()
+        .any(|taint| taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()))
+}
+
+/// The taints that a node's state asks for, beside those that are somebody else's. A node that is being emptied goes on
+/// to be, for what is the reason now; to begin with it is the zone's matter.
+fn taints(node: &Node, state: &str, old: &[Taint], now: Timestamp) -> Vec<Taint> {
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
+    let key = key_of(state);
     wanted.extend(key.map(|key| (key, "NoSchedule")));
-    wanted.extend(key.filter(|_| !all_down).map(|key| (key, "NoExecute")));
+    wanted.extend(key.filter(|_| is_emptied(old)).map(|key| (key, "NoExecute")));
     let pressed = |kind: &str| condition(node, kind).is_some_and(|condition| condition.status == "True");
     wanted.extend(PRESSURES.iter().filter(|(kind, _)| pressed(kind)).map(|(_, key)| (*key, "NoSchedule")));
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
@@ -150,6 +169,9 @@ pub(crate) struct NodeLifecycle {
     leases: Informer<Lease>,
     recorder: Recorder,
     heard: Mutex<HashMap<String, Instant>>,
+    zones: Mutex<Zones>,
+    /// When a node's state changed first that its zone has not been judged for yet.
+    changed: Mutex<Option<Instant>>,
 }
 
 impl NodeLifecycle {
@@ -160,6 +182,8 @@ impl NodeLifecycle {
             leases: context.informers.of(),
             recorder: context.recorder("node-controller"),
             heard: Mutex::default(),
+            zones: Mutex::default(),
+            changed: Mutex::default(),
         }
     }
 
@@ -171,8 +195,27 @@ impl NodeLifecycle {
         self.heard.lock().entry(node.to_owned()).or_insert_with(Instant::now).elapsed()
     }
 
-    /// Notes heartbeats; returns the nodes to look at.
+    /// Notes heartbeats, and how the node is; returns the nodes to look at, and the empty key if the zones are to be.
     fn changed(&self, delta: &Delta<Node>) -> Vec<Key> {
+        let mut keys = self.changed_node(delta);
+        let (name, now) = (&delta.key.name, Instant::now());
+        let news = match &delta.new {
+            Some(node) => {
+                self.zones.lock().set(name, zone_of(node), ready(node) == "True", is_excluded(node), now)
+            }
+            None => {
+                self.zones.lock().forget(name);
+                true
+            }
+        };
+        if news {
+            self.changed.lock().get_or_insert(now);
+            keys.push(Key::default());
+        }
+        keys
+    }
+
+    fn changed_node(&self, delta: &Delta<Node>) -> Vec<Key> {
         let Some(new) = &delta.new else {
             self.heard.lock().remove(&delta.key.name);
             return Vec::new();
@@ -198,15 +241,67 @@ impl NodeLifecycle {
                 .collect();
             (states, node.spec.as_ref().map(|spec| (spec.unschedulable, spec.taints.clone())))
         };
-        if face(old) == face(new) {
-            return Vec::new();
+        match face(old) == face(new) {
+            true => Vec::new(),
+            false => vec![delta.key.clone()],
         }
-        if ready(old) == ready(new) {
-            return vec![delta.key.clone()];
+    }
+
+    /// Judges the zones once it is time, and empties the nodes whose turn it is. Returns when to come again.
+    async fn look_at_zones(&self) -> Result<Option<Duration>, Error> {
+        let now = Instant::now();
+        let settles = self.changed.lock().map(|since| since + MONITOR);
+        if let Some(settles) = settles.filter(|settles| *settles > now) {
+            return Ok(Some(settles - now));
         }
-        // whether any node is ready at all matters to those that are not
-        let others = self.nodes.list();
-        others.iter().map(|node| Key::cluster(name(&node.metadata))).collect()
+        *self.changed.lock() = None;
+        let shift = self.zones.lock().judge(now);
+        match shift {
+            Shift::None => {}
+            Shift::Cut => {
+                tracing::info!("all nodes are lost: none of them is emptied");
+                for node in self.nodes.list() {
+                    self.keep(&node).await?;
+                }
+            }
+            Shift::Back => {
+                tracing::info!("some node is back: those that are still lost have their time from now on");
+                self.heard.lock().values_mut().for_each(|heard| *heard = now);
+            }
+        }
+        let turns = self.zones.lock().take(now);
+        for name in turns {
+            if let Err(error) = self.empty(&name).await {
+                self.zones.lock().enqueue(&name);
+                return Err(error);
+            }
+        }
+        Ok(self.zones.lock().next().map(|next| next.duration_since(now)))
+    }
+
+    /// Has a node's pods leave it, unless it is ready again.
+    async fn empty(&self, name: &str) -> Result<(), Error> {
+        let Some(node) = self.nodes.get(&Key::cluster(name)) else { return Ok(()) };
+        let Some(key) = key_of(ready(&node)) else { return Ok(()) };
+        let mut taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        if is_emptied(&taints) {
+            return Ok(());
+        }
+        let (key, effect) = (key.to_owned(), "NoExecute".to_owned());
+        taints.push(Taint { key, effect, time_added: Some(Time(Timestamp::now())), value: None });
+        self.write_taints(&node, &taints).await
+    }
+
+    /// Stops emptying a node; it has its turn again later.
+    async fn keep(&self, node: &Node) -> Result<(), Error> {
+        let mut taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        if !is_emptied(&taints) {
+            return Ok(());
+        }
+        taints.retain(|taint| !is_emptied(std::slice::from_ref(taint)));
+        self.write_taints(node, &taints).await?;
+        self.zones.lock().enqueue(name(&node.metadata));
+        Ok(())
     }
 
     async fn write_conditions(&self, node: &Node, conditions: Vec<NodeCondition>) -> Result<Node, Error> {
@@ -268,9 +363,11 @@ impl Controller for NodeLifecycle {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        if key.name.is_empty() {
+            return self.look_at_zones().await;
+        }
         let Some(node) = self.nodes.get(key) else { return Ok(None) };
-        let all_down = !self.nodes.list().iter().any(|node| ready(node) == "True");
-        let plan = plan(&node, self.silent(&key.name), all_down, Timestamp::now());
+        let plan = plan(&node, self.silent(&key.name), Timestamp::now());
         let mut node = (*node).clone();
         if let Some(conditions) = plan.conditions {
             node = self.write_conditions(&node, conditions).await?;
@@ -282,9 +379,15 @@ impl Controller for NodeLifecycle {
             let message = format!("Node {} status is now: NodeNotReady", key.name);
             self.recorder.normal(&reference(&node), "NodeNotReady", message);
         }
-        if ready(&node) != "True" && condition(&node, "Ready").is_some() {
-            self.mark_pods(&key.name).await?;
+        if ready(&node) == "True" || condition(&node, "Ready").is_none() {
+            self.zones.lock().spare(&key.name);
+            return Ok(plan.requeue);
         }
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+        if !is_emptied(taints) {
+            self.zones.lock().enqueue(&key.name);
+        }
+        self.mark_pods(&key.name).await?;
         Ok(plan.requeue)
     }
 }
@@ -316,36 +419,28 @@ mod tests {
 
     #[test]
     fn conditions_become_taints() {
-        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(41));
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(51));
         let both = [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")];
-        let cases: [(Node, Duration, bool, Option<&[&str]>); 9] = [
-            (node(Some("True"), &[], false), soon, false, None),
-            (node(Some("True"), &both, false), soon, false, Some(&[])),
+        let lost = [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")];
+        let cases: [(Node, Duration, Option<&[&str]>); 10] = [
+            (node(Some("True"), &[], false), soon, None),
+            (node(Some("True"), &both, false), soon, Some(&[])),
+            (node(Some("True"), &[("mine", "NoSchedule"), both[0]], false), soon, Some(&["mine:NoSchedule"])),
+            (node(Some("True"), &[], true), soon, Some(&["unschedulable:NoSchedule"])),
+            (node(Some("False"), &[], false), soon, Some(&["not-ready:NoSchedule"])),
+            (node(Some("True"), &[], false), late, Some(&["unreachable:NoSchedule"])),
+            // one that is being emptied goes on to be, for the other reason
             (
-                node(Some("True"), &[("mine", "NoSchedule"), both[0]], false),
-                soon,
-                false,
-                Some(&["mine:NoSchedule"]),
-            ),
-            (node(Some("True"), &[], true), soon, false, Some(&["unschedulable:NoSchedule"])),
-            (
-                node(Some("False"), &[], false),
-                soon,
-                false,
-                Some(&["not-ready:NoSchedule", "not-ready:NoExecute"]),
-            ),
-            (node(Some("False"), &[], false), soon, true, Some(&["not-ready:NoSchedule"])),
-            (
-                node(Some("True"), &[], false),
+                node(Some("True"), &both, false),
                 late,
-                false,
                 Some(&["unreachable:NoSchedule", "unreachable:NoExecute"]),
             ),
-            (node(Some("False"), &both, false), soon, false, None),
-            (node(None, &both[..1], false), soon, true, None),
+            (node(Some("False"), &lost, false), soon, Some(&["not-ready:NoSchedule", "not-ready:NoExecute"])),
+            (node(Some("False"), &both, false), soon, None),
+            (node(None, &both[..1], false), soon, None),
         ];
-        for (node, silent, all_down, expected) in cases {
-            let plan = plan(&node, silent, all_down, Timestamp::now());
+        for (node, silent, expected) in cases {
+            let plan = plan(&node, silent, Timestamp::now());
             assert_eq!(
                 keys(&plan),
                 expected.map(|list| list.iter().map(|s| (*s).to_owned()).collect()),
@@ -356,14 +451,13 @@ mod tests {
 
     #[test]
     fn silence_makes_unknown_in_upstreams_words() {
-        let plan = plan(&node(Some("True"), &[], false), GRACE, false, Timestamp::now());
+        let plan = plan(&node(Some("True"), &[], false), GRACE, Timestamp::now());
         let conditions = plan.conditions.unwrap();
         assert_eq!(conditions[0].reason.as_deref(), Some("NodeStatusUnknown"));
         assert_eq!(conditions[0].message.as_deref(), Some("Kubelet stopped posting node status."));
         assert_eq!(conditions[1].reason.as_deref(), Some("NodeStatusNeverUpdated"));
         assert!(plan.went && plan.requeue.is_none());
-        let fresh =
-            super::plan(&node(Some("True"), &[], false), Duration::from_secs(10), false, Timestamp::now());
-        assert_eq!(fresh.requeue, Some(Duration::from_millis(30_010)));
+        let fresh = super::plan(&node(Some("True"), &[], false), Duration::from_secs(10), Timestamp::now());
+        assert_eq!(fresh.requeue, Some(Duration::from_millis(40_010)));
     }
 }

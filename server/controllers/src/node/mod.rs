@@ -3,6 +3,7 @@
 pub(crate) mod eviction;
 mod lifecycle;
 mod ttl;
+mod zones;
 
 pub(crate) use eviction::TaintEviction;
 pub(crate) use lifecycle::NodeLifecycle;
