@@ -1,10 +1,11 @@
 //! Chromium, driven by its own chromedriver: what a person sees and does on the dashboard. See `tests/`.
 
 pub mod measure;
+pub mod relay;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,18 @@ impl Drop for Browser {
     }
 }
 
+/// An address that signs in once: the one that was told by `--dashboard-url`, else this machine's.
+pub fn entrance(cluster: &Cluster) -> Result<String> {
+    let urls = cluster.sampan(&["dashboard", "--url"])?;
+    // one for each address that the dashboard has; this machine's is the first
+    Ok(urls.lines().last().context("an address")?.to_owned())
+}
+
+/// The dashboard's address, for who is not signed in.
+pub fn address(cluster: &Cluster) -> Result<String> {
+    Ok(entrance(cluster)?.split("signin?").next().unwrap_or_default().to_owned())
+}
+
 /// Ends a session, blocking: where it is dropped nothing can be awaited.
 fn end(port: u16, session: &str) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -89,6 +102,11 @@ impl WebDriverCompatibleCommand for Chromium {
 impl Browser {
     /// Starts one.
     pub async fn start(look: Look) -> Result<Self> {
+        Self::with(look, &[]).await
+    }
+
+    /// Starts one with further arguments.
+    pub async fn with(look: Look, more: &[&str]) -> Result<Self> {
         let port = free_port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -98,7 +116,7 @@ impl Browser {
             .spawn()
             .context("chromedriver; `.ci/setup test` installs it")?;
         let scheme = if look.dark { "dark" } else { "light" };
-        let arguments = [
+        let mut arguments = vec![
             "--headless=new".to_owned(),
             "--no-sandbox".into(),
             "--disable-gpu".into(),
@@ -107,6 +125,7 @@ impl Browser {
             "--window-size=1280,800".into(),
             format!("--lang={}", look.language),
         ];
+        arguments.extend(more.iter().map(|one| (*one).to_owned()));
         let capabilities = json!({
             "browserName": "chrome",
             "goog:loggingPrefs": {"browser": "ALL"},
@@ -131,12 +150,10 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Starts one and signs it in by `sampan dashboard --url`.
+    /// Starts one and signs it in by `sampan dashboard --url`: through a proxy, if the cluster is behind one.
     pub async fn signed_in(cluster: &Cluster, look: Look) -> Result<Self> {
         let browser = Self::start(look).await?;
-        let urls = cluster.sampan(&["dashboard", "--url"])?;
-        // one for each address that the dashboard has; this machine's is the first
-        browser.client.goto(urls.lines().next().context("an address")?).await?;
+        browser.client.goto(&entrance(cluster)?).await?;
         browser.see("header.top").await?;
         Ok(browser)
     }
@@ -156,7 +173,14 @@ impl Browser {
         Ok(said.as_array().into_iter().flatten().filter(bad).map(|one| one["message"].to_string()).collect())
     }
 
-    /// Goes to a place of the dashboard, relative to its base, without loading it anew.
+    /// Goes to a place of the dashboard, relative to its base, from within the page: it is not loaded anew.
+    pub async fn go_on(&self, place: &str) -> Result<()> {
+        let script = "const link = document.createElement('a'); link.href = new URL(arguments[0], document.baseURI).href;
+            document.body.append(link); link.click(); link.remove()";
+        self.run(script, json!([place])).await.map(drop)
+    }
+
+    /// Loads a place of the dashboard, relative to its base.
     pub async fn go(&self, place: &str) -> Result<()> {
         let url = self.run("return new URL(arguments[0], document.baseURI).href", json!([place])).await?;
         self.client.goto(url.as_str().context("an address")?).await?;
@@ -233,6 +257,19 @@ impl Browser {
         field.clear().await?;
         field.send_keys(text).await?;
         Ok(())
+    }
+
+    /// Chooses an option, by its value, of the list that a selector finds.
+    pub async fn choose(&self, selector: &str, value: &str) -> Result<()> {
+        let script = "const one = document.querySelector(arguments[0]); if (![...one?.options ?? []].some(option => option.value == arguments[1])) return false;
+            one.value = arguments[1]; one.dispatchEvent(new Event('change', {bubbles: true})); return true";
+        self.until(&format!("{value:?} in {selector}"), script, json!([selector, value])).await.map(drop)
+    }
+
+    /// Has files that pages hand over saved in a folder.
+    pub async fn save_into(&self, folder: &Path) -> Result<()> {
+        let parameters = json!({"behavior": "allow", "downloadPath": folder});
+        self.devtools("Browser.setDownloadBehavior", parameters).await.map(drop)
     }
 
     /// The YAML in the editor, as its lines are drawn.

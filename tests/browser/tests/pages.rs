@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, ensure};
-use sampan_test_browser::{Browser, Look, PLAIN};
+use sampan_test_browser::relay::Relay;
+use sampan_test_browser::{Browser, CONTROL, Look, PLAIN, address};
 use sampan_test_e2e::{apply, cluster, ready, registry};
-use sampan_testkit::Cluster;
+use sampan_testkit::{Cluster, length};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
+#[path = "pages/addons.rs"]
+mod addons_page;
 #[path = "pages/bad_days.rs"]
 mod bad_days;
 #[path = "pages/changes.rs"]
@@ -19,6 +23,10 @@ mod dock;
 mod editor;
 #[path = "pages/finds.rs"]
 mod finds;
+#[path = "pages/foreign.rs"]
+mod foreign;
+#[path = "pages/idle.rs"]
+mod idle;
 #[path = "pages/keyboard.rs"]
 mod keyboard;
 #[path = "pages/lists.rs"]
@@ -111,75 +119,148 @@ spec:
     spec: {containers: [{name: nginx, image: "nginx:alpine"}]}
 "#;
 
+/// One of the two at a time: each is a cluster and a browser.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Where the pages are walked through.
+enum Way<'a> {
+    /// At the daemon's own address.
+    Direct,
+    /// Through nginx, below a path.
+    Nginx(&'a Relay),
+}
+
+/// Aspects that are about the daemon's own address, or a cluster of their own.
+const OWN: [&str; 3] = ["workloads", "pictures", "nothing in it"];
+/// Aspects that are left to `make test-long` behind nginx: what they are about is the same there, and they take long.
+const LONG: [&str; 15] = [
+    "debug container",
+    "node shell",
+    "editor",
+    "editor of Secrets",
+    "unknown rights",
+    "revisions",
+    "deletions",
+    "usage",
+    "large object",
+    "many",
+    "memory",
+    "owners",
+    "crowd",
+    "everywhere",
+    "drain",
+];
+
+impl Way<'_> {
+    /// Whether an aspect is held. `SAMPAN_PAGES` names some, those behind nginx as `nginx:NAME`; `make test` never does.
+    fn holds(&self, aspect: &str) -> bool {
+        let chosen = std::env::var("SAMPAN_PAGES").ok();
+        match self {
+            Way::Direct => chosen.is_none_or(|chosen| chosen.split(',').any(|one| one == aspect)),
+            Way::Nginx(_) if OWN.contains(&aspect) => false,
+            Way::Nginx(_) => chosen.map_or_else(
+                || length() > 1 || !LONG.contains(&aspect),
+                |chosen| chosen.split(',').any(|one| one.strip_prefix("nginx:") == Some(aspect)),
+            ),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_show_and_do_what_they_say() -> Result<()> {
+    let _turn = TURN.lock().await;
     let registry = registry()?;
     let cluster = cluster(&registry, "embedded")?;
-    apply(&cluster, WORLD)?;
-    ready(&cluster, "shell")?;
+    walk(&cluster, &Way::Direct).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_behind_nginx_show_and_do_the_same() -> Result<()> {
+    let _turn = TURN.lock().await;
+    if std::env::var("SAMPAN_PAGES").is_ok_and(|chosen| !chosen.contains("nginx:")) {
+        return Ok(());
+    }
+    let registry = registry()?;
+    let behind = nginx::Behind::start(&registry).await?;
+    walk(&behind.cluster, &Way::Nginx(&behind.relay)).await
+}
+
+/// Holds the pages to each aspect in turn.
+async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
+    apply(cluster, WORLD)?;
+    ready(cluster, "shell")?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
-    let browser = Browser::signed_in(&cluster, PLAIN).await?;
+    let browser = Browser::signed_in(cluster, PLAIN).await?;
     let failed = std::cell::RefCell::new(Vec::new());
-    // all of them, unless `SAMPAN_PAGES` names some: `make test` never does
-    let chosen = std::env::var("SAMPAN_PAGES").ok();
     macro_rules! hold {
         ($what:literal, $aspect:expr) => {
-            if chosen.as_deref().is_none_or(|chosen| chosen.split(',').any(|one| one == $what)) {
+            if way.holds($what) {
+                let began = std::time::Instant::now();
                 let result: Result<()> = $aspect.await;
-                eprintln!("{}: {}", $what, if result.is_ok() { "ok" } else { "FAILED" });
+                let told = if result.is_ok() { "ok" } else { "FAILED" };
+                eprintln!("{}: {told} ({:.1} s)", $what, began.elapsed().as_secs_f64());
                 failed.borrow_mut().extend(result.err().map(|error| format!("{}: {error:#}", $what)));
             }
         };
     }
     hold!("overview", overview(&browser));
-    hold!("lists", lists(&cluster, &browser));
+    hold!("lists", lists(cluster, &browser));
     hold!("why", why(&browser));
-    hold!("objects", objects(&cluster, &browser));
+    hold!("objects", objects(cluster, &browser));
     hold!("logs", logs::logs(&browser));
     hold!("terminal", logs::terminal(&browser));
-    hold!("attach", terminals::attaches(&cluster, &browser));
-    hold!("debug container", terminals::debugs(&cluster, &browser));
-    hold!("node shell", terminals::node(&cluster, &browser));
-    hold!("edits", changes::edits(&cluster, &browser));
-    hold!("creates", changes::creates(&cluster, &browser));
+    hold!("resize", terminals::resizes(&browser));
+    hold!("attach", terminals::attaches(cluster, &browser));
+    hold!("debug container", terminals::debugs(cluster, &browser));
+    hold!("node shell", terminals::node(cluster, &browser));
+    hold!("edits", changes::edits(cluster, &browser));
+    hold!("creates", changes::creates(cluster, &browser));
     hold!("editor", editor::helps(&browser));
-    hold!("editor of Secrets", editor::covers(&cluster, &browser));
-    hold!("form", editor::forms(&cluster, &browser));
+    hold!("editor of Secrets", editor::covers(cluster, &browser));
+    hold!("form", editor::forms(cluster, &browser));
     hold!("unknown rights", editor::doubts(&browser));
-    hold!("acts", changes::acts(&cluster, &browser));
+    hold!("acts", changes::acts(cluster, &browser));
     hold!("workloads", changes::workloads(&browser));
-    hold!("revisions", questions::revisions(&cluster, &browser));
-    hold!("deletions", questions::deletions(&cluster, &browser));
-    hold!("addons", addons(&cluster, &browser));
+    hold!("revisions", questions::revisions(cluster, &browser));
+    hold!("deletions", questions::deletions(cluster, &browser));
+    hold!("addons", addons(cluster, &browser));
+    hold!("addons followed", addons_page::lives(cluster, &browser));
     hold!("keys", keys(&browser));
-    hold!("keyboard alone", keyboard::alone(&cluster, &browser));
+    hold!("keyboard alone", keyboard::alone(cluster, &browser));
     hold!("dock", dock::stays(&browser));
     hold!("usage", dock::usage(&browser));
-    hold!("hostile texts", bad_days::hostile(&cluster, &browser));
-    hold!("large object", bad_days::large(&cluster, &browser));
-    hold!("many", many(&cluster, &browser));
+    hold!("hostile texts", bad_days::hostile(cluster, &browser));
+    hold!("foreign origin", foreign::origin(cluster, &browser));
+    hold!("large object", bad_days::large(cluster, &browser));
+    hold!("many", many(cluster, &browser));
     hold!("columns", lists_kept::columns(&browser));
-    hold!("memory", lists_kept::memory_is_flat(&cluster, &browser));
+    hold!("memory", lists_kept::memory_is_flat(cluster, &browser));
     hold!("owners", finds::owners(&browser));
-    hold!("previous run", finds::previous_run(&cluster, &browser));
-    hold!("columnless", finds::columnless(&cluster, &browser));
-    hold!("crowd", finds::crowd(&cluster, &browser));
+    hold!("previous run", finds::previous_run(cluster, &browser));
+    hold!("columnless", finds::columnless(cluster, &browser));
+    hold!("crowd", finds::crowd(cluster, &browser));
     hold!("rights", finds::rights(&browser));
-    hold!("cron", cron::cron(&cluster, &browser));
-    hold!("away", away(&cluster, &browser));
+    hold!("cron", cron::cron(cluster, &browser));
+    if let Way::Nginx(relay) = way {
+        hold!("address", nginx::address(cluster, &browser));
+        hold!("idle", idle::idle(cluster, &browser, relay));
+    }
+    hold!("away", away(cluster, &browser));
     let complaints = browser.complaints().await?;
     // refusals, and connections that a killed daemon broke, are told by the browser itself
     let own = |one: &&String| !one.contains("Failed to load resource") && !one.contains("WebSocket");
     failed.borrow_mut().extend(complaints.iter().filter(own).map(|one| format!("the console says: {one}")));
     drop(browser);
-    hold!("reader", reader(&cluster));
-    hold!("pictures", pictures(&cluster));
-    hold!("revoked rights", bad_days::revoked(&cluster));
+    hold!("reader", reader(cluster));
+    hold!("addons to look at", addons_page::read_only(cluster));
+    hold!("pictures", pictures(cluster));
+    hold!("name bound anew", foreign::rebound(cluster));
+    hold!("expired token", foreign::expired(cluster));
+    hold!("revoked rights", bad_days::revoked(cluster));
     hold!("nothing in it", bad_days::nothing());
-    hold!("everywhere", everywhere(&cluster));
-    hold!("behind nginx", nginx::behind(&cluster));
+    hold!("everywhere", everywhere(cluster));
     // last, for nothing is left after it
-    hold!("drain", async { questions::drains(&cluster, &Browser::signed_in(&cluster, PLAIN).await?).await });
+    hold!("drain", async { questions::drains(cluster, &Browser::signed_in(cluster, PLAIN).await?).await });
     let failed = failed.into_inner();
     ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
     Ok(())
@@ -410,28 +491,54 @@ async fn many(cluster: &Cluster, browser: &Browser) -> Result<()> {
     Ok(())
 }
 
-/// A daemon that is killed with the page open: it says so, and goes on when the daemon does.
+/// A daemon that is killed with the page open: it says so, and goes on when the daemon does; lists and logs lose nothing, and
+/// a shell, which is gone, can be opened again.
 async fn away(cluster: &Cluster, browser: &Browser) -> Result<()> {
-    browser.go("configmaps?ns=default").await?;
-    browser.read(".rows .name", "edited").await?;
+    browser.go("pods/default/shell?tab=terminal").await?;
+    let prompt = "return [...document.querySelectorAll('.terminal .xterm-rows > div')].some(one => one.innerText.includes('#'))";
+    browser.until("a prompt", prompt, json!([])).await?;
+    browser.click_text(".tabs .to-dock", "Keep open").await?;
+    browser.until("a prompt in the dock", prompt, json!([])).await?;
+    browser.go_on("pods/default/shell?tab=logs").await?;
+    browser.read(".lines .log", "tick").await?;
+    browser.click_text(".tabs .to-dock", "Keep open").await?;
+    let ticks = "[...document.querySelectorAll('.dock .lines .log')].map(one => Number(/^tick (\\d+)/.exec(one.innerText)?.[1])).filter(Boolean)";
+    let last = format!("return {ticks}.pop()");
+    let before = browser.until("a tick", &last, json!([])).await?.as_u64().unwrap_or_default();
+    browser.go_on("configmaps?ns=default").await?;
+    browser.read(".rows .name", "kube-root-ca.crt").await?;
     let killed = std::process::Command::new("kill").args(["-9", &cluster.pid()?.to_string()]).status()?;
     ensure!(killed.success());
     browser.see(".fresh.stale").await?;
     // what was known stays readable
-    browser.read(".rows .name", "edited").await?;
+    browser.read(".rows .name", "kube-root-ca.crt").await?;
     cluster.up()?;
     cluster.kubectl(&["create", "configmap", "meanwhile"])?;
     browser.see(".fresh.live").await?;
-    browser.read(".rows .name", "meanwhile").await
+    browser.read(".rows .name", "meanwhile").await?;
+    let after = format!("return {ticks}.pop() > arguments[0] + 3");
+    browser.until("ticks again", &after, json!([before])).await?;
+    let each = format!(
+        "const all = {ticks}; return all.length > 4 && all.every((tick, at) => at == 0 || tick == all[at - 1] + 1)"
+    );
+    ensure!(browser.run(&each, json!([])).await? == true, "ticks are lost or told twice");
+    browser.click_text(".dock .bar-of-tabs li button", "Terminal").await?;
+    browser.read(".dock [role=status]", "has ended").await?;
+    browser.click_text(".dock [role=status] button", "Open again").await?;
+    browser.until("a prompt again", prompt, json!([])).await?;
+    for left in ["1", "0"] {
+        browser.click(".dock .bar-of-tabs li button.quiet").await?;
+        let closed = "return document.querySelectorAll('.dock .pane').length == arguments[0]";
+        browser.until("one less", closed, json!([left])).await?;
+    }
+    Ok(())
 }
 
 /// Someone who may see one namespace: no more is seen, and no button works that may not.
 async fn reader(cluster: &Cluster) -> Result<()> {
-    let url = cluster.sampan(&["dashboard", "--url"])?;
-    let base = url.trim().split("signin?").next().unwrap_or_default().to_owned();
     let token = cluster.kubectl(&["create", "token", "reader", "-n", "team"])?;
     let browser = Browser::start(PLAIN).await?;
-    browser.client.goto(&base).await?;
+    browser.client.goto(&address(cluster)?).await?;
     browser.see(".sign-in").await?;
     browser.is_accessible("sign-in").await?;
     browser.fill(".sign-in input", "no token").await?;
@@ -510,43 +617,110 @@ async fn pictures(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Every page, light and dark, in both languages: no violation, no complaint.
+/// What is done to a page, and what is seen then.
+type Act = (&'static str, &'static str);
+
+/// Waits until a selector finds something that works, and clicks it: no word of it, for words are in two languages.
+const CLICK: &str = "const one = document.querySelector(arguments[0]); if (!one || one.disabled) return false; one.scrollIntoView({block: 'center'}); one.click(); return true";
+
+/// Places, and what is opened there; `NODE` stands for the node's name.
+const PLACES: [(&str, &[Act]); 36] = [
+    ("", &[]),
+    ("pods", &[]),
+    ("pods", &[(".tools .menu summary", ".chooser")]),
+    ("pods?open=default/shell", &[]),
+    ("pods/default/crashing", &[]),
+    ("pods/default/shell?tab=logs", &[]),
+    ("pods/default/shell?tab=terminal", &[]),
+    ("pods/default/shell?tab=events", &[]),
+    ("deployments.apps/default/web", &[]),
+    ("deployments.apps/default/web?tab=pods", &[]),
+    ("deployments.apps/default/web?tab=logs", &[]),
+    ("deployments.apps/default/web?tab=events", &[]),
+    ("deployments.apps/default/web?tab=yaml", &[]),
+    ("deployments.apps/default/web?tab=yaml", &[(".yaml .line button", ".editor")]),
+    (
+        "deployments.apps/default/web",
+        &[(".actions button:nth-of-type(1)", "dialog[open] input[type=number]")],
+    ),
+    ("deployments.apps/default/web", &[(".actions button:nth-of-type(2)", "dialog[open]")]),
+    (
+        "deployments.apps/default/web",
+        &[(
+            ".actions button:nth-of-type(3)",
+            "dialog[open] .difference, dialog[open] p[role=status]:not(.soft)",
+        )],
+    ),
+    ("deployments.apps/default/web", &[(".actions button.danger", "dialog[open] .consequences")]),
+    ("namespaces/-/team", &[(".actions button.danger", "dialog[open] input[type=text]")]),
+    ("nodes", &[]),
+    ("nodes/-/NODE", &[]),
+    ("nodes/-/NODE?tab=terminal", &[]),
+    ("nodes/-/NODE", &[(".actions button:nth-of-type(2)", "dialog[open] .consequences strong")]),
+    ("events", &[]),
+    ("secrets?ns=none", &[]),
+    ("secrets/default/hidden", &[]),
+    ("services/default/web", &[]),
+    ("customresourcedefinitions.apiextensions.k8s.io", &[]),
+    ("no-such-kind", &[]),
+    ("topology", &[]),
+    ("addons", &[]),
+    ("addons", &[(".addon button[aria-expanded]", ".addon form.settings input")]),
+    ("access", &[]),
+    ("access?ns=team", &[]),
+    ("create", &[]),
+    ("create?by=form", &[]),
+];
+
+/// Every page and every question, light and dark, in both languages: no violation, no complaint.
 async fn everywhere(cluster: &Cluster) -> Result<()> {
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    // all that is found, not only the first
+    let mut found = Vec::new();
+    let mut hold = |result: Result<()>| found.extend(result.err().map(|error| format!("{error:#}")));
     for dark in [false, true] {
         let browser = Browser::signed_in(cluster, Look { dark, ..PLAIN }).await?;
         for (tag, button) in [("en", "English"), ("zh", "中文")] {
             if tag == "zh" {
+                browser.go("").await?;
                 browser.click_text("header.top button", button).await?;
                 browser.see("html[lang=zh-CN]").await?;
             }
-            let look = if dark { "dark" } else { "light" };
-            for place in [
-                "",
-                "pods",
-                "pods?open=default/shell",
-                "pods/default/crashing",
-                "pods/default/shell?tab=logs",
-                "pods/default/shell?tab=terminal",
-                "deployments.apps/default/web?tab=yaml",
-                "secrets?ns=none",
-                "topology",
-                "addons",
-                "access",
-                "create",
-                "create?by=form",
-            ] {
-                browser.go(place).await?;
-                browser.see("main h1").await?;
+            let look = format!("{tag} {}", if dark { "dark" } else { "light" });
+            for (place, acts) in PLACES {
+                browser.go(&place.replace("NODE", &node)).await?;
+                browser.see("main h1, main h2").await?;
                 browser
                     .until("it is drawn", "return !document.querySelector('.skeleton')", json!([]))
                     .await?;
-                browser.is_accessible(&format!("{place} {tag} {look}")).await?;
+                for (click, then) in acts {
+                    browser.until(click, CLICK, json!([click])).await.with_context(|| place.to_owned())?;
+                    browser.see(then).await.with_context(|| format!("{place} {click}"))?;
+                }
+                hold(browser.is_accessible(&format!("{place} {acts:?} {look}")).await);
+            }
+            for (key, code, modifiers, then) in
+                [("k", 75, CONTROL, "dialog.palette[open]"), ("?", 191, 0, "dialog[open] .keys")]
+            {
+                browser.go("").await?;
+                browser.see("main h1").await?;
+                match modifiers {
+                    0 => browser.press(key).await?,
+                    _ => browser.key(key, code, modifiers).await?,
+                }
+                browser.see(then).await?;
+                hold(browser.is_accessible(&format!("{then} {look}")).await);
             }
         }
         let mut complaints = browser.complaints().await?;
         // pods come and go on this machine, and Chromium ends its calls when they do: they are sent again
         complaints.retain(|one| !one.contains("ERR_NETWORK_CHANGED"));
-        ensure!(complaints.is_empty(), "the console says: {complaints:#?}");
+        hold(if complaints.is_empty() {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("the console says: {complaints:#?}"))
+        });
     }
+    ensure!(found.is_empty(), "{}", found.join("\n"));
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! it, rights that are taken away while somebody works.
 
 use anyhow::{Context, Result, ensure};
-use sampan_test_browser::{Browser, PLAIN};
+use sampan_test_browser::{Browser, PLAIN, address};
 use sampan_test_e2e::apply;
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
@@ -108,11 +108,9 @@ subjects: [{kind: ServiceAccount, name: worker, namespace: team}]
 /// then are too. A user of one namespace has a page that says so, and not a broken one.
 pub async fn revoked(cluster: &Cluster) -> Result<()> {
     apply(cluster, EDITOR)?;
-    let url = cluster.sampan(&["dashboard", "--url"])?;
-    let base = url.trim().split("signin?").next().unwrap_or_default().to_owned();
     let token = cluster.kubectl(&["create", "token", "worker", "-n", "team"])?;
     let browser = Browser::start(PLAIN).await?;
-    browser.client.goto(&base).await?;
+    browser.client.goto(&address(cluster)?).await?;
     browser.fill(".sign-in input", token.trim()).await?;
     browser.click(".sign-in button").await?;
     browser.see("main h1").await?;

@@ -33,8 +33,14 @@ pub async fn stays(browser: &Browser) -> Result<()> {
     browser.click_text("header.top button", "中文").await?;
     browser.see("html[lang=zh-CN]").await?;
     browser.read(".dock .bar-of-tabs", "终端").await?;
+    // what is in it as well
+    browser.read(".dock .pane:not([hidden]) .logs label", "换行").await?;
+    let none = "return !/Wrap|Follow|Shell leaves|Command/.test([...document.querySelectorAll('.dock .pane label, .dock .pane button, .dock .pane p')].map(one => one.textContent).join(' '))";
+    browser.until("nothing in the other language", none, json!([])).await?;
     browser.click_text(".dock .bar-of-tabs li button", "终端").await?;
     browser.until("the shell is still there", ROWS, json!(["d42k"])).await?;
+    browser.read(".dock .pane:not([hidden]) label", "命令").await?;
+    browser.is_accessible("the dock in Chinese").await?;
     browser.click_text("header.top button", "English").await?;
     browser.see("html[lang=en]").await?;
     for left in ["1", "0"] {

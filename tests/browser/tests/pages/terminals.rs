@@ -97,3 +97,30 @@ pub async fn node(cluster: &Cluster, browser: &Browser) -> Result<()> {
         .context("the node's shell is left behind")?;
     Ok(())
 }
+
+/// The shell knows how large its window is, also after that has changed.
+pub async fn resizes(browser: &Browser) -> Result<()> {
+    browser.go("pods/default/shell?tab=terminal").await?;
+    browser.see(".terminal .xterm").await?;
+    browser.until("a prompt", ROWS, json!(["#"])).await?;
+    let size = async |tag: &str| {
+        types(browser, &format!("echo {tag}=$(stty size)=\n")).await?;
+        let said = "const drawn = document.querySelectorAll('.xterm-rows > div'), text = [...drawn].map(one => one.innerText).join('\\n');
+            const [, rows, columns] = new RegExp(arguments[0] + '=(\\\\d+) (\\\\d+)=').exec(text) ?? [];
+            return rows == drawn.length && [Number(rows), Number(columns)]";
+        let size = browser.until("a size that is that of the screen", said, json!([tag])).await?;
+        anyhow::Ok((size[0].as_u64().unwrap_or_default(), size[1].as_u64().unwrap_or_default()))
+    };
+    let first = size("first").await?;
+    let rows = "return document.querySelectorAll('.xterm-rows > div').length != arguments[0]";
+    let window = browser.client.get_window_size().await?;
+    browser.client.set_window_size(900, 560).await?;
+    browser.until("other rows", rows, json!([first.0])).await?;
+    let small = size("small").await?;
+    ensure!(small.0 < first.0 && small.1 < first.1, "{first:?}, then {small:?}");
+    browser.client.set_window_size(u32::try_from(window.0)?, u32::try_from(window.1)?).await?;
+    browser.until("other rows", rows, json!([small.0])).await?;
+    let last = size("last").await?;
+    ensure!(last == first, "{first:?}, then {last:?}");
+    Ok(())
+}
