@@ -213,7 +213,7 @@ export function open(element, options) {
       doc: options.text,
       extensions: [
         ...editing, basicSetup, yaml(), explain, theme, syntaxHighlighting(colours), EditorState.phrases.of(options.words.phrases),
-        EditorView.contentAttributes.of({ 'aria-label': options.label, ...(options.readOnly ? { 'aria-readonly': 'true' } : {}) }),
+        EditorView.contentAttributes.of({ tabindex: '0', 'aria-label': options.label, ...(options.readOnly ? { 'aria-readonly': 'true' } : {}) }),
       ],
     }),
   });

@@ -29,6 +29,8 @@ pub async fn logs(browser: &Browser) -> Result<()> {
 /// The address of a page leads to the line that was chosen, by mouse or by keyboard.
 async fn linked(browser: &Browser) -> Result<()> {
     browser.go("pods/default/shell?tab=logs").await?;
+    // of a pod that has run for long only the end is in sight
+    browser.fill(".logs input[type=search]", "bold").await?;
     browser.click_text(".lines .log", "bold").await?;
     browser.read(".lines .log.linked", "bold").await?;
     let address = browser.client.current_url().await?;
