@@ -39,6 +39,7 @@ use reply::Refusal;
 use routes::{Action, Asked, Call};
 use stream::Form;
 
+pub use operations::Telling;
 pub use tokens::{NewToken, Scope, Token};
 
 /// Where it is.
@@ -212,15 +213,8 @@ impl Rest {
         work: impl FnOnce(Arc<Operation>) -> BoxFuture<'static, Result<Value, Refusal>>,
     ) -> Result<Response<ResponseBody>, Refusal> {
         let operation = self.operations.begin(verb, target, user);
-        let (rest, own, work) = (self.clone(), operation.clone(), work(operation.clone()));
-        self.tasks.spawn("operation", async move {
-            let drain = rest.tasks.drain();
-            let result = tokio::select! {
-                result = work => result,
-                () = drain.wait() => Err(Refusal::ending()),
-            };
-            rest.operations.end(&own, result);
-        });
+        let (own, work, drain) = (operation.clone(), work(operation.clone()), self.tasks.drain());
+        self.tasks.spawn("operation", async move { own.carry_out(work, drain).await });
         let id = operation.id().to_owned();
         let mut response = if stream::wants_no_answer(headers) {
             let mut response = reply::json(202, &json!(operation.status()));
@@ -243,7 +237,7 @@ impl Rest {
     /// Asks the daemon to end, which tells what it does meanwhile.
     async fn stop(&self, keep_pods: bool, user: &str, form: Form) -> Result<Response<ResponseBody>, Refusal> {
         let operation = self.operations.begin("stop", "", user);
-        let request = StopRequest::new(keep_pods, Telling(operation.clone()));
+        let request = StopRequest::new(keep_pods, Telling::new(operation.clone()));
         self.stops.send(request).await.map_err(|_| Refusal::ending())?;
         match form {
             Form::Value => ended(operation).await.map(|value| reply::json(200, &value)),
@@ -262,19 +256,4 @@ async fn ended(operation: Arc<Operation>) -> Result<Value, Refusal> {
         }
     }
     Err(Refusal::ending())
-}
-
-/// Tells whoever asked to stop what is done about it.
-pub struct Telling(Arc<Operation>);
-
-impl Telling {
-    /// It goes on.
-    pub fn step(&self, step: Value) {
-        self.0.step(step);
-    }
-
-    /// It is done.
-    pub fn done(&self, value: Value) {
-        self.0.end(Ok(value));
-    }
 }

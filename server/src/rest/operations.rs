@@ -2,11 +2,13 @@
 //! can be asked for again by its id.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use sampan_process::Drain;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -72,6 +74,8 @@ pub struct Operation {
     started: Timestamp,
     log: Mutex<Log>,
     told: watch::Sender<usize>,
+    /// Of all operations.
+    changed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -92,10 +96,28 @@ impl Operation {
         self.told.send_modify(|count| *count += 1);
     }
 
-    /// It has ended.
+    /// It has ended; how, is said once. Who looks at all operations is told, too.
     pub fn end(&self, result: Result<Value, Refusal>) {
         self.log.lock().end.get_or_insert_with(|| (Timestamp::now(), result));
         self.told.send_modify(|count| *count += 1);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Does its work to the end. Work that panics has failed, and so has what the drain cuts off.
+    pub async fn carry_out(&self, work: impl Future<Output = Result<Value, Refusal>>, drain: Drain) {
+        let result = tokio::select! {
+            result = AssertUnwindSafe(work).catch_unwind() => result,
+            () = drain.wait() => Ok(Err(Refusal::ending())),
+        };
+        self.end(result.unwrap_or_else(|_| {
+            tracing::error!(
+                operation = self.id,
+                verb = self.verb,
+                target = self.target,
+                "an operation panicked"
+            );
+            Err(Refusal::internal("it panicked, which is a bug: `sampan logs sampan` says where"))
+        }));
     }
 
     /// As it is now.
@@ -166,6 +188,7 @@ impl Operations {
             started: Timestamp::now(),
             log: Mutex::default(),
             told: watch::channel(0).0,
+            changed: self.changed.clone(),
         });
         let mut all = self.all.lock();
         if all.len() >= KEPT {
@@ -177,12 +200,6 @@ impl Operations {
         drop(all);
         self.changed.send_modify(|count| *count += 1);
         operation
-    }
-
-    /// Ends one, and tells those who look at all.
-    pub fn end(&self, operation: &Operation, result: Result<Value, Refusal>) {
-        operation.end(result);
-        self.changed.send_modify(|count| *count += 1);
     }
 
     /// By its id.
@@ -201,6 +218,32 @@ impl Operations {
     }
 }
 
+/// Tells whoever asked for an operation what others do about it. One that nobody does any more has failed.
+pub struct Telling(Arc<Operation>);
+
+impl Telling {
+    /// Of an operation.
+    pub fn new(operation: Arc<Operation>) -> Self {
+        Self(operation)
+    }
+
+    /// It goes on.
+    pub fn step(&self, step: Value) {
+        self.0.step(step);
+    }
+
+    /// It is done.
+    pub fn done(&self, value: Value) {
+        self.0.end(Ok(value));
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.end(Err(Refusal::ending()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +258,7 @@ mod tests {
         let early = operation.clone().follow();
         let listening = tokio::spawn(early.collect::<Vec<_>>());
         operation.step(json!(2));
-        operations.end(&operation, Ok(json!("done")));
+        operation.end(Ok(json!("done")));
         let all = [Told::Step(json!(1)), Told::Step(json!(2)), Told::End(Ok(json!("done")))];
         assert_eq!(listening.await.expect("no panic"), all);
         let again = operations.find(operation.id()).expect("is remembered");
@@ -229,9 +272,40 @@ mod tests {
         let running = operations.begin("backup", "", "me");
         for _ in 0..KEPT + 5 {
             let operation = operations.begin("pullImage", "x", "me");
-            operations.end(&operation, Ok(Value::Null));
+            operation.end(Ok(Value::Null));
         }
         assert_eq!(operations.list().len(), KEPT);
         assert!(operations.find(running.id()).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_operation_ends_whatever_becomes_of_its_work() {
+        let operations = Operations::default();
+        let mut changed = operations.watch();
+        let ended = |operation: Arc<Operation>| async move {
+            match operation.follow().collect::<Vec<_>>().await.pop() {
+                Some(Told::End(Err(refusal))) => refusal.status()["message"].to_string(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let panicking = operations.begin("backup", "", "me");
+        let broken: Option<Value> = None;
+        panicking.carry_out(async { Ok(broken.expect("a value")) }, Drain::new()).await;
+        assert!(ended(panicking).await.contains("panicked"));
+        let cut_off = operations.begin("backup", "", "me");
+        let drain = Drain::new();
+        drain.start();
+        cut_off.carry_out(std::future::pending(), drain).await;
+        assert!(ended(cut_off).await.contains("ending"));
+        let stopping = operations.begin("stop", "", "me");
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        drop(receiver);
+        assert!(sender.send(Telling::new(stopping.clone())).await.is_err());
+        changed.mark_unchanged();
+        assert!(ended(stopping).await.contains("ending"));
+        let done = operations.begin("stop", "", "me");
+        Telling::new(done.clone()).done(json!("stopped"));
+        assert_eq!(done.status().phase, Phase::Succeeded);
+        assert!(changed.has_changed().expect("not closed"), "who looks at all is told");
     }
 }

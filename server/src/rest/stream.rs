@@ -104,12 +104,15 @@ pub fn events(
     })
 }
 
+/// An operation that was told of, and whether its end was.
+type Seen = (String, bool);
+
 struct State {
     health: watch::Receiver<BTreeMap<Component, ComponentHealth>>,
     operations: watch::Receiver<u64>,
     rest: Arc<Rest>,
     known: BTreeMap<String, Value>,
-    seen: BTreeSet<(String, bool)>,
+    seen: BTreeSet<Seen>,
     /// The next one last.
     waiting: Vec<Value>,
 }
@@ -132,13 +135,18 @@ impl State {
                 self.waiting.push(json!({"component": value}));
             }
         }
-        for operation in self.rest.operations.list() {
-            if self.seen.insert((operation.id.clone(), operation.phase != Phase::Running)) {
-                self.waiting.push(json!({"operation": short(operation)}));
-            }
-        }
+        let operations = unseen(&mut self.seen, self.rest.operations.list());
+        self.waiting.extend(operations.into_iter().map(|one| json!({"operation": short(one)})));
         self.waiting.reverse();
     }
+}
+
+/// Those of the operations that were not told of as they are; what is not among them any more need not be known.
+fn unseen(seen: &mut BTreeSet<Seen>, operations: Vec<OperationStatus>) -> Vec<OperationStatus> {
+    let as_is = |one: &OperationStatus| (one.id.clone(), one.phase != Phase::Running);
+    let now: BTreeSet<Seen> = operations.iter().map(as_is).collect();
+    let before = std::mem::replace(seen, now);
+    operations.into_iter().filter(|one| !before.contains(&as_is(one))).collect()
 }
 
 /// Without what `/operations/{id}` is asked for.
@@ -160,5 +168,21 @@ mod tests {
         assert_eq!(form("application/x-ndjson"), Form::Lines);
         assert_eq!(form("text/event-stream, */*"), Form::Events);
         assert_eq!(Form::of(&HeaderMap::new()), Form::Value);
+    }
+
+    #[test]
+    fn an_operation_is_told_of_twice_and_then_forgotten() {
+        let operations = super::super::operations::Operations::default();
+        let mut seen = BTreeSet::new();
+        let mut told = 0;
+        for _ in 0..300 {
+            let operation = operations.begin("pullImage", "x", "me");
+            told += unseen(&mut seen, operations.list()).len();
+            operation.end(Ok(Value::Null));
+            told += unseen(&mut seen, operations.list()).len();
+            assert!(unseen(&mut seen, operations.list()).is_empty());
+        }
+        assert_eq!(told, 600);
+        assert_eq!(seen.len(), operations.list().len());
     }
 }

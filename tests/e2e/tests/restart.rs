@@ -1,13 +1,14 @@
 //! Stop and start, the daemon killed, the cluster deleted.
 #![allow(clippy::unwrap_used)]
 
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sampan_test_e2e::{cluster, eventually, fetch, field, ready, registry};
-use sampan_testkit::Cluster;
+use sampan_testkit::{Cluster, free_port};
 
 const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.05; done";
 
@@ -50,6 +51,100 @@ fn the_daemon_killed_is_not_noticed_by_pods() -> Result<()> {
     ensure!(seen.len() > 10 && seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "holes in {seen:?}");
     ensure!(cluster.kubectl(&["exec", "counter", "--", "echo", "still here"])?.contains("still here"));
     Ok(())
+}
+
+/// A network of this host, while it lives.
+struct HostNetwork(String);
+
+impl HostNetwork {
+    fn new(address: &str) -> Result<Self> {
+        let one = Self(format!("spe2e{}", std::process::id()));
+        let ip = |arguments: &[&str]| -> Result<()> {
+            ensure!(Command::new("ip").args(arguments).status()?.success(), "ip {arguments:?}");
+            Ok(())
+        };
+        ip(&["link", "add", &one.0, "type", "bridge"])?;
+        ip(&["addr", "add", address, "dev", &one.0])?;
+        ip(&["link", "set", &one.0, "up"])?;
+        Ok(one)
+    }
+}
+
+impl Drop for HostNetwork {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", &self.0]).status();
+    }
+}
+
+/// Addresses of all pods, and the node's block.
+fn places(cluster: &Cluster) -> Result<String> {
+    let pods = field(cluster, "pods", "{range .items[*]}{.metadata.name} {.status.podIP}{\"\\n\"}{end}")?;
+    Ok(pods + &field(cluster, "nodes", "{.items[0].spec.podCIDR}")?)
+}
+
+/// The page of the pod with the host port, from the host; and a page of the host, from a pod.
+fn in_and_out(cluster: &Cluster, host_port: u16, outside: &str) -> Result<()> {
+    let seen = eventually("the host port", Duration::from_secs(20), || {
+        Ok(fetch(&format!("127.0.0.1:{host_port}")).ok())
+    })?;
+    ensure!(seen.contains("Welcome to nginx"), "{seen}");
+    let (address, port) = outside.split_once(':').context("address and port")?;
+    let script = format!("echo hello | nc -w 5 {address} {port}");
+    let said = cluster.kubectl(&["exec", "deployment/many", "--", "sh", "-c", &script])?;
+    ensure!(said.contains("yes"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn pods_keep_the_block_that_the_cluster_chose_whatever_becomes_of_the_hosts_networks() -> Result<()> {
+    let registry = registry()?;
+    // in the way of what the cluster would like
+    let first = HostNetwork::new("10.244.0.1/16")?;
+    let cluster = cluster(&registry, "embedded")?;
+    let pod_cidr = field(&cluster, "nodes", "{.items[0].spec.podCIDR}")?;
+    ensure!(!pod_cidr.is_empty() && !pod_cidr.starts_with("10.244."), "{pod_cidr}");
+    let command =
+        ["create", "deployment", "many", "--image=busybox", "--replicas=12", "--", "sleep", "1000000"];
+    cluster.kubectl(&command)?;
+    let host_port = free_port();
+    let ports = format!(
+        r#"{{"spec":{{"containers":[{{"name":"web","image":"nginx:alpine","ports":[{{"containerPort":80,"hostPort":{host_port}}}]}}]}}}}"#
+    );
+    cluster.kubectl(&["run", "web", "--image=nginx:alpine", "--overrides", &ports])?;
+    cluster.kubectl(&["rollout", "status", "deployment/many", "--timeout=60s"])?;
+    ready(&cluster, "web")?;
+    // a server of the host at its own address
+    let node = field(&cluster, "nodes", "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}")?;
+    let outside = page_at(&node)?;
+    let before = places(&cluster)?;
+    in_and_out(&cluster, host_port, &outside)?;
+    // what the cluster would like is free now
+    drop(first);
+    for _ in 0..2 {
+        kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
+        cluster.up()?;
+        ensure!(places(&cluster)? == before, "{} was {before}", places(&cluster)?);
+        in_and_out(&cluster, host_port, &outside)?;
+    }
+    cluster.sampan(&["stop"])?;
+    cluster.up()?;
+    cluster.kubectl(&["rollout", "status", "deployment/many", "--timeout=60s"])?;
+    ready(&cluster, "web")?;
+    in_and_out(&cluster, host_port, &outside)
+}
+
+/// A web server of this process that says yes to everything; its address and port.
+fn page_at(address: &str) -> Result<String> {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind((address, 0))?;
+    let at = listener.local_addr()?.to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes");
+        }
+    });
+    Ok(at)
 }
 
 #[test]
