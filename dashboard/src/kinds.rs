@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use sampan_view::feed::Kind;
+use sampan_view::{feed::Kind, place::encode};
 use serde_json::Value;
 
 use crate::{
@@ -54,7 +54,7 @@ impl Resource {
     /// The page of an object.
     pub fn page(&self, namespace: &str, name: &str) -> String {
         let namespace = if namespace.is_empty() { "-" } else { namespace };
-        format!("{}/{namespace}/{name}", self.path())
+        format!("{}/{namespace}/{}", self.path(), encode(name))
     }
 
     pub fn can(&self, verb: &str) -> bool {

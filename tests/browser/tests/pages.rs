@@ -37,6 +37,8 @@ mod logs;
 mod nginx;
 #[path = "pages/questions.rs"]
 mod questions;
+#[path = "pages/tails.rs"]
+mod tails;
 #[path = "pages/terminals.rs"]
 mod terminals;
 
@@ -133,7 +135,8 @@ enum Way<'a> {
 /// Aspects that are about the daemon's own address, or a cluster of their own.
 const OWN: [&str; 3] = ["workloads", "pictures", "nothing in it"];
 /// Aspects that are left to `make test-long` behind nginx: what they are about is the same there, and they take long.
-const LONG: [&str; 15] = [
+const LONG: [&str; 16] = [
+    "burst",
     "debug container",
     "node shell",
     "editor",
@@ -208,6 +211,8 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     hold!("why", why(&browser));
     hold!("objects", objects(cluster, &browser));
     hold!("logs", logs::logs(&browser));
+    hold!("tails", tails::tails(cluster, &browser));
+    hold!("burst", tails::burst(cluster, &browser));
     hold!("terminal", logs::terminal(&browser));
     hold!("resize", terminals::resizes(&browser));
     hold!("attach", terminals::attaches(cluster, &browser));
@@ -230,6 +235,7 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     hold!("dock", dock::stays(&browser));
     hold!("usage", dock::usage(&browser));
     hold!("hostile texts", bad_days::hostile(cluster, &browser));
+    hold!("hostile names", foreign::names(cluster, &browser));
     hold!("foreign origin", foreign::origin(cluster, &browser));
     hold!("large object", bad_days::large(cluster, &browser));
     hold!("many", many(cluster, &browser));

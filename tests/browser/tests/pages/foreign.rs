@@ -1,4 +1,5 @@
-//! Others who want in: a page of another origin, a name that was bound to this machine, a token whose time is over.
+//! Others who want in: a page of another origin, a name that was bound to this machine, a token whose time is over, names
+//! that want to be more than names.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use sampan_test_browser::{Browser, PLAIN, address};
+use sampan_test_e2e::apply;
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 use url::Url;
@@ -126,4 +128,47 @@ fn until(cluster: &Cluster, token: &str, seconds: i64) -> Result<String> {
     let signature =
         pair.sign(&random, body.as_bytes()).map_err(|error| anyhow::anyhow!("signing: {error}"))?;
     Ok(format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// Names of roles and of users may be nearly anything; each is a name wherever it is seen, and leads where it says.
+pub async fn names(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    const ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
+    let names = ["<script>document.title", "\u{202e}txt.exe 👩‍👩‍👧‍👦", "مرحبا?q#&open:x", "'; drop \"role\""];
+    let labels = json!({"hostile": "yes"});
+    let mut all = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        all.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name, "labels": labels},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}));
+        all.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": format!("hostile-{at}"), "labels": labels},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("{name}<script>document.title='owned'</script>")}]}));
+    }
+    apply(cluster, &json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string())?;
+    browser.go(&format!("{ROLES}?q=hostile=yes")).await?;
+    let listed = "const all = [...document.querySelectorAll('.rows tbody .name')].map(one => one.textContent.trim()); return all.length == arguments[0].length && arguments[0].every(name => all.includes(name))";
+    browser.until("all four in the list", listed, json!([names])).await?;
+    browser.is_accessible("hostile names").await?;
+    for name in names {
+        browser.go(&format!("{ROLES}?q=hostile=yes")).await?;
+        let open = "const one = [...document.querySelectorAll('.rows .name .open')].find(one => one.textContent.trim() == arguments[0]); one?.click(); return Boolean(one)";
+        browser.until(name, open, json!([name])).await?;
+        let title = "return document.querySelector('.detail h1')?.textContent == arguments[0] && document.querySelector('.detail .facts') != null";
+        browser.until("its drawer", title, json!([name])).await.with_context(|| name.to_owned())?;
+        browser.click(".detail.drawer .title a.button").await?;
+        browser.until("its page", "return document.querySelector('.drawer') == null", json!([])).await?;
+        browser.until("its page", title, json!([name])).await.with_context(|| name.to_owned())?;
+        browser.client.refresh().await?;
+        browser.until("its page anew", title, json!([name])).await.with_context(|| name.to_owned())?;
+    }
+    browser.click_text(".actions button:enabled", "Delete").await?;
+    browser.read("dialog[open] h2", names[3]).await?;
+    browser.click("dialog[open] button.danger:enabled").await?;
+    browser.see(".banner").await?;
+    browser.go("access").await?;
+    browser.fill("main input[type=search]", "hostile-").await?;
+    browser.read("main tbody th", "<script>document.title='owned'</script>").await?;
+    ensure!(browser.client.title().await? != "owned", "a name was run");
+    let left = cluster.kubectl(&["get", "clusterroles", "-l", "hostile=yes", "-o", "name"])?;
+    ensure!(left.lines().count() == 3, "{left}");
+    cluster.kubectl(&["delete", "clusterroles,clusterrolebindings", "-l", "hostile=yes"]).map(drop)
 }

@@ -233,7 +233,13 @@ pub async fn burst(cluster: &Cluster, browser: &Browser) -> Result<()> {
             json!([KEPT.to_string()]),
         )
         .await?;
-    drawn(browser, "the end in sight", "all[all.length - 1] == 'it is over'").await?;
+    browser
+        .run(
+            "const lines = document.querySelector('.lines'); lines.scrollTop = lines.scrollHeight",
+            json!([]),
+        )
+        .await?;
+    drawn(browser, "the end", "all[all.length - 1] == 'it is over'").await?;
     // nothing of what is kept is missing: the end and those before it
     browser.run("document.querySelector('.lines').scrollTop = 0", json!([])).await?;
     let first = format!("line {} of", LINES - KEPT + 2);
