@@ -51,7 +51,9 @@ fn target(kind: &Kind, namespace: &str, name: &str) -> String {
         "" => String::new(),
         namespace => format!("/namespaces/{}", segment(namespace)),
     };
-    let selector = encode(&format!("metadata.name={name}"));
+    // as upstream's fields.EscapeValue
+    let value = name.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+    let selector = encode(&format!("metadata.name={value}"));
     format!("{}{place}/{}?fieldSelector={selector}", base(kind), segment(&kind.resource))
 }
 
@@ -117,5 +119,7 @@ mod tests {
         let kind = Kind { group: "apps".into(), version: "v1".into(), resource: "deployments".into() };
         let expected = "/apis/apps/v1/namespaces/a/deployments?fieldSelector=metadata.name%3Dweb";
         assert_eq!(target(&kind, "a", "web"), expected);
+        let hostile = target(&kind, "a", r"a=b,c\d");
+        assert!(hostile.ends_with("metadata.name%3Da%5C%3Db%5C%2Cc%5C%5Cd"), "{hostile}");
     }
 }
