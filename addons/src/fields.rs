@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn fields_are_shown_one_by_one() {
         let schema = json!({"properties": {
-            "port": {"type": "integer", "description": "Where it listens.\nMore."},
+            "port": {"type": "integer", "description": "Where it\nlistens.\n\nMore."},
             "mode": {"$ref": "#/$defs/Mode", "description": "How."},
             "tls": {"type": "object", "properties": {"secret": {"type": ["string", "null"], "description": "Whose."}}},
             "hosts": {"type": "array", "items": {"type": "string"}},
