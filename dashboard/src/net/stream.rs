@@ -5,7 +5,7 @@ use std::rc::Rc;
 use js_sys::{Reflect, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{ReadableStreamDefaultReader, Response};
 
 /// Hands out a body's bytes; dropping it cancels the body.
@@ -21,7 +21,9 @@ impl Bytes {
 
     /// Ends it: whoever waits for bytes gets none.
     pub fn cancel(&self) {
-        let _ = self.reader.cancel();
+        // a body that broke before says so once more
+        let ended = JsFuture::from(self.reader.cancel());
+        spawn_local(async move { drop(ended.await) });
     }
 
     /// The next bytes; none at the end. An error means that the connection broke before it.
@@ -65,6 +67,6 @@ impl Readings {
 
 impl Drop for Bytes {
     fn drop(&mut self) {
-        let _ = self.reader.cancel();
+        self.cancel();
     }
 }
