@@ -7,9 +7,10 @@ use sampan_dashboard_logic::who::Question;
 use sampan_view::lower_case;
 use serde_json::{Value, json};
 
+use super::barred::refused;
 use crate::{
     kinds::{list, word},
-    net::api::{self, Call},
+    net::api::{self, Call, Failure},
     ui::{go, toast},
 };
 
@@ -20,6 +21,7 @@ pub fn Access() -> impl IntoView {
     let bindings = RwSignal::new(Vec::<Value>::new());
     let roles = RwSignal::new(Vec::<Value>::new());
     let question = RwSignal::new(String::new());
+    let unseen = RwSignal::new(Vec::<(&'static str, Failure)>::new());
     Effect::new(move |_| {
         let places = namespaces.get();
         let namespace = places.first().cloned().unwrap_or_else(|| "default".to_owned());
@@ -34,8 +36,12 @@ pub fn Access() -> impl IntoView {
                 Ok(found) => drop(rules.try_set(list(&found["status"]["resourceRules"]).to_vec())),
                 Err(failure) => toast::bad(&failure),
             }
-            bindings.try_set(read("rolebindings", &places).await);
-            roles.try_set(read("roles", &places).await);
+            let mut barred = Vec::new();
+            bindings.try_set(
+                read(["ClusterRoleBinding", "RoleBinding"], "rolebindings", &places, &mut barred).await,
+            );
+            roles.try_set(read(["ClusterRole", "Role"], "roles", &places, &mut barred).await);
+            unseen.try_set(barred);
         });
     });
     let found = move || {
@@ -75,6 +81,10 @@ pub fn Access() -> impl IntoView {
             <section class="panel-card">
                 <div class="line"><h2>{tr!(access.bindings)}</h2><span class="grow"></span>
                     <input type="search" placeholder=tr!(access.ask) aria-label=tr!(access.ask) on:input=move |event| question.set(event_target_value(&event)) /></div>
+                {move || {
+                    let wide = namespaces.read().is_empty();
+                    unseen.get().into_iter().map(|(kind, failure)| refused(failure.code, &failure.message, kind, wide && !kind.starts_with("Cluster"))).collect_view()
+                }}
                 <table class="plain">
                     <thead><tr class="soft"><th>{tr!(access.subject)}</th><th>{tr!(access.role)}</th><th>{tr!(list.namespace)}</th><th>{tr!(access.binding)}</th></tr></thead>
                     <tbody>
@@ -88,11 +98,20 @@ pub fn Access() -> impl IntoView {
     }
 }
 
-/// `roles` or `rolebindings`: those of the whole cluster, and of the namespaces chosen.
-async fn read(what: &str, namespaces: &[String]) -> Vec<Value> {
+/// `roles` or `rolebindings`: those of the whole cluster, and of the namespaces chosen; kinds that may not be read are
+/// added to `barred`.
+async fn read(
+    kinds: [&'static str; 2],
+    what: &str,
+    namespaces: &[String],
+    barred: &mut Vec<(&'static str, Failure)>,
+) -> Vec<Value> {
     let version = "k8s/apis/rbac.authorization.k8s.io/v1";
-    let mut all = api::list_of(version, &format!("cluster{what}"), &[]).await;
-    all.extend(api::list_of(version, what, namespaces).await);
+    let (mut all, refused) = api::list_of(version, &format!("cluster{what}"), &[]).await;
+    barred.extend(refused.map(|failure| (kinds[0], failure)));
+    let (own, refused) = api::list_of(version, what, namespaces).await;
+    barred.extend(refused.map(|failure| (kinds[1], failure)));
+    all.extend(own);
     all
 }
 

@@ -49,6 +49,8 @@ fn ByYaml() -> impl IntoView {
     let pen = Pen::new();
     let told = RwSignal::new(Vec::<Told>::new());
     let namespaces = go::namespaces();
+    let changed = Callback::new(|()| app().unsaved.set(true));
+    on_cleanup(|| app().unsaved.set(false));
     let send = move |dry: bool| {
         let namespace = namespaces.get_untracked().first().cloned().unwrap_or_else(|| "default".to_owned());
         let Some(text) = pen.text() else { return };
@@ -63,11 +65,14 @@ fn ByYaml() -> impl IntoView {
                 };
                 told.update(|all| all.push(one));
             }
+            if !dry && told.with_untracked(|all| all.iter().all(|one| one.error.is_none())) {
+                app().unsaved.set(false);
+            }
         });
     };
     view! {
             <p class="soft">{tr!(create.how)}</p>
-            <Editor pen text=String::new() />
+            <Editor pen text=String::new() changed />
             <div class="line">
                 <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                 <button class="primary" on:click=move |_| send(false)>{tr!(create.apply)}</button>

@@ -7,19 +7,20 @@ use leptos::{prelude::*, task::spawn_local};
 use sampan_dashboard_logic::{
     cover,
     difference::{self, Line},
-    yaml,
+    merge, yaml,
 };
 use serde_json::Value;
 
 use super::Object;
 use crate::{
-    kinds::Resource,
+    app::app,
+    kinds::{Resource, word},
     net::api::{self, Call, Failure, May, Wish},
     ui::{
         editor::{Editor, Pen},
         focus,
         icon::{Icon, Shape},
-        toast,
+        leave, toast,
     },
 };
 
@@ -34,31 +35,57 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
     let began = RwSignal::new(None::<Arc<Value>>);
     let pen = Pen::new();
     let difference = RwSignal::new(None::<Vec<Line>>);
+    // what the text is compared with: that, or what others made of it since
+    let base = RwSignal::new(None::<Arc<Value>>);
+    let clash = RwSignal::new(None::<Clash>);
     let error = RwSignal::new(String::new());
     let path = StoredValue::new(resource.object(&namespace, &name));
     // a Secret's values are shown when asked for
     let secret = resource.plural == "secrets" && resource.group.is_empty();
     let cover = RwSignal::new(secret);
     let send = move |dry: bool| {
-        let (Some(text), Some(before)) = (pen.text(), began.get_untracked()) else { return };
+        let before = base.get_untracked().or_else(|| began.get_untracked());
+        let (Some(text), Some(before)) = (pen.text(), before) else { return };
         let cover = cover.get_untracked();
         let text = if cover { cover::uncovered(&text, &before) } else { Ok(text) };
         let text = match text {
             Ok(text) => text,
             Err(line) => return error.set(tr!(editor.still_covered, line = line)),
         };
+        let path = path.get_value();
         spawn_local(async move {
-            error.set(String::new());
-            match put(&path.read_value(), text, dry).await {
-                Ok(answer) if dry => difference.set(Some(would(&before, &answer, cover))),
+            let sent = send_on(&path, text, &before, dry).await;
+            // the page may have gone meanwhile
+            if error.try_set(String::new()).is_some() {
+                return;
+            }
+            clash.set(None);
+            match sent {
+                Ok((now, answer)) if dry => difference.set(Some(would(&now, &answer, cover))),
                 Ok(_) => {
                     toast::good(tr!(edit.saved));
+                    app().unsaved.set(false);
                     began.set(None);
                     difference.set(None);
                 }
-                Err(failure) => error.set(toast::explain(&failure)),
+                Err(Unsent::Refused(failure)) => error.set(toast::explain(&failure)),
+                Err(Unsent::Clash(found)) => {
+                    difference.set(None);
+                    clash.set(Some(found));
+                }
             }
         });
+    };
+    // the user's text stays, on what the others made: what it would undo is seen at the next check
+    let rebase = move |_| {
+        let (Some(text), Some(found)) = (pen.text(), clash.get_untracked()) else { return };
+        let version = word(&found.theirs["metadata"]["resourceVersion"]);
+        if let Some(text) = merge::at_version(&text, &version) {
+            pen.replace(&text);
+        }
+        base.set(Some(found.theirs.clone()));
+        clash.set(None);
+        send(true);
     };
     let may = api::allowed(Wish {
         verb: "update",
@@ -69,6 +96,10 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         name: name.clone(),
     });
     let stop = move |_| {
+        if !leave::may() {
+            return;
+        }
+        clash.set(None);
         began.set(None);
         difference.set(None);
         error.set(String::new());
@@ -78,7 +109,11 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         if let Some(before) = began.get_untracked() {
             let Some(text) = pen.text() else { return };
             match cover::uncovered(&text, &before) {
-                Ok(text) => pen.replace(&text),
+                Ok(text) => {
+                    let unsaved = app().unsaved.get_untracked();
+                    pen.replace(&text);
+                    app().unsaved.set(unsaved);
+                }
                 Err(line) => return error.set(tr!(editor.still_covered, line = line)),
             }
         }
@@ -87,12 +122,16 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
     let editing = Memo::new(move |_| began.with(Option::is_some));
     // what was shown cannot be told from what was typed: it is not covered again
     let may_toggle = move || secret && (cover.get() || !editing.get());
-    let changed = Callback::new(move |()| difference.set(None));
+    let changed = Callback::new(move |()| {
+        difference.set(None);
+        app().unsaved.set(true);
+    });
+    on_cleanup(|| app().unsaved.set(false));
     view! {
         <section class="yaml">
             <div class="line">
                 {move || match editing.get() {
-                    false => view! { <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not() on:click=move |_| began.set(object.get_untracked())><Icon shape=Shape::Edit />{tr!(edit.edit)}</button> }.into_any(),
+                    false => view! { <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not() on:click=move |_| { base.set(None); began.set(object.get_untracked()) }><Icon shape=Shape::Edit />{tr!(edit.edit)}</button> }.into_any(),
                     true => view! {
                         <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                         <button class="primary" disabled=move || difference.with(Option::is_none) on:click=move |_| send(false)>{tr!(edit.save)}</button>
@@ -106,6 +145,21 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
             </div>
             {move || (editing.get() && cover.get()).then(|| view! { <p class="soft">{tr!(editor.covered)}</p> })}
             <p class="error" role="alert">{error}</p>
+            {move || clash.get().map(|found| {
+                let lines = would(&found.base, &found.theirs, cover.get_untracked());
+                view! {
+                    <div class="clash" role="alert">
+                        <p><b>{tr!(edit.clash)}</b>" "{found.paths.join(", ")}</p>
+                        <p class="error">{found.why}</p>
+                        <p>{tr!(edit.theirs)}</p>
+                        <Difference lines />
+                        <div class="line">
+                            <button on:click=rebase>{tr!(edit.rebase)}</button>
+                            <button on:click=move |_| send(true)>{tr!(edit.again)}</button>
+                        </div>
+                    </div>
+                }
+            })}
             {move || difference.get().map(|lines| view! { <Difference lines /> })}
             {move || match began.get() {
                 Some(before) => {
@@ -138,10 +192,72 @@ fn would(before: &Value, answer: &Value, cover: bool) -> Vec<Line> {
     difference::lines(&cover::shown(before, cover), &new)
 }
 
-async fn put(path: &str, text: String, dry: bool) -> Result<Value, Failure> {
+/// What others changed as well; nothing of it was sent.
+#[derive(Clone)]
+struct Clash {
+    base: Arc<Value>,
+    theirs: Arc<Value>,
+    paths: Vec<String>,
+    /// Why the two could not be brought together, if it is not for `paths`.
+    why: String,
+}
+
+enum Unsent {
+    Refused(Failure),
+    Clash(Clash),
+}
+
+/// Calls at most, if the object changes all the time.
+const LOOKS: usize = 12;
+
+/// Sends a text; if the object has changed since, with what others changed, unless that is the same. Gives what was there
+/// and what came of it.
+async fn send_on(
+    path: &str,
+    text: String,
+    before: &Arc<Value>,
+    dry: bool,
+) -> Result<(Arc<Value>, Value), Unsent> {
+    let (mut theirs, mut body, mut kind) = (before.clone(), text.clone(), YAML);
+    // what is sent only to be read: what the text makes of the object as it is now
+    let mut reading = false;
+    for _ in 0..LOOKS {
+        match put(path, body.clone(), kind, dry || reading).await {
+            Ok(mine) if reading => {
+                let merged = merge::merge(before, &mine, &theirs).map_err(|paths| {
+                    Unsent::Clash(Clash {
+                        base: before.clone(),
+                        theirs: theirs.clone(),
+                        paths,
+                        why: String::new(),
+                    })
+                })?;
+                (body, kind, reading) = (merged.to_string(), "application/json", false);
+            }
+            Ok(answer) => return Ok((theirs, answer)),
+            Err(failure) if failure.code == 409 => {
+                theirs = Arc::new(api::get(path).await.map_err(Unsent::Refused)?);
+                let version = word(&theirs["metadata"]["resourceVersion"]);
+                let same = theirs["metadata"]["uid"] == before["metadata"]["uid"];
+                match merge::at_version(&text, &version).filter(|_| same) {
+                    Some(newer) => (body, kind, reading) = (newer, YAML, true),
+                    None => return Err(Unsent::Refused(failure)),
+                }
+            }
+            Err(failure) if reading => {
+                let why = toast::explain(&failure);
+                return Err(Unsent::Clash(Clash { base: before.clone(), theirs, paths: Vec::new(), why }));
+            }
+            Err(failure) => return Err(Unsent::Refused(failure)),
+        }
+    }
+    Err(Unsent::Refused(Failure { code: 409, reason: "Conflict".to_owned(), message: String::new() }))
+}
+
+async fn put(path: &str, text: String, kind: &str, dry: bool) -> Result<Value, Failure> {
     let dry = if dry { "&dryRun=All" } else { "" };
     let path = format!("{path}?fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
-    Call::new("PUT", &path).body(YAML, text).value().await
+    Call::new("PUT", &path).body(kind, text).value().await
 }
 
 /// What would change, with a few lines around.
@@ -163,20 +279,25 @@ pub fn Difference(lines: Vec<Line>) -> impl IntoView {
         let after = changed.partition_point(|own| *own + AROUND < at);
         changed.get(after).is_some_and(|own| own.abs_diff(at) <= AROUND)
     };
-    let views: Vec<_> = lines
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| near(*at))
-        .map(|(_, line)| match line {
-            Line::Same(text) => view! { <div>{format!("  {}", cut(text.clone(), LETTERS))}</div> }.into_any(),
-            Line::Gone(text) => {
-                view! { <div class="gone">{format!("- {}", cut(text.clone(), LETTERS))}</div> }.into_any()
-            }
-            Line::New(text) => {
-                view! { <div class="new">{format!("+ {}", cut(text.clone(), LETTERS))}</div> }.into_any()
-            }
-        })
-        .collect();
+    let shown: Vec<usize> = (0..lines.len()).filter(|at| near(*at)).collect();
+    let one = |line: &Line| match line {
+        Line::Same(text) => view! { <div>{format!("  {}", cut(text.clone(), LETTERS))}</div> }.into_any(),
+        Line::Gone(text) => {
+            view! { <div class="gone">{format!("- {}", cut(text.clone(), LETTERS))}</div> }.into_any()
+        }
+        Line::New(text) => {
+            view! { <div class="new">{format!("+ {}", cut(text.clone(), LETTERS))}</div> }.into_any()
+        }
+    };
+    let mut views = Vec::new();
+    let mut next = 0;
+    for at in shown {
+        if at != next {
+            views.push(view! { <div class="gap">"⋯"</div> }.into_any());
+        }
+        next = at + 1;
+        views.push(one(&lines[at]));
+    }
     view! { <pre class="difference" role="status" aria-label=tr!(edit.difference)>{views}</pre> }.into_any()
 }
 
