@@ -7,10 +7,10 @@ use sampan_dashboard_logic::who::Question;
 use sampan_view::lower_case;
 use serde_json::{Value, json};
 
-use super::barred::refused;
+use super::barred;
 use crate::{
     kinds::{list, word},
-    net::api::{self, Call, Failure},
+    net::api::{self, Call},
     ui::{go, toast},
 };
 
@@ -21,7 +21,7 @@ pub fn Access() -> impl IntoView {
     let bindings = RwSignal::new(Vec::<Value>::new());
     let roles = RwSignal::new(Vec::<Value>::new());
     let question = RwSignal::new(String::new());
-    let unseen = RwSignal::new(Vec::<(&'static str, Failure)>::new());
+    let unseen = RwSignal::new(String::new());
     Effect::new(move |_| {
         let places = namespaces.get();
         let namespace = places.first().cloned().unwrap_or_else(|| "default".to_owned());
@@ -36,7 +36,7 @@ pub fn Access() -> impl IntoView {
                 Ok(found) => drop(rules.try_set(list(&found["status"]["resourceRules"]).to_vec())),
                 Err(failure) => toast::bad(&failure),
             }
-            let mut barred = Vec::new();
+            let mut barred = String::new();
             bindings.try_set(
                 read(["ClusterRoleBinding", "RoleBinding"], "rolebindings", &places, &mut barred).await,
             );
@@ -81,10 +81,7 @@ pub fn Access() -> impl IntoView {
             <section class="panel-card">
                 <div class="line"><h2>{tr!(access.bindings)}</h2><span class="grow"></span>
                     <input type="search" placeholder=tr!(access.ask) aria-label=tr!(access.ask) on:input=move |event| question.set(event_target_value(&event)) /></div>
-                {move || {
-                    let wide = namespaces.read().is_empty();
-                    unseen.get().into_iter().map(|(kind, failure)| refused(failure.code, &failure.message, kind, wide && !kind.starts_with("Cluster"))).collect_view()
-                }}
+                {move || barred::told(unseen.get())}
                 <table class="plain">
                     <thead><tr class="soft"><th>{tr!(access.subject)}</th><th>{tr!(access.role)}</th><th>{tr!(list.namespace)}</th><th>{tr!(access.binding)}</th></tr></thead>
                     <tbody>
@@ -104,14 +101,19 @@ async fn read(
     kinds: [&'static str; 2],
     what: &str,
     namespaces: &[String],
-    barred: &mut Vec<(&'static str, Failure)>,
+    barred: &mut String,
 ) -> Vec<Value> {
     let version = "k8s/apis/rbac.authorization.k8s.io/v1";
-    let (mut all, refused) = api::list_of(version, &format!("cluster{what}"), &[]).await;
-    barred.extend(refused.map(|failure| (kinds[0], failure)));
-    let (own, refused) = api::list_of(version, what, namespaces).await;
-    barred.extend(refused.map(|failure| (kinds[1], failure)));
-    all.extend(own);
+    let mut all = Vec::new();
+    for (kind, cluster, places) in [(kinds[0], "cluster", &[][..]), (kinds[1], "", namespaces)] {
+        let (own, refused) = api::list_of(version, &format!("{cluster}{what}"), places).await;
+        if let Some(failure) = refused {
+            let wide = cluster.is_empty() && places.is_empty();
+            barred.push_str(&barred::refused(failure.code, &failure.message, kind, wide));
+            barred.push('\n');
+        }
+        all.extend(own);
+    }
     all
 }
 

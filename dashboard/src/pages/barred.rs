@@ -7,21 +7,34 @@ use crate::{
     ui::icon::{Icon, Shape},
 };
 
-/// Why there is nothing to be shown of a kind; none if there is. `wide`: all namespaces were asked for.
-pub fn barred(state: &State, kind: &str, wide: bool) -> Option<AnyView> {
+/// Why there is nothing to be shown of a kind; empty if there is. `wide`: all namespaces were asked for.
+pub fn why(state: &State, kind: &str, wide: bool) -> String {
     match state {
-        State::Live => None,
-        State::Loading => Some(view! { <p class="soft" role="status">{tr!(list.loading)}</p> }.into_any()),
-        State::Refused { code, message, .. } => Some(refused(*code, message, kind, wide)),
+        State::Live => String::new(),
+        State::Loading => tr!(list.loading).to_owned(),
+        State::Refused { code, message, .. } => refused(*code, message, kind, wide),
     }
 }
 
 /// What a refusal says: what may not be listed, and what to do next.
-pub fn refused(code: u16, message: &str, kind: &str, wide: bool) -> AnyView {
-    let text = match (code, wide) {
+pub fn refused(code: u16, message: &str, kind: &str, wide: bool) -> String {
+    match (code, wide) {
         (403, true) => tr!(barred.wide, kind = kind),
         (403, false) => tr!(barred.kind, kind = kind),
         _ => message.to_owned(),
-    };
-    view! { <p class="barred soft" title=message.to_owned()><Icon shape=Shape::Access /><span>{text}</span></p> }.into_any()
+    }
+}
+
+/// One of these, each as a line.
+pub fn told(text: String) -> AnyView {
+    if text.is_empty() {
+        return ().into_any();
+    }
+    let lines: Vec<AnyView> = text.lines().map(line).collect();
+    lines.into_any()
+}
+
+fn line(text: &str) -> AnyView {
+    view! { <p class="barred soft" role="status"><Icon shape=Shape::Access /><span>{text.to_owned()}</span></p> }
+        .into_any()
 }

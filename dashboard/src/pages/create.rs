@@ -54,6 +54,9 @@ fn ByYaml() -> impl IntoView {
     let send = move |dry: bool| {
         let namespace = namespaces.get_untracked().first().cloned().unwrap_or_else(|| "default".to_owned());
         let Some(text) = pen.text() else { return };
+        if !dry {
+            app().unsaved.set(false);
+        }
         spawn_local(async move {
             told.set(Vec::new());
             for document in documents(&text) {
@@ -64,9 +67,6 @@ fn ByYaml() -> impl IntoView {
                     }
                 };
                 told.update(|all| all.push(one));
-            }
-            if !dry && told.with_untracked(|all| all.iter().all(|one| one.error.is_none())) {
-                app().unsaved.set(false);
             }
         });
     };

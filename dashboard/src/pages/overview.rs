@@ -11,13 +11,13 @@ use sampan_view::{
 };
 use serde_json::Value;
 
-use super::barred::{barred, refused};
+use super::barred;
 use crate::{
     app::app,
     kinds::{Resource, list, word},
     net::{
-        api::{self, Failure},
-        feed::{self, Rows, State, View},
+        api,
+        feed::{self, Rows, View},
     },
     text,
     ui::{
@@ -77,9 +77,12 @@ fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
     let wide = resource.namespaced && namespaces.is_empty();
     let live = view.live().clone();
     let counts = Memo::new(move |_| view.live().read().counts.clone());
-    let state = Memo::new(move |_| live.read().state.clone());
     let kind = resource.kind.clone();
-    let total = move || counts.read().iter().map(|count| count.count).sum::<u32>();
+    let why = Memo::new(move |_| barred::why(&live.read().state, &kind, wide));
+    let total = move || match why.read().is_empty() {
+        true => counts.read().iter().map(|count| count.count).sum::<u32>().to_string(),
+        false => String::new(),
+    };
     let of_health = {
         let href = href.clone();
         move |health: Health, count: u32| {
@@ -93,10 +96,10 @@ fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
     };
     view! {
         <section class="tile">
-            <a class="kind" href=href><b>{resource.kind.clone()}</b>{move || (state.get() == State::Live).then(|| view! { <span>{total}</span> })}</a>
+            <a class="kind" href=href><b>{resource.kind.clone()}</b><span>{total}</span></a>
             <Bar counts />
             <div class="chips">
-                {move || barred(&state.read(), &kind, wide)}
+                {move || barred::told(why.get())}
                 {move || counts.get().into_iter().filter(|count| count.count > 0 && count.health != Health::None)
                     .map(|count| of_health(count.health, count.count)).collect_view()}
             </div>
@@ -158,21 +161,21 @@ fn Wrong(namespaces: Vec<String>) -> impl IntoView {
                 let mut rows: Vec<(Arc<Row>, Resource)> = Vec::new();
                 let mut unseen = Vec::new();
                 for (resource, sick, view) in &looked {
-                    let state = view.live().read().state.clone();
-                    unseen.extend(barred(&state, &resource.kind, wide && resource.namespaced).map(|said| (state, said)));
-                    let own = rows_of(view).into_iter().filter(|row| sick.split(',').any(|word| word == row.health.word()));
+                    let why = barred::why(&view.live().read().state, &resource.kind, wide && resource.namespaced);
+                    // once is enough to say that something loads
+                    if !why.is_empty() && !unseen.contains(&why) {
+                        unseen.push(why);
+                    }
+                    let own = rows_of(view).into_iter().filter(|row| sick.contains(row.health.word()));
                     rows.extend(own.map(|row| (row, resource.clone())));
                 }
                 sampan_dashboard_logic::sort::by(&mut rows, |(a, _), (b, _)| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
-                // once is enough to say that something loads
-                let loading = unseen.iter().position(|(state, _)| *state == State::Loading);
-                let unseen: Vec<_> = unseen.into_iter().enumerate().filter(|(at, (state, _))| *state != State::Loading || Some(*at) == loading).map(|(_, (_, said))| said).collect();
                 if rows.is_empty() && unseen.is_empty() {
                     return view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.fine)}</p> }.into_any();
                 }
                 let more = rows.len().saturating_sub(SHOWN);
                 view! {
-                    {unseen}
+                    {barred::told(unseen.join("\n"))}
                     <table class="plain"><tbody>
                         {rows.into_iter().take(SHOWN).map(|(row, resource)| view! {
                             <tr>
@@ -221,7 +224,7 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
     let view =
         feed::list(feed::List { kind, namespaces, fields: "type=Warning".into(), ..Default::default() });
     let live = view.live().clone();
-    let state = Memo::new(move |_| live.read().state.clone());
+    let why = Memo::new(move |_| barred::why(&live.read().state, "Event", wide));
     let all = move || {
         let rows = view.live().read();
         let mut all: Vec<_> = rows
@@ -245,9 +248,8 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
     view! {
         <section class="panel-card">
             <h2>{tr!(overview.warnings)}</h2>
-            {move || barred(&state.read(), "Event", wide)}
             {move || match all.get() {
-                _ if state.get() != State::Live => ().into_any(),
+                _ if !why.read().is_empty() => barred::told(why.get()),
                 none if none.is_empty() => view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.no_warnings)}</p> }.into_any(),
                 all => view! {
                     <table class="plain warnings"><tbody>
@@ -273,7 +275,7 @@ fn Nodes() -> impl IntoView {
         ..Default::default()
     });
     let live = view.live().clone();
-    let state = Memo::new(move |_| live.read().state.clone());
+    let why = Memo::new(move |_| barred::why(&live.read().state, "Node", false));
     let nodes = RwSignal::new(Vec::<Value>::new());
     let used = RwSignal::new(Vec::<Value>::new());
     let past = chart::of_nodes();
@@ -298,7 +300,7 @@ fn Nodes() -> impl IntoView {
     view! {
         <section class="panel-card">
             <h2>{tr!(overview.nodes)}</h2>
-            {move || barred(&state.read(), "Node", false)}
+            {move || barred::told(why.get())}
             {move || shown().iter().map(|node| one_node(node, &used.read(), past)).collect_view()}
             {move || (nodes.read().len() > SHOWN).then(|| view! { <a href="nodes">{tr!(action.and_more, count = nodes.read().len() - SHOWN)}</a> })}
         </section>
@@ -377,15 +379,19 @@ fn Meter(
 #[component]
 fn Components() -> impl IntoView {
     let status = RwSignal::new(Value::Null);
-    let failed = RwSignal::new(None::<Failure>);
+    let failed = RwSignal::new(String::new());
     let read = move || {
         spawn_local(async move {
             match api::get("sampan/v1/status").await {
                 Ok(found) => {
-                    failed.try_set(None);
+                    failed.try_set(String::new());
                     status.try_set(found);
                 }
-                Err(failure) => drop(failed.try_set(Some(failure))),
+                Err(failure) => {
+                    let why =
+                        barred::refused(failure.code, &failure.message, tr!(overview.components), false);
+                    failed.try_set(why);
+                }
             }
         });
     };
@@ -402,7 +408,7 @@ fn Components() -> impl IntoView {
     view! {
         <section class="panel-card">
             <h2>{tr!(overview.components)}</h2>
-            {move || failed.get().map(|failure| refused(failure.code, &failure.message, tr!(overview.components), false))}
+            {move || barred::told(failed.get())}
             <ul class="components">
                 {move || all().into_iter().map(|(name, one)| {
                     let (state, reason) = (word(&one["state"]), word(&one["reason"]));

@@ -8,13 +8,13 @@ use sampan_dashboard_logic::graph::{self, Node};
 use sampan_view::{Health, Row};
 use serde_json::Value;
 
-use super::barred::barred;
+use super::barred;
 use crate::{
     app::app,
     kinds::{Resource, word},
     net::{
         api,
-        feed::{self, State, View},
+        feed::{self, View},
     },
     ui::go,
 };
@@ -88,12 +88,13 @@ fn Graph(layers: Vec<Layer>, namespaces: Vec<String>) -> impl IntoView {
     let wide = namespaces.is_empty();
     let services = selecting(view, namespaces);
     move || {
-        let unseen = layers.iter().filter_map(|(resource, _, view)| {
-            let state = view.live().read().state.clone();
-            barred(&state, &resource.kind, wide).filter(|_| state != State::Loading)
-        });
-        let unseen: Vec<_> = unseen.collect();
-        let loading = layers.iter().any(|(.., view)| view.live().read().state == State::Loading);
+        let mut unseen = Vec::new();
+        for (resource, _, view) in &layers {
+            let why = barred::why(&view.live().read().state, &resource.kind, wide);
+            if !why.is_empty() && !unseen.contains(&why) {
+                unseen.push(why);
+            }
+        }
         let shown = boxes(&layers);
         let edges = edges(&shown, &services.read());
         let nodes: Vec<Node> = shown.iter().map(|one| one.node.clone()).collect();
@@ -108,15 +109,11 @@ fn Graph(layers: Vec<Layer>, namespaces: Vec<String>) -> impl IntoView {
         let lines: Vec<_> = lines.map(|path| view! { <path class="edge" d=path /> }).collect();
         let height = (placed.iter().map(|placed| placed.row).max().unwrap_or_default() + 1) * HIGH + 16;
         let drawn: Vec<_> = placed.iter().map(|placed| one_box(&shown[placed.node], placed.row)).collect();
-        let empty = shown.is_empty() && unseen.is_empty();
-        let said = match () {
-            () if loading => Some(tr!(list.loading)),
-            () if empty => Some(tr!(list.empty)),
-            () => None,
-        };
+        if shown.is_empty() && unseen.is_empty() {
+            unseen.push(tr!(list.empty).to_owned());
+        }
         view! {
-            {unseen}
-            {said.map(|said| view! { <p class="soft" role="status">{said}</p> })}
+            {barred::told(unseen.join("\n"))}
             {(left > 0).then(|| view! { <p class="warning" role="status">{tr!(topology.left_out, count = left)}</p> })}
             <div class="graph">
                 <svg width=(WIDE * 4 + 16).to_string() height=height.to_string() role="group" aria-label=tr!(nav.topology)>{lines}{drawn}</svg>

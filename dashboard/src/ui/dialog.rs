@@ -91,8 +91,8 @@ fn Question(dialog: Dialog) -> impl IntoView {
     };
     let wanted = dialog.type_name.clone();
     let prepared = dialog.ready;
-    let over = dialog.over.then(|| prepared.clone());
-    let over = move || over.as_ref().is_some_and(|prepared| prepared.get());
+    let (over, done) = (dialog.over, prepared.clone());
+    let over = move || over && done.get();
     let ready = move || prepared.get() && (wanted.is_empty() || *typed.read() == wanted);
     let act = dialog.act.clone();
     let submit = move |event: leptos::ev::SubmitEvent| {
@@ -121,7 +121,7 @@ fn Question(dialog: Dialog) -> impl IntoView {
                     </label>
                 })}
                 <div class="buttons">
-                    {move || (!over()).then(|| view! { <button type="button" on:click=move |_| close()>{tr!(action.cancel)}</button> })}
+                    <button type="button" hidden=over on:click=move |_| close()>{tr!(action.cancel)}</button>
                     <button class=if dialog.danger { "danger" } else { "primary" } disabled=move || !ready()>{dialog.verb}</button>
                 </div>
             </form>

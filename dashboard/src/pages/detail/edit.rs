@@ -37,7 +37,8 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
     let difference = RwSignal::new(None::<Vec<Line>>);
     // what the text is compared with: that, or what others made of it since
     let base = RwSignal::new(None::<Arc<Value>>);
-    let clash = RwSignal::new(None::<Clash>);
+    // what others made of it, if it clashes with the text
+    let theirs = RwSignal::new(None::<Arc<Value>>);
     let error = RwSignal::new(String::new());
     let path = StoredValue::new(resource.object(&namespace, &name));
     // a Secret's values are shown when asked for
@@ -54,37 +55,36 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         };
         let path = path.get_value();
         spawn_local(async move {
-            let sent = send_on(&path, text, &before, dry).await;
+            let sent = send_on(path, text, before, dry).await;
             // the page may have gone meanwhile
             if error.try_set(String::new()).is_some() {
                 return;
             }
-            clash.set(None);
-            match sent {
-                Ok((now, answer)) if dry => difference.set(Some(would(&now, &answer, cover))),
+            theirs.set(None);
+            difference.set(None);
+            match sent.result {
+                _ if !sent.clash.is_empty() => {
+                    error.set(sent.clash);
+                    theirs.set(Some(sent.before));
+                }
+                Ok(answer) if dry => difference.set(Some(would(&sent.before, &answer, cover))),
                 Ok(_) => {
                     toast::good(tr!(edit.saved));
                     app().unsaved.set(false);
                     began.set(None);
-                    difference.set(None);
                 }
-                Err(Unsent::Refused(failure)) => error.set(toast::explain(&failure)),
-                Err(Unsent::Clash(found)) => {
-                    difference.set(None);
-                    clash.set(Some(found));
-                }
+                Err(failure) => error.set(toast::explain(&failure)),
             }
         });
     };
     // the user's text stays, on what the others made: what it would undo is seen at the next check
     let rebase = move |_| {
-        let (Some(text), Some(found)) = (pen.text(), clash.get_untracked()) else { return };
-        let version = word(&found.theirs["metadata"]["resourceVersion"]);
+        let (Some(text), Some(found)) = (pen.text(), theirs.get_untracked()) else { return };
+        let version = word(&found["metadata"]["resourceVersion"]);
         if let Some(text) = merge::at_version(&text, &version) {
             pen.replace(&text);
         }
-        base.set(Some(found.theirs.clone()));
-        clash.set(None);
+        base.set(Some(found));
         send(true);
     };
     let may = api::allowed(Wish {
@@ -99,7 +99,7 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         if !leave::may() {
             return;
         }
-        clash.set(None);
+        theirs.set(None);
         began.set(None);
         difference.set(None);
         error.set(String::new());
@@ -144,13 +144,13 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
                 })}
             </div>
             {move || (editing.get() && cover.get()).then(|| view! { <p class="soft">{tr!(editor.covered)}</p> })}
+            {move || theirs.get().map(|_| view! { <p>{tr!(edit.clash)}</p> })}
             <p class="error" role="alert">{error}</p>
-            {move || clash.get().map(|found| {
-                let lines = would(&found.base, &found.theirs, cover.get_untracked());
+            {move || theirs.get().map(|theirs| {
+                let old = base.get_untracked().or_else(|| began.get_untracked()).unwrap_or_default();
+                let lines = would(&old, &theirs, cover.get_untracked());
                 view! {
-                    <div class="clash" role="alert">
-                        <p><b>{tr!(edit.clash)}</b>" "{found.paths.join(", ")}</p>
-                        <p class="error">{found.why}</p>
+                    <div class="clash">
                         <p>{tr!(edit.theirs)}</p>
                         <Difference lines />
                         <div class="line">
@@ -192,66 +192,60 @@ fn would(before: &Value, answer: &Value, cover: bool) -> Vec<Line> {
     difference::lines(&cover::shown(before, cover), &new)
 }
 
-/// What others changed as well; nothing of it was sent.
-#[derive(Clone)]
-struct Clash {
-    base: Arc<Value>,
-    theirs: Arc<Value>,
-    paths: Vec<String>,
-    /// Why the two could not be brought together, if it is not for `paths`.
-    why: String,
-}
-
-enum Unsent {
-    Refused(Failure),
-    Clash(Clash),
+/// What came of a text that was sent.
+struct Sent {
+    /// The object as it was before: as it was shown, or as others made it since.
+    before: Arc<Value>,
+    /// The answer; why there is none; or what others changed as well, where nothing was sent.
+    result: Result<Value, Failure>,
+    clash: String,
 }
 
 /// Calls at most, if the object changes all the time.
 const LOOKS: usize = 12;
 
-/// Sends a text; if the object has changed since, with what others changed, unless that is the same. Gives what was there
-/// and what came of it.
-async fn send_on(
-    path: &str,
-    text: String,
-    before: &Arc<Value>,
-    dry: bool,
-) -> Result<(Arc<Value>, Value), Unsent> {
-    let (mut theirs, mut body, mut kind) = (before.clone(), text.clone(), YAML);
+/// Sends a text; if the object has changed since, with what others changed, unless that is the same.
+async fn send_on(path: String, text: String, base: Arc<Value>, dry: bool) -> Sent {
+    let (mut before, mut body, mut kind) = (base.clone(), text.clone(), YAML);
     // what is sent only to be read: what the text makes of the object as it is now
     let mut reading = false;
-    for _ in 0..LOOKS {
-        match put(path, body.clone(), kind, dry || reading).await {
-            Ok(mine) if reading => {
-                let merged = merge::merge(before, &mine, &theirs).map_err(|paths| {
-                    Unsent::Clash(Clash {
-                        base: before.clone(),
-                        theirs: theirs.clone(),
-                        paths,
-                        why: String::new(),
-                    })
-                })?;
-                (body, kind, reading) = (merged.to_string(), "application/json", false);
-            }
-            Ok(answer) => return Ok((theirs, answer)),
-            Err(failure) if failure.code == 409 => {
-                theirs = Arc::new(api::get(path).await.map_err(Unsent::Refused)?);
-                let version = word(&theirs["metadata"]["resourceVersion"]);
-                let same = theirs["metadata"]["uid"] == before["metadata"]["uid"];
-                match merge::at_version(&text, &version).filter(|_| same) {
-                    Some(newer) => (body, kind, reading) = (newer, YAML, true),
-                    None => return Err(Unsent::Refused(failure)),
+    let mut clash = String::new();
+    let mut left = LOOKS;
+    let result = loop {
+        left -= 1;
+        let newer = match put(&path, body, kind, dry || reading).await {
+            Err(failure) if failure.code == 409 && left > 0 => match api::get(&path).await {
+                Ok(found) => {
+                    before = Arc::new(found);
+                    let version = word(&before["metadata"]["resourceVersion"]);
+                    let same = before["metadata"]["uid"] == base["metadata"]["uid"];
+                    (reading, kind) = (true, YAML);
+                    merge::at_version(&text, &version).filter(|_| same).ok_or(failure)
                 }
-            }
+                Err(failure) => Err(failure),
+            },
+            Ok(mine) if reading => match merge::merge(&base, &mine, &before) {
+                Ok(merged) => {
+                    (reading, kind) = (false, "application/json");
+                    Ok(merged.to_string())
+                }
+                Err(paths) => {
+                    clash = paths.join(", ");
+                    break Ok(mine);
+                }
+            },
             Err(failure) if reading => {
-                let why = toast::explain(&failure);
-                return Err(Unsent::Clash(Clash { base: before.clone(), theirs, paths: Vec::new(), why }));
+                clash = toast::explain(&failure);
+                break Err(failure);
             }
-            Err(failure) => return Err(Unsent::Refused(failure)),
+            result => break result,
+        };
+        match newer {
+            Ok(newer) => body = newer,
+            Err(failure) => break Err(failure),
         }
-    }
-    Err(Unsent::Refused(Failure { code: 409, reason: "Conflict".to_owned(), message: String::new() }))
+    };
+    Sent { before, result, clash }
 }
 
 async fn put(path: &str, text: String, kind: &str, dry: bool) -> Result<Value, Failure> {

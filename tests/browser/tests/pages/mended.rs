@@ -90,7 +90,7 @@ pub async fn together(cluster: &Cluster, browser: &Browser) -> Result<()> {
     rewrite(browser, "a: mine", "a: mine again").await?;
     cluster.kubectl(&["patch", "configmap", "shared", "-p", r#"{"data":{"a":"theirs too"}}"#])?;
     browser.click_text(".yaml .line button", "Check").await?;
-    browser.read(".clash", "data.a").await?;
+    browser.read(".yaml .error", "data.a").await?;
     browser.read(".clash .difference .new", "a: theirs too").await?;
     browser.picture("clash").await?;
     browser.is_accessible("a clash").await?;
