@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::barred;
 use crate::{
     app::app,
-    kinds::{Resource, list, word},
+    kinds::{Kinds, Resource, list, word},
     net::{
         api,
         feed::{self, Rows, View},
@@ -54,7 +54,7 @@ pub fn Overview() -> impl IntoView {
             }}
             <div class="columns">
                 <div class="column">
-                    {move || view! { <Wrong namespaces=namespaces.get() /> }}
+                    {move || view! { <Wrong kinds=app().kinds.get() namespaces=namespaces.get() /> }}
                     {move || view! { <Warnings namespaces=namespaces.get() /> }}
                 </div>
                 <div class="column"><Nodes /><Components /></div>
@@ -137,9 +137,8 @@ const SICK: [(&str, &str); 6] = [
 
 /// What is not well, the worst first.
 #[component]
-fn Wrong(namespaces: Vec<String>) -> impl IntoView {
+fn Wrong(kinds: Arc<Kinds>, namespaces: Vec<String>) -> impl IntoView {
     let wide = namespaces.is_empty();
-    let kinds = app().kinds.get();
     let looked = |(path, sick): &(&str, &'static str)| {
         let resource = kinds.of_path(path)?.clone();
         let view = feed::list(feed::List {
@@ -170,6 +169,9 @@ fn Wrong(namespaces: Vec<String>) -> impl IntoView {
                     rows.extend(own.map(|row| (row, resource.clone())));
                 }
                 sampan_dashboard_logic::sort::by(&mut rows, |(a, _), (b, _)| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
+                if !kinds.known {
+                    unseen.push(tr!(list.loading).to_owned());
+                }
                 if rows.is_empty() && unseen.is_empty() {
                     return view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.fine)}</p> }.into_any();
                 }

@@ -61,7 +61,7 @@ pub fn Nav() -> impl IntoView {
     };
     view! {
         <nav class="nav" class:wide-open=wide aria-label=tr!(nav.title) on:click=chosen on:focusout=left>
-            <a class="brand" href="."><img src=icon_address() alt="" width="22" height="22" /><b>"sampan"</b><span class="soft">{profile}</span></a>
+            <a class="brand" href="." title="sampan"><img src=icon_address() alt="" width="22" height="22" /><b>"sampan"</b><span class="soft">{profile}</span></a>
             <div class="links">
                 <One path="".to_owned() title=tr!(nav.overview).to_owned() icon=Shape::Overview />
                 <One path="topology".to_owned() title=tr!(nav.topology).to_owned() icon=Shape::Topology />

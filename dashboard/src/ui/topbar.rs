@@ -21,7 +21,7 @@ pub fn TopBar() -> impl IntoView {
     view! {
         <header class="top">
             <Namespaces />
-            <button class="ask" on:click=|_| app().palette.set(true)>
+            <button class="ask" title=tr!(palette.ask) on:click=|_| app().palette.set(true)>
                 <Icon shape=Shape::Search /><span>{tr!(palette.ask)}</span><kbd>"Ctrl K"</kbd>
             </button>
             <span class="grow"></span>

@@ -143,7 +143,7 @@ pub async fn on_top(browser: &Browser) -> Result<()> {
     browser.go("deployments.apps/default/web").await?;
     browser.click_text(".actions button:enabled", "Scale").await?;
     browser.see("dialog[open] input[type=number]").await?;
-    browser.press("5").await?;
+    browser.devtools("Input.insertText", json!({"text": "5"})).await?;
     let typed = "return document.querySelector('dialog[open] input[type=number]').value == '5'";
     browser.until("what is typed replaces it", typed, json!([])).await?;
     browser.press("\u{e00c}").await?;
