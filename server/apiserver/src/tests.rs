@@ -15,6 +15,7 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
 mod aggregated;
 mod apply;
+mod conversion;
 mod custom;
 mod groups;
 mod issuer;
