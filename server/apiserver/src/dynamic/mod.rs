@@ -24,6 +24,7 @@ mod trust;
 pub(crate) mod validate;
 mod webhooks;
 
+pub(crate) use expressions::Expression;
 pub(crate) use request::connect_options;
 
 use std::sync::Arc;

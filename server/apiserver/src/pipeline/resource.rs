@@ -125,7 +125,8 @@ impl ApiServer {
             return Err(ApiError::bad_request("name must be provided"));
         }
         check_name(target, &body)?;
-        let written = self.registry().update(&call, target, body).await?;
+        let may_create = || self.may_create(context);
+        let written = self.registry().update(&call, target, body, may_create).await?;
         finish(if written.created { 201 } else { 200 }, target.kind, written.json, format, context, &call)
     }
 

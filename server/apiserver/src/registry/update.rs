@@ -15,10 +15,18 @@ use crate::value::{at, keep, meta, set};
 const ATTEMPTS: usize = 16;
 
 impl Registry {
-    /// Replaces the object (or one of its subresources) by `body`.
-    pub async fn update(&self, call: &Call<'_>, target: &Target, body: Value) -> Result<Written, ApiError> {
+    /// Replaces the object (or one of its subresources) by `body`. Objects of some kinds are created if they are not
+    /// there, by whoever `may_create` them.
+    pub async fn update(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        body: Value,
+        may_create: impl FnOnce() -> Result<(), ApiError>,
+    ) -> Result<Written, ApiError> {
         if self.store.get(&target.key()).is_none() {
             if target.subresource.is_empty() && strategies::put_creates(target.kind) {
+                may_create()?;
                 return self.create(call, target, body).await;
             }
             return Err(target.not_found());
