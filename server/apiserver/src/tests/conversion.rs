@@ -225,7 +225,7 @@ async fn managers_of_either_version_keep_their_fields() {
     assert_eq!(clash.code, 409);
     assert_eq!(
         clash.body["message"],
-        "Apply failed with 1 conflict: conflict with \"two\" using net.example.com/v2: .spec.mode"
+        "Apply failed with 1 conflict: conflict with \"two\": .spec.mode"
     );
     let patched = world.merge(&format!("{V1}/a"), json!({"spec": {"mode": "x"}})).await;
     assert_eq!(patched.code, 200, "{}", patched.body);
