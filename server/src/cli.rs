@@ -146,6 +146,9 @@ pub struct Start {
     /// Leave the current kubectl context as it is
     #[arg(long)]
     pub keep_context: bool,
+    /// File (apiserver.config.k8s.io/v1 AuthenticationConfiguration) that names issuers of tokens; empty for none
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
     /// What is recorded of requests
     #[command(flatten)]
     pub audit: crate::audit::Flags,

@@ -49,6 +49,8 @@ pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
         url.parse::<PublicUrl>().map_err(|error| usage(format!("--dashboard-url={error}")))?;
     }
     settings.audit.check()?;
+    sampan_apiserver::check_authentication(settings.authentication_config.as_deref())
+        .map_err(|error| usage(error.to_string()))?;
     match settings.image_mirror_country.as_str() {
         "" | "cn" => Ok(()),
         other => Err(usage(format!("--image-mirror-country={other}: only cn is known"))),
@@ -115,7 +117,12 @@ pub fn merged(mut settings: Settings, options: &Start) -> Settings {
         settings.insecure_registries.clone_from(&options.insecure_registry);
     }
     // the daemon has another working directory
-    settings.audit.merge(&options.audit, &std::env::current_dir().unwrap_or_default());
+    let here = std::env::current_dir().unwrap_or_default();
+    settings.audit.merge(&options.audit, &here);
+    if let Some(file) = &options.authentication_config {
+        let given = Some(file).filter(|file| !file.as_os_str().is_empty());
+        settings.authentication_config = given.map(|file| here.join(file));
+    }
     settings
 }
 
@@ -130,6 +137,7 @@ pub fn pending(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("--dashboard-port", running.dashboard_port != wanted.dashboard_port),
         ("--dashboard-url", running.dashboard_urls != wanted.dashboard_urls),
         ("--audit-*", running.audit != wanted.audit),
+        ("--authentication-config", running.authentication_config != wanted.authentication_config),
     ];
     flags.into_iter().filter(|(_, differs)| *differs).map(|(flag, _)| flag).collect()
 }

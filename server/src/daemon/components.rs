@@ -196,6 +196,7 @@ async fn api_server(
         addresses,
         history: Duration::from_secs(settings.history_minutes * 60),
         audit: settings.audit.options()?,
+        authentication: settings.authentication_config.clone(),
     };
     let server = ApiServer::new(config).await.map_err(|error| {
         let kind = match &error {
