@@ -140,6 +140,9 @@ pub struct Start {
     /// Address of the dashboard behind a proxy, such as https://ops.example/sampan/; may be given more than once
     #[arg(long, value_delimiter = ',')]
     pub dashboard_url: Vec<String>,
+    /// File with the scheduler's profiles (KubeSchedulerConfiguration, kubescheduler.config.k8s.io/v1); empty for none
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// Seconds to wait until the node is Ready
     #[arg(long, default_value_t = 60)]
     pub wait_timeout: u64,

@@ -15,6 +15,7 @@ use sampan_pod_network::PodNetwork;
 use sampan_process::{Component, ComponentHealth, Health, State, Tasks, supervise};
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
+use sampan_scheduler::config::Configuration;
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
@@ -26,7 +27,7 @@ use super::shutdown::{self, Signals};
 use super::{access, addresses, builtin, kubeconfigs, role, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
-use crate::options::node_name;
+use crate::options::{node_name, scheduler_configuration};
 use crate::profile::{Profile, RuntimeKind, Settings};
 use crate::rest::{self, Rest};
 use crate::{resolver, services};
@@ -94,7 +95,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
-    scheduler(&server, &informers, &health, &scheduler_tasks);
+    let configuration = scheduler_configuration(&settings)?;
+    scheduler(&server, &informers, &health, &scheduler_tasks, configuration);
     let dns = *own.dns.ip();
     let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone(), dns };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
@@ -288,11 +290,18 @@ fn controller_manager(server: &ApiServer, informers: &Informers, health: &Health
     tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
 }
 
-fn scheduler(server: &ApiServer, informers: &Informers, health: &Health, tasks: &Tasks) {
+fn scheduler(
+    server: &ApiServer,
+    informers: &Informers,
+    health: &Health,
+    tasks: &Tasks,
+    configuration: Configuration,
+) {
     let config = sampan_scheduler::Config {
         client: client(server, "system:kube-scheduler", &[]),
         informers: informers.clone(),
         health: health.clone(),
+        configuration,
     };
     let (scheduler, drain) = (Arc::new(Scheduler::new(config, tasks)), tasks.drain());
     let start = move || {
