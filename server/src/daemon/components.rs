@@ -16,6 +16,7 @@ use sampan_process::{Component, ComponentHealth, Health, State, Tasks, supervise
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
 use sampan_scheduler::config::Configuration;
+use sampan_simulate::Simulator;
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
@@ -50,6 +51,8 @@ pub struct Running {
     pub addons: sampan_addons::Addons,
     /// The dashboard's way in.
     pub dashboard: Dashboard,
+    /// Nodes without containers.
+    pub simulator: Simulator,
     /// The node's name.
     pub node: String,
 }
@@ -100,6 +103,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let dns = *own.dns.ip();
     let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone(), dns };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
+    let simulator_tasks = Tasks::new(Component::Daemon);
+    let simulator = simulator(&server, &informers, &node, &simulator_tasks);
 
     let parts = Parts {
         profile,
@@ -132,8 +137,18 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     }
     health.ready(Component::Daemon);
     let profile = profile.clone();
-    let running =
-        Arc::new(Running { profile, settings, server, runtime, network, health, addons, dashboard, node });
+    let running = Arc::new(Running {
+        profile,
+        settings,
+        server,
+        runtime,
+        network,
+        health,
+        addons,
+        dashboard,
+        simulator,
+        node,
+    });
     let (stops, mut stop) = mpsc::channel(1);
     let rest = Rest::new(running.clone(), admin, control_tasks.clone(), stops);
     running.server.serve_path(rest::PREFIX, rest.handler());
@@ -154,6 +169,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
         controller_tasks,
         scheduler_tasks,
         kubelet_tasks,
+        simulator_tasks,
         proxy_tasks,
         addon_tasks,
         // feeds and terminals end first: what they show is about to
@@ -350,11 +366,24 @@ async fn kubelet(
     };
     let kubelet = Kubelet::new(config, tasks.clone()).await;
     let kubelet = kubelet.map_err(|error| Failure::new(Kind::Runtime, with_causes(&error)))?;
-    server.set_connector(Arc::new(InProcess { node: parts.node.to_owned(), kubelet: kubelet.clone() }));
+    let (node, nodes) = (parts.node.to_owned(), informers.of());
+    server.set_connector(Arc::new(InProcess { node, kubelet: kubelet.clone(), nodes }));
     let drain = tasks.drain();
     let start = move || kubelet.clone().run(drain.clone());
     tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
     Ok(())
+}
+
+/// The kubelets of simulated nodes, all in one.
+fn simulator(server: &ApiServer, informers: &Informers, node: &str, tasks: &Tasks) -> Simulator {
+    let config = sampan_simulate::Config {
+        client: client(server, "system:sampan:simulate", &["system:masters"]),
+        informers: informers.clone(),
+        own_node: node.to_owned(),
+    };
+    let simulator = Simulator::new(config);
+    tasks.spawn_until_drain("simulated nodes", simulator.clone().run());
+    simulator
 }
 
 /// Waits until the node is Ready, as this kubelet sees it.

@@ -17,6 +17,7 @@ mod page;
 mod reply;
 mod routes;
 mod shapes;
+mod simulate;
 mod stream;
 mod tokens;
 
@@ -134,6 +135,12 @@ impl Rest {
                 self.operation("pullImage", &target, user, headers, |_| work.boxed()).await
             }
             Call::Addon(asked) => self.addon(asked, user, headers).await,
+            call @ (Call::Simulate(_) | Call::DeleteSimulation | Call::TellZone { .. }) => {
+                let (verb, target) = simulate::named(&call);
+                let simulator = running.simulator.clone();
+                let work = |operation| simulate::run(simulator, call, operation).boxed();
+                self.operation(verb, &target, user, headers, work).await
+            }
         }
     }
 
@@ -160,6 +167,7 @@ impl Rest {
             Action::OpenDashboard => running.dashboard.addresses(),
             Action::ListTokens => json!({"items": tokens::list(&self.admin).await?}),
             Action::ListOperations => json!({"items": self.operations.list()}),
+            Action::GetSimulation => json!(running.simulator.status()),
             _ => {
                 return Err(Refusal::internal(
                     "a route that takes something was read as one that takes nothing",
