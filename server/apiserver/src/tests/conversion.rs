@@ -223,10 +223,7 @@ async fn managers_of_either_version_keep_their_fields() {
     assert!(managers.contains(&("one", "net.example.com/v2")), "{managers:?}");
     let clash = apply("three", "v2", false, json!({"mode": "plain"})).await;
     assert_eq!(clash.code, 409);
-    assert_eq!(
-        clash.body["message"],
-        "Apply failed with 1 conflict: conflict with \"two\": .spec.mode"
-    );
+    assert_eq!(clash.body["message"], "Apply failed with 1 conflict: conflict with \"two\": .spec.mode");
     let patched = world.merge(&format!("{V1}/a"), json!({"spec": {"mode": "x"}})).await;
     assert_eq!(patched.code, 200, "{}", patched.body);
     assert_eq!(patched.body["spec"]["mode"], "x");
