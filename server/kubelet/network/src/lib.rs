@@ -8,13 +8,13 @@
 //! services' block is routed.
 //!
 //! ```text
-//!  run_dir/netns/7        a namespace, pinned; its veth is up and has the subnet's 7th address
-//!  run_dir/netns/7.pod    whose it is; absent: it waits in the pool
-//!  run_dir/netns/block    the block that these addresses are of
+//!  run_dir/netns/7             a namespace, pinned; its veth is up and has the subnet's 7th address
+//!  run_dir/netns/7.pod         whose it is; absent: it waits in the pool
+//!  data_dir/pod-network.json   the block that was wanted, and the one that was taken
 //! ```
 //!
-//! These files are the only record, so nothing has to be kept in step: a restart reads the directory. The block stays as
-//! long as a pod has an address of it, whatever the host's networks have become. A namespace is made before it is needed,
+//! These files are the only record, so nothing has to be kept in step: a restart reads the directory. The block stays
+//! for the cluster's life; it moves only where the host's networks collide with it and no pod has an address of it. A namespace is made before it is needed,
 //! and a used one is never given to another pod; what waited in the pool a restart makes anew.
 
 mod link;
