@@ -15,7 +15,7 @@ use crate::{
     session::{self, Session},
     settings::{self, Theme},
     text::{self, Locale},
-    ui::{dialog, dock, focus, keys, palette, shell::Shell, toast},
+    ui::{dialog, dock, focus, keys, leave, palette, shell::Shell, toast},
 };
 
 /// How the feed's connection is.
@@ -38,6 +38,10 @@ pub struct App {
     /// The daemon was asked who is signed in.
     pub asked: RwSignal<bool>,
     pub session: RwSignal<Option<Session>>,
+    /// How one signs in, by the daemon's word.
+    pub command: RwSignal<String>,
+    /// A text was written that is nowhere else yet.
+    pub unsaved: RwSignal<bool>,
     pub link: RwSignal<Link>,
     pub kinds: RwSignal<Arc<Kinds>>,
     /// Seconds since 1970 by the daemon's clock, told once a second.
@@ -67,6 +71,8 @@ impl App {
             theme: RwSignal::new(settings::theme()),
             asked: RwSignal::new(false),
             session: RwSignal::new(None),
+            command: RwSignal::new("sampan dashboard".to_owned()),
+            unsaved: RwSignal::new(false),
             link: RwSignal::new(Link::Connecting),
             kinds: RwSignal::new(Arc::default()),
             now: RwSignal::new(seconds(0.0)),
@@ -80,6 +86,10 @@ impl App {
     }
 
     pub fn speak(self, locale: Locale) {
+        // the page is drawn anew
+        if !leave::may() {
+            return;
+        }
         spawn_local(async move {
             match text::speak(locale).await {
                 Ok(()) => {
@@ -121,6 +131,7 @@ pub fn Dashboard() -> impl IntoView {
     view! {
         <Router base=base>
             {keys::listen}
+            {leave::listen}
             {move || {
                 app.language.track();
                 match (app.asked.get(), app.session.with(Option::is_some)) {

@@ -26,6 +26,11 @@ const PATH: &str = "sampan/v1/session";
 pub async fn resume() -> Result<(), Failure> {
     let answer = api::get(PATH).await;
     app().asked.set(true);
+    if let Err(Failure { code: 401, message, .. }) = &answer
+        && let Some(command) = message.split('`').nth(1)
+    {
+        app().command.set(command.to_owned());
+    }
     let answer = answer?;
     let word = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
     app().session.set(Some(Session {

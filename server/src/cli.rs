@@ -83,6 +83,8 @@ pub enum Verb {
     /// Tokens by which tools use the REST API and the Kubernetes API
     #[command(subcommand)]
     Token(Token),
+    /// Have nodes that behave like kubelets without containers; shows those that there are if told nothing
+    Simulate(Simulate),
     /// Apply the built-in demo and wait until it answers
     Demo,
     /// Save the database of the running cluster to a file
@@ -140,15 +142,50 @@ pub struct Start {
     /// Address of the dashboard behind a proxy, such as https://ops.example/sampan/; may be given more than once
     #[arg(long, value_delimiter = ',')]
     pub dashboard_url: Vec<String>,
+    /// File with the scheduler's profiles (KubeSchedulerConfiguration, kubescheduler.config.k8s.io/v1); empty for none
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// Seconds to wait until the node is Ready
     #[arg(long, default_value_t = 60)]
     pub wait_timeout: u64,
     /// Leave the current kubectl context as it is
     #[arg(long)]
     pub keep_context: bool,
+    /// File (apiserver.config.k8s.io/v1 AuthenticationConfiguration) that names issuers of tokens; empty for none
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
     /// What is recorded of requests
     #[command(flatten)]
     pub audit: crate::audit::Flags,
+}
+
+/// Which simulated nodes there are to be, or what becomes of them.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// How many there are to be; more are removed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub nodes: Option<u32>,
+    /// Zones in which they lie, in turn: zone-1, zone-2 …
+    #[arg(long, value_name = "Z", requires = "nodes", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub zones: u32,
+    /// Pods that each of them takes
+    #[arg(long, value_name = "P", requires = "nodes", default_value_t = 110, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pods_per_node: u32,
+    /// Capacity of the nodes and behaviour of their pods, YAML or JSON (`--profile` names the cluster)
+    #[arg(long, value_name = "FILE", requires = "nodes")]
+    pub profile_file: Option<PathBuf>,
+    /// Without the taint kwok.x-k8s.io/node=fake:NoSchedule: pods that do not tolerate it come as well
+    #[arg(long, requires = "nodes")]
+    pub no_taint: bool,
+    /// Remove them with their pods
+    #[arg(long, conflicts_with_all = ["nodes", "fail_zone", "recover_zone"])]
+    pub delete: bool,
+    /// Have all simulated nodes of a zone fall silent, as if it had lost its power
+    #[arg(long, value_name = "ZONE", conflicts_with_all = ["nodes", "recover_zone"])]
+    pub fail_zone: Option<String>,
+    /// Have the nodes of a zone come back
+    #[arg(long, value_name = "ZONE", conflicts_with = "nodes")]
+    pub recover_zone: Option<String>,
 }
 
 /// What can be done with clusters as such.

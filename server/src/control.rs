@@ -59,6 +59,19 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// The simulated nodes, in numbers.
+    Simulation,
+    /// Have so many of them; what comes before the result is a [`sampan_simulate::Progress`].
+    Simulate(Value),
+    /// Remove them.
+    SimulateDelete,
+    /// Have the simulated nodes of a zone fall silent, or come back.
+    SimulateZone {
+        /// Its name.
+        zone: String,
+        /// `fail` or `recover`.
+        verb: &'static str,
+    },
     /// Back the database up.
     Backup {
         /// Absolute path of a file that does not exist.
@@ -85,6 +98,12 @@ impl Request {
             Request::TokenCreate(token) => post("/tokens".into(), json!(token)),
             Request::TokenRemove { name } => Ok((Method::DELETE, format!("/tokens/{}", segment(name)), None)),
             Request::Backup { file } => post("/backup".into(), json!({"file": file})),
+            Request::Simulation => get("/simulate".into()),
+            Request::Simulate(wanted) => post("/simulate".into(), wanted.clone()),
+            Request::SimulateDelete => Ok((Method::DELETE, "/simulate".into(), None)),
+            Request::SimulateZone { zone, verb } => {
+                post(format!("/simulate/zones/{}/{verb}", segment(zone)), json!({}))
+            }
             Request::Addons(A::List) => get("/addons".into()),
             Request::Addons(A::Show { name }) => get(addon(name, "")),
             Request::Addons(A::Images { name }) => get(addon(name, "/images")),

@@ -82,6 +82,7 @@ async fn dispatch(verb: Verb, context: Context) -> Outcome {
         Verb::Image(verb) => verbs::image::run(context, verb).await,
         Verb::Dns { verb } => verbs::dns::run(context, verb).await,
         Verb::Addons(verb) => verbs::addons::run(context, verb).await,
+        Verb::Simulate(options) => verbs::simulate::run(context, options).await,
         Verb::Demo => verbs::demo::run(context).await,
         Verb::Backup { file } => verbs::backup::run(context, &file).await,
         Verb::Daemon | Verb::Kubectl { .. } | Verb::Version { .. } | Verb::Completion { .. } => Ok(0),

@@ -88,6 +88,14 @@ pub enum Message {
     TokenRevoked { name: String },
     HostDnsOn { domain: String },
     HostDnsOff { domain: String },
+    SimulateMaking { done: usize, total: usize },
+    SimulateWaiting { left: usize },
+    SimulateDone { nodes: usize, ready: usize },
+    SimulateRemoving { done: usize, total: usize },
+    SimulateDeleted,
+    SimulateTelling { done: usize, total: usize },
+    SimulateFailed { zone: String },
+    SimulateRecovered { zone: String },
 }
 
 impl Message {
@@ -131,10 +139,17 @@ impl Message {
             Message::AddonAsk => "💡",
             Message::AddonPage { .. } => "🎉",
             Message::TokenMade { .. } | Message::TokenRevoked { .. } => "🔑",
+            Message::SimulateMaking { .. }
+            | Message::SimulateWaiting { .. }
+            | Message::SimulateRemoving { .. }
+            | Message::SimulateTelling { .. } => "▪",
+            Message::SimulateDone { .. } | Message::SimulateRecovered { .. } => "✅",
+            Message::SimulateDeleted => "💀",
             Message::TakesEffectLater { .. }
             | Message::OtherPort { .. }
             | Message::OtherDashboardPort { .. }
-            | Message::KubeconfigLeft { .. } => "❗",
+            | Message::KubeconfigLeft { .. }
+            | Message::SimulateFailed { .. } => "❗",
         }
     }
 
@@ -198,6 +213,14 @@ impl Message {
             Message::TokenRevoked { .. } => "Token Revoked",
             Message::HostDnsOn { .. } => "Host DNS On",
             Message::HostDnsOff { .. } => "Host DNS Off",
+            Message::SimulateMaking { .. } => "Simulating Nodes",
+            Message::SimulateWaiting { .. } => "Verifying Simulated Nodes",
+            Message::SimulateDone { .. } => "Simulated Nodes",
+            Message::SimulateRemoving { .. } => "Removing Simulated Nodes",
+            Message::SimulateDeleted => "Removed Simulated Nodes",
+            Message::SimulateTelling { .. } => "Telling Simulated Nodes",
+            Message::SimulateFailed { .. } => "Failed Simulated Zone",
+            Message::SimulateRecovered { .. } => "Recovered Simulated Zone",
         }
     }
 
@@ -295,6 +318,20 @@ impl Message {
                 format!("Made token {name} ({scope}, good until {expires}); it is not shown again:")
             }
             Message::TokenRevoked { name } => format!("Revoked token {name}"),
+            Message::SimulateMaking { done, total } => format!("Simulated nodes made: {done} of {total}"),
+            Message::SimulateWaiting { left } => format!("Waiting for {left} of them ..."),
+            Message::SimulateDone { nodes, ready } => format!("{nodes} simulated nodes, {ready} Ready"),
+            Message::SimulateRemoving { done, total } => {
+                format!("Simulated nodes removed: {done} of {total}")
+            }
+            Message::SimulateDeleted => "Removed the simulated nodes and their pods".into(),
+            Message::SimulateTelling { done, total } => format!("Simulated nodes told: {done} of {total}"),
+            Message::SimulateFailed { zone } => {
+                format!(
+                    "The simulated nodes of {zone} say nothing any more; `sampan simulate --recover-zone {zone}` brings them back"
+                )
+            }
+            Message::SimulateRecovered { zone } => format!("The simulated nodes of {zone} are back"),
         }
     }
 
@@ -380,6 +417,16 @@ impl Message {
                 format!("已创建令牌 {name}（{scope}，有效期至 {expires}），此后不再显示：")
             }
             Message::TokenRevoked { name } => format!("已吊销令牌 {name}"),
+            Message::SimulateMaking { done, total } => format!("已创建模拟节点：{done}/{total}"),
+            Message::SimulateWaiting { left } => format!("正在等待其中 {left} 个 ..."),
+            Message::SimulateDone { nodes, ready } => format!("{nodes} 个模拟节点，{ready} 个就绪"),
+            Message::SimulateRemoving { done, total } => format!("已移除模拟节点：{done}/{total}"),
+            Message::SimulateDeleted => "已移除模拟节点及其 Pod".into(),
+            Message::SimulateTelling { done, total } => format!("已通知模拟节点：{done}/{total}"),
+            Message::SimulateFailed { zone } => {
+                format!("{zone} 的模拟节点已失联；运行 `sampan simulate --recover-zone {zone}` 可恢复")
+            }
+            Message::SimulateRecovered { zone } => format!("{zone} 的模拟节点已恢复"),
         }
     }
 }

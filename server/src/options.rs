@@ -5,6 +5,7 @@
 
 use sampan_console::PublicUrl;
 use sampan_pod_network::subnet::Subnet;
+use sampan_scheduler::config::Configuration;
 
 use crate::cli::Start;
 use crate::failure::{Failure, Kind};
@@ -49,6 +50,9 @@ pub fn check_settings(settings: &Settings) -> Result<(), Failure> {
         url.parse::<PublicUrl>().map_err(|error| usage(format!("--dashboard-url={error}")))?;
     }
     settings.audit.check()?;
+    sampan_apiserver::check_authentication(settings.authentication_config.as_deref())
+        .map_err(|error| usage(error.to_string()))?;
+    scheduler_configuration(settings)?;
     match settings.image_mirror_country.as_str() {
         "" | "cn" => Ok(()),
         other => Err(usage(format!("--image-mirror-country={other}: only cn is known"))),
@@ -115,7 +119,15 @@ pub fn merged(mut settings: Settings, options: &Start) -> Settings {
         settings.insecure_registries.clone_from(&options.insecure_registry);
     }
     // the daemon has another working directory
-    settings.audit.merge(&options.audit, &std::env::current_dir().unwrap_or_default());
+    let here = std::env::current_dir().unwrap_or_default();
+    settings.audit.merge(&options.audit, &here);
+    if let Some(file) = &options.authentication_config {
+        let given = Some(file).filter(|file| !file.as_os_str().is_empty());
+        settings.authentication_config = given.map(|file| here.join(file));
+    }
+    if let Some(file) = &options.scheduler_config {
+        settings.scheduler_config = Some(here.join(file)).filter(|_| !file.as_os_str().is_empty());
+    }
     settings
 }
 
@@ -130,8 +142,19 @@ pub fn pending(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("--dashboard-port", running.dashboard_port != wanted.dashboard_port),
         ("--dashboard-url", running.dashboard_urls != wanted.dashboard_urls),
         ("--audit-*", running.audit != wanted.audit),
+        ("--authentication-config", running.authentication_config != wanted.authentication_config),
+        ("--scheduler-config", running.scheduler_config != wanted.scheduler_config),
     ];
     flags.into_iter().filter(|(_, differs)| *differs).map(|(flag, _)| flag).collect()
+}
+
+/// The scheduler's configuration: of its file, else upstream's defaults.
+pub fn scheduler_configuration(settings: &Settings) -> Result<Configuration, Failure> {
+    let Some(file) = &settings.scheduler_config else { return Ok(Configuration::default()) };
+    let refuse = |why: String| usage(format!("--scheduler-config={}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
+    let value = serde_yaml_ng::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    sampan_scheduler::config::read(value).map_err(|error| refuse(error.to_string()))
 }
 
 /// The node's name: as the cluster was made, else the host's in lower case.
@@ -247,6 +270,10 @@ mod tests {
             ("--apiserver-port=0:", Start { apiserver_port: Some(0), ..Start::default() }),
             ("--dashboard-port=0:", Start { dashboard_port: Some(0), ..Start::default() }),
             ("--dashboard-url=ops/x:", Start { dashboard_url: list("ops/x"), ..Start::default() }),
+            (
+                "--scheduler-config=/no/such/file:",
+                Start { scheduler_config: Some("/no/such/file".into()), ..Start::default() },
+            ),
         ];
         for (flag, options) in cases {
             let failure = check(&options).expect_err(flag);

@@ -62,6 +62,10 @@ pub struct Settings {
     pub dashboard_urls: Vec<String>,
     /// What is recorded of requests, and where.
     pub audit: crate::audit::Settings,
+    /// File that names issuers of tokens.
+    pub authentication_config: Option<PathBuf>,
+    /// `--scheduler-config`; none for upstream's defaults.
+    pub scheduler_config: Option<PathBuf>,
     /// Minutes of history that watches and exact lists can go back.
     pub history_minutes: u64,
     /// The kubeconfig that was written last, and the context in it.
@@ -135,6 +139,8 @@ impl Default for Settings {
             dashboard_port: None,
             dashboard_urls: Vec::new(),
             audit: crate::audit::Settings::default(),
+            authentication_config: None,
+            scheduler_config: None,
             history_minutes: 5,
             kubeconfig: None,
             other_kubeconfigs: Vec::new(),

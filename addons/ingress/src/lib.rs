@@ -16,6 +16,7 @@ mod answer;
 mod backend;
 mod body;
 mod certificate;
+mod claims;
 mod class;
 mod compile;
 mod config;
@@ -30,6 +31,7 @@ mod index;
 mod listen;
 mod path;
 mod scan;
+mod standing;
 mod status;
 mod table;
 mod tunnel;
@@ -44,15 +46,17 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use sampan_addon::{About, Addon, Context, Drain, Error, Report, Site, Text};
+use sampan_addon::{About, Addon, Context, Drain, Error, Site, Text};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
 pub use config::{Config, Port};
 
+use claims::Reach;
 use feed::{Feed, Objects};
 use index::Index;
+use standing::Standing;
 use status::Publisher;
 use worker::{Door, Shared};
 
@@ -151,7 +155,12 @@ async fn serve(
         // a worker's end before the drain is a failure of all: the platform starts it again
         _ = ends.next() => return Err(Error::Other("a worker thread has ended".into())),
         () = async {
-            listen::open(config, &doors, |report: Report| context.health.set(report)).await;
+            let standing = Standing::new(context.health.clone(), listen::count(config));
+            let reach = Reach::new(config, context);
+            tokio::join!(
+                listen::open(config, &doors, |missing| standing.missing(missing)),
+                claims::watch(reach, context, &drain, |led| standing.led(led)),
+            );
             std::future::pending().await
         } => {}
     }

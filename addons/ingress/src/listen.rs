@@ -5,11 +5,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use sampan_addon::Report;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::Config;
 use crate::holder;
+use crate::standing::Gap;
 use crate::worker::Door;
 
 /// First pause before a port is tried again; doubles up to [`PAUSE_MAX`].
@@ -36,13 +36,18 @@ fn wanted(config: &Config) -> Vec<Wanted> {
     of(config.http.port, false).chain(of(config.https.port, true)).collect()
 }
 
-/// Opens all sockets and hands each to every worker. Ends when none is missing; says through `report` how it is.
-pub async fn open(config: &Config, workers: &[UnboundedSender<Door>], report: impl Fn(Report)) {
-    let all = wanted(config);
-    let (mut rest, mut pause) = (all.clone(), PAUSE);
+/// How many sockets there should be.
+pub fn count(config: &Config) -> usize {
+    wanted(config).len()
+}
+
+/// Opens all sockets and hands each to every worker. Ends when none is missing; says through `told` which are.
+pub async fn open(config: &Config, workers: &[UnboundedSender<Door>], told: impl Fn(Vec<Gap>)) {
+    let (mut rest, mut pause) = (wanted(config), PAUSE);
     loop {
         let missing = attempt(&rest, workers);
-        report(judge(&missing, all.len()));
+        let gap = |missing: &Missing| Gap { tls: missing.wanted.tls, reason: missing.reason.clone() };
+        told(missing.iter().map(gap).collect());
         if missing.is_empty() {
             return;
         }
@@ -99,22 +104,6 @@ fn reason(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-fn judge(missing: &[Missing], all: usize) -> Report {
-    if missing.is_empty() {
-        return Report::Healthy;
-    }
-    let mut reasons: Vec<_> = missing.iter().map(|missing| missing.reason.clone()).collect();
-    reasons.dedup();
-    let reason = reasons.join("; ");
-    let field = if missing[0].wanted.tls { "https.port" } else { "http.port" };
-    let next =
-        format!("end what holds it, or choose another: sampan addons configure ingress --set {field}=PORT");
-    match missing.len() == all {
-        true => Report::Failed { reason, next },
-        false => Report::Degraded { reason, next },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc::unbounded_channel;
@@ -129,31 +118,22 @@ mod tests {
         (config.http.port, config.https.port) = (port, 0);
         let (sender, mut doors) = unbounded_channel();
         let mut holds = Some(taken);
-        let reports = std::cell::RefCell::new(Vec::new());
+        let told = std::cell::RefCell::new(Vec::new());
         let holds = std::cell::RefCell::new(&mut holds);
-        open(&config, &[sender], |report| {
-            reports.borrow_mut().push(report);
+        open(&config, &[sender], |missing| {
+            told.borrow_mut().push(missing);
             // the one that held it ends after our first try
             holds.borrow_mut().take();
         })
         .await;
-        let reports = reports.into_inner();
-        let Report::Failed { reason, next } = &reports[0] else { panic!("{reports:?}") };
+        let told = told.into_inner();
+        let [Gap { tls: false, reason }] = &told[0][..] else { panic!("{told:?}") };
         let own = std::process::id();
         assert!(
             reason.starts_with(&format!("port {port} is taken by "))
                 && reason.contains(&format!("pid {own}"))
         );
-        assert!(next.contains("--set http.port=PORT"));
-        assert_eq!(reports[1..], [Report::Healthy]);
+        assert_eq!(told[1..], [vec![]]);
         assert_eq!(doors.recv().await.unwrap().port, port);
-    }
-
-    #[test]
-    fn one_of_two_is_degraded() {
-        let at = |tls| Wanted { address: "[::]:80".parse().unwrap(), tls };
-        let missing = [Missing { wanted: at(true), reason: "port 443 is taken".into() }];
-        let Report::Degraded { reason, next } = judge(&missing, 2) else { panic!() };
-        assert!(reason == "port 443 is taken" && next.contains("https.port"));
     }
 }

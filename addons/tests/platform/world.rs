@@ -150,6 +150,7 @@ impl World {
             addresses: vec![],
             history: Duration::from_secs(300),
             audit: Default::default(),
+            authentication: None,
         };
         let server = ApiServer::new(config).await.unwrap();
         let client = client(&server, usize::MAX);

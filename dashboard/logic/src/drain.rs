@@ -121,6 +121,18 @@ fn place(object: &Value) -> String {
     format!("{}/{}", text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
 }
 
+/// Whether a node other than `own` takes pods now.
+pub fn elsewhere(nodes: &[Value], own: &str) -> bool {
+    let ready = |node: &Value| {
+        list(&node["status"]["conditions"])
+            .iter()
+            .any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
+    nodes
+        .iter()
+        .any(|node| node["metadata"]["name"] != own && node["spec"]["unschedulable"] != true && ready(node))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -189,5 +201,22 @@ mod tests {
         assert_eq!(held(budget("a", word("NotIn"), 0)), Some((0, 1)));
         assert_eq!(held(budget("a", word("Exists"), 0)), Some((0, 2)));
         assert_eq!(held(budget("a", word("DoesNotExist"), 0)), None);
+    }
+
+    #[test]
+    fn pods_go_to_another_node_that_is_ready_and_not_cordoned() {
+        let node = |name: &str, ready: &str, cordoned: bool| {
+            json!({"metadata": {"name": name}, "spec": {"unschedulable": cordoned},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+        };
+        let own = node("a", "True", false);
+        for (other, takes) in [
+            (node("b", "True", false), true),
+            (node("b", "Unknown", false), false),
+            (node("b", "True", true), false),
+        ] {
+            assert_eq!(elsewhere(&[own.clone(), other.clone()], "a"), takes, "{other}");
+        }
+        assert!(!elsewhere(&[own], "a"));
     }
 }

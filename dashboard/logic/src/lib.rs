@@ -10,6 +10,7 @@ pub mod drain;
 pub mod form;
 pub mod graph;
 pub mod lines;
+pub mod merge;
 pub mod owned;
 pub mod quantity;
 pub mod revisions;

@@ -56,6 +56,19 @@ pub fn plain(template: &Value) -> Value {
     template
 }
 
+/// With the names of each object in one order: the API server keeps the order in which they were sent.
+pub fn ordered(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut names: Vec<&String> = fields.keys().collect();
+            crate::sort::by(&mut names, |a, b| a.cmp(b));
+            names.into_iter().map(|name| (name.clone(), ordered(&fields[name]))).collect()
+        }
+        Value::Array(items) => items.iter().map(ordered).collect(),
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -74,6 +87,22 @@ mod tests {
         assert_eq!(found.iter().map(|one| one.number).collect::<Vec<_>>(), [10, 2]);
         assert_eq!(found[1].template, json!({"metadata": {"labels": {"app": "a"}}, "spec": "two"}));
         assert_eq!((found[0].cause.as_str(), found[0].created.as_str()), ("because", "t"));
+    }
+
+    #[test]
+    fn the_order_of_names_is_no_difference() {
+        let print = |text: &str| {
+            let value: Value = serde_json::from_str(text).unwrap();
+            crate::yaml::print(&ordered(&value))
+        };
+        let sent = print(
+            r#"{"spec": {"containers": [{"name": "c", "image": "i"}]}, "metadata": {"labels": {"b": "1", "a": "2"}}}"#,
+        );
+        let kept = print(
+            r#"{"metadata": {"labels": {"a": "2", "b": "1"}}, "spec": {"containers": [{"image": "i", "name": "c"}]}}"#,
+        );
+        assert_eq!(sent, kept);
+        assert!(sent.starts_with("metadata:\n  labels:\n    a: \"2\"\n"), "{sent}");
     }
 
     #[test]

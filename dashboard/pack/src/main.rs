@@ -37,7 +37,7 @@ fn bind(wasm: &Path, work: &Path, optimiser: &[String]) -> Result<(Vec<u8>, Vec<
     let _ = fs::remove_dir_all(work);
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
     bindgen.input_path(wasm).out_name("app").typescript(false).omit_default_module_path(true);
-    bindgen.remove_name_section(true).remove_producers_section(true);
+    bindgen.remove_name_section(optimiser.is_empty()).remove_producers_section(true);
     bindgen.web(true)?.generate(work).context("wasm-bindgen")?;
     ensure!(!work.join("snippets").exists(), "a dependency brings scripts of its own: pack them too");
     let bound = work.join("app_bg.wasm");
@@ -66,7 +66,8 @@ fn shrink(program: &str, leading: &[String], wasm: &Path) -> Result<()> {
         .args(leading)
         .args(FEATURES)
         // the first kilobyte is the end of the stack, which nothing has the address of
-        .args(["-Oz", "--low-memory-unused", "--strip-debug", "-o"])
+        // functions of the same generic one stand beside one another, where a compressor finds them alike
+        .args(["-Oz", "--low-memory-unused", "--reorder-functions-by-name", "--strip-debug", "-o"])
         .arg(wasm)
         .arg(wasm)
         .status()

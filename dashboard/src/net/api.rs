@@ -147,17 +147,18 @@ pub async fn get(path: &str) -> Result<Value> {
     Call::new("GET", path).value().await
 }
 
-/// All objects of a kind, in some namespaces or in all; whoever may not list them in one sees none of it.
-pub async fn list_of(version: &str, plural: &str, namespaces: &[String]) -> Vec<Value> {
-    let mut all = Vec::new();
+/// All objects of a kind, in some namespaces or in all, and the last refusal of those there were.
+pub async fn list_of(version: &str, plural: &str, namespaces: &[String]) -> (Vec<Value>, Option<Failure>) {
+    let (mut all, mut refused) = (Vec::new(), None);
     let places = namespaces.iter().map(|namespace| format!("namespaces/{namespace}/"));
     let places = if namespaces.is_empty() { vec![String::new()] } else { places.collect() };
     for place in places {
-        if let Ok(found) = get(&format!("{version}/{place}{plural}")).await {
-            all.extend(found["items"].as_array().cloned().unwrap_or_default());
+        match get(&format!("{version}/{place}{plural}")).await {
+            Ok(found) => all.extend(found["items"].as_array().cloned().unwrap_or_default()),
+            Err(failure) => refused = Some(failure),
         }
     }
-    all
+    (all, refused)
 }
 
 /// A merge patch under the dashboard's own name.

@@ -7,6 +7,7 @@ use sampan_dashboard_logic::who::Question;
 use sampan_view::lower_case;
 use serde_json::{Value, json};
 
+use super::barred;
 use crate::{
     kinds::{list, word},
     net::api::{self, Call},
@@ -20,6 +21,7 @@ pub fn Access() -> impl IntoView {
     let bindings = RwSignal::new(Vec::<Value>::new());
     let roles = RwSignal::new(Vec::<Value>::new());
     let question = RwSignal::new(String::new());
+    let unseen = RwSignal::new(String::new());
     Effect::new(move |_| {
         let places = namespaces.get();
         let namespace = places.first().cloned().unwrap_or_else(|| "default".to_owned());
@@ -34,8 +36,12 @@ pub fn Access() -> impl IntoView {
                 Ok(found) => drop(rules.try_set(list(&found["status"]["resourceRules"]).to_vec())),
                 Err(failure) => toast::bad(&failure),
             }
-            bindings.try_set(read("rolebindings", &places).await);
-            roles.try_set(read("roles", &places).await);
+            let mut barred = String::new();
+            bindings.try_set(
+                read(["ClusterRoleBinding", "RoleBinding"], "rolebindings", &places, &mut barred).await,
+            );
+            roles.try_set(read(["ClusterRole", "Role"], "roles", &places, &mut barred).await);
+            unseen.try_set(barred);
         });
     });
     let found = move || {
@@ -75,6 +81,7 @@ pub fn Access() -> impl IntoView {
             <section class="panel-card">
                 <div class="line"><h2>{tr!(access.bindings)}</h2><span class="grow"></span>
                     <input type="search" placeholder=tr!(access.ask) aria-label=tr!(access.ask) on:input=move |event| question.set(event_target_value(&event)) /></div>
+                {move || barred::told(unseen.get())}
                 <table class="plain">
                     <thead><tr class="soft"><th>{tr!(access.subject)}</th><th>{tr!(access.role)}</th><th>{tr!(list.namespace)}</th><th>{tr!(access.binding)}</th></tr></thead>
                     <tbody>
@@ -88,11 +95,25 @@ pub fn Access() -> impl IntoView {
     }
 }
 
-/// `roles` or `rolebindings`: those of the whole cluster, and of the namespaces chosen.
-async fn read(what: &str, namespaces: &[String]) -> Vec<Value> {
+/// `roles` or `rolebindings`: those of the whole cluster, and of the namespaces chosen; kinds that may not be read are
+/// added to `barred`.
+async fn read(
+    kinds: [&'static str; 2],
+    what: &str,
+    namespaces: &[String],
+    barred: &mut String,
+) -> Vec<Value> {
     let version = "k8s/apis/rbac.authorization.k8s.io/v1";
-    let mut all = api::list_of(version, &format!("cluster{what}"), &[]).await;
-    all.extend(api::list_of(version, what, namespaces).await);
+    let mut all = Vec::new();
+    for (kind, cluster, places) in [(kinds[0], "cluster", &[][..]), (kinds[1], "", namespaces)] {
+        let (own, refused) = api::list_of(version, &format!("{cluster}{what}"), places).await;
+        if let Some(failure) = refused {
+            let wide = cluster.is_empty() && places.is_empty();
+            barred.push_str(&barred::refused(failure.code, &failure.message, kind, wide));
+            barred.push('\n');
+        }
+        all.extend(own);
+    }
     all
 }
 

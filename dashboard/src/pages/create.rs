@@ -49,9 +49,14 @@ fn ByYaml() -> impl IntoView {
     let pen = Pen::new();
     let told = RwSignal::new(Vec::<Told>::new());
     let namespaces = go::namespaces();
+    let changed = Callback::new(|()| app().unsaved.set(true));
+    on_cleanup(|| app().unsaved.set(false));
     let send = move |dry: bool| {
         let namespace = namespaces.get_untracked().first().cloned().unwrap_or_else(|| "default".to_owned());
         let Some(text) = pen.text() else { return };
+        if !dry {
+            app().unsaved.set(false);
+        }
         spawn_local(async move {
             told.set(Vec::new());
             for document in documents(&text) {
@@ -67,7 +72,7 @@ fn ByYaml() -> impl IntoView {
     };
     view! {
             <p class="soft">{tr!(create.how)}</p>
-            <Editor pen text=String::new() />
+            <Editor pen text=String::new() changed />
             <div class="line">
                 <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                 <button class="primary" on:click=move |_| send(false)>{tr!(create.apply)}</button>

@@ -65,11 +65,12 @@ fn List(resource: Resource) -> impl IntoView {
     let open = go::word("open");
     let close = set.clone();
     let drawer = resource.clone();
+    let namespaced = resource.namespaced;
     keyboard(table);
     view! {
         <section class="list" aria-label=resource.kind.clone()>
             <Tools resource=resource.clone() table all view state error=Signal::derive(move || filter.with(|(result, _)| result.clone().err())) />
-            {move || body(table, view)}
+            {move || body(table, view, namespaced)}
         </section>
         {move || {
             let open = open.get();
@@ -195,7 +196,7 @@ fn keyboard(table: Table) {
     });
 }
 
-fn body(table: Table, view: Memo<View>) -> AnyView {
+fn body(table: Table, view: Memo<View>, namespaced: bool) -> AnyView {
     let live = view.get().live().clone();
     let state = Memo::new(move |_| live.read().state.clone());
     let some = Memo::new(move |_| !table.rows.read().is_empty());
@@ -203,8 +204,12 @@ fn body(table: Table, view: Memo<View>) -> AnyView {
         let live = view.get().live().clone();
         Memo::new(move |_| !live.read().rows.is_empty())
     };
+    let wide = go::namespaces();
     (move || match (state.get(), some.get(), any.get()) {
-        (State::Refused { code: 403, message, .. }, ..) => told(Shape::Access, tr!(list.forbidden), &message),
+        (State::Refused { code: 403, message, .. }, ..) => {
+            let next = if namespaced && wide.read().is_empty() { tr!(barred.choose) } else { "" };
+            told(Shape::Access, tr!(list.forbidden), &format!("{message} {next}"))
+        }
         (State::Refused { reason, message, .. }, ..) => told(Shape::Failed, &reason, &message),
         (State::Loading, false, _) => view! { <Skeleton /> }.into_any(),
         (State::Live, false, true) => told(Shape::Search, tr!(list.no_match), tr!(list.no_match_next)),

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod addons;
+pub mod barred;
 pub mod buffer;
 pub mod create;
 pub mod detail;

@@ -6,14 +6,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use leptos::{prelude::*, task::spawn_local};
 use sampan_dashboard_logic::{chart::Past, quantity};
 use sampan_view::{
-    Health, Row,
+    Cell, Health, Row,
     feed::{Count, Kind},
 };
 use serde_json::Value;
 
+use super::barred;
 use crate::{
     app::app,
-    kinds::{Resource, list, word},
+    kinds::{Kinds, Resource, list, word},
     net::{
         api,
         feed::{self, Rows, View},
@@ -53,7 +54,7 @@ pub fn Overview() -> impl IntoView {
             }}
             <div class="columns">
                 <div class="column">
-                    {move || view! { <Wrong namespaces=namespaces.get() /> }}
+                    {move || view! { <Wrong kinds=app().kinds.get() namespaces=namespaces.get() /> }}
                     {move || view! { <Warnings namespaces=namespaces.get() /> }}
                 </div>
                 <div class="column"><Nodes /><Components /></div>
@@ -73,8 +74,15 @@ fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
     });
     let path = resource.path();
     let href = go::within(&path, &namespaces);
+    let wide = resource.namespaced && namespaces.is_empty();
+    let live = view.live().clone();
     let counts = Memo::new(move |_| view.live().read().counts.clone());
-    let total = move || counts.read().iter().map(|count| count.count).sum::<u32>();
+    let kind = resource.kind.clone();
+    let why = Memo::new(move |_| barred::why(&live.read().state, &kind, wide));
+    let total = move || match why.read().is_empty() {
+        true => counts.read().iter().map(|count| count.count).sum::<u32>().to_string(),
+        false => String::new(),
+    };
     let of_health = {
         let href = href.clone();
         move |health: Health, count: u32| {
@@ -91,6 +99,7 @@ fn Tile(resource: Resource, namespaces: Vec<String>) -> impl IntoView {
             <a class="kind" href=href><b>{resource.kind.clone()}</b><span>{total}</span></a>
             <Bar counts />
             <div class="chips">
+                {move || barred::told(why.get())}
                 {move || counts.get().into_iter().filter(|count| count.count > 0 && count.health != Health::None)
                     .map(|count| of_health(count.health, count.count)).collect_view()}
             </div>
@@ -115,16 +124,32 @@ fn rows_of(view: &View) -> Vec<Arc<Row>> {
     view.live().read().rows.values().cloned().collect()
 }
 
-/// Pods that are not well, the worst first.
+/// Kinds that are looked at for what is wrong, and what of them is.
+const SICK: [(&str, &str); 6] = [
+    ("pods", "failed,warning"),
+    ("deployments.apps", "failed,warning"),
+    ("statefulsets.apps", "failed,warning"),
+    ("daemonsets.apps", "failed,warning"),
+    ("nodes", "failed,warning"),
+    // a claim that waits for its volume
+    ("persistentvolumeclaims", "failed,warning,progressing"),
+];
+
+/// What is not well, the worst first.
 #[component]
-fn Wrong(namespaces: Vec<String>) -> impl IntoView {
-    let kind = Kind { group: String::new(), version: "v1".into(), resource: "pods".into() };
-    let view = feed::list(feed::List {
-        kind,
-        namespaces: namespaces.clone(),
-        filter: "status:failed,warning".into(),
-        ..Default::default()
-    });
+fn Wrong(kinds: Arc<Kinds>, namespaces: Vec<String>) -> impl IntoView {
+    let wide = namespaces.is_empty();
+    let looked = |(path, sick): &(&str, &'static str)| {
+        let resource = kinds.of_path(path)?.clone();
+        let view = feed::list(feed::List {
+            kind: resource.feed(),
+            namespaces: if resource.namespaced { namespaces.clone() } else { Vec::new() },
+            filter: format!("status:{sick}"),
+            ..Default::default()
+        });
+        Some((resource, *sick, view))
+    };
+    let looked: Vec<(Resource, &'static str, View)> = SICK.iter().filter_map(looked).collect();
     let all = go::within("pods", &namespaces);
     let mark = if all.contains('?') { '&' } else { '?' };
     let all = format!("{all}{mark}q=status:failed,warning");
@@ -132,19 +157,33 @@ fn Wrong(namespaces: Vec<String>) -> impl IntoView {
         <section class="panel-card">
             <h2>{tr!(overview.wrong)}</h2>
             {move || {
-                let mut rows = rows_of(&view);
-                rows.retain(|row| matches!(row.health, Health::Failed | Health::Warning));
-                sampan_dashboard_logic::sort::by(&mut rows, |a, b| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
-                if rows.is_empty() {
+                let mut rows: Vec<(Arc<Row>, Resource)> = Vec::new();
+                let mut unseen = Vec::new();
+                for (resource, sick, view) in &looked {
+                    let why = barred::why(&view.live().read().state, &resource.kind, wide && resource.namespaced);
+                    // once is enough to say that something loads
+                    if !why.is_empty() && !unseen.contains(&why) {
+                        unseen.push(why);
+                    }
+                    let own = rows_of(view).into_iter().filter(|row| sick.contains(row.health.word()));
+                    rows.extend(own.map(|row| (row, resource.clone())));
+                }
+                sampan_dashboard_logic::sort::by(&mut rows, |(a, _), (b, _)| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
+                if !kinds.known {
+                    unseen.push(tr!(list.loading).to_owned());
+                }
+                if rows.is_empty() && unseen.is_empty() {
                     return view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.fine)}</p> }.into_any();
                 }
                 let more = rows.len().saturating_sub(SHOWN);
                 view! {
+                    {barred::told(unseen.join("\n"))}
                     <table class="plain"><tbody>
-                        {rows.into_iter().take(SHOWN).map(|row| view! {
+                        {rows.into_iter().take(SHOWN).map(|(row, resource)| view! {
                             <tr>
                                 <th scope="row"><Status health=row.health reason=row.reason.clone() /></th>
-                                <td><a href=format!("pods/{}/{}", row.namespace, row.name)>{row.name.clone()}</a></td>
+                                <td class="soft">{resource.kind.clone()}</td>
+                                <td><a href=resource.page(&row.namespace, &row.name)>{row.name.clone()}</a></td>
                                 <td class="soft">{row.namespace.clone()}</td>
                                 <td class="number soft"><Age at=row.created /></td>
                             </tr>
@@ -159,15 +198,35 @@ fn Wrong(namespaces: Vec<String>) -> impl IntoView {
 
 fn cell(rows: &Rows, row: &Row, name: &str) -> String {
     let at = rows.columns.iter().position(|column| column.name == name);
-    at.and_then(|at| row.cells.get(at)).map(sampan_view::Cell::text).unwrap_or_default()
+    at.and_then(|at| row.cells.get(at)).map(Cell::text).unwrap_or_default()
+}
+
+/// When an event was seen last, as its row has it.
+fn last_seen(rows: &Rows, row: &Row) -> i64 {
+    let at = rows.columns.iter().position(|column| column.name == "Last Seen");
+    match at.and_then(|at| row.cells.get(at)) {
+        Some(Cell::Time(time)) => *time,
+        _ => row.created,
+    }
+}
+
+/// The page of `pod/web`, if the cluster serves the kind.
+fn page_of(object: &str, namespace: &str) -> Option<String> {
+    let (kind, name) = object.split_once('/')?;
+    let kinds = app().kinds.read();
+    let resource = kinds.all.iter().find(|own| own.kind.eq_ignore_ascii_case(kind))?;
+    Some(resource.page(if resource.namespaced { namespace } else { "" }, name))
 }
 
 /// Events of the sort Warning, the newest first.
 #[component]
 fn Warnings(namespaces: Vec<String>) -> impl IntoView {
     let kind = Kind { group: String::new(), version: "v1".into(), resource: "events".into() };
+    let wide = namespaces.is_empty();
     let view =
         feed::list(feed::List { kind, namespaces, fields: "type=Warning".into(), ..Default::default() });
+    let live = view.live().clone();
+    let why = Memo::new(move |_| barred::why(&live.read().state, "Event", wide));
     let all = move || {
         let rows = view.live().read();
         let mut all: Vec<_> = rows
@@ -175,10 +234,11 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
             .values()
             .map(|row| {
                 (
-                    row.created,
+                    last_seen(&rows, row),
                     cell(&rows, row, "Reason"),
                     cell(&rows, row, "Object"),
                     cell(&rows, row, "Message"),
+                    row.namespace.clone(),
                 )
             })
             .collect();
@@ -191,14 +251,15 @@ fn Warnings(namespaces: Vec<String>) -> impl IntoView {
         <section class="panel-card">
             <h2>{tr!(overview.warnings)}</h2>
             {move || match all.get() {
+                _ if !why.read().is_empty() => barred::told(why.get()),
                 none if none.is_empty() => view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.no_warnings)}</p> }.into_any(),
                 all => view! {
                     <table class="plain warnings"><tbody>
-                        {all.into_iter().map(|(created, reason, object, message)| view! {
+                        {all.into_iter().map(|(seen, reason, object, message, namespace)| view! {
                             <tr>
                                 <th scope="row"><Status health=Health::Warning reason /></th>
-                                <td class="soft">{object}</td><td>{message}</td>
-                                <td class="number soft"><Age at=created /></td>
+                                <td class="soft word"><a href=page_of(&object, &namespace)>{object.clone()}</a></td><td class="message">{message}</td>
+                                <td class="number soft"><Age at=seen /></td>
                             </tr>
                         }).collect_view()}
                     </tbody></table>
@@ -215,6 +276,8 @@ fn Nodes() -> impl IntoView {
         kind: Kind { group: String::new(), version: "v1".into(), resource: "nodes".into() },
         ..Default::default()
     });
+    let live = view.live().clone();
+    let why = Memo::new(move |_| barred::why(&live.read().state, "Node", false));
     let nodes = RwSignal::new(Vec::<Value>::new());
     let used = RwSignal::new(Vec::<Value>::new());
     let past = chart::of_nodes();
@@ -239,6 +302,7 @@ fn Nodes() -> impl IntoView {
     view! {
         <section class="panel-card">
             <h2>{tr!(overview.nodes)}</h2>
+            {move || barred::told(why.get())}
             {move || shown().iter().map(|node| one_node(node, &used.read(), past)).collect_view()}
             {move || (nodes.read().len() > SHOWN).then(|| view! { <a href="nodes">{tr!(action.and_more, count = nodes.read().len() - SHOWN)}</a> })}
         </section>
@@ -317,10 +381,19 @@ fn Meter(
 #[component]
 fn Components() -> impl IntoView {
     let status = RwSignal::new(Value::Null);
+    let failed = RwSignal::new(String::new());
     let read = move || {
         spawn_local(async move {
-            if let Ok(found) = api::get("sampan/v1/status").await {
-                status.try_set(found);
+            match api::get("sampan/v1/status").await {
+                Ok(found) => {
+                    failed.try_set(String::new());
+                    status.try_set(found);
+                }
+                Err(failure) => {
+                    let why =
+                        barred::refused(failure.code, &failure.message, tr!(overview.components), false);
+                    failed.try_set(why);
+                }
             }
         });
     };
@@ -337,6 +410,7 @@ fn Components() -> impl IntoView {
     view! {
         <section class="panel-card">
             <h2>{tr!(overview.components)}</h2>
+            {move || barred::told(failed.get())}
             <ul class="components">
                 {move || all().into_iter().map(|(name, one)| {
                     let (state, reason) = (word(&one["state"]), word(&one["reason"]));

@@ -3,7 +3,7 @@
 
 use leptos::{prelude::*, task::spawn_local};
 
-use crate::{session, ui::toast};
+use crate::{app::app, session, ui::toast};
 
 #[component]
 pub fn SignIn() -> impl IntoView {
@@ -25,7 +25,7 @@ pub fn SignIn() -> impl IntoView {
             <form on:submit=submit>
                 <h1>"sampan"</h1>
                 <p>{tr!(sign_in.how)}</p>
-                <pre><code>"sampan dashboard"</code></pre>
+                <pre><code>{app().command}</code></pre>
                 <label class="field">
                     {tr!(sign_in.token)}
                     <input type="password" autocomplete="off" spellcheck="false" required=true autofocus=true

@@ -8,6 +8,7 @@ use sampan_dashboard_logic::graph::{self, Node};
 use sampan_view::{Health, Row};
 use serde_json::Value;
 
+use super::barred;
 use crate::{
     app::app,
     kinds::{Resource, word},
@@ -75,7 +76,7 @@ fn selecting(view: Option<View>, namespaces: Vec<String>) -> RwSignal<Vec<Value>
         }
         let namespaces = namespaces.clone();
         spawn_local(async move {
-            drop(services.try_set(api::list_of("k8s/api/v1", "services", &namespaces).await))
+            drop(services.try_set(api::list_of("k8s/api/v1", "services", &namespaces).await.0))
         });
     });
     services
@@ -84,8 +85,16 @@ fn selecting(view: Option<View>, namespaces: Vec<String>) -> RwSignal<Vec<Value>
 #[component]
 fn Graph(layers: Vec<Layer>, namespaces: Vec<String>) -> impl IntoView {
     let view = layers.iter().find(|(_, layer, _)| *layer == 0).map(|(.., view)| view.clone());
+    let wide = namespaces.is_empty();
     let services = selecting(view, namespaces);
     move || {
+        let mut unseen = Vec::new();
+        for (resource, _, view) in &layers {
+            let why = barred::why(&view.live().read().state, &resource.kind, wide);
+            if !why.is_empty() && !unseen.contains(&why) {
+                unseen.push(why);
+            }
+        }
         let shown = boxes(&layers);
         let edges = edges(&shown, &services.read());
         let nodes: Vec<Node> = shown.iter().map(|one| one.node.clone()).collect();
@@ -100,7 +109,11 @@ fn Graph(layers: Vec<Layer>, namespaces: Vec<String>) -> impl IntoView {
         let lines: Vec<_> = lines.map(|path| view! { <path class="edge" d=path /> }).collect();
         let height = (placed.iter().map(|placed| placed.row).max().unwrap_or_default() + 1) * HIGH + 16;
         let drawn: Vec<_> = placed.iter().map(|placed| one_box(&shown[placed.node], placed.row)).collect();
+        if shown.is_empty() && unseen.is_empty() {
+            unseen.push(tr!(list.empty).to_owned());
+        }
         view! {
+            {barred::told(unseen.join("\n"))}
             {(left > 0).then(|| view! { <p class="warning" role="status">{tr!(topology.left_out, count = left)}</p> })}
             <div class="graph">
                 <svg width=(WIDE * 4 + 16).to_string() height=height.to_string() role="group" aria-label=tr!(nav.topology)>{lines}{drawn}</svg>

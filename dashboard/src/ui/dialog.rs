@@ -24,6 +24,8 @@ pub struct Dialog {
     /// Whether it can be done yet, as far as `more` is concerned. Who asked may be gone before the answer: a button of an
     /// object that changed.
     pub ready: ArcRwSignal<bool>,
+    /// Once it is ready there is nothing left to cancel.
+    pub over: bool,
     pub act: Arc<dyn Fn(i64) + Send + Sync>,
 }
 
@@ -39,6 +41,7 @@ impl Dialog {
             number: None,
             more: None,
             ready: ArcRwSignal::new(true),
+            over: false,
             act: Arc::new(act),
         }
     }
@@ -72,9 +75,14 @@ fn Question(dialog: Dialog) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let typed = RwSignal::new(String::new());
     let number = RwSignal::new(dialog.number.unwrap_or_default());
+    let field = NodeRef::<html::Input>::new();
     Effect::new(move |_| {
         if let Some(node) = node.get() {
             let _ = node.show_modal();
+        }
+        // what is typed replaces the number that is there
+        if let Some(field) = field.get() {
+            field.select();
         }
     });
     let close = move || {
@@ -83,6 +91,8 @@ fn Question(dialog: Dialog) -> impl IntoView {
     };
     let wanted = dialog.type_name.clone();
     let prepared = dialog.ready;
+    let (over, done) = (dialog.over, prepared.clone());
+    let over = move || over && done.get();
     let ready = move || prepared.get() && (wanted.is_empty() || *typed.read() == wanted);
     let act = dialog.act.clone();
     let submit = move |event: leptos::ev::SubmitEvent| {
@@ -100,7 +110,7 @@ fn Question(dialog: Dialog) -> impl IntoView {
                 {dialog.number.map(|_| view! {
                     <label class="field">
                         {tr!(action.replicas)}
-                        <input type="number" min="0" max="100000" prop:value=move || number.get().to_string()
+                        <input type="number" node_ref=field min="0" max="100000" prop:value=move || number.get().to_string()
                             on:input=move |event| number.set(event_target_value(&event).parse().unwrap_or_default()) />
                     </label>
                 })}
@@ -111,7 +121,7 @@ fn Question(dialog: Dialog) -> impl IntoView {
                     </label>
                 })}
                 <div class="buttons">
-                    <button type="button" on:click=move |_| close()>{tr!(action.cancel)}</button>
+                    <button type="button" hidden=over on:click=move |_| close()>{tr!(action.cancel)}</button>
                     <button class=if dialog.danger { "danger" } else { "primary" } disabled=move || !ready()>{dialog.verb}</button>
                 </div>
             </form>

@@ -7,7 +7,10 @@ use leptos_router::{
 };
 use sampan_view::place::{self, ListState};
 
-use super::focus;
+use super::{focus, leave};
+
+/// Words of the query with which what is open changes.
+const LEAVING: [&str; 3] = ["open", "tab", "by"];
 
 /// What the page's query says, as it changes.
 pub fn query() -> Memo<String> {
@@ -53,6 +56,9 @@ pub fn within(path: &str, namespaces: &[String]) -> String {
 pub fn goer() -> impl Fn(&str) + Clone + Send + Sync + 'static {
     let navigate = use_navigate();
     move |path: &str| {
+        if !leave::may() {
+            return;
+        }
         navigate(&format!("/{}", path.trim_start_matches(['.', '/'])), NavigateOptions::default());
         focus::rest("#page");
     }
@@ -65,6 +71,10 @@ pub fn setter() -> impl Fn(&[(&str, &str)], bool) + Clone + Send + Sync + 'stati
     let (path, search) = (location.pathname, location.search);
     let base = crate::app::base();
     move |words: &[(&str, &str)], push: bool| {
+        // these take away what is open
+        if words.iter().any(|(name, _)| LEAVING.contains(name)) && !leave::may() {
+            return;
+        }
         let mut pairs = place::pairs(&search.get_untracked());
         for (name, value) in words {
             pairs.retain(|(own, _)| own != name);

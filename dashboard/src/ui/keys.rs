@@ -46,14 +46,17 @@ pub fn listen() {
         let key = event.key();
         if (event.ctrl_key() || event.meta_key()) && key == "k" {
             event.prevent_default();
-            app().palette.set(true);
+            // what is asked is answered first
+            if !asked() {
+                app().palette.set(true);
+            }
             return;
         }
         if key == "Escape" && focus::leave_menu() {
             event.prevent_default();
             return;
         }
-        let busy = typing() || app().dialog.with_untracked(Option::is_some) || app().palette.get_untracked();
+        let busy = typing() || asked() || app().palette.get_untracked();
         if event.ctrl_key() || event.meta_key() || event.alt_key() || busy {
             return;
         }
@@ -64,6 +67,11 @@ pub fn listen() {
         }
     });
     on_cleanup(move || listener.remove());
+}
+
+/// A question or the list of keys is open, above everything: keys are its own.
+fn asked() -> bool {
+    app().dialog.with_untracked(Option::is_some) || app().help.get_untracked()
 }
 
 fn read(key: &str) -> Option<Key> {

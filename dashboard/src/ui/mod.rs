@@ -10,6 +10,7 @@ pub mod focus;
 pub mod go;
 pub mod icon;
 pub mod keys;
+pub mod leave;
 pub mod nav;
 pub mod palette;
 pub mod shell;

@@ -1,10 +1,12 @@
 //! The navigation: groups of kinds, of which only those the cluster serves are shown.
 
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
 
 use super::{
     go,
     icon::{Icon, Shape},
+    keys::{self, Key},
 };
 use crate::{
     app::app,
@@ -26,9 +28,40 @@ fn shape(group: Group) -> Shape {
 pub fn Nav() -> impl IntoView {
     let profile =
         move || app().session.with(|session| session.as_ref().map(|session| session.profile.clone()));
+    // where only icons have room, a group widens it until something is chosen
+    let wide = RwSignal::new(false);
+    keys::on(move |key| key == Key::Escape && wide.try_update(std::mem::take).unwrap_or_default());
+    let elsewhere = window_event_listener_untyped("pointerdown", move |event| {
+        let inside = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        let inside = inside.and_then(|target| target.closest(".nav").ok().flatten()).is_some();
+        if !inside && wide.get_untracked() {
+            wide.set(false);
+        }
+    });
+    on_cleanup(move || elsewhere.remove());
+    let left = move |event: leptos::ev::FocusEvent| {
+        let to = event.related_target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        if to.is_some_and(|to| to.closest(".nav").ok().flatten().is_none()) {
+            wide.set(false);
+        }
+    };
+    let chosen = move |event: leptos::ev::MouseEvent| {
+        let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        let Some(target) = target else { return };
+        let within = |what: &str| target.closest(what).ok().flatten();
+        if within("a").is_some() {
+            wide.set(false);
+        } else if let Some(group) = within("summary").filter(|_| narrow() && !wide.get_untracked()) {
+            event.prevent_default();
+            if let Some(group) = group.parent_element() {
+                let _ = group.set_attribute("open", "");
+            }
+            wide.set(true);
+        }
+    };
     view! {
-        <nav class="nav" aria-label=tr!(nav.title)>
-            <a class="brand" href="."><img src=icon_address() alt="" width="22" height="22" /><b>"sampan"</b><span class="soft">{profile}</span></a>
+        <nav class="nav" class:wide-open=wide aria-label=tr!(nav.title) on:click=chosen on:focusout=left>
+            <a class="brand" href="." title="sampan"><img src=icon_address() alt="" width="22" height="22" /><b>"sampan"</b><span class="soft">{profile}</span></a>
             <div class="links">
                 <One path="".to_owned() title=tr!(nav.overview).to_owned() icon=Shape::Overview />
                 <One path="topology".to_owned() title=tr!(nav.topology).to_owned() icon=Shape::Topology />
@@ -39,6 +72,11 @@ pub fn Nav() -> impl IntoView {
             </div>
         </nav>
     }
+}
+
+/// As the style sheet has it.
+fn narrow() -> bool {
+    window().inner_width().ok().and_then(|width| width.as_f64()).is_some_and(|width| width <= 900.0)
 }
 
 /// The page's own icon: its name has a hash, so it is taken from where the page names it.
@@ -59,8 +97,8 @@ fn One(path: String, title: String, #[prop(optional)] icon: Option<Shape>) -> im
     let own = path.clone();
     let current = move || (*here.read() == own).then_some("page");
     view! {
-        <a class="one" href=move || go::within(&path, &namespaces.read()) aria-current=current>
-            {icon.map(|shape| view! { <Icon shape /> })}<span>{title}</span>
+        <a class="one" title=title.clone() href=move || go::within(&path, &namespaces.read()) aria-current=current>
+            {icon.map(|shape| view! { <Icon shape /> })}<span>{title.clone()}</span>
         </a>
     }
 }
@@ -75,7 +113,7 @@ fn Section(group: Group) -> impl IntoView {
     let open = matches!(group, Group::Workloads) || group.members().contains(&here.get_untracked().as_str());
     view! {
         <details open=open>
-            <summary><Icon shape=shape(group) /><span>{group.label()}</span><Icon shape=Shape::Chevron /></summary>
+            <summary title=group.label()><Icon shape=shape(group) /><span>{group.label()}</span><Icon shape=Shape::Chevron /></summary>
             {move || served().into_iter().map(link).collect_view()}
         </details>
     }
@@ -88,7 +126,7 @@ fn Custom() -> impl IntoView {
     move || {
         some().then(|| view! {
         <details>
-            <summary><Icon shape=Shape::Custom /><span>{tr!(nav.custom)}</span><Icon shape=Shape::Chevron /></summary>
+            <summary title=tr!(nav.custom)><Icon shape=Shape::Custom /><span>{tr!(nav.custom)}</span><Icon shape=Shape::Chevron /></summary>
             {custom().into_iter().map(link).collect_view()}
         </details>
     })

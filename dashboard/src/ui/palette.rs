@@ -1,15 +1,17 @@
-//! The command palette: kinds, objects, pages and settings by a few letters.
+//! The command palette: kinds, objects, pages, actions and settings by a few letters. `scale web`, `logs deploy web`: an
+//! action and what it is done to; an action alone is for the object that is open.
 
 use std::time::Duration;
 
 use leptos::{html, prelude::*};
-use sampan_view::{feed::Kind, lower_case};
+use sampan_view::{feed::Kind, lower_case, place};
 
 use super::{dialog, go};
 use crate::{
     app::app,
-    kinds::Resource,
+    kinds::{Kinds, Resource},
     net::feed::{self, View},
+    pages::detail::verbs::Verb,
     settings::Theme,
     text::Locale,
 };
@@ -47,6 +49,8 @@ struct Entry {
 #[derive(Clone)]
 enum Command {
     Go(String),
+    /// Something done to an object: its kind, namespace and name.
+    Do(Verb, Resource, String, String),
     Paint(Theme),
     Speak(Locale),
     Help,
@@ -96,24 +100,75 @@ fn score(text: &str, question: &str) -> Option<usize> {
 
 type Rated = Vec<(usize, Entry)>;
 
-fn found(question: &str, sought: &[(Resource, View)]) -> Vec<Entry> {
+/// What the letters ask to be done, and the rest of them. Kinds come first: `ev web` looks for Events.
+fn verbs(question: &str) -> (Option<&str>, &str) {
+    let kinds = app().kinds.read_untracked();
+    let known = |letters: &str| {
+        let verbs = || kinds.all.iter().flat_map(Verb::of);
+        letters.len() > 1 && verbs().any(|verb| verb.begins(letters))
+    };
+    // labels may have two words: `roll back web`
+    let ends = question.match_indices(' ').map(|(at, _)| at).take(2);
+    match ends.filter(|at| kind_of(&kinds, &question[..*at]).is_none() && known(&question[..*at])).last() {
+        Some(at) => (Some(&question[..at]), question[at..].trim()),
+        None => (None, question),
+    }
+}
+
+/// The object that is open, if one is.
+fn opened(path: &str, drawer: &str) -> Option<(Resource, String, String)> {
+    let full = if drawer.is_empty() { path.to_owned() } else { format!("{path}/{drawer}") };
+    let parts: Vec<String> = full.split('/').map(place::decode).collect();
+    let (kind, namespace, name) = match parts.as_slice() {
+        [kind, name] => (kind, "", name),
+        [kind, namespace, name] => (kind, if namespace == "-" { "" } else { namespace.as_str() }, name),
+        _ => return None,
+    };
+    let resource = app().kinds.read_untracked().of_path(kind)?.clone();
+    Some((resource, namespace.to_owned(), name.clone()))
+}
+
+fn done(verb: Verb, resource: &Resource, namespace: &str, name: &str) -> Entry {
+    let place = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    let command = Command::Do(verb, resource.clone(), namespace.to_owned(), name.to_owned());
+    Entry { title: format!("{} {place}", verb.label()), hint: resource.kind.clone(), command }
+}
+
+fn found(
+    question: &str,
+    sought: &[(Resource, View)],
+    open: Option<&(Resource, String, String)>,
+) -> Vec<Entry> {
     let question = lower_case(question.trim());
     let rate = |entry: &Entry| {
         score(&entry.title, &question).or_else(|| score(&entry.hint, &question).map(|score| score + 50))
     };
-    let mut rated: Rated = entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))).collect();
-    let (_, name) = wanted(&question);
-    rated.extend(objects(&name, sought));
+    let mut rated = Rated::new();
+    if let Some((resource, namespace, name)) = open {
+        let here = Verb::of(resource).into_iter().filter(|verb| verb.begins(&question));
+        rated.extend(here.map(|verb| (0, done(verb, resource, namespace, name))));
+    }
+    rated.extend(entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))));
+    let (verb, rest) = verbs(&question);
+    let (_, name) = wanted(rest);
+    rated.extend(objects(&name, sought, verb));
     sampan_dashboard_logic::sort::by_key(&mut rated, |(score, _)| *score);
     rated.into_iter().map(|(_, entry)| entry).take(SHOWN).collect()
 }
 
-/// The objects that were found, those that fit best.
-fn objects(name: &str, sought: &[(Resource, View)]) -> Rated {
+/// The objects that were found, those that fit best, or what is asked to be done to them.
+fn objects(name: &str, sought: &[(Resource, View)], verb: Option<&str>) -> Rated {
     let mut rated = Rated::new();
     for (resource, view) in sought {
+        let asked = |letters| Verb::of(resource).into_iter().filter(|verb| verb.begins(letters)).collect();
+        let verbs: Option<Vec<Verb>> = verb.map(asked);
         for row in view.live().read().rows.values() {
             let Some(score) = row.name.find(name) else { continue };
+            if let Some(verbs) = &verbs {
+                let entry = |verb: &Verb| (score, done(*verb, resource, &row.namespace, &row.name));
+                rated.extend(verbs.iter().map(entry));
+                continue;
+            }
             let title = if row.namespace.is_empty() {
                 row.name.clone()
             } else {
@@ -130,25 +185,31 @@ fn objects(name: &str, sought: &[(Resource, View)]) -> Rated {
     rated
 }
 
+/// The kind that a word names: `po`, `pods`, `Pod`.
+fn kind_of<'a>(kinds: &'a Kinds, word: &str) -> Option<&'a Resource> {
+    let own = |kind: &&Resource| {
+        let short = kind.short.iter().any(|short| short == word);
+        short || kind.plural == word || kind.kind.eq_ignore_ascii_case(word)
+    };
+    kinds.all.iter().find(own)
+}
+
 /// The kinds to look in and the name to look for: `po web` looks for `web` in pods alone.
 fn wanted(question: &str) -> (Vec<Resource>, String) {
     let kinds = app().kinds.read_untracked();
-    if let Some((first, rest)) = question.split_once(' ') {
-        let own = |kind: &&Resource| {
-            kind.plural == first
-                || kind.kind.eq_ignore_ascii_case(first)
-                || kind.short.iter().any(|short| short == first)
-        };
-        if let Some(kind) = kinds.all.iter().find(own) {
-            return (vec![kind.clone()], rest.trim().to_owned());
-        }
+    if let Some((first, rest)) = question.split_once(' ')
+        && let Some(kind) = kind_of(&kinds, first)
+    {
+        return (vec![kind.clone()], rest.trim().to_owned());
     }
     (SOUGHT.iter().filter_map(|path| kinds.of_path(path).cloned()).collect(), question.to_owned())
 }
 
 /// Looks for objects whose rows have the name; the daemon filters them.
 fn seek(question: &str, namespaces: Vec<String>) -> Vec<(Resource, View)> {
-    let (kinds, name) = wanted(&lower_case(question.trim()));
+    let question = lower_case(question.trim());
+    let (_, rest) = verbs(&question);
+    let (kinds, name) = wanted(rest);
     if name.chars().count() < LETTERS
         || name.contains(|letter: char| {
             letter.is_ascii() && !letter.is_ascii_alphanumeric() && !"-.".contains(letter)
@@ -172,6 +233,7 @@ fn PaletteDialog() -> impl IntoView {
     let at = RwSignal::new(0usize);
     let go = go::goer();
     let namespaces = go::namespaces();
+    let open = opened(&go::path().get_untracked(), &go::word("open").get_untracked());
     let sought = RwSignal::new(Vec::<(Resource, View)>::new());
     Effect::new(move |_| {
         let question = question.get();
@@ -197,11 +259,13 @@ fn PaletteDialog() -> impl IntoView {
             let _ = node.show_modal();
         }
     });
-    let all = Memo::new_with_compare(move |_| found(&question.read(), &sought.read()), |_, _| true);
+    let all =
+        Memo::new_with_compare(move |_| found(&question.read(), &sought.read(), open.as_ref()), |_, _| true);
     let run = move |entry: &Entry| {
         close();
         match &entry.command {
             Command::Go(path) => go(path),
+            Command::Do(verb, resource, namespace, name) => verb.run(resource, namespace, name, &go),
             Command::Paint(theme) => app().paint(*theme),
             Command::Speak(locale) => app().speak(*locale),
             Command::Help => app().help.set(true),

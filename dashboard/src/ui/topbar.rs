@@ -1,6 +1,6 @@
 //! The bar above every page: namespaces, palette, how fresh the page is, language, theme, who is signed in.
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::{html, prelude::*, task::spawn_local};
 use sampan_view::feed::Kind;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::{Link, app},
-    net::feed,
+    net::feed::{self, State},
     session,
     settings::Theme,
     text::{self, Locale},
@@ -21,7 +21,7 @@ pub fn TopBar() -> impl IntoView {
     view! {
         <header class="top">
             <Namespaces />
-            <button class="ask" on:click=|_| app().palette.set(true)>
+            <button class="ask" title=tr!(palette.ask) on:click=|_| app().palette.set(true)>
                 <Icon shape=Shape::Search /><span>{tr!(palette.ask)}</span><kbd>"Ctrl K"</kbd>
             </button>
             <span class="grow"></span>
@@ -95,6 +95,18 @@ fn Namespaces() -> impl IntoView {
     let chosen = go::namespaces();
     let set = go::setter();
     let live = view.live().clone();
+    let may_not = live.clone();
+    let may_not = move || matches!(may_not.read().state, State::Refused { .. });
+    let field = NodeRef::<html::Input>::new();
+    let opened = {
+        let may_not = may_not.clone();
+        move |event: web_sys::Event| {
+            let open = event_target::<web_sys::Element>(&event).has_attribute("open");
+            if let Some(field) = field.get_untracked().filter(|_| open && untrack(&may_not)) {
+                let _ = field.focus();
+            }
+        }
+    };
     let names = Memo::new(move |_| {
         let _keep = &view;
         let mut names: Vec<String> = live.read().rows.values().map(|row| row.name.clone()).collect();
@@ -109,7 +121,7 @@ fn Namespaces() -> impl IntoView {
     let apply = move |all: Vec<String>| set(&[("ns", &all.join(","))], true);
     let (none, typed) = (apply.clone(), apply.clone());
     view! {
-        <details class="menu namespaces">
+        <details class="menu namespaces" on:toggle=opened>
             <summary class="button"><span class="soft">{tr!(list.namespace)}</span><b>{title}</b><Icon shape=Shape::Down /></summary>
             <div class="panel">
                 <label><input type="checkbox" prop:checked=move || chosen.read().is_empty() on:change=move |_| none(Vec::new()) />{tr!(top.all_namespaces)}</label>
@@ -129,7 +141,8 @@ fn Namespaces() -> impl IntoView {
                     view! { <label><input type="checkbox" prop:checked=checked on:change=toggle />{name}</label> }
                 }).collect_view()}
                 // whoever may not list namespaces names theirs
-                <input type="text" placeholder=tr!(top.name_namespace) aria-label=tr!(top.name_namespace)
+                {move || may_not().then(|| view! { <p class="soft">{tr!(top.namespaces_barred)}</p> })}
+                <input type="text" node_ref=field placeholder=tr!(top.name_namespace) aria-label=tr!(top.name_namespace)
                     on:change=move |event| typed(event_target_value(&event).split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()) />
             </div>
         </details>

@@ -41,7 +41,7 @@ use sampan_process::BoxedIo;
 
 pub use aggregate::{GroupHandler, ServedGroup};
 pub use auth::UserInfo;
-pub use server::{ApiServer, Config, Error, LoopbackHandler};
+pub use server::{ApiServer, Config, Error, LoopbackHandler, issuers as check_authentication};
 pub use strategies::services::ServiceBlock;
 
 /// Errors of a response body.

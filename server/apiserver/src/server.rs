@@ -1,7 +1,7 @@
 //! The server's parts, put together: `Config → new() → run(drain)`.
 
 use std::net::{IpAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::aggregate::{self, Groups};
 use crate::audit::{self, Auditor};
 use crate::auth::Auth;
+use crate::auth::issuers::Issuers;
 use crate::crd::{self, Customs};
 use crate::fairness::{self, Fairness};
 use crate::pipeline::Gate;
@@ -50,6 +51,8 @@ pub struct Config {
     pub history: Duration,
     /// What is recorded of requests, and where.
     pub audit: audit::Options,
+    /// File of an `AuthenticationConfiguration`: issuers of tokens, and who needs none.
+    pub authentication: Option<PathBuf>,
 }
 
 /// Why the server could not start or go on.
@@ -106,6 +109,14 @@ pub enum Error {
     /// Addresses of Services could not be brought in order.
     #[error("cannot repair the addresses of Services: {0}")]
     Services(sampan_store::WriteError),
+    /// The file that names issuers.
+    #[error("--authentication-config={}: {why}", .file.display())]
+    Authentication {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The audit log or webhook.
     #[error(transparent)]
     Audit(#[from] audit::Error),
@@ -148,6 +159,13 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// Open connections may go on this long after the drain began.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What an `AuthenticationConfiguration` says, which is refused if anything is wrong with it.
+pub fn issuers(file: Option<&Path>) -> Result<Issuers, Error> {
+    let Some(file) = file else { return Ok(Issuers::default()) };
+    let failed = |why| Error::Authentication { file: file.to_owned(), why };
+    Issuers::open(file, &[ISSUER.to_owned()]).map_err(failed)
+}
+
 impl ApiServer {
     /// Opens the store, makes keys and certificates, binds the port and puts the cluster's first objects there.
     pub async fn new(config: Config) -> Result<Self, Error> {
@@ -167,7 +185,8 @@ impl ApiServer {
             .map_err(|stored| Error::ServiceBlock { configured, stored })?;
         let looked_at = store.revision();
         services::repair(&store, configured).await.map_err(Error::Services)?;
-        let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER));
+        let issuers = issuers(config.authentication.as_deref())?;
+        let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER).with_issuers(issuers));
         let (address, port, fixed) = (config.bind, config.port, config.port_fixed);
         let bound = if fixed { rim::bind(address, port) } else { rim::bind_free(address, port) };
         let listener = bound.map_err(|source| Error::Bind { address, port, fixed, source })?;

@@ -15,12 +15,15 @@ use crate::{ApiServer, Config, Peer, ServiceBlock, UserInfo};
 
 mod aggregated;
 mod apply;
+mod conversion;
 mod custom;
 mod groups;
 mod issuer;
+mod issuers;
 mod listeners;
 mod policies;
 mod quota;
+mod rights;
 mod rules;
 mod services;
 mod storage;
@@ -38,9 +41,15 @@ struct Got {
 }
 
 async fn world() -> World {
+    world_with(|_| {}).await
+}
+
+/// A world whose server is configured otherwise.
+async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let folder = tempfile::tempdir().unwrap();
-    let server = ApiServer::new(config(&folder, ServiceBlock::new(Ipv4Addr::new(10, 96, 0, 0), 12))).await;
-    World { server: server.unwrap(), _folder: folder }
+    let mut config = config(&folder, ServiceBlock::new(Ipv4Addr::new(10, 96, 0, 0), 12));
+    change(&mut config);
+    World { server: ApiServer::new(config).await.unwrap(), _folder: folder }
 }
 
 fn config(folder: &tempfile::TempDir, services: ServiceBlock) -> Config {
@@ -56,6 +65,7 @@ fn config(folder: &tempfile::TempDir, services: ServiceBlock) -> Config {
         addresses: vec![],
         history: Duration::from_secs(300),
         audit: Default::default(),
+        authentication: None,
     }
 }
 

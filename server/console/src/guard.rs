@@ -151,6 +151,12 @@ impl Guard {
         LOOPBACK.contains(&name).then_some(By::Machine)
     }
 
+    /// The profile that the own host is named after, see [`name`].
+    pub fn profile(&self) -> &str {
+        let host = self.own.split('.').next().unwrap_or_default();
+        host.rsplit_once('-').map_or(host, |(profile, _)| profile)
+    }
+
     /// Refuses what was sent by a page that is not ours.
     pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), HttpResponse> {
         let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
@@ -170,7 +176,9 @@ impl Guard {
                 return Err(forbidden(&format!("the origin {origin:?} is not this dashboard's")));
             }
             // a browser always says where an upgrade or a write comes from; tools bring a token instead of a cookie
-            None if !bearer && !headers.contains_key(header::COOKIE) => return Err(reply::unauthorized()),
+            None if !bearer && !headers.contains_key(header::COOKIE) => {
+                return Err(reply::unauthorized(self.profile()));
+            }
             None if !bearer => return Err(forbidden("a request with a cookie has to name its origin")),
             _ => {}
         }
@@ -278,6 +286,13 @@ mod tests {
             ("", 421),
         ] {
             assert_eq!(code(Method::GET, &[("host", host)]), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_profile_is_that_of_the_name() {
+        for profile in ["sampan", "two-words"] {
+            assert_eq!(Guard::new(&name(profile, &[7; 32]), 6480, Vec::new()).profile(), profile);
         }
     }
 

@@ -13,7 +13,8 @@ pub fn failure(code: u16, reason: &str, message: &str) -> HttpResponse {
     }))
 }
 
-/// Nobody is signed in.
-pub fn unauthorized() -> HttpResponse {
-    failure(401, "Unauthorized", "sign in: run `sampan dashboard`, or send a token")
+/// Nobody is signed in to the cluster of this profile.
+pub fn unauthorized(profile: &str) -> HttpResponse {
+    let of = if profile == "sampan" { String::new() } else { format!("-p {profile} ") };
+    failure(401, "Unauthorized", &format!("sign in: run `sampan {of}dashboard`, or send a token"))
 }

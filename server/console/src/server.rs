@@ -216,20 +216,20 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
         (&Method::DELETE, "/sampan/v1/session") => state.sign_out(request, prefix),
         (&Method::GET, "/sampan/v1/session") => match state.asker(request).await {
             Some(asker) => state.who(&asker),
-            None => reply::unauthorized(),
+            None => reply::unauthorized(state.guard.profile()),
         },
         (_, "/sampan/v1/session") => reply::failure(405, "MethodNotAllowed", "GET, POST and DELETE"),
         (&Method::GET, "/sampan/v1/feed") => match state.asker(request).await {
             Some(asker) => feed::answer(request, payload, state, asker),
-            None => reply::unauthorized(),
+            None => reply::unauthorized(state.guard.profile()),
         },
         (&Method::GET, "/sampan/v1/open") => match state.asker(request).await {
             Some(asker) => workload::open(request, state, asker),
-            None => reply::unauthorized(),
+            None => reply::unauthorized(state.guard.profile()),
         },
         (&Method::GET, "/sampan/v1/exec") => match state.asker(request).await {
             Some(asker) => exec::answer(request, payload, state, asker).await,
-            None => reply::unauthorized(),
+            None => reply::unauthorized(state.guard.profile()),
         },
         (_, path) if path.starts_with("/k8s/") || path.starts_with("/sampan/v1/") => {
             let target = path.strip_prefix("/k8s").unwrap_or(path);
@@ -237,7 +237,7 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
             let target = if query.is_empty() { target.to_owned() } else { format!("{target}?{query}") };
             match state.asker(request).await {
                 Some(asker) => forward::pass(state, asker, request, &target, payload).await,
-                None => reply::unauthorized(),
+                None => reply::unauthorized(state.guard.profile()),
             }
         }
         // a session would be good for nothing here

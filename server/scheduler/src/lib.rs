@@ -12,6 +12,7 @@
 
 mod binding;
 mod columns;
+pub mod config;
 pub mod filters;
 mod groups;
 mod hints;

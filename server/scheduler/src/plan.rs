@@ -118,7 +118,7 @@ fn best<'w>(
     }
     let locals = || places.iter().filter_map(|place| rows[*place].as_ref().ok());
     let scale = Scale::of(locals());
-    let mut totals: Vec<i64> = locals().map(|local| scale.total(local)).collect();
+    let mut totals: Vec<i64> = locals().map(|local| scale.total(local, &pod.profile.weights)).collect();
     if scores::is_social(pod, world) {
         let mut wanted = places.iter().peekable();
         let is_wanted = |(at, _): &(usize, &NodeInfo)| wanted.next_if(|place| **place == *at).is_some();
@@ -174,6 +174,9 @@ fn with_preemption(
     refused: &[(String, Refusal)],
     tie: u64,
 ) -> Decision {
+    if !pod.profile.preempts {
+        return Decision::Unschedulable { message, nomination: Nomination::Kept };
+    }
     let (message, nomination) = match preempt::find(pod, world, refused, tie) {
         Outcome::Found(preemption) => (message, Nomination::New(preemption)),
         Outcome::Nowhere(reasons) => {

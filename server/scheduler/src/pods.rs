@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec};
 
+use crate::config::Profile;
 use crate::resources::{Resources, pod_non_zero, pod_requests};
 use crate::selectors::{Labels, label_selector_matches};
 
@@ -37,6 +38,8 @@ impl HostPort {
 pub struct PodInfo {
     /// The object.
     pub pod: Arc<Pod>,
+    /// The scheduler that places it.
+    pub profile: Arc<Profile>,
     /// What it asks for.
     pub requests: Resources,
     /// The same with stand-ins for containers that ask for nothing: milli-CPU and bytes.
@@ -52,15 +55,21 @@ pub struct PodInfo {
 }
 
 impl PodInfo {
-    /// Computes the rest from the object.
+    /// Computes the rest from the object, for upstream's defaults.
     pub fn new(pod: Arc<Pod>) -> Self {
+        Self::with(pod, Profile::standard())
+    }
+
+    /// Computes the rest from the object.
+    pub fn with(pod: Arc<Pod>, profile: Arc<Profile>) -> Self {
         let spec = pod.spec.as_ref();
         let (requests, ports) =
             (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
         let claims = crate::volumes::names(&pod);
         let non_zero = spec.map(pod_non_zero).unwrap_or_default();
         let images = spec.map(images).unwrap_or_default();
-        Self { pod, requests, non_zero, images, ports, claims, shape: OnceLock::new(), kind: OnceLock::new() }
+        let (shape, kind) = (OnceLock::new(), OnceLock::new());
+        Self { pod, profile, requests, non_zero, images, ports, claims, shape, kind }
     }
 
     /// All that a node by itself decides by: pods of one shape are refused by the same nodes for the same reasons.
@@ -70,8 +79,8 @@ impl PodInfo {
             let nodes = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
             let where_ = (&spec.node_name, &spec.node_selector, nodes, &spec.tolerations);
             let init = spec.init_containers.as_ref().map_or(0, Vec::len);
-            format!("{where_:?}{:?}{:?}{:?}{:?}{init}", self.requests, self.non_zero, self.ports, self.images)
-                .into()
+            let wants = (&self.requests, self.non_zero, &self.ports, &self.images);
+            format!("{}{where_:?}{wants:?}{init}", self.profile.name).into()
         })
     }
 

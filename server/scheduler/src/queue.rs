@@ -11,10 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::config::Configuration;
 use crate::pods::PodInfo;
-
-const BACKOFF: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 type Order = (Reverse<i32>, Option<Timestamp>, String);
 
@@ -28,8 +26,9 @@ struct Waiting {
 }
 
 /// All pods that wait.
-#[derive(Default)]
 pub struct Queue {
+    back_off: Duration,
+    back_off_max: Duration,
     active: BTreeMap<Order, Arc<PodInfo>>,
     /// Where in `active` a pod is.
     orders: HashMap<String, Order>,
@@ -44,7 +43,27 @@ fn order(pod: &PodInfo) -> Order {
     (Reverse(pod.priority()), created, pod.key())
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        let Configuration { back_off, back_off_max, .. } = Configuration::default();
+        Self::new(back_off, back_off_max)
+    }
+}
+
 impl Queue {
+    /// Empty; with the first pause of a pod that fitted nowhere, and the longest.
+    pub fn new(back_off: Duration, back_off_max: Duration) -> Self {
+        Self {
+            back_off,
+            back_off_max,
+            active: BTreeMap::new(),
+            orders: HashMap::new(),
+            waiting: HashMap::new(),
+            due: BTreeSet::new(),
+            attempts: HashMap::new(),
+        }
+    }
+
     /// A pod is new or changed in a way that may matter: it is tried now.
     pub fn add(&mut self, pod: Arc<PodInfo>) {
         let (key, order) = (pod.key(), order(&pod));
@@ -98,7 +117,7 @@ impl Queue {
     pub fn failed(&mut self, pod: Arc<PodInfo>, hopeful: bool, now: Instant) {
         let key = pod.key();
         let attempts = self.attempts.entry(key.clone()).or_default();
-        let pause = BACKOFF.saturating_mul(1 << (*attempts).min(4)).min(BACKOFF_MAX);
+        let pause = self.back_off.saturating_mul(1 << (*attempts).min(16)).min(self.back_off_max);
         *attempts += 1;
         self.take_waiting(&key);
         let ready_at = now + pause;
@@ -147,6 +166,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
+
+    const BACKOFF: Duration = Duration::from_secs(1);
+    const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
     fn pod(name: &str, priority: i32) -> Arc<PodInfo> {
         let object = json!({"metadata": {"name": name, "namespace": "d"}, "spec": {"containers": [], "priority": priority}});

@@ -27,6 +27,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::binding::Bindings;
+use crate::config::{Configuration, Profile};
 use crate::hints;
 use crate::plan::{Decision, Planner};
 use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
@@ -43,6 +44,8 @@ pub struct Config {
     pub informers: Informers,
     /// Where readiness is told.
     pub health: Health,
+    /// Profiles, and how long to wait between attempts.
+    pub configuration: Configuration,
 }
 
 /// The scheduler.
@@ -50,7 +53,9 @@ pub struct Scheduler {
     client: Client,
     informers: Informers,
     health: Health,
-    recorder: Recorder,
+    configuration: Configuration,
+    /// By the name of the scheduler, under which it speaks.
+    recorders: BTreeMap<String, Recorder>,
 }
 
 /// API calls that may be under way before further pods wait for their answers.
@@ -84,6 +89,7 @@ enum Input {
 
 /// What the one task owns.
 struct State {
+    profiles: BTreeMap<String, Arc<Profile>>,
     world: World,
     planner: Planner,
     queue: Queue,
@@ -95,9 +101,17 @@ struct State {
 impl Scheduler {
     /// Prepares the scheduler; its event recorder runs under `tasks`.
     pub fn new(config: Config, tasks: &Tasks) -> Self {
-        let recorder = Recorder::new(config.client.clone(), DEFAULT_SCHEDULER, "", tasks);
-        let Config { client, informers, health } = config;
-        Self { client, informers, health, recorder }
+        let Config { client, informers, health, configuration } = config;
+        let recorder = |name: &String| (name.clone(), Recorder::new(client.clone(), name, "", tasks));
+        let recorders = configuration.profiles.keys().map(recorder).collect();
+        Self { client, informers, health, configuration, recorders }
+    }
+
+    /// Speaks for the scheduler of a pod.
+    fn recorder(&self, pod: &PodInfo) -> &Recorder {
+        // a pod is placed by a profile that there is
+        #[allow(clippy::unwrap_used)]
+        self.recorders.get(&pod.profile.name).or_else(|| self.recorders.values().next()).unwrap()
     }
 
     /// Schedules until the drain.
@@ -136,10 +150,12 @@ impl Scheduler {
         }
         self.health.ready(Component::Scheduler);
         tracing::info!("scheduling");
+        let Configuration { profiles, back_off, back_off_max } = &self.configuration;
         let mut state = State {
+            profiles: profiles.clone(),
             world: World::default(),
             planner: Planner::default(),
-            queue: Queue::default(),
+            queue: Queue::new(*back_off, *back_off_max),
             bindings: Bindings::default(),
             calls: FuturesUnordered::new(),
             tie: 0,
@@ -210,7 +226,7 @@ impl Scheduler {
             Ok(()) => {
                 tracing::info!(pod = pod.key(), node, "bound");
                 let text = format!("Successfully assigned {} to {node}", pod.key());
-                self.recorder.normal(&reference(&*pod.pod), "Scheduled", text);
+                self.recorder(&pod).normal(&reference(&*pod.pod), "Scheduled", text);
                 state.queue.remove(&pod.key());
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
@@ -221,7 +237,7 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::warn!(pod = pod.key(), node, %error, "binding refused");
-                self.recorder.warning(
+                self.recorder(&pod).warning(
                     &reference(&*pod.pod),
                     "FailedScheduling",
                     format!("binding rejected: {error}"),
@@ -241,25 +257,39 @@ fn reconsider(state: &mut State, tried: &PodInfo, current: Option<Arc<Pod>>, now
     // the room it was thought to take
     state.queue.world_changed();
     let Some(pod) = current.filter(|pod| !is_finished(pod)) else { return state.queue.remove(&key) };
-    let info = Arc::new(PodInfo::new(pod.clone()));
+    let info = Arc::new(state.info(&pod));
     match node_of(&pod) {
         Some(node) => {
             state.world.apply_pod(info, node);
             state.queue.remove(&key);
         }
-        None if !wants_a_node(&pod) => state.queue.remove(&key),
+        None if !state.wants_a_node(&pod) => state.queue.remove(&key),
         None if pod.metadata.uid != tried.pod.metadata.uid => state.queue.add(info),
         // the API knows more than we do yet: not at once
         None => state.queue.failed(info, true, now),
     }
 }
 
-/// Whether a pod without a node is ours to place, now.
-fn wants_a_node(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let ours = spec.scheduler_name.as_deref().unwrap_or(DEFAULT_SCHEDULER) == DEFAULT_SCHEDULER;
-    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-    ours && !gated && pod.metadata.deletion_timestamp.is_none() && !is_finished(pod)
+/// The scheduler that a pod names.
+fn scheduler_of(pod: &Pod) -> &str {
+    let name = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    name.unwrap_or(DEFAULT_SCHEDULER)
+}
+
+impl State {
+    /// The pod, for the scheduler that it names; for upstream's defaults if that is not here.
+    fn info(&self, pod: &Arc<Pod>) -> PodInfo {
+        let profile = self.profiles.get(scheduler_of(pod)).cloned().unwrap_or_else(Profile::standard);
+        PodInfo::with(pod.clone(), profile)
+    }
+
+    /// Whether a pod without a node is ours to place, now.
+    fn wants_a_node(&self, pod: &Pod) -> bool {
+        let Some(spec) = &pod.spec else { return false };
+        let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+        let ours = self.profiles.contains_key(scheduler_of(pod));
+        ours && !gated && pod.metadata.deletion_timestamp.is_none() && !is_finished(pod)
+    }
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {
@@ -280,7 +310,7 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
         }
         return;
     };
-    let info = Arc::new(PodInfo::new(pod.clone()));
+    let info = Arc::new(state.info(pod));
     if node_of(pod).is_some() || !state.bindings.has(&info) {
         forget_binding(state, &key);
     }
@@ -296,7 +326,7 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
             }
         }
         None if state.world.has_pod(&key) => {} // assumed: its binding is under way
-        None if !wants_a_node(pod) => {
+        None if !state.wants_a_node(pod) => {
             state.queue.remove(&key);
             nominate::forget(state, &key);
         }
@@ -385,6 +415,7 @@ mod tests {
     fn after(current: Option<Arc<Pod>>) -> (bool, bool, bool) {
         let calls = FuturesUnordered::new();
         let mut state = State {
+            profiles: Configuration::default().profiles,
             world: World::default(),
             planner: Planner::default(),
             queue: Queue::default(),

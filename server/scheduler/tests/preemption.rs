@@ -14,6 +14,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource};
 use sampan_process::{Component, Health, Tasks};
 use sampan_reconcile::{Informers, Key, Object};
+use sampan_scheduler::config::Configuration;
 use sampan_scheduler::{Config, Scheduler};
 use serde_json::{Value, json};
 
@@ -27,7 +28,12 @@ async fn cluster() -> Cluster {
     let client = sampan_client::loopback(Arc::new(Fake::default()), "default");
     let tasks = Tasks::new(Component::Scheduler);
     let informers = Informers::new(client.clone(), tasks.clone());
-    let config = Config { client: client.clone(), informers: informers.clone(), health: Health::new() };
+    let config = Config {
+        client: client.clone(),
+        informers: informers.clone(),
+        health: Health::new(),
+        configuration: Configuration::default(),
+    };
     let (scheduler, drain) = (Scheduler::new(config, &tasks), tasks.drain());
     tasks.spawn("scheduler", async move { scheduler.run(drain).await });
     let node = json!({"metadata": {"name": "n"},

@@ -15,6 +15,8 @@ use sampan_pod_network::PodNetwork;
 use sampan_process::{Component, ComponentHealth, Health, State, Tasks, supervise};
 use sampan_reconcile::{Informers, Key};
 use sampan_scheduler::Scheduler;
+use sampan_scheduler::config::Configuration;
+use sampan_simulate::Simulator;
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
@@ -26,7 +28,7 @@ use super::shutdown::{self, Signals};
 use super::{access, addresses, builtin, kubeconfigs, role, runtime, step, warn};
 use crate::failure::{Failure, Kind};
 use crate::messages::Message;
-use crate::options::node_name;
+use crate::options::{node_name, scheduler_configuration};
 use crate::profile::{Profile, RuntimeKind, Settings};
 use crate::rest::{self, Rest};
 use crate::{resolver, services};
@@ -49,6 +51,8 @@ pub struct Running {
     pub addons: sampan_addons::Addons,
     /// The dashboard's way in.
     pub dashboard: Dashboard,
+    /// Nodes without containers.
+    pub simulator: Simulator,
     /// The node's name.
     pub node: String,
 }
@@ -94,10 +98,13 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);
     let scheduler_tasks = Tasks::new(Component::Scheduler);
-    scheduler(&server, &informers, &health, &scheduler_tasks);
+    let configuration = scheduler_configuration(&settings)?;
+    scheduler(&server, &informers, &health, &scheduler_tasks, configuration);
     let dns = *own.dns.ip();
     let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone(), dns };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
+    let simulator_tasks = Tasks::new(Component::Daemon);
+    let simulator = simulator(&server, &informers, &node, &simulator_tasks);
 
     let parts = Parts {
         profile,
@@ -130,8 +137,18 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     }
     health.ready(Component::Daemon);
     let profile = profile.clone();
-    let running =
-        Arc::new(Running { profile, settings, server, runtime, network, health, addons, dashboard, node });
+    let running = Arc::new(Running {
+        profile,
+        settings,
+        server,
+        runtime,
+        network,
+        health,
+        addons,
+        dashboard,
+        simulator,
+        node,
+    });
     let (stops, mut stop) = mpsc::channel(1);
     rest::reach::keep(admin.clone(), &informers, &control_tasks);
     let rest = Rest::new(running.clone(), admin, control_tasks.clone(), stops);
@@ -153,6 +170,7 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
         controller_tasks,
         scheduler_tasks,
         kubelet_tasks,
+        simulator_tasks,
         proxy_tasks,
         addon_tasks,
         // feeds and terminals end first: what they show is about to
@@ -196,6 +214,7 @@ async fn api_server(
         addresses,
         history: Duration::from_secs(settings.history_minutes * 60),
         audit: settings.audit.options()?,
+        authentication: settings.authentication_config.clone(),
     };
     let server = ApiServer::new(config).await.map_err(|error| {
         let kind = match &error {
@@ -290,11 +309,18 @@ fn controller_manager(server: &ApiServer, informers: &Informers, health: &Health
     tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
 }
 
-fn scheduler(server: &ApiServer, informers: &Informers, health: &Health, tasks: &Tasks) {
+fn scheduler(
+    server: &ApiServer,
+    informers: &Informers,
+    health: &Health,
+    tasks: &Tasks,
+    configuration: Configuration,
+) {
     let config = sampan_scheduler::Config {
         client: client(server, "system:kube-scheduler", &[]),
         informers: informers.clone(),
         health: health.clone(),
+        configuration,
     };
     let (scheduler, drain) = (Arc::new(Scheduler::new(config, tasks)), tasks.drain());
     let start = move || {
@@ -343,11 +369,24 @@ async fn kubelet(
     };
     let kubelet = Kubelet::new(config, tasks.clone()).await;
     let kubelet = kubelet.map_err(|error| Failure::new(Kind::Runtime, with_causes(&error)))?;
-    server.set_connector(Arc::new(InProcess { node: parts.node.to_owned(), kubelet: kubelet.clone() }));
+    let (node, nodes) = (parts.node.to_owned(), informers.of());
+    server.set_connector(Arc::new(InProcess { node, kubelet: kubelet.clone(), nodes }));
     let drain = tasks.drain();
     let start = move || kubelet.clone().run(drain.clone());
     tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
     Ok(())
+}
+
+/// The kubelets of simulated nodes, all in one.
+fn simulator(server: &ApiServer, informers: &Informers, node: &str, tasks: &Tasks) -> Simulator {
+    let config = sampan_simulate::Config {
+        client: client(server, "system:sampan:simulate", &["system:masters"]),
+        informers: informers.clone(),
+        own_node: node.to_owned(),
+    };
+    let simulator = Simulator::new(config);
+    tasks.spawn_until_drain("simulated nodes", simulator.clone().run());
+    simulator
 }
 
 /// Waits until the node is Ready, as this kubelet sees it.

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
+use k8s_openapi::api::core::v1::Node;
 use sampan_apiserver::{ApiServer, NodeConnector, ResponseBody, UserInfo};
 use sampan_kubelet::Kubelet;
 use sampan_process::BoxedIo;
+use sampan_reconcile::{Informer, Key};
 
 /// What a component calls itself, which is also who manages the fields that it writes.
 fn agent(user: &str) -> HeaderValue {
@@ -35,10 +37,22 @@ pub fn client(server: &ApiServer, user: &str, groups: &[&str]) -> kube::Client {
 
 /// The API server's way to this node's kubelet: a function call.
 pub struct InProcess {
-    /// The only node there is.
+    /// The only node that has containers.
     pub node: String,
     /// Its kubelet.
     pub kubelet: Arc<Kubelet>,
+    /// All nodes, simulated ones too.
+    pub nodes: Informer<Node>,
+}
+
+impl InProcess {
+    fn unreachable(&self, node: &str) -> String {
+        let known = self.nodes.get(&Key::cluster(node));
+        match known.is_some_and(|node| sampan_simulate::words::is_simulated(&node)) {
+            true => format!("node {node} is simulated: its pods have no containers, and no logs"),
+            false => format!("no route to the kubelet of node {node}"),
+        }
+    }
 }
 
 impl NodeConnector for InProcess {
@@ -48,7 +62,7 @@ impl NodeConnector for InProcess {
         request: Request<Bytes>,
     ) -> BoxFuture<'static, Result<Response<ResponseBody>, String>> {
         if node != self.node {
-            let message = format!("no route to the kubelet of node {node}");
+            let message = self.unreachable(node);
             return Box::pin(async move { Err(message) });
         }
         let answer = self.kubelet.handle(request);

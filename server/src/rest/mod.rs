@@ -18,6 +18,7 @@ pub mod reach;
 mod reply;
 mod routes;
 mod shapes;
+mod simulate;
 mod stream;
 mod tokens;
 
@@ -136,6 +137,12 @@ impl Rest {
                 self.operation("pullImage", &target, user, headers, |_| work.boxed()).await
             }
             Call::Addon(asked) => self.addon(asked, user, headers).await,
+            call @ (Call::Simulate(_) | Call::DeleteSimulation | Call::TellZone { .. }) => {
+                let (verb, target) = simulate::named(&call);
+                let simulator = running.simulator.clone();
+                let work = |operation| simulate::run(simulator, call, operation).boxed();
+                self.operation(verb, &target, user, headers, work).await
+            }
         }
     }
 
@@ -162,6 +169,7 @@ impl Rest {
             Action::OpenDashboard => running.dashboard.addresses(),
             Action::ListTokens => json!({"items": tokens::list(&self.admin).await?}),
             Action::ListOperations => json!({"items": self.operations.list()}),
+            Action::GetSimulation => json!(running.simulator.status()),
             _ => {
                 return Err(Refusal::internal(
                     "a route that takes something was read as one that takes nothing",

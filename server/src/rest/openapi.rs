@@ -1,6 +1,7 @@
 //! The description of the API, made from the table of routes and the types that are sent. Pure.
 
 use sampan_addons::{Details, Status};
+use sampan_simulate::Wanted;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -105,6 +106,10 @@ fn takes_time(action: Action) -> bool {
             | A::EnableAddon
             | A::DisableAddon
             | A::ConfigureAddon
+            | A::Simulate
+            | A::DeleteSimulation
+            | A::FailZone
+            | A::RecoverZone
     )
 }
 
@@ -117,6 +122,7 @@ fn sent(action: Action, schemas: &mut SchemaGenerator) -> Option<(Value, bool)> 
         Action::LoadImages => (schemas.subschema_for::<Archive>(), true),
         Action::PullImage | Action::RemoveImage => (schemas.subschema_for::<Image>(), true),
         Action::Backup => (schemas.subschema_for::<NewFile>(), true),
+        Action::Simulate => (schemas.subschema_for::<Wanted>(), true),
         Action::CreateToken => (schemas.subschema_for::<NewToken>(), true),
         Action::AddAddon => {
             let schema = schemas.subschema_for::<Add>();
@@ -163,6 +169,9 @@ fn answer(action: Action, schemas: &mut SchemaGenerator) -> Value {
         A::GetAddonPage => object("url", text()),
         A::OpenDashboard => json!({"type": "object", "required": ["url", "publicUrls"], "properties": {
             "url": text(), "publicUrls": {"type": "array", "items": text()}}}),
+        A::GetSimulation | A::Simulate | A::DeleteSimulation | A::FailZone | A::RecoverZone => {
+            json!(schemas.subschema_for::<sampan_simulate::Status>())
+        }
         A::RemoveImage => object("image", text()),
         A::RevokeToken => object("name", text()),
         A::Describe => json!({"type": "object"}),

@@ -95,6 +95,11 @@ impl Refusal {
         Self { code: Some(409), field: Some("name".to_owned()), ..Self::new(Kind::Usage, message) }
     }
 
+    /// Something else has the name.
+    pub fn taken(message: &str) -> Self {
+        Self { code: Some(409), ..Self::new(Kind::Usage, message) }
+    }
+
     /// There is no such operation.
     pub fn no_operation(id: &str) -> Self {
         Self::new(

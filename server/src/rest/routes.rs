@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 use sampan_addons::Request;
+use sampan_simulate::Wanted;
+use sampan_simulate::words::State as NodeState;
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
@@ -59,6 +61,11 @@ pub enum Action {
     GetAddonImages,
     GetAddonPage,
     GetAddonLogs,
+    GetSimulation,
+    Simulate,
+    DeleteSimulation,
+    FailZone,
+    RecoverZone,
 }
 
 /// A way to ask.
@@ -74,7 +81,7 @@ pub struct Route {
 }
 
 /// Every route.
-pub static ROUTES: [Route; 34] = {
+pub static ROUTES: [Route; 39] = {
     use Action as A;
     const fn get(path: &'static str, action: A, summary: &'static str) -> Route {
         Route { method: Method::GET, path, action, summary }
@@ -124,6 +131,11 @@ pub static ROUTES: [Route; 34] = {
         get("/addons/{name}/images", A::GetAddonImages, "The images that an addon uses"),
         get("/addons/{name}/page", A::GetAddonPage, "The address of an addon's page"),
         get("/addons/{name}/logs", A::GetAddonLogs, "What the code of a native addon said"),
+        get("/simulate", A::GetSimulation, "The simulated nodes, in numbers"),
+        post("/simulate", A::Simulate, "Have so many simulated nodes, and wait until they are Ready"),
+        delete("/simulate", A::DeleteSimulation, "Remove the simulated nodes with their pods"),
+        post("/simulate/zones/{name}/fail", A::FailZone, "Have the simulated nodes of a zone fall silent"),
+        post("/simulate/zones/{name}/recover", A::RecoverZone, "Have them come back"),
     ]
 };
 
@@ -241,6 +253,17 @@ pub enum Call {
     Operation(String),
     /// Asks the platform.
     Addon(Asked),
+    /// Have so many simulated nodes.
+    Simulate(Box<Wanted>),
+    /// Remove them.
+    DeleteSimulation,
+    /// Have a zone of them fall silent, or come back.
+    TellZone {
+        /// The zone.
+        zone: String,
+        /// What its nodes do from now on.
+        state: NodeState,
+    },
 }
 
 /// Reads a request.
@@ -286,6 +309,10 @@ pub fn read(
             let Configure { set, unset } = parsed(body)?;
             addon(Request::Configure { name, set: pairs(set), unset }, same)
         }
+        A::Simulate => Ok(Call::Simulate(Box::new(required(body)?))),
+        A::DeleteSimulation => Ok(Call::DeleteSimulation),
+        A::FailZone => Ok(Call::TellZone { zone: name, state: NodeState::Failed }),
+        A::RecoverZone => Ok(Call::TellZone { zone: name, state: NodeState::Alive }),
         A::AddAddon => {
             let Add { files, name } = added(headers, body)?;
             addon(Request::Add { files, name }, same)
@@ -303,7 +330,8 @@ pub fn read(
         | A::ListLogs
         | A::OpenDashboard
         | A::ListTokens
-        | A::ListOperations => Ok(Call::Plain(action)),
+        | A::ListOperations
+        | A::GetSimulation => Ok(Call::Plain(action)),
     }
 }
 
@@ -476,6 +504,9 @@ mod tests {
             ("POST", "/addons/dns/enable", r#"{"sets": {}}"#, 400, "unknown field `sets`"),
             ("POST", "/addons", "{}", 400, "missing field `files`"),
             ("POST", "/images/pull", "", 400, "body: "),
+            ("POST", "/simulate", "{}", 400, "missing field `nodes`"),
+            ("POST", "/simulate", r#"{"nodes": 1.5}"#, 400, "no whole number"),
+            ("POST", "/simulate/zones//fail", "", 404, "openapi.json"),
             ("GET", "/logs/x?tail=many", "", 400, "tail: "),
             ("GET", "/logs/x?follow=1", "", 400, "follow: "),
         ] {

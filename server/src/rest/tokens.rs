@@ -111,6 +111,7 @@ fn roles() -> [ClusterRole; 2] {
             "version",
             "events",
             "images",
+            "simulate",
         ];
         let more = ["logs", "logs/*", "metrics/*", "operations", "operations/*", "addons", "addons/*"];
         let paths: Vec<String> = paths.iter().chain(&more).map(|path| format!("/sampan/v1/{path}")).collect();

@@ -11,6 +11,7 @@ pub mod image;
 pub mod kubectl;
 pub mod logs;
 pub mod profile;
+pub mod simulate;
 pub mod start;
 pub mod status;
 pub mod stop;

@@ -33,6 +33,8 @@ mod keyboard;
 mod lists_kept;
 #[path = "pages/logs.rs"]
 mod logs;
+#[path = "pages/mended.rs"]
+mod mended;
 #[path = "pages/nginx.rs"]
 mod nginx;
 #[path = "pages/questions.rs"]
@@ -230,6 +232,9 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     hold!("deletions", questions::deletions(cluster, &browser));
     hold!("addons", addons(cluster, &browser));
     hold!("addons followed", addons_page::lives(cluster, &browser));
+    hold!("mended: narrow", mended::narrow(&browser));
+    hold!("mended: together", mended::together(cluster, &browser));
+    hold!("mended: on top", mended::on_top(&browser));
     hold!("keys", keys(&browser));
     hold!("keyboard alone", keyboard::alone(cluster, &browser));
     hold!("dock", dock::stays(&browser));
@@ -258,6 +263,7 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     failed.borrow_mut().extend(complaints.iter().filter(own).map(|one| format!("the console says: {one}")));
     drop(browser);
     hold!("reader", reader(cluster));
+    hold!("mended: few rights", mended::few_rights(cluster));
     hold!("addons to look at", addons_page::read_only(cluster));
     hold!("pictures", pictures(cluster));
     hold!("name bound anew", foreign::rebound(cluster));

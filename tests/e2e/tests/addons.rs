@@ -148,8 +148,23 @@ impl Front {
 fn ingress(cluster: &Cluster) -> Result<Front> {
     let (http, https, sockets) = (free_port(), free_port(), sockets()?);
     let ports = [format!("http.port={http}"), format!("https.port={https}")];
+    // a Service that has the port at the node's address is led there before any socket: it is named
+    cluster.kubectl(&["create", "service", "loadbalancer", "taker", &format!("--tcp={http}:80")])?;
+    eventually("an address", SOON, || {
+        let address = field(cluster, "service/taker", "{.status.loadBalancer.ingress[0].ip}")?;
+        Ok((!address.is_empty()).then_some(()))
+    })?;
     cluster.sampan(&["addons", "enable", "ingress", "--set", &ports[0], "--set", &ports[1]])?;
-    ensure!(listed(cluster, "ingress")?["health"]["state"] == "healthy");
+    let health = listed(cluster, "ingress")?["health"].clone();
+    let reason = health["reason"].as_str().unwrap_or_default();
+    ensure!(
+        health["state"] == "degraded" && reason.ends_with("leads to the Service default/taker"),
+        "{health}"
+    );
+    cluster.kubectl(&["delete", "service", "taker"])?;
+    eventually("all ports", SOON, || {
+        Ok((listed(cluster, "ingress")?["health"]["state"] == "healthy").then_some(()))
+    })?;
     let node = field(cluster, "nodes", "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}")?;
     let directory = tempfile::tempdir()?;
     let one = certificate(cluster, directory.path(), "one", "one.test")?;

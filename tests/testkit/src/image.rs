@@ -50,6 +50,19 @@ impl Image {
         }))
     }
 
+    /// `testkit-extension`, which is built beside the binary under test, with busybox beside it.
+    pub fn extension() -> Result<Self> {
+        let mut layer = Layer::new();
+        layer.busybox()?;
+        let program = crate::binary().with_file_name("testkit-extension");
+        layer.libraries(&program)?;
+        layer.file("bin/testkit-extension", &read(&program)?, 0o755)?;
+        layer.image(json!({
+            "Entrypoint": ["testkit-extension"],
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        }))
+    }
+
     /// Digest of a blob, as registries name it.
     pub fn digest(bytes: &[u8]) -> String {
         let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -107,17 +120,22 @@ impl Layer {
         self.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)
     }
 
-    /// A dynamically linked program with the libraries that ldd names.
+    /// A dynamically linked program with its libraries.
     fn program(&mut self, path: &Path) -> Result<()> {
+        self.libraries(path)?;
+        self.file(&path.to_string_lossy()[1..], &read(path)?, 0o755)
+    }
+
+    /// The libraries of a program that ldd names.
+    fn libraries(&mut self, path: &Path) -> Result<()> {
         let output = Command::new("ldd").arg(path).output().context("ldd")?;
         if !output.status.success() {
             bail!("ldd {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
         }
         let text = String::from_utf8(output.stdout)?;
         let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
-        for file in libraries.chain([path.to_path_buf()]) {
-            let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            self.file(&file.to_string_lossy()[1..], &bytes, 0o755)?;
+        for file in libraries {
+            self.file(&file.to_string_lossy()[1..], &read(&file)?, 0o755)?;
         }
         Ok(())
     }
@@ -157,6 +175,10 @@ impl Layer {
         }))?;
         Ok(Image { layer, config, manifest })
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| file.display().to_string())
 }
 
 fn append(

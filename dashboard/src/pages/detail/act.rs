@@ -17,8 +17,9 @@ use crate::{
     },
 };
 
+/// Something that may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Act {
+pub enum Act {
     Scale,
     Restart,
     Undo,
@@ -33,26 +34,33 @@ enum Act {
     Delete,
 }
 
-/// The acts that make sense for an object as it is.
-fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
+/// The acts that make sense for an object as it is; without one, for any of the kind.
+pub fn acts(resource: &Resource, object: Option<&Value>) -> Vec<Act> {
     let mut acts = Vec::new();
-    let spec = &object["spec"];
+    // of two that are each other's reverse the one that changes something
+    let one_of = |field: &str, undo: Act, change: Act| match object {
+        None => vec![undo, change],
+        Some(object) if object["spec"][field] == true => vec![undo],
+        Some(_) => vec![change],
+    };
     if resource.scalable || matches!(resource.plural.as_str(), "deployments" | "statefulsets" | "replicasets")
     {
         acts.push(Act::Scale);
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("apps", "deployments") => {
-            let paused = spec["paused"] == true;
-            acts.extend([Act::Restart, Act::Undo, if paused { Act::Resume } else { Act::Pause }]);
+            acts.extend([Act::Restart, Act::Undo]);
+            acts.extend(one_of("paused", Act::Resume, Act::Pause));
         }
         ("apps", "statefulsets" | "daemonsets") => acts.extend([Act::Restart, Act::Undo]),
         ("batch", "cronjobs") => {
-            acts.extend([Act::Trigger, if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }])
+            acts.push(Act::Trigger);
+            acts.extend(one_of("suspend", Act::Unsuspend, Act::Suspend));
         }
-        ("batch", "jobs") => acts.push(if spec["suspend"] == true { Act::Unsuspend } else { Act::Suspend }),
+        ("batch", "jobs") => acts.extend(one_of("suspend", Act::Unsuspend, Act::Suspend)),
         ("", "nodes") => {
-            acts.extend([if spec["unschedulable"] == true { Act::Uncordon } else { Act::Cordon }, Act::Drain])
+            acts.extend(one_of("unschedulable", Act::Uncordon, Act::Cordon));
+            acts.push(Act::Drain);
         }
         _ => {}
     }
@@ -61,7 +69,8 @@ fn acts(resource: &Resource, object: &Value) -> Vec<Act> {
 }
 
 impl Act {
-    fn label(self) -> &'static str {
+    /// What its button says.
+    pub fn label(self) -> &'static str {
         match self {
             Act::Scale => tr!(act.scale),
             Act::Restart => tr!(act.restart),
@@ -75,6 +84,23 @@ impl Act {
             Act::Uncordon => tr!(act.uncordon),
             Act::Drain => tr!(act.drain),
             Act::Delete => tr!(action.delete),
+        }
+    }
+
+    /// kubectl's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Act::Scale => "scale",
+            Act::Restart => "restart",
+            Act::Undo => "undo",
+            Act::Pause => "pause",
+            Act::Resume | Act::Unsuspend => "resume",
+            Act::Suspend => "suspend",
+            Act::Trigger => "trigger",
+            Act::Cordon => "cordon",
+            Act::Uncordon => "uncordon",
+            Act::Drain => "drain",
+            Act::Delete => "delete",
         }
     }
 
@@ -108,22 +134,27 @@ impl Act {
         }
     }
 
-    /// Verb, resource and subresource that it needs.
-    fn needs(self, resource: &Resource) -> (&'static str, String, &'static str) {
-        match self {
+    /// The permission that it needs, for an object with that metadata.
+    pub fn wish(self, resource: &Resource, metadata: &Value) -> Wish {
+        let (verb, plural, subresource) = match self {
             Act::Delete => ("delete", resource.plural.clone(), ""),
             Act::Trigger => ("create", "jobs".to_owned(), ""),
             Act::Drain => ("create", "pods".to_owned(), "eviction"),
             Act::Scale => ("patch", resource.plural.clone(), "scale"),
             _ => ("patch", resource.plural.clone(), ""),
-        }
+        };
+        // these are done to other objects
+        let others = matches!(self, Act::Trigger | Act::Drain);
+        let name = if others { String::new() } else { word(&metadata["name"]) };
+        let (group, namespace) = (resource.group.clone(), word(&metadata["namespace"]));
+        Wish { verb, group, resource: plural, subresource, namespace, name }
     }
 }
 
 #[component]
 pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
     let kind = resource.clone();
-    let all = Memo::new(move |_| object.get().map(|object| acts(&kind, &object)).unwrap_or_default());
+    let all = Memo::new(move |_| object.get().map(|object| acts(&kind, Some(&object))).unwrap_or_default());
     view! {
         <div class="actions" role="toolbar" aria-label=tr!(act.title)>
             <For each=move || all.get() key=|act| *act let:act><One act resource=resource.clone() object /></For>
@@ -134,17 +165,7 @@ pub fn Actions(resource: Resource, object: Object) -> impl IntoView {
 #[component]
 fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
     let metadata = object.get_untracked().map(|object| object["metadata"].clone()).unwrap_or_default();
-    let (verb, plural, subresource) = act.needs(&resource);
-    // these are done to other objects
-    let name = if matches!(act, Act::Trigger | Act::Drain) { String::new() } else { word(&metadata["name"]) };
-    let may = api::allowed(Wish {
-        verb,
-        group: resource.group.clone(),
-        resource: plural,
-        subresource,
-        namespace: word(&metadata["namespace"]),
-        name,
-    });
+    let may = api::allowed(act.wish(&resource, &metadata));
     view! {
         <button class:danger=act == Act::Delete disabled=move || *may.read() != May::Yes title=move || may.read().why_not()
             on:click=move |_| if let Some(object) = object.get_untracked() { question(act, resource.clone(), object) }>
@@ -153,7 +174,8 @@ fn One(act: Act, resource: Resource, object: Object) -> impl IntoView {
     }
 }
 
-fn question(act: Act, resource: Resource, object: Arc<Value>) {
+/// Asks before it is done.
+pub fn question(act: Act, resource: Resource, object: Arc<Value>) {
     match act {
         Act::Delete => return delete::question(resource, object, false),
         Act::Undo => return undo::question(resource, object),

@@ -50,7 +50,7 @@ pub fn question(resource: Resource, object: Arc<Value>) {
 #[component]
 fn Planned(node: String, planned: RwSignal<Option<Plan>>, ready: RwSignal<bool>) -> impl IntoView {
     let failed = RwSignal::new(String::new());
-    let blind = RwSignal::new(false);
+    let (blind, only) = (RwSignal::new(false), RwSignal::new(false));
     let (data, alone) = (RwSignal::new(false), RwSignal::new(false));
     spawn_local(async move {
         let pods = format!("k8s/api/v1/pods?fieldSelector={}", encode(&format!("spec.nodeName={node}")));
@@ -61,6 +61,9 @@ fn Planned(node: String, planned: RwSignal<Option<Plan>>, ready: RwSignal<bool>)
         let budgets = api::get("k8s/apis/policy/v1/poddisruptionbudgets").await;
         blind.try_set(budgets.is_err());
         let budgets = budgets.unwrap_or_default();
+        if let Ok(nodes) = api::get("k8s/api/v1/nodes").await {
+            only.try_set(!drain::elsewhere(list(&nodes["items"]), &node));
+        }
         planned.try_set(Some(drain::plan(list(&pods["items"]), list(&budgets["items"]))));
     });
     Effect::new(move |_| {
@@ -75,7 +78,8 @@ fn Planned(node: String, planned: RwSignal<Option<Plan>>, ready: RwSignal<bool>)
             view! { <p class="soft">{tr!(drain.budget, name = one.name, here = one.here, allowed = one.allowed)}</p> }
         });
         view! {
-            <p>{tr!(act.cordon_then)}</p>
+            <p>{tr!(drain.then)}</p>
+            {(only.get() && !leaving.is_empty()).then(|| view! { <p class="warning">{tr!(drain.only)}</p> })}
             {if leaving.is_empty() { Some(view! { <p>{tr!(drain.nobody)}</p> }) } else { None }}
             {named(tr!(drain.leaving), &leaving)}
             {budgets.collect_view()}
@@ -143,7 +147,7 @@ fn follow(title: String, resource: Resource, node: String, plan: Plan) {
             .into_any()
     };
     let more: Option<Arc<dyn Fn() -> AnyView + Send + Sync>> = Some(Arc::new(more));
-    dialog::ask(Dialog { more, ready, ..Dialog::new(title, tr!(action.close), |_| ()) });
+    dialog::ask(Dialog { more, ready, over: true, ..Dialog::new(title, tr!(action.close), |_| ()) });
 }
 
 #[component]

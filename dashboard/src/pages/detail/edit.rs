@@ -7,19 +7,20 @@ use leptos::{prelude::*, task::spawn_local};
 use sampan_dashboard_logic::{
     cover,
     difference::{self, Line},
-    yaml,
+    merge, yaml,
 };
 use serde_json::Value;
 
 use super::Object;
 use crate::{
-    kinds::Resource,
+    app::app,
+    kinds::{Resource, word},
     net::api::{self, Call, Failure, May, Wish},
     ui::{
         editor::{Editor, Pen},
         focus,
         icon::{Icon, Shape},
-        toast,
+        leave, toast,
     },
 };
 
@@ -34,31 +35,57 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
     let began = RwSignal::new(None::<Arc<Value>>);
     let pen = Pen::new();
     let difference = RwSignal::new(None::<Vec<Line>>);
+    // what the text is compared with: that, or what others made of it since
+    let base = RwSignal::new(None::<Arc<Value>>);
+    // what others made of it, if it clashes with the text
+    let theirs = RwSignal::new(None::<Arc<Value>>);
     let error = RwSignal::new(String::new());
     let path = StoredValue::new(resource.object(&namespace, &name));
     // a Secret's values are shown when asked for
     let secret = resource.plural == "secrets" && resource.group.is_empty();
     let cover = RwSignal::new(secret);
     let send = move |dry: bool| {
-        let (Some(text), Some(before)) = (pen.text(), began.get_untracked()) else { return };
+        let before = base.get_untracked().or_else(|| began.get_untracked());
+        let (Some(text), Some(before)) = (pen.text(), before) else { return };
         let cover = cover.get_untracked();
         let text = if cover { cover::uncovered(&text, &before) } else { Ok(text) };
         let text = match text {
             Ok(text) => text,
             Err(line) => return error.set(tr!(editor.still_covered, line = line)),
         };
+        let path = path.get_value();
         spawn_local(async move {
-            error.set(String::new());
-            match put(&path.read_value(), text, dry).await {
-                Ok(answer) if dry => difference.set(Some(would(&before, &answer, cover))),
+            let sent = send_on(path, text, before, dry).await;
+            // the page may have gone meanwhile
+            if error.try_set(String::new()).is_some() {
+                return;
+            }
+            theirs.set(None);
+            difference.set(None);
+            match sent.result {
+                _ if !sent.clash.is_empty() => {
+                    error.set(sent.clash);
+                    theirs.set(Some(sent.before));
+                }
+                Ok(answer) if dry => difference.set(Some(would(&sent.before, &answer, cover))),
                 Ok(_) => {
                     toast::good(tr!(edit.saved));
+                    app().unsaved.set(false);
                     began.set(None);
-                    difference.set(None);
                 }
                 Err(failure) => error.set(toast::explain(&failure)),
             }
         });
+    };
+    // the user's text stays, on what the others made: what it would undo is seen at the next check
+    let rebase = move |_| {
+        let (Some(text), Some(found)) = (pen.text(), theirs.get_untracked()) else { return };
+        let version = word(&found["metadata"]["resourceVersion"]);
+        if let Some(text) = merge::at_version(&text, &version) {
+            pen.replace(&text);
+        }
+        base.set(Some(found));
+        send(true);
     };
     let may = api::allowed(Wish {
         verb: "update",
@@ -69,6 +96,10 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         name: name.clone(),
     });
     let stop = move |_| {
+        if !leave::may() {
+            return;
+        }
+        theirs.set(None);
         began.set(None);
         difference.set(None);
         error.set(String::new());
@@ -78,7 +109,11 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         if let Some(before) = began.get_untracked() {
             let Some(text) = pen.text() else { return };
             match cover::uncovered(&text, &before) {
-                Ok(text) => pen.replace(&text),
+                Ok(text) => {
+                    let unsaved = app().unsaved.get_untracked();
+                    pen.replace(&text);
+                    app().unsaved.set(unsaved);
+                }
                 Err(line) => return error.set(tr!(editor.still_covered, line = line)),
             }
         }
@@ -87,12 +122,16 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
     let editing = Memo::new(move |_| began.with(Option::is_some));
     // what was shown cannot be told from what was typed: it is not covered again
     let may_toggle = move || secret && (cover.get() || !editing.get());
-    let changed = Callback::new(move |()| difference.set(None));
+    let changed = Callback::new(move |()| {
+        difference.set(None);
+        app().unsaved.set(true);
+    });
+    on_cleanup(|| app().unsaved.set(false));
     view! {
         <section class="yaml">
             <div class="line">
                 {move || match editing.get() {
-                    false => view! { <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not() on:click=move |_| began.set(object.get_untracked())><Icon shape=Shape::Edit />{tr!(edit.edit)}</button> }.into_any(),
+                    false => view! { <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not() on:click=move |_| { base.set(None); began.set(object.get_untracked()) }><Icon shape=Shape::Edit />{tr!(edit.edit)}</button> }.into_any(),
                     true => view! {
                         <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                         <button class="primary" disabled=move || difference.with(Option::is_none) on:click=move |_| send(false)>{tr!(edit.save)}</button>
@@ -105,7 +144,22 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
                 })}
             </div>
             {move || (editing.get() && cover.get()).then(|| view! { <p class="soft">{tr!(editor.covered)}</p> })}
+            {move || theirs.get().map(|_| view! { <p>{tr!(edit.clash)}</p> })}
             <p class="error" role="alert">{error}</p>
+            {move || theirs.get().map(|theirs| {
+                let old = base.get_untracked().or_else(|| began.get_untracked()).unwrap_or_default();
+                let lines = would(&old, &theirs, cover.get_untracked());
+                view! {
+                    <div class="clash">
+                        <p>{tr!(edit.theirs)}</p>
+                        <Difference lines />
+                        <div class="line">
+                            <button on:click=rebase>{tr!(edit.rebase)}</button>
+                            <button on:click=move |_| send(true)>{tr!(edit.again)}</button>
+                        </div>
+                    </div>
+                }
+            })}
             {move || difference.get().map(|lines| view! { <Difference lines /> })}
             {move || match began.get() {
                 Some(before) => {
@@ -138,10 +192,66 @@ fn would(before: &Value, answer: &Value, cover: bool) -> Vec<Line> {
     difference::lines(&cover::shown(before, cover), &new)
 }
 
-async fn put(path: &str, text: String, dry: bool) -> Result<Value, Failure> {
+/// What came of a text that was sent.
+struct Sent {
+    /// The object as it was before: as it was shown, or as others made it since.
+    before: Arc<Value>,
+    /// The answer; why there is none; or what others changed as well, where nothing was sent.
+    result: Result<Value, Failure>,
+    clash: String,
+}
+
+/// Calls at most, if the object changes all the time.
+const LOOKS: usize = 12;
+
+/// Sends a text; if the object has changed since, with what others changed, unless that is the same.
+async fn send_on(path: String, text: String, base: Arc<Value>, dry: bool) -> Sent {
+    let (mut before, mut body, mut kind) = (base.clone(), text.clone(), YAML);
+    // what is sent only to be read: what the text makes of the object as it is now
+    let mut reading = false;
+    let mut clash = String::new();
+    let mut left = LOOKS;
+    let result = loop {
+        left -= 1;
+        let newer = match put(&path, body, kind, dry || reading).await {
+            Err(failure) if failure.code == 409 && left > 0 => match api::get(&path).await {
+                Ok(found) => {
+                    before = Arc::new(found);
+                    let version = word(&before["metadata"]["resourceVersion"]);
+                    let same = before["metadata"]["uid"] == base["metadata"]["uid"];
+                    (reading, kind) = (true, YAML);
+                    merge::at_version(&text, &version).filter(|_| same).ok_or(failure)
+                }
+                Err(failure) => Err(failure),
+            },
+            Ok(mine) if reading => match merge::merge(&base, &mine, &before) {
+                Ok(merged) => {
+                    (reading, kind) = (false, "application/json");
+                    Ok(merged.to_string())
+                }
+                Err(paths) => {
+                    clash = paths.join(", ");
+                    break Ok(mine);
+                }
+            },
+            Err(failure) if reading => {
+                clash = toast::explain(&failure);
+                break Err(failure);
+            }
+            result => break result,
+        };
+        match newer {
+            Ok(newer) => body = newer,
+            Err(failure) => break Err(failure),
+        }
+    };
+    Sent { before, result, clash }
+}
+
+async fn put(path: &str, text: String, kind: &str, dry: bool) -> Result<Value, Failure> {
     let dry = if dry { "&dryRun=All" } else { "" };
     let path = format!("{path}?fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
-    Call::new("PUT", &path).body(YAML, text).value().await
+    Call::new("PUT", &path).body(kind, text).value().await
 }
 
 /// What would change, with a few lines around.
@@ -163,20 +273,25 @@ pub fn Difference(lines: Vec<Line>) -> impl IntoView {
         let after = changed.partition_point(|own| *own + AROUND < at);
         changed.get(after).is_some_and(|own| own.abs_diff(at) <= AROUND)
     };
-    let views: Vec<_> = lines
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| near(*at))
-        .map(|(_, line)| match line {
-            Line::Same(text) => view! { <div>{format!("  {}", cut(text.clone(), LETTERS))}</div> }.into_any(),
-            Line::Gone(text) => {
-                view! { <div class="gone">{format!("- {}", cut(text.clone(), LETTERS))}</div> }.into_any()
-            }
-            Line::New(text) => {
-                view! { <div class="new">{format!("+ {}", cut(text.clone(), LETTERS))}</div> }.into_any()
-            }
-        })
-        .collect();
+    let shown: Vec<usize> = (0..lines.len()).filter(|at| near(*at)).collect();
+    let one = |line: &Line| match line {
+        Line::Same(text) => view! { <div>{format!("  {}", cut(text.clone(), LETTERS))}</div> }.into_any(),
+        Line::Gone(text) => {
+            view! { <div class="gone">{format!("- {}", cut(text.clone(), LETTERS))}</div> }.into_any()
+        }
+        Line::New(text) => {
+            view! { <div class="new">{format!("+ {}", cut(text.clone(), LETTERS))}</div> }.into_any()
+        }
+    };
+    let mut views = Vec::new();
+    let mut next = 0;
+    for at in shown {
+        if at != next {
+            views.push(view! { <div class="gap">"⋯"</div> }.into_any());
+        }
+        next = at + 1;
+        views.push(one(&lines[at]));
+    }
     view! { <pre class="difference" role="status" aria-label=tr!(edit.difference)>{views}</pre> }.into_any()
 }
 

@@ -87,8 +87,8 @@ pub fn Table(all: Vec<Value>) -> impl IntoView {
                 view! {
                     <tr>
                         <th scope="row"><Status health reason=word(&event["reason"]) /></th>
-                        <td class="soft">{involved}</td>
-                        <td>{word(&event["message"])}<span class="soft">{count}</span></td>
+                        <td class="soft word">{involved}</td>
+                        <td class="message">{word(&event["message"])}<span class="soft">{count}</span></td>
                         <td class="number soft"><Since time=time(&event) /></td>
                     </tr>
                 }

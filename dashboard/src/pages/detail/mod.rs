@@ -13,6 +13,7 @@ mod ports;
 mod summary;
 mod tree;
 mod undo;
+pub mod verbs;
 
 use std::sync::Arc;
 

@@ -234,8 +234,8 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
                     view! {
                         <tr>
                             <th scope="row"><Status health reason=kind /></th>
-                            <td>{word(&condition["reason"])}</td>
-                            <td class="soft">{word(&condition["message"])}</td>
+                            <td class="word">{word(&condition["reason"])}</td>
+                            <td class="soft message">{word(&condition["message"])}</td>
                             <td class="number soft"><Since time=word(&condition["lastTransitionTime"]) /></td>
                         </tr>
                     }

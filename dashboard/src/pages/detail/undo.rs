@@ -60,8 +60,8 @@ fn Choice(
 ) -> impl IntoView {
     let all = RwSignal::new(None::<Vec<Revision>>);
     let failed = RwSignal::new(String::new());
-    let now = yaml::print(&revisions::plain(&object["spec"]["template"]));
     let same = revisions::plain(&object["spec"]["template"]);
+    let now = yaml::print(&revisions::ordered(&same));
     spawn_local(async move {
         match read(&resource, &object).await {
             Ok(mut found) => {
@@ -79,7 +79,7 @@ fn Choice(
     };
     let differ = move || {
         chosen.get().map(|one| {
-            let lines = difference::lines(&now, &yaml::print(&one.template));
+            let lines = difference::lines(&now, &yaml::print(&revisions::ordered(&one.template)));
             view! { <Difference lines /> }
         })
     };

@@ -67,6 +67,7 @@ pub struct Version {
     json: OnceLock<Arc<Value>>,
     schema: OnceLock<Arc<Schema>>,
     root: OnceLock<Root>,
+    others: OnceLock<Arc<[Arc<Version>]>>,
     beside: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -97,6 +98,7 @@ impl Version {
             json: OnceLock::new(),
             schema: OnceLock::new(),
             root: OnceLock::new(),
+            others: OnceLock::new(),
             beside: OnceLock::new(),
         }
     }
@@ -114,6 +116,7 @@ impl Version {
             json: kept(&self.json),
             schema: kept(&self.schema),
             root: OnceLock::new(),
+            others: kept(&self.others),
             beside: kept(&self.beside),
         }
     }
@@ -160,14 +163,27 @@ impl Version {
         })
     }
 
+    /// The other versions of the definition, kept with what is compiled of them.
+    fn others(&self) -> &[Arc<Self>] {
+        self.others.get_or_init(|| {
+            let all = 0..self.head.spec.versions.len();
+            let other = |index| Arc::new(Self::new(self.head.clone(), index, self.bytes.clone(), self.since));
+            all.filter(|index| *index != self.index).map(other).collect()
+        })
+    }
+
     /// This and the other served versions of the definition.
     pub fn served(self: &Arc<Self>) -> Vec<Arc<Self>> {
-        let all = self.head.spec.versions.iter().enumerate();
-        let version = |(index, _): (usize, &VersionHead)| match index == self.index {
-            true => self.clone(),
-            false => Arc::new(Self::new(self.head.clone(), index, self.bytes.clone(), self.since)),
-        };
-        all.filter(|(_, version)| version.served).map(version).collect()
+        let mut all: Vec<Arc<Self>> = std::iter::once(self).chain(self.others()).cloned().collect();
+        all.sort_by_key(|version| version.index);
+        all.retain(|version| version.about().served);
+        all
+    }
+
+    /// The version of that name, served or not.
+    pub fn named(self: &Arc<Self>, name: &str) -> Option<Arc<Self>> {
+        let mut all = std::iter::once(self).chain(self.others());
+        all.find(|version| version.about().name == name).cloned()
     }
 
     /// The schema, compiled when first asked for.

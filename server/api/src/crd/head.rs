@@ -53,6 +53,19 @@ pub struct Conversion {
     /// `None` or `Webhook`.
     #[serde(default)]
     pub strategy: String,
+    /// Who converts, where the strategy is `Webhook`.
+    pub webhook: Option<WebhookConversion>,
+}
+
+/// `spec.conversion.webhook`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // the names are upstream's
+pub struct WebhookConversion {
+    #[serde(default)]
+    pub client_config: serde_json::Value,
+    #[serde(default)]
+    pub conversion_review_versions: Vec<String>,
 }
 
 /// `spec.names`, `status.acceptedNames`.
@@ -198,6 +211,12 @@ impl Head {
     /// Whether it is being deleted.
     pub fn deleting(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Who converts objects from version to version; `None` where only their apiVersion differs.
+    pub fn converter(&self) -> Option<&WebhookConversion> {
+        let conversion = self.spec.conversion.as_ref()?;
+        conversion.webhook.as_ref().filter(|_| conversion.strategy == "Webhook")
     }
 
     /// The version in which objects are stored.

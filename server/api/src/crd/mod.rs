@@ -36,7 +36,8 @@ pub use default::default;
 pub use definition::{create as definition_errors, update as definition_update_errors};
 pub use field_path::field_path;
 pub use head::{
-    Condition, Head, Names, PrinterColumn, Scale, SelectableField, Spec, Status, Subresources, VersionHead,
+    Condition, Conversion, Head, Names, PrinterColumn, Scale, SelectableField, Spec, Status, Subresources,
+    VersionHead, WebhookConversion,
 };
 pub use names::{compare_versions, conditions as name_conditions};
 pub use places::as_upstream as placed_errors;

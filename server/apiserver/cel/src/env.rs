@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ast::Expr;
+use crate::ast::{Expr, Node};
 use crate::check::check;
 use crate::error::{CompileError, EvalError};
 use crate::eval::{Budget, Vars, evaluate};
@@ -94,13 +94,28 @@ impl Program {
         crate::cost::worst(&self.expr, of_self)
     }
 
+    /// Whether it reads the field `field` of the variable `name`, as `name.field` or `name.?field`.
+    pub fn selects(&self, name: &str, field: &str) -> bool {
+        selects(&self.expr, name, field)
+    }
+
     /// Whether it names the variable `name` (or a local one of that name).
     pub fn mentions(&self, name: &str) -> bool {
         mentions(&self.expr, name)
     }
 }
 
+fn selects(expr: &Expr, name: &str, field: &str) -> bool {
+    let here = match &expr.node {
+        Node::Select(operand, found) | Node::OptionalSelect(operand, found) | Node::Has(operand, found) => {
+            &**found == field && matches!(&operand.node, Node::Ident(ident) if &**ident == name)
+        }
+        _ => false,
+    };
+    here || expr.node.children().into_iter().any(|child| selects(child, name, field))
+}
+
 fn mentions(expr: &Expr, name: &str) -> bool {
-    matches!(&expr.node, crate::ast::Node::Ident(found) if &**found == name)
+    matches!(&expr.node, Node::Ident(found) if &**found == name)
         || expr.node.children().into_iter().any(|child| mentions(child, name))
 }

@@ -35,6 +35,7 @@ fn admit(
         old,
         dry_run: false,
         store: &world.store,
+        converter: &Default::default(),
         warnings: &warnings,
         notes: Default::default(),
     };

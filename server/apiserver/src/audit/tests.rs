@@ -39,6 +39,7 @@ async fn world(policy: &str) -> World {
         addresses: vec![],
         history: Duration::from_secs(300),
         audit,
+        authentication: None,
     };
     let server = ApiServer::new(config).await.unwrap();
     server.secure(&tasks).await.unwrap();

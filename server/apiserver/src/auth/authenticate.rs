@@ -10,34 +10,55 @@ use sampan_store::{Key, Store};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{AUTHENTICATED, UserInfo, jwt, tokens::Tokens};
+use super::{AUTHENTICATED, Auth, UserInfo, jwt};
 use crate::Peer;
 use crate::value::{at, meta, text};
 
 const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 
-/// The user of the request's credentials; `None` without any, 401 for bad ones.
-pub fn authenticate(
-    store: &Store,
-    tokens: &Tokens,
-    head: &Parts,
-    peer: &Peer,
-) -> Result<Option<UserInfo>, ApiError> {
-    let certificates = match peer {
-        Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
-        Peer::Tls { certificates, .. } => certificates,
-    };
-    let certified = certificates.first().map(certificate_user);
-    let token = match (certified, bearer(head)) {
-        (Some(Some(user)), _) => return Ok(Some(user)),
-        (Some(None), None) => return Err(ApiError::unauthorized()),
-        (None, None) => return Ok(None),
-        (_, Some(token)) => token,
-    };
-    token_user(store, tokens, &token, &tokens.api_audiences()).map(|(user, _)| Some(user)).map_err(|why| {
-        tracing::debug!(%why, "bearer token refused");
-        ApiError::unauthorized()
-    })
+impl Auth {
+    /// The user of the request's credentials; `None` without any, 401 for bad ones.
+    pub(super) fn authenticate(&self, head: &Parts, peer: &Peer) -> Result<Option<UserInfo>, ApiError> {
+        let certificates = match peer {
+            Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
+            Peer::Tls { certificates, .. } => certificates,
+        };
+        let certified = certificates.first().map(certificate_user);
+        let token = match (certified, bearer(head)) {
+            (Some(Some(user)), _) => return Ok(Some(user)),
+            (Some(None), None) => return Err(ApiError::unauthorized()),
+            (None, None) => return Ok(None),
+            (_, Some(token)) => token,
+        };
+        let found = self.token_user(&token, &self.tokens.api_audiences());
+        found.map(|(user, _)| Some(user)).map_err(|why| {
+            tracing::debug!(%why, "bearer token refused");
+            ApiError::unauthorized()
+        })
+    }
+
+    /// The user of a bearer token, and the audiences it is good for among `wanted`.
+    pub(super) fn token_user(
+        &self,
+        token: &str,
+        wanted: &[String],
+    ) -> Result<(UserInfo, Vec<String>), String> {
+        let now = Timestamp::now();
+        let user = match self.issuers.user(token, now) {
+            Some(user) => user?,
+            None if jwt::looks_like(token) => {
+                return self.tokens.verify(token, wanted, now).map(|v| (v.user, v.audiences));
+            }
+            None => bootstrap_user(&self.store, token, now).ok_or("unknown token")?,
+        };
+        // these say nothing of the API server's audiences: they are good for all of them
+        let own = self.tokens.api_audiences();
+        let common: Vec<String> = wanted.iter().filter(|audience| own.contains(audience)).cloned().collect();
+        match common.is_empty() {
+            true => Err("the token is for no audience that was asked for".into()),
+            false => Ok((user, common)),
+        }
+    }
 }
 
 /// CN is the user, O are the groups: `x509.CommonNameUserConversion`. The chain was verified by the handshake.
@@ -58,7 +79,8 @@ fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
     Some(UserInfo { name, uid: String::new(), groups, extra: extra.into() })
 }
 
-fn bearer(head: &Parts) -> Option<String> {
+/// The bearer token that the request shows.
+pub(super) fn bearer(head: &Parts) -> Option<String> {
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
     if let Some((scheme, token)) = header("authorization").and_then(|v| v.trim().split_once(' '))
         && scheme.eq_ignore_ascii_case("bearer")
@@ -70,21 +92,6 @@ fn bearer(head: &Parts) -> Option<String> {
     let protocols = header("sec-websocket-protocol")?.split(',').map(str::trim);
     let encoded = protocols.into_iter().find_map(|p| p.strip_prefix(WEBSOCKET_TOKEN))?;
     String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
-}
-
-/// The user of a bearer token, and the audiences it is good for among `wanted`.
-pub fn token_user(
-    store: &Store,
-    tokens: &Tokens,
-    token: &str,
-    wanted: &[String],
-) -> Result<(UserInfo, Vec<String>), String> {
-    let now = Timestamp::now();
-    if jwt::looks_like(token) {
-        return tokens.verify(token, wanted, now).map(|v| (v.user, v.audiences));
-    }
-    let user = bootstrap_user(store, token, now).ok_or("unknown token")?;
-    Ok((user, wanted.iter().filter(|a| tokens.api_audiences().contains(a)).cloned().collect()))
 }
 
 /// `plugin/pkg/auth/authenticator/token/bootstrap`.

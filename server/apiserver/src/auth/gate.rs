@@ -13,8 +13,17 @@ use crate::Peer;
 use crate::admission::{node_audience, node_restriction};
 use crate::pipeline::Gate;
 use crate::registry::Target;
+use crate::value::text;
 
 impl Gate for Auth {
+    fn prepare<'a>(&'a self, head: &Parts, peer: &Peer) -> Option<BoxFuture<'a, ()>> {
+        if self.issuers.is_empty() || matches!(peer, Peer::Loopback(_)) {
+            return None;
+        }
+        let token = super::authenticate::bearer(head)?;
+        Some(async move { self.issuers.prepare(&token).await }.boxed())
+    }
+
     fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
         Auth::identify(self, head, peer)
     }
@@ -30,7 +39,13 @@ impl Gate for Auth {
         namespace: &'a str,
         body: Value,
     ) -> BoxFuture<'a, Result<Value, ApiError>> {
-        ready(self.answer(user, kind.kind, namespace, body)).boxed()
+        async move {
+            if kind.kind == "TokenReview" && !self.issuers.is_empty() {
+                self.issuers.prepare(text(&body, &["spec", "token"])).await;
+            }
+            self.answer(user, kind.kind, namespace, body)
+        }
+        .boxed()
     }
 
     fn token<'a>(

@@ -11,7 +11,7 @@
 //! reviews (`kubectl auth can-i`) call the same functions as enforcement, so they cannot disagree.
 //!
 //! - [`rules`]: what a rule covers. [`index`]: roles and bindings by subject. [`bootstrap`]: upstream's own roles.
-//! - [`tokens`]: ServiceAccount tokens. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.
+//! - [`tokens`]: ServiceAccount tokens. [`issuers`]: tokens of others. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.
 //! - [`node`]: the Node authorizer. [`escalate`]: nobody grants what they do not have. [`reviews`]: questions.
 //!
 //! What is not here: records of what was decided (`audit`), and which request means which verb (that is the pipeline's).
@@ -22,6 +22,7 @@ mod escalate;
 mod gate;
 pub mod impersonate;
 pub mod index;
+pub mod issuers;
 pub mod jwt;
 pub mod node;
 pub mod reviews;
@@ -40,6 +41,7 @@ pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, Us
 use crate::Peer;
 use crate::pki::TokenKey;
 use index::Index;
+use issuers::Issuers;
 use node::NodeAuthorizer;
 use rules::Rule;
 use tokens::Tokens;
@@ -50,6 +52,7 @@ pub struct Auth {
     index: Index,
     node: NodeAuthorizer,
     tokens: Tokens,
+    issuers: Issuers,
 }
 
 impl Auth {
@@ -59,8 +62,15 @@ impl Auth {
             index: Index::new(store.clone()),
             node: NodeAuthorizer::new(store.clone(), bootstrap::node_rules()),
             tokens: Tokens::new(store.clone(), key, issuer),
+            issuers: Issuers::default(),
             store,
         }
+    }
+
+    /// With users of others.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Issuers) -> Self {
+        Self { issuers, ..self }
     }
 
     /// ServiceAccount tokens.
@@ -70,9 +80,9 @@ impl Auth {
 
     /// Who asks, impersonation included. Without credentials only health and version are answered.
     pub fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
-        let user = match authenticate::authenticate(&self.store, &self.tokens, head, peer)? {
+        let user = match self.authenticate(head, peer)? {
             Some(user) => user,
-            None if open_to_all(head.uri.path()) => UserInfo::anonymous(),
+            None if self.open_to_all(head.uri.path()) => UserInfo::anonymous(),
             None => return Err(ApiError::unauthorized()),
         };
         crate::audit::authenticated(&user);
@@ -80,6 +90,13 @@ impl Auth {
             self.authorize(user, attributes)
         })?;
         Ok(acting.unwrap_or(user))
+    }
+
+    /// Whether anonymous requests may ask for the path: what the configuration says, or health and version.
+    fn open_to_all(&self, path: &str) -> bool {
+        let root = path.trim_end_matches('/');
+        let said = self.issuers.anonymous(path);
+        said.unwrap_or_else(|| ["/healthz", "/livez", "/readyz", "/version"].contains(&root))
     }
 
     /// Whether they may.
@@ -104,12 +121,6 @@ impl Auth {
     pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Rule> {
         self.index.rules(user, namespace)
     }
-}
-
-/// The paths that anonymous requests may ask for (upstream: `--anonymous-auth` with conditions).
-fn open_to_all(path: &str) -> bool {
-    let root = path.trim_end_matches('/');
-    ["/healthz", "/livez", "/readyz", "/version"].contains(&root)
 }
 
 /// 403 in upstream's words: `handlers/responsewriters/errors.go` `forbiddenMessage`.

@@ -3,7 +3,7 @@
 use sampan_api::status::{ApiError, FieldError};
 use serde_json::{Map, Value, json};
 
-use super::{Attributes, Auth, Decision, UserInfo, authenticate::token_user};
+use super::{Attributes, Auth, Decision, UserInfo};
 use crate::value::{at, set, strings, text};
 
 const GROUP: &str = "authorization.k8s.io";
@@ -41,7 +41,7 @@ impl Auth {
         if wanted.is_empty() {
             wanted = self.tokens.api_audiences();
         }
-        let status = match token_user(&self.store, &self.tokens, &token, &wanted) {
+        let status = match self.token_user(&token, &wanted) {
             Ok((user, audiences)) => {
                 json!({"authenticated": true, "user": user_value(&user), "audiences": audiences})
             }

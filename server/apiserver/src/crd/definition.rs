@@ -24,16 +24,6 @@ pub(crate) fn prepare_update(new: &mut Value) {
     }
 }
 
-/// What of a definition is kept and not acted upon in this version.
-pub(crate) fn not_yet(definition: &Value) -> Option<&'static str> {
-    if text(definition, &["spec", "conversion", "strategy"]) == "Webhook" {
-        return Some(
-            "sampan does not call conversion webhooks yet: versions differ in their apiVersion only",
-        );
-    }
-    None
-}
-
 fn storage_version(definition: &Value) -> Option<String> {
     let versions = items(at(definition, &["spec", "versions"]));
     let storage = versions.iter().find(|version| at(version, &["storage"]) == true)?;

@@ -8,20 +8,29 @@ use sampan_api::crd::{self, Custom, Version};
 use sampan_api::kinds::Kind;
 use serde_json::Value;
 
+use super::convert::Memo;
 use crate::value::set;
 
 /// All served versions of one definition.
-pub(crate) struct CustomVersions {
+pub(crate) struct CustomVersions<'a> {
     group: &'static str,
     versions: Vec<Arc<Version>>,
+    /// What a webhook made of objects in other versions.
+    memo: Option<&'a Memo>,
 }
 
-impl CustomVersions {
+impl<'a> CustomVersions<'a> {
     /// The versions of `kind`'s definition as it is now.
     pub fn of(kind: &'static Kind, custom: &Custom) -> Self {
         let own = custom.version();
         let versions = own.iter().flat_map(|own| own.served()).collect();
-        Self { group: kind.group, versions }
+        Self { group: kind.group, versions, memo: None }
+    }
+
+    /// With what a webhook converted, and where to note what it has to.
+    pub fn with(self, memo: &'a Memo) -> Self {
+        let asked = self.versions.first().is_some_and(|version| version.head.converter().is_some());
+        Self { memo: asked.then_some(memo), ..self }
     }
 
     /// The version of that name.
@@ -32,13 +41,16 @@ impl CustomVersions {
     }
 }
 
-impl Versions for CustomVersions {
+impl Versions for CustomVersions<'_> {
     fn shape(&self, api_version: &str) -> Option<Shape<'_>> {
         Some(Shape::Other(self.get(api_version)?.root()))
     }
 
     fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
         let version = self.get(api_version)?;
+        if let Some(memo) = self.memo {
+            return memo.get(object, api_version);
+        }
         let mut object = object.clone();
         set(&mut object, &["apiVersion"], api_version);
         crd::prune(&mut object, version.schema());

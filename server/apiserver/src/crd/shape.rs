@@ -1,15 +1,14 @@
 //! Objects of custom resources: decoded, patched, and as they are read in a version.
 
-use bytes::Bytes;
 use sampan_api::crd::{self, Custom, Version};
 use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
 use sampan_api::strict::{Expected, FieldValidation, Format};
-use sampan_store::Entry;
 use serde_json::Value;
 
+use super::convert::{failure, renamed, settle};
 use crate::registry::patch::Patch;
-use crate::value::{at, meta, remove, set};
+use crate::value::{at, meta, remove, set, text};
 
 /// Decodes a body.
 pub(crate) fn decode(
@@ -38,32 +37,25 @@ pub(crate) fn patched(
     Ok((new, decoded.warnings))
 }
 
-/// Whether stored bytes are what a reader of `kind` sees: written since the definition says what it says, in its only
-/// version.
-pub(crate) fn settled(revision: u64, custom: &Custom) -> bool {
-    custom.version().is_none_or(|version| version.head.spec.versions.len() == 1 && revision > version.since)
-}
-
-/// The bytes of an entry in the version of `kind`.
-pub(crate) fn in_version(entry: &Entry, kind: &'static Kind, custom: &Custom) -> Bytes {
-    if settled(entry.revision, custom) {
-        return entry.value.clone();
-    }
-    let Ok(mut object) = serde_json::from_slice::<Value>(&entry.value) else { return entry.value.clone() };
-    to_version(&mut object, kind, custom);
-    object.to_string().into()
-}
-
-/// Turns a stored object into the version of `kind`: pruned, and with defaults.
-pub(crate) fn to_version(object: &mut Value, kind: &'static Kind, custom: &Custom) {
-    let wanted = kind.api_version();
-    if at(object, &["apiVersion"]) != wanted.as_str() {
+/// Turns a stored object into the version of `kind`: pruned, and with the defaults of the version it is stored in. What
+/// a webhook has to convert is refused.
+pub(crate) fn to_version(object: &mut Value, kind: &'static Kind, custom: &Custom) -> Result<(), ApiError> {
+    let (wanted, found) = (kind.api_version(), text(object, &["apiVersion"]).to_owned());
+    let Some(version) = custom.version() else {
         set(object, &["apiVersion"], wanted);
+        return Ok(());
+    };
+    settle(object, &version).map_err(failure)?;
+    if found == wanted {
+        return Ok(());
     }
-    if let Some(version) = custom.version() {
-        crd::prune(object, version.schema());
-        crd::default(object, version.schema());
+    if version.head.converter().is_some() {
+        return Err(ApiError::internal(format!(
+            "an object of {found} is asked for as {wanted} before it was converted"
+        )));
     }
+    renamed(object, &wanted, &version);
+    Ok(())
 }
 
 /// What a field selector sees of a field: texts as they are, numbers and booleans printed, nothing as the empty text.

@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 use super::trust;
 use crate::value::{at, items, text};
 
-/// The longest answer that is read: etcd's limit of an object, doubled.
-const LONGEST: usize = 3 << 20;
+/// The longest answer to a review of one object: etcd's limit of an object, doubled.
+pub const LONGEST: usize = 3 << 20;
 /// Connections kept for each place.
 const KEPT: usize = 16;
 /// Places remembered; when there are more, all are forgotten.
@@ -124,15 +124,16 @@ impl Line {
 }
 
 impl Caller {
-    /// Posts JSON and reads JSON; what fails is told as Go's client does.
+    /// Posts JSON and reads JSON of at most `longest` bytes; what fails is told as Go's client does.
     pub async fn post(
         &self,
         store: &Store,
         place: &Place,
         body: Bytes,
         timeout: Duration,
+        longest: usize,
     ) -> Result<Value, String> {
-        let answer = tokio::time::timeout(timeout, self.exchange(store, place, body, timeout)).await;
+        let answer = tokio::time::timeout(timeout, self.exchange(store, place, body, timeout, longest)).await;
         let wrapped = |why: String| format!("Post {:?}: {why}", place.url(timeout));
         let (status, bytes) = match answer {
             Err(_) => return Err(wrapped("context deadline exceeded".into())),
@@ -154,6 +155,7 @@ impl Caller {
         place: &Place,
         body: Bytes,
         timeout: Duration,
+        longest: usize,
     ) -> Result<(StatusCode, Bytes), String> {
         let line = self.line(place)?;
         loop {
@@ -162,7 +164,7 @@ impl Caller {
                 Some(sender) => (sender, false),
                 None => (connect(store, place, &line).await?, true),
             };
-            match send(&mut sender, request(place, body.clone(), timeout)?).await {
+            match send(&mut sender, request(place, body.clone(), timeout)?, longest).await {
                 Ok(answer) => {
                     let mut idle = line.idle.lock();
                     if idle.len() < KEPT && !sender.is_closed() {
@@ -213,15 +215,16 @@ enum Failed {
 async fn send(
     sender: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
+    longest: usize,
 ) -> Result<(StatusCode, Bytes), Failed> {
     sender.ready().await.map_err(|why| Failed::Connection(why.to_string()))?;
     let response = sender.send_request(request).await.map_err(|why| {
         Failed::Connection(if why.is_incomplete_message() { "EOF".into() } else { why.to_string() })
     })?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST).collect().await;
+    let body = Limited::new(response.into_body(), longest).collect().await;
     let body = body.map_err(|why| match why.is::<http_body_util::LengthLimitError>() {
-        true => Failed::Answer(format!("http: response body too large (more than {LONGEST} bytes)")),
+        true => Failed::Answer(format!("http: response body too large (more than {longest} bytes)")),
         false => Failed::Answer(format!("error reading response body: {why}")),
     })?;
     Ok((status, body.to_bytes()))

@@ -97,7 +97,7 @@ fn namespace_type() -> Type {
 }
 
 /// An expression that compiled, or why it did not.
-pub(super) struct Expression {
+pub(crate) struct Expression {
     /// As written.
     pub source: String,
     /// Ready to run, or upstream's text.
@@ -106,7 +106,7 @@ pub(super) struct Expression {
 
 impl Expression {
     /// Compiles; the result has to be of one of `wanted`.
-    pub(super) fn new(env: &Env, source: &str, wanted: &[Type]) -> Self {
+    pub(crate) fn new(env: &Env, source: &str, wanted: &[Type]) -> Self {
         let program = env.compile(source).map_err(|why| format!("compilation failed: {why}"));
         let program = program.and_then(|program| {
             let ty = program.result_type().clone();

@@ -24,6 +24,7 @@ mod trust;
 pub(crate) mod validate;
 mod webhooks;
 
+pub(crate) use expressions::Expression;
 pub(crate) use request::connect_options;
 
 use std::sync::Arc;
@@ -36,9 +37,9 @@ use crate::registry::Admission;
 pub(crate) fn plugins(auth: Arc<Auth>, customs: Customs) -> Vec<Admission> {
     let caller = Arc::new(client::Caller::default());
     vec![
-        policies::Mutating::new(auth.clone(), customs.clone()).into(),
+        Admission::Waiting(Arc::new(policies::Mutating::new(auth.clone(), customs.clone()))),
         Admission::Waiting(Arc::new(webhooks::Mutating::new(auth.clone(), caller.clone()))),
-        policies::Validating::new(auth.clone(), customs).into(),
+        Admission::Waiting(Arc::new(policies::Validating::new(auth.clone(), customs))),
         Admission::Waiting(Arc::new(webhooks::Validating::new(auth, caller))),
     ]
 }

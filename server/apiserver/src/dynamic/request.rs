@@ -2,6 +2,7 @@
 
 use sampan_api::kinds::Kind;
 use sampan_api::patch::{PatchType, apply};
+use sampan_api::status::ApiError;
 use sampan_api::strict::{Expected, FieldValidation};
 use serde_json::{Map, Value, json};
 
@@ -103,26 +104,39 @@ fn options(review: &Review<'_>) -> Value {
 }
 
 /// The object as the request is for it: in the version of `kind`, or what its scale is; null stays null.
-pub(super) fn shown(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Value {
-    if review.notes.view() == "scale" && object.is_object() {
-        return scale_of(kind, object);
+pub(super) async fn shown(
+    review: &Review<'_>,
+    object: &Value,
+    kind: &'static Kind,
+) -> Result<Value, ApiError> {
+    match review.notes.view() == "scale" && object.is_object() {
+        true => Ok(scale_of(kind, object)),
+        false => in_version(review, object.clone(), kind).await,
     }
-    let mut object = object.clone();
-    if object.is_object() && many_versions(kind) {
-        to_version(&mut object, kind);
-    }
-    object
 }
 
 /// `object` with what has changed of what was [`shown`] of it.
-pub(super) fn restored(review: &Review<'_>, mut changed: Value, object: &Value) -> Value {
+pub(super) async fn restored(review: &Review<'_>, changed: Value, object: &Value) -> Result<Value, ApiError> {
     if review.notes.view() == "scale" {
         let mut whole = object.clone();
         set(&mut whole, &["spec", "replicas"], at(&changed, &["spec", "replicas"]).as_i64().unwrap_or(0));
-        return whole;
+        return Ok(whole);
     }
-    to_version(&mut changed, review.kind);
-    changed
+    in_version(review, changed, review.kind).await
+}
+
+async fn in_version(review: &Review<'_>, mut object: Value, kind: &'static Kind) -> Result<Value, ApiError> {
+    let wanted = kind.api_version();
+    if !object.is_object() || !many_versions(kind) || at(&object, &["apiVersion"]) == wanted.as_str() {
+        return Ok(object);
+    }
+    let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
+        to_version(&mut object, kind)?;
+        return Ok(object);
+    };
+    let converted = review.converter.convert(review.store, &version, vec![object], &wanted).await;
+    let converted = converted.map_err(|error| ApiError::internal(error.message))?;
+    Ok(converted.into_iter().next().unwrap_or_default())
 }
 
 /// An object of `kind` with a JSON patch applied, as decoding it would leave it, and its defaults.

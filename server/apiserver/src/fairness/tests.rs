@@ -35,6 +35,7 @@ async fn world() -> World {
         addresses: vec![],
         history: Duration::from_secs(300),
         audit: Default::default(),
+        authentication: None,
     };
     let server = ApiServer::new(config).await.unwrap();
     server.secure(&tasks).await.unwrap();

@@ -51,7 +51,7 @@ pub(super) fn config(context: &Context, call: &Call<'_>) -> Result<Value, ApiErr
 
 impl ApiServer {
     /// Whether whoever may write to the object may also make it: upstream's `withAuthorization`.
-    fn may_create(&self, context: &Context) -> Result<(), ApiError> {
+    pub(super) fn may_create(&self, context: &Context) -> Result<(), ApiError> {
         let attributes = super::attributes(&context.info, &context.query);
         self.authorize_as(context, &Attributes { verb: "create", ..attributes })
     }

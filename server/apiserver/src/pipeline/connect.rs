@@ -35,6 +35,7 @@ impl ApiServer {
             old: None,
             dry_run: false,
             store: &self.registry().store,
+            converter: &self.registry().converter,
             warnings: &warnings,
             notes: Default::default(),
         };

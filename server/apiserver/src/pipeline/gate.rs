@@ -13,6 +13,11 @@ use crate::{Peer, UserInfo};
 
 /// Who asks, and whether they may.
 pub trait Gate: Send + Sync {
+    /// What has to be waited for before it can be said who asks, if anything.
+    fn prepare<'a>(&'a self, head: &Parts, peer: &Peer) -> Option<BoxFuture<'a, ()>> {
+        let _ = (head, peer);
+        None
+    }
     /// Who asks; impersonation included.
     fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError>;
     /// Whether they may.

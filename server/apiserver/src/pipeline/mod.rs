@@ -143,6 +143,9 @@ impl ApiServer {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let Asked { head, body, query, info, peer } = asked;
         body::check_size(&body)?;
+        if let Some(preparing) = self.gate().prepare(&head, &peer) {
+            preparing.await;
+        }
         let user = self.gate().identify(&head, &peer);
         audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_ref());
         let context = Context { head, body, query, info, user: Arc::new(user?) };

@@ -14,7 +14,7 @@ use crate::registry::delete::{DeleteOptions, Deleted, success};
 use crate::registry::list::{self, ListOptions};
 use crate::registry::patch::{Patch, SUPPORTED, check_name};
 use crate::registry::watch::{self, WatchOptions};
-use crate::registry::{Call, Target, WriteOptions, in_version};
+use crate::registry::{Call, Target, WriteOptions};
 use crate::value::meta;
 use crate::{ApiServer, ResponseBody};
 
@@ -82,15 +82,14 @@ impl ApiServer {
         if !matches!(asked, "" | "0") {
             list::not_older(&self.registry().store, list::parse_revision(asked)?).await?;
         }
-        let entry = self.registry().entry(target)?;
-        let json = in_version(&entry, target.kind);
+        let json = self.registry().read(target).await?;
         shape::object(200, target.kind, json, format, context)
     }
 
     async fn list(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
         let options = ListOptions::parse(target.kind, &context.query)?;
-        let page = list::page(&self.registry().store, target.kind, &target.namespace, &options).await?;
+        let page = list::page(self.registry(), target.kind, &target.namespace, &options).await?;
         shape::list(target.kind, &page, format, context)
     }
 
@@ -98,9 +97,8 @@ impl ApiServer {
         let format = Format { pretty: false, ..context.format(Offer::of(target.kind))? };
         let options = WatchOptions::parse(target.kind, &context.query)?;
         let shape = shape::watch(target.kind, format, context);
-        let store = &self.registry().store;
         let over = target.kind.custom.map(|_| self.customs().over(target.kind));
-        let stream = watch::open(store, target.kind, &target.namespace, options, shape).await?;
+        let stream = watch::open(self.registry(), target.kind, &target.namespace, options, shape).await?;
         Ok(shape::stream(match over {
             Some(over) => stream.until(over.cancelled_owned()),
             None => stream,
@@ -127,7 +125,8 @@ impl ApiServer {
             return Err(ApiError::bad_request("name must be provided"));
         }
         check_name(target, &body)?;
-        let written = self.registry().update(&call, target, body).await?;
+        let may_create = || self.may_create(context);
+        let written = self.registry().update(&call, target, body, may_create).await?;
         finish(if written.created { 201 } else { 200 }, target.kind, written.json, format, context, &call)
     }
 
@@ -166,7 +165,7 @@ impl ApiServer {
         let options = DeleteOptions::parse(&context.query, body.as_ref())?;
         let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
         let list_options = ListOptions::parse(target.kind, &context.query)?;
-        let page = list::page(&self.registry().store, target.kind, &target.namespace, &list_options).await?;
+        let page = list::page(self.registry(), target.kind, &target.namespace, &list_options).await?;
         for entry in &page.entries {
             let (namespace, name) = entry.key.name.split_once('/').unwrap_or(("", &entry.key.name));
             let one = Target::new(target.kind, namespace, name);
@@ -249,11 +248,7 @@ pub(crate) fn decode_as(
 ) -> Result<Value, ApiError> {
     let decoded =
         body::object(&context.head.headers, &context.body, schema, expected, call.options.field_validation)?;
-    let mut warnings = call.warnings.lock();
-    *warnings = decoded.warnings;
-    if (expected.group, expected.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
-        warnings.extend(crate::crd::not_yet(&decoded.value).map(str::to_owned));
-    }
+    *call.warnings.lock() = decoded.warnings;
     Ok(decoded.value)
 }
 

@@ -29,7 +29,8 @@ impl ApiServer {
     pub(super) async fn scale(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::OBJECT)?;
         if context.info.verb == "get" {
-            let (object, _) = self.registry().object(target)?;
+            let entry = self.registry().entry(target)?;
+            let object = self.registry().decoded(&entry, target.kind).await?;
             let scale = checked_scale(target.kind, &object)?;
             return Ok(respond::value(200, &scale, format, &context.head.headers));
         }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Notes;
 use crate::UserInfo;
+use crate::crd::convert::Converter;
 
 /// Upstream's `admission.Operation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Review<'a> {
     pub dry_run: bool,
     /// To look other objects up.
     pub store: &'a Store,
+    /// To see custom resources in another version.
+    pub(crate) converter: &'a Converter,
     /// Texts for `Warning` headers.
     pub warnings: &'a Mutex<Vec<String>>,
     /// What plugins keep of it.

@@ -47,7 +47,7 @@ impl Registry {
         self.require_namespace(target)?;
         self.stamp(target, &mut new);
         strategies::rules::defaults(kind, &mut new);
-        super::manage::track(call, target, None, &mut new);
+        self.track(call, target, None, &mut new).await;
         let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
         strategies::prepare_create(kind, &mut new);
         strategies::rules::defaults(kind, &mut new);
@@ -61,7 +61,7 @@ impl Registry {
             return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
         }
         self.admit_validate(&review, &new).await?;
-        strategies::convert::to_storage(&mut new, kind);
+        self.to_storage(&mut new, kind).await?;
         loop {
             let mut beside = allocation.writes(&self.store, &new);
             let charges = quota::charge(&review, &new)?;
@@ -71,7 +71,7 @@ impl Registry {
                 Ok(json) => {
                     allocation.keep();
                     call.warnings.lock().extend(sampan_api::validate::warnings(kind, &new));
-                    return Ok(Written { json: in_kind(json, target), created: true });
+                    return Ok(Written { json: self.answered(json, kind).await?, created: true });
                 }
                 Err(error) => error,
             };
@@ -134,17 +134,4 @@ impl Registry {
         error.causes = vec![("NamespaceTerminating".into(), message, "metadata.namespace".into())];
         Err(error)
     }
-}
-
-fn in_kind(json: bytes::Bytes, target: &Target) -> bytes::Bytes {
-    if !strategies::convert::many_versions(target.kind) {
-        return json;
-    }
-    let Ok(mut object) = serde_json::from_slice(&json) else { return json };
-    strategies::convert::to_version(&mut object, target.kind);
-    object.to_string().into()
-}
-
-pub(super) fn converted(json: bytes::Bytes, target: &Target) -> bytes::Bytes {
-    in_kind(json, target)
 }

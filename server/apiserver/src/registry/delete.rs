@@ -7,7 +7,7 @@ use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
 use serde_json::{Value, json};
 
-use super::{Call, Operation, Registry, Target, create::converted, decode, encoded, write_error};
+use super::{Call, Operation, Registry, Target, encoded, write_error};
 use crate::pipeline::query::Query;
 use crate::strategies;
 use crate::value::{at, meta, object, set, strings, text};
@@ -136,48 +136,55 @@ impl Registry {
     ) -> Result<Deleted, ApiError> {
         loop {
             let entry = self.entry(target)?;
-            let old = decode(&entry, target.kind)?;
+            let old = self.decoded(&entry, target.kind).await?;
             check(target, options, &old)?;
             let review = call.review(self, target, Operation::Delete, Some(&old));
             self.admit(&review, &mut Value::Null).await?;
             self.admit_validate(&review, &Value::Null).await?;
-            match self.attempt(target, options, &entry, old).await {
+            let mut plan = plan(target, options, old);
+            let seen = match &mut plan {
+                Plan::Nothing => Value::Null,
+                Plan::Mark(new) | Plan::Remove(new) => {
+                    let seen = new.clone();
+                    self.to_storage(new, target.kind).await?;
+                    seen
+                }
+            };
+            match self.attempt(target, options, &entry, plan).await {
                 Err(WriteError::Changed(_)) => continue,
                 // what was to go with it was gone already
                 Err(WriteError::Missing) if self.store.get(&target.key()).is_some() => continue,
                 Err(WriteError::Missing) => return Err(target.not_found()),
                 Err(error) => return Err(write_error(target, error)),
-                Ok(deleted) => return Ok(deleted),
+                Ok((json, gone)) => {
+                    let json = self.answered(json, target.kind).await?;
+                    return Ok(if gone { Deleted::Gone(json, seen) } else { Deleted::Waiting(json) });
+                }
             }
         }
     }
 
+    /// Carries a plan out; the object as it is stored then, and whether it is gone.
     async fn attempt(
         &self,
         target: &Target,
         options: &DeleteOptions,
         entry: &Entry,
-        old: Value,
-    ) -> Result<Deleted, WriteError> {
+        plan: Plan,
+    ) -> Result<(Bytes, bool), WriteError> {
         let condition = Condition::Revision(entry.revision);
-        match plan(target, options, old) {
-            Plan::Nothing => Ok(Deleted::Waiting(converted(entry.value.clone(), target))),
-            Plan::Mark(mut new) => {
-                strategies::convert::to_storage(&mut new, target.kind);
-                let json = self.put(target, &new, condition, Vec::new(), options.dry_run).await?;
-                Ok(Deleted::Waiting(converted(json, target)))
+        match plan {
+            Plan::Nothing => Ok((entry.value.clone(), false)),
+            Plan::Mark(new) => {
+                Ok((self.put(target, &new, condition, Vec::new(), options.dry_run).await?, false))
             }
-            Plan::Remove(mut last) => {
-                let seen = last.clone();
-                strategies::convert::to_storage(&mut last, target.kind);
-                if options.dry_run {
-                    return Ok(Deleted::Gone(converted(entry.value.clone(), target), seen));
-                }
+            Plan::Remove(_) if options.dry_run => Ok((entry.value.clone(), true)),
+            Plan::Remove(last) => {
                 let write = Write { key: target.key(), condition, action: Action::Delete(encoded(&last)) };
                 let beside = strategies::services::deletes_with(&self.store, target, &last);
                 let json = self.write(write, beside).await?;
                 self.services.release(target, &last);
-                Ok(Deleted::Gone(converted(json, target), seen))
+                Ok((json, true))
             }
         }
     }

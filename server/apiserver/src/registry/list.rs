@@ -10,6 +10,7 @@ use sampan_api::selector::{FieldSelector, Selector};
 use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Entry, Snapshot, Store};
 
+use super::Registry;
 use super::token::Token;
 use crate::pipeline::query::Query;
 
@@ -200,39 +201,49 @@ pub async fn not_older(store: &Store, revision: u64) -> Result<(), ApiError> {
 
 /// The page of `kind` that `options` ask for.
 pub async fn page(
-    store: &Store,
+    registry: &Registry,
     kind: &'static Kind,
     namespace: &str,
     options: &ListOptions,
 ) -> Result<Page, ApiError> {
     let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-    let (snapshot, constant) = snapshot(store, kind, options).await?;
+    let (snapshot, constant) = snapshot(&registry.store, kind, options).await?;
     let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-    let mut entries = Vec::new();
-    let mut rest = snapshot.prefix_after(&prefix, after.as_deref());
-    let mut token = None;
-    let mut more = 0;
-    for entry in rest.by_ref().filter(|entry| options.filter.matches(entry)) {
-        if entries.len() < limit {
-            entries.push(entry.clone());
-            continue;
-        }
-        more = 1;
-        token = entries
-            .last()
-            .map(|last: &Arc<Entry>| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
-        break;
-    }
+    let filter = &options.filter;
     // upstream counts only where no selector hides anything; the first page counts for all that follow
     let counted = options.token.as_ref().filter(|token| token.revision >= 0).and_then(|token| token.left);
-    let remaining = (more == 1 && options.filter.is_everything()).then(|| match counted {
+    let count = filter.is_everything() && counted.is_none();
+    let found = snapshot.prefix_after(&prefix, after.as_deref());
+    // a selector asks of custom resources what they are in the version that is listed
+    let (taken, rest) = if kind.custom.is_some() && !filter.is_everything() {
+        let all: Vec<Arc<Entry>> = found.cloned().collect();
+        let shown = registry.shown(kind, all).await?;
+        take(shown.iter().filter(|entry| filter.matches(entry)), limit, count)
+    } else {
+        take(found.filter(|entry| filter.matches(entry)), limit, count)
+    };
+    let entries = registry.shown(kind, taken).await?;
+    let token = entries.last().filter(|_| rest > 0);
+    let token = token.map(|last| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
+    let remaining = (rest > 0 && filter.is_everything()).then(|| match counted {
         Some(left) => left.saturating_sub(entries.len()).max(1),
-        None => more + rest.count(),
+        None => rest,
     });
     let revision = i64::try_from(constant).unwrap_or(-1);
     let token = token.map(|after| Token { revision, after, left: remaining }.encode());
     Ok(Page { revision: constant, entries, token, remaining })
+}
+
+/// The first `limit`, and how many are left, or just whether any is if nobody counts.
+fn take<'a>(
+    mut found: impl Iterator<Item = &'a Arc<Entry>>,
+    limit: usize,
+    count: bool,
+) -> (Vec<Arc<Entry>>, usize) {
+    let taken: Vec<Arc<Entry>> = found.by_ref().take(limit).cloned().collect();
+    let rest = if count { found.count() } else { usize::from(found.next().is_some()) };
+    (taken, rest)
 }
 
 async fn snapshot(

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{Call, Registry, Target, Written};
 use crate::crd::CustomVersions;
+use crate::crd::convert::Memo;
 use crate::pipeline::body::spot;
 use crate::strategies;
 use crate::value::{at, keep, meta, now, object, remove};
@@ -42,7 +43,7 @@ impl Versions for BuiltIn {
     }
     fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
         let mut object = object.clone();
-        strategies::convert::to_version(&mut object, self.version(api_version)?);
+        strategies::convert::to_version(&mut object, self.version(api_version)?).ok()?;
         Some(object)
     }
 }
@@ -61,13 +62,18 @@ impl Versions for Scale {
     }
 }
 
-fn with_tracker<T>(kind: &'static Kind, subresource: &str, act: impl FnOnce(&Tracker<'_>) -> T) -> T {
+fn with_tracker<T>(
+    kind: &'static Kind,
+    subresource: &str,
+    memo: &Memo,
+    act: impl FnOnce(&Tracker<'_>) -> T,
+) -> T {
     let (api_version, now) = (kind.api_version(), now());
     let reset = of_kind(kind.group, kind.kind, subresource);
     let (built_in, custom);
     let versions: &dyn Versions = match kind.custom {
         Some(slot) => {
-            custom = CustomVersions::of(kind, slot);
+            custom = CustomVersions::of(kind, slot).with(memo);
             &custom
         }
         None => {
@@ -87,10 +93,10 @@ fn with_tracker<T>(kind: &'static Kind, subresource: &str, act: impl FnOnce(&Tra
 
 /// Follows a create (`old` is `None`) or an update through `target`. In a call without a manager the new object's
 /// fields hold, if it says any (null says none), or else the old one's.
-pub(super) fn track(call: &Call<'_>, target: &Target, old: Option<&Value>, new: &mut Value) {
+fn track(call: &Call<'_>, target: &Target, old: Option<&Value>, new: &mut Value, memo: &Memo) {
     let Some(manager) = call.manager.as_deref() else { return settled(old, new) };
     strategies::write_only(target.kind, new);
-    with_tracker(target.kind, &target.subresource, |tracker| tracker.update(old, new, manager));
+    with_tracker(target.kind, &target.subresource, memo, |tracker| tracker.update(old, new, manager));
 }
 
 fn settled(old: Option<&Value>, new: &mut Value) {
@@ -106,7 +112,7 @@ fn settled(old: Option<&Value>, new: &mut Value) {
 pub(crate) fn own(object: &mut Value) {
     let (group, version) = sampan_api::meta::group_version(sampan_api::meta::api_version(object));
     if let Some(kind) = kinds::by_kind(group, version, sampan_api::meta::kind(object)) {
-        with_tracker(kind, "", |tracker| tracker.update(None, object, SELF));
+        with_tracker(kind, "", &Memo::default(), |tracker| tracker.update(None, object, SELF));
     }
 }
 
@@ -162,6 +168,28 @@ pub struct Applied<'a> {
 }
 
 impl Registry {
+    /// [`track`], with what has to be converted for it. What cannot be is managed by nobody: upstream's `UpdateNoErrors`.
+    pub(super) async fn track(&self, call: &Call<'_>, target: &Target, old: Option<&Value>, new: &mut Value) {
+        if target.kind.custom.is_none() {
+            return track(call, target, old, new, &Memo::default());
+        }
+        let sent = new.take();
+        let tracked = self.converting(target.kind, |memo| {
+            let mut new = sent.clone();
+            track(call, target, old, &mut new, memo);
+            new
+        });
+        *new = match tracked.await {
+            Ok(tracked) => tracked,
+            Err(error) => {
+                tracing::error!(%error, key = %target.key(), "failed to update managedFields");
+                let mut new = sent;
+                remove(&mut new, FIELDS);
+                new
+            }
+        };
+    }
+
     /// Server-side apply, to the object or one of its subresources that takes the whole object. What is not there is
     /// created, if its author may.
     pub async fn apply(
@@ -171,11 +199,30 @@ impl Registry {
         applied: Applied<'_>,
         may_create: &Result<(), ApiError>,
     ) -> Result<Written, ApiError> {
+        let memo = Memo::default();
         loop {
             if self.store.get(&target.key()).is_some() || !target.subresource.is_empty() {
-                return self.modify(call, target, |old| merged(target, Some(old), applied)).await;
+                let written = self.modify(call, target, |old| {
+                    let merged = merged(target, Some(old), applied, &memo)?;
+                    if memo.is_missing() {
+                        Err(ApiError::internal("a conversion is missing"))
+                    } else {
+                        Ok(merged)
+                    }
+                });
+                let written = written.await;
+                if memo.is_missing() {
+                    self.fill(target.kind, &memo).await?;
+                    continue;
+                }
+                return written;
             }
-            let new = merged(target, None, applied)?;
+            let new = merged(target, None, applied, &memo);
+            if memo.is_missing() {
+                self.fill(target.kind, &memo).await?;
+                continue;
+            }
+            let new = new?;
             may_create.clone()?;
             if !meta(&new, "uid").is_empty() {
                 let why = format!(
@@ -195,11 +242,16 @@ impl Registry {
 }
 
 /// The object with the configuration in it, as if it had been decoded.
-fn merged(target: &Target, old: Option<&Value>, applied: Applied<'_>) -> Result<Value, ApiError> {
+fn merged(
+    target: &Target,
+    old: Option<&Value>,
+    applied: Applied<'_>,
+    memo: &Memo,
+) -> Result<Value, ApiError> {
     let kind = target.kind;
     let Applied { config, manager, force } = applied;
     let mut new =
-        with_tracker(kind, &target.subresource, |tracker| tracker.apply(old, config, manager, force))?;
+        with_tracker(kind, &target.subresource, memo, |tracker| tracker.apply(old, config, manager, force))?;
     match kind.custom.and_then(|custom| custom.version()) {
         Some(version) => sampan_api::crd::conform(&mut new, version.schema(), kind.into())?,
         None => drop(strict::conform(&mut new, spot(kind.schema)?).map_err(unconvertible)?),

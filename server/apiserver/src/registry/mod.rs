@@ -30,8 +30,9 @@ pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use notes::Notes;
 pub use options::{FieldValidation, WriteOptions, manager};
 
+use crate::crd::convert::{Converter, Memo};
 use crate::strategies::services::Services;
-use crate::{NodeConnector, UserInfo};
+use crate::{NodeConnector, UserInfo, strategies};
 
 /// All objects, and the rules of changing them. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +43,7 @@ pub struct Registry {
     connector: Arc<OnceLock<Arc<dyn NodeConnector>>>,
     /// What Services have been given.
     pub(crate) services: Services,
+    pub(crate) converter: Arc<Converter>,
 }
 
 /// One object's place.
@@ -101,7 +103,13 @@ impl Registry {
     /// A registry over `store`.
     pub fn new(store: Store) -> Self {
         let services = Services::from_store(&store);
-        Self { store, plugins: Arc::default(), connector: Arc::default(), services }
+        Self {
+            store,
+            plugins: Arc::default(),
+            connector: Arc::default(),
+            services,
+            converter: Arc::default(),
+        }
     }
 
     /// Sets the admission plugins, in order; once, before serving.
@@ -124,7 +132,91 @@ impl Registry {
         self.store.get(&target.key()).ok_or_else(|| target.not_found())
     }
 
-    /// The stored object, decoded, in the version of `target`'s kind.
+    /// Stored entries as who reads `kind` sees them: custom resources in its version, all others as they are.
+    pub async fn shown(
+        &self,
+        kind: &'static Kind,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, ApiError> {
+        match kind.custom {
+            Some(_) => self.converter.entries(&self.store, kind, entries).await,
+            None => Ok(entries),
+        }
+    }
+
+    /// As [`Registry::shown`], for one that nothing has to be asked for.
+    pub fn shown_at_once(&self, kind: &'static Kind, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+        self.converter.at_once(kind, entry)
+    }
+
+    /// The bytes of the object, in the version of its kind.
+    pub async fn read(&self, target: &Target) -> Result<bytes::Bytes, ApiError> {
+        let entries = self.shown(target.kind, vec![self.entry(target)?]).await?;
+        let entry = entries.first().ok_or_else(|| target.not_found())?;
+        Ok(in_version(entry, target.kind))
+    }
+
+    /// The object of an entry, in the version of `kind`.
+    pub async fn decoded(&self, entry: &Arc<Entry>, kind: &'static Kind) -> Result<Value, ApiError> {
+        if kind.custom.is_none() {
+            return decode(entry, kind);
+        }
+        let shown = self.shown(kind, vec![entry.clone()]).await?;
+        let value = shown.first().map_or(&entry.value, |shown| &shown.value);
+        serde_json::from_slice(value).map_err(ApiError::internal)
+    }
+
+    /// What was just written, in the version of `kind`.
+    async fn answered(&self, json: bytes::Bytes, kind: &'static Kind) -> Result<bytes::Bytes, ApiError> {
+        if !strategies::convert::many_versions(kind) {
+            return Ok(json);
+        }
+        let mut object = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+        let Some(custom) = kind.custom else {
+            strategies::convert::to_version(&mut object, kind)?;
+            return Ok(object.to_string().into());
+        };
+        match custom.version().filter(|version| version.head.spec.versions.len() > 1) {
+            Some(version) => {
+                let read = self.converter.stored(&self.store, kind, &version, object).await?;
+                Ok(read.to_string().into())
+            }
+            None => Ok(json),
+        }
+    }
+
+    /// Turns an object of `kind`'s version into the stored one.
+    async fn to_storage(&self, object: &mut Value, kind: &'static Kind) -> Result<(), ApiError> {
+        let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
+            strategies::convert::to_storage(object, kind);
+            return Ok(());
+        };
+        let wanted = sampan_api::kinds::api_version(kind.group, kind.storage_version);
+        let converted = self.converter.convert(&self.store, &version, vec![object.take()], &wanted).await?;
+        *object = converted.into_iter().next().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Gets the conversions that `memo` misses.
+    async fn fill(&self, kind: &'static Kind, memo: &Memo) -> Result<(), ApiError> {
+        let version =
+            kind.custom.and_then(|custom| custom.version()).ok_or_else(ApiError::unknown_resource)?;
+        memo.fill(&self.converter, &self.store, &version).await
+    }
+
+    /// Runs `act`, which asks a memo for conversions, until it has all that it asks for.
+    async fn converting<T>(&self, kind: &'static Kind, act: impl Fn(&Memo) -> T) -> Result<T, ApiError> {
+        let memo = Memo::default();
+        loop {
+            let done = act(&memo);
+            if !memo.is_missing() {
+                return Ok(done);
+            }
+            self.fill(kind, &memo).await?;
+        }
+    }
+
+    /// The stored object, decoded, in the version of `target`'s kind; not for custom resources.
     pub fn object(&self, target: &Target) -> Result<(Value, u64), ApiError> {
         let entry = self.entry(target)?;
         Ok((decode(&entry, target.kind)?, entry.revision))
@@ -215,19 +307,14 @@ impl Registry {
 /// The object of an entry, in the version that `kind` names.
 pub fn decode(entry: &Entry, kind: &'static Kind) -> Result<Value, ApiError> {
     let mut object: Value = serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
-    if kind.custom.is_some_and(|custom| crate::crd::settled(entry.revision, custom)) {
-        return Ok(object);
-    }
-    crate::strategies::convert::to_version(&mut object, kind);
+    strategies::convert::to_version(&mut object, kind)?;
     Ok(object)
 }
 
-/// The bytes of an entry, in the version that `kind` names: the stored ones wherever there is one version.
+/// The bytes of an entry, in the version that `kind` names: the stored ones wherever there is one version. An entry of a
+/// custom resource is one that was [`Registry::shown`].
 pub fn in_version(entry: &Entry, kind: &'static Kind) -> bytes::Bytes {
-    if let Some(custom) = kind.custom {
-        return crate::crd::in_version(entry, kind, custom);
-    }
-    if !crate::strategies::convert::many_versions(kind) {
+    if kind.custom.is_some() || !strategies::convert::many_versions(kind) {
         return entry.value.clone();
     }
     match decode(entry, kind) {
@@ -304,6 +391,7 @@ impl<'a> Call<'a> {
             old,
             dry_run: self.options.dry_run,
             store: &registry.store,
+            converter: &registry.converter,
             warnings: &self.warnings,
             notes: Notes::through(self.through),
         }

@@ -6,9 +6,7 @@ use sampan_api::status::ApiError;
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
 use serde_json::Value;
 
-use super::{
-    Call, Operation, Registry, Target, Written, create::converted, decode, encoded, quota, write_error,
-};
+use super::{Call, Operation, Registry, Target, Written, encoded, quota, write_error};
 use crate::strategies;
 use crate::strategies::services::Allocation;
 use crate::value::{at, keep, meta, set};
@@ -17,10 +15,18 @@ use crate::value::{at, keep, meta, set};
 const ATTEMPTS: usize = 16;
 
 impl Registry {
-    /// Replaces the object (or one of its subresources) by `body`.
-    pub async fn update(&self, call: &Call<'_>, target: &Target, body: Value) -> Result<Written, ApiError> {
+    /// Replaces the object (or one of its subresources) by `body`. Objects of some kinds are created if they are not
+    /// there, by whoever `may_create` them.
+    pub async fn update(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        body: Value,
+        may_create: impl FnOnce() -> Result<(), ApiError>,
+    ) -> Result<Written, ApiError> {
         if self.store.get(&target.key()).is_none() {
             if target.subresource.is_empty() && strategies::put_creates(target.kind) {
+                may_create()?;
                 return self.create(call, target, body).await;
             }
             return Err(target.not_found());
@@ -49,7 +55,7 @@ impl Registry {
     {
         for _ in 0..ATTEMPTS {
             let entry = self.entry(target)?;
-            let old = decode(&entry, target.kind)?;
+            let old = self.decoded(&entry, target.kind).await?;
             let new = change(&old)?;
             match self.replace(call, target, &entry, &old, new).await? {
                 Some(written) => return Ok(written),
@@ -72,12 +78,13 @@ impl Registry {
         let pinned = !meta(&new, "resourceVersion").is_empty();
         let mut allocation = self.prepare(call, target, old, &mut new).await?;
         super::manage::ignore_times(old, &mut new);
-        strategies::convert::to_storage(&mut new, target.kind);
+        self.to_storage(&mut new, target.kind).await?;
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
         }
         if unchanged(entry, &new) {
-            return Ok(Some(Written { json: converted(entry.value.clone(), target), created: false }));
+            let json = self.answered(entry.value.clone(), target.kind).await?;
+            return Ok(Some(Written { json, created: false }));
         }
         let condition = Condition::Revision(entry.revision);
         loop {
@@ -90,7 +97,8 @@ impl Registry {
                     if target.subresource.is_empty() {
                         call.warnings.lock().extend(sampan_api::validate::warnings(target.kind, &new));
                     }
-                    return Ok(Some(Written { json: converted(json, target), created: false }));
+                    let json = self.answered(json, target.kind).await?;
+                    return Ok(Some(Written { json, created: false }));
                 }
                 Err(error) => error,
             };
@@ -117,7 +125,7 @@ impl Registry {
         let kind = target.kind;
         carry_over(target, old, new);
         strategies::rules::defaults(kind, new);
-        super::manage::track(call, target, Some(old), new);
+        self.track(call, target, Some(old), new).await;
         strategies::prepare_update(kind, &target.subresource, old, new);
         strategies::rules::defaults(kind, new);
         let review = call.review(self, target, Operation::Update, Some(old));
@@ -161,7 +169,8 @@ impl Registry {
     ) -> Result<Option<Written>, ApiError> {
         let value = encoded(&last);
         if call.options.dry_run {
-            return Ok(Some(Written { json: Bytes::from(last.to_string()), created: false }));
+            let json = self.answered(Bytes::from(last.to_string()), target.kind).await?;
+            return Ok(Some(Written { json, created: false }));
         }
         let write = Write {
             key: target.key(),
@@ -172,7 +181,7 @@ impl Registry {
         match self.write(write, beside).await {
             Ok(json) => {
                 self.services.release(target, &last);
-                Ok(Some(Written { json: converted(json, target), created: false }))
+                Ok(Some(Written { json: self.answered(json, target.kind).await?, created: false }))
             }
             Err(WriteError::Changed(_)) => Ok(None),
             Err(error) => Err(write_error(target, error)),

@@ -11,14 +11,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http_body::{Body, Frame};
 use sampan_api::kinds::Kind;
-use sampan_api::status::{ApiError, FieldError};
-use sampan_store::{Entry, Event, EventKind, Snapshot, Store, Watch};
+use sampan_api::status::{ApiError, FieldError, Reason};
+use sampan_store::{Entry, Event, EventKind, Watch};
 use serde_json::json;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::Registry;
 use super::list::{Filter, not_older, parse_revision};
 use crate::BoxError;
 use crate::pipeline::query::Query;
@@ -143,9 +146,101 @@ pub fn bookmark(kind: &str, api_version: &str, revision: u64, initial_end: bool)
     json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string()
 }
 
+/// Why a watch ends before its time.
+enum Broken {
+    /// It was too slow.
+    Lagged,
+    /// An object could not be shown in the version that is watched.
+    Unreadable(ApiError),
+}
+
+/// Changes of custom resources, in the version that is watched: those that are there are converted together.
+struct Shown {
+    registry: Registry,
+    kind: &'static Kind,
+    /// Whether it matters what an object was before.
+    selects: bool,
+    busy: Option<BoxFuture<'static, Result<Vec<Arc<Event>>, ApiError>>>,
+    ready: VecDeque<Arc<Event>>,
+}
+
+/// Most changes that are converted together.
+const TOGETHER: usize = 100;
+
+impl Shown {
+    /// Whether changes were taken and not handed out yet.
+    fn is_behind(&self) -> bool {
+        self.busy.is_some() || !self.ready.is_empty()
+    }
+
+    fn poll_event(
+        &mut self,
+        watch: &mut Watch,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Arc<Event>, Broken>>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if let Some(busy) = &mut self.busy {
+                match std::task::ready!(busy.poll_unpin(context)) {
+                    Ok(events) => self.ready.extend(events),
+                    Err(error) => return Poll::Ready(Some(Err(Broken::Unreadable(error)))),
+                }
+                self.busy = None;
+                continue;
+            }
+            let mut events = Vec::new();
+            while events.len() < TOGETHER {
+                match watch.poll_event(context) {
+                    Poll::Ready(Some(Ok(event))) => events.push(event),
+                    _ if !events.is_empty() => break,
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Ready(Some(Err(_lagged))) => return Poll::Ready(Some(Err(Broken::Lagged))),
+                }
+            }
+            self.begin(events);
+        }
+    }
+
+    fn begin(&mut self, events: Vec<Arc<Event>>) {
+        let (kind, selects) = (self.kind, self.selects);
+        let as_they_are = |event: &Arc<Event>| {
+            let same = |entry: &Arc<Entry>| {
+                self.registry.shown_at_once(kind, entry).is_some_and(|shown| Arc::ptr_eq(&shown, entry))
+            };
+            same(&event.entry) && event.prev.iter().all(same)
+        };
+        if events.iter().all(as_they_are) {
+            return self.ready.extend(events);
+        }
+        let registry = self.registry.clone();
+        self.busy = Some(Box::pin(async move { shown(&registry, kind, selects, events).await }));
+    }
+}
+
+async fn shown(
+    registry: &Registry,
+    kind: &'static Kind,
+    selects: bool,
+    events: Vec<Arc<Event>>,
+) -> Result<Vec<Arc<Event>>, ApiError> {
+    let prev = |event: &Event| event.prev.clone().filter(|_| selects);
+    let states = events.iter().flat_map(|event| [Some(event.entry.clone()), prev(event)]).flatten().collect();
+    let mut states = registry.shown(kind, states).await?.into_iter();
+    let rewritten = |event: &Arc<Event>| {
+        let entry = states.next()?;
+        let prev = prev(event).and_then(|_| states.next()).or_else(|| event.prev.clone());
+        Some(Arc::new(event.rewritten(entry, prev)))
+    };
+    Ok(events.iter().filter_map(rewritten).collect())
+}
+
 /// The body of a watch.
 pub struct WatchBody {
     watch: Watch,
+    shown: Option<Shown>,
     filter: Filter,
     shape: Box<dyn Shape>,
     initial: VecDeque<Arc<Entry>>,
@@ -170,12 +265,13 @@ enum BodyState {
 
 /// Opens a watch.
 pub async fn open(
-    store: &Store,
+    registry: &Registry,
     kind: &'static Kind,
     namespace: &str,
     options: WatchOptions,
     shape: Box<dyn Shape>,
 ) -> Result<WatchBody, ApiError> {
+    let store = &registry.store;
     let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
     let asked = match options.revision.as_str() {
         "" | "0" => 0,
@@ -185,7 +281,7 @@ pub async fn open(
         not_older(store, asked).await?;
     }
     let (initial, from) = match options.initial {
-        true => initial(store.list(kind.storage_group), &prefix, &options.filter),
+        true => initial(registry, kind, &prefix, &options.filter).await?,
         false if asked == 0 => (VecDeque::new(), store.revision()),
         false => (VecDeque::new(), asked),
     };
@@ -194,8 +290,16 @@ pub async fn open(
         .map_err(|old| ApiError::too_old_resource_version(from, old.oldest))?;
     let now = Instant::now();
     let deadline = now + options.timeout;
+    let shown = kind.custom.map(|_| Shown {
+        registry: registry.clone(),
+        kind,
+        selects: !options.filter.is_everything(),
+        busy: None,
+        ready: VecDeque::new(),
+    });
     Ok(WatchBody {
         watch,
+        shown,
         filter: options.filter,
         shape,
         initial,
@@ -216,9 +320,21 @@ fn first_bookmark(now: Instant, deadline: Instant) -> Instant {
     (now + BOOKMARK_EVERY - jitter).min(deadline.checked_sub(BEFORE_TIMEOUT).unwrap_or(deadline)).max(now)
 }
 
-fn initial(snapshot: Snapshot, prefix: &str, filter: &Filter) -> (VecDeque<Arc<Entry>>, u64) {
-    let entries = snapshot.prefix(prefix).filter(|e| filter.matches(e)).cloned().collect();
-    (entries, snapshot.revision)
+async fn initial(
+    registry: &Registry,
+    kind: &'static Kind,
+    prefix: &str,
+    filter: &Filter,
+) -> Result<(VecDeque<Arc<Entry>>, u64), ApiError> {
+    let snapshot = registry.store.list(kind.storage_group);
+    let all: Vec<Arc<Entry>> = match kind.custom {
+        None => snapshot.prefix(prefix).filter(|entry| filter.matches(entry)).cloned().collect(),
+        Some(_) => {
+            let shown = registry.shown(kind, snapshot.prefix(prefix).cloned().collect()).await?;
+            shown.into_iter().filter(|entry| filter.matches(entry)).collect()
+        }
+    };
+    Ok((all.into(), snapshot.revision))
 }
 
 /// What a watcher with `filter` sees of `event`: upstream's `watchCache` event mapping.
@@ -317,15 +433,25 @@ impl WatchBody {
 
     fn poll_events(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
         while out.len() < CHUNK {
-            match self.watch.poll_event(context) {
+            let next = match &mut self.shown {
+                Some(shown) => shown.poll_event(&mut self.watch, context),
+                None => self.watch.poll_event(context).map_err(|_lagged| Broken::Lagged),
+            };
+            match next {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(event))) => {
                     if let Some(frame) = self.event_frame(&event) {
                         out.extend_from_slice(&frame);
                     }
                 }
-                Poll::Ready(Some(Err(_lagged))) => {
-                    let error = ApiError::too_old_resource_version(self.from, self.watch.caught_up_to());
+                Poll::Ready(Some(Err(broken))) => {
+                    let error = match broken {
+                        Broken::Lagged => {
+                            ApiError::too_old_resource_version(self.from, self.watch.caught_up_to())
+                        }
+                        // etcd3's `parseError`
+                        Broken::Unreadable(error) => ApiError::new(Reason::InternalError, error.message),
+                    };
                     out.extend_from_slice(&self.shape.frame("ERROR", &self.shape.failure(&error)));
                     self.state = BodyState::Ended;
                     return;
@@ -339,7 +465,13 @@ impl WatchBody {
     }
 
     fn poll_bookmark(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
-        if !self.bookmarks || self.last_bookmark || self.next_bookmark.as_mut().poll(context).is_pending() {
+        // a bookmark says that all before it has been told
+        let behind = self.shown.as_ref().is_some_and(Shown::is_behind);
+        if behind
+            || !self.bookmarks
+            || self.last_bookmark
+            || self.next_bookmark.as_mut().poll(context).is_pending()
+        {
             return;
         }
         let revision = self.watch.caught_up_to().max(self.from);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use sampan_api::kinds::{self, Kind, api_version};
+use sampan_api::status::ApiError;
 use serde_json::{Value, json};
 
 use crate::value::{at, object, remove, set, text};
@@ -20,21 +21,22 @@ pub fn many_versions(kind: &Kind) -> bool {
     kind.custom.is_some() || VERSIONS.get(kind.storage_group).is_some_and(|count| *count > 1)
 }
 
-/// Turns a stored object into `kind`'s version.
-pub fn to_version(object: &mut Value, kind: &'static Kind) {
+/// Turns a stored object into `kind`'s version. Fails only for custom resources.
+pub fn to_version(object: &mut Value, kind: &'static Kind) -> Result<(), ApiError> {
     if let Some(custom) = kind.custom {
         return crate::crd::to_version(object, kind, custom);
     }
     let wanted = kind.api_version();
     let found = text(object, &["apiVersion"]).to_owned();
     if found == wanted {
-        return;
+        return Ok(());
     }
     convert(object, &found, &wanted);
     set(object, &["apiVersion"], wanted);
+    Ok(())
 }
 
-/// Turns an object of `kind`'s version into the stored one.
+/// Turns an object of a built-in `kind`'s version into the stored one.
 pub fn to_storage(object: &mut Value, kind: &Kind) {
     let group = if kind.storage_group == "events" { "" } else { kind.group };
     let found = text(object, &["apiVersion"]).to_owned();

@@ -17,22 +17,22 @@ use super::*;
 /// What a webhook does with a review's request: the response, or no JSON at all.
 type Behaviour = dyn Fn(&Value) -> Reply + Send + Sync;
 
-enum Reply {
+pub(super) enum Reply {
     Response(Value),
     Raw(u16, Bytes),
     /// It never answers.
     Never,
 }
 
-struct Hook {
-    address: SocketAddr,
-    ca: String,
+pub(super) struct Hook {
+    pub address: SocketAddr,
+    pub ca: String,
     /// The requests that it got.
     seen: Arc<Mutex<VecDeque<Value>>>,
 }
 
 /// A webhook server for `localhost`, 127.0.0.1 and the Service `hook` of `default`.
-async fn hook(behaviour: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Hook {
+pub(super) async fn hook(behaviour: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Hook {
     let names = ["localhost", "127.0.0.1", "hook.default.svc"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names.to_vec()).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -67,8 +67,13 @@ async fn answer(
     behaviour: Arc<Behaviour>,
     told: Arc<Mutex<VecDeque<Value>>>,
 ) -> Result<http::Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let review: Value = serde_json::from_slice(&body).unwrap();
+    // what is not posted is a question for a document
+    let review: Value = match body.is_empty() {
+        true => json!({"request": {"path": path}}),
+        false => serde_json::from_slice(&body).unwrap(),
+    };
     told.lock().push_back(review["request"].clone());
     let (code, bytes) = match behaviour(&review["request"]) {
         Reply::Never => return std::future::pending().await,
@@ -95,7 +100,7 @@ fn patch(operations: Value) -> Reply {
 }
 
 impl Hook {
-    fn config(&self) -> Value {
+    pub fn config(&self) -> Value {
         json!({"url": format!("https://{}/check", self.address), "caBundle": self.ca})
     }
 
@@ -111,7 +116,7 @@ impl Hook {
         hook
     }
 
-    fn seen(&self) -> Vec<Value> {
+    pub fn seen(&self) -> Vec<Value> {
         self.seen.lock().drain(..).collect()
     }
 }

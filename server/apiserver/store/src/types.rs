@@ -149,6 +149,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// The same change, of states that are written in another way.
+    pub fn rewritten(&self, entry: Arc<Entry>, prev: Option<Arc<Entry>>) -> Self {
+        Self { revision: self.revision, kind: self.kind, entry, prev, frames: Frames::default(), at: self.at }
+    }
+
     /// What would be free without the event: the state before, and the final state of a deleted key.
     pub(crate) fn bytes(&self) -> u64 {
         let prev = self.prev.as_ref().map_or(0, |prev| prev.value.len());

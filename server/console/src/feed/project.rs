@@ -59,6 +59,8 @@ struct Object {
     last: Option<String>,
     #[serde(default, rename = "eventTime")]
     event_time: Option<String>,
+    #[serde(default)]
+    series: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -163,7 +165,9 @@ impl Projection {
     fn cell(&self, column: &ColumnDefinition, value: Option<&Value>, object: &Object, created: i64) -> Cell {
         if self.is_time(column) {
             let time = match column.name.as_str() {
-                "Last Seen" => seconds(object.last.as_deref()).or(seconds(object.event_time.as_deref())),
+                "Last Seen" => seconds(object.series["lastObservedTime"].as_str())
+                    .or(seconds(object.last.as_deref()))
+                    .or(seconds(object.event_time.as_deref())),
                 "Last Schedule" => seconds(object.status["lastScheduleTime"].as_str()),
                 _ => (created > 0).then_some(created),
             };

@@ -21,7 +21,13 @@ pub fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
     require("cpu", wants.milli_cpu, has.milli_cpu, used.milli_cpu);
     require("memory", wants.memory, has.memory, used.memory);
     require("ephemeral-storage", wants.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage);
-    for (name, want) in &wants.extended {
+    let profile = &pod.profile;
+    let is_ignored = |name: &str| {
+        let group = name.split_once('/').map(|(group, _)| group);
+        profile.ignored.iter().any(|one| one == name)
+            || group.is_some_and(|group| profile.ignored_groups.iter().any(|one| one == group))
+    };
+    for (name, want) in wants.extended.iter().filter(|(name, _)| !is_ignored(name)) {
         let amount =
             |resources: &crate::resources::Resources| resources.extended.get(name).copied().unwrap_or(0);
         require(name, *want, amount(has), amount(used));

@@ -7,6 +7,7 @@ mod node;
 pub(crate) mod spread;
 mod volumes;
 
+use crate::config::{Plugin, Profile};
 use crate::pods::PodInfo;
 use crate::volumes::Choice;
 use crate::world::{NodeInfo, World};
@@ -36,6 +37,7 @@ impl Refusal {
 
 /// What is computed once per pod, before nodes are looked at.
 pub struct Filters<'a> {
+    profile: &'a Profile,
     affinity: PodAffinity<'a>,
     spread: Spread<'a>,
     volumes: VolumeFilters<'a>,
@@ -45,7 +47,8 @@ impl<'a> Filters<'a> {
     /// Prepares the filters for `pod`; an error is why it fits on no node at all.
     pub fn new(pod: &'a PodInfo, world: &'a World) -> Result<Self, String> {
         let volumes = VolumeFilters::new(pod, world)?;
-        Ok(Self { affinity: PodAffinity::new(pod, world), spread: Spread::new(pod, world), volumes })
+        let (affinity, spread) = (PodAffinity::new(pod, world), Spread::new(pod, world));
+        Ok(Self { profile: &pod.profile, affinity, spread, volumes })
     }
 
     /// The volumes for the pod on a node that passed.
@@ -56,26 +59,33 @@ impl<'a> Filters<'a> {
     /// Whether the pod can run on `node`, which has passed [`local`].
     pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         self.volumes.check(node)?;
-        self.spread.check(node)?;
-        self.affinity.check(node)
+        if self.profile.filters(Plugin::PodTopologySpread) {
+            self.spread.check(node)?;
+        }
+        match self.profile.filters(Plugin::InterPodAffinity) {
+            true => self.affinity.check(node),
+            false => Ok(()),
+        }
     }
 }
 
 /// What the node alone decides, and pods on it.
 pub fn local(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
-    node::unschedulable(pod, node)?;
-    node::name(pod, node)?;
-    node::taints(pod, node)?;
-    node::affinity(pod, node)?;
-    node::ports(pod, node)?;
-    fit::check(pod, node)
+    type Filter = fn(&PodInfo, &NodeInfo) -> Result<(), Refusal>;
+    let all: [(Plugin, Filter); 6] = [
+        (Plugin::NodeUnschedulable, node::unschedulable),
+        (Plugin::NodeName, node::name),
+        (Plugin::TaintToleration, node::taints),
+        (Plugin::NodeAffinity, node::affinity),
+        (Plugin::NodePorts, node::ports),
+        (Plugin::NodeResourcesFit, fit::check),
+    ];
+    all.into_iter()
+        .filter(|(plugin, _)| pod.profile.filters(*plugin))
+        .try_for_each(|(_, check)| check(pod, node))
 }
 
 /// Whether anything but [`local`] may refuse the pod.
 pub fn is_local(pod: &PodInfo, world: &World) -> bool {
-    let hard = pod.spec().topology_spread_constraints.iter().flatten();
-    pod.claims.is_empty()
-        && !pod.is_social()
-        && !world.is_social()
-        && hard.into_iter().all(|rule| rule.when_unsatisfiable != "DoNotSchedule")
+    pod.claims.is_empty() && !pod.is_social() && !world.is_social() && !spread::has_hard_rules(pod, world)
 }

@@ -44,6 +44,13 @@ pub fn taints(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
 
 /// `spec.nodeSelector` and required node affinity.
 pub fn affinity(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
+    let added = pod.profile.added_affinity.as_ref();
+    let added = added.and_then(|added| added.required_during_scheduling_ignored_during_execution.as_ref());
+    if !added
+        .is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, &node.node)))
+    {
+        return Err(Refusal::fixed("node(s) didn't match scheduler-enforced node affinity"));
+    }
     match required_affinity_matches(pod, node) {
         true => Ok(()),
         false => Err(Refusal::fixed("node(s) didn't match Pod's node affinity/selector")),

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 
+use std::borrow::Cow;
+
 use super::{Refusal, node::required_affinity_matches};
+use crate::config::{DefaultSpread, Profile};
 use crate::groups::Tally;
 use crate::pods::PodInfo;
 use crate::selectors::{Labels, label_selector_matches};
@@ -12,7 +15,7 @@ use crate::world::{NodeInfo, World};
 
 /// One hard constraint with the pods that match it, counted by domain.
 struct Constraint<'a> {
-    rule: &'a TopologySpreadConstraint,
+    rule: Cow<'a, TopologySpreadConstraint>,
     counts: Counted<'a>,
     /// The smallest count of a domain; 0 while there are fewer domains than `minDomains`.
     minimum: i64,
@@ -45,11 +48,10 @@ pub struct Spread<'a> {
 impl<'a> Spread<'a> {
     /// Counts matching pods by domain.
     pub fn new(pod: &'a PodInfo, world: &'a World) -> Self {
-        let rules = pod.spec().topology_spread_constraints.as_deref().unwrap_or(&[]);
-        let hard: Vec<&TopologySpreadConstraint> =
-            rules.iter().filter(|rule| rule.when_unsatisfiable == "DoNotSchedule").collect();
-        let keys: Vec<&str> = hard.iter().map(|rule| rule.topology_key.as_str()).collect();
-        Self { constraints: hard.iter().map(|rule| Constraint::new(rule, pod, &keys, world)).collect() }
+        let hard = hard_rules(pod, world);
+        let keys: Vec<String> = hard.iter().map(|rule| rule.topology_key.clone()).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        Self { constraints: hard.into_iter().map(|rule| Constraint::new(rule, pod, &keys, world)).collect() }
     }
 
     /// Whether the skew stays within bounds if the pod runs on `node`.
@@ -69,9 +71,40 @@ impl<'a> Spread<'a> {
     }
 }
 
+/// The pod's own rules, or for one without any those of its scheduler's list, about the pods that are selected with it.
+fn hard_rules<'a>(pod: &'a PodInfo, world: &World) -> Vec<Cow<'a, TopologySpreadConstraint>> {
+    let is_hard = |rule: &&TopologySpreadConstraint| rule.when_unsatisfiable == "DoNotSchedule";
+    match pod.spec().topology_spread_constraints.as_deref() {
+        None | Some([]) => {
+            listed(pod, world).into_iter().filter(|rule| is_hard(&rule)).map(Cow::Owned).collect()
+        }
+        Some(rules) => rules.iter().filter(is_hard).map(Cow::Borrowed).collect(),
+    }
+}
+
+/// Whether [`hard_rules`] are any.
+pub(super) fn has_hard_rules(pod: &PodInfo, world: &World) -> bool {
+    match pod.spec().topology_spread_constraints.as_deref() {
+        None | Some([]) if pod.profile.spread == DefaultSpread::System => false,
+        None | Some([]) => !hard_rules(pod, world).is_empty(),
+        Some(rules) => rules.iter().any(|rule| rule.when_unsatisfiable == "DoNotSchedule"),
+    }
+}
+
+/// The rules that a scheduler's configuration lists for pods without any, with the selector of this pod.
+pub(crate) fn listed(pod: &PodInfo, world: &World) -> Vec<TopologySpreadConstraint> {
+    let Profile { spread: DefaultSpread::List(rules), .. } = &*pod.profile else { return Vec::new() };
+    let Some(selector) = world.owners.selector(pod) else { return Vec::new() };
+    let with = |rule: &TopologySpreadConstraint| TopologySpreadConstraint {
+        label_selector: Some(selector.clone()),
+        ..rule.clone()
+    };
+    rules.iter().map(with).collect()
+}
+
 impl<'a> Constraint<'a> {
-    fn new(rule: &'a TopologySpreadConstraint, pod: &PodInfo, keys: &[&str], world: &'a World) -> Self {
-        let (counts, domains, least) = match kept(rule, pod, keys, world) {
+    fn new(rule: Cow<'a, TopologySpreadConstraint>, pod: &PodInfo, keys: &[&str], world: &'a World) -> Self {
+        let (counts, domains, least) = match kept(&rule, pod, keys, world) {
             Some(tally) => {
                 let domains = world.groups.nodes(&rule.topology_key);
                 let least = domains.into_iter().flatten().map(|(value, _)| tally.get(value)).min();
@@ -79,16 +112,17 @@ impl<'a> Constraint<'a> {
             }
             None => {
                 let eligible = |node: &&NodeInfo| {
-                    keys.iter().all(|key| node.labels().contains_key(*key)) && is_eligible(rule, pod, node)
+                    keys.iter().all(|key| node.labels().contains_key(*key)) && is_eligible(&rule, pod, node)
                 };
-                let counts = count_by_domain(rule, pod, world.nodes().filter(eligible));
+                let counts = count_by_domain(&rule, pod, world.nodes().filter(eligible));
                 let (domains, least) = (counts.len(), counts.values().copied().min());
                 (Counted::Anew(counts), domains, least)
             }
         };
         let enough = domains as i64 >= i64::from(rule.min_domains.unwrap_or(1));
         let minimum = if enough { least.unwrap_or(0) } else { 0 };
-        Self { rule, counts, minimum, counts_itself: matches(rule, pod, pod) }
+        let counts_itself = matches(&rule, pod, pod);
+        Self { rule, counts, minimum, counts_itself }
     }
 }
 

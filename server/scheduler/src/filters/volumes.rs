@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Refusal;
+use crate::config::{Plugin, Profile};
 use crate::pods::PodInfo;
 use crate::volumes::{Choice, PodClaims};
 use crate::world::{NodeInfo, World};
@@ -19,6 +20,7 @@ const ZONES: &[(&str, &str)] = &[
 /// What is computed once for a pod.
 pub struct VolumeFilters<'a> {
     world: &'a World,
+    profile: &'a Profile,
     claims: PodClaims<'a>,
     /// A claim that one pod alone may use is used by another.
     occupied: bool,
@@ -30,28 +32,31 @@ pub struct VolumeFilters<'a> {
 
 impl<'a> VolumeFilters<'a> {
     /// Prepares the filters; an error is why the pod fits nowhere.
-    pub fn new(pod: &PodInfo, world: &'a World) -> Result<Self, String> {
+    pub fn new(pod: &'a PodInfo, world: &'a World) -> Result<Self, String> {
         let claims = PodClaims::new(pod, &world.volumes)?;
         let zones = zones(&claims, world);
         let attachments = attachments(pod, world).collect();
-        Ok(Self { world, claims, occupied: occupied(pod, world), attachments, zones })
+        let (profile, occupied) = (&*pod.profile, occupied(pod, world));
+        Ok(Self { world, profile, claims, occupied, attachments, zones })
     }
 
     /// Whether the pod's volumes can be used on `node`.
     pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
-        if self.occupied {
+        if self.occupied && self.profile.filters(Plugin::VolumeRestrictions) {
             return Err(Refusal::preemptable(vec![ONE_POD.to_owned()]));
         }
         if self.claims.is_empty() {
             return Ok(());
         }
-        if self.exceeds(node) {
+        if self.profile.filters(Plugin::NodeVolumeLimits) && self.exceeds(node) {
             return Err(Refusal::preemptable(vec!["node(s) exceed max volume count".to_owned()]));
         }
-        if let Err(reasons) = self.claims.on(&node.node, &self.world.volumes) {
+        if self.profile.filters(Plugin::VolumeBinding)
+            && let Err(reasons) = self.claims.on(&node.node, &self.world.volumes)
+        {
             return Err(Refusal { reasons, preemptable: false });
         }
-        match self.in_zone(node) {
+        match !self.profile.filters(Plugin::VolumeZone) || self.in_zone(node) {
             true => Ok(()),
             false => Err(Refusal::fixed("node(s) had no available volume zone")),
         }

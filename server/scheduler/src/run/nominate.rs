@@ -24,7 +24,7 @@ impl Scheduler {
         nomination: Nomination,
     ) {
         tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
-        self.recorder.warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
+        self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
         let nominated = match nomination {
             Nomination::Kept => None,
             Nomination::Cleared => {
@@ -47,7 +47,7 @@ impl Scheduler {
         let (victims, outdone): (Vec<_>, _) = (victims.collect(), outdone(pod, node, &state.world));
         for victim in victims {
             let text = format!("Preempted by pod {uid} on node {}", preemption.node);
-            self.recorder.normal(&reference(&*victim.pod), "Preempted", text);
+            self.recorder(pod).normal(&reference(&*victim.pod), "Preempted", text);
             state.calls.push(Box::pin(evict(self.client.clone(), victim, pod.clone())));
         }
         // who is less important waits for this node no longer, and may find another

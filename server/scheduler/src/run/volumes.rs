@@ -66,7 +66,7 @@ impl Scheduler {
         let Some(failed) = state.bindings.remove(key) else { return };
         tracing::info!(pod = key, node = failed.node, why, "volumes not bound");
         let text = format!("running PreBind plugin \"VolumeBinding\": {why}");
-        self.recorder.warning(&reference(&*failed.pod.pod), "FailedScheduling", text);
+        self.recorder(&failed.pod).warning(&reference(&*failed.pod.pod), "FailedScheduling", text);
         state.world.volumes_mut().give_up(&failed.choice);
         state.world.delete_pod(key);
         state.queue.world_changed();

@@ -9,13 +9,10 @@ use crate::groups::Tally;
 use crate::pods::{PodInfo, term_selects};
 use crate::world::{NodeInfo, World};
 
-/// What a required affinity term of a pod that is there counts (`hardPodAffinityWeight`).
-const HARD_WEIGHT: i64 = 1;
-
 /// The score of each of `nodes`; `None` if no term says anything.
 pub fn scores(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Option<Vec<i64>> {
     let mine: Vec<_> = preferences(pod).collect();
-    if mine.is_empty() && !world.is_social() {
+    if mine.is_empty() && (!world.is_social() || pod.profile.ignore_preferred_of_existing) {
         return None;
     }
     let mut tallies: BTreeMap<&str, Tally<'_>> = BTreeMap::new();
@@ -24,7 +21,9 @@ pub fn scores(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Option<Vec<i
         let meant = mine.iter().copied();
         let meant = meant
             .filter(|(term, _)| term_selects(term, pod.namespace(), pod.labels(), other, &world.namespaces));
-        let hard = other.affinity().iter().map(|term| (term, HARD_WEIGHT));
+        // what a required affinity term of a pod that is there counts
+        let weight = pod.profile.hard_pod_affinity;
+        let hard = other.affinity().iter().map(|term| (term, weight)).filter(|_| weight > 0);
         let meaning = preferences(other).chain(hard);
         let meaning = meaning.filter(|(term, _)| {
             term_selects(term, other.namespace(), other.labels(), pod, &world.namespaces)

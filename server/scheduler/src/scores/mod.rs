@@ -10,6 +10,7 @@ mod spread;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::config::Weights;
 use crate::pods::PodInfo;
 use crate::selectors::{term_matches, tolerated};
 use crate::world::{NodeInfo, World};
@@ -34,10 +35,12 @@ pub struct Local {
 impl Local {
     /// Looks at the node.
     pub fn new(pod: &PodInfo, node: &NodeInfo, world: &World) -> Self {
+        let weights = &pod.profile.weights;
+        let weighed = |weight: i64, score: &dyn Fn() -> i64| if weight == 0 { 0 } else { weight * score() };
         Self {
-            fixed: resources::fit(&resources::Strategy::default(), pod, node)
-                + resources::balanced(pod, node)
-                + images::locality(pod, node, world),
+            fixed: weighed(weights.fit, &|| resources::fit(pod, node))
+                + weighed(weights.balanced, &|| resources::balanced(pod, node))
+                + weighed(weights.images, &|| images::locality(pod, node, world)),
             intolerable: intolerable(pod, node),
             preferred: preferred_nodes(pod, node),
         }
@@ -61,23 +64,27 @@ impl Scale {
     }
 
     /// The sum of what the node itself decides.
-    pub fn total(self, local: &Local) -> i64 {
+    pub fn total(self, local: &Local, weights: &Weights) -> i64 {
         let scaled = |value: i64, largest: i64| if largest == 0 { 0 } else { value * MAX / largest };
-        3 * (MAX - scaled(local.intolerable, self.intolerable))
-            + 2 * scaled(local.preferred, self.preferred)
+        weights.taints * (MAX - scaled(local.intolerable, self.intolerable))
+            + weights.node_affinity * scaled(local.preferred, self.preferred)
             + local.fixed
     }
 }
 
 /// What pods elsewhere add to each of `nodes`; `None` if they add nothing to any.
 pub fn social(pod: &PodInfo, nodes: &[&NodeInfo], world: &World) -> Option<Vec<i64>> {
-    let (spread, affinity) = (spread::scores(pod, nodes, world), affinity::scores(pod, nodes, world));
+    let weights = &pod.profile.weights;
+    let spread = (weights.spread > 0).then(|| spread::scores(pod, nodes, world)).flatten();
+    let affinity = (weights.pod_affinity > 0).then(|| affinity::scores(pod, nodes, world)).flatten();
     match (spread, affinity) {
         (None, None) => None,
         (one, other) => {
-            let at =
-                |scores: &Option<Vec<i64>>, at: usize| scores.as_ref().map_or(0, |scores| 2 * scores[at]);
-            Some((0..nodes.len()).map(|node| at(&one, node) + at(&other, node)).collect())
+            let at = |weight: i64, scores: &Option<Vec<i64>>, at: usize| {
+                scores.as_ref().map_or(0, |scores| weight * scores[at])
+            };
+            let sum = |node| at(weights.spread, &one, node) + at(weights.pod_affinity, &other, node);
+            Some((0..nodes.len()).map(sum).collect())
         }
     }
 }
@@ -98,11 +105,9 @@ fn intolerable(pod: &PodInfo, node: &NodeInfo) -> i64 {
 /// NodeAffinity: weights of the preferred terms that fit.
 fn preferred_nodes(pod: &PodInfo, node: &NodeInfo) -> i64 {
     let affinity = pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let terms = affinity
-        .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
-        .unwrap_or(&[]);
-    terms
-        .iter()
+    let both = affinity.into_iter().chain(&pod.profile.added_affinity);
+    both.filter_map(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
+        .flatten()
         .filter(|term| term_matches(&term.preference, &node.node))
         .map(|term| i64::from(term.weight))
         .sum()

@@ -2,9 +2,10 @@
 
 use super::MAX;
 use crate::pods::PodInfo;
+use crate::resources::Resources;
 use crate::world::NodeInfo;
 
-/// How NodeResourcesFit scores CPU and memory, each of weight 1.
+/// How NodeResourcesFit scores the use of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
     /// The emptier, the better.
@@ -41,37 +42,68 @@ fn on_line(shape: &[(i64, i64)], x: i64) -> i64 {
     }
 }
 
-/// NodeResourcesFit.
-pub fn fit(strategy: &Strategy, pod: &PodInfo, node: &NodeInfo) -> i64 {
-    let (cpu, memory) = (node.non_zero.0 + pod.non_zero.0, node.non_zero.1 + pod.non_zero.1);
-    let (mut sum, mut weight) = (0, 0);
-    for (used, has) in [(cpu, node.allocatable.milli_cpu), (memory, node.allocatable.memory)] {
-        if has > 0 {
-            (sum, weight) = (sum + strategy.score(used, has), weight + 1);
+/// What a node has of a resource, what its pods use, and what one more asks for (`calculateResourceAllocatableRequest`).
+/// An extended resource that the pod does not ask for is as none.
+fn amounts(name: &str, pod: &PodInfo, node: &NodeInfo) -> (i64, i64, i64) {
+    let (has, used, more) = (&node.allocatable, &node.requested, &pod.requests);
+    match name {
+        "cpu" => (has.milli_cpu, used.milli_cpu, more.milli_cpu),
+        "memory" => (has.memory, used.memory, more.memory),
+        "ephemeral-storage" => (has.ephemeral_storage, used.ephemeral_storage, more.ephemeral_storage),
+        name => {
+            let of = |resources: &Resources| resources.extended.get(name).copied().unwrap_or(0);
+            if of(more) == 0 { (0, 0, 0) } else { (of(has), of(used), of(more)) }
         }
-    }
-    match (strategy, weight) {
-        (_, 0) => 0,
-        (Strategy::RequestedToCapacityRatio(_), weight) => (sum as f64 / f64::from(weight)).round() as i64,
-        (_, weight) => sum / i64::from(weight),
     }
 }
 
-/// NodeResourcesBalancedAllocation: the less CPU and memory differ in use, the better. Pods that ask for neither
+/// NodeResourcesFit.
+pub fn fit(pod: &PodInfo, node: &NodeInfo) -> i64 {
+    let strategy = &pod.profile.strategy;
+    let by_ratio = matches!(strategy, Strategy::RequestedToCapacityRatio(_));
+    let (mut sum, mut weights) = (0, 0);
+    for (name, weight) in &pod.profile.resources {
+        // of CPU and memory there are stand-ins for pods that ask for nothing
+        let (has, used) = match name.as_str() {
+            "cpu" => (node.allocatable.milli_cpu, node.non_zero.0 + pod.non_zero.0),
+            "memory" => (node.allocatable.memory, node.non_zero.1 + pod.non_zero.1),
+            name => {
+                let (has, used, more) = amounts(name, pod, node);
+                (has, used + more)
+            }
+        };
+        let score = if has > 0 { strategy.score(used, has) } else { 0 };
+        if has > 0 && (score > 0 || !by_ratio) {
+            (sum, weights) = (sum + weight * score, weights + weight);
+        }
+    }
+    match weights {
+        0 => 0,
+        weights if by_ratio => (sum as f64 / weights as f64).round() as i64,
+        weights => sum / weights,
+    }
+}
+
+/// NodeResourcesBalancedAllocation: the less the resources differ in use, the better. Pods that ask for none of them
 /// are not judged.
 pub fn balanced(pod: &PodInfo, node: &NodeInfo) -> i64 {
-    if (pod.requests.milli_cpu, pod.requests.memory) == (0, 0) {
+    let all: Vec<(i64, i64, i64)> =
+        pod.profile.balanced.iter().map(|name| amounts(name, pod, node)).collect();
+    // an extended resource that the pod does not ask for has been left out, what it asks for has not
+    if all.iter().all(|(_, _, more)| *more == 0) {
         return 0;
     }
-    let share = |used: i64, has: i64| (used as f64 / has as f64).min(1.0);
-    let (has, used, more) = (&node.allocatable, &node.requested, &pod.requests);
-    let differ = match (has.milli_cpu, has.memory) {
-        (0, _) | (_, 0) => 0.0,
-        (cpu, memory) => {
-            share(used.milli_cpu + more.milli_cpu, cpu) - share(used.memory + more.memory, memory)
+    let share = |(has, used, more): &(i64, i64, i64)| ((used + more) as f64 / *has as f64).min(1.0);
+    let shares: Vec<f64> = all.iter().filter(|(has, ..)| *has != 0).map(share).collect();
+    let deviation = match &shares[..] {
+        [] | [_] => 0.0,
+        [one, other] => ((one - other) / 2.0).abs(),
+        many => {
+            let mean = many.iter().sum::<f64>() / many.len() as f64;
+            (many.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / many.len() as f64).sqrt()
         }
     };
-    ((1.0 - (differ / 2.0).abs()) * MAX as f64) as i64
+    ((1.0 - deviation) * MAX as f64) as i64
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 
 use super::MAX;
-use crate::filters::spread::{is_eligible, kept, matches};
+use crate::config::DefaultSpread;
+use crate::filters::spread::{is_eligible, kept, listed, matches};
 use crate::groups::Tally;
 use crate::pods::PodInfo;
 use crate::world::{NodeInfo, World};
@@ -21,7 +22,7 @@ pub const DEFAULT_KEYS: [&str; 2] = [HOST, ZONE];
 /// Whether any soft rule counts for the pod.
 pub fn has_rules(pod: &PodInfo, world: &World) -> bool {
     match pod.spec().topology_spread_constraints.as_deref() {
-        None | Some([]) => world.owners.selector(pod).is_some(),
+        None | Some([]) => !defaults(pod, world).is_empty(),
         Some(rules) => rules.iter().any(is_soft),
     }
 }
@@ -33,12 +34,19 @@ fn is_soft(rule: &TopologySpreadConstraint) -> bool {
 /// The rules, and whether they are the pod's own.
 fn rules<'a>(pod: &'a PodInfo, world: &World) -> (Vec<Cow<'a, TopologySpreadConstraint>>, bool) {
     match pod.spec().topology_spread_constraints.as_deref() {
-        None | Some([]) => (defaults(pod, world).into_iter().map(Cow::Owned).collect(), false),
+        // upstream wants all topologies of a list that was given, and not of its own
+        None | Some([]) => {
+            let given = pod.profile.spread != DefaultSpread::System;
+            (defaults(pod, world).into_iter().map(Cow::Owned).collect(), given)
+        }
         Some(rules) => (rules.iter().filter(|rule| is_soft(rule)).map(Cow::Borrowed).collect(), true),
     }
 }
 
 fn defaults(pod: &PodInfo, world: &World) -> Vec<TopologySpreadConstraint> {
+    if pod.profile.spread != DefaultSpread::System {
+        return listed(pod, world).into_iter().filter(is_soft).collect();
+    }
     let Some(selector) = world.owners.selector(pod) else { return Vec::new() };
     let rule = |key: &str, skew: i32| TopologySpreadConstraint {
         topology_key: key.into(),

@@ -77,7 +77,7 @@ pub async fn large(cluster: &Cluster, browser: &Browser) -> Result<()> {
 pub async fn nothing() -> Result<()> {
     let cluster = Cluster::start()?;
     let browser = Browser::signed_in(&cluster, PLAIN).await?;
-    browser.read(".panel-card", "No pod fails").await?;
+    browser.read(".panel-card", "Nothing fails").await?;
     browser.read(".node", "Ready").await?;
     browser.is_accessible("overview of nothing").await?;
     for place in ["deployments.apps", "persistentvolumeclaims", "pods?ns=default", "jobs.batch"] {

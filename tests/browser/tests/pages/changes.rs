@@ -25,7 +25,7 @@ pub async fn edits(cluster: &Cluster, browser: &Browser) -> Result<()> {
     cluster.kubectl(&["patch", "configmap", "edited", "-p", r#"{"data":{"key":"theirs"}}"#])?;
     rewrite(browser, "key: after", "key: mine").await?;
     browser.click_text(".yaml .line button", "heck").await?;
-    browser.read(".error", "modified").await?;
+    browser.read(".yaml .error", "data.key").await?;
     ensure!(cluster.kubectl(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"])? == "theirs");
     Ok(())
 }

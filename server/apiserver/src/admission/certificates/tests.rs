@@ -39,6 +39,7 @@ fn write(
         old,
         dry_run: false,
         store: &world.store,
+        converter: &Default::default(),
         warnings: &warnings,
         notes: Default::default(),
     };

@@ -40,6 +40,7 @@ fn audited(world: &World, operation: Operation, what: &str, object: &Value, old:
         old,
         dry_run: false,
         store: &world.store,
+        converter: &Default::default(),
         warnings: &warnings,
         notes: Default::default(),
     };

@@ -18,6 +18,8 @@ mod verdict;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, Reason};
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ use super::request;
 use super::shelf::Shelf;
 use crate::auth::Auth;
 use crate::crd::Customs;
-use crate::registry::{Operation, Plugin, Review};
+use crate::registry::{Operation, Review, WaitingPlugin};
 use policy::{Binding, Policy};
 use sampan_cel::Budget;
 use variables::Variables;
@@ -154,14 +156,14 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Self {
+    async fn new(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Result<Self, ApiError> {
         let namespaced = !review.namespace.is_empty();
-        Self {
-            object: request::shown(review, object, kind),
-            old: request::shown(review, review.old.unwrap_or(&Value::Null), kind),
+        Ok(Self {
+            object: request::shown(review, object, kind).await?,
+            old: request::shown(review, review.old.unwrap_or(&Value::Null), kind).await?,
             request: request::describe(review, kind, object),
             namespace: if namespaced { namespace(review).unwrap_or(Value::Null) } else { Value::Null },
-        }
+        })
     }
 
     fn scene<'a>(&'a self, met: &'a Met, judge: &'a Judge<'a>, budget: &'a Budget) -> Scene<'a> {
@@ -181,27 +183,58 @@ impl Shown {
     }
 }
 
-impl Plugin for Validating {
-    fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+impl WaitingPlugin for Validating {
+    fn validate<'a>(
+        &'a self,
+        review: &'a Review<'a>,
+        object: &'a Value,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(self.check(review, object))
+    }
+}
+
+impl Validating {
+    async fn check(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
         let (met, misfits) = self.0.meet(review, object);
         let mut denials: Vec<Denial> =
             misfits.iter().filter(|one| one.policy.fail).map(Denial::misfit).collect();
         for one in &met {
-            let shown = Shown::new(review, object, one.kind);
-            let judge = Judge { auth: &self.0.auth, review, kind: one.kind, name: name(review, object) };
-            let budget = Budget::default();
-            let outcome = verdict::evaluate(&one.policy, &shown.scene(one, &judge, &budget), &budget);
-            outcome.publish(one, review, &mut denials);
+            let shown = Shown::new(review, object, one.kind).await?;
+            self.judge(one, &shown, review, object, &mut denials);
         }
         match denials.first() {
             None => Ok(()),
             Some(denial) => Err(denial.error(review, object)),
         }
     }
+
+    fn judge(
+        &self,
+        met: &Met,
+        shown: &Shown,
+        review: &Review<'_>,
+        object: &Value,
+        denials: &mut Vec<Denial>,
+    ) {
+        let judge = Judge { auth: &self.0.auth, review, kind: met.kind, name: name(review, object) };
+        let budget = Budget::default();
+        let outcome = verdict::evaluate(&met.policy, &shown.scene(met, &judge, &budget), &budget);
+        outcome.publish(met, review, denials);
+    }
 }
 
-impl Plugin for Mutating {
-    fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
+impl WaitingPlugin for Mutating {
+    fn admit<'a>(
+        &'a self,
+        review: &'a Review<'a>,
+        object: &'a mut Value,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(self.change(review, object))
+    }
+}
+
+impl Mutating {
+    async fn change(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
         let (met, misfits) = self.0.meet(review, object);
         if met.is_empty() && misfits.is_empty() {
             return Ok(());
@@ -212,11 +245,15 @@ impl Plugin for Mutating {
         for one in &met {
             let key =
                 format!("{}/{}/{}", one.policy.name, one.binding.name, params::key(one.params.as_ref()));
-            let (changed, failed) = self.mutate(one, review, object, review.notes.is_due(MUTATING, &key));
-            if let Some(changed) = changed {
-                review.notes.asked(MUTATING, &key, one.policy.repeatable, changed != *object);
-                *object = changed;
-            }
+            let failed = match self.mutated(one, review, object, review.notes.is_due(MUTATING, &key)).await? {
+                Ok(Some(changed)) => {
+                    review.notes.asked(MUTATING, &key, one.policy.repeatable, changed != *object);
+                    *object = changed;
+                    None
+                }
+                Ok(None) => None,
+                Err(why) => Some(why),
+            };
             errors.extend(failed.filter(|_| one.policy.fail).map(|why| {
                 let (policy, binding) = (&one.policy.name, &one.binding.name);
                 format!("policy '{policy}' with binding '{binding}' denied request: {why}")
@@ -230,39 +267,46 @@ impl Plugin for Mutating {
         error.causes = errors.into_iter().map(|text| (String::new(), text, String::new())).collect();
         Err(error)
     }
-}
 
-impl Mutating {
-    /// The object after all mutations of a policy, if it is due and its conditions hold; and what failed.
-    fn mutate(
+    /// The object after all mutations of a policy, if it is due and its conditions hold; inside, what failed of the policy.
+    async fn mutated(
         &self,
         met: &Met,
         review: &Review<'_>,
         object: &Value,
         due: bool,
-    ) -> (Option<Value>, Option<String>) {
+    ) -> Result<Result<Option<Value>, String>, ApiError> {
         if !due || object.is_null() || review.operation == Operation::Delete {
-            return (None, None);
+            return Ok(Ok(None));
         }
+        let shown = Shown::new(review, object, met.kind).await?;
+        Ok(match self.mutate(met, review, object, shown) {
+            Ok(Some(changed)) => Ok(Some(request::restored(review, changed, object).await?)),
+            other => other,
+        })
+    }
+
+    fn mutate(
+        &self,
+        met: &Met,
+        review: &Review<'_>,
+        object: &Value,
+        mut shown: Shown,
+    ) -> Result<Option<Value>, String> {
         let judge = Judge { auth: &self.0.auth, review, kind: met.kind, name: name(review, object) };
-        let mut shown = Shown::new(review, object, met.kind);
         {
             let budget = Budget::default();
-            match met.policy.conditions.hold(&shown.scene(met, &judge, &budget), met.policy.fail) {
-                Ok(true) => {}
-                Ok(false) => return (None, None),
-                Err(why) => return (None, Some(why)),
+            let scene = shown.scene(met, &judge, &budget);
+            if !met.policy.conditions.hold(&scene, met.policy.fail)? {
+                return Ok(None);
             }
         }
         for mutation in &met.policy.mutations {
             let budget = Budget::default();
-            let made = mutation.apply(&shown.scene(met, &judge, &budget), &budget, met.kind);
-            match made {
-                Ok(changed) => shown.object = changed,
-                Err(why) => return (None, Some(why)),
-            }
+            let made = mutation.apply(&shown.scene(met, &judge, &budget), &budget, met.kind)?;
+            shown.object = made;
         }
-        (Some(request::restored(review, shown.object, object)), None)
+        Ok(Some(shown.object))
     }
 }
 

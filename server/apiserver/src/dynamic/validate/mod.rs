@@ -27,6 +27,9 @@ pub(crate) fn errors(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Field
             _ => {}
         }
     }
+    if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
+        webhooks::conversion(at(new, &["spec", "conversion"]), &mut errors);
+    }
     errors
 }
 

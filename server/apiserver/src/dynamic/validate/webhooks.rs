@@ -133,6 +133,20 @@ fn client(config: &Value, path: &str, errors: &mut Errors) {
     }
 }
 
+/// Of a definition: that there is one of both is `sampan-api`'s to say.
+pub(super) fn conversion(conversion: &Value, errors: &mut Errors) {
+    const PATH: &str = "spec.conversion.webhookClientConfig";
+    let config = at(conversion, &["webhook", "clientConfig"]);
+    let (url, service) = (at(config, &["url"]), at(config, &["service"]));
+    if text(conversion, &["strategy"]) != "Webhook" || url.is_null() == service.is_null() {
+        return;
+    }
+    match url.as_str() {
+        Some(url) => url_errors(url, &format!("{PATH}.url"), errors),
+        None => service_errors(service, &format!("{PATH}.service"), errors),
+    }
+}
+
 fn url_errors(url: &str, field: &str, errors: &mut Errors) {
     const FORM: &str = "; desired format: https://host[/path]";
     let mut wrong =

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Refusal};
 use super::hook::Hook;
-use crate::dynamic::client::Caller;
+use crate::dynamic::client::{Caller, LONGEST};
 use crate::dynamic::request::{describe, restored, shown};
 use crate::registry::Review;
 
@@ -33,9 +33,10 @@ impl Caller {
             .as_ref()
             .map_err(|why| Refusal::failed(format!("could not get REST client: {why}")))?;
         let uid = uuid::Uuid::new_v4().to_string();
-        let seen = shown(review, object, kind);
-        let body = self::review(version, &uid, review, kind, &seen);
-        let told = self.post(review.store, place, body, hook.timeout).await;
+        let seen = shown(review, object, kind).await.map_err(Refusal::denied)?;
+        let old = shown(review, review.old.unwrap_or(&Value::Null), kind).await.map_err(Refusal::denied)?;
+        let body = self::review(version, &uid, review, kind, &seen, old);
+        let told = self.post(review.store, place, body, hook.timeout, LONGEST).await;
         let told = told.map_err(|why| Refusal::failed(format!("failed to call webhook: {why}")))?;
         let answer = answer::verify(&told, version, &uid, mutating)
             .map_err(|why| Refusal::failed(format!("received invalid webhook response: {why}")))?;
@@ -51,7 +52,13 @@ impl Caller {
         match &answer.patch {
             Some(patch) => {
                 let changed = answer::patched(patch, &hook.name, &seen, kind)?;
-                Ok(changed.map(|changed| restored(review, changed, object)))
+                match changed {
+                    Some(changed) => {
+                        let restored = restored(review, changed, object).await;
+                        restored.map(Some).map_err(Refusal::denied)
+                    }
+                    None => Ok(None),
+                }
             }
             None => Ok(None),
         }
@@ -59,12 +66,19 @@ impl Caller {
 }
 
 /// The body of an `AdmissionReview`.
-fn review(version: &str, uid: &str, review: &Review<'_>, kind: &'static Kind, object: &Value) -> Bytes {
+fn review(
+    version: &str,
+    uid: &str,
+    review: &Review<'_>,
+    kind: &'static Kind,
+    object: &Value,
+    old: Value,
+) -> Bytes {
     let mut request = json!({"uid": uid});
     if let (Some(all), Value::Object(described)) = (request.as_object_mut(), describe(review, kind, object)) {
         all.extend(described);
         all.insert("object".into(), object.clone());
-        all.insert("oldObject".into(), shown(review, review.old.unwrap_or(&Value::Null), kind));
+        all.insert("oldObject".into(), old);
     }
     let all = json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": request});
     all.to_string().into()

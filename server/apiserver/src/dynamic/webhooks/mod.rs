@@ -57,7 +57,7 @@ impl Validating {
 
 impl Hooks {
     /// The kind in whose version `hook` is to be asked, if it is.
-    fn wants(
+    async fn wants(
         &self,
         hook: &Hook,
         review: &Review<'_>,
@@ -70,8 +70,8 @@ impl Hooks {
         }
         let described = request::describe(review, kind, object);
         let (shown, old) = (
-            request::shown(review, object, kind),
-            request::shown(review, review.old.unwrap_or(&Value::Null), kind),
+            request::shown(review, object, kind).await?,
+            request::shown(review, review.old.unwrap_or(&Value::Null), kind).await?,
         );
         let name = name(review, object);
         let judge = Judge { auth: &self.auth, review, kind, name };
@@ -98,7 +98,7 @@ impl Hooks {
         review.notes.resume(MUTATING, object);
         let round = usize::from(review.notes.is_second_round());
         for (index, hook) in all.iter().flat_map(|hooks| hooks.iter()).enumerate() {
-            let Some(kind) = self.wants(hook, review, object)? else { continue };
+            let Some(kind) = self.wants(hook, review, object).await? else { continue };
             if !review.notes.is_due(MUTATING, &hook.uid) {
                 continue;
             }
@@ -123,7 +123,7 @@ impl Hooks {
         }
         let mut wanted = Vec::new();
         for hook in all.iter().flat_map(|hooks| hooks.iter()) {
-            if let Some(kind) = self.wants(hook, review, object)? {
+            if let Some(kind) = self.wants(hook, review, object).await? {
                 wanted.push((hook, kind));
             }
         }

@@ -1,0 +1,415 @@
+//! Conversion webhooks: a definition whose versions have different fields, and a webhook that knows both.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::webhooks::{Hook, Reply, hook};
+use super::*;
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const NAME: &str = "tunnels.net.example.com";
+const V1: &str = "/apis/net.example.com/v1/namespaces/default/tunnels";
+const V2: &str = "/apis/net.example.com/v2/namespaces/default/tunnels";
+const BY: &str = "conversion webhook for net.example.com/v1, Kind=Tunnel";
+
+fn definition(hook: &Hook, storage: &str) -> Value {
+    let version = |name: &str, spec: Value, selectable: &str| {
+        json!({"name": name, "served": true, "storage": name == storage, "subresources": {"status": {}},
+            "selectableFields": [{"jsonPath": selectable}],
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": spec},
+                "status": {"type": "object", "properties": {"up": {"type": "boolean"}}}}}}})
+    };
+    let first = json!({"hostPort": {"type": "string"}, "mode": {"type": "string", "default": "plain"}});
+    let second = json!({"host": {"type": "string"}, "port": {"type": "string"}, "mode": {"type": "string"},
+        "zone": {"type": "string", "default": "here"}});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": NAME},
+        "spec": {"group": "net.example.com", "scope": "Namespaced", "names": {"plural": "tunnels", "kind": "Tunnel"},
+            "versions": [version("v1", first, ".spec.hostPort"), version("v2", second, ".spec.host")],
+            "conversion": {"strategy": "Webhook",
+                "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": hook.config()}}}})
+}
+
+/// The object in that version: `hostPort` is `host:port`.
+fn convert(object: &Value, wanted: &str) -> Value {
+    let mut object = object.clone();
+    let from = object["apiVersion"].clone();
+    object["apiVersion"] = wanted.into();
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return object };
+    if from == wanted {
+        return object;
+    }
+    if wanted.ends_with("v2") {
+        if let Some(both) = spec.remove("hostPort") {
+            let (host, port) = both.as_str().unwrap().split_once(':').unwrap();
+            spec.insert("host".into(), host.into());
+            spec.insert("port".into(), port.into());
+        }
+    } else if let (Some(host), Some(port)) = (spec.remove("host"), spec.remove("port")) {
+        spec.insert(
+            "hostPort".into(),
+            format!("{}:{}", host.as_str().unwrap(), port.as_str().unwrap()).into(),
+        );
+    }
+    object
+}
+
+fn reply(request: &Value, response: Value) -> Reply {
+    let mut response = response;
+    if response.get("uid").is_none() {
+        response["uid"] = request["uid"].clone();
+    }
+    let review =
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response});
+    Reply::Raw(200, review.to_string().into())
+}
+
+/// All objects, each changed once more by `change`.
+fn converted(request: &Value, change: impl Fn(&mut Value)) -> Reply {
+    let wanted = request["desiredAPIVersion"].as_str().unwrap();
+    let objects = request["objects"].as_array().unwrap().iter().map(|object| {
+        let mut object = convert(object, wanted);
+        change(&mut object);
+        object
+    });
+    let objects: Vec<Value> = objects.collect();
+    reply(request, json!({"convertedObjects": objects, "result": {"status": "Success"}}))
+}
+
+fn tunnel(version: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": format!("net.example.com/{version}"), "kind": "Tunnel", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn with_tunnels(hook: &Hook) -> World {
+    let world = world().await;
+    let made = world.post(CRDS, definition(hook, "v1")).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert!(made.headers.get("warning").is_none());
+    world.until(NAME, "Established", "True").await;
+    world
+}
+
+impl World {
+    fn stored(&self, name: &str) -> Value {
+        let entry =
+            self.server.store().get(&sampan_store::Key::new(NAME, format!("default/{name}"))).unwrap();
+        serde_json::from_slice(&entry.value).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn objects_are_written_and_read_in_either_version() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    let first = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a.example:1"}))).await;
+    assert_eq!(first.code, 201, "{}", first.body);
+    assert!(hook.seen().is_empty(), "what is in the storage version already is nobody's business");
+    let second =
+        world.post(V2, tunnel("v2", "b", json!({"host": "b.example", "port": "2", "junk": 1}))).await;
+    assert_eq!(second.code, 201, "{}", second.body);
+    let spec = json!({"host": "b.example", "port": "2", "zone": "here", "mode": "plain"});
+    // v1 knows no zone, and fills its own default in when it is read
+    let mut read = spec.clone();
+    read.as_object_mut().unwrap().remove("zone");
+    assert_eq!((&second.body["apiVersion"], &second.body["spec"]), (&json!("net.example.com/v2"), &read));
+    let seen = hook.seen();
+    assert_eq!(seen.len(), 2, "to the storage version and back");
+    assert_eq!(seen[0]["desiredAPIVersion"], "net.example.com/v1");
+    assert_eq!(seen[0]["objects"][0]["spec"], json!({"host": "b.example", "port": "2", "zone": "here"}));
+    let stored = world.stored("b");
+    assert_eq!(
+        (&stored["apiVersion"], &stored["spec"]),
+        (&json!("net.example.com/v1"), &json!({"hostPort": "b.example:2"}))
+    );
+    let got = world.get(&format!("{V1}/b")).await.body;
+    assert_eq!(got["spec"], json!({"hostPort": "b.example:2", "mode": "plain"}));
+    assert!(hook.seen().is_empty());
+    let got = world.get(&format!("{V2}/a")).await.body;
+    assert_eq!(got["spec"], json!({"host": "a.example", "port": "1", "mode": "plain"}));
+    assert_eq!(hook.seen().len(), 1);
+    world.get(&format!("{V2}/a")).await;
+    assert!(hook.seen().is_empty(), "the answer is kept for the revision");
+
+    let patched = world.merge(&format!("{V2}/a"), json!({"spec": {"port": "3"}})).await;
+    assert_eq!((patched.code, &patched.body["spec"]["port"]), (200, &json!("3")), "{}", patched.body);
+    assert_eq!(patched.body["metadata"]["generation"], 2);
+    assert_eq!(world.stored("a")["spec"]["hostPort"], "a.example:3");
+    let mut status = patched.body.clone();
+    status["status"] = json!({"up": true});
+    let told = world.call("PUT", &format!("{V2}/a/status"), "application/json", &status.to_string()).await;
+    assert_eq!((told.code, &told.body["status"]), (200, &json!({"up": true})), "{}", told.body);
+    let gone = world.delete(&format!("{V2}/a")).await;
+    assert_eq!((gone.code, &gone.body["status"]), (200, &json!("Success")));
+    assert_eq!(world.get(&format!("{V2}/a")).await.code, 404);
+}
+
+#[tokio::test]
+async fn lists_and_watches_are_converted_together() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    for index in 0..7 {
+        let spec = json!({"hostPort": format!("h{index}.example:1")});
+        assert_eq!(world.post(V1, tunnel("v1", &format!("t{index}"), spec)).await.code, 201);
+    }
+    let list = world.get(&format!("{V2}?limit=5")).await.body;
+    assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("TunnelList"), &json!("net.example.com/v2")));
+    let hosts: Vec<&str> =
+        list["items"].as_array().unwrap().iter().map(|one| one["spec"]["host"].as_str().unwrap()).collect();
+    assert_eq!(hosts, ["h0.example", "h1.example", "h2.example", "h3.example", "h4.example"]);
+    assert_eq!(list["metadata"]["remainingItemCount"], 2);
+    let seen = hook.seen();
+    assert_eq!((seen.len(), seen[0]["objects"].as_array().unwrap().len()), (1, 5), "in one review");
+    // selectors ask of the version that is read
+    let one = world.get(&format!("{V2}?fieldSelector=spec.host%3Dh6.example")).await.body;
+    assert_eq!(one["items"][0]["metadata"]["name"], "t6");
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    assert_eq!(hook.seen()[0]["objects"].as_array().unwrap().len(), 2, "the others are known");
+
+    let from = list["metadata"]["resourceVersion"].as_str().unwrap();
+    let port = json!({"spec": {"hostPort": "h1.example:9"}});
+    assert_eq!(world.merge(&format!("{V1}/t1"), port).await.code, 200);
+    assert_eq!(world.delete(&format!("{V1}/t2")).await.code, 200);
+    assert_eq!(world.merge(&format!("{V1}/t6"), json!({"spec": {"hostPort": "x:1"}})).await.code, 200);
+    let told = async |selector: &str| {
+        let uri = format!("{V2}?watch=1&timeoutSeconds=1&resourceVersion={from}{selector}");
+        let events = world.events(&uri).await;
+        let event = |(kind, object): &(String, Value)| {
+            format!(
+                "{kind} {} {}",
+                object["spec"]["host"].as_str().unwrap(),
+                object["spec"]["port"].as_str().unwrap()
+            )
+        };
+        events.iter().map(event).collect::<Vec<_>>()
+    };
+    assert_eq!(told("").await, ["MODIFIED h1.example 9", "DELETED h2.example 1", "MODIFIED x 1"]);
+    let selector = "&fieldSelector=spec.host%3Dh6.example";
+    assert_eq!(told(selector).await, ["DELETED h6.example 1"], "who leaves is shown as it was");
+    let initial = world.events(&format!("{V2}?watch=1&timeoutSeconds=1")).await;
+    assert_eq!((initial.len(), &initial[0].1["apiVersion"]), (6, &json!("net.example.com/v2")));
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = world.raw("GET", &format!("{V2}?includeObject=Object"), "", accept, "").await;
+    let table: Value =
+        serde_json::from_slice(&table.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(table["rows"][0]["object"]["spec"]["host"], "h0.example");
+}
+
+#[tokio::test]
+async fn managers_of_either_version_keep_their_fields() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    let apply = async |manager: &str, version: &str, force: bool, spec: Value| {
+        let uri = if version == "v1" { V1 } else { V2 };
+        let uri = format!("{uri}/a?fieldManager={manager}&force={force}");
+        let body = tunnel(version, "a", spec).to_string();
+        world.call("PATCH", &uri, "application/apply-patch+yaml", &body).await
+    };
+    let made = apply("one", "v1", false, json!({"hostPort": "h:1"})).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let fields = json!({"f:spec": {"f:hostPort": {}}});
+    assert_eq!(made.body["metadata"]["managedFields"][0]["fieldsV1"], fields);
+    let other = apply("two", "v2", false, json!({"mode": "tls"})).await;
+    assert_eq!((other.code, &other.body["spec"]["mode"]), (200, &json!("tls")), "{}", other.body);
+    assert_eq!(other.body["spec"]["host"], "h");
+    // what one says in words of v1 is lost when it says it no more, also in v2
+    let less = apply("one", "v2", false, json!({"host": "h"})).await;
+    assert_eq!(less.code, 200, "{}", less.body);
+    let managers: Vec<(&str, &str)> = less.body["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["manager"].as_str().unwrap(), one["apiVersion"].as_str().unwrap()))
+        .collect();
+    assert!(managers.contains(&("two", "net.example.com/v2")), "{managers:?}");
+    assert!(managers.contains(&("one", "net.example.com/v2")), "{managers:?}");
+    let clash = apply("three", "v2", false, json!({"mode": "plain"})).await;
+    assert_eq!(clash.code, 409);
+    assert_eq!(clash.body["message"], "Apply failed with 1 conflict: conflict with \"two\": .spec.mode");
+    let patched = world.merge(&format!("{V1}/a"), json!({"spec": {"mode": "x"}})).await;
+    assert_eq!(patched.code, 200, "{}", patched.body);
+    assert_eq!(patched.body["spec"]["mode"], "x");
+}
+
+#[tokio::test]
+async fn labels_and_annotations_may_be_changed_and_nothing_else_of_metadata() {
+    let hook = hook(|request| {
+        converted(request, |object| {
+            object["metadata"]["labels"] =
+                json!({"to": object["apiVersion"].as_str().unwrap().replace('/', ".")});
+            object["metadata"]["annotations"]["by"] = "hook".into();
+            object["metadata"]["finalizers"] = json!(["x"]);
+            object["metadata"]["resourceVersion"] = "42".into();
+        })
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    let made = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await.body;
+    let read = world.get(&format!("{V2}/a")).await.body;
+    assert_eq!(read["metadata"]["labels"], json!({"to": "net.example.com.v2"}));
+    assert_eq!(read["metadata"]["annotations"], json!({"by": "hook"}));
+    assert_eq!(read["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    assert!(read["metadata"].get("finalizers").is_none());
+    let selected = world.get(&format!("{V2}?labelSelector=to%3Dnet.example.com.v2")).await.body;
+    assert_eq!(selected["items"].as_array().unwrap().len(), 1);
+    let selected = world.get(&format!("{V1}?labelSelector=to%3Dnet.example.com.v2")).await.body;
+    assert!(selected["items"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn failures_are_told_in_upstreams_words() {
+    let cases: Vec<(fn(&Value) -> Reply, &str)> = vec![
+        (
+            |_| Reply::Raw(500, "broken".into()),
+            "failed: an error on the server (\"broken\") has prevented the request from succeeding",
+        ),
+        (
+            |request| reply(request, json!({"result": {"status": "Failure", "message": "no way"}})),
+            "failed: no way",
+        ),
+        (
+            |request| reply(request, json!({"result": {"status": "Failed"}})),
+            "failed: response.result.status was 'Failed', not 'Success'",
+        ),
+        (
+            |request| reply(request, json!({"uid": "x", "result": {"status": "Success"}})),
+            "failed: expected response.uid=",
+        ),
+        (
+            |request| reply(request, json!({"result": {"status": "Success"}, "convertedObjects": []})),
+            "returned 0 objects, expected 1",
+        ),
+        (
+            |request| converted(request, |object| object["apiVersion"] = "net.example.com/v3".into()),
+            "returned invalid object at index 0: invalid groupVersion (expected net.example.com/v2, received net.example.com/v3)",
+        ),
+        (
+            |request| converted(request, |object| object["kind"] = "Bridge".into()),
+            "returned invalid object at index 0: invalid kind (expected Tunnel, received Bridge)",
+        ),
+        (
+            |request| converted(request, |object| object["metadata"]["name"] = "b".into()),
+            "returned invalid object: must have the same name: a != b",
+        ),
+        (
+            |request| converted(request, |object| object["metadata"]["labels"] = json!({"a": 1})),
+            "returned invalid metadata: metadata.labels[a] must be a string, but is int64 in converted object",
+        ),
+    ];
+    for (behaviour, why) in cases {
+        let hook = hook(behaviour).await;
+        let world = with_tunnels(&hook).await;
+        let made = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await.body;
+        let mut newer = convert(&made, "net.example.com/v2");
+        let one = format!("{V2}/a");
+        newer["spec"]["zone"] = "there".into();
+        let put = async |uri: &str, body: &Value| {
+            world.call("PUT", uri, "application/json", &body.to_string()).await
+        };
+        let answers = [
+            world.get(&one).await,
+            world.get(V2).await,
+            put(&one, &newer).await,
+            world.merge(&one, json!({"metadata": {"labels": {"a": "b"}}})).await,
+            world.delete(&one).await,
+            world.delete(V2).await,
+            world.get(&format!("{one}/status")).await,
+            put(&format!("{one}/status"), &newer).await,
+            world.get(&format!("{V2}?watch=1")).await,
+        ];
+        for got in answers {
+            let message = got.body["message"].as_str().unwrap_or_default();
+            assert!(message.starts_with(&format!("{BY} {why}")), "{message}\n{BY} {why}");
+            assert_eq!((got.code, got.body.get("reason")), (500, None), "{}", got.body);
+        }
+        let refused = world.post(V2, tunnel("v2", "n", json!({"host": "n", "port": "1"}))).await;
+        assert_eq!(refused.code, 500, "{}", refused.body);
+        let by = "conversion webhook for net.example.com/v2, Kind=Tunnel";
+        assert!(refused.body["message"].as_str().unwrap().starts_with(by), "{}", refused.body);
+        assert_eq!(world.get(&format!("{V1}/n")).await.code, 404, "nothing was written");
+        assert_eq!(world.get(&format!("{V1}/a")).await.body, made, "nothing was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_ends_where_an_object_cannot_be_read() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let hook = hook(move |request| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 => converted(request, |_| {}),
+        _ => reply(request, json!({"result": {"status": "Failure", "message": "enough"}})),
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+    let watch = world.raw("GET", &format!("{V2}?watch=1"), "", "application/json", "").await;
+    assert_eq!(watch.status(), 200);
+    world.post(V1, tunnel("v1", "b", json!({"hostPort": "b:1"}))).await;
+    let text = watch.into_body().collect().await.unwrap().to_bytes();
+    let lines: Vec<Value> = text
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let kinds: Vec<&Value> = lines.iter().map(|line| &line["type"]).collect();
+    assert_eq!(kinds, ["ADDED", "ERROR"]);
+    let status = &lines[1]["object"];
+    assert_eq!(status["message"], format!("{BY} failed: enough"));
+    assert_eq!((&status["reason"], &status["code"]), (&json!("InternalError"), &json!(500)));
+}
+
+#[tokio::test]
+async fn a_new_storage_version_is_taken_by_the_next_write() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+    let versions = json!({"spec": {"versions": definition(&hook, "v2")["spec"]["versions"]}});
+    let changed = world.merge(&format!("{CRDS}/{NAME}"), versions).await;
+    assert_eq!((changed.code, &changed.body["status"]["storedVersions"]), (200, &json!(["v1", "v2"])));
+    assert_eq!(world.get(&format!("{V2}/a")).await.body["spec"]["host"], "a");
+    assert_eq!(world.stored("a")["apiVersion"], "net.example.com/v1");
+    let same = world.merge(&format!("{V1}/a"), json!({})).await;
+    assert_eq!((same.code, &same.body["spec"]["hostPort"]), (200, &json!("a:1")), "{}", same.body);
+    let stored = world.stored("a");
+    assert_eq!((&stored["apiVersion"], &stored["spec"]["host"]), (&json!("net.example.com/v2"), &json!("a")));
+}
+
+#[tokio::test]
+async fn admission_sees_the_version_that_it_is_configured_for() {
+    let converter = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&converter).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    let admit = hook(|request| {
+        let host = request["object"]["spec"]["host"].as_str().unwrap_or_default().to_owned();
+        Reply::Response(
+            json!({"allowed": host == "good", "status": {"message": format!("host is {host:?}")}}),
+        )
+    })
+    .await;
+    let configuration = json!({"metadata": {"name": "hosts"}, "webhooks": [{
+        "name": "hosts.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": admit.config(),
+        "rules": [{"operations": ["CREATE"], "apiGroups": ["net.example.com"], "apiVersions": ["v2"], "resources": ["tunnels"]}]}]});
+    let uri = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    assert_eq!(world.post(uri, configuration).await.code, 201);
+    let refused = world.post(V1, tunnel("v1", "a", json!({"hostPort": "bad:1"}))).await;
+    assert_eq!(refused.code, 403, "{}", refused.body);
+    assert_eq!(
+        refused.body["message"],
+        "tunnels.net.example.com \"a\" is forbidden: admission webhook \"hosts.example.com\" denied the request: host is \"bad\""
+    );
+    assert_eq!(world.post(V1, tunnel("v1", "a", json!({"hostPort": "good:1"}))).await.code, 201);
+    let policy = json!({"metadata": {"name": "ports"}, "spec": {"failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": ["net.example.com"],
+            "apiVersions": ["v2"], "resources": ["tunnels"]}]},
+        "validations": [{"expression": "object.spec.port != '13'", "message": "unlucky"}]}});
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    assert_eq!(world.post(&format!("{group}/validatingadmissionpolicies"), policy).await.code, 201);
+    let binding = json!({"metadata": {"name": "ports"}, "spec": {"policyName": "ports", "validationActions": ["Deny"]}});
+    assert_eq!(world.post(&format!("{group}/validatingadmissionpolicybindings"), binding).await.code, 201);
+    let refused = world.post(V1, tunnel("v1", "b", json!({"hostPort": "good:13"}))).await;
+    assert_eq!(refused.code, 422, "{}", refused.body);
+    assert!(
+        refused.body["message"].as_str().unwrap().ends_with("denied request: unlucky"),
+        "{}",
+        refused.body
+    );
+}

@@ -1,0 +1,190 @@
+//! Structured authentication: tokens of an issuer that speaks HTTPS, and who is let in without any.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+
+use super::webhooks::{Hook, Reply, hook};
+use super::*;
+
+struct Key {
+    pair: EcdsaKeyPair,
+    id: &'static str,
+}
+
+impl Key {
+    fn new(id: &'static str) -> Self {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random);
+        Self { pair: pair.unwrap(), id }
+    }
+
+    fn public(&self) -> Value {
+        let point = self.pair.public_key().as_ref();
+        let half = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.id, "x": half(1..33), "y": half(33..65)})
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = json!({"alg": "ES256", "kid": self.id}).to_string();
+        let signed =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// An issuer, which shows the keys that `keys` says.
+async fn issuer(keys: Arc<parking_lot::Mutex<Vec<Value>>>) -> Hook {
+    let own = Arc::new(parking_lot::Mutex::new(String::new()));
+    let told = own.clone();
+    let hook = hook(move |request| {
+        let url = told.lock().clone();
+        let document = match request["path"].as_str() {
+            Some("/.well-known/openid-configuration") => {
+                json!({"issuer": url, "jwks_uri": format!("{url}/keys")})
+            }
+            Some("/keys") => json!({"keys": *keys.lock()}),
+            _ => return Reply::Raw(404, Bytes::new()),
+        };
+        Reply::Raw(200, document.to_string().into())
+    })
+    .await;
+    *own.lock() = format!("https://{}", hook.address);
+    hook
+}
+
+/// A configuration that trusts `issuer`.
+fn configuration(issuer: &Hook, more: Value) -> Value {
+    let pem = String::from_utf8(STANDARD.decode(&issuer.ca).unwrap()).unwrap();
+    let mut all = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+        "jwt": [{"issuer": {"url": format!("https://{}", issuer.address), "certificateAuthority": pem,
+                "audiences": ["sampan", "boats"], "audienceMatchPolicy": "MatchAny"},
+            "claimMappings": {"username": {"expression": "'crew:' + claims.sub"},
+                "groups": {"claim": "roles", "prefix": "crew:"},
+                "extra": [{"key": "example.com/ship", "valueExpression": "claims.ship"}]},
+            "claimValidationRules": [{"expression": "claims.exp - claims.iat <= 3600", "message": "too long"}],
+            "userValidationRules": [{"expression": "!user.groups.exists(g, g == 'crew:pirates')"}]}]});
+    for (key, value) in more.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    all
+}
+
+impl World {
+    async fn over_tls(&self, method: &str, uri: &str, token: &str, body: &str) -> Got {
+        let mut request = Request::builder().method(method).uri(uri).header("accept", "application/json");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.header("content-type", "application/json").body(Bytes::from(body.to_owned()));
+        let peer = Peer::Tls { certificates: Vec::new(), remote: ([127, 0, 0, 1], 1).into() };
+        let response = self.server.handle(request.unwrap(), peer).await;
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let text = || String::from_utf8_lossy(&bytes).into();
+        Got { code, headers, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
+    }
+
+    async fn whoami(&self, token: &str) -> Got {
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let uri = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        self.over_tls("POST", uri, token, &review.to_string()).await
+    }
+}
+
+async fn world_of(configuration: &Value) -> World {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), configuration.to_string()).unwrap();
+    let world = world_with(|config| config.authentication = Some(file.path().to_owned())).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_is_a_user() {
+    let (first, second) = (Key::new("1"), Key::new("2"));
+    let keys = Arc::new(parking_lot::Mutex::new(vec![first.public()]));
+    let issuer = issuer(keys.clone()).await;
+    let world = world_of(&configuration(&issuer, json!({}))).await;
+    let now = jiff::Timestamp::now().as_second();
+    let good = json!({"iss": format!("https://{}", issuer.address), "aud": "boats", "sub": "jane", "iat": now,
+        "exp": now + 600, "roles": ["cook"], "ship": "Argo", "jti": "7"});
+    let with = |key: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[key] = value;
+        first.sign(&claims)
+    };
+    let got = world.whoami(&first.sign(&good)).await;
+    assert_eq!(got.code, 201, "{}", got.body);
+    let user = &got.body["status"]["userInfo"];
+    assert_eq!(user["username"], "crew:jane");
+    assert_eq!(user["groups"], json!(["crew:cook", "system:authenticated"]));
+    let extra =
+        json!({"authentication.kubernetes.io/credential-id": ["JTI=7"], "example.com/ship": ["Argo"]});
+    assert_eq!(user["extra"], extra);
+    assert_eq!(issuer.seen().len(), 2, "the discovery document and the keys");
+    assert_eq!(world.whoami(&first.sign(&good)).await.code, 201);
+    assert!(issuer.seen().is_empty(), "keys are kept");
+    // who they are is not what they may
+    let refused = world.over_tls("GET", PODS, &first.sign(&good), "").await;
+    assert_eq!(refused.code, 403);
+    assert!(
+        refused.body["message"]
+            .as_str()
+            .unwrap()
+            .contains("User \"crew:jane\" cannot list resource \"pods\"")
+    );
+    for (what, token) in [
+        ("expired", with("exp", json!(now - 1))),
+        ("not yet", with("nbf", json!(now + 1000))),
+        ("for others", with("aud", json!(["others"]))),
+        ("too long", with("exp", json!(now + 3601))),
+        ("a pirate", with("roles", json!(["pirates"]))),
+        ("of nobody", with("iss", json!("https://other.example"))),
+        ("forged", Key::new("1").sign(&good)),
+    ] {
+        let got = world.whoami(&token).await;
+        assert_eq!((got.code, &got.body["reason"]), (401, &json!("Unauthorized")), "{what}");
+    }
+    // a key that is not known is looked for
+    assert_eq!(world.whoami(&second.sign(&good)).await.code, 401);
+    keys.lock().push(second.public());
+    assert_eq!(world.whoami(&second.sign(&good)).await.code, 201);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": second.sign(&good)}});
+    let told = world.post("/apis/authentication.k8s.io/v1/tokenreviews", review).await.body;
+    assert_eq!(told["status"]["user"]["username"], "crew:jane", "{told}");
+}
+
+#[tokio::test]
+async fn who_needs_no_credentials_is_configured() {
+    let issuer = issuer(Arc::default()).await;
+    let anonymous = json!({"anonymous": {"enabled": true, "conditions": [{"path": "/livez"}]}});
+    let world = world_of(&configuration(&issuer, anonymous)).await;
+    assert_eq!(world.over_tls("GET", "/livez", "", "").await.code, 200);
+    assert_eq!(world.over_tls("GET", "/healthz", "", "").await.code, 401);
+    let world = world_of(&configuration(&issuer, json!({"anonymous": {"enabled": true}}))).await;
+    assert_eq!(world.over_tls("GET", "/healthz", "", "").await.code, 200);
+    let refused = world.over_tls("GET", PODS, "", "").await;
+    assert_eq!(refused.code, 403);
+    assert!(refused.body["message"].as_str().unwrap().contains("User \"system:anonymous\" cannot list"));
+    let world = world_of(&configuration(&issuer, json!({"anonymous": {"enabled": false}}))).await;
+    assert_eq!(world.over_tls("GET", "/livez", "", "").await.code, 401);
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_wrong_stops_the_start() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let content = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: [{issuer: {url: 'http://a', audiences: [a]}, claimMappings: {username: {claim: sub, prefix: ''}}}]\n";
+    std::fs::write(file.path(), content).unwrap();
+    let why = crate::check_authentication(Some(file.path())).map(|_| ()).unwrap_err().to_string();
+    let wanted = format!(
+        "--authentication-config={}: jwt[0].issuer.url: Invalid value: \"http://a\": URL scheme must be https",
+        file.path().display()
+    );
+    assert_eq!(why, wanted);
+    let missing = crate::check_authentication(Some(std::path::Path::new("/nowhere.yaml"))).map(|_| ());
+    assert!(missing.unwrap_err().to_string().contains("No such file"));
+}

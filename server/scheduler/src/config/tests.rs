@@ -1,0 +1,198 @@
+//! Configurations as users have them, and what becomes of pods under them.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::plan::{Decision, schedule};
+use crate::pods::PodInfo;
+use crate::world::World;
+use serde_json::{Value, json};
+
+fn parse(mut value: Value) -> Result<Configuration, String> {
+    value["apiVersion"] = json!("kubescheduler.config.k8s.io/v1");
+    value["kind"] = json!("KubeSchedulerConfiguration");
+    read(value).map_err(|error| error.to_string())
+}
+
+fn profile(plugins: Value, config: Value) -> Arc<Profile> {
+    let all = parse(json!({"profiles": [{"plugins": plugins, "pluginConfig": config}]})).unwrap();
+    all.profiles["default-scheduler"].clone()
+}
+
+#[test]
+fn nothing_said_is_upstreams_default() {
+    assert_eq!(parse(json!({})).unwrap(), Configuration::default());
+    assert_eq!(*profile(json!({}), json!([])), Profile::default());
+    let run = json!({"leaderElection": {"leaderElect": false}, "parallelism": 4, "percentageOfNodesToScore": 50,
+        "clientConnection": {"kubeconfig": "/x"}, "podInitialBackoffSeconds": 2, "podMaxBackoffSeconds": 60});
+    let all = parse(run).unwrap();
+    assert_eq!((all.back_off.as_secs(), all.back_off_max.as_secs()), (2, 60));
+}
+
+#[test]
+fn plugins_are_merged_as_upstreams() {
+    let weights = |plugins: Value| {
+        let Weights { taints, node_affinity, spread, pod_affinity, fit, balanced, images } =
+            profile(plugins, json!([])).weights.clone();
+        [taints, node_affinity, spread, pod_affinity, fit, balanced, images]
+    };
+    let named = |names: &[(&str, i64)]| -> Value {
+        names.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect()
+    };
+    let all = json!([{"name": "*"}]);
+    for (plugins, expected) in [
+        (json!({}), [3, 2, 2, 2, 1, 1, 1]),
+        (json!({"score": {"disabled": [{"name": "ImageLocality"}]}}), [3, 2, 2, 2, 1, 1, 0]),
+        (
+            json!({"score": {"disabled": all, "enabled": named(&[("NodeResourcesFit", 5)])}}),
+            [0, 0, 0, 0, 5, 0, 0],
+        ),
+        // the point's own weight comes before that of multiPoint
+        (
+            json!({"multiPoint": {"enabled": named(&[("NodeResourcesFit", 7), ("NodeAffinity", 9)])},
+                "score": {"enabled": named(&[("NodeAffinity", 4)])}}),
+            [3, 4, 2, 2, 7, 1, 1],
+        ),
+        // no weight is one, not the default's
+        (json!({"multiPoint": {"enabled": [{"name": "TaintToleration"}]}}), [1, 2, 2, 2, 1, 1, 1]),
+        (json!({"multiPoint": {"disabled": [{"name": "PodTopologySpread"}]}}), [3, 2, 0, 2, 1, 1, 1]),
+    ] {
+        assert_eq!(weights(plugins.clone()), expected, "{plugins}");
+    }
+    let bare = profile(
+        json!({"multiPoint": {"disabled": all, "enabled": named(&[
+            ("PrioritySort", 0), ("DefaultBinder", 0), ("NodeResourcesFit", 0)])}}),
+        json!([]),
+    );
+    assert!(
+        bare.filters(Plugin::NodeResourcesFit) && !bare.filters(Plugin::TaintToleration) && !bare.preempts
+    );
+    let patient = profile(json!({"postFilter": {"disabled": all}}), json!([]));
+    assert!(!patient.preempts && patient.filters(Plugin::NodePorts));
+}
+
+#[test]
+fn what_cannot_be_is_named() {
+    let one = |profile: Value| json!({"profiles": [profile]});
+    let args = |name: &str, args: Value| one(json!({"pluginConfig": [{"name": name, "args": args}]}));
+    let fit = |strategy: Value| args("NodeResourcesFit", json!({"scoringStrategy": strategy}));
+    for (value, words) in [
+        (json!({"profile": []}), "unknown field `profile`"),
+        (json!({"podInitialBackoffSeconds": 0}), "podInitialBackoffSeconds: must be greater than 0"),
+        (json!({"podInitialBackoffSeconds": 20}), "podMaxBackoffSeconds: must be greater than or equal to"),
+        (json!({"extenders": [{"urlPrefix": "http://x"}]}), "extenders: "),
+        (json!({"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]}), "\"a\" is there twice"),
+        (json!({"profiles": [{"schedulerName": "a"}, {}]}), "profiles[1].schedulerName"),
+        (one(json!({"plugins": {"sort": {}}})), "no such extension point"),
+        (
+            one(json!({"plugins": {"score": {"enabled": [{"name": "Mine"}]}}})),
+            "plugin \"Mine\" does not exist",
+        ),
+        (
+            one(json!({"plugins": {"score": {"enabled": [{"name": "NodePorts"}]}}})),
+            "plugin \"NodePorts\" does not extend score plugin",
+        ),
+        (one(json!({"plugins": {"bind": {"disabled": [{"name": "*"}]}}})), "plugins.bind: DefaultBinder"),
+        (fit(json!({"type": "Best"})), "scoringStrategy.type: \"Best\" is not one of"),
+        (fit(json!({"type": "RequestedToCapacityRatio"})), "at least one point must be specified"),
+        (
+            fit(json!({"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 101}]})),
+            "cpu: resource weight not in valid range (0, 100]",
+        ),
+        (args("InterPodAffinity", json!({"hardPodAffinityWeight": 101})), "not in valid range [0, 100]"),
+        (args("InterPodAffinity", json!({"kind": "NodeAffinityArgs"})), "has to be InterPodAffinityArgs"),
+        (args("NodeName", json!({})), "NodeName takes none"),
+        (
+            args(
+                "PodTopologySpread",
+                json!({"defaultConstraints": [
+                {"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway"}]}),
+            ),
+            "when .defaultingType is System",
+        ),
+    ] {
+        let said = parse(value.clone()).expect_err(words);
+        assert!(said.contains(words), "{value}: {said}");
+    }
+    let error = read(json!({"apiVersion": "v1", "kind": "Pod"})).unwrap_err().to_string();
+    assert!(error.starts_with("apiVersion:"), "{error}");
+}
+
+/// Nodes `a` (4 CPUs, half in use, a GPU, zone 1) and `b` (4 CPUs, empty, tainted softly, zone 2).
+fn world() -> World {
+    let mut world = World::default();
+    for (name, taints, gpus) in
+        [("a", json!([]), "4"), ("b", json!([{"key": "k", "effect": "PreferNoSchedule"}]), "0")]
+    {
+        let amounts = json!({"cpu": "4", "memory": "8Gi", "pods": "10", "gpu.example/x": gpus});
+        let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "zone": name}},
+            "spec": {"taints": taints}, "status": {"allocatable": amounts}});
+        world.apply_node(Arc::new(serde_json::from_value(node).unwrap()));
+    }
+    world.apply_pod(Arc::new(pod("there", "2", json!({}), Profile::standard())), "a");
+    world
+}
+
+fn pod(name: &str, cpu: &str, spec: Value, profile: Arc<Profile>) -> PodInfo {
+    let mut object = json!({"metadata": {"name": name, "namespace": "d", "labels": {"app": "x"}}, "spec": {
+        "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}]}});
+    object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    PodInfo::with(Arc::new(serde_json::from_value(object).unwrap()), profile)
+}
+
+fn place(world: &World, cpu: &str, spec: Value, profile: &Arc<Profile>) -> String {
+    match schedule(&pod("new", cpu, spec, profile.clone()), world, 0) {
+        Decision::Bind { node, .. } => node,
+        Decision::Unschedulable { message, .. } => message,
+    }
+}
+
+#[test]
+fn profiles_decide_where_pods_go() {
+    let world = world();
+    let fit = |strategy: Value| {
+        // nothing else counts
+        let only = json!({"score": {"disabled": [{"name": "*"}], "enabled": [{"name": "NodeResourcesFit"}]}});
+        profile(only, json!([{"name": "NodeResourcesFit", "args": {"scoringStrategy": strategy}}]))
+    };
+    let least = fit(json!({"type": "LeastAllocated"}));
+    let most = fit(json!({"type": "MostAllocated"}));
+    assert_eq!(
+        (place(&world, "1", json!({}), &least), place(&world, "1", json!({}), &most)),
+        ("b".into(), "a".into())
+    );
+    let half = fit(json!({"type": "RequestedToCapacityRatio", "resources": [{"name": "cpu", "weight": 3}],
+        "requestedToCapacityRatio": {"shape": [{"utilization": 0, "score": 0}, {"utilization": 75, "score": 10}]}}));
+    assert_eq!(place(&world, "1", json!({}), &half), "a");
+    // the soft taint counts for more than all else, unless its plugin is off
+    assert_eq!(place(&world, "1", json!({}), &Profile::standard()), "a");
+    let blind = profile(json!({"score": {"disabled": [{"name": "TaintToleration"}]}}), json!([]));
+    assert_eq!(place(&world, "1", json!({}), &blind), "b");
+}
+
+#[test]
+fn filters_are_off_or_more() {
+    let mut world = world();
+    let standard = Profile::standard();
+    let said = place(&world, "9", json!({}), &standard);
+    assert!(said.starts_with("0/2 nodes are available: 2 Insufficient cpu. preemption:"), "{said}");
+    let patient = profile(json!({"postFilter": {"disabled": [{"name": "*"}]}}), json!([]));
+    assert_eq!(place(&world, "9", json!({}), &patient), "0/2 nodes are available: 2 Insufficient cpu.");
+    let bold = profile(json!({"filter": {"disabled": [{"name": "NodeResourcesFit"}]}}), json!([]));
+    assert!(["a", "b"].contains(&place(&world, "9", json!({}), &bold).as_str()));
+    let added = json!([{"name": "NodeAffinity", "args": {"addedAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}]}}}}]);
+    assert_eq!(place(&world, "1", json!({}), &profile(json!({}), added.clone())), "b");
+    let patient = profile(json!({"postFilter": {"disabled": [{"name": "*"}]}}), added);
+    let said = place(&world, "1", json!({"nodeSelector": {"zone": "a"}}), &patient);
+    assert!(said.contains("1 node(s) didn't match scheduler-enforced node affinity"), "{said}");
+    let gpu = json!({"containers": [{"name": "c", "resources": {"requests": {"gpu.example/x": "9"}}}]});
+    let blind = json!([{"name": "NodeResourcesFit", "args": {"ignoredResourceGroups": ["gpu.example"]}}]);
+    assert!(["a", "b"].contains(&place(&world, "0", gpu, &profile(json!({}), blind)).as_str()));
+    // constraints that a list gives to pods with none, by the Service that selects them
+    let labels = [("app".to_owned(), "x".to_owned())].into();
+    world.owners.set_service("d", "s", Some(labels));
+    let listed = json!([{"name": "PodTopologySpread", "args": {"defaultingType": "List", "defaultConstraints": [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}}]);
+    assert_eq!(place(&world, "1", json!({}), &profile(json!({}), listed)), "b");
+}
