@@ -14,6 +14,8 @@ const PATCH_TYPES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+/// Of custom resources, which have no strategies: kubectl takes from here how to patch.
+const CUSTOM_PATCH_TYPES: [&str; 3] = [PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3]];
 
 /// One operation, in no dialect yet.
 struct Operation {
@@ -47,8 +49,9 @@ fn of_kind(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
     let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{scope}/{}", kind.plural);
     let tag = tag(kind);
-    let item =
-        |operations: Vec<Operation>, parameters: &[&str]| render(dialect, &tag, operations, parameters);
+    let patches: &[&str] = if kind.custom.is_some() { &CUSTOM_PATCH_TYPES } else { &PATCH_TYPES };
+    let face = Face { dialect, tag: &tag, patches };
+    let item = |operations: Vec<Operation>, parameters: &[&str]| render(face, operations, parameters);
     let (outer, inner): (&[&str], &[&str]) = match kind.namespaced {
         true => (&["namespace"], &["name", "namespace"]),
         false => (&[], &["name"]),
@@ -261,10 +264,20 @@ fn connects(kind: &Kind, sub: &Subresource, suffix: &str, target: &Value) -> Vec
     sub.verbs.iter().map(connect).collect()
 }
 
-fn render(dialect: Dialect, tag: &str, operations: Vec<Operation>, path_parameters: &[&str]) -> Value {
+/// What all operations of a kind have in common.
+#[derive(Clone, Copy)]
+struct Face<'a> {
+    dialect: Dialect,
+    tag: &'a str,
+    /// The media types of a patch.
+    patches: &'a [&'a str],
+}
+
+fn render(face: Face<'_>, operations: Vec<Operation>, path_parameters: &[&str]) -> Value {
+    let dialect = face.dialect;
     let mut item = Map::new();
     for operation in operations {
-        item.insert(operation.method.into(), operation.render(dialect, tag));
+        item.insert(operation.method.into(), operation.render(face));
     }
     let mut parameters: Vec<Value> =
         path_parameters.iter().map(|name| path_parameter(dialect, name)).collect();
@@ -301,11 +314,12 @@ fn set_type(dialect: Dialect, parameter: &mut Value, ty: &str) {
 }
 
 impl Operation {
-    fn render(self, dialect: Dialect, tag: &str) -> Value {
+    fn render(self, face: Face<'_>) -> Value {
+        let dialect = face.dialect;
         let mut parameters: Vec<Value> =
             self.query.iter().map(|parameter| query_parameter(dialect, parameter)).collect();
-        let mut value = json!({"description": self.description, "operationId": self.id, "tags": [tag]});
-        let patch = self.action == "patch";
+        let mut value = json!({"description": self.description, "operationId": self.id, "tags": [face.tag]});
+        let media: &[&str] = if self.action == "patch" { face.patches } else { &["*/*"] };
         let produces = match self.answer {
             Some(_) => json!(["application/json", "application/yaml"]),
             None => json!(["*/*"]),
@@ -315,11 +329,11 @@ impl Operation {
                 let required = self.method != "delete";
                 parameters.insert(0, json!({"name": "body", "in": "body", "required": required, "schema": dialect.reference(body)}));
             }
-            (Dialect::V3, Some(body)) => value["requestBody"] = request_body(dialect, body, patch),
+            (Dialect::V3, Some(body)) => value["requestBody"] = request_body(dialect, body, media),
             (_, None) => {}
         }
         if dialect == Dialect::V2 {
-            value["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+            value["consumes"] = json!(media);
             value["produces"] = produces;
             value["schemes"] = json!(["https"]);
         }
@@ -355,8 +369,7 @@ impl Operation {
     }
 }
 
-fn request_body(dialect: Dialect, body: &str, patch: bool) -> Value {
-    let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+fn request_body(dialect: Dialect, body: &str, types: &[&str]) -> Value {
     let schema = |ty: &&str| ((*ty).to_owned(), json!({"schema": dialect.reference(body)}));
     let content: Map<String, Value> = types.iter().map(schema).collect();
     json!({"content": content})

@@ -115,6 +115,11 @@ async fn a_definition_is_established_and_discovered() {
     assert_eq!(schema["properties"]["spec"]["properties"]["image"]["default"], "busybox");
     assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "CronTab");
     assert!(v3["components"]["schemas"].get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").is_some());
+    // kubectl takes from here how to patch
+    let place = "/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}";
+    let patches = v3["paths"][place]["patch"]["requestBody"]["content"].as_object().unwrap();
+    assert!(patches.contains_key("application/merge-patch+json"));
+    assert!(!patches.contains_key("application/strategic-merge-patch+json"));
     let v2 = world.get("/openapi/v2").await.body;
     assert!(v2["definitions"].get("com.example.stable.v2.CronTab").is_some());
     // a changed schema is published at once, at another place
