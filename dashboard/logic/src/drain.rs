@@ -121,16 +121,20 @@ fn place(object: &Value) -> String {
     format!("{}/{}", text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
 }
 
-/// Whether a node other than `own` takes pods now.
+/// Whether a node other than `own` takes pods now, those that tolerate nothing.
 pub fn elsewhere(nodes: &[Value], own: &str) -> bool {
     let ready = |node: &Value| {
         list(&node["status"]["conditions"])
             .iter()
             .any(|one| one["type"] == "Ready" && one["status"] == "True")
     };
-    nodes
-        .iter()
-        .any(|node| node["metadata"]["name"] != own && node["spec"]["unschedulable"] != true && ready(node))
+    let repels = |node: &Value| {
+        list(&node["spec"]["taints"])
+            .iter()
+            .any(|one| matches!(one["effect"].as_str(), Some("NoSchedule" | "NoExecute")))
+    };
+    let takes = |node: &Value| node["spec"]["unschedulable"] != true && !repels(node) && ready(node);
+    nodes.iter().any(|node| node["metadata"]["name"] != own && takes(node))
 }
 
 #[cfg(test)]
@@ -210,10 +214,13 @@ mod tests {
                 "status": {"conditions": [{"type": "Ready", "status": ready}]}})
         };
         let own = node("a", "True", false);
+        let mut tainted = node("b", "True", false);
+        tainted["spec"]["taints"] = json!([{"key": "k", "effect": "NoSchedule"}]);
         for (other, takes) in [
             (node("b", "True", false), true),
             (node("b", "Unknown", false), false),
             (node("b", "True", true), false),
+            (tainted, false),
         ] {
             assert_eq!(elsewhere(&[own.clone(), other.clone()], "a"), takes, "{other}");
         }

@@ -77,10 +77,14 @@ fn field(base: Known, mine: Known, theirs: Known, path: &str, clashes: &mut Vec<
     }
 }
 
-/// Lists are one field each, but for those of the same named things in the same order: containers, volumes, conditions.
+/// Lists are one field each, but for those of the same named things, each once, in the same order: containers, volumes,
+/// conditions.
 fn alike(one: &[Value], other: &[Value]) -> bool {
     let key = if one.first().is_some_and(|first| first["name"].is_string()) { "name" } else { "type" };
-    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a[key].is_string() && a[key] == b[key])
+    let once = |at: usize| !one[..at].iter().any(|before| before[key] == one[at][key]);
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(a, b)| a[key].is_string() && a[key] == b[key])
+        && (0..one.len()).all(once)
 }
 
 /// A text of an object with another `metadata.resourceVersion`; none if it has none.
@@ -160,6 +164,13 @@ mod tests {
                 json!({"c": [{"name": "n", "i": 2}]}),
                 json!({"c": [{"name": "n", "i": 3}]}),
                 "c[0].i",
+            ),
+            // one name twice tells nothing apart
+            (
+                json!({"m": [{"name": "v", "p": "a"}, {"name": "v", "p": "b"}]}),
+                json!({"m": [{"name": "v", "p": "b"}, {"name": "v", "p": "c"}]}),
+                json!({"m": [{"name": "v", "p": "a", "r": true}, {"name": "v", "p": "b"}]}),
+                "m",
             ),
         ] {
             assert_eq!(merge(&base, &mine, &theirs), Err(vec![path.to_owned()]), "{mine} {theirs}");

@@ -20,8 +20,14 @@ use sampan_view::{
 };
 use serde_json::Value;
 
-use super::socket::{Event, Socket};
-use crate::app::{Link, app};
+use super::{
+    api::Failure,
+    socket::{Event, Socket},
+};
+use crate::{
+    app::{Link, app},
+    ui::toast,
+};
 
 /// How a view is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -294,6 +300,11 @@ fn about_feed(tell: Tell) {
         Tell::Confused { message } => leptos::logging::warn!("feed: {message}"),
         _ => {
             disconnect();
+            // the page stays while it has a text that is nowhere else
+            if app().unsaved.get_untracked() {
+                let message = tr!(sign_in.unsaved).to_owned();
+                return toast::bad(&Failure { code: 401, reason: "Unauthorized".to_owned(), message });
+            }
             app().session.set(None);
         }
     }

@@ -54,10 +54,8 @@ fn ByYaml() -> impl IntoView {
     let send = move |dry: bool| {
         let namespace = namespaces.get_untracked().first().cloned().unwrap_or_else(|| "default".to_owned());
         let Some(text) = pen.text() else { return };
-        if !dry {
-            app().unsaved.set(false);
-        }
         spawn_local(async move {
+            let mut refused = false;
             told.set(Vec::new());
             for document in documents(&text) {
                 let one = match apply(&document, &namespace, dry).await {
@@ -66,7 +64,14 @@ fn ByYaml() -> impl IntoView {
                         Told { name: field(&document, "kind"), error: Some(toast::explain(&failure)) }
                     }
                 };
-                told.update(|all| all.push(one));
+                refused |= one.error.is_some();
+                // the page may have gone meanwhile
+                if told.try_update(|all| all.push(one)).is_none() {
+                    return;
+                }
+            }
+            if !dry && !refused && pen.text().is_some_and(|now| now == text) {
+                app().unsaved.set(false);
             }
         });
     };

@@ -279,7 +279,7 @@ fn Tools(
             <h1>{resource.kind.clone()} <span class="count">{count}</span></h1>
             <div class="filter" class:wrong=move || error.get().is_some()>
                 <Icon shape=Shape::Search />
-                <input node_ref=input type="search" spellcheck="false" autocomplete="off" placeholder=tr!(list.filter)
+                <input node_ref=input type="search" spellcheck="false" autocomplete="off" placeholder=tr!(list.filter_help)
                     aria-label=tr!(list.filter) prop:value=line title=tr!(list.filter_help)
                     on:input=move |event| set(&[("q", &event_target_value(&event))], false) />
                 <kbd>"/"</kbd>

@@ -77,11 +77,12 @@ fn Question(dialog: Dialog) -> impl IntoView {
     let number = RwSignal::new(dialog.number.unwrap_or_default());
     let field = NodeRef::<html::Input>::new();
     Effect::new(move |_| {
-        if let Some(node) = node.get() {
+        let (Some(node), field) = (node.get(), field.get()) else { return };
+        if !node.open() {
             let _ = node.show_modal();
         }
-        // what is typed replaces the number that is there
-        if let Some(field) = field.get() {
+        // what is asked for is typed over; nothing can be selected before it is shown
+        if let Some(field) = field {
             field.select();
         }
     });

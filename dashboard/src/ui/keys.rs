@@ -171,9 +171,10 @@ fn HelpDialog() -> impl IntoView {
             let _ = node.show_modal();
         }
     });
+    let filter = format!("{}: {}", tr!(keys.filter), tr!(list.filter_help));
     let rows = [
         ("Ctrl K  :", tr!(keys.palette)),
-        ("/", tr!(keys.filter)),
+        ("/", &filter),
         ("j k  ↓ ↑", tr!(keys.walk)),
         ("Enter", tr!(keys.open)),
         ("x", tr!(keys.choose)),
@@ -193,7 +194,7 @@ fn HelpDialog() -> impl IntoView {
             <form method="dialog">
                 <h2 id="keys">{tr!(keys.title)}</h2>
                 <dl class="keys">
-                    {rows.into_iter().map(|(key, what)| view! { <dt><kbd>{key}</kbd></dt><dd>{what}</dd> }).collect_view()}
+                    {rows.into_iter().map(|(key, what)| view! { <dt><kbd>{key}</kbd></dt><dd>{what.to_owned()}</dd> }).collect_view()}
                 </dl>
                 <label class="check"><input type="checkbox" prop:checked=letters on:change=toggle />{tr!(keys.letters)}</label>
                 <div class="buttons"><button class="primary">{tr!(action.close)}</button></div>

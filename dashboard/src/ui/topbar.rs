@@ -6,6 +6,7 @@ use sampan_view::feed::Kind;
 use super::{
     age, go,
     icon::{Icon, Shape},
+    leave,
 };
 use crate::{
     app::{Link, app},
@@ -35,7 +36,7 @@ pub fn TopBar() -> impl IntoView {
                 <div class="panel">
                     <p class="soft">{move || app().session.with(|session| session.as_ref().map(|session|
                         tr!(top.versions, version = session.version.clone(), kubernetes = session.kubernetes.clone())))}</p>
-                    <button on:click=|_| spawn_local(session::sign_out())>{tr!(top.sign_out)}</button>
+                    <button on:click=|_| if leave::may() { spawn_local(session::sign_out()) }>{tr!(top.sign_out)}</button>
                 </div>
             </details>
         </header>

@@ -472,6 +472,23 @@ async fn keys(browser: &Browser) -> Result<()> {
     browser.press("\u{e007}").await?;
     browser
         .until("the pod", "return location.pathname.endsWith('/pods/default/crashing')", json!([]))
+        .await?;
+    // an action alone is for what is open, and else for what is named
+    let first = "return document.querySelector('dialog.palette li')?.innerText.includes(arguments[0])";
+    browser.see(".detail h1").await?;
+    body().await?.send_keys("\u{e009}k\u{e000}").await?;
+    browser.press("logs").await?;
+    browser.until("what is open first", first, json!(["Logs default/crashing"])).await?;
+    browser.press("\u{e007}").await?;
+    browser.until("its logs", "return location.search == '?tab=logs'", json!([])).await?;
+    body().await?.send_keys("\u{e009}k\u{e000}").await?;
+    browser.press("scale deploy web").await?;
+    browser.until("the object named", first, json!(["Scale default/web"])).await?;
+    browser.press("\u{e007}").await?;
+    browser.read("dialog[open] h2", "Scale Deployment default/web").await?;
+    browser.press("\u{e00c}").await?;
+    browser
+        .until("the question gone", "return document.querySelector('dialog[open]') == null", json!([]))
         .await
         .map(drop)
 }

@@ -48,6 +48,7 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
         let before = base.get_untracked().or_else(|| began.get_untracked());
         let (Some(text), Some(before)) = (pen.text(), before) else { return };
         let cover = cover.get_untracked();
+        let typed = text.clone();
         let text = if cover { cover::uncovered(&text, &before) } else { Ok(text) };
         let text = match text {
             Ok(text) => text,
@@ -68,10 +69,18 @@ pub fn Edit(resource: Resource, namespace: String, name: String, object: Object)
                     theirs.set(Some(sent.before));
                 }
                 Ok(answer) if dry => difference.set(Some(would(&sent.before, &answer, cover))),
-                Ok(_) => {
+                Ok(answer) => {
                     toast::good(tr!(edit.saved));
-                    app().unsaved.set(false);
-                    began.set(None);
+                    let Some(now) = pen.text().filter(|now| *now != typed) else {
+                        app().unsaved.set(false);
+                        return began.set(None);
+                    };
+                    // somebody typed on meanwhile: that is a change of what is saved now
+                    if let Some(now) = merge::at_version(&now, &word(&answer["metadata"]["resourceVersion"]))
+                    {
+                        pen.replace(&now);
+                    }
+                    base.set(Some(Arc::new(answer)));
                 }
                 Err(failure) => error.set(toast::explain(&failure)),
             }
@@ -212,9 +221,12 @@ async fn send_on(path: String, text: String, base: Arc<Value>, dry: bool) -> Sen
     let mut clash = String::new();
     let mut left = LOOKS;
     let result = loop {
+        if left == 0 {
+            break Err(Failure { code: 409, reason: "Conflict".to_owned(), message: String::new() });
+        }
         left -= 1;
         let newer = match put(&path, body, kind, dry || reading).await {
-            Err(failure) if failure.code == 409 && left > 0 => match api::get(&path).await {
+            Err(failure) if failure.code == 409 => match api::get(&path).await {
                 Ok(found) => {
                     before = Arc::new(found);
                     let version = word(&before["metadata"]["resourceVersion"]);

@@ -260,12 +260,14 @@ pub fn page_of(tab: &str, resource: &Resource, namespace: &str, name: &str, obje
         "terminal" if is_node(&resource) => view! { <NodeShell name /> }.into_any(),
         "terminal" if is_pod(&resource) => view! { <Terminal namespace name object /> }.into_any(),
         _ => view! {
+            {(has_pods(&resource) && resource.plural != "services").then(|| view! { <children::Worst namespace=namespace.clone() object /> })}
             <summary::Summary object />
             <tree::Tree resource=resource.clone() namespace=namespace.clone() name=name.clone() object />
             {usage(&resource, &namespace, &name, object)}
             <ports::Ports resource=resource.clone() namespace=namespace.clone() name=name.clone() object />
             <data::Data resource=resource.clone() object />
             {(resource.plural == "services").then(|| view! { <children::Pods namespace=namespace.clone() object /> })}
+            {is_node(&resource).then(|| view! { <children::OnNode name=name.clone() /> })}
             <events::Events namespace object />
         }
         .into_any(),

@@ -10,7 +10,7 @@ use sampan_dashboard_logic::{
 use sampan_view::Health;
 use serde_json::Value;
 
-use super::Object;
+use super::{Object, children};
 use crate::{
     app::app,
     kinds::{list, word},
@@ -84,7 +84,7 @@ pub fn words(cause: Cause) -> (&'static str, &'static str) {
 }
 
 /// Where in an object a fact is, and what it is called there.
-const FACTS: [(&str, &str); 22] = [
+const FACTS: [(&str, &str); 28] = [
     ("/status/phase", "phase"),
     ("/spec/nodeName", "node"),
     ("/status/podIP", "podIP"),
@@ -96,11 +96,17 @@ const FACTS: [(&str, &str); 22] = [
     ("/status/updatedReplicas", "updatedReplicas"),
     ("/spec/type", "type"),
     ("/spec/clusterIP", "clusterIP"),
+    ("/status/loadBalancer/ingress/0/ip", "loadBalancer"),
+    ("/spec/externalName", "externalName"),
+    ("/spec/selector", "selector"),
     ("/spec/schedule", "schedule"),
     ("/spec/suspend", "suspend"),
     ("/spec/storageClassName", "storageClassName"),
     ("/spec/volumeName", "volumeName"),
     ("/status/capacity/storage", "capacity"),
+    ("/status/allocatable/cpu", "allocatable cpu"),
+    ("/status/allocatable/memory", "allocatable memory"),
+    ("/status/allocatable/pods", "allocatable pods"),
     ("/status/nodeInfo/kubeletVersion", "kubeletVersion"),
     ("/status/nodeInfo/osImage", "osImage"),
     ("/status/nodeInfo/containerRuntimeVersion", "containerRuntimeVersion"),
@@ -116,8 +122,12 @@ fn Facts(object: Arc<Value>) -> impl IntoView {
         let value = match object.pointer(at)? {
             Value::String(text) => text.clone(),
             Value::Null => return None,
+            Value::Object(_) => children::selector(&object),
             other => other.to_string(),
         };
+        if value.is_empty() {
+            return None;
+        }
         Some(view! { <dt>{*title}</dt><dd>{value}</dd> })
     });
     view! {
@@ -145,25 +155,25 @@ fn owners(object: &Value) -> impl IntoView + use<> {
 #[component]
 fn Containers(object: Arc<Value>) -> impl IntoView {
     let groups = [
-        ("initContainers", "initContainerStatuses"),
-        ("containers", "containerStatuses"),
-        ("ephemeralContainers", "ephemeralContainerStatuses"),
+        ("initContainers", "initContainerStatuses", "init"),
+        ("containers", "containerStatuses", ""),
+        ("ephemeralContainers", "ephemeralContainerStatuses", "debug"),
     ];
     let spec = if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] };
     let all: Vec<_> = groups
         .iter()
-        .flat_map(|(own, statuses)| {
-            let statuses = list(&object["status"][*statuses]);
-            list(&spec[*own]).iter().map(move |container| {
+        .flat_map(|&(own, statuses, tag)| {
+            let statuses = list(&object["status"][statuses]);
+            list(&spec[own]).iter().map(move |container| {
                 let status = statuses.iter().find(|status| status["name"] == container["name"]).cloned();
-                one_container(container, status.unwrap_or_default(), *own != "containers")
+                one_container(container, status.unwrap_or_default(), tag)
             })
         })
         .collect();
     (!all.is_empty()).then(|| view! { <section><h2 class="part">{tr!(detail.containers)}</h2><div class="cards">{all}</div></section> })
 }
 
-fn one_container(container: &Value, status: Value, special: bool) -> impl IntoView + use<> {
+fn one_container(container: &Value, status: Value, special: &'static str) -> impl IntoView + use<> {
     let (health, reason, since) = state(&status);
     let restarts = status["restartCount"].as_i64().unwrap_or_default();
     let ports: Vec<String> =
@@ -185,7 +195,7 @@ fn one_container(container: &Value, status: Value, special: bool) -> impl IntoVi
         <div class="card">
             <div class="line">
                 <b>{word(&container["name"])}</b>
-                {special.then(|| view! { <span class="tag">{"init"}</span> })}
+                {(!special.is_empty()).then(|| view! { <span class="tag">{special}</span> })}
                 <span class="grow"></span>
                 {status.is_object().then(|| view! { <Status health reason /> })}
                 <span class="soft"><Since time=since /></span>
