@@ -5,7 +5,9 @@ use anyhow::Result;
 /// Gzip by zopfli, which finds a twentieth more than the best level of zlib.
 pub fn gzip(content: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, content, &mut out)?;
+    // a large file is of many sorts, each with a code of its own
+    let options = zopfli::Options { maximum_block_splits: 80, ..Default::default() };
+    zopfli::compress(options, zopfli::Format::Gzip, content, &mut out)?;
     Ok(out)
 }
 

@@ -75,15 +75,9 @@ fn Question(dialog: Dialog) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let typed = RwSignal::new(String::new());
     let number = RwSignal::new(dialog.number.unwrap_or_default());
-    let field = NodeRef::<html::Input>::new();
     Effect::new(move |_| {
-        let (Some(node), field) = (node.get(), field.get()) else { return };
-        if !node.open() {
+        if let Some(node) = node.get() {
             let _ = node.show_modal();
-        }
-        // what is asked for is typed over; nothing can be selected before it is shown
-        if let Some(field) = field {
-            field.select();
         }
     });
     let close = move || {
@@ -111,7 +105,9 @@ fn Question(dialog: Dialog) -> impl IntoView {
                 {dialog.number.map(|_| view! {
                     <label class="field">
                         {tr!(action.replicas)}
-                        <input type="number" node_ref=field min="0" max="100000" prop:value=move || number.get().to_string()
+                        // what is typed replaces the number that is there
+                        <input type="number" min="0" max="100000" value=number.get_untracked() prop:value=move || number.get().to_string()
+                            on:focus={|event| event_target::<web_sys::HtmlInputElement>(&event).select()}
                             on:input=move |event| number.set(event_target_value(&event).parse().unwrap_or_default()) />
                     </label>
                 })}

@@ -235,6 +235,7 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     hold!("mended: narrow", mended::narrow(&browser));
     hold!("mended: together", mended::together(cluster, &browser));
     hold!("mended: on top", mended::on_top(&browser));
+    hold!("mended: around", mended::around(cluster, &browser));
     hold!("keys", keys(&browser));
     hold!("keyboard alone", keyboard::alone(cluster, &browser));
     hold!("dock", dock::stays(&browser));

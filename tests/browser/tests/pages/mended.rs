@@ -1,6 +1,8 @@
 //! What a new user ran into: rights of one namespace only, narrow windows, changes of others, texts not saved, keys.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
 use sampan_test_browser::{Browser, PLAIN, address};
 use sampan_testkit::Cluster;
 use serde_json::json;
@@ -66,6 +68,18 @@ async fn value(cluster: &Cluster, key: &str) -> Result<String> {
     Ok(cluster.kubectl(&["get", "configmap", "shared", "-o", &format!("jsonpath={{.data.{key}}}")])?)
 }
 
+/// Waits for the browser's question and says no.
+async fn asked(browser: &Browser) -> Result<()> {
+    for _ in 0..100 {
+        match browser.client.dismiss_alert().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_no_such_alert() => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("nothing is asked")
+}
+
 async fn rewrite(browser: &Browser, from: &str, to: &str) -> Result<()> {
     let text = browser.yaml().await?;
     ensure!(text.contains(from), "no {from} in {text}");
@@ -107,19 +121,33 @@ pub async fn together(cluster: &Cluster, browser: &Browser) -> Result<()> {
     for leave in [
         "[...document.querySelectorAll('.yaml .line button')].find(one => one.innerText == 'Cancel')",
         "document.querySelector('.nav a')",
+        "[...document.querySelectorAll('.menu button')].find(one => one.innerText == 'Sign out' || one.textContent == 'Sign out')",
     ] {
         browser.run(&format!("const one = {leave}; setTimeout(() => one.click())"), json!([])).await?;
-        loop {
-            match browser.client.dismiss_alert().await {
-                Ok(()) => break,
-                Err(error) if error.is_no_such_alert() => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        asked(browser).await?;
         ensure!(browser.yaml().await?.contains("a: not saved"), "the text is lost");
     }
+    Ok(())
+}
+
+/// A workload's page says why its pods do not run, a node's page which pods it has, a Service's page what it selects.
+pub async fn around(cluster: &Cluster, browser: &Browser) -> Result<()> {
+    cluster.kubectl(&["create", "deployment", "imageless", "--image=no-such-image:2"])?;
+    cluster.kubectl(&["create", "service", "clusterip", "nobody", "--tcp=80:80"])?;
+    browser.go("deployments.apps/default/imageless").await?;
+    browser.read(".cause", "The image cannot be pulled").await?;
+    browser.read(".of-pod a", "Pod/imageless-").await?;
+    browser.is_accessible("a workload that does not run").await?;
+    browser.click(".of-pod a").await?;
+    browser.read(".detail h1", "imageless-").await?;
+    browser.go("services/default/nobody").await?;
+    browser.read(".facts dd", "app=nobody").await?;
+    browser.read(".detail .body", "No pod is selected").await?;
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    browser.go(&format!("nodes/-/{node}")).await?;
+    browser.read(".facts dt", "allocatable pods").await?;
+    browser.read(".detail table th a", "shell").await?;
+    cluster.kubectl(&["delete", "deployment/imageless", "service/nobody", "--wait=false"])?;
     Ok(())
 }
 
