@@ -337,6 +337,7 @@ fn walk(runtime: &str) -> Result<()> {
     cluster.up()?;
     addresses(&cluster)?;
     names(&cluster)?;
+    spreading(&cluster)?;
     from_the_host(&cluster)?;
     the_api_from_a_pod(&cluster)?;
     policies(&cluster)?;

@@ -92,6 +92,7 @@ async fn curl_walks_through_every_route_with_a_token() -> Result<()> {
     walked.extend(images(&tool)?);
     walked.extend(addons(&tool)?);
     walked.extend(tokens(&tool)?);
+    walked.extend(simulation(&tool)?);
     walked.extend(database_and_end(&tool)?);
     let operations = document["paths"].as_object().context("paths")?.values();
     let all: BTreeSet<&str> = operations
@@ -293,6 +294,20 @@ fn tokens(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
     let signed = Command::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", url]).output()?;
     ensure!(signed.stdout == b"303", "{signed:?}");
     Ok(vec!["createToken", "listTokens", "revokeToken", "openDashboard"])
+}
+
+fn simulation(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
+    let made = tool.post("/simulate", json!({"nodes": 4, "zones": 2}))?;
+    ensure!(made["nodes"] == 4 && made["ready"] == 4, "{made}");
+    ensure!(tool.get("/simulate")?["zones"][0]["nodes"] == 2);
+    let failed = tool.post("/simulate/zones/zone-1/fail", json!({}))?;
+    ensure!(failed["zones"][0]["failed"] == 2 && failed["zones"][1]["failed"] == 0, "{failed}");
+    let back = tool.post("/simulate/zones/zone-1/recover", json!({}))?;
+    ensure!(back["zones"][0]["failed"] == 0, "{back}");
+    tool.json("POST", "/simulate/zones/none/fail", &json!({}), 404)?;
+    let removed = tool.json("DELETE", "/simulate", &json!({}), 200)?;
+    ensure!(removed["nodes"] == 0, "{removed}");
+    Ok(vec!["simulate", "getSimulation", "failZone", "recoverZone", "deleteSimulation"])
 }
 
 fn database_and_end(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
