@@ -413,3 +413,58 @@ async fn admission_sees_the_version_that_it_is_configured_for() {
         refused.body
     );
 }
+
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+
+impl World {
+    /// A validating policy for ConfigMaps whose parameter is the Tunnel `param` in v2.
+    async fn bound_to_tunnels(&self, failure: &str) {
+        let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+            "resources": ["configmaps"]}]});
+        let policy = json!({"metadata": {"name": "hosts"}, "spec": {"failurePolicy": failure, "matchConstraints": rules,
+            "paramKind": {"apiVersion": "net.example.com/v2", "kind": "Tunnel"},
+            "validations": [{"expression": "object.data.host == params.spec.host", "message": "another host"}]}});
+        let made = self.post(&format!("{ADMISSION}/validatingadmissionpolicies"), policy).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+        let binding = json!({"metadata": {"name": "hosts"}, "spec": {"policyName": "hosts", "validationActions": ["Deny"],
+            "paramRef": {"name": "param", "parameterNotFoundAction": "Allow"}}});
+        let made = self.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), binding).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+    }
+
+    async fn map_for(&self, name: &str, host: &str) -> Got {
+        self.post(MAPS, json!({"metadata": {"name": name}, "data": {"host": host}})).await
+    }
+}
+
+#[tokio::test]
+async fn parameters_are_read_in_the_version_that_a_policy_names() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    let param = world.post(V1, tunnel("v1", "param", json!({"hostPort": "good:1"}))).await;
+    assert_eq!(param.code, 201, "{}", param.body);
+    world.bound_to_tunnels("Fail").await;
+    let good = world.map_for("good", "good").await;
+    assert_eq!(good.code, 201, "{}", good.body);
+    let bad = world.map_for("bad", "bad").await;
+    assert_eq!(bad.code, 422, "{}", bad.body);
+    assert!(bad.body["message"].as_str().unwrap().ends_with("denied request: another host"), "{}", bad.body);
+}
+
+#[tokio::test]
+async fn parameters_that_cannot_be_converted_are_a_failure_of_the_policy() {
+    for (failure, code) in [("Fail", 422), ("Ignore", 201)] {
+        let hook = hook(|_| Reply::Raw(500, "broken".into())).await;
+        let world = with_tunnels(&hook).await;
+        world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+        world.post(V1, tunnel("v1", "param", json!({"hostPort": "good:1"}))).await;
+        world.bound_to_tunnels(failure).await;
+        let got = world.map_for("a", "bad").await;
+        assert_eq!(got.code, code, "{}", got.body);
+        if code == 422 {
+            let why = format!("with binding 'hosts' denied request: failed to configure binding: {BY} failed: ");
+            assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
+        }
+    }
+}

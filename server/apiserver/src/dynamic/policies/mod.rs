@@ -104,7 +104,7 @@ struct Misfit {
 
 impl Policies {
     /// Everything that the request meets.
-    fn meet(&self, review: &Review<'_>, object: &Value) -> (Vec<Met>, Vec<Misfit>) {
+    async fn meet(&self, review: &Review<'_>, object: &Value) -> (Vec<Met>, Vec<Misfit>) {
         let (mut met, mut misfits) = (Vec::new(), Vec::new());
         let policies = self.policies.now(review.store);
         if policies.is_empty() || is_exempt(review.kind) {
@@ -130,7 +130,7 @@ impl Policies {
                 }
             };
             for binding in own {
-                match params::bound(param_kind, binding, review, object) {
+                match params::bound(param_kind, binding, review, object).await {
                     Ok(all) => met.extend(all.into_iter().map(|params| Met {
                         policy: policy.clone(),
                         binding: binding.clone(),
@@ -195,7 +195,7 @@ impl WaitingPlugin for Validating {
 
 impl Validating {
     async fn check(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
-        let (met, misfits) = self.0.meet(review, object);
+        let (met, misfits) = self.0.meet(review, object).await;
         let mut denials: Vec<Denial> =
             misfits.iter().filter(|one| one.policy.fail).map(Denial::misfit).collect();
         for one in &met {
@@ -235,7 +235,7 @@ impl WaitingPlugin for Mutating {
 
 impl Mutating {
     async fn change(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
-        let (met, misfits) = self.0.meet(review, object);
+        let (met, misfits) = self.0.meet(review, object).await;
         if met.is_empty() && misfits.is_empty() {
             return Ok(());
         }
