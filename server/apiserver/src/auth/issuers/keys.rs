@@ -50,6 +50,15 @@ fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
+fn unsupported(name: &str) -> String {
+    format!("oidc: id token signed with unsupported algorithm, got {name:?}")
+}
+
+/// Whether keys can make signatures of that sort.
+pub(super) fn supported(name: &str) -> Result<(), String> {
+    algorithm(name).map(drop).ok_or_else(|| unsupported(name))
+}
+
 impl Keys {
     /// Reads a key set; keys that cannot be used here are passed over.
     pub fn read(set: &Value) -> Self {
@@ -58,8 +67,7 @@ impl Keys {
 
     /// Whether one of the keys made the signature; the token names `id`, or none.
     pub fn verify(&self, name: &str, id: &str, message: &[u8], signature: &[u8]) -> Result<(), String> {
-        let algorithm = algorithm(name)
-            .ok_or_else(|| format!("oidc: id token signed with unsupported algorithm, got {name:?}"))?;
+        let algorithm = algorithm(name).ok_or_else(|| unsupported(name))?;
         let mut candidates = self.0.iter().filter(|key| id.is_empty() || key.id == id);
         match candidates.any(|key| key.made(&algorithm, message, signature)) {
             true => Ok(()),
