@@ -149,21 +149,24 @@ impl Registry {
         self.converter.at_once(kind, entry)
     }
 
-    /// The bytes of the object, in the version of its kind.
-    pub async fn read(&self, target: &Target) -> Result<bytes::Bytes, ApiError> {
-        let entries = self.shown(target.kind, vec![self.entry(target)?]).await?;
-        let entry = entries.first().ok_or_else(|| target.not_found())?;
-        Ok(in_version(entry, target.kind))
+    /// The bytes of the object, in the version of its kind; `kept` if what was converted some time ago will do.
+    pub async fn read(&self, target: &Target, kept: bool) -> Result<bytes::Bytes, ApiError> {
+        let (entry, kind) = (self.entry(target)?, target.kind);
+        let known = self.shown_at_once(kind, &entry).filter(|_| kept);
+        let shown = match known {
+            Some(known) => known,
+            None => self.converter.fresh(&self.store, kind, &entry).await?,
+        };
+        Ok(in_version(&shown, kind))
     }
 
-    /// The object of an entry, in the version of `kind`.
+    /// The object of an entry, in the version of `kind`, as it is converted now: it may be written back.
     pub async fn decoded(&self, entry: &Arc<Entry>, kind: &'static Kind) -> Result<Value, ApiError> {
         if kind.custom.is_none() {
             return decode(entry, kind);
         }
-        let shown = self.shown(kind, vec![entry.clone()]).await?;
-        let value = shown.first().map_or(&entry.value, |shown| &shown.value);
-        serde_json::from_slice(value).map_err(ApiError::internal)
+        let shown = self.converter.fresh(&self.store, kind, entry).await?;
+        serde_json::from_slice(&shown.value).map_err(ApiError::internal)
     }
 
     /// What was just written, in the version of `kind`.

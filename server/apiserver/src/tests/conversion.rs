@@ -126,8 +126,10 @@ async fn objects_are_written_and_read_in_either_version() {
     let got = world.get(&format!("{V2}/a")).await.body;
     assert_eq!(got["spec"], json!({"host": "a.example", "port": "1", "mode": "plain"}));
     assert_eq!(hook.seen().len(), 1);
-    world.get(&format!("{V2}/a")).await;
-    assert!(hook.seen().is_empty(), "the answer is kept for the revision");
+    world.get(&format!("{V2}/a?resourceVersion=0")).await;
+    world.get(V2).await;
+    let seen = hook.seen();
+    assert_eq!((seen.len(), &seen[0]["objects"][0]["metadata"]["name"]), (1, &json!("b")), "a's answer is kept");
 
     let patched = world.merge(&format!("{V2}/a"), json!({"spec": {"port": "3"}})).await;
     assert_eq!((patched.code, &patched.body["spec"]["port"]), (200, &json!("3")), "{}", patched.body);
@@ -191,6 +193,41 @@ async fn lists_and_watches_are_converted_together() {
     let table: Value =
         serde_json::from_slice(&table.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(table["rows"][0]["object"]["spec"]["host"], "h0.example");
+}
+
+#[tokio::test]
+async fn a_repaired_converter_counts_for_the_next_read_and_write() {
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let state = broken.clone();
+    let hook = hook(move |request| {
+        let broken = state.load(Ordering::Relaxed) && request["desiredAPIVersion"] == "net.example.com/v2";
+        converted(request, |object| {
+            if broken {
+                object["spec"]["host"] = "lost".into();
+            }
+        })
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+    let host = async |uri: &str| world.get(uri).await.body.pointer("/spec/host").cloned();
+    assert_eq!(host(&format!("{V2}/a")).await, Some(json!("lost")));
+    broken.store(false, Ordering::Relaxed);
+    let patched = world.merge(&format!("{V2}/a"), json!({"spec": {"port": "2"}})).await;
+    assert_eq!(patched.code, 200, "{}", patched.body);
+    assert_eq!(world.stored("a")["spec"]["hostPort"], "a:2", "nothing that is stale is written back");
+    // what is kept for lists goes with time
+    let second = world.post(V1, tunnel("v1", "b", json!({"hostPort": "b:1"}))).await;
+    assert_eq!(second.code, 201);
+    let one = format!("{V2}/b");
+    broken.store(true, Ordering::Relaxed);
+    world.get(V2).await;
+    broken.store(false, Ordering::Relaxed);
+    assert_eq!(host(&format!("{one}?resourceVersion=0")).await, Some(json!("lost")));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(121)).await;
+    tokio::time::resume();
+    assert_eq!(host(&format!("{one}?resourceVersion=0")).await, Some(json!("b")));
 }
 
 #[tokio::test]

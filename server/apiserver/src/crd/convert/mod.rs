@@ -8,15 +8,15 @@
 //! To be converted is to get another apiVersion, or to be sent to the definition's webhook.
 //!
 //! Upstream asks for every object by itself and keeps what it read in a cache of each version; here what a list or a
-//! watch has at hand is asked for together, and what was answered is kept for its revision. Everything that is
-//! synchronous (encoders, selectors, field management) is given objects that are converted already; field management,
+//! watch has at hand is asked for together, and what was answered is [`kept`] for its revision, for a while. Who reads one
+//! object, or is to write it, is told what the webhook says now. Everything that is synchronous (encoders, selectors, field management) is given objects that are converted already; field management,
 //! which finds out on its way what it needs, notes it in a [`Memo`] and is run again.
 //!
 //! Ported from `apiextensions-apiserver/pkg/apiserver/conversion`.
 
+mod kept;
 mod review;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,10 @@ use parking_lot::Mutex;
 use sampan_api::crd::{self, Version};
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, Reason};
-use sampan_store::{Entry, Key, Store};
+use sampan_store::{Entry, Store};
 use serde_json::Value;
 
+use self::kept::{Kept, Made};
 use crate::dynamic::client::{Caller, Place};
 use crate::registry::columns;
 use crate::value::{at, set, text};
@@ -35,37 +36,14 @@ use crate::value::{at, set, text};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Most objects, and about the most bytes, that are asked for at once.
 const BATCH: (usize, usize) = (500, 1 << 20);
-/// Converted objects that are kept, in bytes; when there are more, all are forgotten.
-const KEPT: usize = 32 << 20;
 /// The longest answer: of the longest question, objects that became several times as long.
 const LONGEST: usize = 16 << 20;
-
-/// What a conversion makes: an entry, in a version, under a definition since that revision.
-type Made = (Key, u64, String, u64);
 
 /// Asks conversion webhooks.
 #[derive(Default)]
 pub(crate) struct Converter {
     caller: Caller,
     kept: Mutex<Kept>,
-}
-
-#[derive(Default)]
-struct Kept {
-    entries: HashMap<Made, Arc<Entry>>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn put(&mut self, made: Made, entry: Arc<Entry>) {
-        let bytes = entry.value.len();
-        if self.bytes + bytes > KEPT {
-            *self = Self::default();
-        }
-        if self.entries.insert(made, entry).is_none() {
-            self.bytes += bytes;
-        }
-    }
 }
 
 /// 500 with nothing but the words, as upstream answers when storage cannot be read.
@@ -92,12 +70,34 @@ impl Converter {
         kind: &'static Kind,
         entries: Vec<Arc<Entry>>,
     ) -> Result<Vec<Arc<Entry>>, ApiError> {
-        let mut out: Vec<Option<Arc<Entry>>> =
-            entries.iter().map(|entry| self.at_once(kind, entry)).collect();
-        let missing: Vec<usize> = (0..entries.len()).filter(|index| out[*index].is_none()).collect();
+        let known = entries.iter().map(|entry| self.at_once(kind, entry)).collect();
+        self.with_missing(store, kind, entries, known).await
+    }
+
+    /// One entry as [`Converter::entries`], as it is converted now, whatever was kept.
+    pub async fn fresh(
+        &self,
+        store: &Store,
+        kind: &'static Kind,
+        entry: &Arc<Entry>,
+    ) -> Result<Arc<Entry>, ApiError> {
+        let known = vec![as_it_is(kind, entry)];
+        let read = self.with_missing(store, kind, vec![entry.clone()], known).await?;
+        Ok(read.into_iter().next().unwrap_or_else(|| entry.clone()))
+    }
+
+    /// `entries`, of which some are `known`.
+    async fn with_missing(
+        &self,
+        store: &Store,
+        kind: &'static Kind,
+        entries: Vec<Arc<Entry>>,
+        mut known: Vec<Option<Arc<Entry>>>,
+    ) -> Result<Vec<Arc<Entry>>, ApiError> {
+        let missing: Vec<usize> = (0..entries.len()).filter(|index| known[*index].is_none()).collect();
         let Some(version) = kind.custom.and_then(|custom| custom.version()).filter(|_| !missing.is_empty())
         else {
-            return Ok(entries.into_iter().zip(out).map(|(entry, shown)| shown.unwrap_or(entry)).collect());
+            return Ok(entries.into_iter().zip(known).map(|(entry, shown)| shown.unwrap_or(entry)).collect());
         };
         let parse = |index: &usize| serde_json::from_slice(&entries[*index].value);
         let values = missing.iter().map(parse).collect::<Result<Vec<Value>, _>>();
@@ -107,22 +107,18 @@ impl Converter {
             let (old, value) = (&entries[index], bytes::Bytes::from(value.to_string()));
             let columns = columns::read(&old.key, &value);
             let new = Arc::new(Entry { key: old.key.clone(), value, revision: old.revision, columns });
-            kept.put(made(old, kind, &version), new.clone());
-            out[index] = Some(new);
+            kept.put(Made::of(old, kind, &version), new.clone());
+            known[index] = Some(new);
         }
-        Ok(out.into_iter().flatten().collect())
+        Ok(known.into_iter().flatten().collect())
     }
 
     /// A stored entry as who reads `kind` sees it, if that takes no time to find out.
     pub fn at_once(&self, kind: &'static Kind, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
-        let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
-            return Some(entry.clone());
-        };
-        // written since the definition says what it says, in its only version
-        if version.head.spec.versions.len() == 1 && entry.revision > version.since {
-            return Some(entry.clone());
-        }
-        self.kept.lock().entries.get(&made(entry, kind, &version)).cloned()
+        as_it_is(kind, entry).or_else(|| {
+            let version = kind.custom.and_then(|custom| custom.version())?;
+            self.kept.lock().get(&Made::of(entry, kind, &version))
+        })
     }
 
     /// One stored object as who reads `kind` sees it.
@@ -212,9 +208,12 @@ impl Converter {
     }
 }
 
-/// The key of what becomes of an entry.
-fn made(entry: &Entry, kind: &Kind, version: &Version) -> Made {
-    (entry.key.clone(), entry.revision, kind.api_version(), version.since)
+/// An entry that is stored as who reads `kind` sees it.
+fn as_it_is(kind: &'static Kind, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+    let version = kind.custom.and_then(|custom| custom.version());
+    // written since the definition says what it says, in its only version
+    let only = |version: &Version| version.head.spec.versions.len() == 1 && entry.revision > version.since;
+    version.is_none_or(|version| only(&version)).then(|| entry.clone())
 }
 
 /// An object that nobody converts, in another version.
