@@ -216,14 +216,14 @@ pub async fn page(
     let count = filter.is_everything() && counted.is_none();
     let found = snapshot.prefix_after(&prefix, after.as_deref());
     // a selector asks of custom resources what they are in the version that is listed
-    let (taken, rest) = if kind.custom.is_some() && !filter.is_everything() {
+    let (entries, rest) = if kind.custom.is_some() && !filter.is_everything() {
         let all: Vec<Arc<Entry>> = found.cloned().collect();
         let shown = registry.shown(kind, all).await?;
         take(shown.iter().filter(|entry| filter.matches(entry)), limit, count)
     } else {
-        take(found.filter(|entry| filter.matches(entry)), limit, count)
+        let (taken, rest) = take(found.filter(|entry| filter.matches(entry)), limit, count);
+        (registry.shown(kind, taken).await?, rest)
     };
-    let entries = registry.shown(kind, taken).await?;
     let token = entries.last().filter(|_| rest > 0);
     let token = token.map(|last| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
     let remaining = (rest > 0 && filter.is_everything()).then(|| match counted {
