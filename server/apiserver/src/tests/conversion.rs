@@ -469,6 +469,29 @@ impl World {
         assert_eq!(made.code, 201, "{}", made.body);
     }
 
+    /// A policy for Tunnels of v2: it does not like a port, or changes the mode to `tls`.
+    async fn of_tunnels(&self, sort: &str, failure: &str) {
+        let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": ["net.example.com"],
+            "apiVersions": ["v2"], "resources": ["tunnels"]}]});
+        let (mut spec, mut binding) =
+            (json!({"failurePolicy": failure, "matchConstraints": rules}), json!({"policyName": "p"}));
+        if sort == "mutating" {
+            let expression = "Object{spec: Object.spec{mode: 'tls'}}";
+            spec["reinvocationPolicy"] = "Never".into();
+            spec["mutations"] =
+                json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]);
+        } else {
+            spec["validations"] = json!([{"expression": "object.spec.port != '13'"}]);
+            binding["validationActions"] = json!(["Deny"]);
+        }
+        let policy = json!({"metadata": {"name": "p"}, "spec": spec});
+        let made = self.post(&format!("{ADMISSION}/{sort}admissionpolicies"), policy).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+        let binding = json!({"metadata": {"name": "b"}, "spec": binding});
+        let made = self.post(&format!("{ADMISSION}/{sort}admissionpolicybindings"), binding).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+    }
+
     async fn map_for(&self, name: &str, host: &str) -> Got {
         self.post(MAPS, json!({"metadata": {"name": name}, "data": {"host": host}})).await
     }
@@ -501,6 +524,26 @@ async fn parameters_that_cannot_be_converted_are_a_failure_of_the_policy() {
         assert_eq!(got.code, code, "{}", got.body);
         if code == 422 {
             let why = format!("with binding 'hosts' denied request: failed to configure binding: {BY} failed: ");
+            assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_converted_is_a_failure_of_the_policy() {
+    for (sort, by) in [("validating", "ValidatingAdmissionPolicy"), ("mutating", "policy")] {
+        for failure in ["Fail", "Ignore"] {
+            let hook = hook(|_| Reply::Raw(500, "broken".into())).await;
+            let world = with_tunnels(&hook).await;
+            world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+            world.of_tunnels(sort, failure).await;
+            let got = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+            if failure == "Ignore" {
+                assert_eq!(got.code, 201, "{sort} {}", got.body);
+                continue;
+            }
+            assert_eq!(got.body["reason"], "Invalid", "{sort} {}", got.body);
+            let why = format!("{by} 'p' denied request: failed to configure policy: failed to convert object version: {BY} failed: ");
             assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
         }
     }
