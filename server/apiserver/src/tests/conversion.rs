@@ -548,3 +548,25 @@ async fn an_object_that_cannot_be_converted_is_a_failure_of_the_policy() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_mutation_in_another_version_is_brought_back_only_if_it_changes_something() {
+    let hook = hook(|request| {
+        converted(request, |object| {
+            if object["apiVersion"] == "net.example.com/v2" {
+                object["spec"]["zone"] = "here".into();
+            }
+        })
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    world.of_tunnels("mutating", "Fail").await;
+    let same = world.post(V1, tunnel("v1", "same", json!({"hostPort": "a:1", "mode": "tls"}))).await;
+    assert_eq!((same.code, &same.body["spec"]["hostPort"]), (201, &json!("a:1")), "{}", same.body);
+    assert!(hook.seen().iter().all(|one| one["desiredAPIVersion"] == "net.example.com/v2"));
+    let other = world.post(V1, tunnel("v1", "other", json!({"hostPort": "a:1"}))).await;
+    assert_eq!(other.code, 201, "{}", other.body);
+    assert_eq!(other.body["spec"], json!({"mode": "tls", "hostPort": "a:1"}));
+    assert!(hook.seen().iter().any(|one| one["desiredAPIVersion"] == "net.example.com/v1"));
+}

@@ -289,7 +289,10 @@ impl Mutating {
             Ok(shown) => shown,
             Err(misfit) => return Ok(Err(misfit.text())),
         };
+        let before = shown.object.clone();
         match self.mutate(met, review, object, shown) {
+            // what a converter would make of the same is nobody's change
+            Ok(Some(changed)) if changed == before => Ok(Ok(Some(object.clone()))),
             Ok(Some(changed)) => {
                 let restored = request::restored(review, changed, object).await;
                 let failed = |why| ApiError::internal(format!("failed to convert object: {why}"));
