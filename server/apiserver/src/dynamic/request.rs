@@ -134,9 +134,9 @@ async fn in_version(review: &Review<'_>, mut object: Value, kind: &'static Kind)
         to_version(&mut object, kind).map_err(|error| error.message)?;
         return Ok(object);
     };
-    let converted = review.converter.convert(review.store, &version, vec![object], &wanted).await;
-    let converted = converted.map_err(|error| error.message)?;
-    Ok(converted.into_iter().next().unwrap_or_default())
+    let memo = &review.notes.conversions;
+    let converted = memo.convert(review.converter, review.store, &version, object, &wanted).await;
+    converted.map_err(|error| error.message)
 }
 
 /// An object of `kind` with a JSON patch applied, as decoding it would leave it, and its defaults.

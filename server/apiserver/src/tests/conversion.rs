@@ -570,3 +570,19 @@ async fn a_mutation_in_another_version_is_brought_back_only_if_it_changes_someth
     assert_eq!(other.body["spec"], json!({"mode": "tls", "hostPort": "a:1"}));
     assert!(hook.seen().iter().any(|one| one["desiredAPIVersion"] == "net.example.com/v1"));
 }
+
+#[tokio::test]
+async fn a_request_is_converted_once_for_all_who_are_shown_it() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    world.of_tunnels("validating", "Fail").await;
+    for name in ["c", "d"] {
+        let body =
+            json!({"metadata": {"name": name}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
+        assert_eq!(world.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), body).await.code, 201);
+    }
+    let made = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert_eq!(hook.seen().len(), 1);
+}

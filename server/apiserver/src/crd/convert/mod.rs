@@ -238,20 +238,45 @@ fn batch(due: &[usize], objects: &[Value]) -> usize {
 pub(crate) struct Memo {
     known: Mutex<Vec<(Value, String, Value)>>,
     missing: Mutex<Vec<(Value, String)>>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Memo {
+    fn known(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let known = self.known.lock();
+        let found = known.iter().find(|(from, to, _)| to == api_version && from == object);
+        found.map(|(_, _, converted)| converted.clone())
+    }
+
     /// `object` in that version; what is not known is noted.
     pub fn get(&self, object: &Value, api_version: &str) -> Option<Value> {
         if at(object, &["apiVersion"]) == api_version {
             return Some(object.clone());
         }
-        let known = self.known.lock();
-        let found = known.iter().find(|(from, to, _)| to == api_version && from == object);
+        let found = self.known(object, api_version);
         if found.is_none() {
             self.missing.lock().push((object.clone(), api_version.to_owned()));
         }
-        found.map(|(_, _, converted)| converted.clone())
+        found
+    }
+
+    /// `object` in that version, asked for if it is not known; once, also by many at the same time.
+    pub async fn convert(
+        &self,
+        converter: &Converter,
+        store: &Store,
+        version: &Arc<Version>,
+        object: Value,
+        api_version: &str,
+    ) -> Result<Value, ApiError> {
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known(&object, api_version) {
+            return Ok(known);
+        }
+        let converted = converter.convert(store, version, vec![object.clone()], api_version).await?;
+        let converted = converted.into_iter().next().unwrap_or_default();
+        self.known.lock().push((object, api_version.to_owned(), converted.clone()));
+        Ok(converted)
     }
 
     /// Whether something was asked for in vain.
@@ -268,10 +293,7 @@ impl Memo {
     ) -> Result<(), ApiError> {
         let missing = std::mem::take(&mut *self.missing.lock());
         for (object, wanted) in missing {
-            let converted = converter.convert(store, version, vec![object.clone()], &wanted).await?;
-            self.known
-                .lock()
-                .extend(converted.into_iter().map(|converted| (object.clone(), wanted.clone(), converted)));
+            self.convert(converter, store, version, object, &wanted).await?;
         }
         Ok(())
     }
