@@ -586,3 +586,27 @@ async fn a_request_is_converted_once_for_all_who_are_shown_it() {
     assert_eq!(made.code, 201, "{}", made.body);
     assert_eq!(hook.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn a_definition_waits_for_authorities_that_can_be_read() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = world().await;
+    let mut waiting = definition(&hook, "v1");
+    waiting["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] = "Cg==".into();
+    let made = world.post(CRDS, waiting).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let told = world.until(NAME, "Established", "False").await;
+    let reasons = told["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["reason"]);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["NoConflicts", "InvalidCABundle"]);
+    assert_eq!(world.get(V1).await.code, 404);
+    let bundle = |ca: &str| json!({"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": ca}}}}});
+    let one = format!("{CRDS}/{NAME}");
+    assert_eq!(world.merge(&one, bundle("YQ==")).await.code, 200);
+    assert_eq!(world.merge(&one, bundle(&hook.ca)).await.code, 200);
+    world.until(NAME, "Established", "True").await;
+    assert_eq!(world.get(V1).await.code, 200);
+    let refused = world.merge(&one, bundle("Cg==")).await;
+    let why = "spec.conversion.webhookClientConfig.caBundle: Invalid value: \"Cg==\": unable to load root certificates: unable to parse bytes as PEM block";
+    assert_eq!(refused.code, 422);
+    assert!(refused.body["message"].as_str().unwrap().ends_with(why), "{}", refused.body);
+}
