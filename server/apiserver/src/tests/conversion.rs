@@ -610,3 +610,52 @@ async fn a_definition_waits_for_authorities_that_can_be_read() {
     assert_eq!(refused.code, 422);
     assert!(refused.body["message"].as_str().unwrap().ends_with(why), "{}", refused.body);
 }
+
+#[tokio::test]
+async fn deleting_needs_no_way_back_to_storage() {
+    let shown = Arc::new(AtomicUsize::new(usize::MAX));
+    let left = shown.clone();
+    // to v2 as often as it is told, and never back
+    let hook = hook(move |request| match request["desiredAPIVersion"].as_str() {
+        Some("net.example.com/v2") if left.load(Ordering::Relaxed) > 0 => {
+            left.fetch_sub(1, Ordering::Relaxed);
+            converted(request, |_| {})
+        }
+        _ => reply(request, json!({"result": {"status": "Failure", "message": "no way"}})),
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(world.post(V1, tunnel("v1", name, json!({"hostPort": "a:1"}))).await.code, 201);
+    }
+    shown.store(1, Ordering::Relaxed);
+    let gone = world.delete(&format!("{V2}/a")).await;
+    assert_eq!((gone.code, &gone.body["status"]), (200, &json!("Success")), "{}", gone.body);
+    // the list, and each before it goes
+    shown.store(3, Ordering::Relaxed);
+    let gone = world.delete(V2).await;
+    assert_eq!((gone.code, &gone.body["kind"]), (200, &json!("TunnelList")), "{}", gone.body);
+    assert_eq!(world.get(V1).await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_marked_is_told_also_if_it_cannot_be_shown_any_more() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let left = shown.clone();
+    let hook = hook(move |request| match request["desiredAPIVersion"].as_str() {
+        Some("net.example.com/v2") if left.fetch_add(1, Ordering::Relaxed) > 0 => {
+            reply(request, json!({"result": {"status": "Failure", "message": "no way"}}))
+        }
+        _ => converted(request, |_| {}),
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    let mut held = tunnel("v1", "a", json!({"hostPort": "a:1"}));
+    held["metadata"]["finalizers"] = json!(["example.com/x"]);
+    assert_eq!(world.post(V1, held).await.code, 201);
+    let marked = world.delete(&format!("{V2}/a")).await;
+    assert_eq!((marked.code, &marked.body["spec"]["host"]), (200, &json!("a")), "{}", marked.body);
+    let stored = world.get(&format!("{V1}/a")).await.body;
+    assert!(stored["metadata"]["deletionTimestamp"].is_string(), "{stored}");
+    assert_eq!(marked.body["metadata"]["resourceVersion"], stored["metadata"]["resourceVersion"]);
+}
