@@ -34,6 +34,9 @@ use crate::crd::convert::{Converter, Memo};
 use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo, strategies};
 
+/// Most rounds of conversions that one change of managed fields takes: some for each version that a manager wrote in.
+const CONVERSIONS: usize = 256;
+
 /// All objects, and the rules of changing them. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
@@ -208,15 +211,20 @@ impl Registry {
     }
 
     /// Runs `act`, which asks a memo for conversions, until it has all that it asks for.
-    async fn converting<T>(&self, kind: &'static Kind, act: impl Fn(&Memo) -> T) -> Result<T, ApiError> {
+    async fn converting<T>(
+        &self,
+        kind: &'static Kind,
+        mut act: impl FnMut(&Memo) -> T,
+    ) -> Result<T, ApiError> {
         let memo = Memo::default();
-        loop {
+        for _ in 0..CONVERSIONS {
             let done = act(&memo);
             if !memo.is_missing() {
                 return Ok(done);
             }
             self.fill(kind, &memo).await?;
         }
+        Err(ApiError::internal(format!("more than {CONVERSIONS} conversions of one object are asked for")))
     }
 
     /// The stored object, decoded, in the version of `target`'s kind; not for custom resources.

@@ -659,3 +659,23 @@ async fn what_is_marked_is_told_also_if_it_cannot_be_shown_any_more() {
     assert!(stored["metadata"]["deletionTimestamp"].is_string(), "{stored}");
     assert_eq!(marked.body["metadata"]["resourceVersion"], stored["metadata"]["resourceVersion"]);
 }
+
+#[tokio::test]
+async fn an_apply_ends_although_every_conversion_says_something_else() {
+    let count = AtomicUsize::new(0);
+    let hook = hook(move |request| {
+        let now = count.fetch_add(1, Ordering::Relaxed);
+        converted(request, |object| object["metadata"]["annotations"]["asked"] = now.to_string().into())
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    let apply = async |manager: &str, version: &str, uri: &str, spec: Value| {
+        let uri = format!("{uri}/a?fieldManager={manager}&force=true");
+        let body = tunnel(version, "a", spec).to_string();
+        world.call("PATCH", &uri, "application/apply-patch+yaml", &body).await.code
+    };
+    assert_eq!(apply("one", "v1", V1, json!({"hostPort": "h:1"})).await, 201);
+    assert_eq!(apply("two", "v2", V2, json!({"mode": "tls"})).await, 200);
+    assert_eq!(apply("one", "v2", V2, json!({"host": "h", "port": "2"})).await, 200);
+    assert_eq!(world.stored("a")["spec"], json!({"hostPort": "h:2", "mode": "tls"}));
+}
