@@ -40,7 +40,11 @@ impl Key {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        let header = json!({"alg": "ES256", "kid": self.id}).to_string();
+        self.sign_as(&json!({"alg": "ES256", "kid": self.id}), claims)
+    }
+
+    fn sign_as(&self, header: &Value, claims: &Value) -> String {
+        let header = header.to_string();
         let signed =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
@@ -157,6 +161,7 @@ async fn a_token_of_another_issuer_is_a_user() {
         ("a pirate", with("roles", json!(["pirates"]))),
         ("of nobody", with("iss", json!("https://other.example"))),
         ("forged", Key::new("1").sign(&good)),
+        ("critical", first.sign_as(&json!({"alg": "ES256", "kid": "1", "crit": ["x"], "x": 1}), &good)),
     ] {
         let got = world.whoami(&token).await;
         assert_eq!((got.code, &got.body["reason"]), (401, &json!("Unauthorized")), "{what}");

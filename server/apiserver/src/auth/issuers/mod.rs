@@ -62,6 +62,8 @@ struct Parts<'a> {
     signature: Vec<u8>,
     algorithm: String,
     key: String,
+    /// Whether its header says that something has to be understood that is not (RFC 7515, 4.1.11).
+    critical: bool,
     claims: Value,
 }
 
@@ -135,13 +137,17 @@ impl<'a> Parts<'a> {
             signature: decode(signature)?,
             algorithm: text(&header, &["alg"]).to_owned(),
             key: text(&header, &["kid"]).to_owned(),
+            critical: header.get("crit").is_some(),
             claims: serde_json::from_slice(&decode(claims)?).ok()?,
         })
     }
 
     /// Whether a key could have signed it.
     fn signable(&self) -> Result<(), String> {
-        keys::supported(&self.algorithm)
+        match self.critical {
+            true => Err("failed to verify signature: unsupported crit header".into()),
+            false => keys::supported(&self.algorithm),
+        }
     }
 
     fn verify(&self, keys: &Keys) -> Result<(), String> {

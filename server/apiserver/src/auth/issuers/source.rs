@@ -94,7 +94,13 @@ impl Source {
 
     async fn fetch_once(&self) {
         match tokio::time::timeout(FETCHING, self.fetch()).await {
-            Ok(Ok(keys)) => *self.keys.write() = Arc::new(keys),
+            Ok(Ok(keys)) => {
+                let unusable = keys.unusable();
+                if unusable > 0 {
+                    tracing::warn!(issuer = self.url, unusable, "oidc authenticator: keys that cannot be used");
+                }
+                *self.keys.write() = Arc::new(keys);
+            }
             Ok(Err(why)) => tracing::warn!(issuer = self.url, why, "oidc authenticator: no keys"),
             Err(_) => tracing::warn!(issuer = self.url, "oidc authenticator: no keys in time"),
         }
