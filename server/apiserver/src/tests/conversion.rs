@@ -679,3 +679,28 @@ async fn an_apply_ends_although_every_conversion_says_something_else() {
     assert_eq!(apply("one", "v2", V2, json!({"host": "h", "port": "2"})).await, 200);
     assert_eq!(world.stored("a")["spec"], json!({"hostPort": "h:2", "mode": "tls"}));
 }
+
+#[tokio::test]
+async fn what_a_selector_does_not_name_is_not_converted() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(world.post(V1, tunnel("v1", name, json!({"hostPort": "a:1"}))).await.code, 201);
+    }
+    let names = |seen: Vec<Value>| {
+        let objects = seen.into_iter().flat_map(|one| one["objects"].as_array().unwrap().clone());
+        objects.map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let list = world.get(&format!("{V2}?fieldSelector=metadata.name%3Db")).await.body;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert_eq!(names(hook.seen()), ["b"]);
+    let from = list["metadata"]["resourceVersion"].as_str().unwrap();
+    for name in ["a", "b"] {
+        world.merge(&format!("{V1}/{name}"), json!({"spec": {"mode": "tls"}})).await;
+    }
+    let selector = "fieldSelector=metadata.name%3Da,metadata.namespace%3Ddefault";
+    let uri = format!("{V2}?watch=1&timeoutSeconds=1&resourceVersion={from}&{selector}");
+    let events = world.events(&uri).await;
+    assert_eq!((events.len(), events[0].0.as_str()), (1, "MODIFIED"));
+    assert!(names(hook.seen()).iter().all(|name| name == "a"));
+}
