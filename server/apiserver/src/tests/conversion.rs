@@ -704,3 +704,19 @@ async fn what_a_selector_does_not_name_is_not_converted() {
     assert_eq!((events.len(), events[0].0.as_str()), (1, "MODIFIED"));
     assert!(names(hook.seen()).iter().all(|name| name == "a"));
 }
+
+#[tokio::test]
+async fn watchers_of_one_change_ask_once() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    let uri = format!("{V2}?watch=1&timeoutSeconds=1");
+    let watches = (0..5).map(|_| world.raw("GET", &uri, "", "application/json", ""));
+    let watches = futures::future::join_all(watches).await;
+    assert_eq!(world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await.code, 201);
+    let read = watches.into_iter().map(|watch| watch.into_body().collect());
+    for text in futures::future::join_all(read).await {
+        let text = String::from_utf8(text.unwrap().to_bytes().to_vec()).unwrap();
+        assert!(text.contains("\"host\":\"a\""), "{text}");
+    }
+    assert_eq!(hook.seen().len(), 1);
+}

@@ -17,9 +17,12 @@
 mod kept;
 mod review;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use parking_lot::Mutex;
 use sampan_api::crd::{self, Version};
 use sampan_api::kinds::Kind;
@@ -44,7 +47,11 @@ const LONGEST: usize = 16 << 20;
 pub(crate) struct Converter {
     caller: Caller,
     kept: Mutex<Kept>,
+    /// What is being converted for lists and watches; it goes with the last who waits for it.
+    asking: Mutex<HashMap<Vec<Made>, WeakShared<Making>>>,
 }
+
+type Making = BoxFuture<'static, Result<Vec<Arc<Entry>>, ApiError>>;
 
 /// 500 with nothing but the words, as upstream answers when storage cannot be read.
 pub(crate) fn failure(why: String) -> ApiError {
@@ -65,13 +72,20 @@ pub(super) fn settle(object: &mut Value, version: &Arc<Version>) -> Result<(), S
 impl Converter {
     /// Stored entries as who reads `kind` sees them. Those of built-in kinds are left as they are.
     pub async fn entries(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
         kind: &'static Kind,
         entries: Vec<Arc<Entry>>,
     ) -> Result<Vec<Arc<Entry>>, ApiError> {
-        let known = entries.iter().map(|entry| self.at_once(kind, entry)).collect();
-        self.with_missing(store, kind, entries, known).await
+        let known: Vec<Option<Arc<Entry>>> = entries.iter().map(|entry| self.at_once(kind, entry)).collect();
+        let missing = entries.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let missing: Vec<Arc<Entry>> = missing.map(|(entry, _)| entry.clone()).collect();
+        let version = kind.custom.and_then(|custom| custom.version()).filter(|_| !missing.is_empty());
+        let Some(version) = version else {
+            return Ok(entries.into_iter().zip(known).map(|(entry, known)| known.unwrap_or(entry)).collect());
+        };
+        let mut made = self.together(store, kind, version, missing).await?.into_iter();
+        Ok(known.into_iter().filter_map(|known| known.or_else(|| made.next())).collect())
     }
 
     /// One entry as [`Converter::entries`], as it is converted now, whatever was kept.
@@ -81,36 +95,57 @@ impl Converter {
         kind: &'static Kind,
         entry: &Arc<Entry>,
     ) -> Result<Arc<Entry>, ApiError> {
-        let known = vec![as_it_is(kind, entry)];
-        let read = self.with_missing(store, kind, vec![entry.clone()], known).await?;
-        Ok(read.into_iter().next().unwrap_or_else(|| entry.clone()))
+        let version = kind.custom.and_then(|custom| custom.version());
+        let Some(version) = version.filter(|_| as_it_is(kind, entry).is_none()) else {
+            return Ok(entry.clone());
+        };
+        let made = self.make(store, kind, &version, vec![entry.clone()]).await?;
+        made.into_iter().next().ok_or_else(|| ApiError::internal("a conversion without an outcome"))
     }
 
-    /// `entries`, of which some are `known`.
-    async fn with_missing(
+    /// What becomes of `missing`; who asks for the same at the same time, as watchers of one change do, shares the outcome.
+    async fn together(
+        self: &Arc<Self>,
+        store: &Store,
+        kind: &'static Kind,
+        version: Arc<Version>,
+        missing: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, ApiError> {
+        let key: Vec<Made> = missing.iter().map(|entry| Made::of(entry, kind, &version)).collect();
+        let going = {
+            let mut asking = self.asking.lock();
+            asking.retain(|_, going| going.upgrade().is_some());
+            asking.get(&key).and_then(WeakShared::upgrade).unwrap_or_else(|| {
+                let (converter, store) = (self.clone(), store.clone());
+                let making = async move { converter.make(&store, kind, &version, missing).await };
+                let going = making.boxed().shared();
+                asking.extend(going.downgrade().map(|going| (key, going)));
+                going
+            })
+        };
+        going.await
+    }
+
+    /// Converts stored entries, and keeps what becomes of them.
+    async fn make(
         &self,
         store: &Store,
         kind: &'static Kind,
+        version: &Arc<Version>,
         entries: Vec<Arc<Entry>>,
-        mut known: Vec<Option<Arc<Entry>>>,
     ) -> Result<Vec<Arc<Entry>>, ApiError> {
-        let missing: Vec<usize> = (0..entries.len()).filter(|index| known[*index].is_none()).collect();
-        let Some(version) = kind.custom.and_then(|custom| custom.version()).filter(|_| !missing.is_empty())
-        else {
-            return Ok(entries.into_iter().zip(known).map(|(entry, shown)| shown.unwrap_or(entry)).collect());
-        };
-        let parse = |index: &usize| serde_json::from_slice(&entries[*index].value);
-        let values = missing.iter().map(parse).collect::<Result<Vec<Value>, _>>();
-        let values = self.read(store, kind, &version, values.map_err(ApiError::internal)?).await?;
+        let parsed = entries.iter().map(|entry| serde_json::from_slice(&entry.value));
+        let parsed = parsed.collect::<Result<Vec<Value>, _>>().map_err(ApiError::internal)?;
+        let values = self.read(store, kind, version, parsed).await?;
         let mut kept = self.kept.lock();
-        for (index, value) in missing.into_iter().zip(values) {
-            let (old, value) = (&entries[index], bytes::Bytes::from(value.to_string()));
+        let made = entries.iter().zip(values).map(|(old, value)| {
+            let value = bytes::Bytes::from(value.to_string());
             let columns = columns::read(&old.key, &value);
             let new = Arc::new(Entry { key: old.key.clone(), value, revision: old.revision, columns });
-            kept.put(Made::of(old, kind, &version), new.clone());
-            known[index] = Some(new);
-        }
-        Ok(known.into_iter().flatten().collect())
+            kept.put(Made::of(old, kind, version), new.clone());
+            new
+        });
+        Ok(made.collect())
     }
 
     /// A stored entry as who reads `kind` sees it, if that takes no time to find out.
