@@ -104,11 +104,7 @@ fn options(review: &Review<'_>) -> Value {
 
 /// The object as the request is for it: in the version of `kind`, or what its scale is; null stays null. Errors are of the
 /// conversion.
-pub(super) async fn shown(
-    review: &Review<'_>,
-    object: &Value,
-    kind: &'static Kind,
-) -> Result<Value, String> {
+pub(super) async fn shown(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Result<Value, String> {
     match review.notes.view() == "scale" && object.is_object() {
         true => Ok(scale_of(kind, object)),
         false => in_version(review, object.clone(), kind).await,

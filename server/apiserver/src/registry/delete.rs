@@ -166,12 +166,7 @@ impl Registry {
 
     /// Makes of an object that is to be removed what was stored of it. Of a custom resource nothing but metadata has
     /// changed, so that nobody has to convert it.
-    async fn last_state(
-        &self,
-        last: &mut Value,
-        entry: &Entry,
-        kind: &'static Kind,
-    ) -> Result<(), ApiError> {
+    async fn last_state(&self, last: &mut Value, entry: &Entry, kind: &'static Kind) -> Result<(), ApiError> {
         if kind.custom.is_none() {
             return self.to_storage(last, kind).await;
         }

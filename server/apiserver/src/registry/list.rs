@@ -64,7 +64,8 @@ impl Filter {
     pub fn may_match(&self, entry: &Entry) -> bool {
         let place = ["metadata.name", "metadata.namespace"];
         let fields = &entry.columns.fields;
-        let is = |field: &str| fields.iter().find(|(key, _)| &**key == field).map_or("", |(_, value)| &**value);
+        let is =
+            |field: &str| fields.iter().find(|(key, _)| &**key == field).map_or("", |(_, value)| &**value);
         let mut terms = self.fields.terms().iter().filter(|term| place.contains(&&*term.field));
         terms.all(|term| (is(&term.field) == &*term.value) == term.equal)
     }

@@ -129,7 +129,11 @@ async fn objects_are_written_and_read_in_either_version() {
     world.get(&format!("{V2}/a?resourceVersion=0")).await;
     world.get(V2).await;
     let seen = hook.seen();
-    assert_eq!((seen.len(), &seen[0]["objects"][0]["metadata"]["name"]), (1, &json!("b")), "a's answer is kept");
+    assert_eq!(
+        (seen.len(), &seen[0]["objects"][0]["metadata"]["name"]),
+        (1, &json!("b")),
+        "a's answer is kept"
+    );
 
     let patched = world.merge(&format!("{V2}/a"), json!({"spec": {"port": "3"}})).await;
     assert_eq!((patched.code, &patched.body["spec"]["port"]), (200, &json!("3")), "{}", patched.body);
@@ -478,8 +482,7 @@ impl World {
         if sort == "mutating" {
             let expression = "Object{spec: Object.spec{mode: 'tls'}}";
             spec["reinvocationPolicy"] = "Never".into();
-            spec["mutations"] =
-                json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]);
+            spec["mutations"] = json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]);
         } else {
             spec["validations"] = json!([{"expression": "object.spec.port != '13'"}]);
             binding["validationActions"] = json!(["Deny"]);
@@ -523,7 +526,8 @@ async fn parameters_that_cannot_be_converted_are_a_failure_of_the_policy() {
         let got = world.map_for("a", "bad").await;
         assert_eq!(got.code, code, "{}", got.body);
         if code == 422 {
-            let why = format!("with binding 'hosts' denied request: failed to configure binding: {BY} failed: ");
+            let why =
+                format!("with binding 'hosts' denied request: failed to configure binding: {BY} failed: ");
             assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
         }
     }
@@ -543,7 +547,9 @@ async fn an_object_that_cannot_be_converted_is_a_failure_of_the_policy() {
                 continue;
             }
             assert_eq!(got.body["reason"], "Invalid", "{sort} {}", got.body);
-            let why = format!("{by} 'p' denied request: failed to configure policy: failed to convert object version: {BY} failed: ");
+            let why = format!(
+                "{by} 'p' denied request: failed to configure policy: failed to convert object version: {BY} failed: "
+            );
             assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
         }
     }
@@ -580,7 +586,10 @@ async fn a_request_is_converted_once_for_all_who_are_shown_it() {
     for name in ["c", "d"] {
         let body =
             json!({"metadata": {"name": name}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
-        assert_eq!(world.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), body).await.code, 201);
+        assert_eq!(
+            world.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), body).await.code,
+            201
+        );
     }
     let made = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
     assert_eq!(made.code, 201, "{}", made.body);

@@ -97,7 +97,11 @@ impl Source {
             Ok(Ok(keys)) => {
                 let unusable = keys.unusable();
                 if unusable > 0 {
-                    tracing::warn!(issuer = self.url, unusable, "oidc authenticator: keys that cannot be used");
+                    tracing::warn!(
+                        issuer = self.url,
+                        unusable,
+                        "oidc authenticator: keys that cannot be used"
+                    );
                 }
                 *self.keys.write() = Arc::new(keys);
             }

@@ -37,11 +37,7 @@ pub(super) async fn bound(
     Ok(found.into_iter().map(Some).collect())
 }
 
-async fn find(
-    review: &Review<'_>,
-    kind: &'static Kind,
-    reference: &Value,
-) -> Result<Vec<Value>, String> {
+async fn find(review: &Review<'_>, kind: &'static Kind, reference: &Value) -> Result<Vec<Value>, String> {
     let given = text(reference, &["namespace"]);
     let namespace = match (kind.namespaced, given) {
         (true, "") if review.namespace.is_empty() => {
