@@ -95,10 +95,17 @@ impl Converter {
         kind: &'static Kind,
         entry: &Arc<Entry>,
     ) -> Result<Arc<Entry>, ApiError> {
-        let version = kind.custom.and_then(|custom| custom.version());
-        let Some(version) = version.filter(|_| as_it_is(kind, entry).is_none()) else {
+        let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
             return Ok(entry.clone());
         };
+        // what no webhook is asked for stays what it was
+        let known = match version.head.converter() {
+            None => self.at_once(kind, entry),
+            Some(_) => as_it_is(kind, entry),
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
         let made = self.make(store, kind, &version, vec![entry.clone()]).await?;
         made.into_iter().next().ok_or_else(|| ApiError::internal("a conversion without an outcome"))
     }
