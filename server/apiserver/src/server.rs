@@ -185,7 +185,7 @@ impl ApiServer {
             .map_err(|stored| Error::ServiceBlock { configured, stored })?;
         let looked_at = store.revision();
         services::repair(&store, configured).await.map_err(Error::Services)?;
-        let issuers = issuers(config.authentication.as_deref())?;
+        let issuers = issuers(config.authentication.as_deref())?.until(config.tasks.drain());
         let auth = Arc::new(Auth::new(store.clone(), pki.token_key(), ISSUER).with_issuers(issuers));
         let (address, port, fixed) = (config.bind, config.port, config.port_fixed);
         let bound = if fixed { rim::bind(address, port) } else { rim::bind_free(address, port) };

@@ -61,6 +61,14 @@ impl Auth {
     }
 }
 
+/// Whether the connection itself says who asks, so that nobody looks at tokens.
+pub(super) fn is_certified(peer: &Peer) -> bool {
+    match peer {
+        Peer::Loopback(_) => true,
+        Peer::Tls { certificates, .. } => certificates.first().and_then(certificate_user).is_some(),
+    }
+}
+
 /// CN is the user, O are the groups: `x509.CommonNameUserConversion`. The chain was verified by the handshake.
 fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

@@ -5,10 +5,11 @@
 //!             certificate      each part       anything     a kubelet's    roles and
 //!             SA token         authorised                   own pods'      bindings
 //!             bootstrap token                               objects
+//!             other issuers' token
 //! ```
 //!
-//! Everything reads the store's memory; nothing is listed, cached with a delay, or asked of the network. The
-//! reviews (`kubectl auth can-i`) call the same functions as enforcement, so they cannot disagree.
+//! Everything reads the store's memory; nothing is listed, cached with a delay, or asked of the network, but for the keys of
+//! other issuers. The reviews (`kubectl auth can-i`) call the same functions as enforcement, so they cannot disagree.
 //!
 //! - [`rules`]: what a rule covers. [`index`]: roles and bindings by subject. [`bootstrap`]: upstream's own roles.
 //! - [`tokens`]: ServiceAccount tokens. [`issuers`]: tokens of others. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.

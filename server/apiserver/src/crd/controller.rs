@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use sampan_api::crd::{CLEANUP, Head, name_conditions};
+use sampan_api::crd::{CLEANUP, Condition, Head, name_conditions};
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, Reason};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::definition::set_condition;
 use super::{Customs, DEFINITIONS, cleanup};
 use crate::UserInfo;
+use crate::dynamic::validate::ca_error;
 use crate::registry::{Call, Registry, Target, WriteOptions};
 use crate::value::{meta, remove, set};
 
@@ -101,11 +102,25 @@ impl Names {
     }
 }
 
+/// Whether whoever is to convert its objects could be believed. What is established stays so.
+fn is_trustful(head: &Head) -> bool {
+    let config = head.converter().map(|webhook| &webhook.client_config);
+    head.is("Established") || config.and_then(ca_error).is_none()
+}
+
 async fn tell(registry: &Registry, head: &Head, taken: &mut Names) -> Result<(), ApiError> {
     let name = &head.metadata.name;
     let (resources, kinds) = taken.others(name);
-    let (names, conditions) = name_conditions(head, &resources, &kinds);
-    let told = |wanted: &sampan_api::crd::Condition| head.status.conditions.contains(wanted);
+    let (names, mut conditions) = name_conditions(head, &resources, &kinds);
+    for condition in conditions.iter_mut().filter(|one| one.ty == "Established" && !is_trustful(head)) {
+        *condition = Condition {
+            ty: "Established".into(),
+            status: "False".into(),
+            reason: "InvalidCABundle".into(),
+            message: "The conversion webhook CABundle is invalid".into(),
+        };
+    }
+    let told = |wanted: &Condition| head.status.conditions.contains(wanted);
     if names == head.status.accepted_names && conditions.iter().all(told) {
         return Ok(());
     }

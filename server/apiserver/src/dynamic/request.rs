@@ -2,7 +2,6 @@
 
 use sampan_api::kinds::Kind;
 use sampan_api::patch::{PatchType, apply};
-use sampan_api::status::ApiError;
 use sampan_api::strict::{Expected, FieldValidation};
 use serde_json::{Map, Value, json};
 
@@ -103,20 +102,17 @@ fn options(review: &Review<'_>) -> Value {
     options
 }
 
-/// The object as the request is for it: in the version of `kind`, or what its scale is; null stays null.
-pub(super) async fn shown(
-    review: &Review<'_>,
-    object: &Value,
-    kind: &'static Kind,
-) -> Result<Value, ApiError> {
+/// The object as the request is for it: in the version of `kind`, or what its scale is; null stays null. Errors are of the
+/// conversion.
+pub(super) async fn shown(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Result<Value, String> {
     match review.notes.view() == "scale" && object.is_object() {
         true => Ok(scale_of(kind, object)),
         false => in_version(review, object.clone(), kind).await,
     }
 }
 
-/// `object` with what has changed of what was [`shown`] of it.
-pub(super) async fn restored(review: &Review<'_>, changed: Value, object: &Value) -> Result<Value, ApiError> {
+/// `object` with what has changed of what was [`shown`] of it. Errors are of the conversion.
+pub(super) async fn restored(review: &Review<'_>, changed: Value, object: &Value) -> Result<Value, String> {
     if review.notes.view() == "scale" {
         let mut whole = object.clone();
         set(&mut whole, &["spec", "replicas"], at(&changed, &["spec", "replicas"]).as_i64().unwrap_or(0));
@@ -125,18 +121,18 @@ pub(super) async fn restored(review: &Review<'_>, changed: Value, object: &Value
     in_version(review, changed, review.kind).await
 }
 
-async fn in_version(review: &Review<'_>, mut object: Value, kind: &'static Kind) -> Result<Value, ApiError> {
+async fn in_version(review: &Review<'_>, mut object: Value, kind: &'static Kind) -> Result<Value, String> {
     let wanted = kind.api_version();
     if !object.is_object() || !many_versions(kind) || at(&object, &["apiVersion"]) == wanted.as_str() {
         return Ok(object);
     }
     let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
-        to_version(&mut object, kind)?;
+        to_version(&mut object, kind).map_err(|error| error.message)?;
         return Ok(object);
     };
-    let converted = review.converter.convert(review.store, &version, vec![object], &wanted).await;
-    let converted = converted.map_err(|error| ApiError::internal(error.message))?;
-    Ok(converted.into_iter().next().unwrap_or_default())
+    let memo = &review.notes.conversions;
+    let converted = memo.convert(review.converter, review.store, &version, object, &wanted).await;
+    converted.map_err(|error| error.message)
 }
 
 /// An object of `kind` with a JSON patch applied, as decoding it would leave it, and its defaults.

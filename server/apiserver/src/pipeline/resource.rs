@@ -82,7 +82,8 @@ impl ApiServer {
         if !matches!(asked, "" | "0") {
             list::not_older(&self.registry().store, list::parse_revision(asked)?).await?;
         }
-        let json = self.registry().read(target).await?;
+        // without a revision, upstream's reads are of etcd and not of a cache
+        let json = self.registry().read(target, !asked.is_empty()).await?;
         shape::object(200, target.kind, json, format, context)
     }
 

@@ -47,7 +47,7 @@ pub struct Review<'a> {
     /// To look other objects up.
     pub store: &'a Store,
     /// To see custom resources in another version.
-    pub(crate) converter: &'a Converter,
+    pub(crate) converter: &'a Arc<Converter>,
     /// Texts for `Warning` headers.
     pub warnings: &'a Mutex<Vec<String>>,
     /// What plugins keep of it.

@@ -2,6 +2,7 @@
 //! `registry/rest/delete.go` `BeforeDelete`.
 
 use bytes::Bytes;
+use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Call, Operation, Registry, Target, encoded, write_error};
 use crate::pipeline::query::Query;
 use crate::strategies;
-use crate::value::{at, meta, object, set, strings, text};
+use crate::value::{at, keep, meta, object, set, strings, text};
 
 /// What becomes of the dependents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ fn query_options(query: &Query) -> Result<Value, ApiError> {
 
 /// The outcome of a deletion.
 pub enum Deleted {
-    /// It is gone; the final state.
+    /// It is gone; the final state, as it was stored and in the version of the request.
     Gone(Bytes, Value),
     /// It waits for finalizers or its grace period.
     Waiting(Bytes),
@@ -141,26 +142,53 @@ impl Registry {
             let review = call.review(self, target, Operation::Delete, Some(&old));
             self.admit(&review, &mut Value::Null).await?;
             self.admit_validate(&review, &Value::Null).await?;
-            let mut plan = plan(target, options, old);
-            let seen = match &mut plan {
-                Plan::Nothing => Value::Null,
-                Plan::Mark(new) | Plan::Remove(new) => {
-                    let seen = new.clone();
-                    self.to_storage(new, target.kind).await?;
-                    seen
-                }
+            let mut plan = plan(target, options, &old);
+            let seen = match &plan {
+                Plan::Nothing => old,
+                Plan::Mark(new) | Plan::Remove(new) => new.clone(),
             };
+            match &mut plan {
+                Plan::Nothing => {}
+                Plan::Mark(new) => self.to_storage(new, target.kind).await?,
+                Plan::Remove(last) => self.last_state(last, &entry, target.kind).await?,
+            }
             match self.attempt(target, options, &entry, plan).await {
                 Err(WriteError::Changed(_)) => continue,
                 // what was to go with it was gone already
                 Err(WriteError::Missing) if self.store.get(&target.key()).is_some() => continue,
                 Err(WriteError::Missing) => return Err(target.not_found()),
                 Err(error) => return Err(write_error(target, error)),
-                Ok((json, gone)) => {
-                    let json = self.answered(json, target.kind).await?;
-                    return Ok(if gone { Deleted::Gone(json, seen) } else { Deleted::Waiting(json) });
-                }
+                Ok((json, true)) => return Ok(Deleted::Gone(json, seen)),
+                Ok((json, false)) => return Ok(Deleted::Waiting(self.told(json, seen, target).await?)),
             }
+        }
+    }
+
+    /// Makes of an object that is to be removed what was stored of it. Of a custom resource nothing but metadata has
+    /// changed, so that nobody has to convert it.
+    async fn last_state(&self, last: &mut Value, entry: &Entry, kind: &'static Kind) -> Result<(), ApiError> {
+        if kind.custom.is_none() {
+            return self.to_storage(last, kind).await;
+        }
+        let mut stored: Value = serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
+        for field in ["finalizers", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+            keep(&mut stored, last, &["metadata", field]);
+        }
+        *last = stored;
+        Ok(())
+    }
+
+    /// A marked object in the version of the request. It is marked, whatever its converter says now: if that fails it is told
+    /// as it was `seen` before.
+    async fn told(&self, json: Bytes, mut seen: Value, target: &Target) -> Result<Bytes, ApiError> {
+        match self.answered(json.clone(), target.kind).await {
+            Err(error) => {
+                tracing::warn!(%error, key = %target.key(), "cannot show what is being deleted as it is stored");
+                let stored: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+                keep(&mut seen, &stored, &["metadata", "resourceVersion"]);
+                Ok(seen.to_string().into())
+            }
+            Ok(told) => Ok(told),
         }
     }
 
@@ -210,22 +238,22 @@ fn check(target: &Target, options: &DeleteOptions, old: &Value) -> Result<(), Ap
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
-fn plan(target: &Target, options: &DeleteOptions, old: Value) -> Plan {
+fn plan(target: &Target, options: &DeleteOptions, old: &Value) -> Plan {
     let mut new = old.clone();
     propagate(target, options, &mut new);
     strategies::before_delete(target.kind, &mut new);
     let finalizers = words::finalizers(&new).next().is_some();
-    let marked = words::deletion_timestamp(&old).is_some();
-    let grace = strategies::deletion_grace(target.kind, &old, options.grace_seconds);
+    let marked = words::deletion_timestamp(old).is_some();
+    let grace = strategies::deletion_grace(target.kind, old, options.grace_seconds);
     if target.kind.kind == "Namespace" && target.kind.group.is_empty() {
-        return namespace_plan(new, &old, marked, finalizers);
+        return namespace_plan(new, old, marked, finalizers);
     }
-    let before = words::deletion_grace_period_seconds(&old).unwrap_or(0);
+    let before = words::deletion_grace_period_seconds(old).unwrap_or(0);
     match (marked, grace) {
         // a deletion can be hurried, never slowed down: rest.BeforeDelete
-        (true, Some(seconds)) if seconds >= before && before > 0 => unless_same(new, &old),
+        (true, Some(seconds)) if seconds >= before && before > 0 => unless_same(new, old),
         (_, None | Some(0)) if !finalizers => Plan::Remove(new),
-        (true, _) if before == 0 => unless_same(new, &old),
+        (true, _) if before == 0 => unless_same(new, old),
         (_, grace) => {
             mark(&mut new, grace.unwrap_or(0), marked.then_some(before));
             Plan::Mark(new)

@@ -59,6 +59,16 @@ impl Filter {
             columns.fields.iter().cloned().chain(self.custom.iter().map(own)).collect();
         self.fields.matches(&fields)
     }
+    /// Whether an entry that is stored in another version than the one that is asked about may match: no conversion
+    /// changes its name and namespace.
+    pub fn may_match(&self, entry: &Entry) -> bool {
+        let place = ["metadata.name", "metadata.namespace"];
+        let fields = &entry.columns.fields;
+        let is =
+            |field: &str| fields.iter().find(|(key, _)| &**key == field).map_or("", |(_, value)| &**value);
+        let mut terms = self.fields.terms().iter().filter(|term| place.contains(&&*term.field));
+        terms.all(|term| (is(&term.field) == &*term.value) == term.equal)
+    }
     /// Whether everything matches.
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
@@ -216,14 +226,13 @@ pub async fn page(
     let count = filter.is_everything() && counted.is_none();
     let found = snapshot.prefix_after(&prefix, after.as_deref());
     // a selector asks of custom resources what they are in the version that is listed
-    let (taken, rest) = if kind.custom.is_some() && !filter.is_everything() {
-        let all: Vec<Arc<Entry>> = found.cloned().collect();
-        let shown = registry.shown(kind, all).await?;
-        take(shown.iter().filter(|entry| filter.matches(entry)), limit, count)
+    let (entries, rest) = if kind.custom.is_some() && !filter.is_everything() {
+        let all: Vec<Arc<Entry>> = found.filter(|entry| filter.may_match(entry)).cloned().collect();
+        selected(registry, kind, &all, filter, limit).await?
     } else {
-        take(found.filter(|entry| filter.matches(entry)), limit, count)
+        let (taken, rest) = take(found.filter(|entry| filter.matches(entry)), limit, count);
+        (registry.shown(kind, taken).await?, rest)
     };
-    let entries = registry.shown(kind, taken).await?;
     let token = entries.last().filter(|_| rest > 0);
     let token = token.map(|last| last.key.name.trim_start_matches(prefix.as_str()).to_owned());
     let remaining = (rest > 0 && filter.is_everything()).then(|| match counted {
@@ -233,6 +242,29 @@ pub async fn page(
     let revision = i64::try_from(constant).unwrap_or(-1);
     let token = token.map(|after| Token { revision, after, left: remaining }.encode());
     Ok(Page { revision: constant, entries, token, remaining })
+}
+
+/// How many custom resources are converted together to find those that a limited list wants.
+const TOGETHER: usize = 500;
+
+/// The first `limit` of `all`, as who lists `kind` sees them, that the filter wants, and whether there are more.
+async fn selected(
+    registry: &Registry,
+    kind: &'static Kind,
+    all: &[Arc<Entry>],
+    filter: &Filter,
+    limit: usize,
+) -> Result<(Vec<Arc<Entry>>, usize), ApiError> {
+    let mut found = Vec::new();
+    for some in all.chunks(if limit < all.len() { TOGETHER } else { all.len().max(1) }) {
+        let shown = registry.shown(kind, some.to_vec()).await?;
+        found.extend(shown.into_iter().filter(|entry| filter.matches(entry)));
+        if found.len() > limit {
+            found.truncate(limit);
+            return Ok((found, 1));
+        }
+    }
+    Ok((found, 0))
 }
 
 /// The first `limit`, and how many are left, or just whether any is if nobody counts.

@@ -13,6 +13,7 @@ use sampan_api::status::ApiError;
 use sampan_api::strict;
 use serde_json::Value;
 
+use super::update::ATTEMPTS;
 use super::{Call, Registry, Target, Written};
 use crate::crd::CustomVersions;
 use crate::crd::convert::Memo;
@@ -199,30 +200,12 @@ impl Registry {
         applied: Applied<'_>,
         may_create: &Result<(), ApiError>,
     ) -> Result<Written, ApiError> {
-        let memo = Memo::default();
-        loop {
+        for _ in 0..ATTEMPTS {
             if self.store.get(&target.key()).is_some() || !target.subresource.is_empty() {
-                let written = self.modify(call, target, |old| {
-                    let merged = merged(target, Some(old), applied, &memo)?;
-                    if memo.is_missing() {
-                        Err(ApiError::internal("a conversion is missing"))
-                    } else {
-                        Ok(merged)
-                    }
-                });
-                let written = written.await;
-                if memo.is_missing() {
-                    self.fill(target.kind, &memo).await?;
-                    continue;
-                }
-                return written;
+                let change = |old: &Value, memo: &Memo| merged(target, Some(old), applied, memo);
+                return self.modify_converting(call, target, change).await;
             }
-            let new = merged(target, None, applied, &memo);
-            if memo.is_missing() {
-                self.fill(target.kind, &memo).await?;
-                continue;
-            }
-            let new = new?;
+            let new = self.converting(target.kind, |memo| merged(target, None, applied, memo)).await??;
             may_create.clone()?;
             if !meta(&new, "uid").is_empty() {
                 let why = format!(
@@ -238,6 +221,7 @@ impl Registry {
                 other => return other,
             }
         }
+        Err(target.modified())
     }
 }
 

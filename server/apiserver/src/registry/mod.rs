@@ -34,6 +34,9 @@ use crate::crd::convert::{Converter, Memo};
 use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo, strategies};
 
+/// Most rounds of conversions that one change of managed fields takes: some for each version that a manager wrote in.
+const CONVERSIONS: usize = 256;
+
 /// All objects, and the rules of changing them. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
@@ -149,21 +152,24 @@ impl Registry {
         self.converter.at_once(kind, entry)
     }
 
-    /// The bytes of the object, in the version of its kind.
-    pub async fn read(&self, target: &Target) -> Result<bytes::Bytes, ApiError> {
-        let entries = self.shown(target.kind, vec![self.entry(target)?]).await?;
-        let entry = entries.first().ok_or_else(|| target.not_found())?;
-        Ok(in_version(entry, target.kind))
+    /// The bytes of the object, in the version of its kind; `kept` if what was converted some time ago will do.
+    pub async fn read(&self, target: &Target, kept: bool) -> Result<bytes::Bytes, ApiError> {
+        let (entry, kind) = (self.entry(target)?, target.kind);
+        let known = self.shown_at_once(kind, &entry).filter(|_| kept);
+        let shown = match known {
+            Some(known) => known,
+            None => self.converter.fresh(&self.store, kind, &entry).await?,
+        };
+        Ok(in_version(&shown, kind))
     }
 
-    /// The object of an entry, in the version of `kind`.
+    /// The object of an entry, in the version of `kind`, as it is converted now: it may be written back.
     pub async fn decoded(&self, entry: &Arc<Entry>, kind: &'static Kind) -> Result<Value, ApiError> {
         if kind.custom.is_none() {
             return decode(entry, kind);
         }
-        let shown = self.shown(kind, vec![entry.clone()]).await?;
-        let value = shown.first().map_or(&entry.value, |shown| &shown.value);
-        serde_json::from_slice(value).map_err(ApiError::internal)
+        let shown = self.converter.fresh(&self.store, kind, entry).await?;
+        serde_json::from_slice(&shown.value).map_err(ApiError::internal)
     }
 
     /// What was just written, in the version of `kind`.
@@ -205,15 +211,20 @@ impl Registry {
     }
 
     /// Runs `act`, which asks a memo for conversions, until it has all that it asks for.
-    async fn converting<T>(&self, kind: &'static Kind, act: impl Fn(&Memo) -> T) -> Result<T, ApiError> {
+    async fn converting<T>(
+        &self,
+        kind: &'static Kind,
+        mut act: impl FnMut(&Memo) -> T,
+    ) -> Result<T, ApiError> {
         let memo = Memo::default();
-        loop {
+        for _ in 0..CONVERSIONS {
             let done = act(&memo);
             if !memo.is_missing() {
                 return Ok(done);
             }
             self.fill(kind, &memo).await?;
         }
+        Err(ApiError::internal(format!("more than {CONVERSIONS} conversions of one object are asked for")))
     }
 
     /// The stored object, decoded, in the version of `target`'s kind; not for custom resources.

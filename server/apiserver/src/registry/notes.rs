@@ -1,10 +1,12 @@
-//! What a review keeps between plugins and between its two rounds: audit annotations, and who is to be asked again
-//! (upstream's `admission.ReinvocationContext`).
+//! What a review keeps between plugins and between its two rounds: audit annotations, objects in other versions, and who
+//! is to be asked again (upstream's `admission.ReinvocationContext`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use serde_json::Value;
+
+use crate::crd::convert::Memo;
 
 /// Kept with a review.
 #[derive(Default)]
@@ -12,6 +14,8 @@ pub struct Notes {
     through: &'static str,
     annotations: Mutex<BTreeMap<String, String>>,
     rounds: Mutex<Rounds>,
+    /// What webhooks and policies were shown of custom resources.
+    pub(crate) conversions: Memo,
 }
 
 #[derive(Default)]

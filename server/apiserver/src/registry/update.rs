@@ -7,12 +7,13 @@ use sampan_store::{Action, Condition, Entry, Write, WriteError};
 use serde_json::Value;
 
 use super::{Call, Operation, Registry, Target, Written, encoded, quota, write_error};
+use crate::crd::convert::Memo;
 use crate::strategies;
 use crate::strategies::services::Allocation;
 use crate::value::{at, keep, meta, set};
 
 /// Attempts at a write whose author named no revision.
-const ATTEMPTS: usize = 16;
+pub(super) const ATTEMPTS: usize = 16;
 
 impl Registry {
     /// Replaces the object (or one of its subresources) by `body`. Objects of some kinds are created if they are not
@@ -53,10 +54,23 @@ impl Registry {
     where
         F: FnMut(&Value) -> Result<Value, ApiError>,
     {
+        self.modify_converting(call, target, |old, _| change(old)).await
+    }
+
+    /// As [`Registry::modify`], of a change that asks a memo for conversions: it is tried until it has all it asks for.
+    pub(super) async fn modify_converting<F>(
+        &self,
+        call: &Call<'_>,
+        target: &Target,
+        mut change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: FnMut(&Value, &Memo) -> Result<Value, ApiError>,
+    {
         for _ in 0..ATTEMPTS {
             let entry = self.entry(target)?;
             let old = self.decoded(&entry, target.kind).await?;
-            let new = change(&old)?;
+            let new = self.converting(target.kind, |memo| change(&old, memo)).await??;
             match self.replace(call, target, &entry, &old, new).await? {
                 Some(written) => return Ok(written),
                 None => continue,

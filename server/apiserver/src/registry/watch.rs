@@ -158,8 +158,7 @@ enum Broken {
 struct Shown {
     registry: Registry,
     kind: &'static Kind,
-    /// Whether it matters what an object was before.
-    selects: bool,
+    filter: Filter,
     busy: Option<BoxFuture<'static, Result<Vec<Arc<Event>>, ApiError>>>,
     ready: VecDeque<Arc<Event>>,
 }
@@ -200,12 +199,15 @@ impl Shown {
                     Poll::Ready(Some(Err(_lagged))) => return Poll::Ready(Some(Err(Broken::Lagged))),
                 }
             }
+            // what is not watched is not converted
+            events.retain(|event| self.filter.may_match(&event.entry));
             self.begin(events);
         }
     }
 
     fn begin(&mut self, events: Vec<Arc<Event>>) {
-        let (kind, selects) = (self.kind, self.selects);
+        // it matters to a selector what an object was before
+        let (kind, selects) = (self.kind, !self.filter.is_everything());
         let as_they_are = |event: &Arc<Event>| {
             let same = |entry: &Arc<Entry>| {
                 self.registry.shown_at_once(kind, entry).is_some_and(|shown| Arc::ptr_eq(&shown, entry))
@@ -293,7 +295,7 @@ pub async fn open(
     let shown = kind.custom.map(|_| Shown {
         registry: registry.clone(),
         kind,
-        selects: !options.filter.is_everything(),
+        filter: options.filter.clone(),
         busy: None,
         ready: VecDeque::new(),
     });
@@ -330,7 +332,8 @@ async fn initial(
     let all: Vec<Arc<Entry>> = match kind.custom {
         None => snapshot.prefix(prefix).filter(|entry| filter.matches(entry)).cloned().collect(),
         Some(_) => {
-            let shown = registry.shown(kind, snapshot.prefix(prefix).cloned().collect()).await?;
+            let all = snapshot.prefix(prefix).filter(|entry| filter.may_match(entry)).cloned().collect();
+            let shown = registry.shown(kind, all).await?;
             shown.into_iter().filter(|entry| filter.matches(entry)).collect()
         }
     };

@@ -126,8 +126,14 @@ async fn objects_are_written_and_read_in_either_version() {
     let got = world.get(&format!("{V2}/a")).await.body;
     assert_eq!(got["spec"], json!({"host": "a.example", "port": "1", "mode": "plain"}));
     assert_eq!(hook.seen().len(), 1);
-    world.get(&format!("{V2}/a")).await;
-    assert!(hook.seen().is_empty(), "the answer is kept for the revision");
+    world.get(&format!("{V2}/a?resourceVersion=0")).await;
+    world.get(V2).await;
+    let seen = hook.seen();
+    assert_eq!(
+        (seen.len(), &seen[0]["objects"][0]["metadata"]["name"]),
+        (1, &json!("b")),
+        "a's answer is kept"
+    );
 
     let patched = world.merge(&format!("{V2}/a"), json!({"spec": {"port": "3"}})).await;
     assert_eq!((patched.code, &patched.body["spec"]["port"]), (200, &json!("3")), "{}", patched.body);
@@ -191,6 +197,41 @@ async fn lists_and_watches_are_converted_together() {
     let table: Value =
         serde_json::from_slice(&table.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(table["rows"][0]["object"]["spec"]["host"], "h0.example");
+}
+
+#[tokio::test]
+async fn a_repaired_converter_counts_for_the_next_read_and_write() {
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let state = broken.clone();
+    let hook = hook(move |request| {
+        let broken = state.load(Ordering::Relaxed) && request["desiredAPIVersion"] == "net.example.com/v2";
+        converted(request, |object| {
+            if broken {
+                object["spec"]["host"] = "lost".into();
+            }
+        })
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+    let host = async |uri: &str| world.get(uri).await.body.pointer("/spec/host").cloned();
+    assert_eq!(host(&format!("{V2}/a")).await, Some(json!("lost")));
+    broken.store(false, Ordering::Relaxed);
+    let patched = world.merge(&format!("{V2}/a"), json!({"spec": {"port": "2"}})).await;
+    assert_eq!(patched.code, 200, "{}", patched.body);
+    assert_eq!(world.stored("a")["spec"]["hostPort"], "a:2", "nothing that is stale is written back");
+    // what is kept for lists goes with time
+    let second = world.post(V1, tunnel("v1", "b", json!({"hostPort": "b:1"}))).await;
+    assert_eq!(second.code, 201);
+    let one = format!("{V2}/b");
+    broken.store(true, Ordering::Relaxed);
+    world.get(V2).await;
+    broken.store(false, Ordering::Relaxed);
+    assert_eq!(host(&format!("{one}?resourceVersion=0")).await, Some(json!("lost")));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(121)).await;
+    tokio::time::resume();
+    assert_eq!(host(&format!("{one}?resourceVersion=0")).await, Some(json!("b")));
 }
 
 #[tokio::test]
@@ -412,4 +453,279 @@ async fn admission_sees_the_version_that_it_is_configured_for() {
         "{}",
         refused.body
     );
+}
+
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+
+impl World {
+    /// A validating policy for ConfigMaps whose parameter is the Tunnel `param` in v2.
+    async fn bound_to_tunnels(&self, failure: &str) {
+        let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+            "resources": ["configmaps"]}]});
+        let policy = json!({"metadata": {"name": "hosts"}, "spec": {"failurePolicy": failure, "matchConstraints": rules,
+            "paramKind": {"apiVersion": "net.example.com/v2", "kind": "Tunnel"},
+            "validations": [{"expression": "object.data.host == params.spec.host", "message": "another host"}]}});
+        let made = self.post(&format!("{ADMISSION}/validatingadmissionpolicies"), policy).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+        let binding = json!({"metadata": {"name": "hosts"}, "spec": {"policyName": "hosts", "validationActions": ["Deny"],
+            "paramRef": {"name": "param", "parameterNotFoundAction": "Allow"}}});
+        let made = self.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), binding).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+    }
+
+    /// A policy for Tunnels of v2: it does not like a port, or changes the mode to `tls`.
+    async fn of_tunnels(&self, sort: &str, failure: &str) {
+        let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": ["net.example.com"],
+            "apiVersions": ["v2"], "resources": ["tunnels"]}]});
+        let (mut spec, mut binding) =
+            (json!({"failurePolicy": failure, "matchConstraints": rules}), json!({"policyName": "p"}));
+        if sort == "mutating" {
+            let expression = "Object{spec: Object.spec{mode: 'tls'}}";
+            spec["reinvocationPolicy"] = "Never".into();
+            spec["mutations"] = json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]);
+        } else {
+            spec["validations"] = json!([{"expression": "object.spec.port != '13'"}]);
+            binding["validationActions"] = json!(["Deny"]);
+        }
+        let policy = json!({"metadata": {"name": "p"}, "spec": spec});
+        let made = self.post(&format!("{ADMISSION}/{sort}admissionpolicies"), policy).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+        let binding = json!({"metadata": {"name": "b"}, "spec": binding});
+        let made = self.post(&format!("{ADMISSION}/{sort}admissionpolicybindings"), binding).await;
+        assert_eq!(made.code, 201, "{}", made.body);
+    }
+
+    async fn map_for(&self, name: &str, host: &str) -> Got {
+        self.post(MAPS, json!({"metadata": {"name": name}, "data": {"host": host}})).await
+    }
+}
+
+#[tokio::test]
+async fn parameters_are_read_in_the_version_that_a_policy_names() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    let param = world.post(V1, tunnel("v1", "param", json!({"hostPort": "good:1"}))).await;
+    assert_eq!(param.code, 201, "{}", param.body);
+    world.bound_to_tunnels("Fail").await;
+    let good = world.map_for("good", "good").await;
+    assert_eq!(good.code, 201, "{}", good.body);
+    let bad = world.map_for("bad", "bad").await;
+    assert_eq!(bad.code, 422, "{}", bad.body);
+    assert!(bad.body["message"].as_str().unwrap().ends_with("denied request: another host"), "{}", bad.body);
+}
+
+#[tokio::test]
+async fn parameters_that_cannot_be_converted_are_a_failure_of_the_policy() {
+    for (failure, code) in [("Fail", 422), ("Ignore", 201)] {
+        let hook = hook(|_| Reply::Raw(500, "broken".into())).await;
+        let world = with_tunnels(&hook).await;
+        world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+        world.post(V1, tunnel("v1", "param", json!({"hostPort": "good:1"}))).await;
+        world.bound_to_tunnels(failure).await;
+        let got = world.map_for("a", "bad").await;
+        assert_eq!(got.code, code, "{}", got.body);
+        if code == 422 {
+            let why =
+                format!("with binding 'hosts' denied request: failed to configure binding: {BY} failed: ");
+            assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_converted_is_a_failure_of_the_policy() {
+    for (sort, by) in [("validating", "ValidatingAdmissionPolicy"), ("mutating", "policy")] {
+        for failure in ["Fail", "Ignore"] {
+            let hook = hook(|_| Reply::Raw(500, "broken".into())).await;
+            let world = with_tunnels(&hook).await;
+            world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+            world.of_tunnels(sort, failure).await;
+            let got = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+            if failure == "Ignore" {
+                assert_eq!(got.code, 201, "{sort} {}", got.body);
+                continue;
+            }
+            assert_eq!(got.body["reason"], "Invalid", "{sort} {}", got.body);
+            let why = format!(
+                "{by} 'p' denied request: failed to configure policy: failed to convert object version: {BY} failed: "
+            );
+            assert!(got.body["message"].as_str().unwrap().contains(&why), "{}", got.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mutation_in_another_version_is_brought_back_only_if_it_changes_something() {
+    let hook = hook(|request| {
+        converted(request, |object| {
+            if object["apiVersion"] == "net.example.com/v2" {
+                object["spec"]["zone"] = "here".into();
+            }
+        })
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    world.of_tunnels("mutating", "Fail").await;
+    let same = world.post(V1, tunnel("v1", "same", json!({"hostPort": "a:1", "mode": "tls"}))).await;
+    assert_eq!((same.code, &same.body["spec"]["hostPort"]), (201, &json!("a:1")), "{}", same.body);
+    assert!(hook.seen().iter().all(|one| one["desiredAPIVersion"] == "net.example.com/v2"));
+    let other = world.post(V1, tunnel("v1", "other", json!({"hostPort": "a:1"}))).await;
+    assert_eq!(other.code, 201, "{}", other.body);
+    assert_eq!(other.body["spec"], json!({"mode": "tls", "hostPort": "a:1"}));
+    assert!(hook.seen().iter().any(|one| one["desiredAPIVersion"] == "net.example.com/v1"));
+}
+
+#[tokio::test]
+async fn a_request_is_converted_once_for_all_who_are_shown_it() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    world.of_tunnels("validating", "Fail").await;
+    for name in ["c", "d"] {
+        let body =
+            json!({"metadata": {"name": name}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
+        assert_eq!(
+            world.post(&format!("{ADMISSION}/validatingadmissionpolicybindings"), body).await.code,
+            201
+        );
+    }
+    let made = world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert_eq!(hook.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_definition_waits_for_authorities_that_can_be_read() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = world().await;
+    let mut waiting = definition(&hook, "v1");
+    waiting["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"] = "Cg==".into();
+    let made = world.post(CRDS, waiting).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let told = world.until(NAME, "Established", "False").await;
+    let reasons = told["status"]["conditions"].as_array().unwrap().iter().map(|one| &one["reason"]);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["NoConflicts", "InvalidCABundle"]);
+    assert_eq!(world.get(V1).await.code, 404);
+    let bundle = |ca: &str| json!({"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": ca}}}}});
+    let one = format!("{CRDS}/{NAME}");
+    assert_eq!(world.merge(&one, bundle("YQ==")).await.code, 200);
+    assert_eq!(world.merge(&one, bundle(&hook.ca)).await.code, 200);
+    world.until(NAME, "Established", "True").await;
+    assert_eq!(world.get(V1).await.code, 200);
+    let refused = world.merge(&one, bundle("Cg==")).await;
+    let why = "spec.conversion.webhookClientConfig.caBundle: Invalid value: \"Cg==\": unable to load root certificates: unable to parse bytes as PEM block";
+    assert_eq!(refused.code, 422);
+    assert!(refused.body["message"].as_str().unwrap().ends_with(why), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn deleting_needs_no_way_back_to_storage() {
+    let shown = Arc::new(AtomicUsize::new(usize::MAX));
+    let left = shown.clone();
+    // to v2 as often as it is told, and never back
+    let hook = hook(move |request| match request["desiredAPIVersion"].as_str() {
+        Some("net.example.com/v2") if left.load(Ordering::Relaxed) > 0 => {
+            left.fetch_sub(1, Ordering::Relaxed);
+            converted(request, |_| {})
+        }
+        _ => reply(request, json!({"result": {"status": "Failure", "message": "no way"}})),
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(world.post(V1, tunnel("v1", name, json!({"hostPort": "a:1"}))).await.code, 201);
+    }
+    shown.store(1, Ordering::Relaxed);
+    let gone = world.delete(&format!("{V2}/a")).await;
+    assert_eq!((gone.code, &gone.body["status"]), (200, &json!("Success")), "{}", gone.body);
+    // the list, and each before it goes
+    shown.store(3, Ordering::Relaxed);
+    let gone = world.delete(V2).await;
+    assert_eq!((gone.code, &gone.body["kind"]), (200, &json!("TunnelList")), "{}", gone.body);
+    assert_eq!(world.get(V1).await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_marked_is_told_also_if_it_cannot_be_shown_any_more() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let left = shown.clone();
+    let hook = hook(move |request| match request["desiredAPIVersion"].as_str() {
+        Some("net.example.com/v2") if left.fetch_add(1, Ordering::Relaxed) > 0 => {
+            reply(request, json!({"result": {"status": "Failure", "message": "no way"}}))
+        }
+        _ => converted(request, |_| {}),
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    let mut held = tunnel("v1", "a", json!({"hostPort": "a:1"}));
+    held["metadata"]["finalizers"] = json!(["example.com/x"]);
+    assert_eq!(world.post(V1, held).await.code, 201);
+    let marked = world.delete(&format!("{V2}/a")).await;
+    assert_eq!((marked.code, &marked.body["spec"]["host"]), (200, &json!("a")), "{}", marked.body);
+    let stored = world.get(&format!("{V1}/a")).await.body;
+    assert!(stored["metadata"]["deletionTimestamp"].is_string(), "{stored}");
+    assert_eq!(marked.body["metadata"]["resourceVersion"], stored["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn an_apply_ends_although_every_conversion_says_something_else() {
+    let count = AtomicUsize::new(0);
+    let hook = hook(move |request| {
+        let now = count.fetch_add(1, Ordering::Relaxed);
+        converted(request, |object| object["metadata"]["annotations"]["asked"] = now.to_string().into())
+    })
+    .await;
+    let world = with_tunnels(&hook).await;
+    let apply = async |manager: &str, version: &str, uri: &str, spec: Value| {
+        let uri = format!("{uri}/a?fieldManager={manager}&force=true");
+        let body = tunnel(version, "a", spec).to_string();
+        world.call("PATCH", &uri, "application/apply-patch+yaml", &body).await.code
+    };
+    assert_eq!(apply("one", "v1", V1, json!({"hostPort": "h:1"})).await, 201);
+    assert_eq!(apply("two", "v2", V2, json!({"mode": "tls"})).await, 200);
+    assert_eq!(apply("one", "v2", V2, json!({"host": "h", "port": "2"})).await, 200);
+    assert_eq!(world.stored("a")["spec"], json!({"hostPort": "h:2", "mode": "tls"}));
+}
+
+#[tokio::test]
+async fn what_a_selector_does_not_name_is_not_converted() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(world.post(V1, tunnel("v1", name, json!({"hostPort": "a:1"}))).await.code, 201);
+    }
+    let names = |seen: Vec<Value>| {
+        let objects = seen.into_iter().flat_map(|one| one["objects"].as_array().unwrap().clone());
+        objects.map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let list = world.get(&format!("{V2}?fieldSelector=metadata.name%3Db")).await.body;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert_eq!(names(hook.seen()), ["b"]);
+    let from = list["metadata"]["resourceVersion"].as_str().unwrap();
+    for name in ["a", "b"] {
+        world.merge(&format!("{V1}/{name}"), json!({"spec": {"mode": "tls"}})).await;
+    }
+    let selector = "fieldSelector=metadata.name%3Da,metadata.namespace%3Ddefault";
+    let uri = format!("{V2}?watch=1&timeoutSeconds=1&resourceVersion={from}&{selector}");
+    let events = world.events(&uri).await;
+    assert_eq!((events.len(), events[0].0.as_str()), (1, "MODIFIED"));
+    assert!(names(hook.seen()).iter().all(|name| name == "a"));
+}
+
+#[tokio::test]
+async fn watchers_of_one_change_ask_once() {
+    let hook = hook(|request| converted(request, |_| {})).await;
+    let world = with_tunnels(&hook).await;
+    let uri = format!("{V2}?watch=1&timeoutSeconds=1");
+    let watches = (0..5).map(|_| world.raw("GET", &uri, "", "application/json", ""));
+    let watches = futures::future::join_all(watches).await;
+    assert_eq!(world.post(V1, tunnel("v1", "a", json!({"hostPort": "a:1"}))).await.code, 201);
+    let read = watches.into_iter().map(|watch| watch.into_body().collect());
+    for text in futures::future::join_all(read).await {
+        let text = String::from_utf8(text.unwrap().to_bytes().to_vec()).unwrap();
+        assert!(text.contains("\"host\":\"a\""), "{text}");
+    }
+    assert_eq!(hook.seen().len(), 1);
 }

@@ -8,6 +8,18 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use super::webhooks::{Hook, Reply, hook};
 use super::*;
 
+/// How long keys are not fetched again.
+const PAUSE: Duration = Duration::from_secs(11);
+/// How long a fetch may take.
+const FETCHING: Duration = Duration::from_secs(31);
+
+/// Lets time pass.
+async fn after(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 struct Key {
     pair: EcdsaKeyPair,
     id: &'static str,
@@ -28,7 +40,11 @@ impl Key {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        let header = json!({"alg": "ES256", "kid": self.id}).to_string();
+        self.sign_as(&json!({"alg": "ES256", "kid": self.id}), claims)
+    }
+
+    fn sign_as(&self, header: &Value, claims: &Value) -> String {
+        let header = header.to_string();
         let signed =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
@@ -145,6 +161,7 @@ async fn a_token_of_another_issuer_is_a_user() {
         ("a pirate", with("roles", json!(["pirates"]))),
         ("of nobody", with("iss", json!("https://other.example"))),
         ("forged", Key::new("1").sign(&good)),
+        ("critical", first.sign_as(&json!({"alg": "ES256", "kid": "1", "crit": ["x"], "x": 1}), &good)),
     ] {
         let got = world.whoami(&token).await;
         assert_eq!((got.code, &got.body["reason"]), (401, &json!("Unauthorized")), "{what}");
@@ -152,10 +169,91 @@ async fn a_token_of_another_issuer_is_a_user() {
     // a key that is not known is looked for
     assert_eq!(world.whoami(&second.sign(&good)).await.code, 401);
     keys.lock().push(second.public());
+    assert_eq!(world.whoami(&second.sign(&good)).await.code, 401);
+    assert!(issuer.seen().is_empty(), "not again at once");
+    after(PAUSE).await;
     assert_eq!(world.whoami(&second.sign(&good)).await.code, 201);
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": second.sign(&good)}});
     let told = world.post("/apis/authentication.k8s.io/v1/tokenreviews", review).await.body;
     assert_eq!(told["status"]["user"]["username"], "crew:jane", "{told}");
+}
+
+/// What a token of `issuer` says.
+fn claims(issuer: &Hook) -> Value {
+    let now = jiff::Timestamp::now().as_second();
+    json!({"iss": format!("https://{}", issuer.address), "aud": "boats", "sub": "jane", "iat": now, "exp": now + 600})
+}
+
+#[tokio::test]
+async fn bad_tokens_fetch_once_together() {
+    let failing = hook(|_| Reply::Raw(500, "broken".into())).await;
+    let world = world_of(&configuration(&failing, json!({}))).await;
+    let good = claims(&failing);
+    let forged: Vec<String> = (0..8).map(|_| Key::new("1").sign(&good)).collect();
+    let got = futures::future::join_all(forged.iter().map(|token| world.whoami(token))).await;
+    assert!(got.iter().all(|got| got.code == 401));
+    assert_eq!(failing.seen().len(), 1, "one asks, and all take its outcome");
+    assert_eq!(world.whoami(&forged[0]).await.code, 401);
+    assert!(failing.seen().is_empty(), "a failure is not tried again at once");
+    after(PAUSE).await;
+    // no key makes these good
+    let key = Key::new("1");
+    let with = |field: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[field] = value;
+        key.sign(&claims)
+    };
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": "HS256"}).to_string());
+    let other = format!("{header}.{}.AAAA", URL_SAFE_NO_PAD.encode(good.to_string()));
+    for token in [with("aud", json!("others")), with("exp", json!(1)), with("nbf", json!(1e12)), other] {
+        assert_eq!(world.whoami(&token).await.code, 401);
+    }
+    assert!(failing.seen().is_empty());
+    assert_eq!(world.whoami(&forged[0]).await.code, 401);
+    assert_eq!(failing.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_is_asked_once() {
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let told = asked.clone();
+    let hanging = hook(move |_| {
+        told.notify_one();
+        Reply::Never
+    })
+    .await;
+    let world = world_of(&configuration(&hanging, json!({}))).await;
+    let forged: Vec<String> = (0..8).map(|_| Key::new("1").sign(&claims(&hanging))).collect();
+    {
+        // who asks first goes away; the fetch does not
+        let mut first = Box::pin(world.whoami(&forged[0]));
+        tokio::select! {
+            got = &mut first => panic!("answered {}", got.code),
+            () = asked.notified() => {}
+        }
+    }
+    let mut all = Box::pin(futures::future::join_all(forged.iter().map(|token| world.whoami(token))));
+    assert!(futures::poll!(&mut all).is_pending());
+    after(FETCHING).await;
+    assert!(all.await.iter().all(|got| got.code == 401));
+    assert_eq!(hanging.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_needs_no_keys_of_others() {
+    let failing = hook(|_| Reply::Raw(500, "broken".into())).await;
+    let world = world_of(&configuration(&failing, json!({}))).await;
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+    let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let token = Key::new("1").sign(&claims(&failing));
+    let request = Request::get("/livez").header("authorization", format!("Bearer {token}"));
+    let peer =
+        Peer::Tls { certificates: vec![certificate.der().clone()], remote: ([127, 0, 0, 1], 1).into() };
+    let response = world.server.handle(request.body(Bytes::new()).unwrap(), peer).await;
+    assert_ne!(response.status(), 401);
+    assert!(failing.seen().is_empty());
 }
 
 #[tokio::test]

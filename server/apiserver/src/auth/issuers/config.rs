@@ -23,6 +23,7 @@ pub(super) struct Configuration {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Anonymous {
+    #[serde(default)]
     pub enabled: bool,
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -272,6 +273,12 @@ fn url(address: &str, own: &[String], field: &str, errors: &mut Errors) {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     if scheme != "https" {
         wrong("URL scheme must be https".into());
+    } else {
+        match address.parse::<http::Uri>() {
+            Err(why) => wrong(format!("parse {address:?}: {why}")),
+            Ok(uri) if uri.host().is_none_or(str::is_empty) => wrong("URL must have a host".into()),
+            Ok(_) => {}
+        }
     }
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -458,6 +465,16 @@ jwt:
             ),
             (
                 "https://a.example",
+                "https://:443/a",
+                "jwt[0].issuer.url: Invalid value: \"https://:443/a\": URL must have a host",
+            ),
+            (
+                "https://a.example",
+                "https://a b",
+                "jwt[0].issuer.url: Invalid value: \"https://a b\": parse \"https://a b\": invalid uri character",
+            ),
+            (
+                "https://a.example",
                 "https://u@a.example/?q#f",
                 "jwt[0].issuer.url: Invalid value: \"https://u@a.example/?q#f\": URL must not contain a username or password; jwt[0].issuer.url: Invalid value: \"https://u@a.example/?q#f\": URL must not contain a query; jwt[0].issuer.url: Invalid value: \"https://u@a.example/?q#f\": URL must not contain a fragment",
             ),
@@ -516,6 +533,8 @@ jwt:
             "{expression: 'claims.?email_verified.orValue(true) ? claims.email : claims.sub'}",
         );
         assert!(read(&verified, &own).is_ok(), "{:?}", read(&verified, &own));
+        let anonymous = read(&format!("{GOOD}anonymous: {{}}\n"), &own).map(|found| found.anonymous);
+        assert!(anonymous.is_ok_and(|found| found.is_some_and(|found| !found.enabled)));
         assert!(read(&GOOD.replace("audiences", "audience"), &own).unwrap_err().contains("unknown field"));
         assert!(read(&GOOD.replace("/v1", "/v2"), &own).is_err());
     }

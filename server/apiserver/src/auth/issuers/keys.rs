@@ -1,4 +1,6 @@
-//! JSON Web Keys of others, and the signatures that they make (RFC 7517, RFC 7518).
+//! JSON Web Keys of others, and the signatures that they make (RFC 7517, RFC 7518): RSA, P-256 and P-384.
+//!
+//! What is not here: ES512, whose curve (P-521) *ring* does not know, and EdDSA, which upstream does not take either.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +13,10 @@ use crate::value::{at, items, text};
 
 /// The public keys of one issuer.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys {
+    usable: Vec<Key>,
+    unusable: usize,
+}
 
 #[derive(Debug, PartialEq)]
 struct Key {
@@ -50,17 +55,32 @@ fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
+fn unsupported(name: &str) -> String {
+    format!("oidc: id token signed with unsupported algorithm, got {name:?}")
+}
+
+/// Whether keys can make signatures of that sort.
+pub(super) fn supported(name: &str) -> Result<(), String> {
+    algorithm(name).map(drop).ok_or_else(|| unsupported(name))
+}
+
 impl Keys {
     /// Reads a key set; keys that cannot be used here are passed over.
     pub fn read(set: &Value) -> Self {
-        Self(items(at(set, &["keys"])).iter().filter_map(key).collect())
+        let all = items(at(set, &["keys"]));
+        let usable: Vec<Key> = all.iter().filter_map(key).collect();
+        Self { unusable: all.len() - usable.len(), usable }
+    }
+
+    /// How many keys of the set were passed over.
+    pub fn unusable(&self) -> usize {
+        self.unusable
     }
 
     /// Whether one of the keys made the signature; the token names `id`, or none.
     pub fn verify(&self, name: &str, id: &str, message: &[u8], signature: &[u8]) -> Result<(), String> {
-        let algorithm = algorithm(name)
-            .ok_or_else(|| format!("oidc: id token signed with unsupported algorithm, got {name:?}"))?;
-        let mut candidates = self.0.iter().filter(|key| id.is_empty() || key.id == id);
+        let algorithm = algorithm(name).ok_or_else(|| unsupported(name))?;
+        let mut candidates = self.usable.iter().filter(|key| id.is_empty() || key.id == id);
         match candidates.any(|key| key.made(&algorithm, message, signature)) {
             true => Ok(()),
             false => Err("failed to verify signature: failed to verify id token signature".into()),
@@ -69,12 +89,19 @@ impl Keys {
 }
 
 fn key(key: &Value) -> Option<Key> {
-    let part = |name: &str| URL_SAFE_NO_PAD.decode(text(key, &[name])).ok();
+    // some issuers pad, against RFC 7515
+    let part = |name: &str| URL_SAFE_NO_PAD.decode(text(key, &[name]).trim_end_matches('=')).ok();
+    // … and some write a number with a sign, which *ring* does not take
+    let number = |name: &str| {
+        let bytes = part(name)?;
+        let first = bytes.iter().position(|byte| *byte != 0)?;
+        Some(bytes[first..].to_vec())
+    };
     if text(key, &["use"]) == "enc" {
         return None;
     }
     let kind = match text(key, &["kty"]) {
-        "RSA" => Kind::Rsa { modulus: part("n")?, exponent: part("e")? },
+        "RSA" => Kind::Rsa { modulus: number("n")?, exponent: number("e")? },
         "EC" => {
             let point = [vec![4], part("x")?, part("y")?].concat();
             Kind::Curve(text(key, &["crv"]).to_owned(), point)
@@ -124,6 +151,7 @@ mod tests {
         assert_eq!(of("RS256", "eyJhbGciOiJSUzI1NiJ9", "r", rsa), Ok(()));
         assert_eq!(of("RS256", "eyJhbGciOiJSUzI1NiJ9", "", rsa), Ok(()));
         assert_eq!(of("ES256", "eyJhbGciOiJFUzI1NiJ9", "e", curve), Ok(()));
+        assert_eq!(keys.unusable(), 1);
         for (alg, header, id, signature) in [
             ("RS256", "eyJhbGciOiJSUzI1NiJ9", "e", rsa),
             ("RS384", "eyJhbGciOiJSUzI1NiJ9", "r", rsa),
@@ -134,5 +162,13 @@ mod tests {
         ] {
             assert!(of(alg, header, id, signature).is_err(), "{alg} {id}");
         }
+    }
+
+    #[test]
+    fn numbers_may_be_written_longer_than_they_are() {
+        let plain = Keys::read(&json!({"keys": [{"kty": "RSA", "n": "gAEC", "e": "AQAB"}]}));
+        let longer = Keys::read(&json!({"keys": [{"kty": "RSA", "n": "AIABAg==", "e": "AAEAAQ=="}]}));
+        assert_eq!(plain, longer);
+        assert_eq!(Keys::read(&json!({"keys": [{"kty": "RSA", "n": "AAAA", "e": "AQAB"}]})).unusable(), 1);
     }
 }

@@ -5,60 +5,55 @@
 //!                                          └ fetched when a token is signed by a key that is not known
 //! ```
 //!
-//! - [`config`]: the file. [`keys`]: public keys, and what they signed. [`mapping`]: claims to a user.
+//! - [`config`]: the file. [`source`]: how keys are fetched. [`keys`]: public keys, and what they signed. [`mapping`]:
+//!   claims to a user.
 //!
 //! To look at a token takes no time; [`Issuers::prepare`] fetches before that what it takes. Keys are fetched when they
-//! are first needed, and anew for a key that is not known, by one request at a time.
+//! are first needed, and anew for a key that is not known.
 //!
 //! What is not here: claims that are distributed over several places, and egress selectors.
 
 mod config;
 mod keys;
 mod mapping;
+mod source;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::BodyExt;
 use jiff::Timestamp;
-use parking_lot::RwLock;
-use rustls::ClientConfig;
+use sampan_process::{Component, Drain, Tasks};
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use self::keys::Keys;
 use self::mapping::Mapping;
+use self::source::Source;
 use super::{AUTHENTICATED, UserInfo};
-use crate::outbound::{Destination, client_config};
 use crate::value::{at, strings, text};
 
-/// How long fetching an issuer's keys may take: upstream's client timeout.
-const FETCHING: Duration = Duration::from_secs(30);
-/// The longest document that is read.
-const LONGEST: usize = 1 << 20;
 /// A clock that runs behind may use a fresh token: go-oidc's leeway for `nbf`.
 const LEEWAY_SECONDS: f64 = 300.0;
 
 /// Everything that the file says.
-#[derive(Default)]
 pub struct Issuers {
     all: Vec<Issuer>,
     anonymous: Option<config::Anonymous>,
+    /// Fetches of keys.
+    tasks: Tasks,
+}
+
+impl Default for Issuers {
+    fn default() -> Self {
+        Self { all: Vec::new(), anonymous: None, tasks: Tasks::new(Component::ApiServer) }
+    }
 }
 
 struct Issuer {
-    url: String,
-    discovery: String,
     audiences: Vec<String>,
     mapping: Mapping,
-    tls: Arc<ClientConfig>,
-    keys: RwLock<Arc<Keys>>,
-    fetching: Mutex<()>,
+    source: Arc<Source>,
 }
 
 /// A token's parts, none of them believed yet.
@@ -67,6 +62,8 @@ struct Parts<'a> {
     signature: Vec<u8>,
     algorithm: String,
     key: String,
+    /// Whether its header says that something has to be understood that is not (RFC 7515, 4.1.11).
+    critical: bool,
     claims: Value,
 }
 
@@ -82,7 +79,13 @@ impl Issuers {
     pub fn read(content: &str, own: &[String]) -> Result<Self, String> {
         let found = config::read(content, own)?;
         let all = found.jwt.iter().map(Issuer::new).collect::<Result<_, _>>()?;
-        Ok(Self { all, anonymous: found.anonymous })
+        Ok(Self { all, anonymous: found.anonymous, ..Self::default() })
+    }
+
+    /// As they are, ending with `drain`.
+    #[must_use]
+    pub fn until(self, drain: Drain) -> Self {
+        Self { tasks: Tasks::under(Component::ApiServer, drain), ..self }
     }
 
     /// Whether requests without credentials may ask for `path`; `None` if the file does not say.
@@ -98,22 +101,13 @@ impl Issuers {
         self.all.is_empty()
     }
 
-    /// Fetches the keys that it takes to judge a token.
-    pub async fn prepare(&self, token: &str) {
+    /// Fetches the keys that it takes to judge a token; not for one that no key makes good.
+    pub async fn prepare(&self, token: &str, now: Timestamp) {
         let Some((issuer, parts)) = self.issuer(token) else { return };
-        if parts.verify(&issuer.keys.read()).is_ok() {
+        if issuer.admits(&parts, now).is_err() || parts.verify(&issuer.source.keys()).is_ok() {
             return;
         }
-        let _turn = issuer.fetching.lock().await;
-        // another may have fetched them meanwhile
-        if parts.verify(&issuer.keys.read()).is_ok() {
-            return;
-        }
-        match tokio::time::timeout(FETCHING, issuer.fetch()).await {
-            Ok(Ok(keys)) => *issuer.keys.write() = Arc::new(keys),
-            Ok(Err(why)) => tracing::warn!(issuer = issuer.url, why, "oidc authenticator: no keys"),
-            Err(_) => tracing::warn!(issuer = issuer.url, "oidc authenticator: no keys in time"),
-        }
+        issuer.source.refresh(&self.tasks).await;
     }
 
     /// The user of a token; `None` if it is of no issuer that is named here.
@@ -127,7 +121,7 @@ impl Issuers {
             return None;
         }
         let parts = Parts::of(token)?;
-        let issuer = self.all.iter().find(|issuer| issuer.url == text(&parts.claims, &["iss"]))?;
+        let issuer = self.all.iter().find(|issuer| issuer.source.url() == text(&parts.claims, &["iss"]))?;
         Some((issuer, parts))
     }
 }
@@ -143,8 +137,17 @@ impl<'a> Parts<'a> {
             signature: decode(signature)?,
             algorithm: text(&header, &["alg"]).to_owned(),
             key: text(&header, &["kid"]).to_owned(),
+            critical: header.get("crit").is_some(),
             claims: serde_json::from_slice(&decode(claims)?).ok()?,
         })
+    }
+
+    /// Whether a key could have signed it.
+    fn signable(&self) -> Result<(), String> {
+        match self.critical {
+            true => Err("failed to verify signature: unsupported crit header".into()),
+            false => keys::supported(&self.algorithm),
+        }
     }
 
     fn verify(&self, keys: &Keys) -> Result<(), String> {
@@ -155,67 +158,26 @@ impl<'a> Parts<'a> {
 impl Issuer {
     fn new(authenticator: &config::Authenticator) -> Result<Self, String> {
         let issuer = &authenticator.issuer;
-        let discovery = match issuer.discovery_url.as_str() {
-            "" => format!("{}/.well-known/openid-configuration", issuer.url.trim_end_matches('/')),
-            given => given.to_owned(),
-        };
         Ok(Self {
-            url: issuer.url.clone(),
-            discovery,
             audiences: issuer.audiences.clone(),
             mapping: Mapping::new(authenticator)?,
-            tls: Arc::new(client_config(&config::trust(issuer), None)?),
-            keys: RwLock::default(),
-            fetching: Mutex::default(),
+            source: Arc::new(Source::new(issuer)?),
         })
     }
 
-    async fn fetch(&self) -> Result<Keys, String> {
-        let found = self.get(&self.discovery).await?;
-        let told = text(&found, &["issuer"]);
-        if told != self.url {
-            let wanted = &self.url;
-            return Err(format!(
-                "oidc: issuer did not match the issuer returned by provider, expected {wanted:?} got {told:?}"
-            ));
-        }
-        Ok(Keys::read(&self.get(text(&found, &["jwks_uri"])).await?))
-    }
-
-    async fn get(&self, address: &str) -> Result<Value, String> {
-        let failed = |why: String| format!("Get {address:?}: {why}");
-        let uri: Uri = address.parse().map_err(|why| failed(format!("{why}")))?;
-        let host = uri.host().filter(|_| uri.scheme_str() == Some("https"));
-        let host = host.ok_or_else(|| failed("https is wanted".into()))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let place = Destination::tls(host, uri.port_u16().unwrap_or(443), host, self.tls.clone());
-        let place = place.map_err(failed)?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request =
-            Request::get(path).header("host", place.authority()).header("accept", "application/json");
-        let request = request.body(Bytes::new()).map_err(|why| failed(why.to_string()))?;
-        let response = place.send(request).await.map_err(failed)?;
-        let status = response.status();
-        let mut stream = response.into_body();
-        let mut body = Vec::new();
-        while let Some(frame) = stream.frame().await {
-            let frame = frame.map_err(|why| failed(why.to_string()))?;
-            body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            if body.len() > LONGEST {
-                return Err(failed(format!("more than {LONGEST} bytes")));
-            }
-        }
-        if !status.is_success() {
-            return Err(failed(format!(
-                "{status}: {}",
-                String::from_utf8_lossy(&body[..body.len().min(256)])
-            )));
-        }
-        serde_json::from_slice(&body).map_err(|why| failed(why.to_string()))
-    }
-
     fn user(&self, parts: &Parts<'_>, now: Timestamp) -> Result<UserInfo, String> {
-        parts.verify(&self.keys.read()).map_err(|why| format!("oidc: verify token: {why}"))?;
+        self.admits(parts, now)?;
+        parts.verify(&self.source.keys()).map_err(|why| format!("oidc: verify token: {why}"))?;
+        let mut user = self.mapping.user(&parts.claims)?;
+        if !user.in_group(AUTHENTICATED) {
+            user.groups.push(AUTHENTICATED.to_owned());
+        }
+        Ok(user)
+    }
+
+    /// Whether the token would be good if its signature were.
+    fn admits(&self, parts: &Parts<'_>, now: Timestamp) -> Result<(), String> {
+        parts.signable().map_err(|why| format!("oidc: verify token: {why}"))?;
         let claims = &parts.claims;
         let audiences = match at(claims, &["aud"]) {
             Value::String(one) => vec![one.clone()],
@@ -234,10 +196,6 @@ impl Issuer {
         if time("nbf").is_some_and(|begin| now + LEEWAY_SECONDS < begin) {
             return Err("oidc: verify token: oidc: current time before the nbf (not before) time".into());
         }
-        let mut user = self.mapping.user(claims)?;
-        if !user.in_group(AUTHENTICATED) {
-            user.groups.push(AUTHENTICATED.to_owned());
-        }
-        Ok(user)
+        Ok(())
     }
 }

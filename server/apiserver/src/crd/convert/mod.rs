@@ -8,25 +8,29 @@
 //! To be converted is to get another apiVersion, or to be sent to the definition's webhook.
 //!
 //! Upstream asks for every object by itself and keeps what it read in a cache of each version; here what a list or a
-//! watch has at hand is asked for together, and what was answered is kept for its revision. Everything that is
-//! synchronous (encoders, selectors, field management) is given objects that are converted already; field management,
+//! watch has at hand is asked for together, and what was answered is [`kept`] for its revision, for a while. Who reads one
+//! object, or is to write it, is told what the webhook says now. Everything that is synchronous (encoders, selectors, field management) is given objects that are converted already; field management,
 //! which finds out on its way what it needs, notes it in a [`Memo`] and is run again.
 //!
 //! Ported from `apiextensions-apiserver/pkg/apiserver/conversion`.
 
+mod kept;
 mod review;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use parking_lot::Mutex;
 use sampan_api::crd::{self, Version};
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, Reason};
-use sampan_store::{Entry, Key, Store};
+use sampan_store::{Entry, Store};
 use serde_json::Value;
 
+use self::kept::{Kept, Made};
 use crate::dynamic::client::{Caller, Place};
 use crate::registry::columns;
 use crate::value::{at, set, text};
@@ -35,38 +39,19 @@ use crate::value::{at, set, text};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Most objects, and about the most bytes, that are asked for at once.
 const BATCH: (usize, usize) = (500, 1 << 20);
-/// Converted objects that are kept, in bytes; when there are more, all are forgotten.
-const KEPT: usize = 32 << 20;
 /// The longest answer: of the longest question, objects that became several times as long.
 const LONGEST: usize = 16 << 20;
-
-/// What a conversion makes: an entry, in a version, under a definition since that revision.
-type Made = (Key, u64, String, u64);
 
 /// Asks conversion webhooks.
 #[derive(Default)]
 pub(crate) struct Converter {
     caller: Caller,
     kept: Mutex<Kept>,
+    /// What is being converted for lists and watches; it goes with the last who waits for it.
+    asking: Mutex<HashMap<Vec<Made>, WeakShared<Making>>>,
 }
 
-#[derive(Default)]
-struct Kept {
-    entries: HashMap<Made, Arc<Entry>>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn put(&mut self, made: Made, entry: Arc<Entry>) {
-        let bytes = entry.value.len();
-        if self.bytes + bytes > KEPT {
-            *self = Self::default();
-        }
-        if self.entries.insert(made, entry).is_none() {
-            self.bytes += bytes;
-        }
-    }
-}
+type Making = BoxFuture<'static, Result<Vec<Arc<Entry>>, ApiError>>;
 
 /// 500 with nothing but the words, as upstream answers when storage cannot be read.
 pub(crate) fn failure(why: String) -> ApiError {
@@ -87,42 +72,95 @@ pub(super) fn settle(object: &mut Value, version: &Arc<Version>) -> Result<(), S
 impl Converter {
     /// Stored entries as who reads `kind` sees them. Those of built-in kinds are left as they are.
     pub async fn entries(
-        &self,
+        self: &Arc<Self>,
         store: &Store,
         kind: &'static Kind,
         entries: Vec<Arc<Entry>>,
     ) -> Result<Vec<Arc<Entry>>, ApiError> {
-        let mut out: Vec<Option<Arc<Entry>>> =
-            entries.iter().map(|entry| self.at_once(kind, entry)).collect();
-        let missing: Vec<usize> = (0..entries.len()).filter(|index| out[*index].is_none()).collect();
-        let Some(version) = kind.custom.and_then(|custom| custom.version()).filter(|_| !missing.is_empty())
-        else {
-            return Ok(entries.into_iter().zip(out).map(|(entry, shown)| shown.unwrap_or(entry)).collect());
+        let known: Vec<Option<Arc<Entry>>> = entries.iter().map(|entry| self.at_once(kind, entry)).collect();
+        let missing = entries.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let missing: Vec<Arc<Entry>> = missing.map(|(entry, _)| entry.clone()).collect();
+        let version = kind.custom.and_then(|custom| custom.version()).filter(|_| !missing.is_empty());
+        let Some(version) = version else {
+            return Ok(entries.into_iter().zip(known).map(|(entry, known)| known.unwrap_or(entry)).collect());
         };
-        let parse = |index: &usize| serde_json::from_slice(&entries[*index].value);
-        let values = missing.iter().map(parse).collect::<Result<Vec<Value>, _>>();
-        let values = self.read(store, kind, &version, values.map_err(ApiError::internal)?).await?;
+        let mut made = self.together(store, kind, version, missing).await?.into_iter();
+        Ok(known.into_iter().filter_map(|known| known.or_else(|| made.next())).collect())
+    }
+
+    /// One entry as [`Converter::entries`], as it is converted now, whatever was kept.
+    pub async fn fresh(
+        &self,
+        store: &Store,
+        kind: &'static Kind,
+        entry: &Arc<Entry>,
+    ) -> Result<Arc<Entry>, ApiError> {
+        let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
+            return Ok(entry.clone());
+        };
+        // what no webhook is asked for stays what it was
+        let known = match version.head.converter() {
+            None => self.at_once(kind, entry),
+            Some(_) => as_it_is(kind, entry),
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let made = self.make(store, kind, &version, vec![entry.clone()]).await?;
+        made.into_iter().next().ok_or_else(|| ApiError::internal("a conversion without an outcome"))
+    }
+
+    /// What becomes of `missing`; who asks for the same at the same time, as watchers of one change do, shares the outcome.
+    async fn together(
+        self: &Arc<Self>,
+        store: &Store,
+        kind: &'static Kind,
+        version: Arc<Version>,
+        missing: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, ApiError> {
+        let key: Vec<Made> = missing.iter().map(|entry| Made::of(entry, kind, &version)).collect();
+        let going = {
+            let mut asking = self.asking.lock();
+            asking.retain(|_, going| going.upgrade().is_some());
+            asking.get(&key).and_then(WeakShared::upgrade).unwrap_or_else(|| {
+                let (converter, store) = (self.clone(), store.clone());
+                let making = async move { converter.make(&store, kind, &version, missing).await };
+                let going = making.boxed().shared();
+                asking.extend(going.downgrade().map(|going| (key, going)));
+                going
+            })
+        };
+        going.await
+    }
+
+    /// Converts stored entries, and keeps what becomes of them.
+    async fn make(
+        &self,
+        store: &Store,
+        kind: &'static Kind,
+        version: &Arc<Version>,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, ApiError> {
+        let parsed = entries.iter().map(|entry| serde_json::from_slice(&entry.value));
+        let parsed = parsed.collect::<Result<Vec<Value>, _>>().map_err(ApiError::internal)?;
+        let values = self.read(store, kind, version, parsed).await?;
         let mut kept = self.kept.lock();
-        for (index, value) in missing.into_iter().zip(values) {
-            let (old, value) = (&entries[index], bytes::Bytes::from(value.to_string()));
+        let made = entries.iter().zip(values).map(|(old, value)| {
+            let value = bytes::Bytes::from(value.to_string());
             let columns = columns::read(&old.key, &value);
             let new = Arc::new(Entry { key: old.key.clone(), value, revision: old.revision, columns });
-            kept.put(made(old, kind, &version), new.clone());
-            out[index] = Some(new);
-        }
-        Ok(out.into_iter().flatten().collect())
+            kept.put(Made::of(old, kind, version), new.clone());
+            new
+        });
+        Ok(made.collect())
     }
 
     /// A stored entry as who reads `kind` sees it, if that takes no time to find out.
     pub fn at_once(&self, kind: &'static Kind, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
-        let Some(version) = kind.custom.and_then(|custom| custom.version()) else {
-            return Some(entry.clone());
-        };
-        // written since the definition says what it says, in its only version
-        if version.head.spec.versions.len() == 1 && entry.revision > version.since {
-            return Some(entry.clone());
-        }
-        self.kept.lock().entries.get(&made(entry, kind, &version)).cloned()
+        as_it_is(kind, entry).or_else(|| {
+            let version = kind.custom.and_then(|custom| custom.version())?;
+            self.kept.lock().get(&Made::of(entry, kind, &version))
+        })
     }
 
     /// One stored object as who reads `kind` sees it.
@@ -212,9 +250,12 @@ impl Converter {
     }
 }
 
-/// The key of what becomes of an entry.
-fn made(entry: &Entry, kind: &Kind, version: &Version) -> Made {
-    (entry.key.clone(), entry.revision, kind.api_version(), version.since)
+/// An entry that is stored as who reads `kind` sees it.
+fn as_it_is(kind: &'static Kind, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+    let version = kind.custom.and_then(|custom| custom.version());
+    // written since the definition says what it says, in its only version
+    let only = |version: &Version| version.head.spec.versions.len() == 1 && entry.revision > version.since;
+    version.is_none_or(|version| only(&version)).then(|| entry.clone())
 }
 
 /// An object that nobody converts, in another version.
@@ -239,20 +280,45 @@ fn batch(due: &[usize], objects: &[Value]) -> usize {
 pub(crate) struct Memo {
     known: Mutex<Vec<(Value, String, Value)>>,
     missing: Mutex<Vec<(Value, String)>>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Memo {
+    fn known(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let known = self.known.lock();
+        let found = known.iter().find(|(from, to, _)| to == api_version && from == object);
+        found.map(|(_, _, converted)| converted.clone())
+    }
+
     /// `object` in that version; what is not known is noted.
     pub fn get(&self, object: &Value, api_version: &str) -> Option<Value> {
         if at(object, &["apiVersion"]) == api_version {
             return Some(object.clone());
         }
-        let known = self.known.lock();
-        let found = known.iter().find(|(from, to, _)| to == api_version && from == object);
+        let found = self.known(object, api_version);
         if found.is_none() {
             self.missing.lock().push((object.clone(), api_version.to_owned()));
         }
-        found.map(|(_, _, converted)| converted.clone())
+        found
+    }
+
+    /// `object` in that version, asked for if it is not known; once, also by many at the same time.
+    pub async fn convert(
+        &self,
+        converter: &Converter,
+        store: &Store,
+        version: &Arc<Version>,
+        object: Value,
+        api_version: &str,
+    ) -> Result<Value, ApiError> {
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known(&object, api_version) {
+            return Ok(known);
+        }
+        let converted = converter.convert(store, version, vec![object.clone()], api_version).await?;
+        let converted = converted.into_iter().next().unwrap_or_default();
+        self.known.lock().push((object, api_version.to_owned(), converted.clone()));
+        Ok(converted)
     }
 
     /// Whether something was asked for in vain.
@@ -269,10 +335,7 @@ impl Memo {
     ) -> Result<(), ApiError> {
         let missing = std::mem::take(&mut *self.missing.lock());
         for (object, wanted) in missing {
-            let converted = converter.convert(store, version, vec![object.clone()], &wanted).await?;
-            self.known
-                .lock()
-                .extend(converted.into_iter().map(|converted| (object.clone(), wanted.clone(), converted)));
+            self.convert(converter, store, version, object, &wanted).await?;
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ struct Misfit {
 
 impl Policies {
     /// Everything that the request meets.
-    fn meet(&self, review: &Review<'_>, object: &Value) -> (Vec<Met>, Vec<Misfit>) {
+    async fn meet(&self, review: &Review<'_>, object: &Value) -> (Vec<Met>, Vec<Misfit>) {
         let (mut met, mut misfits) = (Vec::new(), Vec::new());
         let policies = self.policies.now(review.store);
         if policies.is_empty() || is_exempt(review.kind) {
@@ -130,7 +130,7 @@ impl Policies {
                 }
             };
             for binding in own {
-                match params::bound(param_kind, binding, review, object) {
+                match params::bound(param_kind, binding, review, object).await {
                     Ok(all) => met.extend(all.into_iter().map(|params| Met {
                         policy: policy.clone(),
                         binding: binding.clone(),
@@ -156,11 +156,17 @@ struct Shown {
 }
 
 impl Shown {
-    async fn new(review: &Review<'_>, object: &Value, kind: &'static Kind) -> Result<Self, ApiError> {
+    /// What cannot be converted is a failure of the policy.
+    async fn new(review: &Review<'_>, object: &Value, met: &Met) -> Result<Self, Misfit> {
+        let (kind, old) = (met.kind, review.old.unwrap_or(&Value::Null));
+        let unreadable = |why| {
+            let why = format!("failed to convert object version: {why}");
+            Misfit { policy: met.policy.clone(), binding: None, why }
+        };
         let namespaced = !review.namespace.is_empty();
         Ok(Self {
-            object: request::shown(review, object, kind).await?,
-            old: request::shown(review, review.old.unwrap_or(&Value::Null), kind).await?,
+            object: request::shown(review, object, kind).await.map_err(unreadable)?,
+            old: request::shown(review, old, kind).await.map_err(unreadable)?,
             request: request::describe(review, kind, object),
             namespace: if namespaced { namespace(review).unwrap_or(Value::Null) } else { Value::Null },
         })
@@ -195,12 +201,15 @@ impl WaitingPlugin for Validating {
 
 impl Validating {
     async fn check(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
-        let (met, misfits) = self.0.meet(review, object);
+        let (met, misfits) = self.0.meet(review, object).await;
         let mut denials: Vec<Denial> =
             misfits.iter().filter(|one| one.policy.fail).map(Denial::misfit).collect();
         for one in &met {
-            let shown = Shown::new(review, object, one.kind).await?;
-            self.judge(one, &shown, review, object, &mut denials);
+            match Shown::new(review, object, one).await {
+                Ok(shown) => self.judge(one, &shown, review, object, &mut denials),
+                Err(misfit) if misfit.policy.fail => denials.push(Denial::misfit(&misfit)),
+                Err(_) => {}
+            }
         }
         match denials.first() {
             None => Ok(()),
@@ -235,7 +244,7 @@ impl WaitingPlugin for Mutating {
 
 impl Mutating {
     async fn change(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
-        let (met, misfits) = self.0.meet(review, object);
+        let (met, misfits) = self.0.meet(review, object).await;
         if met.is_empty() && misfits.is_empty() {
             return Ok(());
         }
@@ -254,10 +263,7 @@ impl Mutating {
                 Ok(None) => None,
                 Err(why) => Some(why),
             };
-            errors.extend(failed.filter(|_| one.policy.fail).map(|why| {
-                let (policy, binding) = (&one.policy.name, &one.binding.name);
-                format!("policy '{policy}' with binding '{binding}' denied request: {why}")
-            }));
+            errors.extend(failed.filter(|_| one.policy.fail));
         }
         review.notes.leave(MUTATING, object);
         let Some(first) = errors.first() else { return Ok(()) };
@@ -279,11 +285,25 @@ impl Mutating {
         if !due || object.is_null() || review.operation == Operation::Delete {
             return Ok(Ok(None));
         }
-        let shown = Shown::new(review, object, met.kind).await?;
-        Ok(match self.mutate(met, review, object, shown) {
-            Ok(Some(changed)) => Ok(Some(request::restored(review, changed, object).await?)),
-            other => other,
-        })
+        let shown = match Shown::new(review, object, met).await {
+            Ok(shown) => shown,
+            Err(misfit) => return Ok(Err(misfit.text())),
+        };
+        let before = shown.object.clone();
+        match self.mutate(met, review, object, shown) {
+            // what a converter would make of the same is nobody's change
+            Ok(Some(changed)) if changed == before => Ok(Ok(Some(object.clone()))),
+            Ok(Some(changed)) => {
+                let restored = request::restored(review, changed, object).await;
+                let failed = |why| ApiError::internal(format!("failed to convert object: {why}"));
+                Ok(Ok(Some(restored.map_err(failed)?)))
+            }
+            Ok(None) => Ok(Ok(None)),
+            Err(why) => {
+                let (policy, binding) = (&met.policy.name, &met.binding.name);
+                Ok(Err(format!("policy '{policy}' with binding '{binding}' denied request: {why}")))
+            }
+        }
     }
 
     fn mutate(

@@ -10,6 +10,8 @@ use sampan_api::kinds::Kind;
 use sampan_api::status::FieldError;
 use serde_json::Value;
 
+pub(crate) use webhooks::ca_error;
+
 use super::expressions::Expression;
 use crate::value::{at, items, text};
 
@@ -28,7 +30,7 @@ pub(crate) fn errors(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Field
         }
     }
     if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
-        webhooks::conversion(at(new, &["spec", "conversion"]), &mut errors);
+        webhooks::conversion(new, old, &mut errors);
     }
     errors
 }

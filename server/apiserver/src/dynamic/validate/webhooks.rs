@@ -1,10 +1,13 @@
 //! Webhook configurations.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sampan_api::status::FieldError;
 use sampan_api::validation;
 use serde_json::Value;
 
 use super::{Errors, conditions, one_of, resources};
+use crate::dynamic::trust;
 use crate::value::{at, items, strings, text};
 
 const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
@@ -133,17 +136,42 @@ fn client(config: &Value, path: &str, errors: &mut Errors) {
     }
 }
 
-/// Of a definition: that there is one of both is `sampan-api`'s to say.
-pub(super) fn conversion(conversion: &Value, errors: &mut Errors) {
+/// Of a definition: that there is one of both is `sampan-api`'s to say. Authorities that cannot be read are let pass until
+/// it is established, and where they could not be read before: `allowInvalidCABundle`.
+pub(super) fn conversion(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     const PATH: &str = "spec.conversion.webhookClientConfig";
-    let config = at(conversion, &["webhook", "clientConfig"]);
-    let (url, service) = (at(config, &["url"]), at(config, &["service"]));
-    if text(conversion, &["strategy"]) != "Webhook" || url.is_null() == service.is_null() {
+    const CONFIG: &[&str] = &["spec", "conversion", "webhook", "clientConfig"];
+    if text(new, &["spec", "conversion", "strategy"]) != "Webhook" {
         return;
     }
-    match url.as_str() {
-        Some(url) => url_errors(url, &format!("{PATH}.url"), errors),
-        None => service_errors(service, &format!("{PATH}.service"), errors),
+    let config = at(new, CONFIG);
+    let (url, service) = (at(config, &["url"]), at(config, &["service"]));
+    match (url.as_str(), service.is_null()) {
+        (Some(url), true) => url_errors(url, &format!("{PATH}.url"), errors),
+        (None, false) => service_errors(service, &format!("{PATH}.service"), errors),
+        _ => {}
+    }
+    if let Some(why) = ca_error(config)
+        && old.is_some_and(|old| is_established(old) && ca_error(at(old, CONFIG)).is_none())
+    {
+        let bundle = text(config, &["caBundle"]);
+        errors.push(FieldError::invalid(format!("{PATH}.caBundle"), bundle, why));
+    }
+}
+
+fn is_established(definition: &Value) -> bool {
+    let mut conditions = items(at(definition, &["status", "conditions"])).iter();
+    conditions.any(|one| text(one, &["type"]) == "Established" && text(one, &["status"]) == "True")
+}
+
+/// What is wrong with the `caBundle` of a `clientConfig`, if there is one: `ValidateCABundle`.
+pub(crate) fn ca_error(config: &Value) -> Option<String> {
+    match text(config, &["caBundle"]) {
+        "" => None,
+        bundle => match STANDARD.decode(bundle) {
+            Ok(bundle) => trust::config(&bundle).err(),
+            Err(why) => Some(format!("unable to load root certificates: {why}")),
+        },
     }
 }
 

@@ -33,8 +33,9 @@ impl Caller {
             .as_ref()
             .map_err(|why| Refusal::failed(format!("could not get REST client: {why}")))?;
         let uid = uuid::Uuid::new_v4().to_string();
-        let seen = shown(review, object, kind).await.map_err(Refusal::denied)?;
-        let old = shown(review, review.old.unwrap_or(&Value::Null), kind).await.map_err(Refusal::denied)?;
+        let unreadable = |why: String| Refusal::denied(ApiError::internal(why));
+        let seen = shown(review, object, kind).await.map_err(unreadable)?;
+        let old = shown(review, review.old.unwrap_or(&Value::Null), kind).await.map_err(unreadable)?;
         let body = self::review(version, &uid, review, kind, &seen, old);
         let told = self.post(review.store, place, body, hook.timeout, LONGEST).await;
         let told = told.map_err(|why| Refusal::failed(format!("failed to call webhook: {why}")))?;
@@ -55,7 +56,7 @@ impl Caller {
                 match changed {
                     Some(changed) => {
                         let restored = restored(review, changed, object).await;
-                        restored.map(Some).map_err(Refusal::denied)
+                        restored.map(Some).map_err(unreadable)
                     }
                     None => Ok(None),
                 }

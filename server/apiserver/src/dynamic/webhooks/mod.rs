@@ -70,8 +70,10 @@ impl Hooks {
         }
         let described = request::describe(review, kind, object);
         let (shown, old) = (
-            request::shown(review, object, kind).await?,
-            request::shown(review, review.old.unwrap_or(&Value::Null), kind).await?,
+            request::shown(review, object, kind).await.map_err(ApiError::internal)?,
+            request::shown(review, review.old.unwrap_or(&Value::Null), kind)
+                .await
+                .map_err(ApiError::internal)?,
         );
         let name = name(review, object);
         let judge = Judge { auth: &self.auth, review, kind, name };
