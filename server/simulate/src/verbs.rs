@@ -266,10 +266,7 @@ impl Simulator {
         if let Some(patch) = node::patch(&wanted, &old) {
             self.patch(&name, "", &patch).await?;
         }
-        let amounts = |node: &Node| node.status.as_ref().and_then(|status| status.capacity.clone());
-        if amounts(&wanted) != amounts(&old) {
-            let amounts = amounts(&wanted);
-            let patch = json!({"status": {"capacity": amounts, "allocatable": amounts}});
+        if let Some(patch) = node::amounts_patch(&wanted, &old) {
             self.patch(&name, "/status", &patch).await?;
         }
         Ok(())
