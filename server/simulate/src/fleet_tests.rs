@@ -196,6 +196,22 @@ fn addresses_are_kept_and_not_had_twice() {
 }
 
 #[test]
+fn a_pod_has_no_address_before_one_is_written() {
+    let mut test = Test::new();
+    test.node(&node("a", "True", json!({})));
+    let ended = json!({"phase": "Succeeded"});
+    test.pod(&pod("ended", "a", 1, ended));
+    assert_eq!(test.said(), ["renew a"]);
+    test.pod(&pod("first", "a", 2, json!({})));
+    assert_eq!(test.said(), ["write first Running 240.0.28.1"]);
+    // all that is there is told before anything is decided, as the simulator does at its start
+    let running = json!({"phase": "Running", "podIP": "240.0.28.2"});
+    test.pod(&pod("second", "a", 3, json!({})));
+    test.pod(&pod("there", "a", 4, running));
+    assert_eq!(test.said()[0], "write second Running 240.0.28.3");
+}
+
+#[test]
 fn a_deleted_pod_is_asked_for_once_while_others_hold_it() {
     let mut test = Test::new();
     test.node(&node("a", "True", json!({})));

@@ -83,7 +83,7 @@ impl Simulator {
         loop {
             match (fleet.is_empty(), &pods) {
                 (true, Some(_)) => pods = None,
-                (false, None) => pods = Some(self.pods.subscribe()),
+                (false, None) => pods = Some(self.all_pods(&mut fleet).await),
                 _ => {}
             }
             while working.len() < AT_ONCE
@@ -113,6 +113,16 @@ impl Simulator {
                 () = at(due) => fleet.wake(Instant::now()),
             }
         }
+    }
+
+    /// Tells of all pods that there are, before anything is decided: an address that one has is not given to another.
+    async fn all_pods(&self, fleet: &mut Fleet) -> Deltas<Pod> {
+        self.pods.synced().await;
+        let mut deltas = self.pods.subscribe();
+        while let Some(delta) = deltas.try_next() {
+            fleet.pod_changed(&delta.key, delta.new.as_ref());
+        }
+        deltas
     }
 
     fn node_changed(&self, fleet: &mut Fleet, name: &str, new: Option<&Arc<Node>>, knows_pods: bool) {
