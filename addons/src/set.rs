@@ -9,6 +9,8 @@ use crate::error::Error;
 
 /// More would be a mistake, or worse.
 const INDEX_MAX: usize = 1000;
+/// A schema that leads deeper leads in a circle.
+const DEPTH_MAX: usize = 64;
 
 /// A step of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,8 @@ enum Step {
 /// The configuration with the changes made.
 ///
 /// # Errors
-/// A change that cannot be read, or whose path leads through something that is neither map nor list.
+/// A change that cannot be read, one whose path leads through something that is neither map nor list, or a field to be
+/// taken away that neither the configuration nor the schema has.
 pub(crate) fn change(
     configuration: &Map<String, Value>,
     set: &[String],
@@ -29,7 +32,10 @@ pub(crate) fn change(
 ) -> Result<Map<String, Value>, Error> {
     let mut root = Value::Object(configuration.clone());
     for path in unset {
-        remove(&mut root, &parse(path)?);
+        let steps = parse(path)?;
+        if !remove(&mut root, &steps) && !is_known(schema, &steps) {
+            return Err(bad(path, "there is no such field".to_owned()));
+        }
     }
     for change in set {
         let (key, text) = split(change)?;
@@ -117,6 +123,31 @@ fn schema_at<'a>(root: &'a Value, path: &[Step]) -> Option<&'a Value> {
     Some(place)
 }
 
+/// Whether a schema has a field of that path, set or not.
+fn is_known(root: &Value, path: &[Step]) -> bool {
+    // one that says nothing at all knows of no field
+    root.as_object().is_some_and(|schema| !schema.is_empty()) && has(root, root, path, DEPTH_MAX)
+}
+
+fn has(root: &Value, schema: &Value, path: &[Step], depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        return target.is_some_and(|target| has(root, target, path, depth));
+    }
+    let anything = *schema == true || schema.as_object().is_some_and(Map::is_empty);
+    let Some((step, rest)) = path.split_first() else { return *schema != false };
+    let below = match step {
+        Step::Name(name) => schema["properties"].get(name).or_else(|| schema.get("additionalProperties")),
+        Step::Index(_) => schema.get("items"),
+    };
+    let members =
+        ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|kind| schema[kind].as_array()).flatten();
+    anything
+        || below.is_some_and(|below| has(root, below, rest, depth))
+        || members.into_iter().any(|member| has(root, member, path, depth))
+}
+
 /// Follows `$ref` into the schema's own definitions, and `anyOf` to the one member that is not null.
 pub(crate) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
@@ -158,28 +189,30 @@ fn insert(place: &mut Value, path: &[Step], value: Value) -> Result<(), String> 
     insert(inner, rest, value)
 }
 
-/// Takes a value away, and the maps that are empty then.
-fn remove(place: &mut Value, path: &[Step]) {
-    let Some((step, rest)) = path.split_first() else { return };
+/// Takes a value away, and the maps that are empty then. Whether it was there.
+fn remove(place: &mut Value, path: &[Step]) -> bool {
+    let Some((step, rest)) = path.split_first() else { return false };
     match (step, place) {
-        (Step::Name(name), Value::Object(map)) if rest.is_empty() => drop(map.shift_remove(name)),
-        (Step::Index(index), Value::Array(list)) if rest.is_empty() && *index < list.len() => {
-            list.remove(*index);
+        (Step::Name(name), Value::Object(map)) if rest.is_empty() => map.shift_remove(name).is_some(),
+        (Step::Index(index), Value::Array(list)) if rest.is_empty() => {
+            let there = *index < list.len();
+            if there {
+                list.remove(*index);
+            }
+            there
         }
         (Step::Name(name), Value::Object(map)) => {
-            if let Some(inner) = map.get_mut(name) {
-                remove(inner, rest);
-                if inner.as_object().is_some_and(Map::is_empty) {
-                    map.shift_remove(name);
-                }
+            let Some(inner) = map.get_mut(name) else { return false };
+            let there = remove(inner, rest);
+            if inner.as_object().is_some_and(Map::is_empty) {
+                map.shift_remove(name);
             }
+            there
         }
         (Step::Index(index), Value::Array(list)) => {
-            if let Some(inner) = list.get_mut(*index) {
-                remove(inner, rest);
-            }
+            list.get_mut(*index).is_some_and(|inner| remove(inner, rest))
         }
-        _ => {}
+        _ => false,
     }
 }
 
@@ -192,6 +225,7 @@ mod tests {
 
     fn made(set: &[&str], unset: &[&str]) -> Result<Value, String> {
         let schema = json!({"properties": {"tag": {"type": "string"}, "maybe": {"type": ["string", "null"]},
+            "free": {"additionalProperties": {"type": "string"}}, "closed": {"additionalProperties": false},
             "list": {"items": {"$ref": "#/$defs/Text"}}, "any": {"anyOf": [{"$ref": "#/$defs/Text"}, {"type": "null"}]}},
             "$defs": {"Text": {"type": "string"}}});
         let before = json!({"a": {"b": [1, 2]}, "kept": true});
@@ -236,10 +270,13 @@ mod tests {
         assert_eq!(made(&[], &["kept"]), Ok(json!({"a": {"b": [1, 2]}})));
         assert_eq!(made(&[], &["a.b[0]"]), Ok(json!({"a": {"b": [2]}, "kept": true})));
         assert_eq!(made(&[], &["a.b"]), Ok(json!({"kept": true})));
-        assert_eq!(
-            made(&["kept=1"], &["kept", "nothing.at.all"]),
-            Ok(json!({"a": {"b": [1, 2]}, "kept": 1}))
-        );
+        // fields that there are, though nothing is set
+        let unset = ["kept", "tag", "maybe", "list", "list[3]", "any", "free", "free.name"];
+        assert_eq!(made(&["kept=1"], &unset), Ok(json!({"a": {"b": [1, 2]}, "kept": 1})));
+        for nothing in ["nope", "nothing.at.all", "a.c", "a.b[2]", "tag.x", "free.name.x", "closed.x"] {
+            let error = made(&[], &[nothing]).unwrap_err();
+            assert!(error.contains(&format!("{nothing}: there is no such field")), "{error}");
+        }
     }
 
     #[test]

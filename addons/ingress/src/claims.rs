@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service, ServicePort, ServiceSpec};
 use sampan_addon::{Context, Drain};
 use sampan_reconcile::{Delta, Informer, Object};
 
@@ -13,11 +13,16 @@ use crate::standing::Gap;
 
 const BY_PORT: &str = "ingress/port";
 
+/// A Service with this label is another proxy's.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+
 /// Where this addon is to be reached.
 #[derive(Clone, Debug)]
 pub struct Reach {
-    /// The addresses.
+    /// The addresses that are known beforehand.
     pub addresses: Vec<IpAddr>,
+    /// All addresses of the host are meant besides, whichever it has.
+    pub everywhere: bool,
     /// The ports, each with whether it is TLS's.
     pub ports: Vec<(u16, bool)>,
     /// The node that we run on.
@@ -29,16 +34,38 @@ impl Reach {
     pub fn new(config: &Config, context: &Context) -> Self {
         let listened = config.addresses.iter().copied().filter(|ip| !ip.is_unspecified());
         let mut addresses: Vec<_> = listened.chain(config.publish_address).collect();
-        if config.addresses.iter().all(IpAddr::is_unspecified) {
+        let everywhere = config.addresses.iter().any(IpAddr::is_unspecified);
+        if everywhere {
             addresses.extend(&context.site.node_ips);
         }
         let ports = [(config.http.port, false), (config.https.port, true)];
         Self {
             addresses,
+            everywhere,
             ports: ports.into_iter().filter(|(port, _)| *port != 0).collect(),
             node: context.site.node_name.clone(),
         }
     }
+
+    /// With the addresses that the host has now.
+    fn now(&self) -> Self {
+        let mut reach = self.clone();
+        if self.everywhere {
+            reach.addresses.extend(host_addresses());
+        }
+        reach
+    }
+}
+
+/// All addresses of this host's interfaces, loopback's too.
+fn host_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    interfaces.filter_map(address).collect()
 }
 
 /// Which ports lead elsewhere. Pure, apart from its reading of the informers.
@@ -86,23 +113,39 @@ fn is_tcp(protocol: Option<&str>) -> bool {
     protocol.is_none_or(|protocol| protocol == "TCP")
 }
 
+/// What the Service asks for, if kube-proxy serves it (as `is_proxied` of `server/proxy`).
+fn served(service: &Service) -> Option<&ServiceSpec> {
+    let foreign = service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY));
+    let spec =
+        service.spec.as_ref().filter(|spec| !foreign && spec.type_.as_deref() != Some("ExternalName"))?;
+    let mut addresses = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    // a headless one has `None`
+    addresses.any(|ip| ip.parse::<IpAddr>().is_ok()).then_some(spec)
+}
+
+fn tcp_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    let ports = served(service).into_iter().flat_map(|spec| spec.ports.iter().flatten());
+    ports.filter(|port| is_tcp(port.protocol.as_deref()))
+}
+
 fn ports(service: &Service) -> impl Iterator<Item = u16> {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let tcp = ports.filter(|port| is_tcp(port.protocol.as_deref()));
-    tcp.filter_map(|port| u16::try_from(port.port).ok())
+    tcp_ports(service).filter_map(|port| u16::try_from(port.port).ok())
 }
 
 fn node_ports(service: &Service) -> impl Iterator<Item = u16> {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let tcp = ports.filter(|port| is_tcp(port.protocol.as_deref()));
-    tcp.filter_map(|port| u16::try_from(port.node_port?).ok())
+    tcp_ports(service).filter_map(|port| u16::try_from(port.node_port?).ok())
 }
 
-/// The addresses of this host, or of elsewhere, at which the Service has its ports.
+/// The addresses of this host, or of elsewhere, at which the Service has its ports: external ones, and a load balancer's
+/// that lead to the Service itself, not to a proxy before it.
 fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> {
-    let external = service.spec.iter().flat_map(|spec| spec.external_ips.iter().flatten());
-    let balancer = service.status.iter().filter_map(|status| status.load_balancer.as_ref());
-    let given = balancer.flat_map(|balancer| balancer.ingress.iter().flatten());
+    let spec = served(service);
+    let external = spec.into_iter().flat_map(|spec| spec.external_ips.iter().flatten());
+    let balanced = spec.is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
+    let status = service.status.as_ref().filter(|_| balanced);
+    let given = status.and_then(|status| status.load_balancer.as_ref());
+    let given = given.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
+    let given = given.filter(|one| one.ip_mode.as_deref().is_none_or(|mode| mode == "VIP"));
     external.chain(given.filter_map(|one| one.ip.as_ref())).filter_map(|ip| ip.parse().ok())
 }
 
@@ -152,7 +195,7 @@ pub async fn watch(reach: Reach, context: &Context, drain: &Drain, told: impl Fn
         ((), ()) = async { tokio::join!(services.synced(), pods.synced()) } => {}
     }
     let ours: Vec<String> = reach.ports.iter().map(|(port, _)| port.to_string()).collect();
-    told(gaps(&reach, &services, &pods));
+    told(gaps(&reach.now(), &services, &pods));
     loop {
         let matters = tokio::select! {
             () = drain.wait() => return,
@@ -166,7 +209,7 @@ pub async fn watch(reach: Reach, context: &Context, drain: &Drain, told: impl Fn
             },
         };
         if matters {
-            told(gaps(&reach, &services, &pods));
+            told(gaps(&reach.now(), &services, &pods));
         }
     }
 }
@@ -183,7 +226,8 @@ mod tests {
 
     fn reach() -> Reach {
         let addresses = vec!["192.0.2.1".parse().unwrap()];
-        Reach { addresses, ports: vec![(80, false), (443, true)], node: "here".into() }
+        let ports = vec![(80, false), (443, true)];
+        Reach { addresses, everywhere: false, ports, node: "here".into() }
     }
 
     fn found(services: &[Value], pods: &[Value]) -> Vec<(bool, String)> {
@@ -199,9 +243,45 @@ mod tests {
         let ingress = address.map(|ip| json!([{"ip": ip}]));
         json!({
             "metadata": {"name": "api", "namespace": "default"},
-            "spec": {"ports": [port]},
+            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.9", "ports": [port]},
             "status": {"loadBalancer": {"ingress": ingress}},
         })
+    }
+
+    #[test]
+    fn only_what_the_proxy_serves_takes_a_port() {
+        let port = json!({"port": 80, "nodePort": 443});
+        let with = |changes: Value| {
+            let mut service = service(&json!({"port": 80}), None);
+            service["spec"]["externalIPs"] = json!(["192.0.2.1"]);
+            for (pointer, value) in changes.as_object().unwrap() {
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                service.pointer_mut(parent).unwrap()[name] = value.clone();
+            }
+            found(&[service], &[])
+        };
+        assert_eq!(with(json!({})).len(), 1, "an external address");
+        assert_eq!(with(json!({"/spec/type": "ClusterIP"})).len(), 1);
+        assert_eq!(with(json!({"/spec/type": "ExternalName", "/spec/ports": [port]})), []);
+        assert_eq!(with(json!({"/spec/clusterIP": "None", "/spec/ports": [port]})), []);
+        assert_eq!(with(json!({"/metadata/labels": {"service.kubernetes.io/service-proxy-name": "x"}})), []);
+        let balanced = |kind: &str, mode: Value| {
+            let ingress = json!([{"ip": "192.0.2.1", "ipMode": mode}]);
+            with(json!({
+                "/spec/externalIPs": null, "/spec/type": kind, "/status/loadBalancer/ingress": ingress}))
+        };
+        assert_eq!(balanced("LoadBalancer", json!(null)).len(), 1);
+        assert_eq!(balanced("LoadBalancer", json!("VIP")).len(), 1);
+        assert_eq!(balanced("LoadBalancer", json!("Proxy")), []);
+        assert_eq!(balanced("NodePort", json!(null)), [], "of what it was before");
+    }
+
+    #[test]
+    fn all_addresses_of_the_host_are_ours_when_listening_at_all() {
+        let home: IpAddr = "127.0.0.1".parse().unwrap();
+        let reach = reach();
+        assert_eq!(reach.now().addresses, reach.addresses);
+        assert!(Reach { everywhere: true, ..reach }.now().addresses.contains(&home));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use sampan_api::quantity::Quantity;
+use sampan_api::validation::{is_label_value, is_qualified_name};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -57,14 +58,23 @@ impl Profile {
     /// Says what is wrong with a profile: the field, and what is.
     ///
     /// # Errors
-    /// A quantity, label or percentage is none.
+    /// A quantity, resource, label or percentage is none.
     pub fn check(&self) -> Result<(), (String, String)> {
         for (name, text) in &self.node.capacity {
             let field = || format!("profile.node.capacity.{name}");
+            if let Some(problem) = is_qualified_name(name).into_iter().next() {
+                return Err((field(), problem));
+            }
             let quantity =
                 Quantity::parse(text).map_err(|_| (field(), format!("{text:?} is no quantity")))?;
             if quantity.sign() < 0 {
                 return Err((field(), format!("{text} is less than nothing")));
+            }
+        }
+        for (name, value) in &self.node.labels {
+            let problems = is_qualified_name(name).into_iter().chain(is_label_value(value));
+            if let Some(problem) = problems.into_iter().next() {
+                return Err((format!("profile.node.labels.{name}"), problem));
             }
         }
         if self.pods.fail_percent > 100 {
@@ -207,6 +217,14 @@ mod tests {
             field(r#"{"node": {"capacity": {"cpu": "-1"}}}"#).as_deref(),
             Some("profile.node.capacity.cpu")
         );
+        for (shape, name) in [
+            (r#"{"labels": {"disk": "ssd", "a.example/b": ""}}"#, None),
+            (r#"{"labels": {"disk": "solid state"}}"#, Some("profile.node.labels.disk")),
+            (r#"{"labels": {"a/b/c": "x"}}"#, Some("profile.node.labels.a/b/c")),
+            (r#"{"capacity": {"c p u": "1"}}"#, Some("profile.node.capacity.c p u")),
+        ] {
+            assert_eq!(field(&format!(r#"{{"node": {shape}}}"#)).as_deref(), name, "{shape}");
+        }
         assert_eq!(field(r#"{"pods": {"failPercent": 101}}"#).as_deref(), Some("profile.pods.failPercent"));
         for wrong in [
             "{\"runSecond\": 3}",

@@ -63,8 +63,10 @@ struct Member {
     state: State,
     behaviour: PodBehaviour,
     pods: HashSet<Key>,
+    /// Offsets of the addresses that its pods have.
     used: HashSet<u32>,
-    next: u32,
+    /// The offset that was given last.
+    last: u32,
     reported: Instant,
     reporting: bool,
 }
@@ -72,6 +74,7 @@ struct Member {
 struct Entry {
     pod: Arc<Pod>,
     node: Arc<str>,
+    /// Of its address; 0 before a status with one was seen or written.
     offset: u32,
     /// A write is under way.
     busy: bool,
@@ -159,7 +162,7 @@ impl Fleet {
             behaviour,
             pods: HashSet::new(),
             used: HashSet::new(),
-            next: 0,
+            last: 0,
             reported: now,
             reporting: false,
         };
@@ -255,9 +258,11 @@ impl Fleet {
         entry.pod = pod.clone();
         if let Some(member) = self.members.get_mut(&node) {
             member.pods.insert(key.clone());
-            if entry.offset == 0 {
-                entry.offset = given(pod, member.slot).unwrap_or(0);
-                member.used.insert(entry.offset);
+            if entry.offset == 0
+                && let Some(offset) = given(pod, member.slot)
+            {
+                entry.offset = offset;
+                member.used.insert(offset);
             }
         }
         self.look_at(key);
@@ -323,13 +328,9 @@ impl Fleet {
             return None;
         }
         let member = self.members.get_mut(&entry.node).filter(|member| member.state != State::Failed)?;
-        if entry.offset == 0 {
-            entry.offset = member.address();
-        }
-        let place = Place {
-            host_ip: node::host_ip(member.slot),
-            pod_ip: Ipv4Addr::from_bits(node::pod_base(member.slot) + entry.offset),
-        };
+        let offset = if entry.offset == 0 { member.free_offset() } else { entry.offset };
+        let pod_ip = Ipv4Addr::from_bits(node::pod_base(member.slot) + offset);
+        let place = Place { host_ip: node::host_ip(member.slot), pod_ip };
         let uid = uid(&entry.pod).to_owned();
         match step(&entry.pod, conduct(&entry.pod, &member.behaviour), place, time) {
             Act::Rest => {
@@ -343,6 +344,10 @@ impl Fleet {
             }
             Act::Write(status) => {
                 entry.busy = true;
+                if entry.offset == 0 && status.pod_ip == Some(pod_ip.to_string()) {
+                    (entry.offset, member.last) = (offset, offset);
+                    member.used.insert(offset);
+                }
                 Some(Job::Write { key: key.clone(), uid, status })
             }
             Act::Delete => {
@@ -381,15 +386,12 @@ impl Fleet {
 
 impl Member {
     /// An address that no pod of the node has: the next one, so that those of pods that went are not had again soon.
-    fn address(&mut self) -> u32 {
-        for _ in 0..POD_BLOCK {
-            self.next = self.next % (POD_BLOCK - 2) + 1;
-            if self.used.insert(self.next) {
-                return self.next;
-            }
-        }
+    fn free_offset(&self) -> u32 {
+        let usable = POD_BLOCK - 2;
+        let free =
+            (0..usable).map(|step| (self.last + step) % usable + 1).find(|one| !self.used.contains(one));
         // more pods than addresses: they share the last one
-        POD_BLOCK - 1
+        free.unwrap_or(POD_BLOCK - 1)
     }
 }
 

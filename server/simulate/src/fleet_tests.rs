@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 fn node(name: &str, ready: &str, annotations: Value) -> Arc<Node> {
@@ -192,6 +193,51 @@ fn addresses_are_kept_and_not_had_twice() {
     test.fleet.pod_changed(&Key::namespaced("default", "new"), None);
     test.pod(&pod("newer", "a", 3, json!({})));
     assert_eq!(test.said(), ["write newer Running 240.0.28.3"]);
+}
+
+#[test]
+fn a_pod_has_no_address_before_one_is_written() {
+    let mut test = Test::new();
+    test.node(&node("a", "True", json!({})));
+    let ended = json!({"phase": "Succeeded"});
+    test.pod(&pod("ended", "a", 1, ended));
+    assert_eq!(test.said(), ["renew a"]);
+    test.pod(&pod("first", "a", 2, json!({})));
+    assert_eq!(test.said(), ["write first Running 240.0.28.1"]);
+    // all that is there is told before anything is decided, as the simulator does at its start
+    let running = json!({"phase": "Running", "podIP": "240.0.28.2"});
+    test.pod(&pod("second", "a", 3, json!({})));
+    test.pod(&pod("there", "a", 4, running));
+    assert_eq!(test.said()[0], "write second Running 240.0.28.3");
+}
+
+#[test]
+fn a_deleted_pod_is_asked_for_once_while_others_hold_it() {
+    let mut test = Test::new();
+    test.node(&node("a", "True", json!({})));
+    let held = |version: u64, grace: i64, status: &Value| {
+        let (key, pod) = pod("p", "a", version, status.clone());
+        let mut pod = (*pod).clone();
+        pod.metadata.finalizers = Some(vec!["mine.example/hold".to_owned()]);
+        pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        pod.metadata.deletion_grace_period_seconds = Some(grace);
+        (key, Arc::new(pod))
+    };
+    let failed = json!({"phase": "Failed"});
+    test.pod(&held(1, 30, &json!({})));
+    let write = test.jobs().pop().unwrap();
+    assert!(matches!(&write, Job::Write { status, .. } if status.phase.as_deref() == Some("Failed")));
+    test.fleet.done(&write, Outcome::Done(2), test.now);
+    test.pod(&held(2, 30, &failed));
+    let delete = test.jobs().pop().unwrap();
+    assert!(matches!(delete, Job::Delete { .. }));
+    test.pod(&held(3, 0, &failed));
+    // marked already, so that its version stays
+    test.fleet.done(&delete, Outcome::Done(3), test.now);
+    assert!(test.said().is_empty());
+    test.pass(9);
+    test.pod(&held(4, 0, &failed));
+    assert!(!test.said().iter().any(|said| said.contains("delete")));
 }
 
 #[test]

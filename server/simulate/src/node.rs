@@ -84,6 +84,10 @@ pub(crate) fn object(plan: &Plan<'_>, now: Timestamp) -> Node {
     if *plan.behaviour != PodBehaviour::default() {
         annotations.insert(words::PODS.into(), json!(plan.behaviour).to_string());
     }
+    if !plan.shape.labels.is_empty() {
+        let names: Vec<&String> = plan.shape.labels.keys().collect();
+        annotations.insert(words::LABELS.into(), json!(names).to_string());
+    }
     let taint = || Taint {
         key: words::NODE.into(),
         value: Some(words::FAKE.into()),
@@ -124,9 +128,15 @@ pub(crate) fn patch(wanted: &Node, old: &Node) -> Option<Value> {
             metadata.insert(field.to_owned(), changes.into());
         }
     }
-    if !has(wanted, words::PODS) && has(old, words::PODS) {
-        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-        annotations[words::PODS] = Value::Null;
+    let lacks =
+        |name: &String| wanted.metadata.labels.as_ref().is_none_or(|labels| !labels.contains_key(name));
+    for name in given_labels(old).into_iter().filter(lacks) {
+        metadata.entry("labels").or_insert_with(|| json!({}))[name] = Value::Null;
+    }
+    for name in [words::PODS, words::LABELS] {
+        if !has(wanted, name) && has(old, name) {
+            metadata.entry("annotations").or_insert_with(|| json!({}))[name] = Value::Null;
+        }
     }
     let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let ours = |taint: &Taint| taint.key == words::NODE;
@@ -143,6 +153,37 @@ pub(crate) fn patch(wanted: &Node, old: &Node) -> Option<Value> {
         patch.insert("metadata".into(), metadata.into());
     }
     (!patch.is_empty()).then(|| patch.into())
+}
+
+/// Names of the labels that a profile gave the node and that it still has.
+fn given_labels(node: &Node) -> Vec<String> {
+    let names = words::annotation(node, words::LABELS).and_then(|text| serde_json::from_str(text).ok());
+    let names: Vec<String> = names.unwrap_or_default();
+    let labels = node.metadata.labels.clone().unwrap_or_default();
+    names.into_iter().filter(|name| labels.contains_key(name)).collect()
+}
+
+/// What of the status a node that is there already is given: amounts, of the wanted resources and no others.
+pub(crate) fn amounts_patch(wanted: &Node, old: &Node) -> Option<Value> {
+    let none = BTreeMap::new();
+    let of = |node: &Node| node.status.clone().unwrap_or_default();
+    let (wanted, old) = (of(wanted), of(old));
+    let mut status = serde_json::Map::new();
+    for (field, wanted, old) in [
+        ("capacity", &wanted.capacity, &old.capacity),
+        ("allocatable", &wanted.allocatable, &old.allocatable),
+    ] {
+        let (wanted, old) = (wanted.as_ref().unwrap_or(&none), old.as_ref().unwrap_or(&none));
+        let changed = wanted.iter().filter(|(name, amount)| old.get(*name) != Some(*amount));
+        let changed = changed.map(|(name, amount)| (name.clone(), json!(amount)));
+        let surplus = old.keys().filter(|name| !wanted.contains_key(*name));
+        let changes: serde_json::Map<String, Value> =
+            changed.chain(surplus.map(|name| (name.clone(), Value::Null))).collect();
+        if !changes.is_empty() {
+            status.insert(field.to_owned(), changes.into());
+        }
+    }
+    (!status.is_empty()).then(|| json!({"status": status}))
 }
 
 fn has(node: &Node, annotation: &str) -> bool {
@@ -175,7 +216,8 @@ pub(crate) fn capacity(shape: &NodeShape, pods: u32) -> BTreeMap<String, Quantit
     all
 }
 
-/// A status; what another client wrote as capacity stays.
+/// A status, as a merge patch of the one before: amounts that are there already are not written again, so that what
+/// somebody else writes in between stays.
 pub(crate) fn status(
     name: &str,
     slot: u32,
@@ -191,10 +233,8 @@ pub(crate) fn status(
             address("InternalIP", host_ip(slot).to_string()),
             address("Hostname", name.to_owned()),
         ]),
-        capacity: Some(capacity.clone()),
-        allocatable: Some(
-            before.and_then(|before| before.allocatable.clone()).unwrap_or_else(|| capacity.clone()),
-        ),
+        capacity: before.is_none_or(|before| before.capacity.is_none()).then(|| capacity.clone()),
+        allocatable: before.is_none_or(|before| before.allocatable.is_none()).then(|| capacity.clone()),
         conditions: Some(conditions(before, ready, now)),
         node_info: Some(NodeSystemInfo {
             architecture: text("amd64"),
@@ -304,6 +344,38 @@ mod tests {
             .push(Taint { key: "mine".into(), ..Taint::default() });
         let kept = patch(&made(1, false, &plain), &old).unwrap();
         assert_eq!(kept["spec"]["taints"][0]["key"], "mine");
+    }
+
+    #[test]
+    fn what_a_profile_gave_another_takes_back() {
+        let made = |shape: Value| {
+            let shape: NodeShape = serde_json::from_value(shape).unwrap();
+            let behaviour = PodBehaviour::default();
+            let plan =
+                Plan { number: 1, zones: 3, pods: 20, tainted: true, shape: &shape, behaviour: &behaviour };
+            object(&plan, Timestamp::UNIX_EPOCH)
+        };
+        let plain = made(json!({}));
+        let rich = made(json!({
+            "capacity": {"cpu": "4", "gpu.example/x": "2"},
+            "labels": {"disk": "ssd", "kubernetes.io/arch": "arm64"}}));
+        assert_eq!(
+            patch(&plain, &rich).unwrap(),
+            json!({"metadata": {
+                "labels": {"disk": null, "kubernetes.io/arch": "amd64"}, "annotations": {words::LABELS: null}}})
+        );
+        let mut touched = rich.clone();
+        touched.metadata.labels.as_mut().unwrap().insert("mine".into(), "stays".into());
+        assert_eq!(patch(&rich, &touched), None);
+        let back = json!({"cpu": "32", "gpu.example/x": null});
+        assert_eq!(
+            amounts_patch(&plain, &rich).unwrap(),
+            json!({"status": {"capacity": back, "allocatable": back}})
+        );
+        assert_eq!(amounts_patch(&rich, &rich), None);
+        let mut full = rich.clone();
+        full.status.as_mut().unwrap().allocatable.as_mut().unwrap().remove("cpu");
+        assert_eq!(amounts_patch(&rich, &full).unwrap(), json!({"status": {"allocatable": {"cpu": "4"}}}));
     }
 
     #[test]

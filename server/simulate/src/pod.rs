@@ -117,14 +117,19 @@ impl View<'_> {
         let grace = self.pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
         let asked = deadline.saturating_sub(Duration::from_secs(grace.max(0).unsigned_abs()));
         let stops = after(asked.unwrap_or(deadline), self.conduct.stop_seconds).min(deadline);
-        let ended = ended || *phase == Phase::Created;
-        match ended || stops <= self.now {
-            false => Act::Wait(stops),
-            // SIGTERM's code
-            true if !ended && self.is_watched() => {
-                self.write(Phase::Exited { code: 143, at: self.now }, 0, "Failed")
+        let created = *phase == Phase::Created;
+        if !ended && !created && stops > self.now {
+            return Act::Wait(stops);
+        }
+        match (self.is_watched(), ended) {
+            (true, false) => {
+                // a kubelet's code for what it never saw run, and SIGTERM's
+                let code = if created { 137 } else { 143 };
+                self.write(Phase::Exited { code, at: self.now }, self.restarts(), "Failed")
             }
-            true => Act::Delete,
+            // marked already: the API takes it away with the last finalizer, and answers another DELETE with nothing
+            (true, true) if self.pod.metadata.deletion_grace_period_seconds == Some(0) => Act::Rest,
+            _ => Act::Delete,
         }
     }
 

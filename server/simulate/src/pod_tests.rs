@@ -148,12 +148,19 @@ fn deletion_takes_what_it_was_told_to_within_the_grace_period() {
     let mut slower = deleted(10, 30, "500", &[]);
     assert_eq!((steps(&mut slower, 10), steps(&mut slower, 40)), ("wait 40".into(), "delete".into()));
     // whoever put the finalizer has to see how it ended
-    let mut counted = deleted(10, 0, "0", &["batch.kubernetes.io/job-tracking"]);
+    let tracked = ["batch.kubernetes.io/job-tracking"];
+    let mut counted = deleted(10, 30, "0", &tracked);
     assert_eq!(steps(&mut counted, 10), "Failed exit 143, delete");
+    // and takes it off: the API has nothing to do before
+    counted.metadata.deletion_grace_period_seconds = Some(0);
+    assert_eq!(steps(&mut counted, 11), "rest");
+    assert_eq!(steps(&mut deleted(10, 0, "0", &tracked), 10), "Failed exit 143, rest");
     let mut unborn = pod("Always", json!({}), json!({}));
     unborn.metadata.deletion_timestamp = Some(Time(at(30)));
     unborn.metadata.deletion_grace_period_seconds = Some(30);
     assert_eq!(steps(&mut unborn, 0), "delete");
+    unborn.metadata.finalizers = Some(tracked.map(str::to_owned).into());
+    assert_eq!(steps(&mut unborn, 0), "Failed exit 137, delete");
 }
 
 #[test]

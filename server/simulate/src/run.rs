@@ -1,5 +1,6 @@
 //! The one task of all simulated nodes: informers in, requests out, a bounded number at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,6 +12,7 @@ use kube::Client;
 use sampan_reconcile::{Deltas, Informer, Informers, Key};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::fleet::{Fleet, Job, Outcome};
@@ -42,6 +44,8 @@ pub struct Simulator {
     pub(crate) nodes: Informer<Node>,
     pub(crate) pods: Informer<Pod>,
     pub(crate) own_node: String,
+    /// Held by the verb that writes: one at a time.
+    pub(crate) writing: Arc<Mutex<()>>,
 }
 
 /// The part of an answer that is read.
@@ -67,7 +71,7 @@ impl Simulator {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
             node.filter(|node| !node.is_empty()).into_iter().collect()
         });
-        Self { client, nodes: informers.of(), pods, own_node }
+        Self { client, nodes: informers.of(), pods, own_node, writing: Arc::default() }
     }
 
     /// Keeps them until dropped.
@@ -79,7 +83,7 @@ impl Simulator {
         loop {
             match (fleet.is_empty(), &pods) {
                 (true, Some(_)) => pods = None,
-                (false, None) => pods = Some(self.pods.subscribe()),
+                (false, None) => pods = Some(self.all_pods(&mut fleet).await),
                 _ => {}
             }
             while working.len() < AT_ONCE
@@ -111,13 +115,17 @@ impl Simulator {
         }
     }
 
-    fn node_changed(
-        &self,
-        fleet: &mut Fleet,
-        name: &str,
-        new: Option<&std::sync::Arc<Node>>,
-        knows_pods: bool,
-    ) {
+    /// Tells of all pods that there are, before anything is decided: an address that one has is not given to another.
+    async fn all_pods(&self, fleet: &mut Fleet) -> Deltas<Pod> {
+        self.pods.synced().await;
+        let mut deltas = self.pods.subscribe();
+        while let Some(delta) = deltas.try_next() {
+            fleet.pod_changed(&delta.key, delta.new.as_ref());
+        }
+        deltas
+    }
+
+    fn node_changed(&self, fleet: &mut Fleet, name: &str, new: Option<&Arc<Node>>, knows_pods: bool) {
         let joined = fleet.node_changed(name, new, Instant::now());
         // pods that were told of before their node was
         if let Some(node) = joined.filter(|_| knows_pods) {

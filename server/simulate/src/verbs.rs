@@ -220,6 +220,7 @@ impl Simulator {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Status, Error> {
         wanted.check()?;
+        let _alone = self.writing.lock().await;
         self.nodes.synced().await;
         let there = self.nodes.list();
         let ours = there.iter().filter_map(|node| Some((number(node)?, node.clone())));
@@ -238,12 +239,15 @@ impl Simulator {
         let mut making = stream::iter(0..wanted.nodes).map(make).buffer_unordered(AT_ONCE);
         let mut steps = Steps::new(total);
         progress(Progress::Making { done: 0, total });
-        while making.try_next().await?.is_some() {
+        let mut written = 0;
+        while let Some(version) = making.try_next().await? {
+            written = written.max(version);
             if let Some(done) = steps.one() {
                 progress(Progress::Making { done, total });
             }
         }
         drop(making);
+        self.nodes.reached(written).await;
         self.joined((0..wanted.nodes).map(node::name).collect(), progress).await;
         Ok(self.status())
     }
@@ -252,7 +256,8 @@ impl Simulator {
         words::is_simulated(node) && node.metadata.name.as_deref() != Some(self.own_node.as_str())
     }
 
-    async fn make(&self, wanted: Node, old: Option<Arc<Node>>) -> Result<(), Error> {
+    /// Makes or changes a node; the resourceVersion that this gave it, 0 if there was nothing to be done.
+    async fn make(&self, wanted: Node, old: Option<Arc<Node>>) -> Result<u64, Error> {
         let name = wanted.metadata.name.clone().unwrap_or_default();
         let Some(old) = old else {
             let mut object = json!(wanted);
@@ -260,40 +265,42 @@ impl Simulator {
             object["kind"] = json!("Node");
             return match self.ask(Method::POST, "/api/v1/nodes".into(), JSON, &object).await {
                 Err(kube::Error::Api(status)) if status.code == 409 => Err(Error::Taken(name)),
-                made => Ok(made.map(drop)?),
+                made => Ok(made?),
             };
         };
+        let mut written = 0;
         if let Some(patch) = node::patch(&wanted, &old) {
-            self.patch(&name, "", &patch).await?;
+            written = self.patch(&name, "", &patch).await?;
         }
-        let amounts = |node: &Node| node.status.as_ref().and_then(|status| status.capacity.clone());
-        if amounts(&wanted) != amounts(&old) {
-            let amounts = amounts(&wanted);
-            let patch = json!({"status": {"capacity": amounts, "allocatable": amounts}});
-            self.patch(&name, "/status", &patch).await?;
+        if let Some(patch) = node::amounts_patch(&wanted, &old) {
+            written = self.patch(&name, "/status", &patch).await?;
         }
-        Ok(())
+        Ok(written)
     }
 
     async fn patch(&self, name: &str, subresource: &str, patch: &Value) -> kube::Result<u64> {
         self.ask(Method::PATCH, format!("/api/v1/nodes/{name}{subresource}"), MERGE, patch).await
     }
 
-    /// Resolves once all nodes of those names are Ready, or gone again. Nodes that were told to fail are not waited for.
+    /// Resolves once all nodes of those names are Ready, or gone again. Nodes that were told to fail, or that somebody
+    /// made real, are not waited for. The informer has to know what was made of them.
     async fn joined(&self, mut left: HashSet<String>, progress: &(dyn Fn(Progress) + Sync)) {
+        let done = |node: &Node| is_joined(node) || words::state(node) != State::Alive || !self.is_ours(node);
         let mut deltas = self.nodes.subscribe();
         let total = left.len();
-        let mut told = left.len();
-        while !left.is_empty() {
-            let Some(delta) = deltas.next().await else { return };
-            let done =
-                delta.new.as_ref().is_none_or(|node| is_joined(node) || words::state(node) != State::Alive);
-            if !done || !left.remove(&delta.key.name) {
-                continue;
-            }
+        left.retain(|name| self.nodes.get(&Key::cluster(name)).is_some_and(|node| !done(&node)));
+        let mut told = total;
+        loop {
             if told - left.len() > total / 10 {
                 told = left.len();
                 progress(Progress::Waiting { left: told });
+            }
+            if left.is_empty() {
+                return;
+            }
+            let Some(delta) = deltas.next().await else { return };
+            if delta.new.as_ref().is_none_or(|node| done(node)) {
+                left.remove(&delta.key.name);
             }
         }
     }
@@ -303,6 +310,7 @@ impl Simulator {
     /// # Errors
     /// The API refuses.
     pub async fn delete(&self, progress: &(dyn Fn(Progress) + Sync)) -> Result<Status, Error> {
+        let _alone = self.writing.lock().await;
         self.nodes.synced().await;
         let nodes = self.nodes.list().into_iter().filter(|node| self.is_ours(node)).collect();
         self.remove(nodes, progress).await?;
@@ -311,38 +319,49 @@ impl Simulator {
 
     async fn remove(&self, nodes: Vec<Arc<Node>>, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), Error> {
         let total = nodes.len();
-        let names: HashSet<String> = nodes.iter().filter_map(|node| node.metadata.name.clone()).collect();
-        let remove = |name: String| async move {
-            let body = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
+        // uids by name: a node that somebody makes anew under the name is another one
+        let named = |node: &Arc<Node>| Some((node.metadata.name.clone()?, node.metadata.uid.clone()?));
+        let nodes: HashMap<String, String> = nodes.iter().filter_map(named).collect();
+        let remove = |(name, uid): (String, String)| async move {
+            let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
             gone(self.ask(Method::DELETE, format!("/api/v1/nodes/{name}"), JSON, &body).await)
         };
-        let mut removing = stream::iter(names.clone()).map(remove).buffer_unordered(AT_ONCE);
+        let mut removing = stream::iter(nodes.clone()).map(remove).buffer_unordered(AT_ONCE);
         let mut steps = Steps::new(total);
         progress(Progress::Removing { done: 0, total });
-        while removing.try_next().await?.is_some() {
+        let mut written = 0;
+        while let Some(version) = removing.try_next().await? {
+            written = written.max(version);
             if let Some(done) = steps.one() {
                 progress(Progress::Removing { done, total });
             }
         }
         drop(removing);
         // once everybody sees that they are gone, nothing is bound to them any more
+        self.nodes.reached(written).await;
         let mut deltas = self.nodes.subscribe();
-        let stays = |node: &Arc<Node>| node.metadata.deletion_timestamp.is_none();
-        let mut left: HashSet<&String> = names
-            .iter()
-            .filter(|name| self.nodes.get(&Key::cluster(name)).is_some_and(|node| stays(&node)))
-            .collect();
+        let stays = |name: &String, node: Option<&Arc<Node>>| {
+            node.is_some_and(|node| {
+                node.metadata.uid.as_ref() == nodes.get(name) && node.metadata.deletion_timestamp.is_none()
+            })
+        };
+        let there = |name: &String| self.nodes.get(&Key::cluster(name));
+        let mut left: HashSet<&String> =
+            nodes.keys().filter(|name| stays(name, there(name).as_ref())).collect();
         while !left.is_empty() {
             let Some(delta) = deltas.next().await else { break };
-            if !delta.new.as_ref().is_some_and(stays) {
+            if !stays(&delta.key.name, delta.new.as_ref()) {
                 left.remove(&delta.key.name);
             }
         }
-        let pods = names.iter().flat_map(|name| self.pods.by_index(BY_NODE, name));
+        let is_other =
+            |name: &&String| there(name).is_some_and(|node| node.metadata.uid.as_ref() != nodes.get(*name));
+        let pods = nodes.keys().filter(|name| !is_other(name));
+        let pods = pods.flat_map(|name| self.pods.by_index(BY_NODE, name));
         let pods: Vec<(Key, String)> =
             pods.map(|pod| (pod.key(), pod.metadata.uid.clone().unwrap_or_default())).collect();
         let remove = |(key, uid): (Key, String)| async move { gone(self.delete_pod(&key, &uid).await) };
-        stream::iter(pods).map(remove).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        stream::iter(pods).map(remove).buffer_unordered(AT_ONCE).try_collect::<Vec<u64>>().await?;
         Ok(())
     }
 
@@ -356,6 +375,7 @@ impl Simulator {
         state: State,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Status, Error> {
+        let _alone = self.writing.lock().await;
         self.nodes.synced().await;
         let all: Vec<Arc<Node>> = self.nodes.list().into_iter().filter(|node| self.is_ours(node)).collect();
         let names = all.iter().filter(|node| words::zone(node) == zone && words::state(node) != state);
@@ -412,11 +432,11 @@ fn is_running(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
 }
 
-/// What is gone already, or is another one by now, need not be asked again.
-fn gone(result: kube::Result<u64>) -> Result<(), Error> {
+/// The resourceVersion. What is gone already, or is another one by now, need not be asked again: 0.
+fn gone(result: kube::Result<u64>) -> Result<u64, Error> {
     match result {
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        result => Ok(result.map(drop)?),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(0),
+        result => Ok(result?),
     }
 }
 

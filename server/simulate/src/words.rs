@@ -12,6 +12,8 @@ pub const TYPE: (&str, &str) = ("type", "kwok");
 pub const STATE: &str = "sampan.dev/simulate-state";
 /// Annotation of a node: how its pods behave, a [`crate::PodBehaviour`] in JSON.
 pub const PODS: &str = "sampan.dev/simulate-pods";
+/// Annotation of a node: the names of the labels that a profile gave it, a list in JSON. Another profile takes them back.
+pub const LABELS: &str = "sampan.dev/simulate-labels";
 /// Annotation of a pod: whole seconds from being scheduled to Running.
 pub const START_SECONDS: &str = "sampan.dev/simulate-start-seconds";
 /// Annotation of a pod: whole seconds from Running to its containers' exit.

@@ -100,6 +100,16 @@ impl Refusal {
         Self { code: Some(409), ..Self::new(Kind::Usage, message) }
     }
 
+    /// The Kubernetes API refuses what was to be done, as the asker's fault: its code, 400 to 499, and its words.
+    pub fn by_api(code: u16, message: &str) -> Self {
+        let kind = match code {
+            403 => Kind::PermissionDenied,
+            404 => Kind::NotFound,
+            _ => Kind::Usage,
+        };
+        Self { code: Some(code), ..Self::new(kind, message) }
+    }
+
     /// There is no such operation.
     pub fn no_operation(id: &str) -> Self {
         Self::new(

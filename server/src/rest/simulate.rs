@@ -33,6 +33,9 @@ pub async fn run(simulator: Simulator, call: Call, operation: Arc<Operation>) ->
         Err(Error::Invalid { field, problem }) => Err(Refusal::invalid(&field, &problem)),
         Err(error @ Error::Taken(_)) => Err(Refusal::taken(&error.to_string())),
         Err(error @ Error::NoZone { .. }) => Err(Refusal::not_found(error.to_string())),
+        Err(Error::Api(kube::Error::Api(status))) if (400..500).contains(&status.code) => {
+            Err(Refusal::by_api(status.code, &status.message))
+        }
         Err(error @ Error::Api(_)) => Err(Refusal::internal(&error.to_string())),
     }
 }

@@ -4,6 +4,8 @@
 //! validates it. A pod carries the profile of the scheduler that it names ([`crate::pods::PodInfo::profile`]), so that
 //! filters and scores ask the pod.
 
+mod affinity;
+mod args;
 mod plugins;
 mod read;
 

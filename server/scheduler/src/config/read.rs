@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{NodeAffinity, TopologySpreadConstraint};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::args::arguments;
 use super::plugins::{DEFAULTS, Plugin, Set};
-use super::{Configuration, DefaultSpread, Profile, Weights};
+use super::{Configuration, Profile, Weights};
 use crate::pods::DEFAULT_SCHEDULER;
-use crate::scores::resources::Strategy;
 
-const VERSION: &str = "kubescheduler.config.k8s.io/v1";
+pub(super) const VERSION: &str = "kubescheduler.config.k8s.io/v1";
 const POINTS: [&str; 12] = [
     "preEnqueue",
     "queueSort",
@@ -46,7 +45,7 @@ pub enum Error {
     },
 }
 
-fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Error {
+pub(super) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Error {
     Error::Invalid { field: field.into(), problem: problem.into() }
 }
 
@@ -61,8 +60,7 @@ struct File {
     extenders: Vec<Value>,
     pod_initial_backoff_seconds: Option<i64>,
     pod_max_backoff_seconds: Option<i64>,
-    #[serde(default, rename = "parallelism")]
-    _parallelism: Value,
+    parallelism: Option<i32>,
     #[serde(default, rename = "leaderElection")]
     _leader_election: Value,
     #[serde(default, rename = "clientConnection")]
@@ -71,8 +69,7 @@ struct File {
     _enable_profiling: Value,
     #[serde(default, rename = "enableContentionProfiling")]
     _enable_contention_profiling: Value,
-    #[serde(default, rename = "percentageOfNodesToScore")]
-    _percentage: Value,
+    percentage_of_nodes_to_score: Option<i32>,
     #[serde(default, rename = "delayCacheUntilActive")]
     _delay: Value,
 }
@@ -85,8 +82,7 @@ struct FileProfile {
     plugins: BTreeMap<String, PluginSet>,
     #[serde(default)]
     plugin_config: Vec<PluginConfig>,
-    #[serde(default, rename = "percentageOfNodesToScore")]
-    _percentage: Value,
+    percentage_of_nodes_to_score: Option<i32>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -106,76 +102,10 @@ struct PluginName {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PluginConfig {
-    name: String,
+pub(super) struct PluginConfig {
+    pub(super) name: String,
     #[serde(default)]
-    args: serde_json::Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-#[derive(Default)]
-struct FitArgs {
-    ignored_resources: Vec<String>,
-    ignored_resource_groups: Vec<String>,
-    scoring_strategy: Option<ScoringStrategy>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ScoringStrategy {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    resources: Vec<Resource>,
-    requested_to_capacity_ratio: Option<Ratio>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Resource {
-    name: String,
-    weight: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ratio {
-    #[serde(default)]
-    shape: Vec<Point>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Point {
-    utilization: i64,
-    score: i64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BalancedArgs {
-    resources: Vec<Resource>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-struct SpreadArgs {
-    default_constraints: Vec<TopologySpreadConstraint>,
-    defaulting_type: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-struct PodAffinityArgs {
-    hard_pod_affinity_weight: Option<i64>,
-    ignore_preferred_terms_of_existing_pods: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-struct NodeAffinityArgs {
-    added_affinity: Option<NodeAffinity>,
+    pub(super) args: serde_json::Map<String, Value>,
 }
 
 /// Reads a configuration.
@@ -193,6 +123,10 @@ pub fn read(value: Value) -> Result<Configuration, Error> {
     if !file.extenders.is_empty() {
         return Err(invalid("extenders", "sampan's scheduler asks no extenders"));
     }
+    if file.parallelism.is_some_and(|parallelism| parallelism <= 0) {
+        return Err(invalid("parallelism", "should be an integer value greater than zero"));
+    }
+    check_percentage(file.percentage_of_nodes_to_score, "percentageOfNodesToScore")?;
     let mut result = Configuration::default();
     if let Some(seconds) = file.pod_initial_backoff_seconds {
         result.back_off = seconds_of("podInitialBackoffSeconds", seconds)?;
@@ -236,7 +170,16 @@ fn seconds_of(field: &str, seconds: i64) -> Result<Duration, Error> {
     }
 }
 
+/// Fails if it is none. All nodes are scored here, whatever it says.
+fn check_percentage(percentage: Option<i32>, field: &str) -> Result<(), Error> {
+    match percentage.is_none_or(|percentage| (0..=100).contains(&percentage)) {
+        true => Ok(()),
+        false => Err(invalid(field, "not in valid range [0-100]")),
+    }
+}
+
 fn profile(name: String, file: FileProfile, path: &str) -> Result<Profile, Error> {
+    check_percentage(file.percentage_of_nodes_to_score, &format!("{path}.percentageOfNodesToScore"))?;
     check_sets(&file.plugins, path)?;
     let at = |point: &str| enabled(point, &file.plugins);
     let filters: Set = at("filter").into_iter().map(|(plugin, _)| plugin).collect();
@@ -270,7 +213,7 @@ fn profile(name: String, file: FileProfile, path: &str) -> Result<Profile, Error
     Ok(profile)
 }
 
-/// Fails if a name means nothing, at its point or at all.
+/// Fails if a name that is to be on means nothing, at its point or at all.
 fn check_sets(plugins: &BTreeMap<String, PluginSet>, path: &str) -> Result<(), Error> {
     for (point, set) in plugins {
         let path = format!("{path}.plugins.{point}");
@@ -285,20 +228,18 @@ fn check_sets(plugins: &BTreeMap<String, PluginSet>, path: &str) -> Result<(), E
             if point != "multiPoint" && !plugin.is_at(point) {
                 return Err(invalid(path, format!("plugin {:?} does not extend {point} plugin", one.name)));
             }
-            if one.weight < 0 {
-                return Err(invalid(path, "a weight is not negative"));
+            // upstream's is an int32, which also keeps totals from overflowing
+            if !(0..=i64::from(i32::MAX)).contains(&one.weight) {
+                let problem = format!("{} is no weight: those are 0 to {}", one.weight, i32::MAX);
+                return Err(invalid(format!("{path}.weight"), problem));
             }
             if set.enabled[..at].iter().any(|other| other.name == one.name) {
                 return Err(invalid(path, format!("plugin {:?} already registered", one.name)));
             }
         }
-        for (at, one) in set.disabled.iter().enumerate() {
-            if one.name != "*" && Plugin::named(&one.name).is_none() {
-                return Err(invalid(
-                    format!("{path}.disabled[{at}]"),
-                    format!("plugin {:?} does not exist", one.name),
-                ));
-            }
+        // as upstream's, so that one file serves several versions
+        for one in set.disabled.iter().filter(|one| one.name != "*" && Plugin::named(&one.name).is_none()) {
+            tracing::warn!(plugin = one.name, at = path, "a plugin that does not exist is disabled");
         }
     }
     Ok(())
@@ -335,144 +276,4 @@ fn enabled(point: &str, plugins: &BTreeMap<String, PluginSet>) -> Vec<(Plugin, i
         (plugin, if weight == 0 && default(plugin) > 0 { 1 } else { weight })
     };
     specific.iter().copied().chain(wide).map(weighed).collect()
-}
-
-fn arguments(profile: &mut Profile, config: &PluginConfig, path: &str) -> Result<(), Error> {
-    let field = |name: &str| format!("{path}.args.{name}");
-    let mut args = config.args.clone();
-    for (name, wanted) in [("apiVersion", VERSION.to_owned()), ("kind", format!("{}Args", config.name))] {
-        let given = args.remove(name);
-        if given.is_some_and(|given| given != wanted.as_str()) {
-            return Err(invalid(field(name), format!("has to be {wanted}")));
-        }
-    }
-    let args = Value::from(args);
-    match Plugin::named(&config.name) {
-        Some(Plugin::NodeResourcesFit) => {
-            let args: FitArgs = parsed(args, path)?;
-            (profile.ignored, profile.ignored_groups) =
-                (args.ignored_resources, args.ignored_resource_groups);
-            if let Some(group) = profile.ignored_groups.iter().find(|group| group.contains('/')) {
-                return Err(invalid(
-                    field("ignoredResourceGroups"),
-                    format!("{group}: resource group name can't contain '/'"),
-                ));
-            }
-            if let Some(strategy) = args.scoring_strategy {
-                (profile.strategy, profile.resources) = scoring(strategy, &field("scoringStrategy"))?;
-            }
-        }
-        Some(Plugin::NodeResourcesBalancedAllocation) => {
-            let args: BalancedArgs = parsed(args, path)?;
-            let resources = weighed(args.resources, &field("resources"))?;
-            if let Some((name, _)) = resources.iter().find(|(_, weight)| *weight != 1) {
-                return Err(invalid(field("resources"), format!("{name}: resource weight must be 1")));
-            }
-            if !resources.is_empty() {
-                profile.balanced = resources.into_iter().map(|(name, _)| name).collect();
-            }
-        }
-        Some(Plugin::PodTopologySpread) => {
-            let args: SpreadArgs = parsed(args, path)?;
-            profile.spread = spread(args, &field("defaultConstraints"))?;
-        }
-        Some(Plugin::InterPodAffinity) => {
-            let args: PodAffinityArgs = parsed(args, path)?;
-            profile.hard_pod_affinity = args.hard_pod_affinity_weight.unwrap_or(1);
-            if !(0..=100).contains(&profile.hard_pod_affinity) {
-                return Err(invalid(field("hardPodAffinityWeight"), "not in valid range [0, 100]"));
-            }
-            profile.ignore_preferred_of_existing = args.ignore_preferred_terms_of_existing_pods;
-        }
-        Some(Plugin::NodeAffinity) => {
-            let args: NodeAffinityArgs = parsed(args, path)?;
-            profile.added_affinity = args.added_affinity;
-        }
-        // how long to wait, and how many candidates to look at: both are as upstream's defaults here
-        Some(Plugin::VolumeBinding | Plugin::DefaultPreemption | Plugin::DynamicResources) => {}
-        Some(_) => return Err(invalid(format!("{path}.args"), format!("{} takes none", config.name))),
-        None => {
-            return Err(invalid(format!("{path}.name"), format!("plugin {:?} does not exist", config.name)));
-        }
-    }
-    Ok(())
-}
-
-fn parsed<T: serde::de::DeserializeOwned>(args: Value, path: &str) -> Result<T, Error> {
-    serde_json::from_value(args).map_err(|error| invalid(format!("{path}.args"), error.to_string()))
-}
-
-fn weighed(resources: Vec<Resource>, field: &str) -> Result<Vec<(String, i64)>, Error> {
-    let one = |resource: Resource| {
-        let weight = resource.weight.filter(|weight| *weight != 0).unwrap_or(1);
-        match (1..=100).contains(&weight) {
-            true => Ok((resource.name, weight)),
-            false => {
-                Err(invalid(field, format!("{}: resource weight not in valid range (0, 100]", resource.name)))
-            }
-        }
-    };
-    resources.into_iter().map(one).collect()
-}
-
-fn scoring(strategy: ScoringStrategy, field: &str) -> Result<(Strategy, Vec<(String, i64)>), Error> {
-    let mut resources = weighed(strategy.resources, &format!("{field}.resources"))?;
-    if resources.is_empty() {
-        resources = Profile::default().resources;
-    }
-    let kind = match strategy.kind.as_str() {
-        "LeastAllocated" => Strategy::LeastAllocated,
-        "MostAllocated" => Strategy::MostAllocated,
-        "RequestedToCapacityRatio" => {
-            let field = format!("{field}.requestedToCapacityRatio.shape");
-            let shape = strategy.requested_to_capacity_ratio.map(|ratio| ratio.shape).unwrap_or_default();
-            let shape: Vec<(i64, i64)> = shape.iter().map(|point| (point.utilization, point.score)).collect();
-            if shape.is_empty() {
-                return Err(invalid(field, "at least one point must be specified"));
-            }
-            if shape.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-                return Err(invalid(field, "utilization values must be sorted in increasing order"));
-            }
-            if shape.iter().any(|(use_, score)| !(0..=100).contains(use_) || !(0..=10).contains(score)) {
-                return Err(invalid(field, "utilization is 0 to 100, and score 0 to 10"));
-            }
-            Strategy::RequestedToCapacityRatio(shape)
-        }
-        other => {
-            let known = "[\"LeastAllocated\" \"MostAllocated\" \"RequestedToCapacityRatio\"]";
-            return Err(invalid(format!("{field}.type"), format!("{other:?} is not one of {known}")));
-        }
-    };
-    Ok((kind, resources))
-}
-
-fn spread(args: SpreadArgs, field: &str) -> Result<DefaultSpread, Error> {
-    match args.defaulting_type.as_deref() {
-        None | Some("System" | "") if args.default_constraints.is_empty() => Ok(DefaultSpread::System),
-        None | Some("System" | "") => {
-            Err(invalid(field, "when .defaultingType is System, no constraints may be given"))
-        }
-        Some("List") => {
-            for (at, rule) in args.default_constraints.iter().enumerate() {
-                let field = |name: &str| format!("{field}[{at}].{name}");
-                if rule.max_skew < 1 {
-                    return Err(invalid(field("maxSkew"), "must be greater than zero"));
-                }
-                if rule.topology_key.is_empty() {
-                    return Err(invalid(field("topologyKey"), "can not be empty"));
-                }
-                if !["DoNotSchedule", "ScheduleAnyway"].contains(&rule.when_unsatisfiable.as_str()) {
-                    return Err(invalid(field("whenUnsatisfiable"), "is DoNotSchedule or ScheduleAnyway"));
-                }
-                if rule.label_selector.is_some() {
-                    return Err(invalid(
-                        field("labelSelector"),
-                        "constraint must not define a selector, as they are deduced for each pod",
-                    ));
-                }
-            }
-            Ok(DefaultSpread::List(args.default_constraints))
-        }
-        Some(other) => Err(invalid(field, format!("defaultingType {other:?} is neither System nor List"))),
-    }
 }

@@ -101,6 +101,47 @@ fn what_cannot_be_is_named() {
         (args("InterPodAffinity", json!({"hardPodAffinityWeight": 101})), "not in valid range [0, 100]"),
         (args("InterPodAffinity", json!({"kind": "NodeAffinityArgs"})), "has to be InterPodAffinityArgs"),
         (args("NodeName", json!({})), "NodeName takes none"),
+        (json!({"parallelism": 0}), "parallelism: should be an integer value greater than zero"),
+        (json!({"percentageOfNodesToScore": 101}), "percentageOfNodesToScore: not in valid range [0-100]"),
+        (one(json!({"percentageOfNodesToScore": -1})), "profiles[0].percentageOfNodesToScore: not in valid"),
+        (
+            one(
+                json!({"plugins": {"score": {"enabled": [{"name": "ImageLocality", "weight": 2_147_483_648_i64}]}}}),
+            ),
+            "plugins.score.enabled[0].weight: 2147483648 is no weight",
+        ),
+        (
+            fit(json!({"type": "LeastAllocated", "requestedToCapacityRatio": {"shape": []}})),
+            "requestedToCapacityRatio: must be nil when type is not RequestedToCapacityRatio",
+        ),
+        (args("NodeResourcesFit", json!({"ignoredResources": ["a/b/c"]})), "ignoredResources: \"a/b/c\": "),
+        (
+            args("NodeResourcesBalancedAllocation", json!({"resources": [{"name": "cpu"}, {"name": "cpu"}]})),
+            "cpu is there twice",
+        ),
+        (args("DefaultPreemption", json!({"minCandidateNodes": 1})), "unknown field `minCandidateNodes`"),
+        (
+            args("DefaultPreemption", json!({"minCandidateNodesPercentage": 101})),
+            "args.minCandidateNodesPercentage: not in valid range [0, 100]",
+        ),
+        (
+            args("DefaultPreemption", json!({"minCandidateNodesAbsolute": -1})),
+            "args.minCandidateNodesAbsolute: not in valid range [0, inf)",
+        ),
+        (
+            args(
+                "DefaultPreemption",
+                json!({"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 0}),
+            ),
+            "cannot be zero at the same time",
+        ),
+        (args("VolumeBinding", json!({"bindTimeoutSeconds": -1})), "should not be a negative value"),
+        (
+            args("VolumeBinding", json!({"shape": [{"utilization": 0, "score": 0}]})),
+            "args.shape: there is no scoring by storage capacity",
+        ),
+        (args("DynamicResources", json!({"bindingTimeout": "500ms"})), "must be at least 1 second"),
+        (args("DynamicResources", json!({"filterTimeout": "soon"})), "\"soon\" is no duration"),
         (
             args(
                 "PodTopologySpread",
@@ -113,8 +154,89 @@ fn what_cannot_be_is_named() {
         let said = parse(value.clone()).expect_err(words);
         assert!(said.contains(words), "{value}: {said}");
     }
+    for (key, value) in [
+        ("minCandidateNodesPercentage", json!(0)),
+        ("minCandidateNodesAbsolute", json!(0)),
+        ("minCandidateNodesAbsolute", json!(null)),
+    ] {
+        assert!(parse(args("DefaultPreemption", json!({key: value}))).is_ok(), "{key}");
+    }
+    assert!(parse(args("VolumeBinding", json!({"bindTimeoutSeconds": 0}))).is_ok());
+    assert!(
+        parse(args("DynamicResources", json!({"filterTimeout": "0", "bindingTimeout": "1m30s"}))).is_ok()
+    );
     let error = read(json!({"apiVersion": "v1", "kind": "Pod"})).unwrap_err().to_string();
     assert!(error.starts_with("apiVersion:"), "{error}");
+}
+
+#[test]
+fn what_an_older_scheduler_had_can_still_be_disabled() {
+    for point in ["score", "multiPoint"] {
+        let set = json!({point: {"disabled": [{"name": "SelectorSpread"}]}});
+        assert_eq!(*profile(set, json!([])), Profile::default());
+    }
+}
+
+#[test]
+fn default_spreading_and_added_affinity_are_checked() {
+    let said = |name: &str, args: Value| {
+        let config = json!([{"name": name, "args": args}]);
+        parse(json!({"profiles": [{"pluginConfig": config}]})).err().unwrap_or_default()
+    };
+    let spread = |rules: &[(&str, &str)]| {
+        let rules = rules
+            .iter()
+            .map(|(key, when)| json!({"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": when}));
+        let rules: Value = rules.collect();
+        said("PodTopologySpread", json!({"defaultingType": "List", "defaultConstraints": rules}))
+    };
+    assert_eq!(spread(&[("zone", "DoNotSchedule"), ("zone", "ScheduleAnyway")]), "");
+    let twice = spread(&[("zone", "DoNotSchedule"), ("zone", "DoNotSchedule")]);
+    assert!(twice.contains("defaultConstraints[1].topologyKey: a rule of this"), "{twice}");
+    let odd = spread(&[("my zone", "DoNotSchedule")]);
+    assert!(odd.contains("defaultConstraints[0].topologyKey: \"my zone\": "), "{odd}");
+
+    let term = |term: Value| {
+        let required = json!({"nodeSelectorTerms": [term]});
+        let added = json!({"requiredDuringSchedulingIgnoredDuringExecution": required});
+        said("NodeAffinity", json!({"addedAffinity": added}))
+    };
+    let label = |key: &str, operator: &str, values: &[&str]| {
+        term(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}))
+    };
+    for (said, words) in [
+        (label("zone", "In", &["a"]), ""),
+        (label("cores", "Gt", &["4"]), ""),
+        (label("zone", "Exists", &[]), ""),
+        (term(json!({})), ""),
+        (
+            label("zone", "Is", &["a"]),
+            "nodeSelectorTerms[0].matchExpressions[0].operator: \"Is\" is not one of",
+        ),
+        (label("zone", "In", &[]), "matchExpressions[0].values: for 'in'"),
+        (label("zone", "Exists", &["a"]), "must be empty"),
+        (label("cores", "Gt", &["many"]), "must be an integer"),
+        (label("cores", "Lt", &["1", "2"]), "exactly one value"),
+        (label("a zone", "Exists", &[]), "matchExpressions[0].key: \"a zone\": "),
+        (label("zone", "In", &["a b"]), "matchExpressions[0].values: \"a b\": "),
+        (
+            term(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a", "b"]}]})),
+            "matchFields[0].values: must have one element",
+        ),
+        (
+            term(json!({"matchFields": [{"key": "metadata.name", "operator": "Exists"}]})),
+            "matchFields[0].operator: \"Exists\" is not one of",
+        ),
+    ] {
+        assert!(said.contains(words) && said.is_empty() == words.is_empty(), "{words}: {said}");
+    }
+    let preferred = |weight: i32| {
+        let term = json!({"matchExpressions": [{"key": "zone", "operator": "Is"}]});
+        let added = json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": weight, "preference": term}]});
+        said("NodeAffinity", json!({"addedAffinity": added}))
+    };
+    assert!(preferred(0).is_empty(), "not looked at");
+    assert!(preferred(1).contains("preferredDuringSchedulingIgnoredDuringExecution[0].matchExpressions"));
 }
 
 /// Nodes `a` (4 CPUs, half in use, a GPU, zone 1) and `b` (4 CPUs, empty, tainted softly, zone 2).

@@ -91,6 +91,13 @@ pub(super) fn has_hard_rules(pod: &PodInfo, world: &World) -> bool {
     }
 }
 
+/// Whether the pod has no rules of its own, and its scheduler lists hard ones for such pods.
+pub(crate) fn is_listed_hard(pod: &PodInfo) -> bool {
+    let none = pod.spec().topology_spread_constraints.as_ref().is_none_or(Vec::is_empty);
+    let DefaultSpread::List(rules) = &pod.profile.spread else { return false };
+    none && rules.iter().any(|rule| rule.when_unsatisfiable == "DoNotSchedule")
+}
+
 /// The rules that a scheduler's configuration lists for pods without any, with the selector of this pod.
 pub(crate) fn listed(pod: &PodInfo, world: &World) -> Vec<TopologySpreadConstraint> {
     let Profile { spread: DefaultSpread::List(rules), .. } = &*pod.profile else { return Vec::new() };
