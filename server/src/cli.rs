@@ -47,7 +47,7 @@ pub enum Verb {
     Profile(Profile),
     /// Show what the cluster's components said
     Logs {
-        /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet or sampan (the daemon); all if none
+        /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, simulator or sampan (the daemon); all if none
         component: Option<String>,
         /// Go on as more is said
         #[arg(short, long)]

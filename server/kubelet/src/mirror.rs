@@ -34,7 +34,7 @@ pub fn component_of(pod: &Pod) -> Option<String> {
 }
 
 fn shown(component: Component) -> bool {
-    !matches!(component, Component::Kubelet | Component::Daemon)
+    !matches!(component, Component::Kubelet | Component::Simulator | Component::Daemon)
 }
 
 /// When a component's mirror pod was last made, and how soon it may be made again. One that keeps being deleted is

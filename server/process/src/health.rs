@@ -21,6 +21,8 @@ pub enum Component {
     Kubelet,
     /// The service proxy.
     Proxy,
+    /// The kubelets of simulated nodes; they have no mirror pod either.
+    Simulator,
     /// A native addon, by name.
     Addon(&'static str),
     /// The daemon itself: what belongs to no component.
@@ -37,6 +39,7 @@ impl Component {
             Component::ControllerManager => "kube-controller-manager",
             Component::Kubelet => "kubelet",
             Component::Proxy => "kube-proxy",
+            Component::Simulator => "simulator",
             Component::Addon(name) => name,
             Component::Daemon => "sampan",
         }

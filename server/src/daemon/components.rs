@@ -103,8 +103,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let dns = *own.dns.ip();
     let parts = KubeletParts { node: &node, runtime: &runtime, network: network.clone(), dns };
     kubelet(profile, &server, &informers, &health, &kubelet_tasks, parts).await?;
-    let simulator_tasks = Tasks::new(Component::Daemon);
-    let simulator = simulator(&server, &informers, &node, &simulator_tasks);
+    let simulator_tasks = Tasks::new(Component::Simulator);
+    let simulator = simulator(&server, &informers, &health, &node, &simulator_tasks);
 
     let parts = Parts {
         profile,
@@ -378,14 +378,32 @@ async fn kubelet(
 }
 
 /// The kubelets of simulated nodes, all in one.
-fn simulator(server: &ApiServer, informers: &Informers, node: &str, tasks: &Tasks) -> Simulator {
+fn simulator(
+    server: &ApiServer,
+    informers: &Informers,
+    health: &Health,
+    node: &str,
+    tasks: &Tasks,
+) -> Simulator {
     let config = sampan_simulate::Config {
         client: client(server, "system:sampan:simulate", &["system:masters"]),
         informers: informers.clone(),
         own_node: node.to_owned(),
     };
     let simulator = Simulator::new(config);
-    tasks.spawn_until_drain("simulated nodes", simulator.clone().run());
+    let (running, telling, drain) = (simulator.clone(), health.clone(), tasks.drain());
+    let start = move || {
+        let (simulator, drain) = (running.clone(), drain.clone());
+        telling.ready(Component::Simulator);
+        async move {
+            tokio::select! {
+                () = drain.wait() => {}
+                () = simulator.run() => {}
+            }
+            Ok::<(), std::convert::Infallible>(())
+        }
+    };
+    tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
     simulator
 }
 

@@ -12,12 +12,13 @@ use crate::failure::{Failure, Kind};
 use crate::profile::Profile;
 
 /// Whose logs there can be; one that has said nothing yet has no file.
-const COMPONENTS: [Component; 6] = [
+const COMPONENTS: [Component; 7] = [
     Component::Store,
     Component::ApiServer,
     Component::ControllerManager,
     Component::Scheduler,
     Component::Kubelet,
+    Component::Simulator,
     Component::Daemon,
 ];
 
