@@ -257,10 +257,10 @@ async fn plain(path: &str, answer: &Value, all: &mut Vec<Resource>) {
     }
 }
 
-/// The first version of a kind is the one the cluster prefers.
+/// The first version of a kind is the one the cluster prefers. What cannot be watched has no page: it would be old at once.
 fn keep(resource: Resource, all: &mut Vec<Resource>) {
     let known = all.iter().any(|own| own.group == resource.group && own.plural == resource.plural);
-    if resource.can("list") && !resource.plural.contains('/') && !known {
+    if resource.can("list") && resource.can("watch") && !resource.plural.contains('/') && !known {
         all.push(resource);
     }
 }

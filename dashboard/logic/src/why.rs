@@ -145,6 +145,9 @@ fn waiting(container: &Value) -> Option<Why> {
             (Cause::CannotStart, message.to_owned())
         }
         "CrashLoopBackOff" if last["reason"] == "OOMKilled" => (Cause::OutOfMemory, exit(last)),
+        "CrashLoopBackOff" if matches!(word(&last["reason"]), "StartError" | "ContainerCannotRun") => {
+            (Cause::CannotStart, exit(last))
+        }
         "CrashLoopBackOff" => (Cause::CrashLoop, exit(last)),
         _ if message.contains("volume") || message.contains("mount") => (Cause::Volume, message.to_owned()),
         _ => return None,

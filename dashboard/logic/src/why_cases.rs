@@ -43,6 +43,12 @@ fn crashes() {
         pod(json!({"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}))
     };
     check(
+        &crash(json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}})),
+        Cause::CannotStart,
+        "app",
+        "exit code 128 (StartError): no such file",
+    );
+    check(
         &crash(json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "no\n"}})),
         Cause::CrashLoop,
         "app",

@@ -16,7 +16,11 @@ use crate::{
         stream::{Bytes, Readings},
     },
     text::{self, Locale},
-    ui::{status::Status, toast},
+    ui::{
+        dialog::{self, Dialog},
+        status::Status,
+        toast,
+    },
 };
 
 /// Where the daemon serves them.
@@ -183,7 +187,16 @@ fn Addon(all: RwSignal<Vec<Value>>, name: String, read: Callback<()>) -> impl In
     // one button, so that it keeps the focus
     let may = move || if enabled.get() { may_disable } else { may_enable };
     let title = move || if enabled.get() { tr!(addons.disable) } else { tr!(addons.enable) };
-    let turn = move |_| act.run((if enabled.get_untracked() { "disable" } else { "enable" }, json!({})));
+    let asking = name.clone();
+    let turn = move |_| {
+        if !enabled.get_untracked() {
+            return act.run(("enable", json!({})));
+        }
+        let title = format!("{} {asking}", tr!(addons.disable));
+        let text = vec![tr!(addons.disable_then).to_owned()];
+        let run = move |_| act.run(("disable", json!({})));
+        dialog::ask(Dialog { text, danger: true, ..Dialog::new(title, tr!(addons.disable), run) });
+    };
     let said = move |what: &'static str| Signal::derive(move || word(&addon.read()["health"][what]));
     let own = name.clone();
     view! {

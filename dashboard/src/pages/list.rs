@@ -42,7 +42,15 @@ pub fn ListPage(kind: String) -> impl IntoView {
 #[component]
 fn List(resource: Resource) -> impl IntoView {
     let query = go::query();
-    let state = Memo::new(move |_| ListState::parse(&query.read()));
+    let of_events = resource.plural == "events";
+    let state = Memo::new(move |_| {
+        let mut state = ListState::parse(&query.read());
+        // the names of events say nothing: the newest first
+        if of_events && state.sort.is_empty() {
+            state.sort = "Last Seen".to_owned();
+        }
+        state
+    });
     let set = go::setter();
     let kind = resource.clone();
     let namespaces =

@@ -47,6 +47,9 @@ impl Dialog {
     }
 }
 
+/// The most replicas that are asked for.
+const MOST: i64 = 100_000;
+
 /// Closes one, which gives the focus back to where it was before.
 pub fn shut(node: NodeRef<html::Dialog>) {
     if let Some(node) = node.get_untracked() {
@@ -74,7 +77,9 @@ pub fn Dialogs() -> impl IntoView {
 fn Question(dialog: Dialog) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let typed = RwSignal::new(String::new());
-    let number = RwSignal::new(dialog.number.unwrap_or_default());
+    // as it was typed: what is no number in between is not sent as another
+    let number = RwSignal::new(dialog.number.unwrap_or_default().to_string());
+    let counted = move || number.read().parse::<i64>().ok().filter(|number| (0..=MOST).contains(number));
     Effect::new(move |_| {
         if let Some(node) = node.get() {
             let _ = node.show_modal();
@@ -88,12 +93,14 @@ fn Question(dialog: Dialog) -> impl IntoView {
     let prepared = dialog.ready;
     let (over, done) = (dialog.over, prepared.clone());
     let over = move || over && done.get();
-    let ready = move || prepared.get() && (wanted.is_empty() || *typed.read() == wanted);
+    let ready =
+        move || prepared.get() && counted().is_some() && (wanted.is_empty() || *typed.read() == wanted);
     let act = dialog.act.clone();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
+        let Some(number) = untrack(counted) else { return };
         close();
-        act(number.get_untracked());
+        act(number);
     };
     let asks_name = !dialog.type_name.is_empty();
     view! {
@@ -106,9 +113,9 @@ fn Question(dialog: Dialog) -> impl IntoView {
                     <label class="field">
                         {tr!(action.replicas)}
                         // what is typed replaces the number that is there
-                        <input type="number" min="0" max="100000" value=number.get_untracked() prop:value=move || number.get().to_string()
+                        <input type="number" min="0" max=MOST value=number.get_untracked()
                             on:focus={|event| event_target::<web_sys::HtmlInputElement>(&event).select()}
-                            on:input=move |event| number.set(event_target_value(&event).parse().unwrap_or_default()) />
+                            on:input=move |event| number.set(event_target_value(&event)) />
                     </label>
                 })}
                 {asks_name.then(|| view! {

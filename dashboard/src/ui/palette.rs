@@ -73,16 +73,17 @@ fn entries() -> Vec<Entry> {
         page(tr!(nav.topology), "topology"),
         page(tr!(action.create), "create"),
     ];
-    all.extend(app().kinds.read_untracked().all.iter().map(|resource| Entry {
-        title: format!("{} {}", resource.kind, resource.short.join(" ")),
-        hint: resource.path(),
-        command: Command::Go(resource.path()),
-    }));
+    all.extend(app().kinds.read_untracked().all.iter().map(kind_entry));
     all.extend(Theme::ALL.map(|theme| entry(theme.label(), tr!(theme.title), Command::Paint(theme))));
     let language = |locale: Locale| entry(locale.own_name(), tr!(palette.language), Command::Speak(locale));
     all.extend(Locale::ALL.map(language));
     all.push(entry(tr!(keys.title), "?", Command::Help));
     all
+}
+
+fn kind_entry(kind: &Resource) -> Entry {
+    let title = format!("{} {}", kind.kind, kind.short.join(" "));
+    Entry { title, hint: kind.path(), command: Command::Go(kind.path()) }
 }
 
 /// Letters of the question in their order; the earlier and closer, the better.
@@ -148,7 +149,12 @@ fn found(
         let here = Verb::of(resource).into_iter().filter(|verb| verb.begins(&question));
         rated.extend(here.map(|verb| (0, done(verb, resource, namespace, name))));
     }
-    rated.extend(entries().into_iter().filter_map(|entry| Some((rate(&entry)?, entry))));
+    // a kind's own name comes before all that has its letters
+    let named = kind_of(&app().kinds.read_untracked(), &question).map(kind_entry);
+    let hint = named.as_ref().map(|entry| entry.hint.clone());
+    rated.extend(named.map(|entry| (0, entry)));
+    let others = entries().into_iter().filter(|entry| Some(&entry.hint) != hint.as_ref());
+    rated.extend(others.filter_map(|entry| Some((rate(&entry)?, entry))));
     let (verb, rest) = verbs(&question);
     let (_, name) = wanted(rest);
     rated.extend(objects(&name, sought, verb));

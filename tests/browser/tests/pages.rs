@@ -420,6 +420,9 @@ async fn addons(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let click = "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2')?.innerText.includes('registry')); if (!card) return false; const button = [...card.querySelectorAll('button')].find(one => one.innerText.includes(arguments[0])); if (!button || button.disabled) return false; button.click(); return true";
     browser.until("enable", click, json!(["Enable"])).await?;
     browser.until("disable", click, json!(["Disable"])).await?;
+    browser.read("dialog[open] h2", "Disable registry").await?;
+    browser.is_accessible("an addon's end").await?;
+    browser.click_text("dialog[open] .buttons button", "Disable").await?;
     browser.until("enable again", "const card = [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2')?.innerText.includes('registry')); return card && [...card.querySelectorAll('button')].some(one => one.innerText.includes('Enable'))", json!([])).await?;
     let list = cluster.sampan(&["addons", "list", "-o", "json"])?;
     ensure!(serde_json::from_str::<Value>(&list)?.as_array().is_some_and(|all| all.len() >= 6), "{list}");

@@ -24,7 +24,7 @@ use super::{
     list::{Skeleton, told},
     logs::Logs,
     missing::Missing,
-    terminal::{NodeShell, Terminal},
+    terminal::{self, NodeShell, Terminal},
 };
 use crate::{
     app::app,
@@ -226,6 +226,10 @@ fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
     let to_dock = {
         let set = set.clone();
         move |tab: &'static str| {
+            // the terminal that is open moves; a node's has a pod of its own, made anew
+            if tab == "terminal" && place.with_value(|(resource, ..)| is_pod(resource)) {
+                terminal::keep();
+            }
             if place.with_value(|place| dock_it(place, tab)) {
                 set(&[("tab", "")], false);
             }

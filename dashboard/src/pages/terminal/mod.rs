@@ -1,24 +1,29 @@
 //! Terminals: a shell in a container, its own process, a debug container beside it, a node. xterm.js is loaded when the
-//! first one is opened.
+//! first one is opened. One that is kept open below the page is the same one: it moves there as it is.
 
 mod debugger;
 mod node;
+mod running;
 
 use js_sys::Function;
 use leptos::{html, prelude::*, task::spawn_local};
 use sampan_dashboard_logic::debugger::has_terminal;
 use sampan_view::place::encode;
+use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 
 use self::debugger::Debugger;
-pub use self::node::NodeShell;
+use self::running::{Chosen, Ended};
+pub use self::{node::NodeShell, running::keep};
 use super::{detail::Object, logs::containers};
 use crate::{
     app::app,
+    kinds::{list, word},
     net::{
-        api::{self, Wish},
+        api::{self, May, Wish},
         part,
     },
+    ui::dock,
 };
 
 /// What is opened.
@@ -35,9 +40,7 @@ enum Way {
 #[component]
 pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoView {
     let all = containers(object);
-    let way = RwSignal::new(Way::Shell);
-    let chosen = RwSignal::new(String::new());
-    let shell = RwSignal::new("/bin/sh".to_owned());
+    let Chosen { way, container: chosen, shell } = running::chosen();
     let container = Memo::new(move |_| {
         let chosen = chosen.get();
         if chosen.is_empty() { all.read().first().cloned().unwrap_or_default() } else { chosen }
@@ -52,6 +55,13 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
             ..Wish::default()
         })
     };
+    let exec_may = can("create", "exec");
+    let cause = Signal::derive(move || match way.get() {
+        Way::Shell if *exec_may.read() != May::Yes => exec_may.read().why_not().unwrap_or_default(),
+        _ => object
+            .with(|object| object.as_ref().map(|object| idle(object, &container.read())))
+            .unwrap_or_default(),
+    });
     let (attach, debug) = (can("create", "attach"), can("patch", "ephemeralcontainers"));
     let (place, pod) = (namespace.clone(), name.clone());
     let address = Memo::new(move |_| {
@@ -103,9 +113,19 @@ pub fn Terminal(namespace: String, name: String, object: Object) -> impl IntoVie
             {move || (way.get() == Way::Debug).then(|| view! {
                 <Debugger namespace=namespace.clone() name=name.clone() target=container object />
             })}
-            {move || address.get().map(|address| view! { <Screen address /> })}
+            {move || address.get().map(|address| view! { <Screen address cause /> })}
         </section>
     }
+}
+
+/// Why a container does not run, in the API's words; empty if it does.
+fn idle(pod: &Value, container: &str) -> String {
+    let statuses = list(&pod["status"]["containerStatuses"]);
+    let Some(status) = statuses.iter().find(|status| status["name"] == container) else {
+        return String::new();
+    };
+    let state = ["waiting", "terminated"].into_iter().find_map(|name| status["state"].get(name));
+    state.map(|state| word(&state["reason"])).unwrap_or_default()
 }
 
 fn terminal_of(object: Object, container: &str) -> bool {
@@ -140,41 +160,76 @@ fn socket(words: &[(&str, &str)]) -> String {
     format!("sampan/v1/exec?{}", words.join("&"))
 }
 
-/// A terminal until it ends; then it can be opened again.
+/// A terminal until it ends; then it can be opened again. `cause` is why it may have ended, where it does not say itself.
 #[component]
-fn Screen(address: String) -> impl IntoView {
+fn Screen(address: String, #[prop(optional, into)] cause: Signal<String>) -> impl IntoView {
     let turn = RwSignal::new(0);
-    let ended = RwSignal::new(None::<String>);
-    let again = move |_| {
-        ended.set(None);
-        turn.update(|turn| *turn += 1);
+    let moved = dock::in_dock().then(|| running::moved(&address)).flatten();
+    let ended = moved.as_ref().map_or_else(Ended::default, |running| running.ended.clone());
+    let moved = StoredValue::new_local(moved);
+    let told = ended.clone();
+    let again = {
+        let ended = ended.clone();
+        move |_| {
+            ended.set(None);
+            turn.update(|turn| *turn += 1);
+        }
     };
     view! {
-        {move || { turn.track(); view! { <Opened address=address.clone() ended /> } }}
+        {move || {
+            turn.track();
+            let moved = moved.try_update_value(Option::take).flatten();
+            view! { <Opened address=address.clone() ended=ended.clone() moved /> }
+        }}
         {move || { app().language.track(); view! { <p class="soft">{tr!(terminal.leave)}</p> } }}
-        <div class="line" role="status">{move || { app().language.track(); ended.get().map(|why| view! {
-            <span class="soft">{tr!(terminal.ended, why = why)}</span>
-            <button on:click=again>{tr!(terminal.again)}</button>
-        }) }}</div>
+        <div class="line" role="status">{move || {
+            app().language.track();
+            let again = again.clone();
+            told.get().map(|why| {
+                let why = if why.is_empty() { cause.get() } else { why };
+                view! {
+                    <span class="soft">{tr!(terminal.ended, why = why)}</span>
+                    <button on:click=again>{tr!(terminal.again)}</button>
+                }
+            })
+        }}</div>
     }
 }
 
 #[component]
-fn Opened(address: String, ended: RwSignal<Option<String>>) -> impl IntoView {
-    let node = NodeRef::<html::Div>::new();
+fn Opened(address: String, ended: Ended, moved: Option<running::Running>) -> impl IntoView {
+    let holder = NodeRef::<html::Div>::new();
     let close = StoredValue::new_local(None::<Function>);
+    let moved = StoredValue::new_local(moved);
+    let docked = dock::in_dock();
     Effect::new(move |_| {
-        let Some(node) = node.get() else { return };
-        let address = address.clone();
+        let Some(holder) = holder.get() else { return };
+        if let Some(running) = moved.try_update_value(Option::take).flatten() {
+            let _ = holder.append_child(&running.element);
+            close.try_set_value(Some(running.close));
+            return;
+        }
+        // not the view's own: it may move elsewhere
+        let Ok(element) = document().create_element("div") else { return };
+        element.set_class_name("terminal");
+        let _ = holder.append_child(&element);
+        let (address, ended) = (address.clone(), ended.clone());
         spawn_local(async move {
-            match start(&node, &address, ended).await {
-                Ok(function) => close.try_set_value(Some(function)).map_or((), |function| end(function)),
-                Err(error) => drop(ended.try_set(Some(js_sys::Error::from(error).message().into()))),
+            match start(&element, &address, ended.clone()).await {
+                Ok(function) => {
+                    if let Some(function) = close.try_set_value(Some(function)) {
+                        return end(function);
+                    }
+                    if !docked {
+                        running::began(address, element, close, ended);
+                    }
+                }
+                Err(error) => ended.set(Some(js_sys::Error::from(error).message().into())),
             }
         });
     });
     on_cleanup(move || end(close.try_update_value(Option::take).flatten()));
-    view! { <div class="terminal" node_ref=node></div> }
+    view! { <div class="holder" node_ref=holder></div> }
 }
 
 fn end(close: Option<Function>) {
@@ -183,9 +238,9 @@ fn end(close: Option<Function>) {
     }
 }
 
-async fn start(node: &JsValue, address: &str, ended: RwSignal<Option<String>>) -> Result<Function, JsValue> {
+async fn start(node: &JsValue, address: &str, ended: Ended) -> Result<Function, JsValue> {
     let open = part::opener("terminal").await?;
-    let told = Closure::<dyn FnMut(String)>::new(move |why| drop(ended.try_set(Some(why))));
+    let told = Closure::<dyn FnMut(String)>::new(move |why| ended.set(Some(why)));
     let arguments = js_sys::Array::of4(node, &address.into(), &JsValue::FALSE, &told.into_js_value());
     open.apply(&JsValue::NULL, &arguments)?.dyn_into()
 }

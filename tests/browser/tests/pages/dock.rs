@@ -11,7 +11,15 @@ const ROWS: &str = "return [...document.querySelectorAll('.dock .xterm-rows > di
 pub async fn stays(browser: &Browser) -> Result<()> {
     browser.go("pods/default/shell?tab=terminal").await?;
     browser.see(".terminal .xterm").await?;
+    let page = ROWS.replace(".dock ", ".detail ");
+    browser.until("a prompt on the page", &page, json!(["#"])).await?;
+    browser.run("document.querySelector('.detail .xterm-helper-textarea').focus()", json!([])).await?;
+    browser.press("moved=m$((6*8))d\n").await?;
     browser.click_text(".tabs .to-dock", "Keep open").await?;
+    browser.until("it is below", ROWS, json!(["moved="])).await?;
+    browser.run("document.querySelector('.dock .xterm-helper-textarea').focus()", json!([])).await?;
+    browser.press("echo $moved\n").await?;
+    browser.until("the same shell", ROWS, json!(["m48d"])).await?;
     browser.until("a prompt", ROWS, json!(["#"])).await?;
     browser.run("document.querySelector('.dock .xterm-helper-textarea').focus()", json!([])).await?;
     browser.press("kept=d$((6*7))k\n").await?;

@@ -268,6 +268,11 @@ async fn settles(cluster: &Cluster, browser: &Browser, keyboard: &Keyboard<'_>) 
     for (press, then) in [("Enable", "Disable"), ("Disable", "Enable")] {
         keyboard.tab(&card(press), false).await?;
         browser.press("\u{e007}").await?;
+        if press == "Disable" {
+            browser.read("dialog[open] h2", "Disable registry").await?;
+            keyboard.tab("one.closest('dialog[open]') && one.innerText == 'Disable'", false).await?;
+            browser.press("\u{e007}").await?;
+        }
         let done = "return [...document.querySelectorAll('.addon')].find(one => one.querySelector('h2').innerText.includes('registry'))?.innerText.includes(arguments[0])";
         browser.until("the thirteenth: an addon", done, json!([then])).await?;
     }
