@@ -124,7 +124,7 @@ mod tests {
         for (text, words) in [
             ("pods: {runSecond: 5}", "unknown field `runSecond`"),
             ("node: {capacity: {cpu: x}}", "profile.node.capacity.cpu: \"x\" is no quantity"),
-            ("[", "flow sequence"),
+            ("[", "flow node"),
         ] {
             assert!(parse(text).unwrap_err().contains(words), "{text}: {:?}", parse(text));
         }
