@@ -79,11 +79,12 @@ impl Kinds {
         self.all.iter().find(|resource| resource.kind == kind && resource.group == group)
     }
 
-    /// Kinds that no group of the navigation names.
+    /// Kinds that no group of the navigation names. A page of what cannot be watched would be old at once.
     pub fn custom(&self) -> Vec<&Resource> {
         let named = |resource: &&Resource| !resource.group.is_empty() && resource.group.contains('.');
         let own = |resource: &&Resource| !BUILT_IN.iter().any(|group| *group == resource.group);
-        let mut custom: Vec<_> = self.all.iter().filter(named).filter(own).collect();
+        let mut custom: Vec<_> =
+            self.all.iter().filter(named).filter(own).filter(|kind| kind.can("watch")).collect();
         sampan_dashboard_logic::sort::by(&mut custom, |a, b| (&a.group, &a.kind).cmp(&(&b.group, &b.kind)));
         custom
     }
@@ -257,10 +258,10 @@ async fn plain(path: &str, answer: &Value, all: &mut Vec<Resource>) {
     }
 }
 
-/// The first version of a kind is the one the cluster prefers. What cannot be watched has no page: it would be old at once.
+/// The first version of a kind is the one the cluster prefers.
 fn keep(resource: Resource, all: &mut Vec<Resource>) {
     let known = all.iter().any(|own| own.group == resource.group && own.plural == resource.plural);
-    if resource.can("list") && resource.can("watch") && !resource.plural.contains('/') && !known {
+    if resource.can("list") && !resource.plural.contains('/') && !known {
         all.push(resource);
     }
 }

@@ -34,7 +34,7 @@ impl Reach {
     pub fn new(config: &Config, context: &Context) -> Self {
         let listened = config.addresses.iter().copied().filter(|ip| !ip.is_unspecified());
         let mut addresses: Vec<_> = listened.chain(config.publish_address).collect();
-        let everywhere = config.addresses.iter().any(IpAddr::is_unspecified);
+        let everywhere = listens_everywhere(config);
         if everywhere {
             addresses.extend(&context.site.node_ips);
         }
@@ -55,6 +55,11 @@ impl Reach {
         }
         reach
     }
+}
+
+/// Whether sockets take connections at any address: as they do where none is configured.
+fn listens_everywhere(config: &Config) -> bool {
+    config.sockets(1).iter().any(|socket| socket.ip().is_unspecified())
 }
 
 /// All addresses of this host's interfaces, loopback's too.
@@ -282,6 +287,16 @@ mod tests {
         let reach = reach();
         assert_eq!(reach.now().addresses, reach.addresses);
         assert!(Reach { everywhere: true, ..reach }.now().addresses.contains(&home));
+    }
+
+    #[test]
+    fn no_address_means_all() {
+        let at = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+            listens_everywhere(&Config { addresses, ..Config::default() })
+        };
+        assert!(at(&[]) && at(&["0.0.0.0"]) && at(&["127.0.0.1", "::"]));
+        assert!(!at(&["127.0.0.1"]));
     }
 
     #[test]

@@ -73,7 +73,9 @@ fn entries() -> Vec<Entry> {
         page(tr!(nav.topology), "topology"),
         page(tr!(action.create), "create"),
     ];
-    all.extend(app().kinds.read_untracked().all.iter().map(kind_entry));
+    let kinds = app().kinds.read_untracked();
+    // a page of what cannot be watched would be old at once
+    all.extend(kinds.all.iter().filter(|kind| kind.can("watch")).map(kind_entry));
     all.extend(Theme::ALL.map(|theme| entry(theme.label(), tr!(theme.title), Command::Paint(theme))));
     let language = |locale: Locale| entry(locale.own_name(), tr!(palette.language), Command::Speak(locale));
     all.extend(Locale::ALL.map(language));
