@@ -10,6 +10,9 @@
 //! What decides is pure and below `index`; what serves is a thread for each core ([`worker`]) that shares the table
 //! alone. A request goes to an endpoint directly, not by its Service's address. It does not gather bodies, does not
 //! cache, and writes nothing but the status of Ingresses and events.
+//!
+//! Health ([`standing`]) is of the ports: sockets that are not there ([`listen`]), and ports that the kernel leads to a
+//! Service or a pod before a socket hears of them ([`claims`]), which only the objects tell.
 
 mod annotations;
 mod answer;
