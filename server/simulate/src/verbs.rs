@@ -236,24 +236,39 @@ impl Simulator {
         }
         let total = usize::try_from(wanted.nodes).unwrap_or(usize::MAX);
         let make = |number: u32| self.make(wanted.object(number), there.get(&number).cloned());
-        let mut making = stream::iter(0..wanted.nodes).map(make).buffer_unordered(AT_ONCE);
-        let mut steps = Steps::new(total);
-        progress(Progress::Making { done: 0, total });
-        let mut written = 0;
-        while let Some(version) = making.try_next().await? {
-            written = written.max(version);
-            if let Some(done) = steps.one() {
-                progress(Progress::Making { done, total });
-            }
-        }
-        drop(making);
-        self.nodes.reached(written).await;
+        let makes = stream::iter(0..wanted.nodes).map(make);
+        self.seen(makes, total, &|done| progress(Progress::Making { done, total })).await?;
         self.joined((0..wanted.nodes).map(node::name).collect(), progress).await;
         Ok(self.status())
     }
 
     fn is_ours(&self, node: &Node) -> bool {
         words::is_simulated(node) && node.metadata.name.as_deref() != Some(self.own_node.as_str())
+    }
+
+    /// Does all writes, some at once, and resolves when the informer of nodes has seen the last of them. Each write
+    /// is its resourceVersion, 0 if there was nothing to be done.
+    async fn seen<W>(
+        &self,
+        writes: impl stream::Stream<Item = W>,
+        total: usize,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), Error>
+    where
+        W: Future<Output = Result<u64, Error>>,
+    {
+        let mut writes = std::pin::pin!(writes.buffer_unordered(AT_ONCE));
+        let mut steps = Steps::new(total);
+        progress(0);
+        let mut written = 0;
+        while let Some(version) = writes.try_next().await? {
+            written = written.max(version);
+            if let Some(done) = steps.one() {
+                progress(done);
+            }
+        }
+        self.nodes.reached(written).await;
+        Ok(())
     }
 
     /// Makes or changes a node; the resourceVersion that this gave it, 0 if there was nothing to be done.
@@ -326,19 +341,9 @@ impl Simulator {
             let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
             gone(self.ask(Method::DELETE, format!("/api/v1/nodes/{name}"), JSON, &body).await)
         };
-        let mut removing = stream::iter(nodes.clone()).map(remove).buffer_unordered(AT_ONCE);
-        let mut steps = Steps::new(total);
-        progress(Progress::Removing { done: 0, total });
-        let mut written = 0;
-        while let Some(version) = removing.try_next().await? {
-            written = written.max(version);
-            if let Some(done) = steps.one() {
-                progress(Progress::Removing { done, total });
-            }
-        }
-        drop(removing);
+        let removes = stream::iter(nodes.clone()).map(remove);
         // once everybody sees that they are gone, nothing is bound to them any more
-        self.nodes.reached(written).await;
+        self.seen(removes, total, &|done| progress(Progress::Removing { done, total })).await?;
         let mut deltas = self.nodes.subscribe();
         let stays = |name: &String, node: Option<&Arc<Node>>| {
             node.is_some_and(|node| {
@@ -393,14 +398,8 @@ impl Simulator {
             let patch = &patch;
             async move { gone(self.patch(&name, "", patch).await) }
         };
-        let mut telling = stream::iter(names).map(tell).buffer_unordered(AT_ONCE);
-        let mut steps = Steps::new(total);
-        progress(Progress::Telling { done: 0, total });
-        while telling.try_next().await?.is_some() {
-            if let Some(done) = steps.one() {
-                progress(Progress::Telling { done, total });
-            }
-        }
+        let tells = stream::iter(names).map(tell);
+        self.seen(tells, total, &|done| progress(Progress::Telling { done, total })).await?;
         Ok(self.status())
     }
 
