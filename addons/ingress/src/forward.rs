@@ -25,6 +25,7 @@ use crate::config::{Block, Limits};
 use crate::connection::Connection;
 use crate::headers;
 use crate::path;
+use crate::spare::Spares;
 use crate::table::{Found, Route, Table};
 use crate::tunnel::tunnel;
 use crate::upstream::{Failure, Link, Pool, Unreachable};
@@ -38,6 +39,8 @@ pub struct Forwarder {
     pub table: Arc<ArcSwap<Table>>,
     /// Its connections to endpoints.
     pub pool: Rc<Pool>,
+    /// Buffers for requests that may be sent twice.
+    pub spares: Spares,
     /// Proxies whose headers are believed.
     pub trusted: Vec<Block>,
     /// Where https is served, if it is.
@@ -180,7 +183,7 @@ impl Forwarder {
                     Err(Unreachable::Slow) => break refusal = Refusal::Timeout,
                     Err(Unreachable::Refused) => break refusal = Refusal::Upstream,
                 };
-                let spare = spare(&request, exchange);
+                let spare = may_be_sent_twice(&request).then(|| self.spares.keep(&request));
                 let failure = match link.send(request, options.read, exchange).await {
                     Ok(response) => return Ok(Answered { response, link, endpoint: endpoint.clone() }),
                     Err(failure) => failure,
@@ -190,7 +193,7 @@ impl Forwarder {
                     _ if exchange.too_large.get() => return Err(Refusal::TooLarge),
                     _ if exchange.broken.get() => return Err(Refusal::Body),
                     (Failure::Unsent(request), _) => *request,
-                    (Failure::Lost, Some(spare)) => spare,
+                    (Failure::Lost, Some(spare)) => spare.request(Upload::empty(exchange.clone())),
                     (Failure::Lost, None) => return Err(Refusal::Upstream),
                 };
                 // one that had waited may have been closed meanwhile; a new one tells how the endpoint is
@@ -234,17 +237,9 @@ impl Forwarder {
     }
 }
 
-/// A copy of a request that may be sent twice: it has no body, and doing it again changes nothing.
-fn spare(request: &Request<Upload>, exchange: &Rc<Exchange>) -> Option<Request<Upload>> {
-    if !request.method().is_idempotent() || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(Upload::empty(exchange.clone()));
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    *copy.version_mut() = request.version();
-    Some(copy)
+/// It has no body, and doing it again changes nothing.
+fn may_be_sent_twice(request: &Request<Upload>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
 }
 
 /// Puts the request in the form that the endpoint's protocol has.

@@ -34,6 +34,7 @@ mod index;
 mod listen;
 mod path;
 mod scan;
+mod spare;
 mod standing;
 mod status;
 mod table;

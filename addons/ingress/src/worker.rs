@@ -25,6 +25,7 @@ use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::forward::Forwarder;
 use crate::gate::Gate;
+use crate::spare::Spares;
 use crate::table::Table;
 use crate::upstream::Pool;
 use crate::wire::Local;
@@ -89,6 +90,7 @@ impl Worker {
         let forwarder = Forwarder {
             table: shared.table.clone(),
             pool: Pool::new(),
+            spares: Spares::default(),
             trusted: shared.trusted.clone(),
             https_port: shared.https_port,
             limits: shared.limits,

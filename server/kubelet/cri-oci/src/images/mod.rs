@@ -17,6 +17,7 @@ pub mod pull;
 pub mod reference;
 pub mod store;
 pub mod unpack;
+mod zstd;
 
 use serde::{Deserialize, Deserializer, Serialize};
 

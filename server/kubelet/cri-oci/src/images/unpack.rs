@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tar::{Entry, EntryType};
 
 use super::diff_id::DiffId;
+use super::zstd::Frames;
 
 /// What came out of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +64,8 @@ pub fn decompress<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + '
         [0x1f, 0x8b, ..] => {
             Ok(Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole))))
         }
-        [0x28, 0xb5, 0x2f, 0xfd] => {
-            Err(io::Error::other("layer is compressed with zstd, which is not supported: push it with gzip"))
-        }
+        // a frame of zstd, or one that is passed over before the first
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Ok(Box::new(Frames::new(whole))),
         _ => Ok(Box::new(whole)),
     }
 }
@@ -463,15 +463,19 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_seen_and_zstd_is_named() {
+    fn compression_is_seen() {
         use std::io::Write;
+
+        use ruzstd::encoding::{CompressionLevel, compress_to_vec};
         let tar = layer(|builder| file(builder, "f", b"x"));
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&tar).unwrap();
-        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let plain = unpack(&tar[..], a.path()).unwrap();
-        assert_eq!(unpack(&gzip.finish().unwrap()[..], b.path()).unwrap(), plain);
-        let error = unpack(&[0x28, 0xb5, 0x2f, 0xfd, 0][..], a.path()).unwrap_err();
-        assert!(error.to_string().contains("zstd"));
+        let zstd = compress_to_vec(&tar[..], CompressionLevel::Fastest);
+        let directory = || tempfile::tempdir().unwrap();
+        let plain = unpack(&tar[..], directory().path()).unwrap();
+        assert_eq!(unpack(&gzip.finish().unwrap()[..], directory().path()).unwrap(), plain);
+        assert_eq!(unpack(&zstd[..], directory().path()).unwrap(), plain);
+        let error = unpack(&[0x28, 0xb5, 0x2f, 0xfd, 0][..], directory().path()).unwrap_err();
+        assert!(error.to_string().contains("zstd"), "{error}");
     }
 }

@@ -1,0 +1,154 @@
+//! DaemonSet: one pod on every node that fits (upstream's `daemon_controller.go` and `update.go`).
+
+mod backoff;
+mod nodes;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::PostParams;
+use parking_lot::Mutex;
+use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+
+use self::backoff::Backoff;
+use self::nodes::pod_for;
+use self::plan::{World, plan};
+use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
+use crate::history::History;
+use crate::pod_control::PodControl;
+use crate::words::{name, phase, resource_version, uid};
+
+const HASH_LABEL: &str = "controller-revision-hash";
+
+/// The controller.
+pub(crate) struct DaemonSets {
+    context: Context,
+    sets: Informer<DaemonSet>,
+    nodes: Informer<Node>,
+    history: History,
+    control: PodControl,
+    recorder: Recorder,
+    backoff: Mutex<Backoff>,
+}
+
+impl DaemonSets {
+    pub fn new(context: &Context) -> Self {
+        let sets = context.by_namespace::<DaemonSet>();
+        index_by_owner(&sets);
+        let recorder = context.recorder("daemonset-controller");
+        let control = PodControl::new(context, &recorder);
+        let history = History::new(context, HASH_LABEL);
+        let (context, nodes) = (context.clone(), context.informers.of());
+        Self { context, sets, nodes, history, control, recorder, backoff: Mutex::default() }
+    }
+
+    /// Forgets revisions that neither pods nor `revisionHistoryLimit` keep.
+    async fn trim(
+        &self,
+        ds: &DaemonSet,
+        pods: &[Arc<Pod>],
+        present: &ControllerRevision,
+    ) -> Result<(), Error> {
+        let hash = |pod: &Arc<Pod>| pod.metadata.labels.as_ref()?.get(HASH_LABEL).cloned();
+        let names = pods.iter().filter_map(hash).map(|hash| format!("{}-{hash}", name(&ds.metadata)));
+        let live: HashSet<String> = names.chain([name(&present.metadata).to_owned()]).collect();
+        let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);
+        self.history.trim(&ds.metadata, limit, &live).await
+    }
+}
+
+/// What of a node matters to daemons.
+fn face(node: &Node) -> impl PartialEq + use<> {
+    let spec = node.spec.clone().unwrap_or_default();
+    (node.metadata.labels.clone(), spec.taints, spec.unschedulable)
+}
+
+impl Controller for DaemonSets {
+    type Key = Key;
+
+    fn name(&self) -> &'static str {
+        "daemonset-controller"
+    }
+
+    fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
+        sources.on(&self.sets, |delta| vec![delta.key.clone()]);
+        sources.on(&self.context.pods, |delta| owner_keys(delta, "DaemonSet"));
+        sources.needs(self.history.informer());
+        let this = self.clone();
+        sources.on(&self.nodes, move |delta| {
+            if delta.old.as_ref().map(|node| face(node)) == delta.new.as_ref().map(|node| face(node)) {
+                return Vec::new();
+            }
+            this.sets.list().iter().map(|ds| ds.key()).collect()
+        });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(ds) = self.sets.get(key).filter(|ds| ds.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
+        let template = ds.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+        let collisions = ds.status.as_ref().and_then(|status| status.collision_count);
+        let (revision, collisions) = self.history.present(&*ds, &template, collisions).await?;
+        let hash = self.history.hash(&revision).to_owned();
+        let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&ds.metadata));
+        let mut nodes = self.nodes.list();
+        nodes.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let generation = ds.metadata.generation.unwrap_or_default();
+        let place = |node: &str| (uid(&ds.metadata).to_owned(), generation, node.to_owned());
+        let now = Instant::now();
+        let (mut plan, pause) = {
+            let backoff = self.backoff.lock();
+            let left = |node: &str| backoff.left(&place(node), now);
+            let world = World {
+                ds: &ds,
+                nodes: &nodes,
+                pods: &pods,
+                hash: &hash,
+                now: Timestamp::now(),
+                held: &|node| left(node).is_some(),
+            };
+            let plan = plan(&world);
+            let pause = plan.held.iter().filter_map(|node| left(node)).min();
+            (plan, pause)
+        };
+        plan.status.collision_count = collisions;
+        let about = reference(&*ds);
+        for (pod, node) in &plan.ended {
+            if phase(pod) == "Failed" {
+                self.backoff.lock().failed(place(node), now);
+                let message =
+                    format!("Found failed daemon pod {} on node {node}, will try to kill it", pod.key());
+                self.recorder.warning(&about, "FailedDaemonPod", message);
+            } else {
+                let message =
+                    format!("Found succeeded daemon pod {} on node {node}, will try to delete it", pod.key());
+                self.recorder.normal(&about, "SucceededDaemonPod", message);
+            }
+        }
+        self.control.delete(&about, &plan.delete).await?;
+        self.control
+            .create(&about, plan.create.iter().map(|node| pod_for(&ds, node, &hash)).collect())
+            .await?;
+        if ds.status.as_ref() != Some(&plan.status) {
+            let mut object = (*ds).clone();
+            object.status = Some(plan.status);
+            let api = self.context.namespaced::<DaemonSet>(key.namespace());
+            let written = api.replace_status(&key.name, &PostParams::default(), &object).await?;
+            self.sets.reached(resource_version(&written.metadata)).await;
+        }
+        self.trim(&ds, &pods, &revision).await?;
+        let min_ready = ds.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+        let waits =
+            pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, Timestamp::now()));
+        let waits = waits.filter(|wait| *wait > 0).map(Duration::from_secs);
+        Ok(waits.chain(pause).min())
+    }
+}
