@@ -143,7 +143,7 @@ fn errors_on_create_are_upstreams() {
             "Pod",
             "/spec/containers/0/name",
             json!("A"),
-            "spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            "spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
         ),
         ("Pod", "/spec/containers/0/image", json!(""), "spec.containers[0].image: Required value"),
         (
@@ -214,6 +214,24 @@ fn errors_on_create_are_upstreams() {
         ),
         ("Deployment", "/spec/selector", Value::Null, "spec.selector: Required value"),
         (
+            "DaemonSet",
+            "/spec/updateStrategy/rollingUpdate",
+            json!({"maxUnavailable": 1, "maxSurge": "10%"}),
+            "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"10%\": may not be set when maxUnavailable is non-zero",
+        ),
+        (
+            "DaemonSet",
+            "/spec/updateStrategy/rollingUpdate",
+            json!({"maxUnavailable": 0, "maxSurge": "0%"}),
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+        ),
+        (
+            "DaemonSet",
+            "/spec/updateStrategy/rollingUpdate",
+            json!({"maxUnavailable": 0, "maxSurge": "101%"}),
+            "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"101%\": must not be greater than 100%",
+        ),
+        (
             "Deployment",
             "/spec/template/spec/restartPolicy",
             json!("Never"),
@@ -254,7 +272,7 @@ fn errors_on_create_are_upstreams() {
             "ConfigMap",
             "/data",
             json!({"a b": "c"}),
-            "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', or 'KEY_NAME', or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+            "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
         ),
         (
             "Secret",

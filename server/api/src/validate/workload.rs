@@ -104,8 +104,10 @@ fn strategy(spec: &Value, key: &str, types: &[&str], errors: &mut Errors) {
     let rolling_at = join(&at, "rollingUpdate");
     match text(strategy, "type") {
         "RollingUpdate" if rolling.is_null() => {
-            errors.push(FieldError::required(rolling_at, "this should be defaulted and never be nil"));
+            let why = if key == "updateStrategy" { "" } else { "this should be defaulted and never be nil" };
+            errors.push(FieldError::required(rolling_at, why));
         }
+        "RollingUpdate" if key == "updateStrategy" => rolling_update_of_daemons(rolling, &rolling_at, errors),
         "RollingUpdate" => rolling_update(rolling, &rolling_at, errors),
         "Recreate" if !rolling.is_null() => {
             let why = "may not be specified when strategy `type` is 'Recreate'";
@@ -120,19 +122,49 @@ fn rolling_update(rolling: &Value, at: &str, errors: &mut Errors) {
     for key in ["maxUnavailable", "maxSurge"] {
         int_or_percent(rolling, key, at, errors);
     }
-    let nothing = |key: &str| match get(rolling, key) {
-        Value::String(percent) => percent == "0%",
-        other => other.as_i64().unwrap_or(0) == 0,
-    };
-    if nothing("maxUnavailable") && nothing("maxSurge") {
+    if is_nothing(rolling, "maxUnavailable") && is_nothing(rolling, "maxSurge") {
         let shown = get(rolling, "maxUnavailable").clone();
         let why = "may not be 0 when `maxSurge` is 0";
         errors.push(FieldError::invalid(join(at, "maxUnavailable"), shown, why));
     }
-    let percent = text(rolling, "maxUnavailable").strip_suffix('%').and_then(|n| n.parse::<u64>().ok());
+    no_more_than_all(rolling, "maxUnavailable", at, errors);
+}
+
+/// `ValidateRollingUpdateDaemonSet`: either more pods for a while, or fewer.
+fn rolling_update_of_daemons(rolling: &Value, at: &str, errors: &mut Errors) {
+    for key in ["maxUnavailable", "maxSurge"] {
+        int_or_percent(rolling, key, at, errors);
+    }
+    for key in ["maxUnavailable", "maxSurge"] {
+        no_more_than_all(rolling, key, at, errors);
+    }
+    match (is_nothing(rolling, "maxUnavailable"), is_nothing(rolling, "maxSurge")) {
+        (false, false) => {
+            let (shown, why) =
+                (get(rolling, "maxSurge").clone(), "may not be set when maxUnavailable is non-zero");
+            errors.push(FieldError::invalid(join(at, "maxSurge"), shown, why));
+        }
+        (true, true) => {
+            let why = "cannot be 0 when maxSurge is 0";
+            errors.push(FieldError::required(join(at, "maxUnavailable"), why));
+        }
+        _ => {}
+    }
+}
+
+fn is_nothing(rolling: &Value, key: &str) -> bool {
+    match get(rolling, key) {
+        Value::String(percent) => percent == "0%",
+        other => other.as_i64().unwrap_or(0) == 0,
+    }
+}
+
+/// `IsNotMoreThan100Percent`.
+fn no_more_than_all(rolling: &Value, key: &str, at: &str, errors: &mut Errors) {
+    let percent = text(rolling, key).strip_suffix('%').and_then(|n| n.parse::<u64>().ok());
     if percent.is_some_and(|percent| percent > 100) {
-        let shown = get(rolling, "maxUnavailable").clone();
-        errors.push(FieldError::invalid(join(at, "maxUnavailable"), shown, "must not be greater than 100%"));
+        let why = "must not be greater than 100%";
+        errors.push(FieldError::invalid(join(at, key), get(rolling, key).clone(), why));
     }
 }
 

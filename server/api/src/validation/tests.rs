@@ -53,7 +53,7 @@ fn texts_are_upstreams() {
     assert_eq!(
         is_dns1123_label("A"),
         [
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
         ]
     );
     assert_eq!(is_dns1123_label("a.b"), ["must not contain dots"]);

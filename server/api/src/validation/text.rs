@@ -15,13 +15,13 @@ pub fn range_error(low: i64, high: i64) -> String {
     format!("must be between {low} and {high}, inclusive")
 }
 
-/// Upstream's `RegexError`.
+/// Upstream's `RegexError`, with its two spaces between examples.
 pub fn regex_error(message: &str, expression: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
         return format!("{message} (regex used for validation is '{expression}')");
     }
     let examples: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
-    format!("{message} (e.g. {}regex used for validation is '{expression}')", examples.join("or "))
+    format!("{message} (e.g. {}regex used for validation is '{expression}')", examples.join(" or "))
 }
 
 fn lower_or_digit(b: u8) -> bool {

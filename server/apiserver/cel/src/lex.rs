@@ -90,7 +90,9 @@ impl Lexer<'_> {
             if symbol.chars().enumerate().all(|(index, c)| self.peek(index) == c) {
                 self.at += symbol.len();
                 return if matches!(symbol, "=" | "&" | "|") {
-                    Err(unrecognized(self.at - symbol.len(), symbol))
+                    // the half of a symbol, and what is not its other half
+                    let other = self.source.get(self.at).map(|c| escaped(*c)).unwrap_or_default();
+                    Err(unrecognized(self.at - symbol.len(), &format!("{symbol}{other}")))
                 } else {
                     Ok(Token::Symbol(symbol))
                 };
@@ -277,6 +279,16 @@ fn push(text: &mut String, octets: &mut Vec<u8>, bytes: bool, c: char) {
         octets.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     } else {
         text.push(c);
+    }
+}
+
+/// As ANTLR shows a character that is not seen.
+fn escaped(c: char) -> String {
+    match c {
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\r' => "\\r".to_owned(),
+        c => c.to_string(),
     }
 }
 

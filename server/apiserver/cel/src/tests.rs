@@ -162,11 +162,13 @@ fn complaints_point_at_their_place() {
         "'a'.matches('(')",
         "ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('(')\n | ............^",
     );
-    let broken = env().compile("object.spec =").expect_err("broken").to_string();
-    assert!(
-        broken.starts_with("ERROR: <input>:1:13: Syntax error: token recognition error at: '='"),
-        "{broken}"
-    );
+    for (expression, shown) in
+        [("object.spec =", "="), ("object.spec = 1", "= "), ("object.spec =\n1", "=\\n")]
+    {
+        let broken = env().compile(expression).expect_err("broken").to_string();
+        let start = format!("ERROR: <input>:1:13: Syntax error: token recognition error at: '{shown}'");
+        assert!(broken.starts_with(&start), "{broken}");
+    }
     let ended = env().compile("1 +").expect_err("ended").to_string();
     assert!(
         ended.starts_with("ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting"),
