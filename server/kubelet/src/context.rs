@@ -53,6 +53,17 @@ pub struct Machine {
     pub disk_bytes: u64,
 }
 
+impl Machine {
+    /// What pods can have of it: upstream's default eviction thresholds keep 100 MiB of memory and a tenth of the disk.
+    pub fn allocatable(&self) -> Machine {
+        Machine {
+            cpu_millis: self.cpu_millis,
+            memory_bytes: self.memory_bytes.saturating_sub(100 << 20) / 1024 * 1024,
+            disk_bytes: self.disk_bytes / 10 * 9,
+        }
+    }
+}
+
 /// Shared by all parts of one kubelet.
 pub struct Context {
     /// The node's name.
@@ -100,12 +111,13 @@ pub struct Context {
 impl Context {
     /// For fields and resources as text.
     pub fn facts(&self, pod_ips: Vec<String>) -> Facts {
+        let allocatable = self.machine.allocatable();
         Facts {
             host_ips: self.host_ip_texts(),
             pod_ips,
-            cpu_millis: self.machine.cpu_millis,
-            memory_bytes: i128::from(self.machine.memory_bytes),
-            disk_bytes: i128::from(self.machine.disk_bytes),
+            cpu_millis: allocatable.cpu_millis,
+            memory_bytes: i128::from(allocatable.memory_bytes),
+            disk_bytes: i128::from(allocatable.disk_bytes),
         }
     }
 

@@ -11,7 +11,13 @@ use crate::validation::{
 
 /// Checks a pod's spec at the path `at`.
 pub fn spec(spec: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    let volumes = volume::volumes(spec, at, errors);
+    spec_with_claims(spec, at, &[], errors);
+}
+
+/// As [`spec`], of pods that get a volume for each of `claims` beside their own.
+pub(super) fn spec_with_claims(spec: &Value, at: &str, claims: &[&str], errors: &mut Vec<FieldError>) {
+    let mut volumes = volume::volumes(spec, at, errors);
+    volumes.extend(claims);
     containers(spec, at, &volumes, errors);
     required_one_of(spec, "restartPolicy", at, &["Always", "Never", "OnFailure"], errors);
     dns(spec, at, errors);

@@ -122,6 +122,18 @@ fn valid_objects_are_valid() {
     }
 }
 
+#[test]
+fn claims_of_a_stateful_set_are_volumes_of_its_pods() {
+    let mut object = valid("StatefulSet");
+    object["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}]);
+    let missing = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";
+    assert_eq!(shown(create(kind("StatefulSet"), &object)), missing);
+    object["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]);
+    assert_eq!(shown(create(kind("StatefulSet"), &object)), "");
+}
+
 /// A change of a valid object, by JSON pointer; null removes.
 fn changed(name: &str, pointer: &str, value: Value) -> Value {
     let mut object = valid(name);

@@ -25,16 +25,22 @@ pub(super) fn workload(kind: &str, object: &Value, errors: &mut Errors) {
         "StatefulSet" => stateful_set(spec, errors),
         _ => {}
     }
-    template(get(spec, "template"), "spec.template", errors);
+    let claims = list(spec, "volumeClaimTemplates").iter().map(|claim| text(get(claim, "metadata"), "name"));
+    let claims: Vec<&str> = if kind == "StatefulSet" { claims.collect() } else { Vec::new() };
+    template_with_claims(get(spec, "template"), "spec.template", &claims, errors);
     always_restarts(kind, spec, errors);
 }
 
 /// `ValidatePodTemplateSpec`.
 pub(super) fn template(template: &Value, at: &str, errors: &mut Errors) {
+    template_with_claims(template, at, &[], errors);
+}
+
+fn template_with_claims(template: &Value, at: &str, claims: &[&str], errors: &mut Errors) {
     let metadata = get(template, "metadata");
     errors.extend(validate_labels(metadata.get("labels"), &join(at, "labels")));
     errors.extend(validate_annotations(metadata.get("annotations"), &join(at, "annotations")));
-    pod::spec(get(template, "spec"), &join(at, "spec"), errors);
+    pod::spec_with_claims(get(template, "spec"), &join(at, "spec"), claims, errors);
     if !list(get(template, "spec"), "ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(join(at, "spec.ephemeralContainers"), why));

@@ -255,7 +255,9 @@ fn carry_over(target: &Target, old: &Value, new: &mut Value) {
 }
 
 fn bump_generation(target: &Target, old: &Value, new: &mut Value) {
-    if !strategies::has_generation(target.kind) || !strategies::generation_changes(target.kind, old, new) {
+    // where a pod is bound to nobody asked for: upstream's binding goes past the strategy of pods
+    let counts = strategies::has_generation(target.kind) && target.subresource != "binding";
+    if !counts || !strategies::generation_changes(target.kind, old, new) {
         return;
     }
     words::set_generation(new, words::generation(old) + 1);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::facts::{NodeFacts, architecture};
-use crate::context::Context;
+use crate::context::{Context, Machine};
 
 const MAX_PODS: i64 = 110;
 const REPORT: Duration = Duration::from_secs(300);
@@ -161,33 +161,31 @@ impl Keeper {
     fn status(&self, before: Option<&NodeStatus>, images: Vec<ContainerImage>, now: Timestamp) -> NodeStatus {
         let addresses = self.facts.ips.iter().map(|ip| address("InternalIP", ip.to_string()));
         let hostname = address("Hostname", self.context.node_name.clone());
+        let machine = &self.facts.machine;
+        let allocatable = machine.allocatable();
         NodeStatus {
             addresses: Some(addresses.chain([hostname]).collect()),
-            capacity: Some(self.resources(0)),
-            // upstream's default eviction threshold keeps 100 MiB of memory back
-            allocatable: Some(self.resources(100 << 20)),
+            capacity: Some(resources(machine, format!("{}Ki", machine.disk_bytes / 1024))),
+            allocatable: Some(resources(&allocatable, allocatable.disk_bytes.to_string())),
             conditions: Some(conditions(*self.pressure.borrow(), before, now)),
             node_info: Some(self.facts.info.clone()),
             images: Some(images),
             ..NodeStatus::default()
         }
     }
+}
 
-    fn resources(&self, memory_kept: u64) -> BTreeMap<String, Quantity> {
-        let machine = &self.facts.machine;
-        let disk = if memory_kept > 0 { machine.disk_bytes / 10 * 9 } else { machine.disk_bytes };
-        let disk = if memory_kept > 0 { disk.to_string() } else { format!("{}Ki", disk / 1024) };
-        [
-            ("cpu", (machine.cpu_millis / 1000).to_string()),
-            ("memory", format!("{}Ki", machine.memory_bytes.saturating_sub(memory_kept) / 1024)),
-            ("ephemeral-storage", disk),
-            ("pods", MAX_PODS.to_string()),
-            ("hugepages-2Mi", "0".to_owned()),
-            ("hugepages-1Gi", "0".to_owned()),
-        ]
-        .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
-        .into()
-    }
+fn resources(machine: &Machine, disk: String) -> BTreeMap<String, Quantity> {
+    [
+        ("cpu", (machine.cpu_millis / 1000).to_string()),
+        ("memory", format!("{}Ki", machine.memory_bytes / 1024)),
+        ("ephemeral-storage", disk),
+        ("pods", MAX_PODS.to_string()),
+        ("hugepages-2Mi", "0".to_owned()),
+        ("hugepages-1Gi", "0".to_owned()),
+    ]
+    .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
+    .into()
 }
 
 /// Resolves when the object has been deleted; never once its informer has ended with the process.

@@ -324,7 +324,10 @@ fn end_if_due(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
 
 /// Upstream's `rejectPod`.
 fn refuse_if_forbidden(state: &mut PodState, effects: &mut Vec<Effect>) {
-    if let Some((reason, why)) = admission::refused(&state.pod).filter(|_| state.failure.is_none()) {
+    if state.failure.is_some() {
+        return;
+    }
+    if let Some((reason, why)) = state.refused.clone().or_else(|| admission::refused(&state.pod)) {
         state.failure = Some((reason.to_owned(), format!("Pod was rejected: {why}")));
         effects.push(Effect::Tell(true, reason, why, None));
     }

@@ -12,10 +12,12 @@ use sampan_reconcile::{Delta, Informer};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::admission::{refused_beside, wants_ports};
 use super::driver::{self, Handle, Leftovers, Message};
 use super::machine::Event;
+
 use super::recover::{Found, by_pod, recover};
-use super::state::PodState;
+use super::state::{Life, PodState};
 use crate::context::Context;
 
 /// Annotation of pods that only mirror something; they are not run.
@@ -130,9 +132,29 @@ impl Manager {
         let now = Timestamp::now();
         let (state, leftovers) = match self.found.remove(&uid) {
             Some(found) => recover(pod, &found, now),
-            None => recover(pod, &Found::default(), now),
+            None => {
+                let refused = self.refused(&pod);
+                let (state, leftovers) = recover(pod, &Found::default(), now);
+                (PodState { refused, ..state }, leftovers)
+            }
         };
         self.spawn(uid, state, leftovers);
+    }
+
+    /// Why a pod that the kubelet has not taken yet cannot be beside those that it has.
+    fn refused(&self, pod: &Pod) -> Option<(&'static str, String)> {
+        let taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if taken || !wants_ports(pod) {
+            return None;
+        }
+        let runs = |state: &PodState| matches!(state.life, Life::Active | Life::Terminating { .. });
+        let there = self.pods.0.lock();
+        let there = there.values().filter_map(|handle| {
+            let state = handle.state.read();
+            runs(&state).then(|| state.pod.clone())
+        });
+        let there: Vec<Arc<Pod>> = there.collect();
+        refused_beside(pod, there.iter().map(AsRef::as_ref))
     }
 
     fn spawn(&self, uid: String, state: PodState, leftovers: Leftovers) {

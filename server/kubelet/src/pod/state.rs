@@ -29,6 +29,8 @@ pub struct PodState {
     pub start_time: Timestamp,
     /// Why the kubelet itself ended the pod: reason and message (`DeadlineExceeded`, `Evicted`).
     pub failure: Option<(String, String)>,
+    /// Why there is no place for it beside the pods that were there when it came: reason and message.
+    pub refused: Option<(&'static str, String)>,
     /// The object in the API says the pod is over, from an earlier life of this process: its status is
     /// history and is not written again.
     pub frozen: bool,
@@ -250,6 +252,7 @@ impl PodState {
             initialized: false,
             start_time,
             failure: None,
+            refused: None,
             frozen,
             removed: false,
             wake: None,

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::admission::SYSCTL_FORBIDDEN;
+use super::admission::is_refusal;
 use super::machine::restarts;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
 use crate::container::qos;
@@ -32,7 +32,7 @@ pub fn pod_status(
     now: Timestamp,
 ) -> PodStatus {
     let phase = phase(state);
-    let refused = state.failure.as_ref().is_some_and(|(reason, _)| reason == SYSCTL_FORBIDDEN);
+    let refused = state.failure.as_ref().is_some_and(|(reason, _)| is_refusal(reason));
     let list = |kinds: &[Kind]| -> Vec<ContainerStatus> {
         state
             .slots
