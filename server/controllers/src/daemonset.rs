@@ -1,8 +1,7 @@
-//! DaemonSet: one pod on every node that fits (upstream's `daemon_controller.go` and `update.go`).
-//!
-//! Not here: maxSurge.
+//! DaemonSet: one pod on every node that fits (upstream's `daemon_controller.go`). `rolling`: how pods are replaced.
 
-use std::collections::{HashMap, HashSet};
+mod rolling;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +13,22 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::api::PostParams;
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+use parking_lot::Mutex;
+use sampan_reconcile::{
+    Controller, Error, HashMap, HashSet, Informer, Key, Object, Recorder, Sources, reference,
+};
+
+use tokio::time::Instant;
 
 use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
-use crate::deployment::resolve;
 use crate::history::History;
 use crate::node::eviction::tolerates;
 use crate::pod_control::{PodControl, pod_from_template};
 use crate::words::{
-    Map, controller_reference, is_available, is_ready, is_terminal, matches, name, namespace, phase,
-    resource_version, uid,
+    Map, controller_reference, is_ready, is_terminal, matches, name, namespace, phase, resource_version, uid,
 };
+
+use rolling::{Present, Seat, roll, surges, surplus};
 
 const HASH_LABEL: &str = "controller-revision-hash";
 
@@ -43,7 +47,7 @@ pub(crate) struct Plan {
     /// The nodes that get a pod.
     pub create: Vec<String>,
     pub delete: Vec<Arc<Pod>>,
-    /// Those of `delete` that have failed, with their nodes.
+    /// Those that have failed, with their nodes: they go after a back-off.
     pub failed: Vec<(Arc<Pod>, String)>,
     pub status: DaemonSetStatus,
 }
@@ -58,20 +62,26 @@ pub(crate) fn plan(
 ) -> Plan {
     let spec = ds.spec.clone().unwrap_or_default();
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+    let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::default();
     for pod in pods {
         by_node.entry(target(pod).unwrap_or_default()).or_default().push(pod.clone());
     }
     let mut plan = Plan::default();
     let mut status =
         DaemonSetStatus { observed_generation: ds.metadata.generation, ..DaemonSetStatus::default() };
-    let (mut updated, mut available, mut old) = (0, 0, Vec::new());
+    let (mut updated, mut available, mut seats) = (0, 0, Vec::new());
+    let (surge, present) = (surges(&spec), Present { hash, min_ready, now });
     for node in nodes {
         let node_name = name(&node.metadata);
         let (run, stay) = fits(&spec, node);
         let here = by_node.remove(node_name).unwrap_or_default();
-        let best = place(&mut plan, &here, node_name, run, stay);
+        let best = place(&mut plan, &here, node_name, (run, stay), (surge, present));
         status.number_misscheduled += i32::from(!run && !here.is_empty());
+        let runs = |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && !is_terminal(pod);
+        let seat = Seat { node: node_name.to_owned(), run, pods: here.into_iter().filter(runs).collect() };
+        if run || (stay && !seat.pods.is_empty()) {
+            seats.push(seat);
+        }
         if !run {
             continue;
         }
@@ -79,30 +89,26 @@ pub(crate) fn plan(
         let Some(pod) = best else { continue };
         status.current_number_scheduled += 1;
         status.number_ready += i32::from(is_ready(&pod));
-        let usable = is_available(&pod, min_ready, now) && pod.metadata.deletion_timestamp.is_none();
-        available += i32::from(usable);
-        match pod
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(HASH_LABEL))
-            .is_some_and(|h| h == hash)
-        {
-            true => updated += 1,
-            false => old.push((pod, usable)),
-        }
+        available += i32::from(present.available(&pod) && pod.metadata.deletion_timestamp.is_none());
+        updated += i32::from(present.has(&pod));
     }
     // pods of nodes that are gone are the pod collector's
     status.updated_number_scheduled = Some(updated);
     status.number_available = Some(available);
     status.number_unavailable = Some(status.desired_number_scheduled - available);
-    roll(&mut plan, &spec, old, &status);
+    roll(&mut plan, &spec, &seats, status.desired_number_scheduled, present);
     plan.status = status;
     plan
 }
 
-/// Decides over one node; returns the pod that counts there.
-fn place(plan: &mut Plan, here: &[Arc<Pod>], node: &str, run: bool, stay: bool) -> Option<Arc<Pod>> {
+/// Decides over one node, where a pod should run or may stay; returns the pod that counts there.
+fn place(
+    plan: &mut Plan,
+    here: &[Arc<Pod>],
+    node: &str,
+    (run, stay): (bool, bool),
+    (surge, present): (bool, Present<'_>),
+) -> Option<Arc<Pod>> {
     let leaving = |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_some();
     if !run {
         if !stay {
@@ -112,36 +118,18 @@ fn place(plan: &mut Plan, here: &[Arc<Pod>], node: &str, run: bool, stay: bool) 
     }
     let (ended, mut alive): (Vec<_>, Vec<_>) = here.iter().cloned().partition(|pod| is_terminal(pod));
     for pod in ended.into_iter().filter(|pod| !leaving(pod)) {
-        if phase(&pod) == "Failed" {
-            plan.failed.push((pod.clone(), node.to_owned()));
+        match phase(&pod) {
+            "Failed" => plan.failed.push((pod, node.to_owned())),
+            _ => plan.delete.push(pod),
         }
-        plan.delete.push(pod);
     }
     if alive.is_empty() && here.is_empty() {
         plan.create.push(node.to_owned());
     }
-    // of several, the oldest stays
+    plan.delete.extend(surplus(alive.iter().filter(|pod| !leaving(pod)).cloned().collect(), surge, present));
+    // of several, the oldest counts
     alive.sort_by_key(|pod| (leaving(pod), crate::words::created(&pod.metadata)));
-    plan.delete.extend(alive.iter().skip(1).filter(|pod| !leaving(pod)).cloned());
     alive.into_iter().next()
-}
-
-/// Replaces old pods as far as `maxUnavailable` allows; those that are of no use go at once.
-fn roll(plan: &mut Plan, spec: &DaemonSetSpec, old: Vec<(Arc<Pod>, bool)>, status: &DaemonSetStatus) {
-    let strategy = spec.update_strategy.clone().unwrap_or_default();
-    if strategy.type_.as_deref() == Some("OnDelete") {
-        return;
-    }
-    let max = strategy.rolling_update.and_then(|rolling| rolling.max_unavailable);
-    let max = max.map_or(1, |max| resolve(Some(&max), "0%", status.desired_number_scheduled, true)).max(1);
-    let mut room = max - status.number_unavailable.unwrap_or(0);
-    for (pod, usable) in old.into_iter().filter(|(pod, _)| pod.metadata.deletion_timestamp.is_none()) {
-        if usable && room <= 0 {
-            continue;
-        }
-        room -= i32::from(usable);
-        plan.delete.push(pod);
-    }
 }
 
 /// Whether a new pod should run on the node, and whether an old one may stay.
@@ -237,6 +225,31 @@ fn pod_for(ds: &DaemonSet, node: &str, hash: &str) -> Pod {
     pod
 }
 
+/// How long a failed pod stays, by set and node: a second at first, at most a quarter of an hour.
+#[derive(Debug, Default)]
+struct BackOff(HashMap<(String, String), (Instant, Duration)>);
+
+impl BackOff {
+    /// Whether the pod of that set and node may go now; else when.
+    fn passes(&mut self, key: (String, String), now: Instant) -> Result<(), Duration> {
+        const FIRST: Duration = Duration::from_secs(1);
+        const MOST: Duration = Duration::from_secs(15 * 60);
+        // what was long ago is forgotten
+        self.0.retain(|_, (at, pause)| *at + *pause + 2 * MOST > now);
+        match self.0.get_mut(&key) {
+            Some((at, pause)) if *at + *pause > now => Err(*at + *pause - now),
+            Some((at, pause)) => {
+                (*at, *pause) = (now, (*pause * 2).min(MOST));
+                Ok(())
+            }
+            None => {
+                self.0.insert(key, (now, FIRST));
+                Ok(())
+            }
+        }
+    }
+}
+
 /// The controller.
 pub(crate) struct DaemonSets {
     context: Context,
@@ -245,6 +258,7 @@ pub(crate) struct DaemonSets {
     history: History,
     control: PodControl,
     recorder: Recorder,
+    back_off: Mutex<BackOff>,
 }
 
 impl DaemonSets {
@@ -254,7 +268,9 @@ impl DaemonSets {
         let recorder = context.recorder("daemonset-controller");
         let control = PodControl::new(context, &recorder);
         let history = History::new(context, HASH_LABEL);
-        Self { context: context.clone(), sets, nodes: context.informers.of(), history, control, recorder }
+        let nodes = context.informers.of();
+        let back_off = Mutex::default();
+        Self { context: context.clone(), sets, nodes, history, control, recorder, back_off }
     }
 
     /// Forgets revisions that neither pods nor `revisionHistoryLimit` keep.
@@ -309,10 +325,17 @@ impl Controller for DaemonSets {
         let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&ds.metadata));
         let mut nodes = self.nodes.list();
         nodes.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        let mut plan = plan(&ds, &nodes, &pods, &hash, Timestamp::now());
+        let mut plan = plan(&ds, &nodes, &pods, &hash, sampan_reconcile::now());
         plan.status.collision_count = collisions;
         let about = reference(&*ds);
+        let mut later = None;
         for (pod, node) in &plan.failed {
+            let key = (uid(&ds.metadata).to_owned(), node.clone());
+            if let Err(left) = self.back_off.lock().passes(key, Instant::now()) {
+                later = later.into_iter().chain([left]).min();
+                continue;
+            }
+            plan.delete.push(pod.clone());
             let message =
                 format!("Found failed daemon pod {} on node {node}, will try to kill it", pod.key());
             self.recorder.warning(&about, "FailedDaemonPod", message);
@@ -331,8 +354,9 @@ impl Controller for DaemonSets {
         self.trim(&ds, &pods, &revision).await?;
         let min_ready = ds.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         let waits =
-            pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, Timestamp::now()));
-        Ok(waits.filter(|wait| *wait > 0).min().map(Duration::from_secs))
+            pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, sampan_reconcile::now()));
+        let waits = waits.filter(|wait| *wait > 0).map(Duration::from_secs);
+        Ok(waits.chain(later).min())
     }
 }
 
@@ -386,6 +410,21 @@ mod tests {
             (status.desired_number_scheduled, status.current_number_scheduled, status.number_misscheduled),
             (2, 1, 2)
         );
+    }
+
+    #[test]
+    fn a_failed_pod_goes_after_a_back_off() {
+        let (ds, nodes) = (set(), [node("a", None)]);
+        let mut failed = (*pod(&ds, "a", "h", false)).clone();
+        failed.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+        let plan = plan(&ds, &nodes, &[Arc::new(failed)], "h", Timestamp::now());
+        assert_eq!((plan.failed.len(), plan.delete.len(), plan.create.len()), (1, 0, 0));
+        let (mut back_off, now, key) = (BackOff::default(), Instant::now(), ("d".into(), "a".into()));
+        let second = Duration::from_secs(1);
+        let passes =
+            [0, 0, 1, 2, 3, 7].map(|at| back_off.passes(Clone::clone(&key), now + second * at).is_ok());
+        assert_eq!(passes, [true, false, true, false, true, true]);
+        assert_eq!(back_off.passes(key, now + second * 8), Err(second * 7));
     }
 
     #[test]
