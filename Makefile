@@ -39,8 +39,9 @@ test-long: ## the suites that find more the longer they run, ten times as long: 
 	@$(SETUP) build run test
 	@SAMPAN_TEST_LONG=1 .ci/test
 
-sim: ## the scheduler's oracle on random clusters, as many pods as PODS says
+sim: ## whole clusters under faults, as many as SEEDS says, and the scheduler's oracle on PODS random pods
 	@$(SETUP) build
+	SAMPAN_SIM_SEEDS=$(or $(SEEDS),1000) cargo test --profile quick --locked -p sampan-test-sim -- --nocapture
 	SAMPAN_ORACLE=$(or $(PODS),1000000) cargo test --profile quick --locked -p sampan-scheduler --test oracle -- --nocapture
 
 bench: build ## print the table of numbers, each beside its peer

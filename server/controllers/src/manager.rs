@@ -139,6 +139,7 @@ impl ControllerManager {
         let name = "garbage-collector-controller";
         running.handles.push(self.tasks.spawn(name, async move {
             tokio::select! {
+                biased;
                 () = ready(&health, component) => {}
                 () = drain.wait() => return name,
             }
