@@ -48,7 +48,7 @@ pub struct Text {
 pub struct About {
     /// Its name, as in `sampan addons enable NAME`: a DNS label.
     pub name: &'static str,
-    /// One line for lists.
+    /// One line for lists; `{http.port}` stands for what is configured there.
     pub summary: Text,
     /// Who mends it.
     pub maintainer: &'static str,

@@ -224,7 +224,7 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
             None => reply::unauthorized(state.guard.profile()),
         },
         (&Method::GET, "/sampan/v1/open") => match state.asker(request).await {
-            Some(asker) => workload::open(request, state, asker),
+            Some(asker) => workload::open(request, state, asker).await,
             None => reply::unauthorized(state.guard.profile()),
         },
         (&Method::GET, "/sampan/v1/exec") => match state.asker(request).await {
