@@ -54,7 +54,8 @@ pub fn unsettled(api: &Api) -> Option<String> {
         let conditions = job["status"]["conditions"].as_array();
         let complete = |one: &Value| one["type"] == "Complete" && one["status"] == "True";
         if !conditions.into_iter().flatten().any(complete)
-            || count(job, "/status/succeeded") != count(job, "/spec/completions")
+            // one more where the answer to a pod's creation was lost, as with upstream's
+            || count(job, "/status/succeeded") < count(job, "/spec/completions")
         {
             return Some(format!("job {}: {}", name(job), job["status"]));
         }
