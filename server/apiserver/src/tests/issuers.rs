@@ -282,7 +282,9 @@ async fn a_configuration_that_changes_counts_from_then_on() {
     std::fs::write(&file, configuration(&issuer, json!({"jwt": []})).to_string()).unwrap();
     let world = world_with(|config| config.authentication = Some(file.clone())).await;
     world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
-    let token = key.sign(&claims(&issuer));
+    let mut good = claims(&issuer);
+    (good["roles"], good["ship"]) = (json!(["cook"]), json!("Argo"));
+    let token = key.sign(&good);
     assert_eq!(world.whoami(&token).await.code, 401);
     let mut reloads = world.server.auth().reloads.subscribe();
     let mut after = async |change: &dyn Fn()| {

@@ -31,7 +31,7 @@ async fn uses_of_a_secrets_token_are_noted_until_it_is_marked() {
     let got = w.whoami(&token).await;
     let warning = "299 - \"Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.\"";
     assert_eq!((got.code, got.headers["warning"].to_str().unwrap()), (201, warning));
-    changes.next().await.unwrap();
+    changes.next().await.unwrap().unwrap();
     let noted = w.get(&format!("{SECRETS}/key")).await.body;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     assert_eq!(noted["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"], today);
@@ -56,13 +56,13 @@ async fn since_when_uses_are_noted_is_kept() {
     let mut changes =
         w.server.store().watch("configmaps", "kube-system/kube-apiserver-legacy", from).unwrap();
     w.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
-    changes.next().await.unwrap();
+    changes.next().await.unwrap().unwrap();
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     assert_eq!(w.get(TRACKING).await.body["data"], json!({"since": today}));
     let broken = w.merge(TRACKING, json!({"data": {"since": "long"}})).await;
     assert_eq!(broken.code, 200);
-    changes.next().await.unwrap();
+    changes.next().await.unwrap().unwrap();
     while w.get(TRACKING).await.body["data"]["since"] != today.as_str() {
-        changes.next().await.unwrap();
+        changes.next().await.unwrap().unwrap();
     }
 }
