@@ -64,6 +64,8 @@ struct Manager {
     done: UnboundedSender<String>,
     /// Pods that have been deleted, until the informer has seen it.
     ended: HashSet<String>,
+    /// Pods whose objects are gone before they have ended: deleted by force.
+    removed: HashSet<String>,
 }
 
 /// Runs all pods of the node until the drain.
@@ -78,8 +80,14 @@ pub async fn run(
     let sandboxes = context.runtime.list_pod_sandboxes().await.map_err(|e| e.to_string())?;
     let containers = context.runtime.list_containers().await.map_err(|e| e.to_string())?;
     let (done, mut finished) = unbounded_channel();
-    let mut manager =
-        Manager { context, pods, found: by_pod(sandboxes, containers), done, ended: HashSet::new() };
+    let mut manager = Manager {
+        context,
+        pods,
+        found: by_pod(sandboxes, containers),
+        done,
+        ended: HashSet::new(),
+        removed: HashSet::new(),
+    };
     let mut deltas = informer.subscribe();
     informer.synced().await;
     // before any driver asks for an address
@@ -115,6 +123,7 @@ impl Manager {
             && let Some(handle) = self.pods.get(&uid(old))
         {
             handle.tell(Event::Removed);
+            self.removed.insert(uid(old));
         }
         if let Some(old) = delta.old.as_ref().filter(|old| replaced(old)) {
             self.ended.remove(&uid(old));
@@ -141,7 +150,8 @@ impl Manager {
         self.spawn(uid, state, leftovers);
     }
 
-    /// Why a pod that the kubelet has not taken yet cannot be beside those that it has.
+    /// Why a pod that the kubelet has not taken yet cannot be beside those that it has. What was deleted by force is in
+    /// nobody's way, though it may take a moment to end.
     fn refused(&self, pod: &Pod) -> Option<(&'static str, String)> {
         let taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if taken || !wants_ports(pod) {
@@ -149,7 +159,7 @@ impl Manager {
         }
         let runs = |state: &PodState| matches!(state.life, Life::Active | Life::Terminating { .. });
         let there = self.pods.0.lock();
-        let there = there.values().filter_map(|handle| {
+        let there = there.iter().filter(|(uid, _)| !self.removed.contains(*uid)).filter_map(|(_, handle)| {
             let state = handle.state.read();
             runs(&state).then(|| state.pod.clone())
         });
@@ -165,6 +175,7 @@ impl Manager {
     /// A driver has ended; news of its pod that were under way must not wake it up again.
     fn finished(&mut self, gone: String, informer: &Informer<Pod>) {
         self.pods.0.lock().remove(&gone);
+        self.removed.remove(&gone);
         if informer.list().iter().any(|pod| uid(pod) == gone) {
             self.ended.insert(gone);
         }
