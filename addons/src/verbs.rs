@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
+use crate::fields::{self, fields};
 use crate::health::{Condition, State};
 use crate::manager::{Addons, Manager};
 use crate::package::{Files, Package, Summary};
@@ -65,10 +66,13 @@ impl Addons {
         let definition = self.0.known(name)?;
         let record = self.0.record(name)?.unwrap_or_default();
         let configuration = definition.configuration(&record.configuration);
+        // what the user set shows even if it is not usable (any more): it is what has to be mended
+        let configuration = configuration.unwrap_or_else(|_| record.configuration.clone().into());
+        let schema = definition.schema();
         Ok(Details {
-            schema: definition.schema(),
-            // what the user set shows even if it is not usable (any more): it is what has to be mended
-            configuration: configuration.unwrap_or_else(|_| record.configuration.clone().into()),
+            fields: fields(&schema, &configuration),
+            schema,
+            configuration,
             set: record.configuration,
             needs: definition.needs(),
             objects: record.inventory,
@@ -284,12 +288,12 @@ impl Manager {
                 record.configuration.clone_from(&configuration);
             })
             .await?;
-        let default = match definition {
-            Definition::Native(_) => NATIVE_SECONDS,
-            Definition::Package(_) => PACKAGE_SECONDS,
+        let (default, waits) = match definition {
+            Definition::Native(native) => (NATIVE_SECONDS, native.waits_for_outside()),
+            Definition::Package(_) => (PACKAGE_SECONDS, false),
         };
         let settled = self.settle(name, version, timeout_seconds.unwrap_or(default), progress).await;
-        let Err(unsettled) = settled.and_then(|()| self.no_worse(name, was_well && !same)) else {
+        let Err(unsettled) = settled.and_then(|()| self.no_worse(name, was_well && !same && !waits)) else {
             return Ok(());
         };
         if same {
@@ -331,7 +335,10 @@ impl Manager {
                 let about = native.about();
                 status.version = about.version.to_owned();
                 status.maintainer = about.maintainer.to_owned();
-                status.summary = Summary { en: about.summary.en.to_owned(), zh: about.summary.zh.to_owned() };
+                let record = self.record(name).ok().flatten().unwrap_or_default();
+                let configuration = native.configuration(&record.configuration.into()).unwrap_or_default();
+                let filled = |text: &str| fields::filled(text, &configuration);
+                status.summary = Summary { en: filled(about.summary.en), zh: filled(about.summary.zh) };
                 status.sort = Sort::Native;
                 status.default_on = about.default_on;
             }

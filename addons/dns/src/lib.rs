@@ -79,6 +79,11 @@ impl Addon for Dns {
         manifests(&include_str!("objects.yaml").replace("ADDRESS", &site.dns_ip.to_string()))
     }
 
+    /// Resolvers that do not answer now are tried again: a network may be off, or not there yet.
+    fn waits_for_outside(&self) -> bool {
+        true
+    }
+
     async fn run(&self, config: Config, context: Context, drain: Drain) -> Result<(), Error> {
         let read = config.read()?;
         let address = SocketAddrV4::new(context.site.dns_ip, context.host.dns_port());

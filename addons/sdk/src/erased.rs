@@ -29,6 +29,9 @@ pub trait Native: Send + Sync + 'static {
     /// See [`Addon::page`]; `None` also for a configuration that is not usable.
     fn page(&self, config: &Value, site: &Site) -> Option<String>;
 
+    /// See [`Addon::waits_for_outside`].
+    fn waits_for_outside(&self) -> bool;
+
     /// See [`Addon::run`].
     ///
     /// # Errors
@@ -63,6 +66,10 @@ impl<A: Addon> Native for A {
 
     fn page(&self, config: &Value, site: &Site) -> Option<String> {
         Addon::page(self, &read::<A>(self, config).ok()?, site)
+    }
+
+    fn waits_for_outside(&self) -> bool {
+        Addon::waits_for_outside(self)
     }
 
     async fn run(&self, config: &Value, context: Context, drain: Drain) -> Result<(), Error> {

@@ -48,7 +48,7 @@ pub struct Text {
 pub struct About {
     /// Its name, as in `sampan addons enable NAME`: a DNS label.
     pub name: &'static str,
-    /// One line for lists.
+    /// One line for lists; `{http.port}` stands for what is configured there.
     pub summary: Text,
     /// Who mends it.
     pub maintainer: &'static str,
@@ -177,6 +177,12 @@ pub trait Addon: Send + Sync + 'static {
     fn page(&self, config: &Self::Config, site: &Site) -> Option<String> {
         let _ = (config, site);
         None
+    }
+
+    /// Whether a configuration stays with which it serves in part only, instead of being taken back: what it then lacks is
+    /// outside of the cluster, and may come by itself.
+    fn waits_for_outside(&self) -> bool {
+        false
     }
 
     /// Works until `drain`, after its objects are there. Says through [`Context::health`] when it is able to serve.

@@ -47,6 +47,10 @@ impl Native for Scripted {
         None
     }
 
+    fn waits_for_outside(&self) -> bool {
+        false
+    }
+
     async fn run(&self, _: &Value, context: Context, drain: Drain) -> Result<(), Error> {
         self.started.send(Instant::now()).unwrap();
         match (self.script)(self.runs.fetch_add(1, Ordering::SeqCst)) {
