@@ -4,7 +4,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= never
 SAMPAN := target/release/sampan
 SETUP := .ci/setup
 
-.PHONY: help up build dashboard test screenshots test-long bench verify fix generate clean
+.PHONY: help up build dashboard test screenshots conversations clients test-long fuzz sim bench verify fix generate clean
 
 help: ## list the habits
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ screenshots: ## take the pictures that the README shows anew
 	@$(SETUP) build run test
 	@SAMPAN_SCREENSHOTS=$(CURDIR)/assets/screenshots SAMPAN_PAGES=pictures .ci/test --test pages
 
+conversations: ## write the answers of tests/api/conversations down anew, to be read and compared with upstream
+	@$(SETUP) build run test
+	@SAMPAN_CONVERSATIONS=write .ci/test --test conversations
+
 clients: ## client-go and Helm, built with Go, against a real cluster
 	@$(SETUP) build run test clients
 	@.ci/test clients
@@ -39,8 +43,13 @@ test-long: ## the suites that find more the longer they run, ten times as long: 
 	@$(SETUP) build run test
 	@SAMPAN_TEST_LONG=1 .ci/test
 
-sim: ## the scheduler's oracle on random clusters, as many pods as PODS says
+fuzz: ## libFuzzer on the decoders, parsers and merges of the API, each for TIME seconds (60)
+	@$(SETUP) build fuzz
+	@.ci/fuzz $(or $(TIME),60) $(TARGET)
+
+sim: ## whole clusters under faults, as many as SEEDS says, and the scheduler's oracle on PODS random pods
 	@$(SETUP) build
+	SAMPAN_SIM_SEEDS=$(or $(SEEDS),1000) cargo test --profile quick --locked -p sampan-test-sim -- --nocapture
 	SAMPAN_ORACLE=$(or $(PODS),1000000) cargo test --profile quick --locked -p sampan-scheduler --test oracle -- --nocapture
 
 bench: build ## print the table of numbers, each beside its peer

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::fields::Field;
 use crate::health::Condition;
 use crate::object::Reference;
 use crate::package::Summary;
@@ -113,6 +114,9 @@ pub struct Details {
     pub schema: Value,
     /// The configuration with its defaults.
     pub configuration: Value,
+    /// The same field by field, for forms.
+    #[serde(default)]
+    pub fields: Vec<Field>,
     /// What the user set of it.
     pub set: Map<String, Value>,
     /// The addons that it needs.

@@ -1,12 +1,8 @@
-//! The whole page: what all of it shares, the routes, and the redraw when the language changes.
+//! The whole page: what all of it shares, and the redraw when the language changes.
 
-use std::{borrow::Cow, cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, sync::Arc};
 
 use leptos::{prelude::*, task::spawn_local};
-use leptos_router::{
-    components::{FlatRoutes, Route, Router},
-    path,
-};
 
 use crate::{
     kinds::Kinds,
@@ -15,7 +11,7 @@ use crate::{
     session::{self, Session},
     settings::{self, Theme},
     text::{self, Locale},
-    ui::{dialog, dock, focus, keys, leave, palette, shell::Shell, toast},
+    ui::{dialog, dock, focus, go, keys, leave, palette, shell::Shell, toast},
 };
 
 /// How the feed's connection is.
@@ -50,6 +46,7 @@ pub struct App {
     pub skew: RwSignal<f64>,
     pub toasts: RwSignal<Vec<toast::Toast>>,
     pub dialog: RwSignal<Option<dialog::Dialog>>,
+    pub address: RwSignal<go::Address>,
     pub palette: RwSignal<bool>,
     pub dock: dock::Dock,
     pub help: RwSignal<bool>,
@@ -79,6 +76,7 @@ impl App {
             skew: RwSignal::new(0.0),
             toasts: RwSignal::new(Vec::new()),
             dialog: RwSignal::new(None),
+            address: RwSignal::new(go::Address::now()),
             palette: RwSignal::new(false),
             dock: dock::Dock::new(),
             help: RwSignal::new(false),
@@ -127,22 +125,20 @@ pub fn Dashboard() -> impl IntoView {
     spawn_local(async {
         let _ = session::resume().await;
     });
-    let base = Cow::from(base());
+    keys::listen();
+    leave::listen();
+    go::listen();
     view! {
-        <Router base=base>
-            {keys::listen}
-            {leave::listen}
-            {move || {
-                app.language.track();
-                match (app.asked.get(), app.session.with(Option::is_some)) {
-                    (false, _) => ().into_any(),
-                    (true, false) => view! { <pages::sign_in::SignIn /> }.into_any(),
-                    (true, true) => view! { <Signed /> }.into_any(),
-                }
-            }}
-            <dock::DockBar />
-            <toast::Toasts />
-        </Router>
+        {move || {
+            app.language.track();
+            match (app.asked.get(), app.session.with(Option::is_some)) {
+                (false, _) => ().into_any(),
+                (true, false) => view! { <pages::sign_in::SignIn /> }.into_any(),
+                (true, true) => view! { <Signed /> }.into_any(),
+            }
+        }}
+        <dock::DockBar />
+        <toast::Toasts />
     }
 }
 
@@ -150,9 +146,7 @@ pub fn Dashboard() -> impl IntoView {
 fn Signed() -> impl IntoView {
     view! {
         <Shell>
-            <FlatRoutes fallback=|| view! { <pages::missing::Missing /> }>
-                <Route path=path!("/*place") view=pages::Page />
-            </FlatRoutes>
+            <pages::Page />
         </Shell>
         <dialog::Dialogs />
         <palette::Palette />

@@ -53,13 +53,18 @@ impl Resource {
 
     /// The page of an object.
     pub fn page(&self, namespace: &str, name: &str) -> String {
-        let namespace = if namespace.is_empty() { "-" } else { namespace };
-        format!("{}/{namespace}/{}", self.path(), encode(name))
+        page(&self.path(), namespace, name)
     }
 
     pub fn can(&self, verb: &str) -> bool {
         self.verbs.iter().any(|own| own == verb)
     }
+}
+
+/// The page of an object of the kind with that path.
+pub fn page(kind: &str, namespace: &str, name: &str) -> String {
+    let namespace = if namespace.is_empty() { "-" } else { namespace };
+    format!("{kind}/{namespace}/{}", encode(name))
 }
 
 /// All of them.

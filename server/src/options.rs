@@ -138,7 +138,8 @@ pub fn pending(running: &Settings, wanted: &Settings) -> Vec<&'static str> {
         ("--registry-mirror", running.registry_mirrors != wanted.registry_mirrors),
         ("--insecure-registry", running.insecure_registries != wanted.insecure_registries),
         ("--image-mirror-country", running.image_mirror_country != wanted.image_mirror_country),
-        ("--pod-cidr", running.pod_cidr != wanted.pod_cidr),
+        // one that nobody chose may have given way to the host's networks
+        ("--pod-cidr", wanted.pod_cidr_chosen && running.pod_cidr != wanted.pod_cidr),
         ("--dashboard-port", running.dashboard_port != wanted.dashboard_port),
         ("--dashboard-url", running.dashboard_urls != wanted.dashboard_urls),
         ("--audit-*", running.audit != wanted.audit),

@@ -75,8 +75,8 @@ impl Addon for Ingress {
         About {
             name: "ingress",
             summary: Text {
-                en: "Serves Ingresses at the node's ports 80 and 443: TLS, HTTP/2, gRPC, websockets",
-                zh: "在节点的 80 和 443 端口提供 Ingress 服务:TLS、HTTP/2、gRPC、WebSocket",
+                en: "Serves Ingresses at the node's ports {http.port} and {https.port}: TLS, HTTP/2, gRPC, websockets",
+                zh: "在节点的 {http.port} 和 {https.port} 端口提供 Ingress 服务:TLS、HTTP/2、gRPC、WebSocket",
             },
             maintainer: "sampan",
             version: env!("CARGO_PKG_VERSION"),

@@ -1,6 +1,7 @@
-//! Where the boxes of the topology stand. Layers from left to right, each family (what hangs together) on rows of its own,
-//! families and boxes in the order of names: so nothing jumps when something's state changes. What fails comes in first
-//! when not all find room.
+//! Where the boxes of the topology stand. Layers from left to right, each family (what hangs together) on rows of its own.
+//! Families in which something fails or warns stand above the others, and both in the order of the names of what they begin
+//! with; within a family what is owned stands in the order of its owners, then of names. So nothing jumps as long as nothing
+//! turns bad or well. What fails comes in first when not all find room.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,6 +25,9 @@ pub struct Placed {
     pub row: usize,
 }
 
+/// What is no worse is on its way or well.
+const DEGRADED: u8 = 1;
+
 /// The boxes that find room, and how many do not.
 pub fn place(nodes: &[Node], edges: &[(String, String)], room: usize) -> (Vec<Placed>, usize) {
     let families = families(nodes, edges);
@@ -40,13 +44,17 @@ pub fn place(nodes: &[Node], edges: &[(String, String)], room: usize) -> (Vec<Pl
         kept.push(family);
     }
     kept.retain(|family| !family.is_empty());
-    sort::by_key(&mut kept, |family| family.iter().map(|at| nodes[*at].name.clone()).min());
-    (rows(nodes, &kept), nodes.len() - taken)
+    sort::by_key(&mut kept, |family| {
+        let well = family.iter().all(|at| nodes[*at].badness > DEGRADED);
+        (well, family.iter().map(|at| (nodes[*at].layer, nodes[*at].name.clone())).min())
+    });
+    (rows(nodes, edges, &kept), nodes.len() - taken)
 }
 
-/// Each layer of a family fills its rows from the family's first on.
-fn rows(nodes: &[Node], families: &[Vec<usize>]) -> Vec<Placed> {
-    let mut placed = Vec::new();
+/// Each layer of a family fills its rows from the family's first on, in the order of what stands left of it.
+fn rows(nodes: &[Node], edges: &[(String, String)], families: &[Vec<usize>]) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = Vec::new();
+    let mut row_of: HashMap<&str, usize> = HashMap::new();
     let mut first = 0;
     for family in families {
         let mut layers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -55,8 +63,19 @@ fn rows(nodes: &[Node], families: &[Vec<usize>]) -> Vec<Placed> {
         }
         let mut height = 0;
         for layer in layers.values_mut() {
-            sort::by_key(layer, |at| nodes[*at].name.clone());
-            placed.extend(layer.iter().enumerate().map(|(row, at)| Placed { node: *at, row: first + row }));
+            let owner = |id: &str| {
+                edges
+                    .iter()
+                    .filter(|(_, to)| to == id)
+                    .filter_map(|(from, _)| row_of.get(from.as_str()))
+                    .min()
+                    .copied()
+            };
+            sort::by_key(layer, |at| (owner(&nodes[*at].id).unwrap_or(usize::MAX), nodes[*at].name.clone()));
+            for (row, at) in layer.iter().enumerate() {
+                placed.push(Placed { node: *at, row: first + row });
+                row_of.insert(&nodes[*at].id, first + row);
+            }
             height = height.max(layer.len());
         }
         first += height;
@@ -116,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn families_have_rows_of_their_own_and_states_move_nothing() {
+    fn families_have_rows_of_their_own_and_what_fails_is_above() {
         let edges = [("web", "web-1"), ("web", "web-2"), ("api", "api-1")];
         let nodes = |bad: u8| {
             vec![
@@ -129,7 +148,24 @@ mod tests {
         };
         let wanted = ("api@0 api-1@0 web@1 web-1@1 web-2@2".to_owned(), 0);
         assert_eq!(shown(&nodes(3), &edges, 200), wanted);
+        assert_eq!(shown(&nodes(2), &edges, 200), wanted);
+        let wanted = ("web@0 web-1@0 web-2@1 api@2 api-1@2".to_owned(), 0);
         assert_eq!(shown(&nodes(0), &edges, 200), wanted);
+        assert_eq!(shown(&nodes(1), &edges, 200), wanted);
+    }
+
+    #[test]
+    fn what_is_owned_stands_in_the_order_of_its_owners() {
+        let edges = [("front", "z"), ("front", "a"), ("a", "a-1"), ("z", "a-2"), ("a", "z-1")];
+        let nodes = [
+            node("front", 0, 3),
+            node("z", 1, 3),
+            node("a", 1, 3),
+            node("a-2", 3, 3),
+            node("z-1", 3, 3),
+            node("a-1", 3, 3),
+        ];
+        assert_eq!(shown(&nodes, &edges, 200), ("front@0 a@0 a-1@0 z@1 z-1@1 a-2@2".to_owned(), 0));
     }
 
     #[test]

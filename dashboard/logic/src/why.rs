@@ -42,6 +42,8 @@ pub enum Cause {
     RolloutStuck,
     /// A claim waits for a volume.
     ClaimPending,
+    /// A claim names a StorageClass that does not exist.
+    NoClass,
     /// A node says that something is wrong with it.
     NodeUnwell,
     /// A job has failed.
@@ -59,6 +61,18 @@ pub struct Why {
 
 fn why(cause: Cause, of: &str, message: &str) -> Why {
     Why { cause, of: of.to_owned(), message: message.to_owned() }
+}
+
+/// The StorageClass that a claim without a volume names; none for any other object. Whether there is one, the claim does not say.
+pub fn class_of(object: &Value) -> Option<String> {
+    let waits = object["kind"] == "PersistentVolumeClaim" && object["status"]["phase"] == "Pending";
+    let class = word(&object["spec"]["storageClassName"]);
+    (waits && !class.is_empty()).then(|| class.to_owned())
+}
+
+/// What is wrong with a claim whose StorageClass does not exist.
+pub fn no_class(class: &str) -> Why {
+    why(Cause::NoClass, class, &format!("storageclass.storage.k8s.io {class:?} not found"))
 }
 
 /// What is wrong with an object; nothing if all is well or the kind is not known.
@@ -137,7 +151,7 @@ fn waiting(container: &Value) -> Option<Why> {
     let message = word(&state["message"]);
     let (cause, message) = match word(&state["reason"]) {
         "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "RegistryUnavailable" => {
-            (Cause::ImagePull, message.to_owned())
+            (Cause::ImagePull, cause_of_pull(message).to_owned())
         }
         "InvalidImageName" => (Cause::ImageName, message.to_owned()),
         "CreateContainerConfigError" => (Cause::ConfigMissing, message.to_owned()),
@@ -153,6 +167,13 @@ fn waiting(container: &Value) -> Option<Why> {
         _ => return None,
     };
     Some(why(cause, word(&container["name"]), &message))
+}
+
+/// The last of the causes of a pull that failed: those before it say again which image, and what was tried with it.
+fn cause_of_pull(message: &str) -> &str {
+    let marks = ["failed to resolve reference \"", "failed to pull and unpack image \""];
+    let cause = marks.iter().find_map(|mark| message.split_once(mark)?.1.split_once("\": "));
+    cause.map_or(message, |(_, cause)| cause)
 }
 
 fn ended(container: &Value) -> Option<Why> {

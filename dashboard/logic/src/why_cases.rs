@@ -38,6 +38,25 @@ fn waiting_containers() {
 }
 
 #[test]
+fn a_pull_that_failed_tells_its_last_cause() {
+    let image = "docker.io/library/x:1";
+    let whole = format!(
+        "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
+    );
+    let back_off = format!("Back-off pulling image \"x:1\": ErrImagePull: {whole}");
+    for message in [whole, back_off] {
+        check(
+            &waiting_for("ImagePullBackOff", &message),
+            Cause::ImagePull,
+            "app",
+            &format!("{image}: not found"),
+        );
+    }
+    let other = "rpc error: code = Unknown desc = failed to pull and unpack image \"a\": no space left";
+    check(&waiting_for("ErrImagePull", other), Cause::ImagePull, "app", "no space left");
+}
+
+#[test]
 fn crashes() {
     let crash = |last: Value| {
         pod(json!({"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}))
@@ -136,4 +155,19 @@ fn workloads_nodes_and_claims() {
         "",
     );
     assert_eq!(super::of(&Value::Null), []);
+}
+
+#[test]
+fn a_claim_that_waits_names_its_class() {
+    let claim = |phase: &str, class: &str| json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": class}, "status": {"phase": phase}});
+    assert_eq!(class_of(&claim("Pending", "fast")), Some("fast".to_owned()));
+    assert_eq!(class_of(&claim("Bound", "fast")), None);
+    // no class at all: a volume that somebody makes by hand
+    assert_eq!(class_of(&claim("Pending", "")), None);
+    assert_eq!(class_of(&json!({"kind": "Pod", "status": {"phase": "Pending"}})), None);
+    let why = no_class("fast");
+    assert_eq!(
+        (why.cause, why.message.as_str()),
+        (Cause::NoClass, "storageclass.storage.k8s.io \"fast\" not found")
+    );
 }

@@ -10,6 +10,7 @@ import { HighlightStyle, ensureSyntaxTree, syntaxHighlighting, syntaxTree } from
 import { linter, lintGutter } from '@codemirror/lint';
 import { yaml } from '@codemirror/lang-yaml';
 import { tags } from '@lezer/highlight';
+import { begin, skeleton } from './template.js';
 import { check, child, follow, kindOf, ofKind, place, split, typeName, types, values, walk } from './schema.js';
 
 // -- schemas: a document of the API server for each version, asked for once when a text names it
@@ -197,6 +198,8 @@ const typeOver = EditorView.domEventHandlers({
 // Opens an editor in `element`. `options`: text, label, readOnly, kinds ([apiVersion, kind] of what the cluster serves),
 // words (what marks say, and `phrases` of CodeMirror's own), changed(text). Gives {text, replace, focus, close}.
 export function open(element, options) {
+  // what one begins with is nobody's text yet
+  let begun = false;
   const root = element.shadowRoot ?? element.attachShadow({ mode: 'open' });
   // the same each time it is asked for: a source is known by itself
   const sources = [{ autocomplete: complete(options) }];
@@ -205,7 +208,7 @@ export function open(element, options) {
     : [
       linter(marks(options.words), { delay: 300 }), lintGutter(), typeOver, keymap.of([indentWithTab]),
       EditorState.languageData.of(() => sources),
-      EditorView.updateListener.of((update) => { if (update.docChanged) options.changed(); }),
+      EditorView.updateListener.of((update) => { if (update.docChanged && !begun) options.changed(); }),
     ];
   const view = new EditorView({
     root, parent: root,
@@ -221,6 +224,18 @@ export function open(element, options) {
   const own = (event) => event.stopPropagation();
   element.addEventListener('keydown', own);
   if (!options.readOnly) view.focus();
+  if (options.template) {
+    const [version, kind, namespaced] = options.template;
+    const put = (text) => {
+      if (view.state.doc.length > 0 || !text) return;
+      begun = true;
+      view.dispatch({ changes: { from: 0, insert: text } });
+      begun = false;
+    };
+    const known = begin(version, kind);
+    if (known) put(known);
+    else schemaOf([...split(version), kind]).then((found) => put(skeleton(version, kind, namespaced, found)), () => put(skeleton(version, kind, namespaced)));
+  }
   return {
     text: () => view.state.doc.toString(),
     replace: (text) => view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } }),

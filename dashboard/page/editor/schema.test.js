@@ -2,6 +2,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { parser } from '@lezer/yaml';
+import { begin, skeleton } from './template.js';
 import { check, child, kindOf, ofKind, place, typeName, values, walk } from './schema.js';
 
 const ref = (name) => ({ $ref: `#/components/schemas/${name}` });
@@ -92,4 +93,38 @@ test('what is wrong is marked at its line', () => {
     ['---\nkind: Unknown\napiVersion: v1\nwhat: ever\n', []],
   ]) assert.deepEqual(marks(HEAD + text), wanted, text);
   assert.ok(marks('a: [1, 2\nb: }').some((one) => one.includes('syntax')));
+});
+
+test('what one begins with is YAML of the kind, and what a schema requires is in it', () => {
+  const sound = (text) => {
+    let wrong = false;
+    parser.parse(text).iterate({ enter: (node) => { wrong ||= node.type.isError; } });
+    assert.ok(!wrong, text);
+    return text;
+  };
+  for (const known of ['v1 Pod', 'apps/v1 Deployment', 'batch/v1 CronJob', 'batch/v1 Job', 'v1 Namespace', 'networking.k8s.io/v1 Ingress', 'autoscaling/v2 HorizontalPodAutoscaler']) {
+    const text = sound(begin(...known.split(' ')));
+    assert.match(text, new RegExp(`^apiVersion: ${known.split(' ')[0]}\nkind: ${known.split(' ')[1]}\nmetadata:\n  name: example\n`));
+  }
+  assert.match(begin('apps/v1', 'Deployment'), /\n {4}spec:\n {6}containers:\n {6}- name: main\n/);
+  assert.match(begin('batch/v1', 'CronJob'), /\n {2}jobTemplate:\n {4}spec:\n {6}template:\n/);
+  assert.equal(begin('x.example/v1', 'Thing'), null);
+  const thing = { type: 'object', required: ['spec', 'size'], properties: {
+    apiVersion: { type: 'string' }, kind: { type: 'string' }, metadata: {}, status: {}, size: { type: 'integer' },
+    spec: { type: 'object', required: ['mode'], properties: {
+      mode: { type: 'string', enum: ['Fast', 'Slow'] }, count: { type: 'integer', default: 3 }, deep: { type: 'object', required: ['a'], properties: { a: { type: 'string' } } },
+    } },
+  } };
+  assert.equal(sound(skeleton('x.example/v1', 'Thing', true, [{}, thing])), `apiVersion: x.example/v1
+kind: Thing
+metadata:
+  name: example
+size: 0
+spec:
+  mode: "Fast"
+  # count: 3
+  # deep:
+  #   a: ""
+`);
+  assert.equal(skeleton('x.example/v1', 'Thing', true), 'apiVersion: x.example/v1\nkind: Thing\nmetadata:\n  name: example\n');
 });

@@ -91,20 +91,8 @@ impl<'a> Call<'a> {
         Err(Failure::read(response.status(), &text))
     }
 
-    pub async fn text(self) -> Result<String> {
-        text(&self.send().await?).await
-    }
-
     pub async fn value(self) -> Result<Value> {
-        let text = self.text().await?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).map_err(|error| Failure {
-            code: 0,
-            reason: "NotJSON".to_owned(),
-            message: error.to_string(),
-        })
+        value(&self.send().await?).await
     }
 
     async fn fetch(&self) -> std::result::Result<Response, JsValue> {
@@ -135,6 +123,19 @@ pub async fn sleep(milliseconds: i32) {
         }
     });
     JsFuture::from(timer).await.ok();
+}
+
+/// The body of an answer.
+pub async fn value(response: &Response) -> Result<Value> {
+    let text = text(response).await?;
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text).map_err(|error| Failure {
+        code: 0,
+        reason: "NotJSON".to_owned(),
+        message: error.to_string(),
+    })
 }
 
 async fn text(response: &Response) -> Result<String> {

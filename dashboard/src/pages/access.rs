@@ -80,7 +80,7 @@ pub fn Access() -> impl IntoView {
             </section>
             <section class="panel-card">
                 <div class="line"><h2>{tr!(access.bindings)}</h2><span class="grow"></span>
-                    <input type="search" placeholder=tr!(access.ask) aria-label=tr!(access.ask) on:input=move |event| question.set(event_target_value(&event)) /></div>
+                    <input type="search" class="asks" placeholder=tr!(access.ask) aria-label=tr!(access.ask) on:input=move |event| question.set(event_target_value(&event)) /></div>
                 {move || barred::told(unseen.get())}
                 <table class="plain">
                     <thead><tr class="soft"><th>{tr!(access.subject)}</th><th>{tr!(access.role)}</th><th>{tr!(list.namespace)}</th><th>{tr!(access.binding)}</th></tr></thead>

@@ -170,14 +170,21 @@ fn Addon(all: RwSignal<Vec<Value>>, name: String, read: Callback<()>) -> impl In
     let (may_enable, may_disable, may_configure) = (asked("enable"), asked("disable"), asked("configure"));
     let progress = RwSignal::new(None::<String>);
     let open = RwSignal::new(false);
+    let wrong = RwSignal::new(String::new());
     let verb = name.clone();
     let act = Callback::new(move |(what, body): (&'static str, Value)| {
         let path = format!("{ADDONS}/{verb}/{what}");
         progress.set(Some("…".to_owned()));
+        wrong.set(String::new());
+        let verb = verb.clone();
         spawn_local(async move {
             match follow(&path, &body, progress).await {
-                Ok(()) if what == "configure" => drop(open.try_set(false)),
+                Ok(()) if what == "configure" => {
+                    toast::good(format!("{verb}: {}", tr!(edit.saved)));
+                    open.try_set(false);
+                }
                 Ok(()) => {}
+                Err(failure) if what == "configure" => drop(wrong.try_set(failure.message)),
                 Err(failure) => toast::bad(&failure),
             }
             progress.try_set(None);
@@ -212,7 +219,7 @@ fn Addon(all: RwSignal<Vec<Value>>, name: String, read: Callback<()>) -> impl In
                     title=move || may().read().why_not() on:click=turn>{title}</button>
                 <button aria-expanded=move || open.get().to_string() on:click=move |_| open.update(|open| *open = !*open)>{tr!(addons.configure)}</button>
             </div>
-            {move || open.get().then(|| view! { <Settings name=own.clone() act may=may_configure progress /> })}
+            {move || open.get().then(|| view! { <Settings name=own.clone() act may=may_configure progress wrong /> })}
         </section>
     }
 }
@@ -259,19 +266,22 @@ async fn told(response: &Response, progress: RwSignal<Option<String>>) -> Option
     end
 }
 
-/// The configuration, a field for each of the schema's.
+/// The configuration, field by field as the daemon lists it.
 #[component]
 fn Settings(
     name: String,
     act: Callback<(&'static str, Value)>,
     may: RwSignal<May>,
     progress: RwSignal<Option<String>>,
+    wrong: RwSignal<String>,
 ) -> impl IntoView {
-    let details = RwSignal::new(Value::Null);
+    let all = RwSignal::new(Vec::<Value>::new());
     let changed = RwSignal::new(Map::new());
+    wrong.set(String::new());
+    let path = format!("{ADDONS}/{name}");
     spawn_local(async move {
-        match api::get(&format!("{ADDONS}/{name}")).await {
-            Ok(found) => drop(details.try_set(found)),
+        match api::get(&path).await {
+            Ok(found) => drop(all.try_set(list(&found["fields"]).to_vec())),
             Err(failure) => toast::bad(&failure),
         }
     });
@@ -279,38 +289,78 @@ fn Settings(
         event.prevent_default();
         act.run(("configure", json!({"set": changed.get_untracked(), "unset": []})));
     };
-    let fields = move || {
-        let details = details.read();
-        let fields = details["schema"]["properties"].as_object().cloned().unwrap_or_default();
-        fields
-            .into_iter()
-            .map(|(field, schema)| one_field(&field, &schema, &details["configuration"][&field], changed))
-            .collect_view()
+    // what the daemon refuses stands at the field that it names
+    let about = move |path: &str| {
+        wrong.read().contains(&format!("{path}: ")) || wrong.read().contains(&format!("{path}["))
+    };
+    let elsewhere = move || {
+        let named = all.read().iter().any(|field| about(&word(&field["path"])));
+        if named { String::new() } else { wrong.get() }
     };
     view! {
         <form class="settings" on:submit=save>
-            {fields}
+            {move || all.get().iter().map(|field| one_field(&name, field, changed, wrong, about)).collect_view()}
+            <p class="error" role="alert">{elsewhere}</p>
             <div class="buttons"><button class="primary" title=move || may.read().why_not()
                 disabled=move || changed.read().is_empty() || progress.read().is_some() || *may.read() != May::Yes>{tr!(edit.save)}</button></div>
         </form>
     }
 }
 
-fn one_field(field: &str, schema: &Value, now: &Value, changed: RwSignal<Map<String, Value>>) -> AnyView {
-    let key = field.to_owned();
+/// A field as its kind has it: a box, a number, one of some words, a text, texts one a line, else JSON.
+fn one_field(
+    name: &str,
+    field: &Value,
+    changed: RwSignal<Map<String, Value>>,
+    wrong: RwSignal<String>,
+    about: impl Fn(&str) -> bool + Copy + Send + Sync + 'static,
+) -> AnyView {
+    let (path, kind, now) = (word(&field["path"]), word(&field["kind"]), &field["value"]);
+    let key = path.clone();
     let set = move |value: Value| changed.update(|all| drop(all.insert(key.clone(), value)));
-    let title = view! { <span><b>{field.to_owned()}</b>" "<span class="soft" lang="en">{word(&schema["description"])}</span></span> };
-    let text = if let Value::String(text) = now { text.clone() } else { now.to_string() };
-    let kind = word(&schema["type"]);
+    // the daemon's descriptions are English; those of sampan's own addons have words in other languages
+    let own = format!("{name}.{path}=");
+    let said = tr!(addons.fields).lines().find_map(|line| line.strip_prefix(&own)).map(str::to_owned);
+    let language = if said.is_some() { text::language().tag() } else { "en" };
+    let said = said.unwrap_or_else(|| word(&field["description"]));
+    let title = view! { <span><b>{path.clone()}</b>" "<span class="soft" lang=language>{said}</span></span> };
     if kind == "boolean" {
         let on = now == true;
         return view! { <label class="check"><input type="checkbox" prop:checked=on on:change=move |event| set(json!(event_target_checked(&event))) />{title}</label> }.into_any();
     }
-    let plain = kind == "string";
-    let change = move |event| {
-        let text = event_target_value(&event);
-        set(if plain { json!(text) } else { serde_json::from_str(&text).unwrap_or(json!(text)) });
+    let words = kind == "words";
+    let text = match now {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(all) if words => all.iter().map(word).collect::<Vec<_>>().join("\n"),
+        other => other.to_string(),
     };
-    view! { <label class="field">{title}<input type="text" prop:value=text on:change=change /></label> }
-        .into_any()
+    let choices: Vec<String> =
+        if kind.contains('|') { kind.split('|').map(str::to_owned).collect() } else { Vec::new() };
+    let plain = kind == "string" || !choices.is_empty();
+    let nothing = now.is_null();
+    let change = move |event| {
+        let text: String = event_target_value(&event);
+        set(match () {
+            () if words => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect(),
+            () if text.is_empty() && nothing => Value::Null,
+            () if plain => json!(text),
+            // what is none is told by the daemon
+            () => serde_json::from_str(&text).unwrap_or(json!(text)),
+        });
+    };
+    let input = match kind.as_str() {
+        "words" => view! { <textarea rows="2" spellcheck="false" prop:value=text on:change=change></textarea> }.into_any(),
+        "integer" | "number" => view! { <input type="number" step="any" prop:value=text on:change=change /> }.into_any(),
+        _ if !choices.is_empty() => view! {
+            <select on:change=change>
+                {choices.into_iter().map(|choice| { let own = choice == text; view! { <option selected=own>{choice}</option> } }).collect_view()}
+            </select>
+        }
+        .into_any(),
+        _ => view! { <input type="text" spellcheck="false" prop:value=text on:change=change /> }.into_any(),
+    };
+    let told = path.clone();
+    let error = move || if about(&told) { wrong.get() } else { String::new() };
+    view! { <label class="field">{title}{input}<span class="error">{error}</span></label> }.into_any()
 }

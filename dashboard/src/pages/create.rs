@@ -2,11 +2,12 @@
 //! run. What the server says of each is said of each.
 
 use leptos::{prelude::*, task::spawn_local};
+use serde_json::json;
 
 use crate::{
     app::app,
     kinds::word,
-    net::api::{Call, Failure},
+    net::api::{self, Call, Failure},
     ui::{
         editor::{Editor, Pen},
         go, toast,
@@ -19,21 +20,23 @@ const YAML: &str = "application/yaml";
 #[derive(Clone, PartialEq)]
 struct Told {
     name: String,
-    error: Option<String>,
+    /// Its page, if it is there now.
+    href: Option<String>,
+    /// What was done, or what was refused.
+    words: String,
+    good: bool,
 }
 
 #[component]
 pub fn Create() -> impl IntoView {
     let by = go::word("by");
-    let set = go::setter();
     view! {
         <div class="page">
             <h1>{tr!(action.create)}</h1>
             <nav class="tabs" aria-label=tr!(action.create)>
                 {[("", tr!(by_form.yaml)), ("form", tr!(by_form.form))].into_iter().map(|(key, title)| {
-                    let set = set.clone();
                     let current = move || (*by.read() == key).then_some("page");
-                    view! { <button aria-current=current on:click=move |_| set(&[("by", key)], false)>{title}</button> }
+                    view! { <button aria-current=current on:click=move |_| go::set(&[("by", key)], false)>{title}</button> }
                 }).collect_view()}
             </nav>
             {move || match by.read().as_str() {
@@ -49,6 +52,7 @@ fn ByYaml() -> impl IntoView {
     let pen = Pen::new();
     let told = RwSignal::new(Vec::<Told>::new());
     let namespaces = go::namespaces();
+    let kind = go::word("kind");
     let changed = Callback::new(|()| app().unsaved.set(true));
     on_cleanup(|| app().unsaved.set(false));
     let send = move |dry: bool| {
@@ -58,13 +62,13 @@ fn ByYaml() -> impl IntoView {
             let mut refused = false;
             told.set(Vec::new());
             for document in documents(&text) {
-                let one = match apply(&document, &namespace, dry).await {
-                    Ok(name) => Told { name, error: None },
-                    Err(failure) => {
-                        Told { name: field(&document, "kind"), error: Some(toast::explain(&failure)) }
-                    }
-                };
-                refused |= one.error.is_some();
+                let one = apply(&document, &namespace, dry).await.unwrap_or_else(|failure| Told {
+                    name: field(&document, "kind"),
+                    href: None,
+                    words: toast::explain(&failure),
+                    good: false,
+                });
+                refused |= !one.good;
                 // the page may have gone meanwhile
                 if told.try_update(|all| all.push(one)).is_none() {
                     return;
@@ -75,17 +79,29 @@ fn ByYaml() -> impl IntoView {
             }
         });
     };
+    // begins with what the list is of from which somebody came
+    let template = Memo::new(move |_| {
+        let (kinds, kind) = (app().kinds.read(), kind.read());
+        let known = kind.is_empty() || kinds.known;
+        let of = kinds.of_path(&kind).map(|kind| json!([kind.api_version(), kind.kind, kind.namespaced]));
+        known.then(|| of.unwrap_or_default())
+    });
+    let editor =
+        move || template.get().map(|template| view! { <Editor pen text=String::new() template changed /> });
     view! {
             <p class="soft">{tr!(create.how)}</p>
-            <Editor pen text=String::new() changed />
+            {editor}
             <div class="line">
                 <button on:click=move |_| send(true)>{tr!(edit.check)}</button>
                 <button class="primary" on:click=move |_| send(false)>{tr!(create.apply)}</button>
             </div>
             <ul class="told-list" aria-live="polite">
-                {move || told.get().into_iter().map(|one| match one.error {
-                    None => view! { <li class="healthy">{one.name}</li> }.into_any(),
-                    Some(error) => view! { <li class="error"><b>{one.name}</b>" "{error}</li> }.into_any(),
+                {move || told.get().into_iter().map(|one| {
+                    let name = match one.href {
+                        Some(href) => view! { <a href=href>{one.name}</a> }.into_any(),
+                        None => view! { <b>{one.name}</b> }.into_any(),
+                    };
+                    view! { <li class=if one.good { "healthy" } else { "error" }>{name}" "{one.words}</li> }
                 }).collect_view()}
             </ul>
     }
@@ -122,7 +138,7 @@ fn metadata(document: &str, name: &str) -> String {
 }
 
 /// Server-side apply; another manager's field is a conflict, and is told.
-async fn apply(document: &str, namespace: &str, dry: bool) -> Result<String, Failure> {
+async fn apply(document: &str, namespace: &str, dry: bool) -> Result<Told, Failure> {
     let (version, kind, name) =
         (field(document, "apiVersion"), field(document, "kind"), metadata(document, "name"));
     let resource = app().kinds.read_untracked().of_kind(&version, &kind).cloned();
@@ -135,13 +151,22 @@ async fn apply(document: &str, namespace: &str, dry: bool) -> Result<String, Fai
     };
     let own = metadata(document, "namespace");
     let namespace = if own.is_empty() { namespace } else { &own };
+    let tried = dry;
     let dry = if dry { "&dryRun=All" } else { "" };
     let query = format!("fieldManager=sampan-dashboard&fieldValidation=Strict{dry}");
     let collection =
         format!("{}?{query}", resource.collection(if resource.namespaced { namespace } else { "" }));
     let object = format!("{}?{query}", resource.object(namespace, &name));
+    let told = |(created, answer): (bool, serde_json::Value)| {
+        let own = &answer["metadata"];
+        let words = if created { tr!(create.created) } else { tr!(create.configured) };
+        let name = word(&own["name"]);
+        let words = if tried { format!("{words} ({})", tr!(edit.check)) } else { words.to_owned() };
+        let href = (!tried || !created).then(|| resource.page(&word(&own["namespace"]), &name));
+        Told { name: format!("{kind}/{name}"), href, words, good: true }
+    };
     if name.is_empty() {
-        return send("POST", &collection, YAML, document).await.map(|answer| named(&kind, &answer));
+        return send("POST", &collection, YAML, document).await.map(told);
     }
     let answer = match send("PATCH", &object, "application/apply-patch+yaml", document).await {
         // a server that cannot apply yet: it is made, or else put in the place of what is there
@@ -151,13 +176,16 @@ async fn apply(document: &str, namespace: &str, dry: bool) -> Result<String, Fai
         },
         answer => answer?,
     };
-    Ok(named(&kind, &answer))
+    Ok(told(answer))
 }
 
-async fn send(method: &str, path: &str, kind: &str, document: &str) -> Result<serde_json::Value, Failure> {
-    Call::new(method, path).body(kind, document.to_owned()).value().await
-}
-
-fn named(kind: &str, answer: &serde_json::Value) -> String {
-    format!("{kind}/{}", word(&answer["metadata"]["name"]))
+/// Whether it was made by this, and what it is now.
+async fn send(
+    method: &str,
+    path: &str,
+    kind: &str,
+    document: &str,
+) -> Result<(bool, serde_json::Value), Failure> {
+    let response = Call::new(method, path).body(kind, document.to_owned()).send().await?;
+    Ok((response.status() == 201, api::value(&response).await?))
 }

@@ -35,7 +35,6 @@ pub fn ByForm() -> impl IntoView {
     // what the server agreed to
     let checked = RwSignal::new(None::<Form>);
     let busy = RwSignal::new(false);
-    let goer = StoredValue::new(go::goer());
     let send = move |dry: bool| {
         let wanted = filled.get_untracked();
         errors.set(Vec::new());
@@ -58,9 +57,7 @@ pub fn ByForm() -> impl IntoView {
                 checked.set(good.then_some(wanted));
             } else if good {
                 toast::good(tr!(by_form.created, name = wanted.name.trim()));
-                goer.with_value(|go| {
-                    go(&format!("deployments.apps/{}/{}", wanted.namespace.trim(), wanted.name.trim()))
-                });
+                go::to(&format!("deployments.apps/{}/{}", wanted.namespace.trim(), wanted.name.trim()));
             }
         });
     };

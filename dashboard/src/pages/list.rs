@@ -51,7 +51,6 @@ fn List(resource: Resource) -> impl IntoView {
         }
         state
     });
-    let set = go::setter();
     let kind = resource.clone();
     let namespaces =
         Memo::new(move |_| if kind.namespaced { state.read().namespaces.clone() } else { Vec::new() });
@@ -69,9 +68,8 @@ fn List(resource: Resource) -> impl IntoView {
             Err(error) => (Err(error), last.map(|(_, filter)| filter.clone()).unwrap_or_default()),
         }
     });
-    let (table, all) = make_table(&resource, view, state, filter, set.clone());
+    let (table, all) = make_table(&resource, view, state, filter);
     let open = go::word("open");
-    let close = set.clone();
     let drawer = resource.clone();
     let namespaced = resource.namespaced;
     keyboard(table);
@@ -83,9 +81,8 @@ fn List(resource: Resource) -> impl IntoView {
         {move || {
             let open = open.get();
             let (namespace, name) = open.split_once('/')?;
-            let close = close.clone();
-            let close = Callback::new(move |()| {
-                close(&[("open", ""), ("tab", "")], true);
+            let close = Callback::new(|()| {
+                go::set(&[("open", ""), ("tab", "")], true);
                 focus::to(".rows");
             });
             Some(view! {
@@ -110,7 +107,6 @@ fn make_table(
     view: Memo<View>,
     state: Memo<ListState>,
     filter: Memo<(Result<(), FilterError>, Arc<FilterBox>)>,
-    set: impl Fn(&[(&str, &str)], bool) + Clone + Send + Sync + 'static,
 ) -> (Table, Memo<Vec<Shown>>) {
     let rows = RwSignal::new(Following::default());
     Effect::new(move |_| {
@@ -136,29 +132,34 @@ fn make_table(
     let kept = Columns::of(&resource.path());
     // a link's columns win over those left
     let linked = Memo::new(move |_| state.read().columns.clone());
-    let columns = Memo::new(move |_| {
+    let window = Window::new(ROW);
+    let fitted = Memo::new(move |_| {
         let linked = linked.get();
         let wanted = if linked.is_empty() { kept.kept.read().shown.clone() } else { linked };
-        Arc::new(table::chosen(&all.read(), &wanted))
+        let shown = table::chosen(&all.read(), &wanted);
+        if wanted.is_empty() { table::fitting(shown, window.wide.get()) } else { (shown, Vec::new()) }
     });
+    let columns = Memo::new(move |_| Arc::new(fitted.read().0.clone()));
+    let left = Memo::new(move |_| fitted.read().1.clone());
     let sort = Memo::new(move |_| (state.read().sort.clone(), state.read().down));
-    let (opener, sorter) = (set.clone(), set);
     let table = Table {
         rows,
         columns,
+        left,
         kept,
+        kind: StoredValue::new(resource.path()),
         sort,
         chosen: RwSignal::new(HashSet::new()),
         cursor: RwSignal::new(None),
-        open: Callback::new(move |row: Arc<Row>| {
-            opener(&[("open", &format!("{}/{}", row.namespace, row.name))], true)
+        open: Callback::new(|row: Arc<Row>| {
+            go::set(&[("open", &format!("{}/{}", row.namespace, row.name))], true)
         }),
         sort_by: Callback::new(move |key: String| {
             let (own, down) = sort.get_untracked();
             let down = own == key && !down;
-            sorter(&[("sort", &format!("{}{key}", if down { "-" } else { "" }))], false);
+            go::set(&[("sort", &format!("{}{key}", if down { "-" } else { "" }))], false);
         }),
-        window: Window::new(ROW),
+        window,
     };
     (table, all)
 }
@@ -257,7 +258,6 @@ fn Tools(
         (shown, total) if shown == total => total.to_string(),
         (shown, total) => tr!(list.shown, shown = shown, total = total),
     };
-    let set = go::setter();
     let input = NodeRef::<html::Input>::new();
     keys::on(move |key| {
         let (Key::Letter('/'), Some(input)) = (key, input.get_untracked()) else { return false };
@@ -271,7 +271,6 @@ fn Tools(
     let deleting = resource.clone();
     let keys =
         Memo::new(move |_| table.columns.read().iter().map(|column| column.key.clone()).collect::<Vec<_>>());
-    let linker = go::setter();
     // in the address too, so that a link gives the same view
     let arrange = Callback::new(move |keys: Vec<String>| {
         if keys.is_empty() {
@@ -280,7 +279,7 @@ fn Tools(
             table.kept.update(|kept| kept.shown = keys.clone());
         }
         let state = ListState { columns: keys, ..ListState::default() };
-        linker(&[("cols", &go::find(&state.query(), "cols"))], false);
+        go::set(&[("cols", &go::find(&state.query(), "cols"))], false);
     });
     view! {
         <header class="tools">
@@ -289,7 +288,7 @@ fn Tools(
                 <Icon shape=Shape::Search />
                 <input node_ref=input type="search" spellcheck="false" autocomplete="off" placeholder=tr!(list.filter_help)
                     aria-label=tr!(list.filter) prop:value=line title=tr!(list.filter_help)
-                    on:input=move |event| set(&[("q", &event_target_value(&event))], false) />
+                    on:input=|event| go::set(&[("q", &event_target_value(&event))], false) />
                 <kbd>"/"</kbd>
             </div>
             <span class="error" role="alert">{move || error.get().map(|error| error.to_string())}</span>
@@ -303,6 +302,10 @@ fn Tools(
                     </button>
                 }
             })}
+            {move || {
+                let left = table.left.read();
+                (!left.is_empty()).then(|| view! { <span class="soft left-out" title=left.join(", ")>{tr!(list.left_out, count = left.len())}</span> })
+            }}
             <Chooser all shown=keys set=arrange />
             {creatable}
         </header>
@@ -311,8 +314,8 @@ fn Tools(
 
 /// The way to the page that creates; who may not is told what is missing.
 fn creator(resource: Resource, state: Memo<ListState>) -> impl IntoView {
-    let go = go::goer();
     let namespaces = Memo::new(move |_| state.read().namespaces.clone());
+    let kind = resource.path();
     let wishes = Memo::new(move |_| {
         let first = namespaces.read().first().cloned().unwrap_or_else(|| "default".to_owned());
         vec![Wish {
@@ -324,9 +327,14 @@ fn creator(resource: Resource, state: Memo<ListState>) -> impl IntoView {
         }]
     });
     let may = api::all_allowed(wishes);
+    let begin = |kind: &str, namespaces: &[String]| {
+        let place = go::within("create", namespaces);
+        let mark = if place.contains('?') { '&' } else { '?' };
+        format!("{place}{mark}kind={kind}")
+    };
     view! {
         <button disabled=move || *may.read() != May::Yes title=move || may.read().why_not()
-            on:click=move |_| go(&go::within("create", &namespaces.read_untracked()))>
+            on:click=move |_| go::to(&begin(&kind, &namespaces.read_untracked()))>
             <Icon shape=Shape::Plus />{tr!(action.create)}
         </button>
     }

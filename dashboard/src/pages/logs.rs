@@ -103,7 +103,6 @@ pub fn Logs(
     let window = Window::new(LINE);
     read_all(namespace, sources, how, buffer, window);
     let line = RwSignal::new(None::<Line>);
-    let set = go::setter();
     // the page's address is the link
     let choose = Callback::new(move |new: Option<Line>| {
         let key = new.as_ref().map(Line::key).unwrap_or_default();
@@ -113,7 +112,7 @@ pub fn Logs(
         }
         let from = if several || key.is_empty() { String::new() } else { chosen.get_untracked() };
         let previous = if how.read_untracked().previous && !key.is_empty() { "true" } else { "" };
-        set(&[("line", &key), ("container", &from), ("previous", previous)], false);
+        go::set(&[("line", &key), ("container", &from), ("previous", previous)], false);
         line.set(new);
     });
     let sought = StoredValue::new(asked.clone());

@@ -21,8 +21,7 @@ use sampan_view::place::decode;
 
 use crate::ui::go;
 
-/// Which page the address names. One route of the router has them all: what each of its own would add to the download is
-/// more than this is.
+/// Which page the address names.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Overview,

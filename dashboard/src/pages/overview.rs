@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use leptos::{prelude::*, task::spawn_local};
-use sampan_dashboard_logic::{chart::Past, quantity};
+use sampan_dashboard_logic::{chart::Past, quantity, wrong};
 use sampan_view::{
     Cell, Health, Row,
     feed::{Count, Kind},
@@ -17,7 +17,7 @@ use crate::{
     kinds::{Kinds, Resource, list, word},
     net::{
         api,
-        feed::{self, Rows, View},
+        feed::{self, Rows, State, View},
     },
     text,
     ui::{
@@ -150,6 +150,9 @@ fn Wrong(kinds: Arc<Kinds>, namespaces: Vec<String>) -> impl IntoView {
         Some((resource, *sick, view))
     };
     let looked: Vec<(Resource, &'static str, View)> = SICK.iter().filter_map(looked).collect();
+    let classes = kinds
+        .of_path("storageclasses.storage.k8s.io")
+        .map(|resource| feed::list(feed::List { kind: resource.feed(), ..Default::default() }));
     let all = go::within("pods", &namespaces);
     let mark = if all.contains('?') { '&' } else { '?' };
     let all = format!("{all}{mark}q=status:failed,warning");
@@ -166,27 +169,38 @@ fn Wrong(kinds: Arc<Kinds>, namespaces: Vec<String>) -> impl IntoView {
                         unseen.push(why);
                     }
                     let own = rows_of(view).into_iter().filter(|row| sick.contains(row.health.word()));
+                    let classes = classes.as_ref().filter(|_| resource.plural == "persistentvolumeclaims");
+                    let own = own.map(|row| match classes.and_then(|classes| lacking_class(view, &row, classes)) {
+                        Some(row) => Arc::new(row),
+                        None => row,
+                    });
                     rows.extend(own.map(|row| (row, resource.clone())));
                 }
-                sampan_dashboard_logic::sort::by(&mut rows, |(a, _), (b, _)| (a.health, &a.namespace, &a.name).cmp(&(b.health, &b.namespace, &b.name)));
+                let causes = wrong::causes(&rows.iter().map(sick).collect::<Vec<_>>());
                 if !kinds.known {
                     unseen.push(tr!(list.loading).to_owned());
                 }
                 if rows.is_empty() && unseen.is_empty() {
                     return view! { <p class="fine"><Icon shape=Shape::Check />{tr!(overview.fine)}</p> }.into_any();
                 }
-                let more = rows.len().saturating_sub(SHOWN);
+                let more = causes.len().saturating_sub(SHOWN);
                 view! {
                     {barred::told(unseen.join("\n"))}
                     <table class="plain"><tbody>
-                        {rows.into_iter().take(SHOWN).map(|(row, resource)| view! {
-                            <tr>
-                                <th scope="row"><Status health=row.health reason=row.reason.clone() /></th>
-                                <td class="soft">{resource.kind.clone()}</td>
-                                <td><a href=resource.page(&row.namespace, &row.name)>{row.name.clone()}</a></td>
-                                <td class="soft">{row.namespace.clone()}</td>
-                                <td class="number soft"><Age at=row.created /></td>
-                            </tr>
+                        {causes.into_iter().take(SHOWN).map(|cause| {
+                            let (row, resource) = &rows[cause.first];
+                            let href = page_of(&format!("{}/{}", cause.kind, cause.name), &row.namespace)
+                                .unwrap_or_else(|| resource.page(&row.namespace, &row.name));
+                            let several = (cause.count > 1).then(|| view! { <span class="soft">{format!(" ×{}", cause.count)}</span> });
+                            view! {
+                                <tr>
+                                    <th scope="row"><Status health=row.health reason=row.reason.clone() />{several}</th>
+                                    <td class="soft">{cause.kind}</td>
+                                    <td><a href=href>{cause.name}</a></td>
+                                    <td class="soft">{row.namespace.clone()}</td>
+                                    <td class="number soft"><Age at=row.created /></td>
+                                </tr>
+                            }
                         }).collect_view()}
                     </tbody></table>
                     {(more > 0).then(|| view! { <a href=all.clone()>{tr!(action.and_more, count = more)}</a> })}
@@ -194,6 +208,29 @@ fn Wrong(kinds: Arc<Kinds>, namespaces: Vec<String>) -> impl IntoView {
             }}
         </section>
     }
+}
+
+fn sick((row, resource): &(Arc<Row>, Resource)) -> wrong::Sick {
+    wrong::Sick {
+        kind: resource.kind.clone(),
+        namespace: row.namespace.clone(),
+        name: row.name.clone(),
+        owner: row.owner.as_ref().map(|owner| (owner.kind.clone(), owner.name.clone())),
+        reason: row.reason.clone(),
+        badness: row.health as u8,
+    }
+}
+
+/// A claim's row as it is if its StorageClass does not exist: it fails, however long it waits.
+fn lacking_class(view: &View, row: &Arc<Row>, classes: &View) -> Option<Row> {
+    let class = cell(&view.live().read(), row, "StorageClass");
+    let classes = classes.live().read();
+    let known = classes.state == State::Live && !class.is_empty();
+    if !known || row.health != Health::Progressing || classes.rows.values().any(|one| one.name == class) {
+        return None;
+    }
+    let reason = tr!(overview.no_class, name = class);
+    Some(Row { health: Health::Failed, reason, ..Row::clone(row) })
 }
 
 fn cell(rows: &Rows, row: &Row, name: &str) -> String {

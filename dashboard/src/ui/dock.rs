@@ -59,6 +59,10 @@ impl Dock {
         self.show(id);
     }
 
+    pub fn has_terminal(self) -> bool {
+        self.open.read_untracked().iter().any(|one| one.tab == "terminal")
+    }
+
     pub fn clear(self) {
         self.open.set(Vec::new());
     }

@@ -46,6 +46,9 @@ impl Pen {
 pub fn Editor(
     pen: Pen,
     text: String,
+    /// apiVersion, kind and whether it has a namespace: what an empty text begins as.
+    #[prop(optional)]
+    template: Value,
     #[prop(optional)] read_only: bool,
     #[prop(optional)] changed: Option<Callback<()>>,
 ) -> impl IntoView {
@@ -55,6 +58,7 @@ pub fn Editor(
     let tell = move || changed.into_iter().for_each(|changed| changed.run(()));
     Effect::new(move |_| {
         let Some(node) = node.get() else { return };
+        let template = template.clone();
         spawn_local(async move {
             let Ok(opener) = part::opener("editor").await else {
                 plain.try_set(true);
@@ -62,7 +66,7 @@ pub fn Editor(
             };
             // the page may have gone meanwhile
             let Some(start) = text.try_get_value() else { return };
-            let options = options(&start, read_only, tell);
+            let options = options(&start, &template, read_only, tell);
             match options.and_then(|options| opener.call2(&JsValue::NULL, &node, &options)) {
                 Ok(view) => drop(pen.view.try_set_value(Some(view))),
                 Err(_) => {
@@ -85,7 +89,12 @@ pub fn Editor(
     }
 }
 
-fn options(text: &str, read_only: bool, changed: impl Fn() + 'static) -> Result<JsValue, JsValue> {
+fn options(
+    text: &str,
+    template: &Value,
+    read_only: bool,
+    changed: impl Fn() + 'static,
+) -> Result<JsValue, JsValue> {
     let phrases: Map<String, Value> = tr!(editor.phrases)
         .split(';')
         .filter_map(|pair| pair.split_once('='))
@@ -94,7 +103,7 @@ fn options(text: &str, read_only: bool, changed: impl Fn() + 'static) -> Result<
     let (name, wanted) = ("{name}", "{wanted}");
     let kinds = app().kinds.get_untracked();
     let kinds: Vec<_> = kinds.all.iter().map(|kind| json!([kind.api_version(), kind.kind])).collect();
-    let options = json!({"label": tr!(editor.label), "readOnly": read_only, "kinds": kinds, "words": {
+    let options = json!({"label": tr!(editor.label), "readOnly": read_only, "kinds": kinds, "template": template, "words": {
         "unknown": tr!(editor.unknown, name = name), "type": tr!(editor.wrong_type, name = name, wanted = wanted),
         "value": tr!(editor.value, name = name, wanted = wanted), "missing": tr!(editor.missing, name = name),
         "twice": tr!(editor.twice, name = name), "syntax": tr!(editor.syntax), "phrases": phrases}});

@@ -37,7 +37,6 @@ pub fn on(hear: impl Fn(Key) -> bool + 'static) {
 
 /// Listens for the whole page.
 pub fn listen() {
-    let go = go::goer();
     let listener = window_event_listener(leptos::ev::keydown, move |event| {
         // 229: an input method has the key
         if event.is_composing() || event.key_code() == 229 {
@@ -61,7 +60,7 @@ pub fn listen() {
             return;
         }
         if let Some(key) = read(&key)
-            && (with_lead(key, &go) || tell(key))
+            && (with_lead(key) || tell(key))
         {
             event.prevent_default();
         }
@@ -92,7 +91,7 @@ fn read(key: &str) -> Option<Key> {
 }
 
 /// `g p` goes to pods, and so on.
-fn with_lead(key: Key, go: &impl Fn(&str)) -> bool {
+fn with_lead(key: Key) -> bool {
     let lead = LEAD.with_borrow_mut(std::mem::take);
     match (lead, key) {
         (false, Key::Letter('g')) => {
@@ -103,7 +102,7 @@ fn with_lead(key: Key, go: &impl Fn(&str)) -> bool {
         (true, Key::Letter(letter)) => {
             let found = LEADS.iter().find(|(own, _)| *own == letter);
             if let Some((_, path)) = found {
-                go(path);
+                go::to(path);
             }
             found.is_some()
         }

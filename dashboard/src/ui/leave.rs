@@ -1,14 +1,27 @@
-//! A text that is nowhere else yet is not lost without a question, whichever way the page is left: a link, a key, a step back,
+//! A text that is nowhere else yet, or a shell, is not lost without a question, whichever way the page is left: a link, a key, a step back,
 //! the browser's own ways.
 
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
-use crate::app::app;
+use super::go;
+use crate::{app::app, pages::terminal};
 
-/// Whether what is written may be lost: asks, if there is something. The question is the browser's, as it is for a tab that
-/// is closed.
+/// Whether what is written, or the page's terminal, may be lost: asks, if there is something. The question is the browser's, as
+/// it is for a tab that is closed.
 pub fn may() -> bool {
+    if !app().unsaved.get_untracked() && terminal::goes_on() {
+        let agreed = window().confirm_with_message(tr!(terminal.lose)).unwrap_or(true);
+        if agreed {
+            terminal::let_go();
+        }
+        return agreed;
+    }
+    may_lose_text()
+}
+
+/// The same, where a terminal stays.
+pub fn may_lose_text() -> bool {
     let agreed =
         !app().unsaved.get_untracked() || window().confirm_with_message(tr!(edit.lose)).unwrap_or(true);
     if agreed {
@@ -17,10 +30,10 @@ pub fn may() -> bool {
     agreed
 }
 
-/// Listens for the whole page, before the router does.
+/// Listens for the whole page, before [`go::listen`] does.
 pub fn listen() {
     let unload = window_event_listener_untyped("beforeunload", |event| {
-        if app().unsaved.get_untracked() {
+        if app().unsaved.get_untracked() || terminal::goes_on() || app().dock.has_terminal() {
             event.prevent_default();
         }
     });
@@ -38,14 +51,9 @@ pub fn listen() {
     listen(
         "click",
         Box::new(move |event| {
-            let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
-            let link = target.and_then(|target| target.closest("a[href]").ok().flatten());
-            let elsewhere =
-                link.is_some_and(|link| !link.has_attribute("target") && !link.has_attribute("download"));
-            let held = event
-                .dyn_ref::<web_sys::MouseEvent>()
-                .is_some_and(|event| event.ctrl_key() || event.meta_key() || event.shift_key());
-            if elsewhere && !held && !may() {
+            let elsewhere = go::link(&event)
+                .is_some_and(|link| !link.has_attribute("target") && !link.has_attribute("download"));
+            if elsewhere && go::is_plain(&event) && !may() {
                 event.prevent_default();
                 event.stop_immediate_propagation();
             }

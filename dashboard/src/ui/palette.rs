@@ -239,7 +239,6 @@ fn PaletteDialog() -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let question = RwSignal::new(String::new());
     let at = RwSignal::new(0usize);
-    let go = go::goer();
     let namespaces = go::namespaces();
     let open = opened(&go::path().get_untracked(), &go::word("open").get_untracked());
     let sought = RwSignal::new(Vec::<(Resource, View)>::new());
@@ -272,8 +271,8 @@ fn PaletteDialog() -> impl IntoView {
     let run = move |entry: &Entry| {
         close();
         match &entry.command {
-            Command::Go(path) => go(path),
-            Command::Do(verb, resource, namespace, name) => verb.run(resource, namespace, name, &go),
+            Command::Go(path) => go::to(path),
+            Command::Do(verb, resource, namespace, name) => verb.run(resource, namespace, name),
             Command::Paint(theme) => app().paint(*theme),
             Command::Speak(locale) => app().speak(*locale),
             Command::Help => app().help.set(true),

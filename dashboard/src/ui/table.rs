@@ -10,6 +10,7 @@ use sampan_view::{Cell, Column, Row};
 use super::{
     age::Age,
     columns::{Columns, Edge},
+    go,
     icon::{Icon, Shape},
     status::Status,
     window::Window,
@@ -47,14 +48,54 @@ pub enum Place {
 pub struct Table {
     pub rows: RwSignal<Following>,
     pub columns: Memo<Arc<Vec<Shown>>>,
+    /// Titles of those that find no room.
+    pub left: Memo<Vec<String>>,
     pub kept: Columns,
     /// The column it is sorted by, and whether the other way around.
     pub sort: Memo<(String, bool)>,
     pub chosen: RwSignal<HashSet<String>>,
     pub cursor: RwSignal<Option<usize>>,
+    /// The kind's path, which an object's page is below.
+    pub kind: StoredValue<String>,
     pub open: Callback<Arc<Row>>,
     pub sort_by: Callback<String>,
     pub window: Window,
+}
+
+/// The columns that find room in so many pixels, and the titles of those that do not: the last ones go first, never name and
+/// status, whose texts are shortened. Nothing goes before the room is known.
+pub fn fitting(mut all: Vec<Shown>, room: f64) -> (Vec<Shown>, Vec<String>) {
+    // a letter is 8.3 pixels wide at most, the box in front 38
+    let over = |all: &[Shown]| {
+        let letters: usize = all.iter().map(|column| column.width + 3).sum();
+        room > 0.0 && letters as f64 * 8.3 + 38.0 > room
+    };
+    let shorten = |all: &mut Vec<Shown>, name: usize, status: usize| {
+        let wide = over(all);
+        for column in all.iter_mut().filter(|_| wide) {
+            match column.place {
+                Place::Name => column.width = column.width.min(name),
+                Place::Status => column.width = column.width.min(status),
+                _ => {}
+            }
+        }
+    };
+    shorten(&mut all, 24, 24);
+    let mut left = Vec::new();
+    while over(&all)
+        && let Some(last) =
+            all.iter().rposition(|column| !matches!(column.place, Place::Name | Place::Status))
+    {
+        left.insert(0, all.remove(last).title);
+    }
+    shorten(&mut all, 12, 14);
+    (all, left)
+}
+
+/// A column's head in the page's language: the API's own are English.
+fn head(name: &str) -> &str {
+    let told = tr!(list.heads).split(';').filter_map(|pair| pair.split_once('='));
+    told.into_iter().find(|(own, _)| *own == name).map_or(name, |(_, said)| said)
 }
 
 /// All columns of what the feed's view has.
@@ -77,7 +118,7 @@ pub fn columns(all: &[Column], sample: &[Arc<Row>], namespaced: bool) -> Vec<Sho
         }
         let wide = width(sample, |row| row.cells.get(at).map_or(0, |cell| cell.text().chars().count()));
         columns.push(Shown {
-            title: column.name.clone(),
+            title: head(&column.name).to_owned(),
             key: column.name.clone(),
             place: Place::Cell(at),
             number: matches!(column.sort.as_str(), "integer" | "number" | "date"),
@@ -236,7 +277,14 @@ fn OneRow(table: Table, at: usize) -> impl IntoView {
             });
         }
     };
-    let open = move |_| {
+    let open = move |event: leptos::ev::MouseEvent| {
+        // the name is a link: a tab or a window of its own is the browser's to open
+        if go::link(&event).is_some() {
+            if !go::is_plain(&event) {
+                return;
+            }
+            event.prevent_default();
+        }
         if let Some(row) = row.get_untracked() {
             table.cursor.set(Some(at));
             table.open.run(row);
@@ -245,7 +293,7 @@ fn OneRow(table: Table, at: usize) -> impl IntoView {
     let label = move || row.read().as_ref().map(|row| row.name.clone()).unwrap_or_default();
     let cells = move || {
         let row = row.get().unwrap_or_default();
-        table.columns.read().iter().map(|column| one_cell(&row, column)).collect_view()
+        table.columns.read().iter().map(|column| one_cell(table, &row, column)).collect_view()
     };
     view! {
         <tr role="row" aria-rowindex=(at + 2).to_string() class:chosen=chosen class:cursor=move || table.cursor.get() == Some(at)
@@ -258,11 +306,12 @@ fn OneRow(table: Table, at: usize) -> impl IntoView {
     }
 }
 
-fn one_cell(row: &Arc<Row>, column: &Shown) -> AnyView {
+fn one_cell(table: Table, row: &Arc<Row>, column: &Shown) -> AnyView {
     match column.place {
         Place::Name => {
             let (name, title) = (row.name.clone(), row.name.clone());
-            view! { <th role="rowheader" scope="row" class="name" title=title><span class="open">{name}</span></th> }
+            let href = table.kind.with_value(|kind| crate::kinds::page(kind, &row.namespace, &name));
+            view! { <th role="rowheader" scope="row" class="name" title=title><a class="open" href=href>{name}</a></th> }
                 .into_any()
         }
         Place::Namespace => view! { <td role="cell" class="soft">{row.namespace.clone()}</td> }.into_any(),

@@ -94,7 +94,6 @@ fn Namespaces() -> impl IntoView {
         ..Default::default()
     });
     let chosen = go::namespaces();
-    let set = go::setter();
     let live = view.live().clone();
     let may_not = live.clone();
     let may_not = move || matches!(may_not.read().state, State::Refused { .. });
@@ -119,15 +118,13 @@ fn Namespaces() -> impl IntoView {
         [one] => one.clone(),
         more => tr!(top.some_namespaces, count = more.len()),
     };
-    let apply = move |all: Vec<String>| set(&[("ns", &all.join(","))], true);
-    let (none, typed) = (apply.clone(), apply.clone());
+    let apply = |all: Vec<String>| go::set(&[("ns", &all.join(","))], true);
     view! {
         <details class="menu namespaces" on:toggle=opened>
             <summary class="button"><span class="soft">{tr!(list.namespace)}</span><b>{title}</b><Icon shape=Shape::Down /></summary>
             <div class="panel">
-                <label><input type="checkbox" prop:checked=move || chosen.read().is_empty() on:change=move |_| none(Vec::new()) />{tr!(top.all_namespaces)}</label>
+                <label><input type="checkbox" prop:checked=move || chosen.read().is_empty() on:change=move |_| apply(Vec::new()) />{tr!(top.all_namespaces)}</label>
                 {move || names.get().into_iter().map(|name| {
-                    let apply = apply.clone();
                     let own = name.clone();
                     let checked = move || chosen.read().contains(&own);
                     let toggled = name.clone();
@@ -144,7 +141,7 @@ fn Namespaces() -> impl IntoView {
                 // whoever may not list namespaces names theirs
                 {move || may_not().then(|| view! { <p class="soft">{tr!(top.namespaces_barred)}</p> })}
                 <input type="text" node_ref=field placeholder=tr!(top.name_namespace) aria-label=tr!(top.name_namespace)
-                    on:change=move |event| typed(event_target_value(&event).split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()) />
+                    on:change=move |event| apply(event_target_value(&event).split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()) />
             </div>
         </details>
     }

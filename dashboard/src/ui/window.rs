@@ -13,6 +13,8 @@ pub struct Window {
     height: f64,
     top: RwSignal<f64>,
     seen: RwSignal<f64>,
+    /// How wide it is, in pixels; 0 before that is known.
+    pub wide: RwSignal<f64>,
     /// The end was in sight when somebody scrolled last: what comes keeps it there.
     at_end: StoredValue<bool>,
 }
@@ -24,6 +26,7 @@ impl Window {
             height,
             top: RwSignal::new(0.0),
             seen: RwSignal::new(800.0),
+            wide: RwSignal::new(0.0),
             at_end: StoredValue::new(true),
         };
         Effect::new(move |_| {
@@ -40,6 +43,10 @@ impl Window {
         let Some(node) = self.node.get_untracked() else { return };
         let below = node.scroll_height() - node.scroll_top() - node.client_height();
         self.at_end.set_value(f64::from(below) < self.height * 2.0);
+        let wide = f64::from(node.client_width());
+        if wide > 0.0 && self.wide.get_untracked() != wide {
+            self.wide.set(wide);
+        }
         let seen = f64::from(node.client_height()).clamp(200.0, 2200.0);
         if (self.seen.get_untracked() - seen).abs() > 1.0 {
             self.seen.set(seen);

@@ -215,6 +215,13 @@ impl ApiServer {
         bootstrap::objects(server.registry(), config.services.at(1)).await?;
         let following = services::follow(server.0.store.clone(), configured, looked_at);
         server.0.tasks.spawn_until_drain("service addresses", following);
+        if let Some(file) = config.authentication {
+            let (auth, drain) = (server.0.auth.clone(), server.0.drain.clone());
+            let following = crate::auth::issuers::reload::follow(file, vec![ISSUER.to_owned()], auth, drain);
+            server.0.tasks.spawn_until_drain("authentication config", following);
+        }
+        let noting = server.0.auth.tokens().uses().note(server.registry().clone());
+        server.0.tasks.spawn_until_drain("uses of tokens", noting);
         let following = aggregate::follow(server.registry().clone(), server.groups().clone());
         server.0.tasks.spawn_until_drain("api services", following);
         let following = crd::follow(server.registry().clone(), server.customs().clone());
@@ -283,6 +290,8 @@ impl ApiServer {
         aggregate::authentication::ensure(self.registry(), self.pki()).await?;
         let following = aggregate::authentication::follow(self.registry().clone(), self.pki().clone());
         tasks.spawn_until_drain("extension-apiserver-authentication", following);
+        let following = crate::auth::legacy::follow(self.registry().clone());
+        tasks.spawn_until_drain("legacy token tracking", following);
         let fairness = Fairness::new(self.0.store.clone(), fairness::SEATS, None);
         fairness.ensure().await;
         tasks.spawn_until_drain("flow schemas", fairness.follow());
@@ -320,6 +329,12 @@ impl ApiServer {
     /// Who serves groups that are not the registry's.
     pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.0.groups
+    }
+
+    /// Who is let in.
+    #[cfg(test)]
+    pub(crate) fn auth(&self) -> &Arc<Auth> {
+        &self.0.auth
     }
 
     /// Who records requests, if anyone does.

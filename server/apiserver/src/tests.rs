@@ -20,6 +20,7 @@ mod custom;
 mod groups;
 mod issuer;
 mod issuers;
+mod legacy_tokens;
 mod listeners;
 mod policies;
 mod quota;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::cookie::{Cookie, SameSite, time};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use jiff::Timestamp;
@@ -224,9 +225,14 @@ async fn route(request: &HttpRequest, payload: web::Payload, state: &Arc<State>)
             None => reply::unauthorized(state.guard.profile()),
         },
         (&Method::GET, "/sampan/v1/open") => match state.asker(request).await {
-            Some(asker) => workload::open(request, state, asker),
+            Some(asker) => workload::open(request, state, asker).await,
             None => reply::unauthorized(state.guard.profile()),
         },
+        (_, "/sampan/v1/open") => {
+            let mut refused = reply::failure(405, "MethodNotAllowed", "this path takes GET");
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+            refused
+        }
         (&Method::GET, "/sampan/v1/exec") => match state.asker(request).await {
             Some(asker) => exec::answer(request, payload, state, asker).await,
             None => reply::unauthorized(state.guard.profile()),

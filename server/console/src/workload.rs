@@ -63,8 +63,8 @@ const DROPPED: [&str; 12] = [
 const CLOSED: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>sampan</title>\
 <p>This page is closed: open it from the dashboard again.</p><p lang=\"zh-CN\">此页面已关闭，请从控制台重新打开。</p></html>";
 
-/// Opens a workload: where to go, with a ticket.
-pub fn open(request: &HttpRequest, state: &State, asker: Asker) -> HttpResponse {
+/// Opens a workload: where to go, with a ticket. What is not there is told at once, in the API server's words.
+pub async fn open(request: &HttpRequest, state: &Arc<State>, asker: Asker) -> HttpResponse {
     let site = request.headers().get("sec-fetch-site").and_then(|value| value.to_str().ok());
     if site.is_some_and(|site| !["same-origin", "none"].contains(&site)) {
         return reply::failure(403, "Forbidden", "the request comes from another site");
@@ -74,18 +74,28 @@ pub fn open(request: &HttpRequest, state: &State, asker: Asker) -> HttpResponse 
             `kubectl port-forward`";
         return reply::failure(501, "NotImplemented", message);
     }
-    let Some(target) = target(request.query_string()) else {
+    let Some((object, target)) = target(request.query_string()) else {
         let message =
             "kind (services or pods), namespace, name and port are needed; scheme may be http or https";
         return reply::failure(400, "BadRequest", message);
     };
+    match Request::get(object).body(Bytes::new()) {
+        Ok(asked) => {
+            // who may reach it but not read it goes on
+            let answer = forward::send(state, asker.clone(), asked).await;
+            if answer.status() == StatusCode::NOT_FOUND {
+                return answer;
+            }
+        }
+        Err(error) => return reply::failure(400, "BadRequest", &error.to_string()),
+    }
     let (name, ticket) = state.places.open(asker, target);
     let address = format!("http://{name}.localhost:{}{ENTER}?ticket={ticket}", state.guard.port());
     HttpResponse::SeeOther().insert_header((header::LOCATION, address)).finish()
 }
 
-/// The API's path of a workload, with `/proxy` at its end.
-fn target(query: &str) -> Option<String> {
+/// The API's path of a workload, and that of what it serves, with `/proxy` at its end.
+fn target(query: &str) -> Option<(String, String)> {
     let all = pairs(query);
     let part = |name: &str| {
         let value = all.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())?;
@@ -99,7 +109,8 @@ fn target(query: &str) -> Option<String> {
         Some("https") => "https:",
         Some(_) => return None,
     };
-    Some(format!("/api/v1/namespaces/{namespace}/{kind}/{scheme}{name}:{port}/proxy"))
+    let place = format!("/api/v1/namespaces/{namespace}/{kind}");
+    Some((format!("{place}/{name}"), format!("{place}/{scheme}{name}:{port}/proxy")))
 }
 
 /// A request to a workload's host.
@@ -355,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_workload_is_named_plainly() {
-        let of = |query: &str| target(query);
+        let of = |query: &str| target(query).map(|(_, target)| target);
         let wanted = "/api/v1/namespaces/a/services/web:80/proxy";
         assert_eq!(of("kind=services&namespace=a&name=web&port=80").as_deref(), Some(wanted));
         let wanted = "/api/v1/namespaces/a/pods/https:web:admin/proxy";

@@ -1,6 +1,5 @@
 //! Events live for an hour after they were last written. (Upstream leaves this to a lease of etcd.)
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::Resource;
 use kube::api::DeleteParams;
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Sources};
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Sources};
 
 use crate::context::Context;
 use crate::resources::Partial;
@@ -82,7 +81,7 @@ impl Controller for EventTtl {
         sources.on(&self.events, move |delta| match (&delta.old, &delta.new) {
             (None, Some(_)) => vec![delta.key.clone()],
             (Some(_), Some(_)) => {
-                this.updated.lock().insert(delta.key.clone(), Timestamp::now());
+                this.updated.lock().insert(delta.key.clone(), sampan_reconcile::now());
                 Vec::new()
             }
             _ => {
@@ -95,7 +94,7 @@ impl Controller for EventTtl {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let Some(event) = self.events.get(key) else { return Ok(None) };
         let written = self.updated.lock().get(key).copied().unwrap_or(event.at);
-        if let Some(left) = remaining(written, Timestamp::now()) {
+        if let Some(left) = remaining(written, sampan_reconcile::now()) {
             return Ok(Some(left));
         }
         let api = self.context.namespaced::<Event>(key.namespace());

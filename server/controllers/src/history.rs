@@ -1,7 +1,6 @@
 //! ControllerRevisions: the templates that a DaemonSet or StatefulSet has had, for `kubectl rollout history` and
 //! `undo` (upstream's `controller_history.go`).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -11,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::Resource;
 use kube::api::PostParams;
-use sampan_reconcile::{Error, Informer, Object};
+use sampan_reconcile::{Error, HashSet, Informer, Object};
 use serde_json::{Value, json};
 
 use crate::context::{BY_CONTROLLER, Context, index_by_owner};

@@ -29,7 +29,7 @@ use crate::node::{NodeLifecycle, NodeTtl, TaintEviction};
 use crate::pod_gc::PodGc;
 use crate::quota::ResourceQuotas;
 use crate::replicaset::ReplicaSets;
-use crate::service_account_tokens::ServiceAccountTokens;
+use crate::service_account_tokens::{LegacyTokenCleaner, ServiceAccountTokens};
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
 use crate::volumes::{Binder, ClaimProtection, EphemeralVolumes, Expansion, VolumeProtection};
@@ -139,6 +139,7 @@ impl ControllerManager {
         let name = "garbage-collector-controller";
         running.handles.push(self.tasks.spawn(name, async move {
             tokio::select! {
+                biased;
                 () = ready(&health, component) => {}
                 () = drain.wait() => return name,
             }
@@ -152,7 +153,9 @@ impl ControllerManager {
         running.start(Namespaces::new(context));
         running.start(NamespaceDefaults::new(context, DefaultServiceAccount));
         running.start(NamespaceDefaults::new(context, RootCa(self.config.root_ca_pem.clone())));
-        running.start(ServiceAccountTokens::new(context, self.config.root_ca_pem.clone()));
+        let tokens = ServiceAccountTokens::new(context, self.config.root_ca_pem.clone());
+        running.start(LegacyTokenCleaner::new(context, tokens.secrets()));
+        running.start(tokens);
         self.start_collector(running, context);
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));

@@ -228,7 +228,7 @@ impl Namespaces {
     async fn write_conditions(&self, ns: &Namespace, remains: &Remains) -> Result<Namespace, Error> {
         let status = ns.status.clone().unwrap_or_default();
         let old = status.conditions.unwrap_or_default();
-        let new = conditions(&old, remains, Timestamp::now());
+        let new = conditions(&old, remains, sampan_reconcile::now());
         if old == new {
             return Ok(ns.clone());
         }

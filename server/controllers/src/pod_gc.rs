@@ -1,16 +1,14 @@
 //! Pod garbage collector (upstream's `gc_controller.go`): pods whose node is gone or out of service, pods that
 //! ended before they were scheduled, and ended pods beyond a number.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Sources};
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Sources};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -94,7 +92,7 @@ impl PodGc {
         if let Some(reason) = reason.filter(|_| !is_terminal(pod)) {
             let condition = json!({
                 "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
-                "lastTransitionTime": Time(Timestamp::now())});
+                "lastTransitionTime": Time(sampan_reconcile::now())});
             let body = json!({
                 "metadata": {"uid": uid(&pod.metadata)}, "status": {"phase": "Failed", "conditions": [condition]}});
             match api
@@ -181,6 +179,7 @@ impl Controller for PodGc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
 
     #[test]
     fn verdicts() {

@@ -2,7 +2,6 @@
 //!
 //! The ReplicationController is the same controller over an adapter, as it is upstream.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::Resource;
 use kube::api::PostParams;
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Recorder, Sources, reference};
 
 use crate::claim::{self, claim};
 use crate::context::{
@@ -280,7 +279,7 @@ impl<K: Replicated> ReplicaSets<K> {
 
     /// Active pods by node of all sets that share this set's owner.
     fn related(&self, rs: &ReplicaSet, pods: &[Arc<Pod>]) -> HashMap<String, usize> {
-        let mut nodes = HashMap::new();
+        let mut nodes = HashMap::default();
         let mut count = |pod: &Pod| {
             if let Some(node) =
                 pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|_| is_active(pod))
@@ -368,7 +367,7 @@ impl<K: Replicated> Controller for ReplicaSets<K> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
         let rs = set.view();
         let pods = self.claim(&rs, &set).await?;
-        let now = Timestamp::now();
+        let now = sampan_reconcile::now();
         let plan = plan(&rs, &pods, &self.related(&rs, &pods), now);
         let result = self.act(&rs, &set, plan).await;
         let failure = result.as_ref().err().map(|(reason, error)| match error {
@@ -413,9 +412,9 @@ mod tests {
     #[test]
     fn creates_what_is_missing_and_ignores_ended_pods() {
         let pods = [pod("a", "n1", "Running", true), pod("b", "n1", "Failed", false)];
-        assert_eq!(plan(&rs(3), &pods, &HashMap::new(), now()).create, 2);
-        assert_eq!(plan(&rs(1), &pods, &HashMap::new(), now()).create, 0);
-        assert_eq!(plan(&rs(9000), &pods, &HashMap::new(), now()).create, BURST);
+        assert_eq!(plan(&rs(3), &pods, &HashMap::default(), now()).create, 2);
+        assert_eq!(plan(&rs(1), &pods, &HashMap::default(), now()).create, 0);
+        assert_eq!(plan(&rs(9000), &pods, &HashMap::default(), now()).create, BURST);
     }
 
     #[test]
@@ -427,7 +426,7 @@ mod tests {
             pod("pending", "n1", "Pending", false),
             pod("unassigned", "", "Pending", false),
         ];
-        let related = HashMap::from([("n1".to_owned(), 1), ("n2".to_owned(), 4)]);
+        let related = [("n1".to_owned(), 1), ("n2".to_owned(), 4)].into_iter().collect();
         let gone = plan(&rs(0), &pods, &related, now()).delete;
         let names: Vec<_> = gone.iter().map(|pod| name(&pod.metadata)).collect();
         assert_eq!(names, ["unassigned", "pending", "unready", "crowded", "ready"]);

@@ -1,10 +1,9 @@
 //! Requests about objects of any kind, by their row in the kinds table.
 
-use std::collections::HashSet;
-
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams};
 use kube::core::Request;
 use sampan_api::kinds::{self, Kind};
+use sampan_reconcile::HashSet;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,7 +30,7 @@ struct WholeList {
 /// Every stored kind once, in one of its versions, that can be listed, watched and deleted. Events are left out
 /// if `events` is false: nobody owns one.
 pub(crate) fn deletable(events: bool) -> Vec<&'static Kind> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     let preferred =
         |kind: &Kind| kinds::group(kind.group).and_then(|g| g.versions.first()) == Some(&kind.version);
     let mut all: Vec<&Kind> = kinds::all().iter().filter(|kind| !kind.virtual_).collect();

@@ -192,7 +192,7 @@ impl ServiceCidrs {
             status: told.0.to_owned(),
             reason: told.1.to_owned(),
             message: told.2.to_owned(),
-            last_transition_time: Time(jiff::Timestamp::now()),
+            last_transition_time: Time(sampan_reconcile::now()),
             observed_generation: None,
         };
         let status = ServiceCIDRStatus { conditions: Some(vec![condition]) };

@@ -2,7 +2,6 @@
 //!
 //! Not here: the claims' retention policy and `maxUnavailable`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
 use kube::api::PostParams;
-use sampan_reconcile::{Controller, Error, Informer, Key, Sources, reference};
+use sampan_reconcile::{Controller, Error, HashSet, Informer, Key, Sources, reference};
 
 use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
 use crate::history::{History, template_of};
@@ -290,7 +289,7 @@ impl Controller for StatefulSets {
         let collisions = set.status.as_ref().and_then(|status| status.collision_count);
         let (revision, collisions) = self.history.present(&*set, &spec.template, collisions).await?;
         let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&set.metadata));
-        let now = Timestamp::now();
+        let now = sampan_reconcile::now();
         let mut plan = plan(&set, &pods, name(&revision.metadata), now);
         plan.status.collision_count = Some(collisions.unwrap_or(0));
         let about = reference(&*set);

@@ -93,15 +93,18 @@ pub async fn run<C: Controller>(controller: Arc<C>, drain: Drain) {
     let queue = Queue::new();
     let Sources { mut streams, synced } = sources;
     tokio::select! {
+        biased;
         () = drain.wait() => return,
         _ = futures::future::join_all(synced) => {}
     }
     let mut working = FuturesUnordered::new();
     loop {
+        // all that has happened is known before another key is begun
         tokio::select! {
+            biased;
             () = drain.wait() => break,
-            Some(keys) = streams.next() => keys.into_iter().for_each(|key| queue.add(key)),
             Some(()) = working.next() => {}
+            Some(keys) = streams.next() => keys.into_iter().for_each(|key| queue.add(key)),
             key = queue.next(), if working.len() < controller.workers() => {
                 working.push(work(&*controller, &queue, key));
             }

@@ -4,11 +4,12 @@
 //! source and object), the aggregator (from the 10th different message within 10 minutes on, one combined
 //! event) and the logger (the same event again raises its count). Pure of I/O: time is an argument.
 
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+
+use crate::hashing::{HashMap, HashSet};
 
 const CACHE: usize = 4096;
 const SPAM_BURST: f64 = 25.0;
@@ -120,7 +121,7 @@ impl Correlator {
 
     fn aggregate(&mut self, slot: Slot, message: &str, now: Timestamp) -> (Slot, String) {
         let combined = Slot { message: None, ..slot.clone() };
-        let fresh = || Similar { messages: HashSet::new(), last: now };
+        let fresh = || Similar { messages: HashSet::default(), last: now };
         let similar = self.similar.entry(combined.clone()).or_insert_with(fresh);
         if now.duration_since(similar.last).as_secs() > SIMILAR_SECONDS {
             *similar = fresh();

@@ -9,9 +9,11 @@
 //! [`Informer::reached`] until its own informer shows the write, so that the next pass over the same key
 //! never acts on a state older than its own deeds; this replaces upstream's expectations.
 
+mod clock;
 mod controller;
 mod correlator;
 mod decode;
+mod hashing;
 mod informer;
 mod informers;
 mod key;
@@ -20,8 +22,10 @@ mod recorder;
 mod reflector;
 mod store;
 
+pub use clock::{now, simulate};
 pub use controller::{Controller, Error, Sources, run};
 pub use decode::Decode;
+pub use hashing::{HashMap, HashSet, Hashing};
 pub use informer::{Delta, Deltas, Informer};
 pub use informers::{AbortOnDrop, Informers};
 pub use key::{Key, Object};

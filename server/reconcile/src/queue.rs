@@ -1,7 +1,7 @@
 //! A work queue of keys: each waits at most once, is worked on by one worker at a time, may be delayed, and
 //! backs off on its own (client-go `util/workqueue`, default controller rate limiter: 5 ms … 1000 s).
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::hashing::{HashMap, HashSet};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1000);
@@ -28,11 +30,11 @@ impl<T> Default for State<T> {
     fn default() -> Self {
         Self {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            working: HashSet::new(),
+            dirty: HashSet::default(),
+            working: HashSet::default(),
             delayed: BTreeMap::new(),
-            due: HashMap::new(),
-            failures: HashMap::new(),
+            due: HashMap::default(),
+            failures: HashMap::default(),
             sequence: 0,
         }
     }
@@ -153,6 +155,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             };
             match due {
                 Some(at) => tokio::select! {
+                    biased;
                     () = wake => {}
                     () = tokio::time::sleep_until(at) => {}
                 },

@@ -92,7 +92,7 @@ impl Writer {
     async fn run(self, mut waiting: Receiver<Observation>) {
         let mut correlator = Correlator::default();
         while let Some(seen) = waiting.recv().await {
-            let now = Timestamp::now();
+            let now = crate::now();
             let Some(write) = correlator.observe(&seen, now) else { continue };
             if let Err(error) = self.write(&mut correlator, &seen, write, now).await {
                 tracing::warn!(reason = seen.reason, %error, "event not written");

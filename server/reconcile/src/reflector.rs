@@ -246,7 +246,7 @@ impl Pause {
     }
 
     async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(rand::random_range(0.5..1.0))).await;
+        tokio::time::sleep(crate::clock::jittered(self.0)).await;
         self.0 = (self.0 * 2).min(PAUSE_MAX);
     }
 }

@@ -1,10 +1,10 @@
 //! The decoded copy of one kind: objects by key, indexes and subscribers. Pure of I/O.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::hashing::HashMap;
 use crate::informer::Delta;
 use crate::key::{Key, Object};
 
@@ -42,7 +42,7 @@ pub(crate) struct Store<K> {
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), indexes: HashMap::new(), subscribers: Vec::new() }
+        Self { objects: HashMap::default(), indexes: HashMap::default(), subscribers: Vec::new() }
     }
 }
 
@@ -63,7 +63,7 @@ impl<K: Object> Store<K> {
         if self.indexes.contains_key(name) {
             return;
         }
-        let mut index = Index { terms, entries: HashMap::new() };
+        let mut index = Index { terms, entries: HashMap::default() };
         for (key, object) in &self.objects {
             index.insert(key, object);
         }

@@ -3,13 +3,13 @@
 //! A shape has a column: a row for each node, in the order of their names. A row is computed anew only when its node
 //! changed, so that a placement costs one row for each shape that is asked for again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::filters::{Refusal, local};
 use crate::pods::PodInfo;
 use crate::scores::Local;
 use crate::world::{NodeInfo, World};
+use sampan_reconcile::HashMap;
 
 /// As many shapes are kept.
 const SHAPES: usize = 256;

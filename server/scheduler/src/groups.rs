@@ -1,11 +1,12 @@
 //! Topology counters, kept from change to change: pods of one group count alike for every selector, so that a selector
 //! is asked once for a group, and a group knows how many pods it has in each domain.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::pods::PodInfo;
 use crate::selectors::Labels;
+use sampan_reconcile::HashMap;
 
 /// Numbers by the value of a topology key; none is zero.
 pub type Counts = HashMap<String, i64>;
@@ -70,7 +71,7 @@ impl Groups {
 
     /// A pod came to a node with these labels.
     pub fn add(&mut self, pod: &Arc<PodInfo>, labels: &Labels) {
-        let new = || Group { sample: pod.clone(), size: 0, domains: HashMap::new() };
+        let new = || Group { sample: pod.clone(), size: 0, domains: HashMap::default() };
         let group = self.all.entry(pod.kind().clone()).or_insert_with(new);
         group.size += 1;
         for key in &self.keys {
@@ -135,7 +136,7 @@ impl<'a> Tally<'a> {
         }
         self.few.push((counts, weight));
         if self.few.len() > FEW {
-            self.sum = Some(HashMap::new());
+            self.sum = Some(HashMap::default());
             std::mem::take(&mut self.few)
                 .into_iter()
                 .for_each(|(counts, weight)| self.add(Some(counts), weight));

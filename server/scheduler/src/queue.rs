@@ -4,11 +4,12 @@
 //! earlier than its back-off (1 s, doubling to 10 s, as upstream's).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sampan_reconcile::HashMap;
 use tokio::time::Instant;
 
 use crate::config::Configuration;
@@ -57,10 +58,10 @@ impl Queue {
             back_off,
             back_off_max,
             active: BTreeMap::new(),
-            orders: HashMap::new(),
-            waiting: HashMap::new(),
+            orders: HashMap::default(),
+            waiting: HashMap::default(),
             due: BTreeSet::new(),
-            attempts: HashMap::new(),
+            attempts: HashMap::default(),
         }
     }
 

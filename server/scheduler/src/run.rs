@@ -9,6 +9,7 @@ mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -60,6 +61,15 @@ pub struct Scheduler {
 
 /// API calls that may be under way before further pods wait for their answers.
 const CALLS: usize = 256;
+
+/// When a pod is asked whether it was bound, if the answer to its binding was lost.
+const ASKED_AFTER: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
 
 /// What the API said to a call.
 enum Output {
@@ -140,6 +150,7 @@ impl Scheduler {
             budgets.subscribe().into_stream().map(Input::Budget).boxed(),
         ]);
         tokio::select! {
+            biased;
             () = drain.wait() => return,
             _ = async {
                 tokio::join!(pods.synced(), nodes.synced(), namespaces.synced());
@@ -397,7 +408,37 @@ async fn bind(client: Client, pod: Arc<PodInfo>, node: String) -> Output {
     let result = api
         .create_subresource::<_, serde_json::Value>("binding", &name, &PostParams::default(), &binding)
         .await;
-    Output::Bound(pod, node, result.map(drop))
+    let result = match result {
+        Err(error) if is_unclear(&error) => ask_whether_bound(&api, &pod, &node, error).await,
+        result => result.map(drop),
+    };
+    Output::Bound(pod, node, result)
+}
+
+/// Whether an error leaves open if the request was carried out.
+fn is_unclear(error: &kube::Error) -> bool {
+    !matches!(error, kube::Error::Api(status) if status.code < 500)
+}
+
+/// The pod itself says what became of a binding whose answer was lost: room that it has taken is not given away again.
+async fn ask_whether_bound(
+    api: &Api<Pod>,
+    pod: &PodInfo,
+    node: &str,
+    error: kube::Error,
+) -> Result<(), kube::Error> {
+    let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+    for pause in ASKED_AFTER {
+        tokio::time::sleep(pause).await;
+        match api.get(name).await {
+            Ok(now) if now.metadata.uid == pod.pod.metadata.uid && node_of(&now) == Some(node) => {
+                return Ok(());
+            }
+            Err(unclear) if is_unclear(&unclear) => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    Err(error)
 }
 
 #[cfg(test)]

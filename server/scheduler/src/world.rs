@@ -1,10 +1,11 @@
 //! The scheduler's view of nodes and of the pods on them: apply and delete in, [`NodeInfo`] out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerImage, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use sampan_reconcile::HashMap;
 
 use crate::groups::Groups;
 use crate::owners::Owners;

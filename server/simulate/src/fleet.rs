@@ -1,14 +1,14 @@
 //! All simulated nodes with their pods: who is there, and what is to be done when. Pure; it says jobs, and is told what
 //! became of them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, PodStatus};
-use sampan_reconcile::{Key, Object};
+use sampan_reconcile::{HashMap, HashSet, Key, Object};
 use tokio::time::Instant;
 
 use crate::behaviour::{conduct, hash};
@@ -102,9 +102,9 @@ impl Fleet {
         Self {
             own: own.to_owned(),
             began: now,
-            members: HashMap::new(),
-            pods: HashMap::new(),
-            slots: HashSet::new(),
+            members: HashMap::default(),
+            pods: HashMap::default(),
+            slots: HashSet::default(),
             timers: Timers::default(),
             jobs: VecDeque::new(),
             look: VecDeque::new(),
@@ -160,8 +160,8 @@ impl Fleet {
             slot,
             state,
             behaviour,
-            pods: HashSet::new(),
-            used: HashSet::new(),
+            pods: HashSet::default(),
+            used: HashSet::default(),
             last: 0,
             reported: now,
             reporting: false,
@@ -226,7 +226,7 @@ impl Fleet {
         let capacity = before.and_then(|before| before.capacity.clone());
         let capacity = capacity.unwrap_or_else(|| node::capacity(&NodeShape::default(), PODS_PER_NODE));
         let ready = member.state != State::NotReady;
-        let status = node::status(name, member.slot, &capacity, before, ready, Timestamp::now());
+        let status = node::status(name, member.slot, &capacity, before, ready, sampan_reconcile::now());
         self.jobs.push_back(Job::Report { name: name.clone(), status: Box::new(status) });
     }
 

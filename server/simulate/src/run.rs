@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http::{Method, Request};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use sampan_reconcile::{Deltas, Informer, Informers, Key};
@@ -87,12 +86,13 @@ impl Simulator {
                 _ => {}
             }
             while working.len() < AT_ONCE
-                && let Some(job) = fleet.job(Instant::now(), Timestamp::now())
+                && let Some(job) = fleet.job(Instant::now(), sampan_reconcile::now())
             {
                 working.push(self.perform(job));
             }
             let due = fleet.next_due();
             tokio::select! {
+                biased;
                 delta = nodes.next() => {
                     let Some(delta) = delta else { return };
                     let mut next = Some(delta);
@@ -167,7 +167,7 @@ impl Simulator {
 
     /// Renews a lease as a kubelet does, or creates it (upstream's `component-helpers/apimachinery/lease`).
     async fn renew(&self, name: &str, uid: &str) -> kube::Result<u64> {
-        let now = format!("{:.6}", Timestamp::now());
+        let now = format!("{:.6}", sampan_reconcile::now());
         let spec = json!({"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
         let renewed =
             self.ask(Method::PATCH, format!("{LEASES}/{name}"), MERGE, &json!({"spec": spec})).await;

@@ -1,9 +1,10 @@
 //! What is due when: one deadline a key, the earliest first. Pure.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::hash::Hash;
 
+use sampan_reconcile::HashMap;
 use tokio::time::Instant;
 
 /// Deadlines by key. A key has one; setting another replaces it.
@@ -18,7 +19,7 @@ where
     K: Ord,
 {
     fn default() -> Self {
-        Self { due: HashMap::new(), heap: BinaryHeap::new() }
+        Self { due: HashMap::default(), heap: BinaryHeap::new() }
     }
 }
 

@@ -1,14 +1,13 @@
 //! Making simulated nodes, removing them, failing a zone of them, and how they are.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
 use http::Method;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use sampan_reconcile::{Key, Object};
+use sampan_reconcile::{HashMap, HashSet, Key, Object};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -186,7 +185,7 @@ impl Wanted {
             shape: &self.profile.node,
             behaviour: &self.profile.pods,
         };
-        node::object(&plan, Timestamp::now())
+        node::object(&plan, sampan_reconcile::now())
     }
 }
 

@@ -16,7 +16,7 @@ use super::shapes::{ClusterStatus, ComponentStatus, ImageSummary, NodeSummary, S
 use crate::daemon::{Running, access};
 use crate::failure::{Failure, Kind};
 use crate::kubeconfig;
-use crate::profile::Profile;
+use crate::profile::{Profile, Settings};
 use crate::verbs::profile::Row;
 
 /// Components, node, versions and addresses.
@@ -33,7 +33,8 @@ pub fn status(running: &Running) -> ClusterStatus {
         address: access::of(&running.server).server,
         dashboard: running.dashboard.address(),
         rest: format!("http://127.0.0.1:{}{PREFIX}", running.dashboard.port()),
-        settings: running.settings.clone(),
+        // the block in use: one that nobody chose gives way to the host's networks
+        settings: Settings { pod_cidr: running.network.pod_cidr(), ..running.settings.clone() },
     }
 }
 

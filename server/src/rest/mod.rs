@@ -45,6 +45,8 @@ pub use tokens::{NewToken, Scope, Token};
 
 /// Where it is.
 pub const PREFIX: &str = "/sampan/v1";
+/// Below it: the way to a workload's web page, which the dashboard's own server answers.
+const OPEN: &str = "/open";
 /// Names the operation that an answer comes from.
 const OPERATION: HeaderName = HeaderName::from_static("sampan-operation");
 

@@ -5,7 +5,7 @@ use sampan_simulate::Wanted;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::PREFIX;
+use super::{OPEN, PREFIX};
 use super::operations::OperationStatus;
 use super::routes::{Action, Add, Archive, Configure, Enable, Image, NewFile, ROUTES, Route, Stop, TAIL_MAX};
 use super::shapes::{ClusterStatus, ComponentStatus, History, ImageSummary, NodeSummary, Saved, Versions};
@@ -29,6 +29,7 @@ pub fn document() -> Value {
         let path = paths.entry(format!("{PREFIX}{}", route.path)).or_insert_with(|| json!({}));
         path[route.method.as_str().to_lowercase()] = operation(route, &mut schemas);
     }
+    paths.insert(format!("{PREFIX}{OPEN}"), opens());
     let mut components = schemas.take_definitions(true);
     components.insert("Refusal".to_owned(), refusal());
     json!({
@@ -69,6 +70,28 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         operation["requestBody"] = json!({"required": required, "content": content});
     }
     operation
+}
+
+/// What the dashboard's own server answers: the way to the web page of a workload.
+fn opens() -> Value {
+    let word = |name: &str, schema: Value| json!({"name": name, "in": "query", "required": name != "scheme", "schema": schema});
+    let text = || json!({"type": "string", "pattern": "^[A-Za-z0-9._-]+$"});
+    let refused = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}});
+    json!({"get": {
+        "operationId": "openWorkload",
+        "summary": "Open the web page of a pod or Service in a browser of the cluster's machine",
+        "parameters": [
+            word("kind", json!({"type": "string", "enum": ["services", "pods"]})),
+            word("namespace", text()), word("name", text()), word("port", text()),
+            word("scheme", json!({"type": "string", "enum": ["http", "https"], "default": "http"})),
+        ],
+        "responses": {
+            "303": {"description": "To an origin of its own, with a ticket that is good once",
+                "headers": {"Location": {"schema": {"type": "string"}}}},
+            "404": {"description": "There is no such pod or Service", "content": refused},
+            "default": {"description": "Refused, with what to do", "content": refused},
+        },
+    }})
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
@@ -218,7 +241,9 @@ mod tests {
         let operations =
             document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
         let ids: BTreeSet<&str> = operations.map(|(_, one)| one["operationId"].as_str().unwrap()).collect();
-        assert_eq!(ids.len(), ROUTES.len());
+        // and the one that the dashboard's server answers
+        assert_eq!(ids.len(), ROUTES.len() + 1);
+        assert!(ids.contains("openWorkload"));
         assert!(ids.contains("listAddons"));
         let mut named = BTreeSet::new();
         references(&document, &mut named);

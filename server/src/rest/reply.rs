@@ -55,6 +55,15 @@ impl Refusal {
         Self::new(Kind::NotFound, message)
     }
 
+    /// The dashboard's own server answers a path, and no other.
+    pub fn elsewhere(path: &str) -> Self {
+        let message = format!(
+            "{path} is answered where the dashboard is: `rest` of GET {}/status says where",
+            super::PREFIX
+        );
+        Self { code: Some(421), ..Self::new(Kind::NotFound, message) }
+    }
+
     /// The path is there, for other methods.
     pub fn method(allowed: &[&str]) -> Self {
         let message = format!("this path takes {}", allowed.join(" and "));
@@ -153,6 +162,7 @@ impl Refusal {
             404 => "NotFound",
             405 => "MethodNotAllowed",
             409 => "Conflict",
+            421 => "MisdirectedRequest",
             422 => "Invalid",
             502 => "BadGateway",
             503 => "ServiceUnavailable",

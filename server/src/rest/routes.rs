@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::PREFIX;
+use super::{OPEN, PREFIX};
 use super::reply::Refusal;
 use super::tokens::NewToken;
 
@@ -352,6 +352,7 @@ fn find(method: &Method, path: &str) -> Result<(Action, String), Refusal> {
     let here: Vec<(&Route, String)> = ROUTES.iter().filter_map(|route| Some((route, of(route)?))).collect();
     match here.iter().find(|(route, _)| route.method == method) {
         Some((route, name)) => Ok((route.action, name.clone())),
+        None if rest == OPEN => Err(Refusal::elsewhere(rest)),
         None if here.is_empty() => Err(Refusal::no_path()),
         None => {
             let methods: Vec<&str> = here.iter().map(|(route, _)| route.method.as_str()).collect();
@@ -499,6 +500,7 @@ mod tests {
         for (method, path, body, code, words) in [
             ("GET", "/nothing", "", 404, "openapi.json"),
             ("GET", "/addons/", "", 404, "openapi.json"),
+            ("GET", "/open", "", 421, "GET /sampan/v1/status says where"),
             ("PUT", "/addons/dns", "", 405, "GET and DELETE"),
             ("POST", "/addons/dns/enable", "{", 400, "body: "),
             ("POST", "/addons/dns/enable", r#"{"sets": {}}"#, 400, "unknown field `sets`"),

@@ -21,6 +21,8 @@ struct Report {
     kubelet: &'static str,
     apiserver: &'static str,
     kubeconfig: &'static str,
+    /// The daemon's process, while it runs.
+    pid: Option<u64>,
 }
 
 /// Runs the verb.
@@ -51,7 +53,14 @@ fn configured(profile: &str, server: &str) -> bool {
 
 impl Report {
     fn all(name: &str, state: &'static str) -> Self {
-        Self { name: name.to_owned(), host: state, kubelet: state, apiserver: state, kubeconfig: state }
+        Self {
+            name: name.to_owned(),
+            host: state,
+            kubelet: state,
+            apiserver: state,
+            kubeconfig: state,
+            pid: None,
+        }
     }
 
     fn of(name: &str, status: &Value, configured: bool) -> Self {
@@ -66,6 +75,7 @@ impl Report {
             kubelet: state("kubelet"),
             apiserver: state("kube-apiserver"),
             kubeconfig: if configured { "Configured" } else { "Misconfigured" },
+            pid: status["pid"].as_u64(),
         }
     }
 
@@ -77,7 +87,7 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let Report { name, host, kubelet, apiserver, kubeconfig } = self;
+        let Report { name, host, kubelet, apiserver, kubeconfig, pid: _ } = self;
         format!(
             "{name}\ntype: Control Plane\nhost: {host}\nkubelet: {kubelet}\napiserver: {apiserver}\nkubeconfig: {kubeconfig}\n"
         )
@@ -85,7 +95,7 @@ impl Report {
 
     fn json(&self) -> Value {
         json!({"Name": self.name, "Host": self.host, "Kubelet": self.kubelet, "APIServer": self.apiserver,
-               "Kubeconfig": self.kubeconfig, "Worker": false})
+               "Kubeconfig": self.kubeconfig, "Worker": false, "Pid": self.pid})
     }
 }
 
@@ -99,5 +109,11 @@ mod tests {
         let status = |kubelet| json!({"components": {"kubelet": {"state": kubelet}, "kube-apiserver": {"state": "Ready"}}});
         assert_eq!(Report::of("a", &status("Ready"), true).exit_code(), 0);
         assert_eq!(Report::of("a", &status("Failed"), true).exit_code(), KUBERNETES_DOWN);
+    }
+
+    #[test]
+    fn json_has_the_process_of_a_daemon_that_runs() {
+        assert_eq!(Report::of("a", &json!({"pid": 7}), true).json()["Pid"], 7);
+        assert_eq!(Report::all("a", "Stopped").json()["Pid"], Value::Null);
     }
 }

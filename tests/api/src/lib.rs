@@ -1,6 +1,7 @@
 //! The API of the built binary, asked as no well-behaved client asks: raw requests, broken bodies, a daemon that
 //! is killed. See `tests/`.
 
+mod conversation;
 mod mutate;
 mod seeds;
 
@@ -11,6 +12,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
 
+pub use conversation::{Conversation, Message, Player, Step};
 pub use mutate::{Random, mutate};
 pub use seeds::{Seed, seeds};
 

@@ -1,8 +1,10 @@
-//! Every resource, subresource and verb that Kubernetes v1.36 serves (`api-surface-v1.36.tsv`), asked of the built
-//! binary: objects go in as JSON and as protobuf and come out the same in both. The table of what was seen is printed.
+//! Every resource, subresource and verb that Kubernetes v1.36 serves (`api-surface-v1.36.tsv`), looked up in discovery and
+//! asked of the built binary: objects go in as JSON and as protobuf and come out the same in both. The table of what was
+//! seen, row by verb, is printed; a verb counts when its answer was looked at.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +21,13 @@ const SURFACE: &str = include_str!("../../../server/api/generate/api-surface-v1.
 const SAMPLES: &str = include_str!("../src/samples.yaml");
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const NAMESPACE: &str = "surface";
+
+/// The columns of the table.
+static VERBS: [&str; 10] =
+    ["get", "list", "watch", "watchlist", "post", "put", "patch", "delete", "deletecollection", "connect"];
+
+/// Subresources whose requests go on to something else.
+const CONNECTED: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 
 /// How long an answer may take, its end included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,9 +88,39 @@ impl Answer {
 struct World {
     client: Client,
     samples: BTreeMap<String, Value>,
+    /// What was asked and answered, by row and verb.
+    seen: Mutex<BTreeSet<(String, &'static str)>>,
 }
 
 impl World {
+    fn saw(&self, row: &Row, verb: &str) {
+        let verb = VERBS.into_iter().find(|one| *one == verb).unwrap();
+        self.seen.lock().unwrap().insert((row.place(), verb));
+    }
+
+    /// The verbs of every resource that discovery lists in the row's group and version, in the table's words.
+    async fn listed(&self, group_version: &str) -> Result<BTreeMap<String, BTreeSet<&'static str>>> {
+        let path =
+            if group_version == "api/v1" { "/api/v1".to_owned() } else { format!("/apis/{group_version}") };
+        let list = self.json("GET", &path, &Value::Null).await?.expect(&[200])?.json()?;
+        let resources = list["resources"].as_array().context("resources")?;
+        let each = resources.iter().map(|resource| {
+            let name = resource["name"].as_str().context("a name")?.to_owned();
+            // what is connected to is listed by the verbs that methods stand for
+            let connects = CONNECTED.contains(&name.split_once('/').map_or("", |(_, sub)| sub));
+            let verbs = resource["verbs"].as_array().context("verbs")?.iter().filter_map(Value::as_str);
+            let verbs = verbs.flat_map(|verb| match verb {
+                _ if connects => &["connect"][..],
+                "create" => &["post"][..],
+                "update" => &["put"][..],
+                "watch" => &["watch", "watchlist"][..],
+                verb => VERBS.iter().position(|one| *one == verb).map_or(&[][..], |at| &VERBS[at..=at]),
+            });
+            Ok((name, verbs.copied().collect()))
+        });
+        each.collect()
+    }
+
     async fn ask(
         &self,
         method: &str,
@@ -145,11 +184,17 @@ impl World {
             // componentstatuses, which nobody makes
             let list = self.json("GET", &path, &Value::Null).await?.expect(&[200])?.json()?;
             let name = list["items"][0]["metadata"]["name"].as_str().context("an item")?.to_owned();
-            return self.json("GET", &format!("{path}/{name}"), &Value::Null).await?.expect(&[200]).map(drop);
+            self.saw(row, "list");
+            self.json("GET", &format!("{path}/{name}"), &Value::Null).await?.expect(&[200])?;
+            self.saw(row, "get");
+            return Ok(());
         }
         if row.resource == "bindings" {
             let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "nobody"}, "target": {"name": "n"}});
-            return self.json("POST", &path, &binding).await?.expect(&[404]).map(drop);
+            let refused = self.json("POST", &path, &binding).await?.expect(&[404])?.json()?;
+            ensure!(refused["details"]["name"] == "nobody", "{refused}");
+            self.saw(row, "post");
+            return Ok(());
         }
         let mut sample = self.sample(row, row.resource)?;
         sample["kind"] = row.kind.into();
@@ -157,9 +202,11 @@ impl World {
             return self.virtual_resource(row, &path, &sample).await;
         }
         let made = self.json("POST", &path, &sample).await?.expect(&[201])?.json()?;
+        self.saw(row, "post");
         let name = made["metadata"]["name"].as_str().context("a name")?.to_owned();
         let one = format!("{path}/{name}");
         self.both_encodings(row, &one).await.context("get")?;
+        self.saw(row, "get");
         let list = self
             .json("GET", &format!("{path}?labelSelector=surface=yes"), &Value::Null)
             .await?
@@ -169,9 +216,13 @@ impl World {
         ensure!(list["items"].as_array().is_some_and(|items| !items.is_empty()), "list: {list}");
         let body = self.ask("GET", &path, "", PROTOBUF, Vec::new()).await?.expect(&[200])?;
         ensure!(body.media == PROTOBUF && proto::is_protobuf(&body.body), "list in protobuf: {}", body.media);
-        for query in [
-            "watch=1&timeoutSeconds=1&resourceVersion=0",
-            "watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+        self.saw(row, "list");
+        for (verb, query) in [
+            ("watch", "watch=1&timeoutSeconds=1&resourceVersion=0"),
+            (
+                "watchlist",
+                "watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+            ),
         ] {
             let seen = self
                 .ask("GET", &format!("{path}?{query}"), "", "application/json", Vec::new())
@@ -183,6 +234,7 @@ impl World {
                 !query.contains("send") || text.contains("k8s.io/initial-events-end"),
                 "{query}: no bookmark"
             );
+            self.saw(row, verb);
         }
         let merge = json!({"metadata": {"annotations": {"patched": "yes"}}});
         let patched = self
@@ -198,6 +250,7 @@ impl World {
             .context("patch")?
             .json()?;
         ensure!(patched["metadata"]["annotations"]["patched"] == "yes", "patch: {patched}");
+        self.saw(row, "patch");
         let mut latest = self.json("GET", &one, &Value::Null).await?.expect(&[200])?.json()?;
         latest["metadata"]["annotations"]["put"] = "yes".into();
         let put = self.json("PUT", &one, &latest).await?;
@@ -205,6 +258,7 @@ impl World {
         let put = if put.code == 409 { self.again(&one).await? } else { put };
         let put = put.expect(&[200]).context("put")?.json()?;
         ensure!(put["metadata"]["annotations"]["put"] == "yes", "put: {put}");
+        self.saw(row, "put");
         Ok(())
     }
 
@@ -232,6 +286,7 @@ impl World {
             self.ask("POST", path, "application/json", PROTOBUF, sample.to_string().into_bytes()).await?;
         let body = body.expect(&[201])?;
         ensure!(body.media == PROTOBUF, "{}", body.media);
+        self.saw(row, "post");
         Ok(())
     }
 
@@ -311,6 +366,7 @@ impl World {
                 }
                 (verb, sub) => bail!("nobody knows how to {verb} {sub}"),
             }
+            self.saw(row, verb);
         }
         Ok(())
     }
@@ -327,6 +383,7 @@ impl World {
                 .await?
                 .expect(&[200, 202])
                 .context("delete")?;
+            self.saw(row, "delete");
         }
         if !row.verbs.contains(&"deletecollection") {
             return Ok(());
@@ -343,6 +400,7 @@ impl World {
             .context("post in protobuf")?;
         let selector = format!("{path}?labelSelector=surface=yes");
         self.json("DELETE", &selector, &gone).await?.expect(&[200]).context("deletecollection")?;
+        self.saw(row, "deletecollection");
         self.unheld(&format!("{path}/{name}")).await
     }
 
@@ -377,7 +435,7 @@ async fn every_row_and_verb_of_the_surface_is_served() -> Result<()> {
     let cluster = Cluster::start()?;
     let client = cluster.client().await?;
     let samples: BTreeMap<String, Value> = serde_yaml_ng::from_str(SAMPLES)?;
-    let world = World { client, samples };
+    let world = World { client, samples, seen: Mutex::default() };
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     world.json("POST", "/api/v1/namespaces", &namespace).await?.expect(&[201])?;
     let account = format!(
@@ -396,18 +454,53 @@ async fn every_row_and_verb_of_the_surface_is_served() -> Result<()> {
             .buffer_unordered(AT_ONCE)
             .concat()
             .await;
-    let (seen, failed): (Vec<Told>, Vec<Told>) = told.into_iter().partition(|told| told.failure.is_none());
-    for told in &seen {
-        println!("{:<70} {}", told.row.place(), told.row.verbs.join(" "));
+    let mut listed = BTreeMap::new();
+    for group_version in rows.iter().map(|row| row.group_version).collect::<BTreeSet<_>>() {
+        listed.insert(group_version, world.listed(group_version).await.context(group_version)?);
     }
-    let verbs: usize = seen.iter().map(|told| told.row.verbs.len()).sum();
-    println!("{} of {} rows, {verbs} verbs", seen.len(), rows.len());
-    let failed: Vec<String> = failed
+    let seen = world.seen.lock().unwrap();
+    let mut wrong: Vec<String> = told
         .iter()
-        .map(|told| format!("{}: {}", told.row.place(), told.failure.as_deref().unwrap_or_default()))
+        .filter_map(|told| Some(format!("{}: {}", told.row.place(), told.failure.as_deref()?)))
         .collect();
-    ensure!(failed.is_empty(), "{} of {} rows:\n{}", failed.len(), rows.len(), failed.join("\n"));
-    ensure!(seen.len() == rows.len(), "a row was left out");
+    println!("{:<72} {}", "", VERBS.join(" "));
+    for row in &rows {
+        let offered = listed[row.group_version].get(row.resource).cloned().unwrap_or_default();
+        let asked = |verb: &str| VERBS.iter().any(|one| *one == verb && seen.contains(&(row.place(), *one)));
+        let cell = |verb: &&'static str| {
+            let mark = match (row.verbs.contains(verb), offered.contains(verb), asked(verb)) {
+                (true, true, true) => "yes",
+                (false, false, _) => "-",
+                (true, false, _) => "UNLISTED",
+                (true, true, false) => "UNSEEN",
+                (false, true, _) => "MORE",
+            };
+            format!("{mark:<width$}", width = verb.len().max(3))
+        };
+        let cells: Vec<String> = VERBS.iter().map(cell).collect();
+        println!("{:<72} {}", row.place(), cells.join(" ").trim_end());
+        if cells.iter().any(|cell| cell.trim_end().chars().all(|c| c.is_ascii_uppercase())) {
+            wrong.push(format!("{}: {}", row.place(), cells.join(" ")));
+        }
+    }
+    let known: BTreeSet<String> = rows.iter().map(Row::place).collect();
+    let more =
+        listed.iter().flat_map(|(of, resources)| resources.keys().map(move |name| format!("{of} {name}")));
+    wrong.extend(
+        more.filter(|place| !known.contains(place)).map(|place| format!("{place}: no row of the table")),
+    );
+    let verbs: usize = rows.iter().map(|row| row.verbs.len()).sum();
+    println!(
+        "{} rows, {} of {verbs} verbs; {}",
+        rows.len(),
+        seen.len(),
+        match wrong.is_empty() {
+            true => "no row missing".to_owned(),
+            false => format!("{} wrong", wrong.len()),
+        }
+    );
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    ensure!(seen.len() == verbs, "{} of {verbs} verbs were seen", seen.len());
     Ok(())
 }
 

@@ -125,7 +125,7 @@ fn pss(rollup: &str, name: &str) -> Option<f64> {
 }
 
 /// User and system time in seconds.
-fn processor_time(processes: &[i32]) -> Result<f64> {
+pub fn processor_time(processes: &[i32]) -> Result<f64> {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("no clock tick")?;
     let mut total = 0;
     for pid in processes {

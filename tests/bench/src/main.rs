@@ -18,6 +18,7 @@ mod nginx;
 mod peers;
 mod pods;
 mod post;
+mod scheduler;
 mod services;
 mod size;
 mod start;
@@ -83,6 +84,12 @@ enum What {
     Size,
     /// The dashboard in Chromium: start, long lists, events, memory
     Dashboard,
+    /// Pods bound on 5,000 simulated nodes, in the shapes of scheduler_perf
+    Scheduler,
+    /// Deployments and a Job of thousands of simulated pods
+    Workloads,
+    /// 5,000 simulated nodes: how they join, and what they cost
+    Nodes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -132,6 +139,9 @@ fn run(cli: &Cli) -> Result<()> {
         What::Idle,
         What::Addons,
         What::Dashboard,
+        What::Scheduler,
+        What::Workloads,
+        What::Nodes,
     ];
     let wanted = if cli.what == What::All { &all[..] } else { std::slice::from_ref(&cli.what) };
     let mut figures = Vec::new();
@@ -168,6 +178,9 @@ fn measure(what: What, short: bool) -> Result<Vec<Figure>> {
         What::Ingress => runtime.block_on(ingress::measure(short)),
         What::Addons => runtime.block_on(addons::measure(short)),
         What::Dashboard => runtime.block_on(dashboard::measure(short)),
+        What::Scheduler => runtime.block_on(scheduler::measure(short)),
+        What::Workloads => runtime.block_on(scheduler::workloads(short)),
+        What::Nodes => runtime.block_on(scheduler::joining(short)),
         What::Size => size::measure(),
         What::All => Ok(Vec::new()),
     }

@@ -35,6 +35,8 @@ mod lists_kept;
 mod logs;
 #[path = "pages/mended.rs"]
 mod mended;
+#[path = "pages/missed.rs"]
+mod missed;
 #[path = "pages/nginx.rs"]
 mod nginx;
 #[path = "pages/questions.rs"]
@@ -236,6 +238,13 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     hold!("mended: together", mended::together(cluster, &browser));
     hold!("mended: on top", mended::on_top(&browser));
     hold!("mended: around", mended::around(cluster, &browser));
+    hold!("mended: facts", missed::facts(cluster, &browser));
+    hold!("mended: links", missed::links(&browser));
+    hold!("mended: room", missed::room(&browser));
+    hold!("mended: causes", missed::causes(&browser));
+    hold!("mended: shells", missed::shells(&browser));
+    hold!("mended: begins", missed::begins(cluster, &browser));
+    hold!("mended: heads", missed::heads(&browser));
     hold!("keys", keys(&browser));
     hold!("keyboard alone", keyboard::alone(cluster, &browser));
     hold!("dock", dock::stays(&browser));

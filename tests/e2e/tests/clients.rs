@@ -24,6 +24,8 @@ fn all_clients() -> Result<()> {
     let cluster = cluster(&registry, "embedded")?;
     old_kubectl(&cluster)?;
     python(&cluster)?;
+    javascript(&cluster)?;
+    kustomize(&cluster)?;
     kube_rs(&cluster)
 }
 
@@ -87,6 +89,46 @@ fn python(cluster: &Cluster) -> Result<()> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    Ok(())
+}
+
+fn javascript(cluster: &Cluster) -> Result<()> {
+    let output = Command::new("node")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/client.mjs"))
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(
+        output.status.success() && text(&output.stdout).trim() == "ok",
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    Ok(())
+}
+
+/// An overlay with a generated ConfigMap: applied, changed by another apply, deleted.
+fn kustomize(cluster: &Cluster) -> Result<()> {
+    let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kustomize/overlay");
+    cluster.kubectl(&["create", "namespace", "kustomized"])?;
+    let applied = cluster.kubectl(&["apply", "-k", overlay])?;
+    ensure!(applied.contains("deployment.apps/dev-web created"), "{applied}");
+    let get = |what: &str, path: &str| {
+        cluster.kubectl(&["get", "-n", "kustomized", what, "-o", &format!("jsonpath={{{path}}}")])
+    };
+    ensure!(get("deployment/dev-web", ".spec.template.spec.containers[0].image")? == "busybox:2");
+    ensure!(get("deployment/dev-web", ".metadata.labels.team")? == "a");
+    // the generated name has a hash of the content, and the Deployment names it
+    let settings =
+        get("deployment/dev-web", ".spec.template.spec.containers[0].envFrom[0].configMapRef.name")?;
+    ensure!(settings.starts_with("dev-settings-"), "{settings}");
+    ensure!(get(&format!("configmap/{settings}"), ".data.color")? == "blue");
+    let again = cluster.kubectl(&["apply", "-k", overlay])?;
+    ensure!(again.contains("deployment.apps/dev-web unchanged"), "{again}");
+    let serverside = cluster.kubectl(&["apply", "-k", overlay, "--server-side"])?;
+    ensure!(serverside.contains("deployment.apps/dev-web serverside-applied"), "{serverside}");
+    cluster.kubectl(&["delete", "-k", overlay])?;
+    ensure!(cluster.kubectl(&["get", "-n", "kustomized", "deployments", "-o", "name"])?.is_empty());
     Ok(())
 }
 

@@ -87,8 +87,7 @@ pub fn Detail(
     let gone = Memo::new(move |_| live.read().gone);
     let state = Memo::new(move |_| view.live().read().state.clone());
     let tab = go::word("tab");
-    let set = go::setter();
-    keyboard(drawer, set.clone(), (resource.clone(), namespace.clone(), name.clone()));
+    keyboard(drawer, (resource.clone(), namespace.clone(), name.clone()));
     let page = resource.page(&namespace, &name);
     let node = NodeRef::<html::Article>::new();
     Effect::new(move |_| {
@@ -103,13 +102,33 @@ pub fn Detail(
         (_, false, true) => Phase::Missing,
         _ => Phase::Known,
     });
+    // a terminal that was opened stays, unseen, while other tabs are looked at
+    let shell = RwSignal::new(false);
+    Effect::new(move |_| {
+        if *tab.read() == "terminal" {
+            shell.set(true);
+        }
+    });
     let body = {
         let (resource, namespace, name) = (resource.clone(), namespace.clone(), name.clone());
         move || match phase.get() {
             Phase::Refused(reason, message) => told(Shape::Access, &reason, &message),
             Phase::Loading => view! { <Skeleton /> }.into_any(),
             Phase::Missing => told(Shape::Search, tr!(detail.missing), tr!(missing.next)),
-            Phase::Known => page_of(&tab.read(), &resource, &namespace, &name, object),
+            Phase::Known => {
+                let (resource, namespace, name) = (resource.clone(), namespace.clone(), name.clone());
+                let (own, place, pod) = (resource.clone(), namespace.clone(), name.clone());
+                view! {
+                    <div class="stays" hidden=move || *tab.read() != "terminal">
+                        {move || shell.get().then(|| page_of("terminal", &own, &place, &pod, object))}
+                    </div>
+                    {move || {
+                        let tab = tab.read();
+                        (*tab != "terminal").then(|| page_of(&tab, &resource, &namespace, &name, object))
+                    }}
+                }
+                .into_any()
+            }
         }
     };
     view! {
@@ -126,7 +145,7 @@ pub fn Detail(
                     })}
                 </div>
                 <act::Actions resource=resource.clone() object />
-                <Tabs resource=resource.clone() namespace=namespace.clone() name=name.clone() />
+                <Tabs resource=resource.clone() namespace=namespace.clone() name=name.clone() shell />
             </header>
             {move || gone.get().filter(|_| object.with(Option::is_some)).map(|at| view! {
                 <p class="banner" role="status"><Icon shape=Shape::Delete />{tr!(detail.gone)}" "<Age at=(at / 1000.0) as i64 /></p>
@@ -137,11 +156,7 @@ pub fn Detail(
 }
 
 /// Escape closes the drawer; letters choose a tab, and those in upper case open it in the dock.
-fn keyboard(
-    drawer: Option<Callback<()>>,
-    set: impl Fn(&[(&str, &str)], bool) + 'static,
-    place: (Resource, String, String),
-) {
+fn keyboard(drawer: Option<Callback<()>>, place: (Resource, String, String)) {
     keys::on(move |key| {
         let tab = match key {
             Key::Escape => {
@@ -158,7 +173,7 @@ fn keyboard(
             }
             _ => return false,
         };
-        set(&[("tab", tab)], false);
+        go::set(&[("tab", tab)], false);
         true
     });
 }
@@ -199,7 +214,7 @@ fn is_node(resource: &Resource) -> bool {
 }
 
 #[component]
-fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
+fn Tabs(resource: Resource, namespace: String, name: String, shell: RwSignal<bool>) -> impl IntoView {
     let tab = go::word("tab");
     let free = |key, title| (key, title, None);
     let of_pod = |verb, subresource| {
@@ -221,31 +236,26 @@ fn Tabs(resource: Resource, namespace: String, name: String) -> impl IntoView {
         tabs.push(free("terminal", tr!(detail.terminal)));
     }
     tabs.extend([free("events", tr!(detail.events)), free("yaml", "YAML")]);
-    let set = go::setter();
     let place = StoredValue::new((resource, namespace, name));
-    let to_dock = {
-        let set = set.clone();
-        move |tab: &'static str| {
-            // the terminal that is open moves; a node's has a pod of its own, made anew
-            if tab == "terminal" && place.with_value(|(resource, ..)| is_pod(resource)) {
-                terminal::keep();
-            }
-            if place.with_value(|place| dock_it(place, tab)) {
-                set(&[("tab", "")], false);
-            }
+    let to_dock = move |tab: &'static str| {
+        // the terminal that is open moves; a node's has a pod of its own, made anew
+        if tab == "terminal" && place.with_value(|(resource, ..)| is_pod(resource)) {
+            terminal::keep();
+        }
+        if place.with_value(|place| dock_it(place, tab)) {
+            shell.set(shell.get_untracked() && tab != "terminal");
+            go::set(&[("tab", "")], false);
         }
     };
     let dockable = Memo::new(move |_| ["logs", "terminal"].into_iter().find(|own| *tab.read() == *own));
     view! {
         <nav class="tabs" aria-label=tr!(detail.tabs)>
             {tabs.into_iter().map(|(key, title, may)| {
-                let set = set.clone();
                 let current = move || (*tab.read() == key).then_some("page");
                 let not = move || may.and_then(|may| may.read().why_not());
-                view! { <button aria-current=current disabled=move || not().is_some() title=not on:click=move |_| set(&[("tab", key)], false)>{title}</button> }
+                view! { <button aria-current=current disabled=move || not().is_some() title=not on:click=move |_| go::set(&[("tab", key)], false)>{title}</button> }
             }).collect_view()}
             {move || dockable.get().map(|tab| {
-                let to_dock = to_dock.clone();
                 view! { <button class="to-dock" title=tr!(dock.keep_how) on:click=move |_| to_dock(tab)><Icon shape=Shape::Dock />{tr!(dock.keep)}</button> }
             })}
         </nav>

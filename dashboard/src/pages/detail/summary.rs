@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
 use sampan_dashboard_logic::{
     cover,
+    facts::{self, Fact},
     why::{self, Cause, Why},
 };
 use sampan_view::Health;
@@ -14,6 +15,7 @@ use super::{Object, children};
 use crate::{
     app::app,
     kinds::{list, word},
+    net::api,
     ui::{
         age::Since,
         icon::{Icon, Shape},
@@ -26,7 +28,7 @@ pub fn Summary(object: Object) -> impl IntoView {
     move || {
         object.get().map(|object| {
             view! {
-                <Causes all=why::of(&object) />
+                {lacking_class(&object).unwrap_or_else(|| view! { <Causes all=why::of(&object) /> }.into_any())}
                 <Facts object=object.clone() />
                 <Containers object=object.clone() />
                 <Conditions object=object.clone() />
@@ -35,6 +37,24 @@ pub fn Summary(object: Object) -> impl IntoView {
             }
         })
     }
+}
+
+/// A claim tells its StorageClass, not whether there is one: that is asked for.
+fn lacking_class(object: &Arc<Value>) -> Option<AnyView> {
+    let class = why::class_of(object)?;
+    let kinds = app().kinds.read_untracked();
+    let path = kinds.of_path("storageclasses.storage.k8s.io")?.object("", &class);
+    let missing = RwSignal::new(false);
+    spawn_local(async move {
+        let found = api::get(&path).await;
+        missing.try_set(found.is_err_and(|failure| failure.code == 404));
+    });
+    let object = object.clone();
+    let all = move || {
+        let all = if missing.get() { vec![why::no_class(&class)] } else { why::of(&object) };
+        view! { <Causes all /> }
+    };
+    Some(all.into_any())
 }
 
 /// Why it does not run, and what to do.
@@ -78,65 +98,40 @@ pub fn words(cause: Cause) -> (&'static str, &'static str) {
         Cause::Deleting => (tr!(why.deleting), tr!(why.deleting_next)),
         Cause::RolloutStuck => (tr!(why.rollout_stuck), tr!(why.rollout_stuck_next)),
         Cause::ClaimPending => (tr!(why.claim_pending), tr!(why.claim_pending_next)),
+        Cause::NoClass => (tr!(why.no_class), tr!(why.no_class_next)),
         Cause::NodeUnwell => (tr!(why.node_unwell), tr!(why.node_unwell_next)),
         Cause::JobFailed => (tr!(why.job_failed), tr!(why.job_failed_next)),
     }
 }
 
-/// Where in an object a fact is, and what it is called there.
-const FACTS: [(&str, &str); 28] = [
-    ("/status/phase", "phase"),
-    ("/spec/nodeName", "node"),
-    ("/status/podIP", "podIP"),
-    ("/status/hostIP", "hostIP"),
-    ("/status/qosClass", "qosClass"),
-    ("/spec/serviceAccountName", "serviceAccountName"),
-    ("/spec/replicas", "replicas"),
-    ("/status/readyReplicas", "readyReplicas"),
-    ("/status/updatedReplicas", "updatedReplicas"),
-    ("/spec/type", "type"),
-    ("/spec/clusterIP", "clusterIP"),
-    ("/status/loadBalancer/ingress/0/ip", "loadBalancer"),
-    ("/spec/externalName", "externalName"),
-    ("/spec/selector", "selector"),
-    ("/spec/schedule", "schedule"),
-    ("/spec/suspend", "suspend"),
-    ("/spec/storageClassName", "storageClassName"),
-    ("/spec/volumeName", "volumeName"),
-    ("/status/capacity/storage", "capacity"),
-    ("/status/allocatable/cpu", "allocatable cpu"),
-    ("/status/allocatable/memory", "allocatable memory"),
-    ("/status/allocatable/pods", "allocatable pods"),
-    ("/status/nodeInfo/kubeletVersion", "kubeletVersion"),
-    ("/status/nodeInfo/osImage", "osImage"),
-    ("/status/nodeInfo/containerRuntimeVersion", "containerRuntimeVersion"),
-    ("/spec/unschedulable", "unschedulable"),
-    ("/spec/strategy/type", "strategy"),
-    ("/spec/ingressClassName", "ingressClassName"),
-];
-
 #[component]
 fn Facts(object: Arc<Value>) -> impl IntoView {
     let created = word(&object["metadata"]["creationTimestamp"]);
-    let facts = FACTS.iter().filter_map(|(at, title)| {
-        let value = match object.pointer(at)? {
-            Value::String(text) => text.clone(),
-            Value::Null => return None,
-            Value::Object(_) => children::selector(&object),
-            other => other.to_string(),
-        };
-        if value.is_empty() {
-            return None;
-        }
-        Some(view! { <dt>{*title}</dt><dd>{value}</dd> })
-    });
+    let namespace = word(&object["metadata"]["namespace"]);
+    let line = |fact: Fact| {
+        let Fact { title, value, to } = fact;
+        let href = to.and_then(|(version, kind, name)| page_of(&version, &kind, &namespace, &name));
+        view! { <dt>{title}</dt><dd>{match href {
+            Some(href) => view! { <a href=href>{value}</a> }.into_any(),
+            None => value.into_any(),
+        }}</dd> }
+        .into_any()
+    };
+    let facts: Vec<AnyView> = facts::of(&object, children::selector).into_iter().map(line).collect();
     view! {
         <dl class="facts">
             <dt>{tr!(detail.age)}</dt><dd><Since time=created /></dd>
-            {facts.collect_view()}
+            {facts}
             {owners(&object)}
         </dl>
     }
+}
+
+/// The page of an object that another names, if the cluster serves its kind.
+fn page_of(version: &str, kind: &str, namespace: &str, name: &str) -> Option<String> {
+    let kinds = app().kinds.read_untracked();
+    let resource = kinds.of_kind(version, kind)?;
+    Some(resource.page(if resource.namespaced { namespace } else { "" }, name))
 }
 
 /// The objects that own this one, as links.
@@ -144,9 +139,7 @@ fn owners(object: &Value) -> impl IntoView + use<> {
     let namespace = word(&object["metadata"]["namespace"]);
     let one = |owner: &Value| {
         let (kind, name) = (word(&owner["kind"]), word(&owner["name"]));
-        let resource = app().kinds.read_untracked().of_kind(&word(&owner["apiVersion"]), &kind).cloned();
-        let href =
-            resource.map(|resource| resource.page(if resource.namespaced { &namespace } else { "" }, &name));
+        let href = page_of(&word(&owner["apiVersion"]), &kind, &namespace, &name);
         view! { <dt>{tr!(detail.owner)}</dt><dd><a href=href>{format!("{kind}/{name}")}</a></dd> }
     };
     list(&object["metadata"]["ownerReferences"]).iter().map(one).collect_view()
@@ -244,6 +237,7 @@ fn Conditions(object: Arc<Value>) -> impl IntoView {
                     view! {
                         <tr>
                             <th scope="row"><Status health reason=kind /></th>
+                            <td>{word(&condition["status"])}</td>
                             <td class="word">{word(&condition["reason"])}</td>
                             <td class="soft message">{word(&condition["message"])}</td>
                             <td class="number soft"><Since time=word(&condition["lastTransitionTime"]) /></td>

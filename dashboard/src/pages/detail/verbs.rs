@@ -12,7 +12,7 @@ use super::{
 use crate::{
     kinds::{Resource, word},
     net::api::{self, Failure},
-    ui::toast,
+    ui::{go, toast},
 };
 
 /// Something that can be done.
@@ -63,9 +63,9 @@ impl Verb {
     }
 
     /// Asks what the object's page would ask, or goes to the tab.
-    pub fn run(self, resource: &Resource, namespace: &str, name: &str, go: impl Fn(&str)) {
+    pub fn run(self, resource: &Resource, namespace: &str, name: &str) {
         match self {
-            Verb::Tab(tab) => go(&format!("{}?tab={tab}", resource.page(namespace, name))),
+            Verb::Tab(tab) => go::to(&format!("{}?tab={tab}", resource.page(namespace, name))),
             Verb::Act(act) => {
                 let (resource, path) = (resource.clone(), resource.object(namespace, name));
                 spawn_local(async move {

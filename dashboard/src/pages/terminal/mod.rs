@@ -14,7 +14,10 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 
 use self::debugger::Debugger;
 use self::running::{Chosen, Ended};
-pub use self::{node::NodeShell, running::keep};
+pub use self::{
+    node::NodeShell,
+    running::{goes_on, keep, let_go},
+};
 use super::{detail::Object, logs::containers};
 use crate::{
     app::app,

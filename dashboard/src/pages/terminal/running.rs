@@ -67,6 +67,21 @@ pub fn began(
     SHOWN.set(Some(Shown { address, element, close, ended }));
 }
 
+/// Whether the page has a terminal that goes on: to leave the page is to end it.
+pub fn goes_on() -> bool {
+    SHOWN.with_borrow(|shown| {
+        shown.as_ref().is_some_and(|shown| {
+            let open = shown.close.try_with_value(Option::is_some).unwrap_or_default();
+            open && shown.ended.with_untracked(Option::is_none)
+        })
+    })
+}
+
+/// The page's terminal may end.
+pub fn let_go() {
+    SHOWN.take();
+}
+
 /// Takes the page's terminal, if there is one, from the page: the next that is opened in the dock is it.
 pub fn keep() {
     let Some(shown) = SHOWN.take() else { return };

@@ -44,7 +44,7 @@ impl Auth {
         wanted: &[String],
     ) -> Result<(UserInfo, Vec<String>), String> {
         let now = Timestamp::now();
-        let user = match self.issuers.user(token, now) {
+        let user = match self.issuers().user(token, now) {
             Some(user) => user?,
             None if jwt::looks_like(token) => {
                 return self.tokens.verify(token, wanted, now).map(|v| (v.user, v.audiences));

@@ -17,11 +17,12 @@ use crate::value::text;
 
 impl Gate for Auth {
     fn prepare<'a>(&'a self, head: &Parts, peer: &Peer) -> Option<BoxFuture<'a, ()>> {
-        if self.issuers.is_empty() {
+        let issuers = self.issuers();
+        if issuers.is_empty() {
             return None;
         }
         let token = super::authenticate::bearer(head).filter(|_| !super::authenticate::is_certified(peer))?;
-        Some(async move { self.issuers.prepare(&token, Timestamp::now()).await }.boxed())
+        Some(async move { issuers.prepare(&token, Timestamp::now()).await }.boxed())
     }
 
     fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
@@ -40,8 +41,9 @@ impl Gate for Auth {
         body: Value,
     ) -> BoxFuture<'a, Result<Value, ApiError>> {
         async move {
-            if kind.kind == "TokenReview" && !self.issuers.is_empty() {
-                self.issuers.prepare(text(&body, &["spec", "token"]), Timestamp::now()).await;
+            let issuers = self.issuers();
+            if kind.kind == "TokenReview" && !issuers.is_empty() {
+                issuers.prepare(text(&body, &["spec", "token"]), Timestamp::now()).await;
             }
             self.answer(user, kind.kind, namespace, body)
         }

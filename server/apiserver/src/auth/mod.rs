@@ -12,7 +12,7 @@
 //! other issuers. The reviews (`kubectl auth can-i`) call the same functions as enforcement, so they cannot disagree.
 //!
 //! - [`rules`]: what a rule covers. [`index`]: roles and bindings by subject. [`bootstrap`]: upstream's own roles.
-//! - [`tokens`]: ServiceAccount tokens. [`issuers`]: tokens of others. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.
+//! - [`tokens`]: ServiceAccount tokens. [`legacy`]: those that Secrets hold. [`issuers`]: tokens of others. [`authenticate`]: credentials to users. [`impersonate`]: acting as others.
 //! - [`node`]: the Node authorizer. [`escalate`]: nobody grants what they do not have. [`reviews`]: questions.
 //!
 //! What is not here: records of what was decided (`audit`), and which request means which verb (that is the pipeline's).
@@ -25,6 +25,7 @@ pub mod impersonate;
 pub mod index;
 pub mod issuers;
 pub mod jwt;
+pub(crate) mod legacy;
 pub mod node;
 pub mod reviews;
 pub mod rules;
@@ -33,9 +34,11 @@ mod user;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::request::Parts;
 use sampan_api::status::ApiError;
 use sampan_store::Store;
+use tokio::sync::watch;
 
 pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, UserInfo};
 
@@ -43,6 +46,7 @@ use crate::Peer;
 use crate::pki::TokenKey;
 use index::Index;
 use issuers::Issuers;
+use issuers::reload::Reloads;
 use node::NodeAuthorizer;
 use rules::Rule;
 use tokens::Tokens;
@@ -53,7 +57,9 @@ pub struct Auth {
     index: Index,
     node: NodeAuthorizer,
     tokens: Tokens,
-    issuers: Issuers,
+    issuers: ArcSwap<Issuers>,
+    /// How reading the issuers' file again went.
+    pub(crate) reloads: watch::Sender<Reloads>,
 }
 
 impl Auth {
@@ -63,7 +69,8 @@ impl Auth {
             index: Index::new(store.clone()),
             node: NodeAuthorizer::new(store.clone(), bootstrap::node_rules()),
             tokens: Tokens::new(store.clone(), key, issuer),
-            issuers: Issuers::default(),
+            issuers: ArcSwap::default(),
+            reloads: watch::Sender::default(),
             store,
         }
     }
@@ -71,7 +78,17 @@ impl Auth {
     /// With users of others.
     #[must_use]
     pub fn with_issuers(self, issuers: Issuers) -> Self {
-        Self { issuers, ..self }
+        Self { issuers: ArcSwap::from_pointee(issuers), ..self }
+    }
+
+    /// Those that hold now.
+    pub(crate) fn issuers(&self) -> Arc<Issuers> {
+        self.issuers.load_full()
+    }
+
+    /// From the next request on.
+    pub(crate) fn set_issuers(&self, issuers: Issuers) {
+        self.issuers.store(Arc::new(issuers));
     }
 
     /// ServiceAccount tokens.
@@ -96,7 +113,7 @@ impl Auth {
     /// Whether anonymous requests may ask for the path: what the configuration says, or health and version.
     fn open_to_all(&self, path: &str) -> bool {
         let root = path.trim_end_matches('/');
-        let said = self.issuers.anonymous(path);
+        let said = self.issuers().anonymous(path);
         said.unwrap_or_else(|| ["/healthz", "/livez", "/readyz", "/version"].contains(&root))
     }
 

@@ -10,6 +10,7 @@ use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Key, Store};
 use serde_json::{Map, Value, json};
 
+use super::legacy::Uses;
 use super::{AUTHENTICATED, UserInfo, jwt};
 use crate::pki::TokenKey;
 use crate::value::{at, items, meta, set, strings, text};
@@ -30,6 +31,7 @@ pub struct Tokens {
     store: Store,
     key: Arc<TokenKey>,
     issuer: String,
+    uses: Uses,
 }
 
 /// A verified token.
@@ -43,7 +45,12 @@ pub struct Verified {
 impl Tokens {
     /// Tokens of `issuer` signed by `key`.
     pub fn new(store: Store, key: Arc<TokenKey>, issuer: impl Into<String>) -> Self {
-        Self { store, key, issuer: issuer.into() }
+        Self { store, key, issuer: issuer.into(), uses: Uses::default() }
+    }
+
+    /// Uses of tokens that Secrets hold.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// The audiences of the API server itself.
@@ -176,11 +183,11 @@ impl Tokens {
             return Err("unexpected issuer".into());
         }
         let time = |claim: &str| at(&claims, &[claim]).as_i64();
-        let now = now.as_second();
-        if time("exp").is_none_or(|exp| now >= exp) {
+        let second = now.as_second();
+        if time("exp").is_none_or(|exp| second >= exp) {
             return Err("service account token has expired".into());
         }
-        if time("nbf").is_some_and(|nbf| now + LEEWAY_SECONDS < nbf) {
+        if time("nbf").is_some_and(|nbf| second + LEEWAY_SECONDS < nbf) {
             return Err("service account token is not valid yet".into());
         }
         let audiences: Vec<String> =
@@ -191,11 +198,11 @@ impl Tokens {
                 "token audiences {audiences:?} is invalid for the target audiences {wanted:?}"
             ));
         }
-        let user = self.user(&claims)?;
+        let user = self.user(&claims, token, now)?;
         Ok(Verified { user, audiences: common })
     }
 
-    fn user(&self, claims: &Value) -> Result<UserInfo, String> {
+    fn user(&self, claims: &Value, token: &str, now: Timestamp) -> Result<UserInfo, String> {
         let private = at(claims, &["kubernetes.io"]);
         let namespace = text(private, &["namespace"]);
         let (name, uid) =
@@ -205,7 +212,7 @@ impl Tokens {
             return Err("token subject does not match its claims".into());
         }
         let mut user = account_user(namespace, name, uid);
-        self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid)?;
+        let account = self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid)?;
         let id = format!("JTI={}", text(claims, &["jti"]));
         user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
         for (claim, bucket) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
@@ -217,7 +224,10 @@ impl Tokens {
             let key = if claim == "node" { name.to_owned() } else { format!("{namespace}/{name}") };
             // a pod's token names its node for information; only a token bound to a node dies with it
             if claim != "node" || private.get("pod").is_none() {
-                self.alive(bucket, &key, uid)?;
+                let object = self.alive(bucket, &key, uid)?;
+                if claim == "secret" {
+                    self.uses.shown(&object, &account, token, now)?;
+                }
             }
             if claim != "secret" {
                 for (what, value) in [("name", name), ("uid", uid)] {
@@ -231,13 +241,13 @@ impl Tokens {
         Ok(user)
     }
 
-    fn alive(&self, bucket: &str, name: &str, uid: &str) -> Result<(), String> {
+    fn alive(&self, bucket: &str, name: &str, uid: &str) -> Result<Value, String> {
         let object =
             self.object(bucket, name).ok_or_else(|| format!("{bucket} {name:?} of the token not found"))?;
         if meta(&object, "uid") != uid {
             return Err(format!("{bucket} {name:?} is another one than the token was made for"));
         }
-        Ok(())
+        Ok(object)
     }
 }
 

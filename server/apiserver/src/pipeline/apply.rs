@@ -4,8 +4,8 @@ use sampan_api::status::ApiError;
 use sampan_api::strict::{self, FieldValidation, Format};
 use serde_json::Value;
 
-use super::resource::{Answer, finish};
-use super::{Context, body, negotiate};
+use super::resource::Answer;
+use super::{Context, body, negotiate, shape};
 use crate::ApiServer;
 use crate::auth::Attributes;
 use crate::registry::manage::Applied;
@@ -70,6 +70,6 @@ impl ApiServer {
         let applied = Applied { config: &config, manager: &manager, force: context.query.flag("force") };
         let may_create = self.may_create(context);
         let written = self.registry().apply(&call, target, applied, &may_create).await?;
-        finish(if written.created { 201 } else { 200 }, target.kind, written.json, format, context, &call)
+        shape::object(if written.created { 201 } else { 200 }, target.kind, written.json, format, context)
     }
 }

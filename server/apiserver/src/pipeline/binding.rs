@@ -5,9 +5,9 @@ use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
+use super::{Context, respond};
 use crate::ApiServer;
 use crate::registry::{Call, Target, WriteOptions};
 use crate::strategies::pod;
@@ -52,7 +52,7 @@ impl ApiServer {
         self.registry().admit_creation(&call, &pod, &mut binding).await?;
         let node = text(&binding, &["target", "name"]);
         self.registry().modify(&call, &pod, |old| bound(&pod, old, &binding, node)).await?;
-        Ok(self.reply(201, &created(), format, context, &call))
+        Ok(respond::value(201, &created(), format, &context.head.headers))
     }
 }
 

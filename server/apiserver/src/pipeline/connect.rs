@@ -5,7 +5,6 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, FieldError, Reason};
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use super::negotiate::{As, Format};
 use super::query::encode;
 use super::resource::{Answer, not_allowed};
+use super::warnings::Warnings;
 use super::{Context, respond, shape};
 use crate::registry::{Operation, Review, Target};
 use crate::strategies::pod;
@@ -24,7 +24,7 @@ const ERROR_TEXT: usize = 64 * 1024;
 
 impl ApiServer {
     pub(super) async fn connect(&self, context: Context, target: Target) -> Answer {
-        let warnings = Mutex::default();
+        let warnings = Warnings::default();
         let review = Review {
             operation: Operation::Connect,
             kind: target.kind,
@@ -176,9 +176,7 @@ impl ApiServer {
                     .into()
             }
         };
-        let mut response = respond::encoded(200, body, format, &context.head.headers);
-        respond::warn(&mut response, &["v1 ComponentStatus is deprecated in v1.19+".to_owned()]);
-        Ok(response)
+        Ok(respond::encoded(200, body, format, &context.head.headers))
     }
 }
 

@@ -10,10 +10,10 @@ use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
-use super::Context;
 use super::binding::{condition, created};
 use super::negotiate::Offer;
 use super::resource::{Answer, decode_as};
+use super::{Context, respond};
 use crate::ApiServer;
 use crate::registry::delete::DeleteOptions;
 use crate::registry::{Call, Target, WriteOptions, decode};
@@ -164,7 +164,7 @@ impl ApiServer {
         let whole = Target::new(target.kind, &target.namespace, &target.name);
         for _ in 0..ATTEMPTS {
             if self.try_evict(&call, &whole, options.clone()).await? {
-                return Ok(self.reply(201, &created(), format, context, &call));
+                return Ok(respond::value(201, &created(), format, &context.head.headers));
             }
         }
         Err(whole.modified())

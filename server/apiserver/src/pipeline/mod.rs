@@ -5,6 +5,7 @@
 pub mod body;
 mod gate;
 pub mod info;
+mod lifecycle;
 mod metrics;
 pub mod negotiate;
 pub mod query;
@@ -20,6 +21,7 @@ pub mod respond;
 pub(crate) mod scale;
 mod shape;
 mod subresource;
+pub(crate) mod warnings;
 
 /// What handing a request or a connection on takes, wherever it goes.
 pub(crate) mod passing {
@@ -98,10 +100,14 @@ impl ApiServer {
         let id = audit_id(&mut head, matches!(peer, Peer::Tls { .. }) || self.auditor().is_some());
         let (form, mut ticket) = (FailureForm::wanted(&head.headers), None);
         let answer = self.caught(Asked { head, body, query, info, peer }, form, &mut ticket);
-        let mut response = match self.auditor() {
-            None => answer.await,
-            Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
+        let answered = async {
+            match self.auditor() {
+                None => answer.await,
+                Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
+            }
         };
+        let (mut response, told) = warnings::collect(answered).await;
+        respond::warn(&mut response, &told);
         if let Some(ticket) = ticket {
             ticket.mark(response.headers_mut());
         }

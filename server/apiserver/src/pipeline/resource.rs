@@ -1,6 +1,5 @@
 //! Requests for resources: which verb of the registry answers, and in which shape.
 
-use bytes::Bytes;
 use http::Response;
 use sampan_api::kinds::{self, Kind};
 use sampan_api::patch::PatchType;
@@ -9,7 +8,7 @@ use sampan_api::strict::Expected;
 use serde_json::Value;
 
 use super::negotiate::{Format, Offer};
-use super::{Context, body, respond, shape};
+use super::{Context, body, lifecycle, respond, shape, warnings};
 use crate::registry::delete::{DeleteOptions, Deleted, success};
 use crate::registry::list::{self, ListOptions};
 use crate::registry::patch::{Patch, SUPPORTED, check_name};
@@ -27,16 +26,11 @@ impl ApiServer {
         let kind = built_in
             .or_else(|| self.customs().by_resource(&info.group, &info.version, &info.resource))
             .ok_or_else(ApiError::unknown_resource)?;
-        let custom_warning = kind.custom.and_then(|custom| custom.version()?.deprecation(kind));
-        let mut answer = self.of_kind(context, kind).await;
-        if let (Ok(response), Some(why)) = (&mut answer, custom_warning) {
-            respond::warn(response, &[why]);
+        if let Some(deprecated) = lifecycle::deprecated(kind) {
+            lifecycle::requested(info, &deprecated);
+            warnings::tell(deprecated.warning);
         }
-        if let (Ok(response), Some(why)) = (&mut answer, sampan_api::validate::deprecation(kind)) {
-            respond::warn(response, &[why.to_owned()]);
-            crate::audit::annotate("k8s.io/deprecated", || "true".to_owned());
-        }
-        answer
+        self.of_kind(context, kind).await
     }
 
     async fn of_kind(&self, context: Context, kind: &'static Kind) -> Answer {
@@ -113,7 +107,7 @@ impl ApiServer {
         let body = decode(context, target, &call)?;
         check_namespace(target, &body)?;
         let written = self.registry().create(&call, target, body).await?;
-        finish(201, target.kind, written.json, format, context, &call)
+        shape::object(201, target.kind, written.json, format, context)
     }
 
     /// PUT, of the object or a subresource that takes the whole object.
@@ -128,7 +122,7 @@ impl ApiServer {
         check_name(target, &body)?;
         let may_create = || self.may_create(context);
         let written = self.registry().update(&call, target, body, may_create).await?;
-        finish(if written.created { 201 } else { 200 }, target.kind, written.json, format, context, &call)
+        shape::object(if written.created { 201 } else { 200 }, target.kind, written.json, format, context)
     }
 
     /// PATCH, of the object or a subresource that takes the whole object.
@@ -141,7 +135,7 @@ impl ApiServer {
         let call = Call::new(&context.user, options).tracked(context.manager());
         let patch = Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation };
         let written = self.registry().patch(&call, target, patch).await?;
-        finish(200, target.kind, written.json, format, context, &call)
+        shape::object(200, target.kind, written.json, format, context)
     }
 
     async fn delete(&self, context: &Context, target: &Target) -> Answer {
@@ -269,18 +263,4 @@ pub(crate) fn check_namespace(target: &Target, body: &Value) -> Result<(), ApiEr
 pub(crate) fn patch_type(context: &Context) -> Result<PatchType, ApiError> {
     let media = body::media_type(&context.head.headers);
     PatchType::parse(media).ok_or_else(|| ApiError::unsupported_media_type(SUPPORTED))
-}
-
-/// The answer to a write, with its warnings.
-pub(crate) fn finish(
-    code: u16,
-    kind: &'static Kind,
-    json: Bytes,
-    format: Format,
-    context: &Context,
-    call: &Call<'_>,
-) -> Answer {
-    let mut response = shape::object(code, kind, json, format, context)?;
-    respond::warn(&mut response, &call.warnings.lock());
-    Ok(response)
 }

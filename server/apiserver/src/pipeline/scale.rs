@@ -70,7 +70,7 @@ impl ApiServer {
         });
         let written = written.await?;
         let object: Value = serde_json::from_slice(&written.json).map_err(ApiError::internal)?;
-        Ok(self.reply(200, &scale_of(target.kind, &object), format, context, &call))
+        Ok(respond::value(200, &scale_of(target.kind, &object), format, &context.head.headers))
     }
 }
 

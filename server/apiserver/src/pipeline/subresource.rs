@@ -1,8 +1,6 @@
 //! Subresources: which part of the registry answers each.
 
-use serde_json::Value;
-
-use super::negotiate::{Format, Offer};
+use super::negotiate::Offer;
 use super::resource::{Answer, decode_as, not_allowed};
 use super::{Context, respond};
 use crate::ApiServer;
@@ -43,7 +41,7 @@ impl ApiServer {
                 let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
                 let body = super::resource::decode(&context, &target, &call)?;
                 let answer = self.gate().review(&context.user, target.kind, &target.namespace, body).await?;
-                Ok(self.reply(201, &answer, format, &context, &call))
+                Ok(respond::value(201, &answer, format, &context.head.headers))
             }
             _ => Err(not_allowed()),
         }
@@ -56,20 +54,6 @@ impl ApiServer {
         let mut body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
         self.registry().admit_creation(&call, target, &mut body).await?;
         let answer = self.gate().token(&context.user, target, body).await?;
-        Ok(self.reply(201, &answer, format, context, &call))
-    }
-
-    /// A value with the call's warnings.
-    pub(super) fn reply(
-        &self,
-        code: u16,
-        value: &Value,
-        format: Format,
-        context: &Context,
-        call: &Call<'_>,
-    ) -> http::Response<crate::ResponseBody> {
-        let mut response = respond::value(code, value, format, &context.head.headers);
-        respond::warn(&mut response, &call.warnings.lock());
-        response
+        Ok(respond::value(201, &answer, format, &context.head.headers))
     }
 }

@@ -31,6 +31,7 @@ pub use notes::Notes;
 pub use options::{FieldValidation, WriteOptions, manager};
 
 use crate::crd::convert::{Converter, Memo};
+use crate::pipeline::warnings::Warnings;
 use crate::strategies::services::Services;
 use crate::{NodeConnector, UserInfo, strategies};
 
@@ -369,7 +370,7 @@ pub struct Call<'a> {
     /// dryRun and field validation.
     pub options: WriteOptions,
     /// Texts for `Warning` headers.
-    pub warnings: parking_lot::Mutex<Vec<String>>,
+    pub warnings: Warnings,
     /// Who manages the fields that it changes; `None` for a write that upstream's field manager does not see.
     pub manager: Option<String>,
     /// The view that the object is written through, such as `scale`; empty if it is written as it is.

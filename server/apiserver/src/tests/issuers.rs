@@ -90,7 +90,7 @@ fn configuration(issuer: &Hook, more: Value) -> Value {
 }
 
 impl World {
-    async fn over_tls(&self, method: &str, uri: &str, token: &str, body: &str) -> Got {
+    pub(super) async fn over_tls(&self, method: &str, uri: &str, token: &str, body: &str) -> Got {
         let mut request = Request::builder().method(method).uri(uri).header("accept", "application/json");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -104,7 +104,7 @@ impl World {
         Got { code, headers, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
     }
 
-    async fn whoami(&self, token: &str) -> Got {
+    pub(super) async fn whoami(&self, token: &str) -> Got {
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
         let uri = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
         self.over_tls("POST", uri, token, &review.to_string()).await
@@ -270,6 +270,46 @@ async fn who_needs_no_credentials_is_configured() {
     assert!(refused.body["message"].as_str().unwrap().contains("User \"system:anonymous\" cannot list"));
     let world = world_of(&configuration(&issuer, json!({"anonymous": {"enabled": false}}))).await;
     assert_eq!(world.over_tls("GET", "/livez", "", "").await.code, 401);
+}
+
+#[tokio::test]
+async fn a_configuration_that_changes_counts_from_then_on() {
+    let (key, keys) = (Key::new("1"), Arc::new(parking_lot::Mutex::new(Vec::new())));
+    keys.lock().push(key.public());
+    let issuer = issuer(keys).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("authentication.json");
+    std::fs::write(&file, configuration(&issuer, json!({"jwt": []})).to_string()).unwrap();
+    let world = world_with(|config| config.authentication = Some(file.clone())).await;
+    world.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    let mut good = claims(&issuer);
+    (good["roles"], good["ship"]) = (json!(["cook"]), json!("Argo"));
+    let token = key.sign(&good);
+    assert_eq!(world.whoami(&token).await.code, 401);
+    let mut reloads = world.server.auth().reloads.subscribe();
+    let mut after = async |change: &dyn Fn()| {
+        change();
+        reloads.changed().await.unwrap();
+        let reloads = *reloads.borrow_and_update();
+        (reloads.taken, reloads.refused)
+    };
+    // written in place
+    let trusted = configuration(&issuer, json!({})).to_string();
+    assert_eq!(after(&|| std::fs::write(&file, &trusted).unwrap()).await, (1, 0));
+    assert_eq!(world.whoami(&token).await.code, 201);
+    // what is wrong leaves what was there
+    assert_eq!(after(&|| std::fs::write(&file, "jwt: [").unwrap()).await, (1, 1));
+    let open = configuration(&issuer, json!({"jwt": [], "anonymous": {"enabled": true}})).to_string();
+    assert_eq!(after(&|| std::fs::write(&file, &open).unwrap()).await, (1, 2));
+    assert_eq!(world.whoami(&token).await.code, 201);
+    // replaced by another
+    let replace = || {
+        let other = folder.path().join("other.json");
+        std::fs::write(&other, configuration(&issuer, json!({"jwt": []})).to_string()).unwrap();
+        std::fs::rename(&other, &file).unwrap();
+    };
+    assert_eq!(after(&replace).await, (2, 2));
+    assert_eq!(world.whoami(&token).await.code, 401);
 }
 
 #[tokio::test]

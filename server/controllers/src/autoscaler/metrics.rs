@@ -1,30 +1,29 @@
 //! Reads the metrics of an autoscaler and says what they ask for together (upstream's `computeReplicasForMetrics`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
-    MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricStatus,
+    HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
-use kube::api::ListParams;
-use kube::core::Request;
-use sampan_api::quantity::{Format, Quantity};
+use parking_lot::Mutex;
+use sampan_api::quantity::Quantity;
 use sampan_api::selector::Selector;
-use serde_json::Value;
+use sampan_reconcile::Key;
 
-use super::replicas::{Proposal, Question, Sample, Samples, Target, Tolerance, propose};
+use super::apis::Apis;
+use super::replicas::Tolerance;
+use super::sources::{Asked, Invalid, Valid, evaluate};
 use crate::context::{BY_NAMESPACE, Context};
-use crate::words::namespace;
 
 /// What is tolerated where nothing else is said.
 const TOLERANCE: f64 = 0.1;
 
 /// What all metrics of an autoscaler say.
 pub(super) struct Read {
+    /// One for each metric of the specification, in its place; empty for one that could not be read.
     pub statuses: Vec<MetricStatus>,
     /// Warnings, as reason and message.
     pub events: Vec<(&'static str, String)>,
@@ -34,38 +33,34 @@ pub(super) struct Read {
     pub outcome: Result<(i32, String), String>,
 }
 
-/// One metric that could not be read.
-#[derive(Clone, Debug, PartialEq)]
-struct Invalid {
-    reason: &'static str,
-    /// What the event and the condition say.
-    why: String,
-    /// What the summary says before it.
-    prefix: String,
+impl Read {
+    /// Nothing can be read: `reason` of event and condition, what the event says, what the condition says.
+    fn refused(reason: (&'static str, &str), event: String, condition: String) -> Self {
+        Self {
+            statuses: Vec::new(),
+            events: vec![(reason.0, event.clone())],
+            active: (false, reason.1.to_owned(), condition),
+            outcome: Err(event),
+        }
+    }
 }
 
-/// A metric's name in events, what it asks for, and its status.
-type Valid = (String, i32, MetricStatus);
-
-/// A resource metric, of whole pods or of one container of each.
-struct Wanted<'a> {
-    resource: &'a str,
-    container: Option<&'a str>,
-    target: &'a MetricTarget,
-}
-
-/// Who is asked, and about which pods.
-struct Asked<'a> {
-    place: &'a str,
-    selector: &'a str,
-    current: i32,
-    tolerance: Tolerance,
-    now: Timestamp,
+/// The scale of what is scaled.
+#[derive(Clone, Copy)]
+pub(super) struct Scaled<'a> {
+    pub selector: &'a str,
+    /// Replicas that are asked for.
+    pub wants: i32,
+    /// Replicas that there are.
+    pub has: i32,
 }
 
 /// Reads through the API.
 pub(super) struct Metrics {
     context: Context,
+    apis: Apis,
+    /// What each autoscaler selects, as it was last seen.
+    selectors: Mutex<BTreeMap<Key, Selector>>,
 }
 
 fn tolerance(spec: &HorizontalPodAutoscalerSpec) -> Tolerance {
@@ -80,43 +75,6 @@ fn tolerance(spec: &HorizontalPodAutoscalerSpec) -> Tolerance {
     }
 }
 
-fn target_of(target: &MetricTarget) -> Option<Target> {
-    if let Some(value) = &target.average_value {
-        return Quantity::parse(&value.0).ok().map(|quantity| Target::Average(quantity.milli_value()));
-    }
-    target.average_utilization.map(Target::Utilization)
-}
-
-fn shown(milli: i64, resource: &str) -> Text {
-    let format = if resource == "memory" { Format::BinarySI } else { Format::DecimalSI };
-    Text(Quantity::from_milli(milli, format).to_string())
-}
-
-fn status_of(wanted: &Wanted<'_>, proposal: &Proposal) -> MetricStatus {
-    let current = MetricValueStatus {
-        average_utilization: proposal.utilization,
-        average_value: Some(shown(proposal.average_milli, wanted.resource)),
-        value: None,
-    };
-    let name = wanted.resource.to_owned();
-    match wanted.container {
-        None => MetricStatus {
-            type_: "Resource".to_owned(),
-            resource: Some(ResourceMetricStatus { current, name }),
-            ..MetricStatus::default()
-        },
-        Some(container) => MetricStatus {
-            type_: "ContainerResource".to_owned(),
-            container_resource: Some(ContainerResourceMetricStatus {
-                container: container.to_owned(),
-                current,
-                name,
-            }),
-            ..MetricStatus::default()
-        },
-    }
-}
-
 /// Puts the metrics together: the one that asks for most decides, but nothing shrinks while one cannot be read.
 fn combine(all: Vec<Result<Valid, Invalid>>, current: i32) -> Read {
     let total = all.len();
@@ -124,7 +82,10 @@ fn combine(all: Vec<Result<Valid, Invalid>>, current: i32) -> Read {
     let mut invalid = Vec::new();
     for metric in all {
         match metric {
-            Err(why) => invalid.push(why),
+            Err(why) => {
+                statuses.push(MetricStatus::default());
+                invalid.push(why);
+            }
             Ok((name, replicas, status)) => {
                 statuses.push(status);
                 if best.as_ref().is_none_or(|(most, _)| replicas > *most) {
@@ -159,25 +120,18 @@ fn combine(all: Vec<Result<Valid, Invalid>>, current: i32) -> Read {
     }
 }
 
-/// The usage in one PodMetrics; `None` if a container says nothing of the resource.
-fn sample(metrics: &Value, resource: &str, container: Option<&str>) -> Option<(String, Sample)> {
-    let text = |path: &str| metrics.pointer(path).and_then(Value::as_str);
-    let containers = metrics.get("containers")?.as_array()?;
-    let counted = containers
-        .iter()
-        .filter(|one| container.is_none_or(|name| one.get("name").and_then(Value::as_str) == Some(name)));
-    let usage = counted.map(|one| {
-        let quantity = one.get("usage")?.get(resource)?;
-        Quantity::from_value(quantity).ok().map(|quantity| quantity.milli_value())
-    });
-    let usage: Vec<i64> = usage.collect::<Option<_>>()?;
-    if usage.is_empty() {
-        return None;
+/// The autoscalers that select one of the pods, in order.
+fn selecting(selectors: &BTreeMap<Key, Selector>, place: &str, pods: &[Arc<Pod>]) -> Vec<Key> {
+    let selects = |selector: &Selector| pods.iter().any(|pod| matches(selector, pod));
+    let here = selectors.iter().filter(|(key, selector)| key.namespace() == place && selects(selector));
+    here.map(|(key, _)| key.clone()).collect()
+}
+
+fn matches(selector: &Selector, pod: &Pod) -> bool {
+    match &pod.metadata.labels {
+        Some(labels) => selector.matches(labels),
+        None => selector.matches(&BTreeMap::<String, String>::new()),
     }
-    let window = text("/window").and_then(|text| text.parse::<jiff::SignedDuration>().ok());
-    let window = window.map_or(Duration::ZERO, |window| window.unsigned_abs());
-    let at = text("/timestamp")?.parse().ok()?;
-    Some((text("/metadata/name")?.to_owned(), Sample { milli: usage.iter().sum(), at, window }))
 }
 
 impl Metrics {
@@ -185,138 +139,63 @@ impl Metrics {
         context
             .pods
             .add_index(BY_NAMESPACE, |pod| pod.metadata.namespace.clone().into_iter().collect::<Vec<_>>());
-        Self { context: context.clone() }
+        Self { context: context.clone(), apis: Apis::new(&context.client), selectors: Mutex::default() }
+    }
+
+    /// An autoscaler is gone.
+    pub fn forget(&self, key: &Key) {
+        self.selectors.lock().remove(key);
     }
 
     pub async fn read(
         &self,
         hpa: &HorizontalPodAutoscaler,
-        spec: &HorizontalPodAutoscalerSpec,
-        selector: &str,
-        current: i32,
+        key: &Key,
+        scaled: Scaled<'_>,
         now: Timestamp,
     ) -> Read {
-        if selector.is_empty() {
-            let missing = "the HPA target's scale is missing a selector".to_owned();
-            return Read {
-                statuses: Vec::new(),
-                events: vec![("SelectorRequired", "selector is required".to_owned())],
-                active: (false, "InvalidSelector".to_owned(), missing),
-                outcome: Err("selector is required".to_owned()),
-            };
-        }
-        let asked =
-            Asked { place: namespace(&hpa.metadata), selector, current, tolerance: tolerance(spec), now };
+        let pods = match self.pods(key, scaled.selector) {
+            Ok(pods) => pods,
+            Err(refused) => return *refused,
+        };
+        let spec = &hpa.spec;
+        let asked = Asked { place: key.namespace(), pods: &pods, scaled, tolerance: tolerance(spec), now };
         let mut all = Vec::new();
         for metric in spec.metrics.iter().flatten() {
-            all.push(self.one(metric, &asked).await);
+            all.push(evaluate(&self.apis, metric, &asked).await);
         }
-        combine(all, current)
+        combine(all, scaled.wants)
     }
 
-    async fn one(&self, metric: &MetricSpec, asked: &Asked<'_>) -> Result<Valid, Invalid> {
-        if let Some(source) = &metric.resource {
-            let wanted = Wanted { resource: &source.name, container: None, target: &source.target };
-            let prefix = format!("failed to get {} resource metric value: ", source.name);
-            let invalid = |why| Invalid { reason: "FailedGetResourceMetric", why, prefix };
-            return self.resource(&wanted, asked).await.map_err(invalid);
+    /// The pods that are scaled (upstream's `validateAndParseSelector`): by nobody else.
+    fn pods(&self, key: &Key, text: &str) -> Result<Vec<Arc<Pod>>, Box<Read>> {
+        if text.is_empty() {
+            let missing = "the HPA target's scale is missing a selector".to_owned();
+            let event = "selector is required".to_owned();
+            return Err(Box::new(Read::refused(("SelectorRequired", "InvalidSelector"), event, missing)));
         }
-        if let Some(source) = &metric.container_resource {
-            let wanted =
-                Wanted { resource: &source.name, container: Some(&source.container), target: &source.target };
-            let prefix = format!("failed to get {} container metric value: ", source.name);
-            let invalid = |why| Invalid { reason: "FailedGetContainerResourceMetric", why, prefix };
-            return self.resource(&wanted, asked).await.map_err(invalid);
-        }
-        Err(unserved(metric, asked.place))
-    }
-
-    async fn resource(&self, wanted: &Wanted<'_>, asked: &Asked<'_>) -> Result<Valid, String> {
-        let resource = wanted.resource;
-        let target = target_of(wanted.target).ok_or_else(|| {
-            "invalid resource metric source: neither an average utilization target nor an average value (usage) target was set".to_owned()
+        let selector = Selector::parse(text).map_err(|error| {
+            let why =
+                format!("couldn't convert selector into a corresponding internal selector object: {error}");
+            Box::new(Read::refused(("InvalidSelector", "InvalidSelector"), why.clone(), why))
         })?;
-        let (what, named) = match target {
-            Target::Average(_) => ("usage", format!("{resource} resource")),
-            Target::Utilization(_) => {
-                ("utilization", format!("{resource} resource utilization (percentage of request)"))
-            }
-        };
-        let failed = |why: String| format!("failed to get {resource} {what}: {why}");
-        let samples = self
-            .samples(wanted, asked)
-            .await
-            .map_err(|why| failed(format!("unable to get metrics for resource {resource}: {why}")))?;
-        let pods = self.pods(asked).map_err(failed)?;
-        let question = Question {
-            pods: &pods,
-            samples: &samples,
-            resource,
-            container: wanted.container,
-            target,
-            current: asked.current,
-            tolerance: asked.tolerance,
-            now: asked.now,
-        };
-        let proposal = propose(&question).map_err(failed)?;
-        Ok((named, proposal.replicas, status_of(wanted, &proposal)))
-    }
-
-    fn pods(&self, asked: &Asked<'_>) -> Result<Vec<Arc<Pod>>, String> {
-        let selector = Selector::parse(asked.selector).map_err(|error| error.to_string())?;
-        let mut pods = self.context.pods.by_index(BY_NAMESPACE, asked.place);
-        pods.retain(|pod| match &pod.metadata.labels {
-            Some(labels) => selector.matches(labels),
-            None => selector.matches(&std::collections::BTreeMap::new()),
-        });
+        let mut pods = self.context.pods.by_index(BY_NAMESPACE, key.namespace());
+        pods.retain(|pod| matches(&selector, pod));
+        let mut selectors = self.selectors.lock();
+        selectors.insert(key.clone(), selector);
+        let keys = selecting(&selectors, key.namespace(), &pods);
+        if keys.len() > 1 {
+            let keys: Vec<String> = keys.iter().map(Key::to_string).collect();
+            let why =
+                format!("pods by selector {text} are controlled by multiple HPAs: [{}]", keys.join(" "));
+            return Err(Box::new(Read::refused(
+                ("AmbiguousSelector", "AmbiguousSelector"),
+                why.clone(),
+                why,
+            )));
+        }
         Ok(pods)
     }
-
-    async fn samples(&self, wanted: &Wanted<'_>, asked: &Asked<'_>) -> Result<Samples, String> {
-        let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{}/pods", asked.place);
-        let params = ListParams::default().labels(asked.selector);
-        let failed = |why: String| format!("unable to fetch metrics from resource metrics API: {why}");
-        let request = Request::new(path).list(&params).map_err(|error| failed(error.to_string()))?;
-        let list = self.context.client.request::<Value>(request).await;
-        let list = list.map_err(|error| failed(crate::pod_control::message_of(&error)))?;
-        let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        if items.is_empty() {
-            return Err("no metrics returned from resource metrics API".to_owned());
-        }
-        Ok(items.iter().filter_map(|item| sample(item, wanted.resource, wanted.container)).collect())
-    }
-}
-
-/// A metric of an API that is not there, in the words of upstream's client.
-fn unserved(metric: &MetricSpec, place: &str) -> Invalid {
-    let custom = "no custom metrics API (custom.metrics.k8s.io) registered";
-    let (reason, prefix, why) = match metric.type_.as_str() {
-        "Pods" => {
-            let name = metric.pods.as_ref().map(|source| source.metric.name.as_str()).unwrap_or_default();
-            (
-                "FailedGetPodsMetric",
-                "failed to get pods metric value: ",
-                format!("unable to get metric {name}: {custom}"),
-            )
-        }
-        "Object" => {
-            let source = metric.object.as_ref();
-            let name = source.map(|source| source.metric.name.as_str()).unwrap_or_default();
-            let about =
-                source.map(|s| format!("{} on {place} {}", s.described_object.kind, s.described_object.name));
-            let why = format!("unable to get metric {name}: {}/{custom}", about.unwrap_or_default());
-            ("FailedGetObjectMetric", "failed to get object metric value: ", why)
-        }
-        "External" => {
-            let name = metric.external.as_ref().map(|source| source.metric.name.as_str()).unwrap_or_default();
-            let why = format!(
-                "unable to get external metric {place}/{name}/nil: unable to fetch metrics from external metrics API: the server could not find the requested resource (get {name}.external.metrics.k8s.io)"
-            );
-            ("FailedGetExternalMetric", "failed to get external metric value: ", why)
-        }
-        other => ("InvalidMetricSourceType", "", format!("unknown metric source type {other:?}")),
-    };
-    Invalid { reason, why, prefix: prefix.to_owned() }
 }
 
 #[cfg(test)]
@@ -326,7 +205,7 @@ mod tests {
     use serde_json::json;
 
     fn valid(name: &str, replicas: i32) -> Result<Valid, Invalid> {
-        Ok((name.to_owned(), replicas, MetricStatus::default()))
+        Ok((name.to_owned(), replicas, MetricStatus { type_: name.to_owned(), ..MetricStatus::default() }))
     }
 
     fn invalid() -> Result<Valid, Invalid> {
@@ -358,32 +237,36 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_sums_of_containers() {
-        let one = |name: &str, cpu: &str| json!({"name": name, "usage": {"cpu": cpu}});
-        let metrics = json!({
-            "metadata": {"name": "p"}, "timestamp": "2026-01-01T00:00:00Z", "window": "15.5s",
-            "containers": [one("a", "250m"), one("b", "1")]});
-        let milli = |resource: &str, container: Option<&str>| {
-            sample(&metrics, resource, container).map(|(_, s)| s.milli)
-        };
-        assert_eq!(milli("cpu", None), Some(1250));
-        assert_eq!(milli("cpu", Some("a")), Some(250));
-        assert_eq!((milli("memory", None), milli("cpu", Some("c"))), (None, None));
-        assert_eq!(sample(&metrics, "cpu", None).unwrap().1.window, Duration::from_millis(15_500));
+    fn statuses_keep_the_places_of_their_metrics() {
+        let read = combine(vec![invalid(), valid("cpu", 9)], 4);
+        let kinds: Vec<&str> = read.statuses.iter().map(|status| status.type_.as_str()).collect();
+        assert_eq!(kinds, ["", "cpu"]);
+        assert_eq!(read.outcome, Ok((9, "cpu".to_owned())));
+        assert_eq!(read.events, [("FailedGetResourceMetric", "why".to_owned())]);
     }
 
     #[test]
-    fn targets_and_tolerances() {
-        let target = |fields: Value| target_of(&serde_json::from_value(fields).unwrap());
-        assert_eq!(
-            target(json!({"type": "Utilization", "averageUtilization": 50})),
-            Some(Target::Utilization(50))
-        );
-        assert_eq!(
-            target(json!({"type": "AverageValue", "averageValue": "1500m"})),
-            Some(Target::Average(1500))
-        );
-        assert_eq!(target(json!({"type": "Value", "value": "1"})), None);
+    fn pods_that_two_autoscalers_select() {
+        let pod = |labels: serde_json::Value| {
+            Arc::new(serde_json::from_value::<Pod>(json!({"metadata": {"labels": labels}})).unwrap())
+        };
+        let pods = [pod(json!({"app": "web"})), pod(json!({"app": "web", "track": "canary"}))];
+        let entry = |place: &str, name: &str, text: &str| {
+            (Key::namespaced(place, name), Selector::parse(text).unwrap())
+        };
+        let selectors = BTreeMap::from([
+            entry("n", "b", "app=web"),
+            entry("n", "a", "track=canary"),
+            entry("n", "c", "app=db"),
+            entry("m", "d", "app=web"),
+        ]);
+        let keys = selecting(&selectors, "n", &pods);
+        assert_eq!(keys, [Key::namespaced("n", "a"), Key::namespaced("n", "b")]);
+        assert_eq!(selecting(&selectors, "n", &pods[..1]), [Key::namespaced("n", "b")]);
+    }
+
+    #[test]
+    fn tolerances() {
         let spec = json!({
             "maxReplicas": 3, "scaleTargetRef": {"kind": "D", "name": "d"}, "behavior": {"scaleUp": {"tolerance": "50m"}}});
         let tolerance = tolerance(&serde_json::from_value(spec).unwrap());

@@ -1,15 +1,16 @@
 //! HorizontalPodAutoscaler: as many replicas as the metrics of the pods ask for (upstream's `horizontal.go`).
 //!
-//! The metrics are read from `metrics.k8s.io` through the API, the target through its scale. Metrics change without
-//! an event: a pass comes every 15 seconds, and when the specification changes. Metrics of pods, objects and external
-//! systems need APIs that nothing here registers: they are reported as upstream reports an API that is not there.
+//! The metrics are read through the API (`apis`), the target through its scale. Metrics change without an event: a pass
+//! comes every 15 seconds, and when the specification changes. Metrics of pods, objects and external systems come from
+//! the adapter that serves `custom.metrics.k8s.io` or `external.metrics.k8s.io`, if one is registered.
 
+mod apis;
 mod behavior;
 mod metrics;
 mod replicas;
+mod sources;
 mod status;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use kube::api::PostParams;
 use kube::core::{DynamicObject, GroupVersionKind, Request};
 use kube::discovery::pinned_kind;
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Error, Informer, Key, Recorder, Sources, reference};
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Recorder, Sources, reference};
 use std::sync::Arc;
 
 use crate::context::Context;
@@ -45,8 +46,14 @@ impl Scaled {
         self.scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0)
     }
 
-    fn selector(&self) -> &str {
-        self.scale.status.as_ref().and_then(|status| status.selector.as_deref()).unwrap_or_default()
+    /// What metrics are asked about.
+    fn asked(&self) -> metrics::Scaled<'_> {
+        let status = self.scale.status.as_ref();
+        metrics::Scaled {
+            selector: status.and_then(|status| status.selector.as_deref()).unwrap_or_default(),
+            wants: self.replicas(),
+            has: status.map_or(0, |status| status.replicas),
+        }
     }
 }
 
@@ -115,7 +122,7 @@ impl Autoscalers {
         if current < min {
             return simple(min, "Current number of replicas below Spec.MinReplicas");
         }
-        let read = self.metrics.read(hpa, &spec, target.selector(), current, conditions.now).await;
+        let read = self.metrics.read(hpa, key, target.asked(), conditions.now).await;
         let about = reference(hpa);
         for (reason, message) in &read.events {
             self.recorder.warning(&about, reason, message.clone());
@@ -261,9 +268,10 @@ impl Controller for Autoscalers {
         let Some(hpa) = self.autoscalers.get(key).filter(|hpa| hpa.metadata.deletion_timestamp.is_none())
         else {
             self.memory.lock().remove(key);
+            self.metrics.forget(key);
             return Ok(None);
         };
-        self.pass(key, &hpa, Timestamp::now()).await?;
+        self.pass(key, &hpa, sampan_reconcile::now()).await?;
         Ok(Some(PERIOD))
     }
 }

@@ -1,4 +1,4 @@
-//! How many replicas a resource metric asks for (upstream's `replica_calculator.go`). Pure.
+//! How many replicas a metric asks for (upstream's `replica_calculator.go`). Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use sampan_api::quantity::Quantity;
 
-use crate::words::{name, phase, pod_condition};
+use crate::words::{is_ready, name, phase, pod_condition};
 
 /// So long after its start a pod's CPU says more of its beginning than of its load.
 const CPU_INITIALIZATION: Duration = Duration::from_secs(5 * 60);
@@ -60,6 +60,7 @@ pub(super) struct Proposal {
 pub(super) struct Question<'a> {
     pub pods: &'a [Arc<Pod>],
     pub samples: &'a Samples,
+    /// What is measured, if it is a resource; empty for a custom metric.
     pub resource: &'a str,
     /// Only this container of each pod counts.
     pub container: Option<&'a str>,
@@ -104,28 +105,38 @@ fn warming_up(pod: &Pod, sample: &Sample, now: Timestamp) -> bool {
     ready.status == "False" && start + INITIAL_READINESS > since
 }
 
-/// What the pod requests of the resource, in thousandths (upstream's `calculatePodRequests`).
+/// What the pod requests of the resource, in thousandths (upstream's `calculateRequests`).
 fn request(pod: &Pod, resource: &str, only: Option<&str>) -> Result<i64, String> {
     let spec = pod.spec.clone().unwrap_or_default();
     let parse = |text: &str| Quantity::parse(text).map_or(0, |quantity| quantity.milli_value());
-    let of_pod = spec.resources.as_ref().and_then(|all| all.requests.as_ref()?.get(resource));
-    if let Some(request) = of_pod.filter(|_| only.is_none()) {
-        return Ok(parse(&request.0));
-    }
     let sidecars =
         spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let counted = |container: &&Container| only.is_none_or(|only| only == container.name);
+    let containers: Vec<&Container> = spec.containers.iter().chain(sidecars).filter(counted).collect();
+    let of = |container: &Container| {
+        container.resources.as_ref().and_then(|all| all.requests.as_ref()?.get(resource)).map(|q| parse(&q.0))
+    };
+    let whole = spec.resources.as_ref().and_then(|all| all.requests.as_ref());
+    if let Some(requests) = whole.filter(|requests| only.is_none() && !requests.is_empty()) {
+        let known: Vec<i64> = containers.iter().filter_map(|container| of(container)).collect();
+        let summed = (!known.is_empty()).then(|| known.iter().sum());
+        let request = requests.get(resource).map(|quantity| parse(&quantity.0)).or(summed);
+        return request.ok_or_else(|| {
+            format!("missing pod-level request for {resource} in Pod {}", name(&pod.metadata))
+        });
+    }
+    if let Some(only) = only.filter(|_| containers.is_empty()) {
+        return Err(format!("container {only} not found in Pod {}", name(&pod.metadata)));
+    }
     let mut total = 0;
-    for container in spec.containers.iter().chain(sidecars).filter(counted) {
-        let request = container.resources.as_ref().and_then(|all| all.requests.as_ref()?.get(resource));
-        let missing = || {
+    for container in containers {
+        total += of(container).ok_or_else(|| {
             format!(
                 "missing request for {resource} in container {} of Pod {}",
                 container.name,
                 name(&pod.metadata)
             )
-        };
-        total += parse(&request.ok_or_else(missing)?.0);
+        })?;
     }
     Ok(total)
 }
@@ -229,6 +240,43 @@ pub(super) fn propose(question: &Question<'_>) -> Result<Proposal, String> {
         (second < 1.0 && replicas > question.current) || (second > 1.0 && replicas < question.current);
     let still = question.tolerance.covers(second) || turned || wrong;
     Ok(result(if still { question.current } else { replicas }))
+}
+
+/// The replicas for a value of all pods together: in proportion to those that are ready (upstream's
+/// `getUsageRatioReplicaCount`). From none it is as many as the value is targets.
+///
+/// # Errors
+/// If nothing is selected.
+pub(super) fn by_value(
+    used_milli: i64,
+    target_milli: i64,
+    current: i32,
+    pods: &[Arc<Pod>],
+    tolerance: Tolerance,
+) -> Result<i32, String> {
+    let ratio = used_milli as f64 / target_milli as f64;
+    if current == 0 {
+        return Ok(ceil(ratio));
+    }
+    if tolerance.covers(ratio) {
+        return Ok(current);
+    }
+    if pods.is_empty() {
+        let why = "no pods returned by selector while calculating replica count";
+        return Err(format!("unable to calculate ready pods: {why}"));
+    }
+    let ready = pods.iter().filter(|pod| phase(pod) == "Running" && is_ready(pod)).count();
+    Ok(ceil(ratio * ready as f64))
+}
+
+/// The replicas for a value that the pods share, and the share of each that there is now (upstream's
+/// `GetObjectPerPodMetricReplicas` and `GetExternalPerPodMetricReplicas`).
+pub(super) fn by_share(used_milli: i64, target_milli: i64, has: i32, tolerance: Tolerance) -> (i32, i64) {
+    let (used, target, pods) = (used_milli as f64, target_milli as f64, f64::from(has));
+    let replicas = if tolerance.covers(used / (target * pods)) { has } else { ceil(used / target) };
+    #[allow(clippy::cast_possible_truncation)]
+    let share = (used / pods).ceil() as i64;
+    (replicas, share)
 }
 
 #[cfg(test)]

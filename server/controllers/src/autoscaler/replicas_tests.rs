@@ -89,5 +89,72 @@ fn what_cannot_be_said() {
     let mut bare = (*pod(0, 'r')).clone();
     bare.spec.as_mut().unwrap().containers[0].resources = None;
     assert_eq!(request(&bare, "cpu", None).unwrap_err(), "missing request for cpu in container c of Pod p0");
-    assert_eq!(request(&bare, "cpu", Some("other")).unwrap(), 0);
+    assert_eq!(request(&bare, "cpu", Some("other")).unwrap_err(), "container other not found in Pod p0");
+    let whole = |fields: serde_json::Value| {
+        let mut pod = (*pod(0, 'r')).clone();
+        pod.spec.as_mut().unwrap().resources =
+            Some(serde_json::from_value(json!({"requests": fields})).unwrap());
+        pod
+    };
+    assert_eq!(request(&whole(json!({"cpu": "3"})), "cpu", None).unwrap(), 3000);
+    assert_eq!(request(&whole(json!({"cpu": "3"})), "cpu", Some("c")).unwrap(), 1000);
+    assert_eq!(request(&whole(json!({"memory": "1Gi"})), "cpu", None).unwrap(), 1000);
+    assert_eq!(
+        request(&whole(json!({"cpu": "3"})), "memory", None).unwrap_err(),
+        "missing pod-level request for memory in Pod p0"
+    );
+}
+
+#[test]
+fn a_custom_metric_knows_no_beginning_of_pods() {
+    // `u` never was ready: its CPU would not count
+    let pods = [pod(0, 'r'), pod(1, 'u')];
+    let one = |milli| Sample { milli, at: now(), window: Duration::from_secs(60) };
+    let samples = [("p0".to_owned(), one(300)), ("p1".to_owned(), one(100))].into();
+    let mut question = Question {
+        pods: &pods,
+        samples: &samples,
+        resource: "",
+        container: None,
+        target: Target::Average(100),
+        current: 2,
+        tolerance: Tolerance { down: 0.1, up: 0.1 },
+        now: now(),
+    };
+    let proposal = propose(&question).unwrap();
+    assert_eq!((proposal.replicas, proposal.average_milli, proposal.utilization), (4, 200, None));
+    question.resource = "cpu";
+    assert_eq!(propose(&question).unwrap().average_milli, 300);
+}
+
+#[test]
+fn one_value_for_all_pods() {
+    let tolerance = Tolerance { down: 0.1, up: 0.1 };
+    let pods = |letters: &str| letters.chars().enumerate().map(|(i, c)| pod(i, c)).collect::<Vec<_>>();
+    for (used, target, current, letters, expected) in [
+        (2000, 1000, 3, "rrr", 6),
+        (1100, 1000, 3, "rrr", 3),
+        (500, 1000, 4, "rrrr", 2),
+        // what is not ready does not multiply
+        (2000, 1000, 3, "rru", 4),
+        // from zero: as many as the value is targets
+        (2500, 1000, 0, "", 3),
+        (0, 1000, 0, "", 0),
+    ] {
+        let replicas = by_value(used, target, current, &pods(letters), tolerance);
+        assert_eq!(replicas.unwrap(), expected, "{used}/{target} {letters}");
+    }
+    assert_eq!(
+        by_value(2000, 1000, 1, &[], tolerance).unwrap_err(),
+        "unable to calculate ready pods: no pods returned by selector while calculating replica count"
+    );
+    for (used, target, has, expected) in [
+        (9000, 3000, 1, (3, 9000)),
+        (9000, 3000, 3, (3, 3000)),
+        (9800, 3000, 3, (3, 3267)),
+        (1000, 3000, 4, (1, 250)),
+        (7000, 3000, 0, (3, i64::MAX)),
+    ] {
+        assert_eq!(by_share(used, target, has, tolerance), expected, "{used}/{target} of {has}");
+    }
 }

@@ -57,7 +57,7 @@ impl Controller for Cleaner {
         let Some(request) = self.requests.get(key) else { return Ok(None) };
         let ends = certificate(&request).and_then(|pem| self.certificates.end_of(pem));
         let Some(deadline) = deadline(&request, ends) else { return Ok(None) };
-        let left = deadline.duration_since(Timestamp::now());
+        let left = deadline.duration_since(sampan_reconcile::now());
         if left.is_positive() {
             return Ok(Some(left.unsigned_abs()));
         }

@@ -72,7 +72,7 @@ fn add_condition(request: &mut CertificateSigningRequest, kind: &str, reason: &s
         status: "True".to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
-        last_update_time: Some(Time(Timestamp::now())),
+        last_update_time: Some(Time(sampan_reconcile::now())),
         ..Default::default()
     });
 }

@@ -8,7 +8,6 @@ mod schedule;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use sampan_reconcile::{Controller, Error, Informer, Key, Recorder, Sources, reference};
@@ -126,7 +125,7 @@ impl Controller for CronJobs {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let Some(cron) = self.crons.get(key) else { return Ok(None) };
         let jobs = self.jobs.by_index(BY_CONTROLLER, uid(&cron.metadata));
-        let plan = plan(&cron, &jobs, Timestamp::now());
+        let plan = plan(&cron, &jobs, sampan_reconcile::now());
         let requeue = plan.requeue;
         self.act(&cron, plan).await?;
         Ok(requeue)

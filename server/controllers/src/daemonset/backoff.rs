@@ -1,8 +1,10 @@
 //! How long a node's failed daemon pod stays before it is replaced, so that a kubelet which refuses each one is not asked
 //! in a loop: a second, doubling, fifteen minutes at most. Pure.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use sampan_reconcile::HashMap;
+use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(15 * 60);

@@ -6,16 +6,15 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::PostParams;
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+use sampan_reconcile::{Controller, Error, HashSet, Informer, Key, Object, Recorder, Sources, reference};
+use tokio::time::Instant;
 
 use self::backoff::Backoff;
 use self::nodes::pod_for;
@@ -112,7 +111,7 @@ impl Controller for DaemonSets {
                 nodes: &nodes,
                 pods: &pods,
                 hash: &hash,
-                now: Timestamp::now(),
+                now: sampan_reconcile::now(),
                 held: &|node| left(node).is_some(),
             };
             let plan = plan(&world);
@@ -147,7 +146,7 @@ impl Controller for DaemonSets {
         self.trim(&ds, &pods, &revision).await?;
         let min_ready = ds.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         let waits =
-            pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, Timestamp::now()));
+            pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, sampan_reconcile::now()));
         let waits = waits.filter(|wait| *wait > 0).map(Duration::from_secs);
         Ok(waits.chain(pause).min())
     }

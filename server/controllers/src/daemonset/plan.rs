@@ -1,11 +1,11 @@
 //! What is to be made and deleted so that every node has its pod, and how far an update may go. Pure.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use sampan_reconcile::HashMap;
 
 use super::HASH_LABEL;
 use super::nodes::{fits, target};
@@ -90,7 +90,7 @@ pub(super) fn plan(world: &World<'_>) -> Plan {
 
 /// The pods of each node, without those that have ended and are being deleted.
 fn by_node(pods: &[Arc<Pod>]) -> HashMap<String, Vec<Arc<Pod>>> {
-    let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+    let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::default();
     for pod in pods.iter().filter(|pod| !(leaving(pod) && is_terminal(pod))) {
         by_node.entry(target(pod).unwrap_or_default()).or_default().push(pod.clone());
     }

@@ -13,7 +13,6 @@ pub(crate) mod util;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use kube::api::{Patch, PatchParams, PostParams};
 use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
@@ -131,7 +130,7 @@ impl Deployments {
                 let mut status = d.status.clone().unwrap_or_default();
                 let conditions = status.conditions.get_or_insert_default();
                 let kind = ("Progressing", "False", "ReplicaSetCreateError");
-                set_condition(conditions, kind, message, Timestamp::now());
+                set_condition(conditions, kind, message, sampan_reconcile::now());
                 self.write_status(d, None, status).await?;
                 Err(error.into())
             }
@@ -236,7 +235,7 @@ impl Controller for Deployments {
         let sets = self.claim(&d).await?;
         let pods =
             sets.iter().flat_map(|rs| self.context.pods.by_index(BY_CONTROLLER, uid(&rs.metadata))).collect();
-        let world = World { deployment: d.clone(), sets, pods, now: Timestamp::now() };
+        let world = World { deployment: d.clone(), sets, pods, now: sampan_reconcile::now() };
         let plan = plan(&world);
         let requeue = plan.requeue;
         self.act(&d, plan).await?;

@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -94,7 +93,7 @@ impl Disruption {
             self.recorder.warning(&reference(&**pod), "MultiplePodDisruptionBudgets", message);
         }
         let mut work: Vec<Work> = covering.into_iter().map(Work::Budget).collect();
-        if delta.new.as_ref().is_some_and(|pod| stale(pod, Timestamp::now()).is_some()) {
+        if delta.new.as_ref().is_some_and(|pod| stale(pod, sampan_reconcile::now()).is_some()) {
             work.push(Work::Pod(delta.key.clone()));
         }
         work
@@ -108,7 +107,7 @@ impl Disruption {
             true => Some(self.owners.scale(&pods).await?),
             false => None,
         };
-        let plan = plan::plan(&budget, &pods, scale, Timestamp::now());
+        let plan = plan::plan(&budget, &pods, scale, sampan_reconcile::now());
         let requeue = plan.requeue;
         self.act(&budget, plan).await?;
         Ok(requeue)
@@ -138,13 +137,13 @@ impl Disruption {
     /// Takes DisruptionTarget from a pod that was to be deleted and was not.
     async fn refresh(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let Some(pod) = self.context.pods.get(key) else { return Ok(None) };
-        match stale(&pod, Timestamp::now()) {
+        match stale(&pod, sampan_reconcile::now()) {
             None => Ok(None),
             Some(wait) if !wait.is_zero() => Ok(Some(wait)),
             Some(_) => {
                 let condition = json!({
                     "type": "DisruptionTarget", "status": "False", "reason": null, "message": null,
-                    "lastTransitionTime": Timestamp::now().to_string()});
+                    "lastTransitionTime": sampan_reconcile::now().to_string()});
                 let body = json!({
                     "metadata": {"uid": uid(&pod.metadata), "resourceVersion": pod.metadata.resource_version},
                     "status": {"conditions": [condition]}});

@@ -1,7 +1,6 @@
 //! How many pods those who own some pods want together: the denominator of a budget in percent
 //! (upstream's `getExpectedScale` and its finders).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -12,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::pinned_kind;
-use sampan_reconcile::{Error, Informer, Key, Object, Sources};
+use sampan_reconcile::{Error, HashMap, Informer, Key, Object, Sources};
 
 use super::Work;
 use crate::context::Context;
@@ -87,7 +86,7 @@ impl Owners {
     /// budget's condition.
     pub async fn scale(&self, pods: &[Arc<Pod>]) -> Result<Result<Expected, String>, Error> {
         let mut expected = Expected::default();
-        let mut scales: HashMap<String, i32> = HashMap::new();
+        let mut scales: HashMap<String, i32> = HashMap::default();
         for pod in pods {
             let Some(owner) = controller_of(&pod.metadata) else {
                 expected.unmanaged.push(name(&pod.metadata).to_owned());

@@ -1,6 +1,6 @@
 //! Endpoints (upstream's `endpoints_controller.go`): one object per Service, for clients that read no slices.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Error, Informer, Key, Sources};
+use sampan_reconcile::{Controller, Error, HashSet, Informer, Key, Sources};
 
 use super::mirroring::LEADER;
 use super::*;

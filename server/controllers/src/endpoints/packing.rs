@@ -4,13 +4,13 @@
 //! new ones go into slices that change anyway, then into one that has room for all that are left, then into new
 //! slices. A slice that is no longer needed becomes one that is, so that a reader never sees fewer than there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::PostParams;
-use sampan_reconcile::{Error, Informer, Key};
+use sampan_reconcile::{Error, HashMap, Informer, Key};
 
 use super::Port;
 use crate::context::Context;

@@ -11,13 +11,12 @@
 //! A kind that is gone is remembered by its names alone: dependents of its last objects are judged after it went, and
 //! an owner of a kind that was never known is never taken for gone.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 use sampan_api::crd;
 use sampan_api::kinds;
-use sampan_reconcile::{AbortOnDrop, Informer, Key, Object};
+use sampan_reconcile::{AbortOnDrop, HashMap, Informer, Key, Object};
 use serde::Deserialize;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

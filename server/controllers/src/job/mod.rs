@@ -14,7 +14,6 @@ mod policy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -146,7 +145,7 @@ impl Jobs {
             return Ok(None);
         };
         let over = end + Duration::from_secs(ttl.max(0).unsigned_abs().into());
-        let now = Timestamp::now();
+        let now = sampan_reconcile::now();
         if over > now {
             return Ok(Some(over.duration_since(now).unsigned_abs()));
         }
@@ -205,7 +204,7 @@ impl Controller for Jobs {
             return Ok(None);
         }
         let pods = self.pods(&job).await?;
-        let plan = plan(&job, &pods, Timestamp::now());
+        let plan = plan(&job, &pods, sampan_reconcile::now());
         let requeue = plan.requeue;
         self.act(&job, plan).await?;
         if is_finished(&job) { self.expire(&job).await } else { Ok(requeue) }

@@ -1,6 +1,6 @@
 //! One pass over a Job, as a pure function of it, its pods and the time (upstream's `syncJob` and `manageJob`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sampan_reconcile::EventType;
+use sampan_reconcile::{EventType, HashMap};
 
 use super::indexes::{self, Indexes};
 use super::pod::{
@@ -359,7 +359,7 @@ fn size(plan: &mut Plan, view: &View<'_>) {
 /// At least so many active pods that are missed least; of an index's pods all but one, and those of no index.
 fn surplus(view: &View<'_>, at_least: usize) -> Vec<Arc<Pod>> {
     let mut left = view.active.clone();
-    left.sort_by_key(|pod| deletion_rank(pod, &HashMap::new(), view.now));
+    left.sort_by_key(|pod| deletion_rank(pod, &HashMap::default(), view.now));
     let mut surplus = Vec::new();
     if is_indexed(view.spec) {
         // the pod that is missed most comes first here, and keeps its index

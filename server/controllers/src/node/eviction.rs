@@ -82,7 +82,7 @@ impl TaintEviction {
         let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
         let condition = json!({
             "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": Time(Timestamp::now())});
+            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": Time(sampan_reconcile::now())});
         let body = json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {"conditions": [condition]}});
         match api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
@@ -129,7 +129,7 @@ impl Controller for TaintEviction {
         let Some(spec) = &pod.spec else { return Ok(None) };
         let node = spec.node_name.as_ref().and_then(|node| self.nodes.get(&Key::cluster(node)));
         let taints = node.and_then(|node| node.spec.as_ref()?.taints.clone()).unwrap_or_default();
-        match stay(&taints, spec.tolerations.as_deref().unwrap_or_default(), Timestamp::now()) {
+        match stay(&taints, spec.tolerations.as_deref().unwrap_or_default(), sampan_reconcile::now()) {
             Stay::Forever => Ok(None),
             Stay::For(delay) => Ok(Some(delay)),
             Stay::Over => self.evict(&pod).await.map(|()| None),

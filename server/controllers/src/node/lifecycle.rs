@@ -9,7 +9,6 @@
 //! ([`super::zones`]). Zones are looked at five seconds after a node's state has changed, as upstream's monitor comes by
 //! every five: a whole zone that goes is seen as a whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Delta, Error, Informer, Key, Recorder, Sources, reference};
+use sampan_reconcile::{Controller, Delta, Error, HashMap, Informer, Key, Recorder, Sources, reference};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -288,7 +287,7 @@ impl NodeLifecycle {
             return Ok(());
         }
         let (key, effect) = (key.to_owned(), "NoExecute".to_owned());
-        taints.push(Taint { key, effect, time_added: Some(Time(Timestamp::now())), value: None });
+        taints.push(Taint { key, effect, time_added: Some(Time(sampan_reconcile::now())), value: None });
         self.write_taints(&node, &taints).await
     }
 
@@ -326,8 +325,7 @@ impl NodeLifecycle {
     async fn mark_pods(&self, node: &str) -> Result<(), Error> {
         for pod in self.context.pods.by_index(BY_NODE, node).into_iter().filter(|pod| is_ready(pod)) {
             let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
-            let condition =
-                json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(Timestamp::now())});
+            let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(sampan_reconcile::now())});
             let body =
                 json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {"conditions": [condition]}});
             self.recorder.warning(&reference(&*pod), "NodeNotReady", "Node is not ready");
@@ -367,7 +365,7 @@ impl Controller for NodeLifecycle {
             return self.look_at_zones().await;
         }
         let Some(node) = self.nodes.get(key) else { return Ok(None) };
-        let plan = plan(&node, self.silent(&key.name), Timestamp::now());
+        let plan = plan(&node, self.silent(&key.name), sampan_reconcile::now());
         let mut node = (*node).clone();
         if let Some(conditions) = plan.conditions {
             node = self.write_conditions(&node, conditions).await?;

@@ -8,10 +8,11 @@
 //!             nodes that were being emptied are not any more
 //! ```
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
+use sampan_reconcile::HashMap;
 use tokio::time::Instant;
 
 /// Upstream's `--node-eviction-rate`, nodes a second.

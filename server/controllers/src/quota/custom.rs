@@ -1,11 +1,9 @@
 //! Custom objects that some quota counts: informers that come with the first quota and go with the definition.
 
-use std::collections::HashMap;
-
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use parking_lot::Mutex;
-use sampan_reconcile::{AbortOnDrop, Informer, Key, Object};
+use sampan_reconcile::{AbortOnDrop, HashMap, Informer, Key, Object};
 
 use super::keys_in;
 use crate::context::Context;

@@ -8,7 +8,6 @@
 mod count;
 mod custom;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use kube::api::PostParams;
 use parking_lot::Mutex;
 use sampan_api::kinds;
 use sampan_api::quota::{self, Amounts};
-use sampan_reconcile::{Controller, Delta, Error, Informer, Key, Object, Sources};
+use sampan_reconcile::{Controller, Delta, Error, HashSet, Informer, Key, Object, Sources};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -166,7 +165,7 @@ impl ResourceQuotas {
             found.push((counted, there));
         }
         let whole = serde_json::to_value(&quota).unwrap_or_default();
-        let used = recount(&whole, &hard, &found, Timestamp::now());
+        let used = recount(&whole, &hard, &found, sampan_reconcile::now());
         let before = quota.status.as_ref().map(|status| amounts(status.used.as_ref()));
         if !is_new(&quota) && before.as_ref() == Some(&used) {
             return Ok(());

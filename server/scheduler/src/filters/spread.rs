@@ -1,8 +1,9 @@
 //! PodTopologySpread: hard constraints (`whenUnsatisfiable: DoNotSchedule`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use sampan_reconcile::HashMap;
 
 use std::borrow::Cow;
 

@@ -86,7 +86,7 @@ async fn evict(client: Client, victim: Arc<PodInfo>, by: Arc<PodInfo>) -> Output
         "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
         "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
         "observedGeneration": victim.pod.metadata.generation,
-        "lastTransitionTime": jiff::Timestamp::now(),
+        "lastTransitionTime": sampan_reconcile::now(),
     }]}});
     // a victim that is gone already has made its room
     let _ = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(condition)).await;
@@ -121,7 +121,7 @@ async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Opt
     let mut status = json!({"conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
         "observedGeneration": pod.pod.metadata.generation,
-        "lastTransitionTime": jiff::Timestamp::now(),
+        "lastTransitionTime": sampan_reconcile::now(),
     }]});
     if let Some(node) = nominated {
         status["nominatedNodeName"] = node;

@@ -2,9 +2,9 @@
 //! are selected by a Service or have a ReplicaSet, StatefulSet or ReplicationController.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use sampan_reconcile::HashMap;
 
 use super::MAX;
 use crate::config::DefaultSpread;
@@ -123,7 +123,7 @@ impl<'a> Counts<'a> {
             pod,
             size: judged.iter().filter(|judged| **judged).count(),
             kept,
-            anew: HashMap::new(),
+            anew: HashMap::default(),
         };
         if key == HOST {
             return this;

@@ -34,13 +34,19 @@ pub async fn lives(cluster: &Cluster, browser: &Browser) -> Result<()> {
         .await?;
     card(browser, "dns", "the form that was open", &format!("{OPENED} == globalThis.field")).await?;
     // a resolver that does not answer, by the form
-    let set = format!("{CARD} const one = [...card.querySelectorAll('label.field')].find(one => one.innerText.startsWith('upstreams'))?.querySelector('input');
-        if (!one) return false; one.value = '[\"127.0.0.1:9\"]'; one.dispatchEvent(new Event('change')); return true");
-    browser.until("its field", &set, json!(["dns"])).await?;
+    let set = format!("{CARD} const one = [...card.querySelectorAll('label.field')].find(one => one.innerText.startsWith('upstreams'))?.querySelector('textarea');
+        if (!one) return false; one.value = arguments[1]; one.dispatchEvent(new Event('change')); return true");
+    browser.until("its field", &set, json!(["dns", "no address"])).await?;
     let save = format!(
         "{CARD} const one = card.querySelector('form.settings button.primary'); if (one.disabled) return false; one.click(); return true"
     );
     browser.until("to save", &save, json!(["dns"])).await?;
+    card(browser, "dns", "what is refused, at its field", "[...card.querySelectorAll('label.field')].find(one => one.innerText.startsWith('upstreams'))?.querySelector('.error').innerText.includes('upstreams')").await?;
+    browser.is_accessible("a field that is refused").await?;
+    browser.picture("addon-refused").await?;
+    browser.until("its field", &set, json!(["dns", "127.0.0.1:9"])).await?;
+    browser.until("to save", &save, json!(["dns"])).await?;
+    browser.read(".toast", "Saved").await?;
     card(browser, "dns", "degraded, why and what next", "card.querySelector('.status.warning')?.innerText == 'Degraded' && [...card.querySelectorAll('p:not([hidden])')].some(one => one.innerText.startsWith('Why:') && one.innerText.includes('127.0.0.1:9')) && [...card.querySelectorAll('p:not([hidden])')].some(one => one.innerText.startsWith('Next:'))").await?;
     card(browser, "dns", "the form is done", "card.querySelector('form.settings') == null").await?;
     browser.is_accessible("an addon that is degraded").await?;

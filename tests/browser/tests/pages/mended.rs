@@ -69,7 +69,7 @@ async fn value(cluster: &Cluster, key: &str) -> Result<String> {
 }
 
 /// Waits for the browser's question and says no.
-async fn asked(browser: &Browser) -> Result<()> {
+pub async fn asked(browser: &Browser) -> Result<()> {
     for _ in 0..100 {
         match browser.client.dismiss_alert().await {
             Ok(()) => return Ok(()),

@@ -1,6 +1,8 @@
 //! Terminals beside a plain shell: a container's own process, a debug container, a node.
 
-use anyhow::{Context, Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 use sampan_test_browser::Browser;
 use sampan_test_e2e::{apply, ready};
 use sampan_testkit::Cluster;
@@ -76,6 +78,18 @@ pub async fn debugs(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.read(".terminal-page [role=status]", "Pull").await
 }
 
+/// Waits for the browser's question and says yes.
+async fn agreed(browser: &Browser) -> Result<()> {
+    for _ in 0..100 {
+        match browser.client.accept_alert().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_no_such_alert() => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("nothing is asked")
+}
+
 /// A shell of the node, of which nothing is left.
 pub async fn node(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
@@ -91,7 +105,14 @@ pub async fn node(cluster: &Cluster, browser: &Browser) -> Result<()> {
     let pod = cluster.kubectl(&pods)?;
     let pod = pod.trim();
     ensure!(pod.starts_with("pod/node-debugger-"), "{pod}");
+    // it stays while another tab is looked at, and goes with the page
     browser.click_text(".tabs button", "Events").await?;
+    browser.click_text(".tabs button", "Terminal").await?;
+    browser.until("the same shell", ROWS, json!(["/etc/debian_version"])).await?;
+    browser
+        .run("setTimeout(() => document.querySelector('.nav a[title=Topology]').click())", json!([]))
+        .await?;
+    agreed(browser).await?;
     cluster
         .kubectl(&["wait", pod, "--for=delete", "--timeout=30s"])
         .context("the node's shell is left behind")?;

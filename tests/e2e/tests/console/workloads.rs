@@ -96,6 +96,8 @@ pub async fn open(cluster: &Cluster, browser: &Browser) -> Result<()> {
     for query in ["kind=services&namespace=default&name=page", "kind=nodes&namespace=a&name=b&port=1"] {
         ensure!(browser.get(&format!("/sampan/v1/open?{query}"))?.code == 400, "{query}");
     }
+    let absent = browser.get("/sampan/v1/open?kind=services&namespace=default&name=absent&port=80")?;
+    ensure!(absent.code == 404 && absent.body.contains("services \\\"absent\\\" not found"), "{absent:?}");
     websocket(cluster, browser).await.context("a websocket")?;
     through_the_api(cluster).context("/proxy")?;
     rights(cluster, browser).context("rights")

@@ -139,6 +139,12 @@ fn reads(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
     ensure!(names["items"].as_array().is_some_and(|all| all.contains(&json!("kubelet"))), "{names}");
     let log = tool.curl("GET", "/logs/sampan?tail=3", &[])?;
     ensure!(log.code == 200 && (1..=3).contains(&log.body.lines().count()), "{}", log.body);
+    let open = "/open?kind=services&namespace=default&port=https&scheme=https&name=";
+    let opened = tool.curl("GET", &format!("{open}kubernetes"), &[])?;
+    let place = opened.head.lines().find_map(|line| line.strip_prefix("location: http://"));
+    let place = place.with_context(|| opened.head.clone())?;
+    ensure!(opened.code == 303 && place.contains(".localhost:") && place.contains("?ticket="), "{place}");
+    ensure!(tool.curl("GET", &format!("{open}nobody"), &[])?.code == 404);
     follows(tool)?;
     eventually("something is measured", SOON, || {
         let history = tool.get("/metrics/history/nodes")?;
@@ -156,6 +162,7 @@ fn reads(tool: &Tool<'_>) -> Result<Vec<&'static str>> {
         "listLogs",
         "getLog",
         "getMetricsHistory",
+        "openWorkload",
     ])
 }
 

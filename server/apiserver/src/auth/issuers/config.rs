@@ -20,7 +20,7 @@ pub(super) struct Configuration {
 }
 
 /// Who is let in without credentials.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Anonymous {
     #[serde(default)]
@@ -29,7 +29,7 @@ pub(super) struct Anonymous {
     pub conditions: Vec<Condition>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Condition {
     pub path: String,

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - [`config`]: the file. [`source`]: how keys are fetched. [`keys`]: public keys, and what they signed. [`mapping`]:
-//!   claims to a user.
+//!   claims to a user. [`reload`]: the file again when it changes.
 //!
 //! To look at a token takes no time; [`Issuers::prepare`] fetches before that what it takes. Keys are fetched when they
 //! are first needed, and anew for a key that is not known.
@@ -16,6 +16,7 @@
 mod config;
 mod keys;
 mod mapping;
+pub(crate) mod reload;
 mod source;
 
 use std::path::Path;
@@ -40,13 +41,16 @@ const LEEWAY_SECONDS: f64 = 300.0;
 pub struct Issuers {
     all: Vec<Issuer>,
     anonymous: Option<config::Anonymous>,
+    /// The file's.
+    content: String,
     /// Fetches of keys.
     tasks: Tasks,
 }
 
 impl Default for Issuers {
     fn default() -> Self {
-        Self { all: Vec::new(), anonymous: None, tasks: Tasks::new(Component::ApiServer) }
+        let tasks = Tasks::new(Component::ApiServer);
+        Self { all: Vec::new(), anonymous: None, content: String::new(), tasks }
     }
 }
 
@@ -79,7 +83,7 @@ impl Issuers {
     pub fn read(content: &str, own: &[String]) -> Result<Self, String> {
         let found = config::read(content, own)?;
         let all = found.jwt.iter().map(Issuer::new).collect::<Result<_, _>>()?;
-        Ok(Self { all, anonymous: found.anonymous, ..Self::default() })
+        Ok(Self { all, anonymous: found.anonymous, content: content.to_owned(), ..Self::default() })
     }
 
     /// As they are, ending with `drain`.

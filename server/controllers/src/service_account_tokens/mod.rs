@@ -3,6 +3,9 @@
 //!
 //! The token is asked for from the API, bound to the Secret and for as long as the API allows (136 years), where upstream
 //! signs one that names no end. Nothing makes such a Secret but a user: accounts get none of their own, as upstream since 1.24.
+//! What is not here: the end of tokens that nobody uses ([`cleaner`]).
+
+mod cleaner;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::runtime::watcher;
 use sampan_reconcile::{Controller, Delta, Error, Informer, Key, Object, Sources};
 
+pub(crate) use self::cleaner::LegacyTokenCleaner;
 use crate::context::{BY_NAMESPACE, Context};
 use crate::words::{annotation, name, namespace, uid};
 
@@ -108,6 +112,11 @@ impl ServiceAccountTokens {
             context.informers.with::<Secret>(watcher::Config::default().fields(&format!("type={TYPE}")));
         secrets.add_index(BY_NAMESPACE, |secret| secret.metadata.namespace.clone().into_iter().collect());
         Self { context: context.clone(), secrets, accounts: context.informers.of(), root_ca_pem }
+    }
+
+    /// The Secrets that hold tokens, by namespace as well.
+    pub fn secrets(&self) -> Informer<Secret> {
+        self.secrets.clone()
     }
 
     /// Secrets of an account that is gone, or another one now.
