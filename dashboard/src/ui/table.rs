@@ -62,8 +62,8 @@ pub struct Table {
     pub window: Window,
 }
 
-/// The columns that find room in so many pixels, and the titles of those that do not: the last ones go first, never name and
-/// status, whose texts are shortened. Nothing goes before the room is known.
+/// The columns that find room in so many pixels, and the titles of those that do not: long texts are shortened, then the last
+/// columns go first, a message last of all, never name and status. Nothing goes before the room is known.
 pub fn fitting(mut all: Vec<Shown>, room: f64) -> (Vec<Shown>, Vec<String>) {
     // a letter is 8.3 pixels wide at most, the box in front 38
     let over = |all: &[Shown]| {
@@ -76,15 +76,19 @@ pub fn fitting(mut all: Vec<Shown>, room: f64) -> (Vec<Shown>, Vec<String>) {
             match column.place {
                 Place::Name => column.width = column.width.min(name),
                 Place::Status => column.width = column.width.min(status),
-                _ => {}
+                Place::Cell(_) => column.width = column.width.min(30),
+                Place::Namespace => {}
             }
         }
     };
     shorten(&mut all, 24, 24);
     let mut left = Vec::new();
+    let may_go = |column: &Shown| !matches!(column.place, Place::Name | Place::Status);
     while over(&all)
-        && let Some(last) =
-            all.iter().rposition(|column| !matches!(column.place, Place::Name | Place::Status))
+        && let Some(last) = all
+            .iter()
+            .rposition(|column| may_go(column) && column.key != "Message")
+            .or_else(|| all.iter().rposition(may_go))
     {
         left.insert(0, all.remove(last).title);
     }

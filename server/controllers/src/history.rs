@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn old_revisions_go_unless_pods_use_them() {
         let history: Vec<_> = (1..=4).map(|n| revision(&n.to_string(), n)).collect();
-        let live = ["d-1".to_owned(), "d-4".to_owned()].into();
+        let live = ["d-1".to_owned(), "d-4".to_owned()].into_iter().collect();
         let gone = surplus(&history, 1, &live);
         assert_eq!(gone.iter().map(|r| name(&r.metadata)).collect::<Vec<_>>(), ["d-2"]);
     }

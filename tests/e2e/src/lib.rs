@@ -113,14 +113,19 @@ impl Follower {
         Ok(Self { child, said })
     }
 
-    /// Does `nudge` again and again until the output has `words`.
+    /// Does `nudge` again and again until the output has `words`, as it is or [`squeezed`].
     pub fn until(&self, words: &str, mut nudge: impl FnMut() -> Result<()>) -> Result<String> {
         eventually(&format!("{words:?} in what kubectl says"), Duration::from_secs(20), || {
             nudge()?;
             let said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            Ok(said.contains(words).then_some(said))
+            Ok((said.contains(words) || squeezed(&said).contains(words)).then_some(said))
         })
     }
+}
+
+/// With one space between words of a line: how wide columns are is kubectl's to choose.
+pub fn squeezed(text: &str) -> String {
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
 impl Drop for Follower {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use sampan_test_e2e::{Follower, apply, cluster, eventually, field, ready, registry};
+use sampan_test_e2e::{Follower, apply, cluster, eventually, field, ready, registry, squeezed};
 use sampan_testkit::Cluster;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -60,9 +60,9 @@ fn database(cluster: &Cluster) -> Result<()> {
         "{status}"
     );
     // one after the other: a member begins when the one before it is ready
-    let said = seen.until("db-2   1/1     Running", || Ok(()))?;
+    let said = squeezed(&seen.until("db-2 1/1 Running", || Ok(()))?);
     let place = |words: &str| said.find(words).unwrap_or(usize::MAX);
-    ensure!(place("db-0   1/1") < place("db-1 ") && place("db-1   1/1") < place("db-2 "), "{said}");
+    ensure!(place("db-0 1/1") < place("db-1 ") && place("db-1 1/1") < place("db-2 "), "{said}");
     let claims = cluster.kubectl(&["get", "pvc", "-o", "jsonpath={.items[*].metadata.name}"])?;
     ensure!(claims == "data-db-0 data-db-1 data-db-2", "{claims}");
     let ask = |member: &str| {
@@ -101,10 +101,10 @@ fn database(cluster: &Cluster) -> Result<()> {
         ensure!(said.contains(r#"statefulsets.apps "db""#) && said.contains("is not supported"), "{said}");
     }
 
-    let said = cluster.kubectl(&["describe", "statefulset", "db"])?;
+    let said = squeezed(&cluster.kubectl(&["describe", "statefulset", "db"])?);
     for words in [
-        "Replicas:           3 desired | 3 total",
-        "Pods Status:        3 Running / 0 Waiting / 0 Succeeded / 0 Failed",
+        "Replicas: 3 desired | 3 total",
+        "Pods Status: 3 Running / 0 Waiting / 0 Succeeded / 0 Failed",
         "create Claim data-db-2 Pod db-2 in StatefulSet db success",
         "create Pod db-0 in StatefulSet db successful",
     ] {
@@ -145,11 +145,11 @@ fn logs(cluster: &Cluster) -> Result<()> {
             "{said}"
         );
     }
-    let said = cluster.kubectl(&["describe", "daemonset", "log-agent"])?;
+    let said = squeezed(&cluster.kubectl(&["describe", "daemonset", "log-agent"])?);
     for words in [
         "Desired Number of Nodes Scheduled: 1",
         "Number of Nodes Misscheduled: 0",
-        "Pods Status:  1 Running / 0 Waiting / 0 Succeeded / 0 Failed",
+        "Pods Status: 1 Running / 0 Waiting / 0 Succeeded / 0 Failed",
         "Created pod: log-agent-",
         "Deleted pod: log-agent-",
     ] {
@@ -162,16 +162,16 @@ fn logs(cluster: &Cluster) -> Result<()> {
 /// An indexed Job, and a CronJob each minute of a time zone.
 fn work(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["wait", "--for=condition=Complete", "job/parts", "--timeout=60s"])?;
-    let said = cluster.kubectl(&["describe", "job", "parts"])?;
+    let said = squeezed(&cluster.kubectl(&["describe", "job", "parts"])?);
     for words in [
-        "Completion Mode:  Indexed",
-        "Completed Indexes:  0-4",
+        "Completion Mode: Indexed",
+        "Completed Indexes: 0-4",
         "0 Active (0 Ready) / 5 Succeeded / 0 Failed",
     ] {
         ensure!(said.contains(words), "no {words:?} in {said}");
     }
-    let listed = cluster.kubectl(&["get", "job", "parts", "--no-headers"])?;
-    ensure!(listed.contains("Complete   5/5"), "{listed}");
+    let listed = squeezed(&cluster.kubectl(&["get", "job", "parts", "--no-headers"])?);
+    ensure!(listed.contains("Complete 5/5"), "{listed}");
     let said = cluster.kubectl(&["logs", "-l", "batch.kubernetes.io/job-completion-index=3"])?;
     ensure!(said == "part 3 of parts-3\n", "{said}");
 
@@ -184,9 +184,9 @@ fn work(cluster: &Cluster) -> Result<()> {
     let at = r#"{.metadata.annotations.batch\.kubernetes\.io/cronjob-scheduled-timestamp}"#;
     let at = field(cluster, &format!("job/{job}"), at)?;
     ensure!(at.ends_with(":00+08:00"), "{at}");
-    let listed = cluster.kubectl(&["get", "cronjob", "minutely", "--no-headers"])?;
-    ensure!(listed.starts_with("minutely   * * * * *   Asia/Shanghai   False"), "{listed}");
-    let said = cluster.kubectl(&["describe", "cronjob", "minutely"])?;
+    let listed = squeezed(&cluster.kubectl(&["get", "cronjob", "minutely", "--no-headers"])?);
+    ensure!(listed.starts_with("minutely * * * * * Asia/Shanghai False"), "{listed}");
+    let said = squeezed(&cluster.kubectl(&["describe", "cronjob", "minutely"])?);
     for words in [&format!("Created job {job}"), &format!("Saw completed job: {job}, condition: Complete")] {
         ensure!(said.contains(words), "no {words:?} in {said}");
     }
@@ -204,9 +204,8 @@ fn guarded(cluster: &Cluster) -> Result<()> {
     let said = refused(cluster, &drain)?;
     ensure!(said.contains("Cannot evict pod as it would violate the pod's disruption budget."), "{said}");
     until(cluster, "deployment/guarded", "{.status.readyReplicas}", "2", SOON)?;
-    let said = cluster.kubectl(&["describe", "pdb", "guarded"])?;
-    for words in ["Min available:  2", "Allowed disruptions:  0", "Total:    2", "Desired:              2"] {
-        let (said, words) = (said.replace(' ', ""), words.replace(' ', ""));
+    let said = squeezed(&cluster.kubectl(&["describe", "pdb", "guarded"])?);
+    for words in ["Min available: 2", "Allowed disruptions: 0", "Total: 2", "Desired: 2"] {
         ensure!(said.contains(&words), "no {words:?} in {said}");
     }
     cluster.kubectl(&["patch", "pdb", "guarded", "-p", r#"{"spec": {"minAvailable": 0}}"#])?;
@@ -282,9 +281,9 @@ fn load(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["exec", "deployment/load", "--", "touch", "/tmp/busy"])?;
     until(cluster, "deployment/load", "{.spec.replicas}", "3", ROUNDS)?;
     rolled_out(cluster, "deployment/load")?;
-    let said = cluster.kubectl(&["describe", "hpa", "load"])?;
+    let said = squeezed(&cluster.kubectl(&["describe", "hpa", "load"])?);
     let above = "reason: cpu resource utilization (percentage of request) above target";
-    for words in ["SuccessfulRescale", above, "ScalingActive   True    ValidMetricFound"] {
+    for words in ["SuccessfulRescale", above, "ScalingActive True ValidMetricFound"] {
         ensure!(said.contains(words), "no {words:?} in {said}");
     }
     let calm = |pod: &str| {
@@ -295,9 +294,9 @@ fn load(cluster: &Cluster) -> Result<()> {
         calm(pod)?;
     }
     until(cluster, "deployment/load", "{.spec.replicas}", "1", ROUNDS)?;
-    let said = seen.until("Deployment/load   cpu: 0%/50%   1         3         1", || Ok(()))?;
-    ensure!(said.contains("   1         3         3 "), "{said}");
-    let said = cluster.kubectl(&["describe", "hpa", "load"])?;
+    let said = squeezed(&seen.until("Deployment/load cpu: 0%/50% 1 3 1", || Ok(()))?);
+    ensure!(said.contains(" 1 3 3 "), "{said}");
+    let said = squeezed(&cluster.kubectl(&["describe", "hpa", "load"])?);
     ensure!(said.contains("New size: 1; reason: All metrics below target"), "{said}");
     cluster.kubectl(&["delete", "hpa/load", "deployment/load"])?;
     Ok(())

@@ -105,7 +105,8 @@ pub fn Detail(
     // a terminal that was opened stays, unseen, while other tabs are looked at
     let shell = RwSignal::new(false);
     Effect::new(move |_| {
-        if *tab.read() == "terminal" {
+        // to set it again were to open another
+        if *tab.read() == "terminal" && !shell.get_untracked() {
             shell.set(true);
         }
     });
