@@ -72,7 +72,8 @@ pub fn class_of(object: &Value) -> Option<String> {
 
 /// What is wrong with a claim whose StorageClass does not exist.
 pub fn no_class(class: &str) -> Why {
-    why(Cause::NoClass, class, &format!("storageclass.storage.k8s.io {class:?} not found"))
+    // the pages are built without {:?}
+    why(Cause::NoClass, class, &format!("storageclass.storage.k8s.io \"{class}\" not found"))
 }
 
 /// What is wrong with an object; nothing if all is well or the kind is not known.

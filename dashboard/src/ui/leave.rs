@@ -30,10 +30,18 @@ pub fn may_lose_text() -> bool {
     agreed
 }
 
+/// Whether somebody has clicked or typed here: before that the browser asks nothing, and complains.
+fn is_used() -> bool {
+    let of = |object: &wasm_bindgen::JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).ok();
+    let activation = of(&window().navigator(), "userActivation").filter(|value| !value.is_undefined());
+    activation.and_then(|activation| of(&activation, "hasBeenActive")?.as_bool()).unwrap_or(true)
+}
+
 /// Listens for the whole page, before [`go::listen`] does.
 pub fn listen() {
     let unload = window_event_listener_untyped("beforeunload", |event| {
-        if app().unsaved.get_untracked() || terminal::goes_on() || app().dock.has_terminal() {
+        let lost = app().unsaved.get_untracked() || terminal::goes_on() || app().dock.has_terminal();
+        if lost && is_used() {
             event.prevent_default();
         }
     });

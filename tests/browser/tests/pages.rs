@@ -241,7 +241,7 @@ async fn walk(cluster: &Cluster, way: &Way<'_>) -> Result<()> {
     hold!("mended: facts", missed::facts(cluster, &browser));
     hold!("mended: links", missed::links(&browser));
     hold!("mended: room", missed::room(&browser));
-    hold!("mended: causes", missed::causes(&browser));
+    hold!("mended: causes", missed::causes(cluster, &browser));
     hold!("mended: shells", missed::shells(&browser));
     hold!("mended: begins", missed::begins(cluster, &browser));
     hold!("mended: heads", missed::heads(&browser));

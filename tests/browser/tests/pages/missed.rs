@@ -119,7 +119,7 @@ pub async fn room(browser: &Browser) -> Result<()> {
 }
 
 /// One row for each cause, with its reason; a claim of no class fails.
-pub async fn causes(browser: &Browser) -> Result<()> {
+pub async fn causes(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.go("").await?;
     browser.read(".panel-card tr", "StorageClass nope not found").await?;
     let once = "const rows = [...document.querySelectorAll('.panel-card tr')].filter(one => one.querySelector('a[href=\"deployments.apps/default/twins\"]'));
@@ -129,7 +129,10 @@ pub async fn causes(browser: &Browser) -> Result<()> {
     browser.is_accessible("causes").await?;
     browser.go("persistentvolumeclaims/default/classless").await?;
     browser.read(".cause", "The StorageClass of the claim does not exist").await?;
-    browser.read(".cause code", "storageclass.storage.k8s.io \"nope\" not found").await
+    browser.read(".cause code", "storageclass.storage.k8s.io \"nope\" not found").await?;
+    // others count what fails
+    cluster.kubectl(&["delete", "deployment/twins", "pvc/classless", "--cascade=foreground"])?;
+    Ok(())
 }
 
 /// Some row of the terminal has the text.
