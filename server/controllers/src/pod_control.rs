@@ -55,11 +55,37 @@ pub(crate) fn message_of(error: &kube::Error) -> String {
 pub(crate) struct PodControl {
     context: Context,
     recorder: Recorder,
+    /// Events have StatefulSets' words.
+    stateful: bool,
 }
+
+/// What is done to a pod: as StatefulSets say it, and done and doing as all others do.
+type Deed = [&'static str; 3];
+const CREATE: Deed = ["create", "Created", "creating"];
+const DELETE: Deed = ["delete", "Deleted", "deleting"];
 
 impl PodControl {
     pub fn new(context: &Context, recorder: &Recorder) -> Self {
-        Self { context: context.clone(), recorder: recorder.clone() }
+        Self { context: context.clone(), recorder: recorder.clone(), stateful: false }
+    }
+
+    /// The same, whose events have StatefulSets' words.
+    pub fn of_stateful_sets(context: &Context, recorder: &Recorder) -> Self {
+        Self { stateful: true, ..Self::new(context, recorder) }
+    }
+
+    fn did(&self, [deed, done, _]: Deed, about: &ObjectReference, pod: &str) -> String {
+        match self.stateful {
+            true => format!("{deed} Pod {pod} in StatefulSet {} successful", owner(about)),
+            false => format!("{done} pod: {pod}"),
+        }
+    }
+
+    fn failed(&self, [deed, _, doing]: Deed, about: &ObjectReference, pod: &str, why: &str) -> String {
+        match self.stateful {
+            true => format!("{deed} Pod {pod} in StatefulSet {} failed error: {why}", owner(about)),
+            false => format!("Error {doing}: {why}"),
+        }
     }
 
     /// Creates pods in slow-start batches and stops at the first batch with a failure.
@@ -88,13 +114,14 @@ impl PodControl {
         let api: Api<Pod> = self.context.namespaced(namespace(&pod.metadata));
         match api.create(&PostParams::default(), &pod).await {
             Ok(pod) => {
-                let message = format!("Created pod: {}", name(&pod.metadata));
+                let message = self.did(CREATE, about, name(&pod.metadata));
                 self.recorder.normal(about, "SuccessfulCreate", message);
                 Ok(resource_version(&pod.metadata))
             }
             Err(error) => {
                 if !is_terminating(&error) {
-                    let message = format!("Error creating: {}", message_of(&error));
+                    let (pod, why) = (name(&pod.metadata), message_of(&error));
+                    let message = self.failed(CREATE, about, pod, &why);
                     self.recorder.warning(about, "FailedCreate", message);
                 }
                 Err(error)
@@ -116,21 +143,23 @@ impl PodControl {
         let api: Api<Pod> = self.context.namespaced(namespace(&pod.metadata));
         match api.delete(name(&pod.metadata), &delete_params(&pod.metadata)).await {
             Ok(_) => {
-                let message = format!("Deleted pod: {}", name(&pod.metadata));
+                let message = self.did(DELETE, about, name(&pod.metadata));
                 self.recorder.normal(about, "SuccessfulDelete", message);
                 Ok(())
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => {
-                self.recorder.warning(
-                    about,
-                    "FailedDelete",
-                    format!("Error deleting: {}", message_of(&error)),
-                );
+                let (pod, why) = (name(&pod.metadata), message_of(&error));
+                let message = self.failed(DELETE, about, pod, &why);
+                self.recorder.warning(about, "FailedDelete", message);
                 Err(error)
             }
         }
     }
+}
+
+fn owner(about: &ObjectReference) -> &str {
+    about.name.as_deref().unwrap_or_default()
 }
 
 /// Deletes exactly this object and not a namesake.

@@ -1,6 +1,6 @@
 //! StatefulSet: pods with a name, an order and claims of their own (upstream's `stateful_set_control.go`).
-//!
-//! Not here: the claims' retention policy and `maxUnavailable`.
+
+mod claims;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
-use kube::api::PostParams;
-use sampan_reconcile::{Controller, Error, HashSet, Informer, Key, Sources, reference};
+use kube::api::{Patch, PatchParams, PostParams};
+use sampan_reconcile::{Controller, Delta, Error, HashSet, Informer, Key, Recorder, Sources, reference};
+use serde_json::json;
 
-use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
+use self::claims::claims_of;
+use crate::context::{BY_CONTROLLER, BY_NAMESPACE, Context, index_by_owner, owner_keys};
+use crate::deployment::util::resolve;
 use crate::history::{History, template_of};
-use crate::pod_control::{PodControl, pod_from_template};
+use crate::pod_control::{PodControl, is_terminating, message_of, pod_from_template};
 use crate::words::{
     controller_reference, created, is_available, is_ready, is_terminal, name, namespace, resource_version,
     uid,
@@ -38,6 +41,12 @@ fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
     name(&pod.metadata).strip_prefix(name(&set.metadata))?.strip_prefix('-')?.parse().ok()
 }
 
+/// The ordinals that are to have a pod.
+fn range_of(spec: &StatefulSetSpec) -> std::ops::Range<i32> {
+    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
+    start..start + spec.replicas.unwrap_or(1)
+}
+
 fn revision(pod: &Pod) -> Option<&str> {
     pod.metadata.labels.as_ref()?.get(HASH_LABEL).map(String::as_str)
 }
@@ -45,8 +54,7 @@ fn revision(pod: &Pod) -> Option<&str> {
 /// One pass: at most one step at a time, in order, unless the pods are managed in parallel.
 pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Timestamp) -> Plan {
     let spec = set.spec.clone().unwrap_or_default();
-    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
-    let range = start..start + spec.replicas.unwrap_or(1);
+    let range = range_of(&spec);
     let mut pods: Vec<(i32, Arc<Pod>)> =
         pods.iter().filter_map(|pod| Some((ordinal(set, pod)?, pod.clone()))).collect();
     pods.sort_by_key(|(ordinal, pod)| (*ordinal, created(&pod.metadata)));
@@ -81,24 +89,30 @@ pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Time
     plan
 }
 
-/// Replaces old pods from the highest ordinal down to the partition, one after the other.
+/// Replaces old pods from the highest ordinal down to the partition, as many as may be away at once: one, unless
+/// `maxUnavailable` says otherwise. One that is away already costs nothing.
 fn roll(plan: &mut Plan, spec: &StatefulSetSpec, pods: &[(i32, Arc<Pod>)], update: &str, now: Timestamp) {
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     if strategy.type_.as_deref() == Some("OnDelete") {
         return;
     }
-    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
+    let rolling = strategy.rolling_update.unwrap_or_default();
+    let away = |pod: &Pod| !is_available(pod, spec.min_ready_seconds.unwrap_or(0), now);
+    let most = resolve(rolling.max_unavailable.as_ref(), "1", spec.replicas.unwrap_or(1), false).max(1);
+    let most = usize::try_from(most).unwrap_or(1);
+    let mut left = most.saturating_sub(pods.iter().filter(|(_, pod)| away(pod)).count());
     for (ordinal, pod) in pods.iter().rev() {
-        if *ordinal < partition {
+        if *ordinal < rolling.partition.unwrap_or(0) || plan.delete.len() == most {
             return;
         }
-        if revision(pod) != Some(update) && pod.metadata.deletion_timestamp.is_none() {
-            plan.delete.push(pod.clone());
-            return;
+        if revision(pod) == Some(update) || pod.metadata.deletion_timestamp.is_some() {
+            continue;
         }
-        if !is_available(pod, spec.min_ready_seconds.unwrap_or(0), now) {
-            return;
+        if !away(pod) {
+            let Some(fewer) = left.checked_sub(1) else { return };
+            left = fewer;
         }
+        plan.delete.push(pod.clone());
     }
 }
 
@@ -181,31 +195,14 @@ fn pod_of(set: &StatefulSet, ordinal: i32, revision: &str) -> Pod {
     pod
 }
 
-/// The claims of one ordinal, with the volumes they are for.
-fn claims_of(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim)> {
-    let spec = set.spec.clone().unwrap_or_default();
-    let templates = spec.volume_claim_templates.unwrap_or_default().into_iter();
-    let claim = |mut claim: PersistentVolumeClaim| {
-        let volume = name(&claim.metadata).to_owned();
-        claim.metadata.name = Some(format!("{volume}-{}-{ordinal}", name(&set.metadata)));
-        claim.metadata.namespace.clone_from(&set.metadata.namespace);
-        claim
-            .metadata
-            .labels
-            .get_or_insert_default()
-            .extend(spec.selector.match_labels.clone().unwrap_or_default());
-        claim.status = None;
-        (volume, claim)
-    };
-    templates.map(claim).collect()
-}
-
 /// The controller.
 pub(crate) struct StatefulSets {
     context: Context,
     sets: Informer<StatefulSet>,
+    claims: Informer<PersistentVolumeClaim>,
     history: History,
     control: PodControl,
+    recorder: Recorder,
 }
 
 impl StatefulSets {
@@ -214,18 +211,77 @@ impl StatefulSets {
         index_by_owner(&sets);
         let recorder = context.recorder("statefulset-controller");
         let history = History::new(context, REVISION_HASH);
-        Self { context: context.clone(), sets, history, control: PodControl::new(context, &recorder) }
+        let control = PodControl::of_stateful_sets(context, &recorder);
+        let (context, claims) = (context.clone(), context.informers.of());
+        Self { context, sets, claims, history, control, recorder }
     }
 
-    async fn make_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
+    fn claim(&self, wanted: &PersistentVolumeClaim) -> Option<Arc<PersistentVolumeClaim>> {
+        let meta = &wanted.metadata;
+        self.claims.get(&Key::namespaced(namespace(meta), name(meta)))
+    }
+
+    /// Makes the claims of an ordinal; whether its pod may use them.
+    async fn make_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<bool, Error> {
         let api = self.context.namespaced::<PersistentVolumeClaim>(namespace(&set.metadata));
+        let pod = format!("{}-{ordinal}", name(&set.metadata));
+        let about = reference(set);
         for (_, claim) in claims_of(set, ordinal) {
+            if let Some(there) = self.claim(&claim) {
+                if claims::is_stale(&there.metadata, &pod, None) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let (own, of) = (name(&claim.metadata), name(&set.metadata));
             match api.create(&PostParams::default(), &claim).await {
+                Ok(_) => {
+                    let message = format!("create Claim {own} Pod {pod} in StatefulSet {of} success");
+                    self.recorder.normal(&about, "SuccessfulCreate", message);
+                }
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                result => drop(result?),
+                Err(error) => {
+                    if !is_terminating(&error) {
+                        let why = message_of(&error);
+                        let message = format!(
+                            "create Claim {own} for Pod {pod} in StatefulSet {of} failed error: {why}"
+                        );
+                        self.recorder.warning(&about, "FailedCreate", message);
+                    }
+                    return Err(error.into());
+                }
             }
         }
+        Ok(true)
+    }
+
+    /// Has the claims of the pods that there are go with what the retention policy says.
+    async fn own_claims(&self, set: &StatefulSet, pods: &[Arc<Pod>]) -> Result<(), Error> {
+        let api = self.context.namespaced::<PersistentVolumeClaim>(namespace(&set.metadata));
+        let range = range_of(&set.spec.clone().unwrap_or_default());
+        let mut version = 0;
+        for pod in pods {
+            let Some(ordinal) = ordinal(set, pod) else { continue };
+            for (_, claim) in claims_of(set, ordinal) {
+                let Some(there) = self.claim(&claim) else { continue };
+                let leaves = !range.contains(&ordinal);
+                let Some(owners) = claims::owners(&there.metadata, set, pod, leaves) else { continue };
+                let meta = json!({"ownerReferences": owners, "uid": there.metadata.uid,
+                    "resourceVersion": there.metadata.resource_version});
+                let patch = Patch::Merge(json!({"metadata": meta}));
+                let written = api.patch(name(&there.metadata), &PatchParams::default(), &patch).await?;
+                version = resource_version(&written.metadata).max(version);
+            }
+        }
+        self.claims.reached(version).await;
         Ok(())
+    }
+
+    /// The set whose claim has come, changed or gone.
+    fn of_claim(&self, delta: &Delta<PersistentVolumeClaim>) -> Vec<Key> {
+        let sets = self.sets.by_index(BY_NAMESPACE, delta.key.namespace());
+        let sets = sets.iter().filter(|set| claims::is_named_for(&delta.key.name, set));
+        sets.map(|set| Key::namespaced(delta.key.namespace(), name(&set.metadata))).collect()
     }
 
     /// The pod of an ordinal, from the current or from the updated revision.
@@ -278,6 +334,8 @@ impl Controller for StatefulSets {
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.sets, |delta| vec![delta.key.clone()]);
         sources.on(&self.context.pods, |delta| owner_keys(delta, "StatefulSet"));
+        let this = self.clone();
+        sources.on(&self.claims, move |delta| this.of_claim(delta));
         sources.needs(self.history.informer());
     }
 
@@ -293,11 +351,15 @@ impl Controller for StatefulSets {
         let mut plan = plan(&set, &pods, name(&revision.metadata), now);
         plan.status.collision_count = Some(collisions.unwrap_or(0));
         let about = reference(&*set);
+        self.own_claims(&set, &pods).await?;
+        let mut create = Vec::new();
         for ordinal in &plan.create {
-            self.make_claims(&set, *ordinal).await?;
+            // what goes tells when it is gone
+            if self.make_claims(&set, *ordinal).await? {
+                create.push(self.versioned(&set, &spec, &plan.status, *ordinal));
+            }
         }
-        let pod = |ordinal: &i32| self.versioned(&set, &spec, &plan.status, *ordinal);
-        self.control.create(&about, plan.create.iter().map(pod).collect()).await?;
+        self.control.create(&about, create).await?;
         self.control.delete(&about, &plan.delete).await?;
         self.trim(&set, &pods, &plan.status).await?;
         if set.status.as_ref() != Some(&plan.status) {
@@ -355,6 +417,43 @@ mod tests {
         assert_eq!(steps(&three, &all, "new"), (vec![], vec!["db-2".into()]), "updates from the end");
         let half = [p(0, "h", true), p(1, "h", true), p(2, "new", false)];
         assert_eq!(steps(&three, &half, "new"), (vec![], vec![]), "waits for the updated one");
+    }
+
+    #[test]
+    fn as_many_are_replaced_at_once_as_may_be_away() {
+        let mut four = set(4, "OrderedReady");
+        let of = |set: &StatefulSet, hashes: &str, ready: &str| {
+            let both = hashes.chars().zip(ready.chars()).enumerate();
+            let pods = both.map(|(n, (hash, ready))| pod(set, n as i32, &hash.to_string(), ready == '+'));
+            steps(set, &pods.collect::<Vec<_>>(), "n").1
+        };
+        for (most, partition, hashes, ready, gone) in [
+            (json!(null), 0, "oooo", "++++", vec!["db-3"]),
+            (json!(2), 0, "oooo", "++++", vec!["db-3", "db-2"]),
+            (json!("50%"), 0, "ooon", "++++", vec!["db-2", "db-1"]),
+            (json!("10%"), 0, "ooon", "++++", vec!["db-2"]),
+            (json!(9), 2, "oooo", "++++", vec!["db-3", "db-2"]),
+        ] {
+            four.spec.as_mut().unwrap().update_strategy =
+                serde_json::from_value(json!({"type": "RollingUpdate",
+                "rollingUpdate": {"partition": partition, "maxUnavailable": most}}))
+                .unwrap();
+            assert_eq!(of(&four, hashes, ready), gone, "{most} {partition} {hashes} {ready}");
+        }
+        // an order waits for each; without one, who is away already is replaced at no cost
+        four.spec.as_mut().unwrap().pod_management_policy = Some("Parallel".to_owned());
+        for (most, hashes, ready, gone) in [
+            (1, "oooo", "+++-", vec!["db-3"]),
+            (1, "ooon", "+++-", vec![]),
+            (2, "ooon", "+++-", vec!["db-2"]),
+            (2, "oooo", "+-++", vec!["db-3", "db-1"]),
+        ] {
+            four.spec.as_mut().unwrap().update_strategy =
+                serde_json::from_value(json!({"type": "RollingUpdate",
+                "rollingUpdate": {"maxUnavailable": most}}))
+                .unwrap();
+            assert_eq!(of(&four, hashes, ready), gone, "{most} {hashes} {ready}");
+        }
     }
 
     #[test]
