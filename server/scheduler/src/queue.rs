@@ -1,7 +1,9 @@
 //! Pods that wait for a node: those to try now, and those that fit nowhere until something changes.
 //!
 //! Most important first, then oldest. A pod that fitted nowhere comes back when the world changed, not
-//! earlier than its back-off (1 s, doubling to 10 s, as upstream's).
+//! earlier than its back-off (1 s, doubling to 10 s, as upstream's) unless there is no other to try: then the
+//! back-off spares nobody anything (upstream's `SchedulerPopFromBackoffQ`). One that could not be bound waits in
+//! any case.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +38,8 @@ pub struct Queue {
     waiting: HashMap<String, Waiting>,
     /// The hopeful of `waiting`, by when they are ready.
     due: BTreeSet<(Instant, String)>,
+    /// Those that are tried again in any case, by when.
+    refused: BTreeSet<(Instant, String)>,
     attempts: HashMap<String, u32>,
 }
 
@@ -61,6 +65,7 @@ impl Queue {
             orders: HashMap::default(),
             waiting: HashMap::default(),
             due: BTreeSet::new(),
+            refused: BTreeSet::new(),
             attempts: HashMap::default(),
         }
     }
@@ -98,20 +103,26 @@ impl Queue {
 
     fn take_waiting(&mut self, key: &str) -> Option<Waiting> {
         let waiting = self.waiting.remove(key)?;
-        self.due.remove(&(waiting.ready_at, key.to_owned()));
+        let place = (waiting.ready_at, key.to_owned());
+        if !self.due.remove(&place) {
+            self.refused.remove(&place);
+        }
         Some(waiting)
     }
 
     /// Whether a pod can be tried now.
     pub fn has_active(&self) -> bool {
-        !self.active.is_empty()
+        !self.active.is_empty() || !self.due.is_empty()
     }
 
     /// The pod to try next.
     pub fn pop(&mut self) -> Option<Arc<PodInfo>> {
-        let (_, pod) = self.active.pop_first()?;
-        self.orders.remove(&pod.key());
-        Some(pod)
+        if let Some((_, pod)) = self.active.pop_first() {
+            self.orders.remove(&pod.key());
+            return Some(pod);
+        }
+        let (_, key) = self.due.pop_first()?;
+        self.waiting.remove(&key).map(|waiting| waiting.pod)
     }
 
     /// A pod fitted nowhere, or could not be bound (`hopeful`: try again after the back-off in any case).
@@ -123,14 +134,14 @@ impl Queue {
         self.take_waiting(&key);
         let ready_at = now + pause;
         if hopeful {
-            self.due.insert((ready_at, key.clone()));
+            self.refused.insert((ready_at, key.clone()));
         }
         self.waiting.insert(key, Waiting { pod, ready_at, hopeful });
     }
 
     /// Something changed: all that wait are tried again when their back-off ends.
     pub fn world_changed(&mut self) {
-        if self.due.len() == self.waiting.len() {
+        if self.due.len() + self.refused.len() == self.waiting.len() {
             return;
         }
         for (key, waiting) in &mut self.waiting {
@@ -152,13 +163,17 @@ impl Queue {
 
     /// Moves what is due to the pods to try; returns when the next is.
     pub fn advance(&mut self, now: Instant) -> Option<Instant> {
-        while self.due.first().is_some_and(|(ready_at, _)| *ready_at <= now) {
-            let Some((_, key)) = self.due.pop_first() else { break };
-            if let Some(waiting) = self.waiting.remove(&key) {
-                self.add(waiting.pod);
+        for of in [&mut self.due, &mut self.refused] {
+            let later = of.split_off(&(now + Duration::from_nanos(1), String::new()));
+            for (_, key) in std::mem::replace(of, later) {
+                if let Some(Waiting { pod, .. }) = self.waiting.remove(&key) {
+                    let order = order(&pod);
+                    self.orders.insert(key, order.clone());
+                    self.active.insert(order, pod);
+                }
             }
         }
-        self.due.first().map(|(ready_at, _)| *ready_at)
+        self.due.first().into_iter().chain(self.refused.first()).map(|(ready_at, _)| *ready_at).min()
     }
 }
 
@@ -201,10 +216,30 @@ mod tests {
         assert_eq!(queue.advance(now + BACKOFF_MAX), None);
         queue.world_changed();
         assert_eq!(queue.advance(now), Some(now + BACKOFF));
-        assert!(queue.pop().is_none());
+        queue.add(pod("new", 0));
+        assert_eq!(
+            queue.pop().map(|pod| pod.key()).as_deref(),
+            Some("d/new"),
+            "who was not tried yet is first"
+        );
         queue.advance(now + BACKOFF);
+        assert!(queue.active.len() == 1 && queue.due.is_empty());
         let again = queue.pop().unwrap();
         queue.failed(again, true, now);
         assert_eq!(queue.advance(now), Some(now + 2 * BACKOFF));
+    }
+
+    #[test]
+    fn a_back_off_is_cut_short_while_nobody_else_is_to_be_tried_but_not_after_a_refused_binding() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.failed(pod("a", 0), false, now);
+        queue.failed(pod("b", 0), true, now);
+        assert!(!queue.has_active() && queue.pop().is_none(), "nothing changed");
+        queue.world_changed();
+        assert!(queue.has_active());
+        assert_eq!(queue.pop().map(|pod| pod.key()).as_deref(), Some("d/a"));
+        assert!(queue.pop().is_none());
+        queue.advance(now + BACKOFF);
+        assert_eq!(queue.pop().map(|pod| pod.key()).as_deref(), Some("d/b"));
     }
 }
