@@ -130,6 +130,10 @@ fn pods_keep_the_block_that_the_cluster_chose_whatever_becomes_of_the_hosts_netw
     cluster.up()?;
     cluster.kubectl(&["rollout", "status", "deployment/many", "--timeout=60s"])?;
     ready(&cluster, "web")?;
+    // what a pod says of itself may be of before the stop, while its container starts
+    eventually("a container to run something in", Duration::from_secs(20), || {
+        Ok(cluster.kubectl(&["exec", "deployment/many", "--", "true"]).ok())
+    })?;
     in_and_out(&cluster, host_port, &outside)
 }
 
