@@ -54,12 +54,18 @@ pub fn causes(all: &[Sick]) -> Vec<Cause> {
 fn of(pod: &Sick) -> (String, String) {
     match &pod.owner {
         Some((kind, name)) if kind == "ReplicaSet" => match name.rsplit_once('-') {
-            Some((deployment, _)) => ("Deployment".to_owned(), deployment.to_owned()),
-            None => (kind.clone(), name.clone()),
+            Some((deployment, hash)) if is_hash(hash) => ("Deployment".to_owned(), deployment.to_owned()),
+            _ => (kind.clone(), name.clone()),
         },
         Some((kind, name)) if kind != "Node" => (kind.clone(), name.clone()),
         _ => (pod.kind.clone(), pod.name.clone()),
     }
+}
+
+/// Whether it may be a hash of a template, which has no vowels and none of 0, 1 and 3.
+fn is_hash(text: &str) -> bool {
+    (1..=10).contains(&text.len())
+        && text.chars().all(|letter| "bcdfghjklmnpqrstvwxz2456789".contains(letter))
 }
 
 #[cfg(test)]

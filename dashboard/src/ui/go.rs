@@ -4,7 +4,7 @@
 use leptos::prelude::*;
 use sampan_view::place::{self, ListState};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Event, HtmlAnchorElement, HtmlElement, MouseEvent};
+use web_sys::{Element, Event, HtmlElement, MouseEvent, Url};
 
 use super::{focus, leave};
 use crate::app::{app, base};
@@ -40,10 +40,9 @@ pub fn listen() {
     });
 }
 
-/// The link that was clicked, if it is one.
-pub fn link(event: &Event) -> Option<HtmlAnchorElement> {
-    let target = event.target()?.dyn_into::<web_sys::Element>().ok()?;
-    target.closest("a[href]").ok()??.dyn_into().ok()
+/// The link that was clicked, if it is one; in a drawing as well.
+pub fn link(event: &Event) -> Option<Element> {
+    event.target()?.dyn_into::<Element>().ok()?.closest("a[href]").ok()?
 }
 
 /// Whether a click asks for the place itself: not for a tab, a window or a file of its own.
@@ -58,7 +57,7 @@ pub fn is_plain(event: &Event) -> bool {
 fn follow(event: &Event) -> Option<()> {
     let link = link(event)?;
     let whole = document().base_uri().ok()??;
-    let href = link.href();
+    let href = Url::new_with_base(&link.get_attribute("href")?, &whole).ok()?.href();
     let place = href.strip_prefix(&whole)?;
     if event.default_prevented()
         || !is_plain(event)
@@ -79,8 +78,9 @@ fn follow(event: &Event) -> Option<()> {
 fn navigate(place: &str, push: bool) {
     let Ok(history) = window().history() else { return };
     let url = format!("{}/{place}", base());
-    let location = window().location();
-    let push = push && location.href().is_ok_and(|here| !here.ends_with(&url));
+    let whole = Url::new_with_base(&url, &document().base_uri().ok().flatten().unwrap_or_default());
+    let here = window().location().href();
+    let push = push && here.ok() != whole.ok().map(|whole| whole.href());
     let state = JsValue::NULL;
     let _ = match push {
         true => history.push_state_with_url(&state, "", Some(&url)),

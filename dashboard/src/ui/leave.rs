@@ -59,8 +59,10 @@ pub fn listen() {
     listen(
         "click",
         Box::new(move |event| {
-            let elsewhere = go::link(&event)
-                .is_some_and(|link| !link.has_attribute("target") && !link.has_attribute("download"));
+            let elsewhere = go::link(&event).is_some_and(|link| {
+                let within = link.get_attribute("href").is_some_and(|href| href.starts_with('#'));
+                !within && !link.has_attribute("target") && !link.has_attribute("download")
+            });
             if elsewhere && go::is_plain(&event) && !may() {
                 event.prevent_default();
                 event.stop_immediate_propagation();
@@ -82,6 +84,7 @@ pub fn listen() {
     );
     Effect::new(move |_| {
         app().unsaved.track();
+        app().address.track();
         here.set_value(window().location().href().unwrap_or_default());
     });
     on_cleanup(move || unload.remove());

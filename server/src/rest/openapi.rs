@@ -5,11 +5,11 @@ use sampan_simulate::Wanted;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{OPEN, PREFIX};
 use super::operations::OperationStatus;
 use super::routes::{Action, Add, Archive, Configure, Enable, Image, NewFile, ROUTES, Route, Stop, TAIL_MAX};
 use super::shapes::{ClusterStatus, ComponentStatus, History, ImageSummary, NodeSummary, Saved, Versions};
 use super::tokens::{NewToken, Token};
+use super::{OPEN, PREFIX};
 use crate::verbs::profile::Row;
 
 const ABOUT: &str = "Everything that the `sampan` command does, for tools. Callers are the cluster's users, or tokens \

@@ -14,9 +14,9 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::{OPEN, PREFIX};
 use super::reply::Refusal;
 use super::tokens::NewToken;
+use super::{OPEN, PREFIX};
 
 /// Lines of a log that come without being asked for more.
 const TAIL: usize = 200;

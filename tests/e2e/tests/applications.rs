@@ -163,11 +163,9 @@ fn logs(cluster: &Cluster) -> Result<()> {
 fn work(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["wait", "--for=condition=Complete", "job/parts", "--timeout=60s"])?;
     let said = squeezed(&cluster.kubectl(&["describe", "job", "parts"])?);
-    for words in [
-        "Completion Mode: Indexed",
-        "Completed Indexes: 0-4",
-        "0 Active (0 Ready) / 5 Succeeded / 0 Failed",
-    ] {
+    for words in
+        ["Completion Mode: Indexed", "Completed Indexes: 0-4", "0 Active (0 Ready) / 5 Succeeded / 0 Failed"]
+    {
         ensure!(said.contains(words), "no {words:?} in {said}");
     }
     let listed = squeezed(&cluster.kubectl(&["get", "job", "parts", "--no-headers"])?);

@@ -36,7 +36,7 @@ pub struct Judge {
     ended: BTreeMap<String, Ended>,
     /// What a ReplicaSet was to have, and until when, by its uid.
     wanted: BTreeMap<String, Vec<(Timestamp, i64)>>,
-    /// When something of a namespace's pods last became less healthy.
+    /// When a pod last became less healthy, or was evicted.
     unhealthy: Option<Timestamp>,
     /// Nodes that were removed, and when.
     removed: BTreeMap<String, Timestamp>,

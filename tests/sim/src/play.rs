@@ -41,7 +41,11 @@ impl fmt::Display for Wrong {
         writeln!(f, "seed {} after:", self.seed)?;
         self.history.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         self.why.iter().try_for_each(|line| writeln!(f, "wrong: {line}"))?;
-        write!(f, "the same seed again: SAMPAN_SIM_SEED={} make sim", self.seed)
+        write!(
+            f,
+            "the same seed again, in an order of tasks that may differ: SAMPAN_SIM_SEED={} make sim",
+            self.seed
+        )
     }
 }
 

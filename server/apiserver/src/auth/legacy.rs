@@ -203,6 +203,8 @@ pub(crate) async fn follow(registry: Registry) {
             Ok(true) => rests_until = Instant::now() + PAUSE,
             Ok(false) => {}
             Err(error) => {
+                // nothing else would ask for another try
+                rests_until = Instant::now() + PAUSE;
                 tracing::warn!(%error, "since when uses of service accounts' tokens are noted is not to be seen")
             }
         }

@@ -164,11 +164,10 @@ impl<'a> View<'a> {
         let (good, bad) = (uncounted.succeeded.unwrap_or_default(), uncounted.failed.unwrap_or_default());
         let valid = |pod: &&Arc<Pod>| tracked(pod) && (!is_indexed(spec) || index_of(pod, spec).is_some());
         let new: Vec<&Arc<Pod>> = pods.iter().filter(valid).collect();
-        let fresh = |ids: &[String], test: &dyn Fn(&Pod) -> bool| {
-            number(
-                new.iter().filter(|pod| !ids.contains(&uid(&pod.metadata).to_owned()) && test(pod)).count(),
-            )
-        };
+        // one that was noted as failed while it was deleted, and then ended well, stays what it was noted as
+        let noted = |pod: &Pod| good.iter().chain(&bad).any(|id| id == uid(&pod.metadata));
+        let fresh =
+            |test: &dyn Fn(&Pod) -> bool| number(new.iter().filter(|pod| !noted(pod) && test(pod)).count());
         let succeeds = |pod: &Pod| phase(pod) == "Succeeded";
         let fails = |pod: &Pod| failed(pod, spec) && policy::on_failure(spec, pod).counts();
         let mut view = Self {
@@ -176,8 +175,8 @@ impl<'a> View<'a> {
             pods,
             active,
             now,
-            good: status.succeeded.unwrap_or(0) + number(good.len()) + fresh(&good, &succeeds),
-            bad: status.failed.unwrap_or(0) + number(bad.len()) + fresh(&bad, &fails),
+            good: status.succeeded.unwrap_or(0) + number(good.len()) + fresh(&succeeds),
+            bad: status.failed.unwrap_or(0) + number(bad.len()) + fresh(&fails),
             succeeded: Indexes::new(),
             failed: None,
             held: BTreeMap::new(),

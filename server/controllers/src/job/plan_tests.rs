@@ -76,6 +76,20 @@ fn pods_are_created_up_to_what_is_useful() {
 }
 
 #[test]
+fn a_pod_that_was_noted_as_failed_and_then_ended_well_is_not_counted_again() {
+    let mut job = job(&json!({"completions": 2, "parallelism": 2}));
+    let first = plan(&job, &pods(&["-Running", "Succeeded"]), now()).status;
+    assert_eq!(
+        first.uncounted_terminated_pods.as_ref().unwrap().failed.as_deref(),
+        Some(&["p0".to_owned()][..])
+    );
+    job.status = Some(first);
+    let next = plan(&job, &pods(&["-Succeeded", "!Succeeded"]), now());
+    assert_eq!(reason(&next.status, "SuccessCriteriaMet"), None);
+    assert_eq!((next.status.succeeded, next.create.len()), (Some(1), 1));
+}
+
+#[test]
 fn each_pod_is_counted_once_and_then_the_job_completes() {
     let mut job = job(&json!({"completions": 1, "parallelism": 1}));
     let first = plan(&job, &pods(&["Succeeded"]), now());

@@ -225,7 +225,7 @@ impl Controller for LegacyTokenCleaner {
         let account = self.accounts.get(&Key::namespaced(at, account));
         let in_use = self.pods.by_index(BY_NAMESPACE, at).iter().any(|pod| names(pod, &key.name));
         let Some(noted_since) = self.noted_since().await? else { return Ok(Some(LATER)) };
-        let now = Timestamp::now();
+        let now = sampan_reconcile::now();
         match plan(&secret, &World { now, noted_since, account: account.as_deref(), in_use }) {
             Step::Nothing => Ok(None),
             Step::Wait(until) => Ok(Some(until.duration_since(now).unsigned_abs())),

@@ -18,8 +18,8 @@ use crate::deployment::util::resolve;
 use crate::history::{History, template_of};
 use crate::pod_control::{PodControl, is_terminating, message_of, pod_from_template};
 use crate::words::{
-    controller_reference, created, is_available, is_ready, is_terminal, name, namespace, resource_version,
-    uid,
+    controller_reference, created, is_available, is_ready, is_terminal, name, namespace, phase,
+    resource_version, uid,
 };
 
 /// On pods: the name of their revision.
@@ -90,7 +90,8 @@ pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Time
 }
 
 /// Replaces old pods from the highest ordinal down to the partition, as many as may be away at once: one, unless
-/// `maxUnavailable` says otherwise. One that is away already costs nothing.
+/// `maxUnavailable` says otherwise. One that is away already costs nothing: here upstream waits (since it knows
+/// `maxUnavailable`) for a pod that its own update is to mend.
 fn roll(plan: &mut Plan, spec: &StatefulSetSpec, pods: &[(i32, Arc<Pod>)], update: &str, now: Timestamp) {
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     if strategy.type_.as_deref() == Some("OnDelete") {
@@ -100,9 +101,12 @@ fn roll(plan: &mut Plan, spec: &StatefulSetSpec, pods: &[(i32, Arc<Pod>)], updat
     let away = |pod: &Pod| !is_available(pod, spec.min_ready_seconds.unwrap_or(0), now);
     let most = resolve(rolling.max_unavailable.as_ref(), "1", spec.replicas.unwrap_or(1), false).max(1);
     let most = usize::try_from(most).unwrap_or(1);
+    let range = range_of(spec);
+    let pods: Vec<_> = pods.iter().filter(|(ordinal, _)| range.contains(ordinal)).collect();
     let mut left = most.saturating_sub(pods.iter().filter(|(_, pod)| away(pod)).count());
-    for (ordinal, pod) in pods.iter().rev() {
-        if *ordinal < rolling.partition.unwrap_or(0) || plan.delete.len() == most {
+    for (ordinal, pod) in pods.into_iter().rev() {
+        if *ordinal < range.start.saturating_add(rolling.partition.unwrap_or(0)) || plan.delete.len() == most
+        {
             return;
         }
         if revision(pod) == Some(update) || pod.metadata.deletion_timestamp.is_some() {
@@ -156,13 +160,9 @@ fn is_behind(spec: &StatefulSetSpec, status: &StatefulSetStatus, ordinal: i32) -
     if strategy.type_.as_deref() == Some("OnDelete") {
         return false;
     }
-    match strategy.rolling_update.and_then(|rolling| rolling.partition) {
-        Some(partition) => ordinal < partition,
-        None => {
-            let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or(0);
-            ordinal < start + status.current_replicas.unwrap_or(0)
-        }
-    }
+    let behind = strategy.rolling_update.and_then(|rolling| rolling.partition);
+    let behind = behind.unwrap_or(status.current_replicas.unwrap_or(0));
+    ordinal < range_of(spec).start.saturating_add(behind)
 }
 
 /// The pod of one ordinal: its name, host name and claims are its own.
@@ -229,6 +229,13 @@ impl StatefulSets {
         for (_, claim) in claims_of(set, ordinal) {
             if let Some(there) = self.claim(&claim) {
                 if claims::is_stale(&there.metadata, &pod, None) {
+                    if there.metadata.deletion_timestamp.is_some() {
+                        let (claim, of) = (name(&there.metadata), name(&set.metadata));
+                        let message = format!(
+                            "create Pod {pod} in StatefulSet {of} failed error: pvc {claim} is being deleted"
+                        );
+                        self.recorder.warning(&about, "FailedCreate", message);
+                    }
                     return Ok(false);
                 }
                 continue;
@@ -360,6 +367,19 @@ impl Controller for StatefulSets {
             }
         }
         self.control.create(&about, create).await?;
+        for pod in plan.delete.iter().filter(|pod| is_terminal(pod)) {
+            let (failed, pod) = (phase(pod) == "Failed", name(&pod.metadata));
+            let of = format!("StatefulSet {}/{} is recreating", key.namespace(), key.name);
+            match failed {
+                true => {
+                    self.recorder.warning(&about, "RecreatingFailedPod", format!("{of} failed Pod {pod}"));
+                }
+                false => {
+                    let message = format!("{of} terminated Pod {pod}");
+                    self.recorder.normal(&about, "RecreatingTerminatedPod", message);
+                }
+            }
+        }
         self.control.delete(&about, &plan.delete).await?;
         self.trim(&set, &pods, &plan.status).await?;
         if set.status.as_ref() != Some(&plan.status) {
@@ -440,6 +460,14 @@ mod tests {
                 .unwrap();
             assert_eq!(of(&four, hashes, ready), gone, "{most} {partition} {hashes} {ready}");
         }
+        let mut later = set(3, "OrderedReady");
+        let spec = later.spec.as_mut().unwrap();
+        spec.ordinals = serde_json::from_value(json!({"start": 5})).unwrap();
+        spec.update_strategy = serde_json::from_value(json!({"type": "RollingUpdate",
+            "rollingUpdate": {"partition": 2, "maxUnavailable": 3}}))
+        .unwrap();
+        let all: Vec<_> = (5..8).map(|ordinal| pod(&later, ordinal, "o", true)).collect();
+        assert_eq!(steps(&later, &all, "n").1, ["db-7"], "the partition counts from the first ordinal");
         // an order waits for each; without one, who is away already is replaced at no cost
         four.spec.as_mut().unwrap().pod_management_policy = Some("Parallel".to_owned());
         for (most, hashes, ready, gone) in [
@@ -471,6 +499,12 @@ mod tests {
             spec.update_strategy = serde_json::from_value(strategy.clone()).unwrap();
             assert_eq!(behind(&spec), expected, "{strategy}");
         }
+        // the partition counts from the first ordinal
+        spec.ordinals = serde_json::from_value(json!({"start": 1})).unwrap();
+        spec.update_strategy =
+            serde_json::from_value(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}))
+                .unwrap();
+        assert_eq!(behind(&spec), [0, 1]);
     }
 
     #[test]

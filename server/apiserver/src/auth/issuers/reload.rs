@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -18,6 +19,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::Issuers;
 use crate::auth::Auth;
+
+/// The pause before a folder that is not there is looked for again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// How reloads ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,13 +71,7 @@ fn next(now: &Issuers, content: &str, own: &[String]) -> Result<Issuers, String>
 
 /// Follows the file until the drain.
 pub(crate) async fn follow(file: PathBuf, own: Vec<String>, auth: Arc<Auth>, drain: Drain) {
-    let gone = |error: io::Error| {
-        tracing::error!(%error, file = %file.display(), "watching authentication config file: its changes count with the next start");
-    };
-    let changes = match Changes::of(&file) {
-        Ok(changes) => changes,
-        Err(error) => return gone(error),
-    };
+    let mut changes = watch(&file).await;
     // it may have changed since it was read
     let mut seen = auth.issuers().content.clone();
     loop {
@@ -90,8 +88,22 @@ pub(crate) async fn follow(file: PathBuf, own: Vec<String>, auth: Arc<Auth>, dra
             }
         }
         if let Err(error) = changes.next().await {
-            return gone(error);
+            tracing::warn!(%error, file = %file.display(), "watching authentication config file");
+            changes = watch(&file).await;
         }
+    }
+}
+
+/// Watches the file's folder, as soon as there is one: only its absence is asked for again and again.
+async fn watch(file: &Path) -> Changes {
+    loop {
+        match Changes::of(file) {
+            Ok(changes) => return changes,
+            Err(error) => {
+                tracing::error!(%error, file = %file.display(), "watching authentication config file: tried again");
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
