@@ -60,6 +60,11 @@ impl PodDirs {
         self.root.join("hostname")
     }
 
+    /// What is allocated to the pod.
+    pub fn resources(&self) -> PathBuf {
+        self.root.join("resources.json")
+    }
+
     /// A volume, by the plugin's name with `/` as `~`.
     pub fn volume(&self, plugin: &str, name: &str) -> PathBuf {
         self.root.join("volumes").join(plugin).join(name)

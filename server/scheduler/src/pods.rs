@@ -63,10 +63,9 @@ impl PodInfo {
     /// Computes the rest from the object.
     pub fn with(pod: Arc<Pod>, profile: Arc<Profile>) -> Self {
         let spec = pod.spec.as_ref();
-        let (requests, ports) =
-            (spec.map(pod_requests).unwrap_or_default(), spec.map(host_ports).unwrap_or_default());
+        let (requests, ports) = (pod_requests(&pod), spec.map(host_ports).unwrap_or_default());
         let claims = crate::volumes::names(&pod);
-        let non_zero = spec.map(pod_non_zero).unwrap_or_default();
+        let non_zero = pod_non_zero(&pod);
         let images = spec.map(images).unwrap_or_default();
         let (shape, kind) = (OnceLock::new(), OnceLock::new());
         Self { pod, profile, requests, non_zero, images, ports, claims, shape, kind }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// Requests that a pod without any counts for in scores, as upstream's `GetNonzeroRequests`.
@@ -54,6 +54,15 @@ impl Resources {
         self.combine(other, |a, b| a - b);
     }
 
+    /// Whether it has more of anything than `other`.
+    pub fn exceeds(&self, other: &Self) -> bool {
+        let more = |(name, amount): (&String, &i64)| *amount > other.extended.get(name).copied().unwrap_or(0);
+        self.milli_cpu > other.milli_cpu
+            || self.memory > other.memory
+            || self.ephemeral_storage > other.ephemeral_storage
+            || self.extended.iter().any(more)
+    }
+
     fn max(&mut self, other: &Self) {
         self.combine(other, i64::max);
     }
@@ -69,13 +78,8 @@ impl Resources {
     }
 }
 
-fn requests(container: &Container) -> Resources {
-    requirements(container.resources.as_ref())
-}
-
 /// With stand-ins for what the container does not speak of; what it asks nothing of stays nothing.
-fn requests_or_stand_ins(container: &Container) -> Resources {
-    let mut asked = requests(container);
+fn with_stand_ins(container: &Container, mut asked: Resources) -> Resources {
     let list = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     let says = |name: &str| list.is_some_and(|list| list.contains_key(name));
     if !says("cpu") {
@@ -85,6 +89,38 @@ fn requests_or_stand_ins(container: &Container) -> Resources {
         asked.memory = DEFAULT_MEMORY;
     }
     asked
+}
+
+/// What containers ask for, and what those that run were given: while a resize is on its way the larger of both counts,
+/// and one that never will be counts for nothing (`component-helpers/resource`, `UseStatusResources`).
+struct Given<'a> {
+    statuses: Vec<&'a ContainerStatus>,
+    infeasible: bool,
+}
+
+impl<'a> Given<'a> {
+    fn of(pod: &'a Pod) -> Self {
+        let Some(status) = &pod.status else { return Self { statuses: Vec::new(), infeasible: false } };
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let all = lists.into_iter().flat_map(|list| list.iter().flatten());
+        let infeasible = status.conditions.iter().flatten().any(|condition| {
+            condition.type_ == "PodResizePending" && condition.reason.as_deref() == Some("Infeasible")
+        });
+        Self { statuses: all.filter(|status| status.resources.is_some()).collect(), infeasible }
+    }
+
+    fn requests(&self, container: &Container) -> Resources {
+        let asked = requirements(container.resources.as_ref());
+        let Some(status) = self.statuses.iter().find(|status| status.name == container.name) else {
+            return asked;
+        };
+        let mut given = requirements(status.resources.as_ref());
+        given.max(&status.allocated_resources.as_ref().map(Resources::from_list).unwrap_or_default());
+        if !self.infeasible {
+            given.max(&asked);
+        }
+        given
+    }
 }
 
 fn requirements(resources: Option<&ResourceRequirements>) -> Resources {
@@ -97,17 +133,19 @@ fn is_sidecar(container: &Container) -> bool {
 
 /// What a pod asks for: its containers and sidecars together, or its largest init step, whichever is more;
 /// plus overhead (`component-helpers/resource` PodRequests).
-pub fn pod_requests(spec: &PodSpec) -> Resources {
-    sum(spec, requests)
+pub fn pod_requests(pod: &Pod) -> Resources {
+    let given = Given::of(pod);
+    pod.spec.as_ref().map(|spec| sum(spec, |container| given.requests(container))).unwrap_or_default()
 }
 
 /// Milli-CPU and bytes with upstream's stand-ins for containers that do not say, as NodeResourcesFit scores them.
-pub fn pod_non_zero(spec: &PodSpec) -> (i64, i64) {
-    let all = sum(spec, requests_or_stand_ins);
-    (all.milli_cpu, all.memory)
+pub fn pod_non_zero(pod: &Pod) -> (i64, i64) {
+    let given = Given::of(pod);
+    let all = pod.spec.as_ref().map(|spec| sum(spec, |one| with_stand_ins(one, given.requests(one))));
+    all.map_or((0, 0), |all| (all.milli_cpu, all.memory))
 }
 
-fn sum(spec: &PodSpec, requests: fn(&Container) -> Resources) -> Resources {
+fn sum(spec: &PodSpec, requests: impl Fn(&Container) -> Resources) -> Resources {
     let mut total = Resources::default();
     for container in &spec.containers {
         total.add(&requests(container));
@@ -151,8 +189,51 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn spec(value: serde_json::Value) -> PodSpec {
-        serde_json::from_value(value).unwrap()
+    fn pod(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_resize_counts_for_the_larger_of_what_is_asked_for_and_given() {
+        let (asked, pending) = (
+            json!({"cpu": "500m"}),
+            |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason}]),
+        );
+        let table = [
+            (json!({"cpu": "200m"}), json!({"cpu": "200m"}), "Deferred", 500),
+            (json!({"cpu": "200m"}), json!({"cpu": "300m"}), "Infeasible", 300),
+            (json!({"cpu": "900m"}), json!({"cpu": "500m"}), "", 900),
+            (serde_json::Value::Null, json!({"cpu": "900m"}), "", 500),
+        ];
+        for (actual, allocated, reason, milli_cpu) in table {
+            let mut status = json!({"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "allocatedResources": allocated});
+            if !actual.is_null() {
+                status["resources"] = json!({"requests": actual});
+            }
+            let spec = json!({"containers": [{"name": "a", "resources": {"requests": asked}}]});
+            let status = json!({"containerStatuses": [status], "conditions": pending(reason)});
+            let pod: Pod =
+                serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": status})).unwrap();
+            assert_eq!(
+                (pod_requests(&pod).milli_cpu, pod_non_zero(&pod).0),
+                (milli_cpu, milli_cpu),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_of_anything_is_more() {
+        let of = |list: serde_json::Value| Resources::from_list(&serde_json::from_value(list).unwrap());
+        let table = [
+            (json!({"cpu": "1"}), json!({"cpu": "1", "memory": "1"}), false),
+            (json!({"cpu": "1", "memory": "2"}), json!({"cpu": "2", "memory": "1"}), true),
+            (json!({"x.io/gpu": "1"}), json!({"cpu": "1"}), true),
+        ];
+        for (one, other, more) in table {
+            assert_eq!(of(one.clone()).exceeds(&of(other)), more, "{one}");
+        }
     }
 
     #[test]
@@ -172,8 +253,8 @@ mod tests {
                 1200,
             ),
         ] {
-            let spec = spec(json!({"containers": containers, "initContainers": init}));
-            assert_eq!(pod_requests(&spec).milli_cpu, milli_cpu);
+            let pod = pod(json!({"containers": containers, "initContainers": init}));
+            assert_eq!(pod_requests(&pod).milli_cpu, milli_cpu);
         }
     }
 
@@ -187,16 +268,16 @@ mod tests {
             let container =
                 |requests: &serde_json::Value| json!({"name": "a", "resources": {"requests": requests}});
             let containers: Vec<_> = requests.as_array().unwrap().iter().map(container).collect();
-            assert_eq!(pod_non_zero(&spec(json!({ "containers": containers }))), expected);
+            assert_eq!(pod_non_zero(&pod(json!({ "containers": containers }))), expected);
         }
     }
 
     #[test]
     fn other_resources_are_kept_by_name() {
-        let spec = spec(
+        let pod = pod(
             json!({"containers": [{"name": "a", "resources": {"requests": {"x.io/gpu": "2"}}}], "overhead": {"cpu": "10m"}}),
         );
-        let resources = pod_requests(&spec);
+        let resources = pod_requests(&pod);
         assert_eq!((resources.extended["x.io/gpu"], resources.milli_cpu), (2, 10));
     }
 }

@@ -33,6 +33,7 @@ use crate::hints;
 use crate::plan::{Decision, Planner};
 use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
 use crate::queue::Queue;
+use crate::resources::pod_requests;
 use crate::world::{World, is_finished};
 
 use volumes::{class_changed, drivers_changed, forget_binding};
@@ -328,12 +329,17 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     match node_of(pod) {
         Some(node) => {
             let news = !state.world.has_pod(&key) || labels_differ(delta);
+            let shrunk = delta.old.as_ref().is_some_and(|old| pod_requests(old).exceeds(&info.requests));
             nominate::forget(state, &key);
             state.world.apply_pod(info, node);
             state.queue.remove(&key);
             if news {
                 let world = &state.world;
                 state.queue.world_changed_for(|pod| hints::pod_came(pod, world));
+            }
+            if shrunk {
+                let (world, node) = (&state.world, state.world.node(node));
+                state.queue.world_changed_for(|pod| hints::pod_left(pod, node, world));
             }
         }
         None if state.world.has_pod(&key) => {} // assumed: its binding is under way

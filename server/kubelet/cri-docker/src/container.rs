@@ -196,11 +196,29 @@ impl DockerRuntime {
     pub(crate) async fn stats(&self) -> Result<Vec<ContainerStats>> {
         let mut all = Vec::new();
         for id in self.ids("container").await? {
-            let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
-            let Ok(Some(sample)) = self.docker.stats(&id, Some(options)).try_next().await else { continue };
-            all.push(usage(id, sample));
+            all.extend(self.stats_of(id).await);
         }
         Ok(all)
+    }
+
+    /// `None` of a container that has ended.
+    async fn stats_of(&self, id: String) -> Option<ContainerStats> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let sample = self.docker.stats(&id, Some(options)).try_next().await.ok()??;
+        Some(usage(id, sample))
+    }
+
+    pub(crate) async fn memory(&self, sandbox_id: &str) -> Result<SandboxMemory> {
+        let mut memory = SandboxMemory::default();
+        for container in self.containers_of(sandbox_id).await? {
+            if container.state == ContainerState::Running
+                && let Some(stats) = self.stats_of(container.id).await
+            {
+                memory.pod_bytes += stats.memory_bytes;
+                memory.containers.insert(stats.container_id, stats.memory_bytes);
+            }
+        }
+        Ok(memory)
     }
 }
 

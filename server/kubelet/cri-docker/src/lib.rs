@@ -115,6 +115,15 @@ impl ContainerRuntime for DockerRuntime {
         self.sandbox_status(sandbox_id).await
     }
 
+    /// The engine makes the pod's cgroup and knows no limits for it: those of the containers hold.
+    async fn update_pod_sandbox_resources(&self, _sandbox_id: &str, _resources: Resources) -> Result<()> {
+        Ok(())
+    }
+
+    async fn pod_sandbox_memory(&self, sandbox_id: &str) -> Result<SandboxMemory> {
+        self.memory(sandbox_id).await
+    }
+
     async fn list_pod_sandboxes(&self) -> Result<Vec<SandboxStatus>> {
         self.list_sandboxes().await
     }

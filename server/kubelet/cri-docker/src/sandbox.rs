@@ -87,7 +87,7 @@ impl DockerRuntime {
         }
     }
 
-    async fn containers_of(&self, sandbox_id: &str) -> Result<Vec<ContainerStatus>> {
+    pub(crate) async fn containers_of(&self, sandbox_id: &str) -> Result<Vec<ContainerStatus>> {
         let all = self.list().await?;
         Ok(all.into_iter().filter(|container| container.sandbox_id == sandbox_id).collect())
     }

@@ -282,13 +282,28 @@ impl Inner {
         let _ = std::fs::remove_dir_all(self.config.container_state(id));
     }
 
+    /// Id and cgroup of what runs; of one sandbox, if one is named.
+    fn running(&self, sandbox_id: Option<&str>) -> Vec<(String, String)> {
+        let containers = self.containers.lock();
+        let records = containers.values().map(|live| &live.record);
+        let running = records.filter(|record| {
+            matches!(record.phase, Phase::Running { .. })
+                && sandbox_id.is_none_or(|sandbox| sandbox == record.sandbox_id)
+        });
+        running.map(|record| (record.id.clone(), record.cgroup.clone())).collect()
+    }
+
+    /// Blocking.
+    pub fn memory(&self, pod_cgroup: &str, sandbox_id: &str) -> SandboxMemory {
+        let of = |(id, cgroup): (String, String)| (id, self.cgroups.usage(&cgroup).memory_bytes);
+        SandboxMemory {
+            pod_bytes: self.cgroups.usage(pod_cgroup).memory_bytes,
+            containers: self.running(Some(sandbox_id)).into_iter().map(of).collect(),
+        }
+    }
+
     pub fn stats(&self) -> Vec<ContainerStats> {
-        let running: Vec<(String, String)> = {
-            let containers = self.containers.lock();
-            let running =
-                containers.values().filter(|live| matches!(live.record.phase, Phase::Running { .. }));
-            running.map(|live| (live.record.id.clone(), live.record.cgroup.clone())).collect()
-        };
+        let running = self.running(None);
         let usage = |(container_id, cgroup): (String, String)| ContainerStats {
             container_id,
             ..self.cgroups.usage(&cgroup)

@@ -87,6 +87,17 @@ impl ContainerRuntime for EmbeddedRuntime {
         Ok(self.0.sandbox(sandbox_id)?.status(&self.0.boot_id))
     }
 
+    async fn update_pod_sandbox_resources(&self, sandbox_id: &str, resources: Resources) -> Result<()> {
+        let cgroup = self.0.pod_cgroup(&self.0.sandbox(sandbox_id)?.config);
+        self.0.cgroups.apply(&cgroup, &resources).map_err(RuntimeError::Unsupported)
+    }
+
+    async fn pod_sandbox_memory(&self, sandbox_id: &str) -> Result<SandboxMemory> {
+        let cgroup = self.0.pod_cgroup(&self.0.sandbox(sandbox_id)?.config);
+        let (inner, id) = (self.0.clone(), sandbox_id.to_owned());
+        blocking(move || inner.memory(&cgroup, &id)).await
+    }
+
     async fn list_pod_sandboxes(&self) -> Result<Vec<SandboxStatus>> {
         Ok(self.0.sandboxes.lock().values().map(|record| record.status(&self.0.boot_id)).collect())
     }

@@ -41,6 +41,11 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     async fn remove_pod_sandbox(&self, sandbox_id: &str) -> Result<()>;
     /// One sandbox.
     async fn pod_sandbox_status(&self, sandbox_id: &str) -> Result<SandboxStatus>;
+    /// Changes limits of the pod's cgroup; what is `None` stays as it is. A runtime that keeps no limits for a pod as a
+    /// whole does nothing.
+    async fn update_pod_sandbox_resources(&self, sandbox_id: &str, resources: Resources) -> Result<()>;
+    /// Memory that a pod and its running containers are charged for now.
+    async fn pod_sandbox_memory(&self, sandbox_id: &str) -> Result<SandboxMemory>;
     /// All sandboxes, of this and of earlier processes.
     async fn list_pod_sandboxes(&self) -> Result<Vec<SandboxStatus>>;
 
@@ -56,7 +61,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     async fn container_status(&self, container_id: &str) -> Result<ContainerStatus>;
     /// All containers, of this and of earlier processes.
     async fn list_containers(&self) -> Result<Vec<ContainerStatus>>;
-    /// Changes limits of a running container.
+    /// Changes limits of a running container; what is `None` stays as it is.
     async fn update_container_resources(&self, container_id: &str, resources: Resources) -> Result<()>;
     /// Moves the container's log writer on to a fresh file at the same path, after the kubelet renamed the
     /// old one.
@@ -259,6 +264,15 @@ pub struct SandboxStatus {
     pub labels: BTreeMap<String, String>,
     /// As configured.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// Memory charged to a pod, the page cache included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SandboxMemory {
+    /// All of the pod, in bytes.
+    pub pod_bytes: u64,
+    /// Bytes of each running container, by its id.
+    pub containers: BTreeMap<String, u64>,
 }
 
 /// Everything a container is made of.

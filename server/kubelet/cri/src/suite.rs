@@ -296,9 +296,19 @@ impl Suite {
         let (exit, _) = self.run(&sandbox, config).await;
         assert_eq!((exit.exit_code, exit.oom_killed), (137, true));
         let id = self.started(&sandbox, self.config("grow", "sleep 100")).await;
-        let more =
-            Resources { memory_limit_bytes: Some(64 << 20), cpu_shares: Some(512), ..Resources::default() };
-        self.runtime.update_container_resources(&id, more).await.expect("update");
+        let resized = async |memory: i64| {
+            let resources =
+                Resources { memory_limit_bytes: Some(memory), cpu_shares: Some(512), ..Resources::default() };
+            self.runtime.update_pod_sandbox_resources(&sandbox, resources.clone()).await.expect("update pod");
+            self.runtime.update_container_resources(&id, resources).await.expect("update");
+            let stats = self.runtime.container_stats().await.expect("stats");
+            stats.iter().find(|stats| stats.container_id == id).and_then(|stats| stats.memory_limit_bytes)
+        };
+        assert_eq!(resized(64 << 20).await, Some(64 << 20), "raised");
+        assert_eq!(resized(32 << 20).await, Some(32 << 20), "lowered");
+        let memory = self.runtime.pod_sandbox_memory(&sandbox).await.expect("memory");
+        let own = memory.containers[&id];
+        assert!(own > 0 && memory.pod_bytes >= own, "{memory:?}");
         self.runtime.remove_pod_sandbox(&sandbox).await.expect("remove");
     }
 

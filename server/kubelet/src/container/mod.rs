@@ -1,5 +1,6 @@
 //! From a container's spec to what the runtime is asked for. Pure but for reading ConfigMaps and Secrets.
 
+pub mod amounts;
 pub mod config;
 pub mod dns;
 pub mod downward;

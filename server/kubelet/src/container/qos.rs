@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sampan_cri::Resources;
 
+use super::amounts::{self, Side};
+
 /// The three classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -137,23 +139,15 @@ pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: u6
     }
 }
 
-/// Limits of the pod's cgroup: upstream's `ResourceConfigForPod`. A limit holds for the pod only if every
-/// container has one.
+/// Limits of the pod's cgroup: upstream's `ResourceConfigForPod`.
 pub fn pod_resources(pod: &Pod) -> Resources {
-    let mains: Vec<&Container> = pod.spec.as_ref().map(|s| s.containers.iter().collect()).unwrap_or_default();
-    let total =
-        |of: &dyn Fn(&Container) -> Option<i128>| -> Option<i128> { mains.iter().map(|c| of(c)).sum() };
-    let request: i128 = mains.iter().filter_map(|c| request_millis(c, "cpu")).sum();
-    let has_init =
-        pod.spec.as_ref().is_some_and(|s| s.init_containers.as_ref().is_some_and(|i| !i.is_empty()));
-    // init containers may ask for more than the sum; the container's own limit holds there
-    let cpu = if has_init { None } else { total(&|c| limit_millis(c, "cpu")) };
-    let memory = if has_init { None } else { total(&|c| limit_millis(c, "memory")) };
+    let limit = |name| amounts::is_limited(pod, name).then(|| amounts::total(pod, Side::Limits, name));
+    let cpu = limit("cpu");
     Resources {
-        cpu_shares: Some(shares(request)),
+        cpu_shares: Some(shares(amounts::total(pod, Side::Requests, "cpu"))),
         cpu_quota: cpu.map(quota),
         cpu_period: cpu.map(|_| QUOTA_PERIOD),
-        memory_limit_bytes: memory.and_then(|m| i64::try_from(m / 1000).ok()),
+        memory_limit_bytes: limit("memory").and_then(|m| i64::try_from(m / 1000).ok()),
         ..Resources::default()
     }
 }

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use super::hooks;
 use super::machine::{Effect, Event, step};
 use super::publisher::{self, Desired};
+use super::resize::actuate::carry_out;
+use super::resize::checkpoint::Checkpoint;
 use super::sandbox::{create_sandbox, release_network};
 use super::start::{Start, end_of};
 use super::state::{Life, PodState, Run, Sandbox};
@@ -97,6 +99,7 @@ pub fn spawn(
         abort: Drain::new(),
         leftovers,
         fresh: None,
+        checkpoint: None,
     };
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     context.tasks.clone().spawn_until_drain("pod", async move {
@@ -124,6 +127,8 @@ struct Driver {
     leftovers: Leftovers,
     /// Keeps the volumes fresh while it lives.
     fresh: Option<Drain>,
+    /// What the pod's checkpoint says.
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Driver {
@@ -161,11 +166,28 @@ impl Driver {
         let before = self.state.read().clone();
         self.note(&event);
         let (after, effects) = step(before, event, Timestamp::now());
+        self.remember(&after);
         *self.state.write() = after;
         for effect in effects {
             self.perform(effect);
         }
         self.publish();
+    }
+
+    /// Writes down what is allocated to the pod, before anything is done with it.
+    fn remember(&mut self, state: &PodState) {
+        let checkpoint = Checkpoint::of(state);
+        if checkpoint == self.checkpoint || state.life == Life::Deleting {
+            return;
+        }
+        if let Some(new) = &checkpoint {
+            let path = self.context.dirs.pod(&state.pod).resources();
+            if let Err(error) = new.write(&path) {
+                tracing::warn!(path = %path.display(), %error, "allocated resources not written");
+                return;
+            }
+        }
+        self.checkpoint = checkpoint;
     }
 
     /// Keeps the driver's own books on runs.
@@ -181,6 +203,8 @@ impl Driver {
                 }
             }
             Event::VolumesReady => self.keep_fresh(),
+            // volumes may show resources
+            Event::Allocated(_) => self.holdings.dirty.notify_one(),
             Event::Spec(pod) => {
                 let state = self.state.read();
                 let (old, new) = (&state.pod.metadata, &pod.metadata);
@@ -274,6 +298,12 @@ impl Driver {
                 self.kill(&pod, &container, id, grace, &message)
             }
             Effect::Probe(name, run) => self.probe(&name, run),
+            Effect::Resize(steps) => {
+                let sandbox = self.state.read().sandbox.clone();
+                let Sandbox::Ready { id, .. } = sandbox else { return };
+                let runtime = self.context.runtime.clone();
+                self.send_later("resize", async move { carry_out(&runtime, &id, steps).await });
+            }
             Effect::TearDown => self.tear_down(&pod),
             // performed by `run`, at the end
             Effect::Delete => {}

@@ -29,7 +29,11 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::admission;
 use super::backoff::go_duration;
-use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot, Volumes, Wait, slots_of, terminal};
+use super::resize::admit::Refusal;
+use super::resize::plan::Step;
+use super::resize::{Allocation, Work, step as resize};
+use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot, Volumes, Wait, terminal};
+use crate::container::qos;
 
 /// Something that happened to a pod.
 #[derive(Clone, Debug)]
@@ -68,6 +72,12 @@ pub enum Event {
         /// What it says.
         verdict: Verdict,
     },
+    /// The node has room for what the object asks for.
+    Allocated(Arc<Allocation>),
+    /// The node has no room for it.
+    ResizeRefused(Refusal),
+    /// Steps of a resize that are done, and why the rest is not.
+    Resized(Vec<Step>, Option<String>),
     /// Sandbox, network and volumes are released.
     TornDown,
 }
@@ -106,7 +116,7 @@ pub enum StartFailure {
 }
 
 /// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Make the sandbox, for the n-th time.
     CreateSandbox(u32),
@@ -129,6 +139,8 @@ pub enum Effect {
     },
     /// Begin probing a run.
     Probe(String, Run),
+    /// Change the limits of what runs.
+    Resize(Vec<Step>),
     /// Release sandbox, network and volumes.
     TearDown,
     /// Remove the pod's records, then (unless it is gone) the object.
@@ -137,8 +149,8 @@ pub enum Effect {
     Tell(bool, &'static str, String, Option<String>),
 }
 
-/// Pause between two attempts at a sandbox or a configuration that cannot be used yet.
-const RETRY: SignedDuration = SignedDuration::from_secs(10);
+/// Pause between two attempts at a sandbox, a configuration that cannot be used yet, or a resize.
+pub(super) const RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// How long `ErrImagePull` shows before it becomes `ImagePullBackOff`.
 const ERR_IMAGE_PULL_SHOWS: SignedDuration = SignedDuration::from_secs(2);
 /// Upstream's `minimumGracePeriodInSeconds`.
@@ -154,7 +166,10 @@ pub fn step(mut state: PodState, event: Event, now: Timestamp) -> (PodState, Vec
 
 fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<Effect>) {
     match event {
-        Event::Spec(pod) => absorb_spec(state, pod),
+        Event::Spec(pod) => resize::take(state, pod),
+        Event::Allocated(allocation) => resize::allocated(state, allocation, now, effects),
+        Event::ResizeRefused(refusal) => resize::refused(state, &refusal, now, effects),
+        Event::Resized(done, error) => resize::carried_out(state, done, error, now, effects),
         Event::Removed => state.removed = true,
         Event::Tick => {}
         Event::SandboxReady { id, ips } => state.sandbox = Sandbox::Ready { id, ips },
@@ -168,6 +183,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
         Event::Started(name, run) => {
             if let Some(slot) = state.slot_mut(&name) {
                 slot.wait = None;
+                slot.again = false;
                 slot.pulls.reset();
                 effects.push(Effect::Probe(name, run.clone()));
                 slot.phase = Phase::Running(run);
@@ -187,17 +203,6 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
             state.life = Life::Finished;
         }
     }
-}
-
-/// Takes a new object; containers keep their state by name, new ephemeral ones appear.
-fn absorb_spec(state: &mut PodState, pod: Arc<Pod>) {
-    for fresh in slots_of(&pod) {
-        match state.slot_mut(&fresh.spec.name) {
-            Some(slot) => slot.spec = fresh.spec,
-            None => state.slots.push(fresh),
-        }
-    }
-    state.pod = pod;
 }
 
 fn absorb_volume_failure(state: &mut PodState, why: String, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -262,7 +267,8 @@ fn absorb_verdict(state: &mut PodState, name: &str, id: &str, verdict: Verdict, 
     }
 }
 
-fn kill(slot: &mut Slot, grace: i64, message: String, effects: &mut Vec<Effect>) {
+/// Asks a container that runs to stop.
+pub(super) fn kill(slot: &mut Slot, grace: i64, message: String, effects: &mut Vec<Effect>) {
     if let Phase::Running(run) = &slot.phase {
         let run = run.clone();
         let container = slot.spec.name.clone();
@@ -271,7 +277,8 @@ fn kill(slot: &mut Slot, grace: i64, message: String, effects: &mut Vec<Effect>)
     }
 }
 
-fn spec_grace(pod: &Pod) -> i64 {
+/// `spec.terminationGracePeriodSeconds`.
+pub(super) fn spec_grace(pod: &Pod) -> i64 {
     pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30)
 }
 
@@ -282,7 +289,10 @@ pub fn decide(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
         end_if_due(state, now, effects);
     }
     match state.life {
-        Life::Active => go_on(state, now, effects),
+        Life::Active => {
+            go_on(state, now, effects);
+            resize::settle(state, now, effects);
+        }
         Life::Terminating { .. } => terminate(state, now, effects),
         Life::TearingDown => {
             // found so after a restart: ask for it again
@@ -359,6 +369,7 @@ fn completed(state: &PodState) -> bool {
 /// Whether a container that has ended is started again.
 pub fn restarts(slot: &Slot, policy: &str) -> bool {
     match slot.kind {
+        _ if slot.again => true,
         Kind::Ephemeral => false,
         Kind::Sidecar => true,
         Kind::Init => !slot.succeeded() && policy != "Never",
@@ -370,7 +381,8 @@ pub fn restarts(slot: &Slot, policy: &str) -> bool {
     }
 }
 
-fn wake_at(state: &mut PodState, at: Timestamp) {
+/// Steps again at this time, or sooner.
+pub(super) fn wake_at(state: &mut PodState, at: Timestamp) {
     state.wake = Some(state.wake.map_or(at, |wake| wake.min(at)));
 }
 
@@ -380,6 +392,7 @@ fn go_on(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
         Sandbox::Failed(until) if now < until => wake_at(state, until),
         Sandbox::Absent | Sandbox::Failed(_) => {
             state.sandbox = Sandbox::Creating;
+            state.resize.cgroup = Some(qos::pod_resources(&state.pod));
             effects.push(Effect::CreateSandbox(state.sandbox_attempt));
         }
         Sandbox::Creating | Sandbox::Ready { .. } => {}
@@ -404,6 +417,11 @@ fn go_on(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
 
 fn run_containers(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     restart_changed(state, effects);
+    resize::advance(state, now, effects);
+    if state.resize.work == Work::Busy {
+        // what starts now may need more than the pod's cgroup has yet
+        return;
+    }
     let policy = state.restart_policy().to_owned();
     let name = state.full_name();
     for index in 0..state.slots.len() {
@@ -476,6 +494,7 @@ fn try_start(
         slot.previous = Some(end);
         slot.attempt += 1;
     }
+    slot.actuated = slot.spec.resources.clone().unwrap_or_default();
     effects.push(Effect::Start(slot.spec.name.clone(), slot.attempt));
     None
 }

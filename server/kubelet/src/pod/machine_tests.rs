@@ -116,6 +116,7 @@ fn words(effect: &Effect) -> String {
         Effect::AbortStarts => "abort".to_owned(),
         Effect::Kill { id, grace, .. } => format!("kill {id} {grace}"),
         Effect::Probe(name, _) => format!("probe {name}"),
+        Effect::Resize(steps) => format!("resize {}", steps.len()),
         Effect::TearDown => "tear down".to_owned(),
         Effect::Delete => "delete".to_owned(),
         Effect::Tell(_, reason, text, _) => format!("tell {reason}: {text}"),

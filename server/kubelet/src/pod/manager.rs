@@ -15,8 +15,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::admission::{refused_beside, wants_ports};
 use super::driver::{self, Handle, Leftovers, Message};
 use super::machine::Event;
-
 use super::recover::{Found, by_pod, recover};
+use super::resize::checkpoint::Checkpoint;
+use super::resize::ledger::{Ledger, Verdict};
 use super::state::{Life, PodState};
 use crate::context::Context;
 
@@ -62,6 +63,8 @@ struct Manager {
     pods: Pods,
     found: HashMap<String, Found>,
     done: UnboundedSender<String>,
+    /// What is allocated to which pod.
+    ledger: Ledger,
     /// Pods that have been deleted, until the informer has seen it.
     ended: HashSet<String>,
     /// Pods whose objects are gone before they have ended: deleted by force.
@@ -85,6 +88,7 @@ pub async fn run(
         pods,
         found: by_pod(sandboxes, containers),
         done,
+        ledger: Ledger::default(),
         ended: HashSet::new(),
         removed: HashSet::new(),
     };
@@ -100,6 +104,8 @@ pub async fn run(
     }
     manager.clean_up_orphans().await;
     loop {
+        // after whatever has happened: any of it may have made room
+        manager.judge_resizes(&informer);
         tokio::select! {
             () = drain.wait() => return Ok(()),
             delta = deltas.next() => match delta {
@@ -127,10 +133,19 @@ impl Manager {
         }
         if let Some(old) = delta.old.as_ref().filter(|old| replaced(old)) {
             self.ended.remove(&uid(old));
+            self.ledger.forget(&uid(old));
         }
+        let changed = delta.old.as_ref().zip(delta.new.as_ref()).is_some_and(|(old, new)| {
+            uid(old) == uid(new) && old.metadata.generation != new.metadata.generation
+        });
         if let Some(pod) = delta.new.filter(|pod| !mirror(pod) && !self.ended.contains(&uid(pod))) {
             match self.pods.get(&uid(&pod)) {
-                Some(handle) => handle.tell(Event::Spec(pod)),
+                Some(handle) => {
+                    if changed {
+                        self.ledger.changed(&pod);
+                    }
+                    handle.tell(Event::Spec(pod));
+                }
                 None => self.adopt(pod),
             }
         }
@@ -139,15 +154,30 @@ impl Manager {
     fn adopt(&mut self, pod: Arc<Pod>) {
         let uid = uid(&pod);
         let now = Timestamp::now();
-        let (state, leftovers) = match self.found.remove(&uid) {
-            Some(found) => recover(pod, &found, now),
-            None => {
-                let refused = self.refused(&pod);
-                let (state, leftovers) = recover(pod, &Found::default(), now);
-                (PodState { refused, ..state }, leftovers)
+        let checkpoint = Checkpoint::read(&self.context.dirs.pod(&pod).resources());
+        let found = self.found.remove(&uid);
+        let refused = if found.is_none() { self.refused(&pod) } else { None };
+        let (state, leftovers) = recover(pod.clone(), &found.unwrap_or_default(), checkpoint, now);
+        self.ledger.take(&pod, state.resize.allocation.clone());
+        self.spawn(uid, PodState { refused, ..state }, leftovers);
+    }
+
+    /// Looks again whether there is room for the resizes that wait.
+    fn judge_resizes(&mut self, informer: &Informer<Pod>) {
+        if !self.ledger.is_waiting() {
+            return;
+        }
+        let mut pods = informer.list();
+        pods.retain(|pod| !mirror(pod));
+        for (uid, verdict) in self.ledger.judge(&pods, &self.context.machine.allocatable()) {
+            let event = match verdict {
+                Verdict::Allocated(allocation) => Event::Allocated(allocation),
+                Verdict::Refused(refusal) => Event::ResizeRefused(refusal),
+            };
+            if let Some(handle) = self.pods.get(&uid) {
+                handle.tell(event);
             }
-        };
-        self.spawn(uid, state, leftovers);
+        }
     }
 
     /// Why a pod that the kubelet has not taken yet cannot be beside those that it has. What was deleted by force is in
@@ -176,6 +206,7 @@ impl Manager {
     fn finished(&mut self, gone: String, informer: &Informer<Pod>) {
         self.pods.0.lock().remove(&gone);
         self.removed.remove(&gone);
+        self.ledger.forget(&gone);
         if informer.list().iter().any(|pod| uid(pod) == gone) {
             self.ended.insert(gone);
         }

@@ -9,6 +9,7 @@ pub mod machine;
 pub mod manager;
 mod publisher;
 mod recover;
+mod resize;
 mod sandbox;
 mod start;
 pub mod state;

@@ -6,14 +6,16 @@
 //! The driver leaves the newest status in a channel that holds one; whatever was not written yet is skipped.
 //! After an error the newest is tried again until the object is gone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::resize::report;
 use crate::context::Context;
 
 /// What the API shall show.
@@ -45,9 +47,19 @@ fn passing(wanted: &Desired) -> bool {
         })
 }
 
+/// Conditions of a status that are not always there.
+fn passing_conditions(status: Option<&PodStatus>) -> BTreeSet<&'static str> {
+    let conditions: &[PodCondition] =
+        status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let has = |kind: &&str| conditions.iter().any(|condition| condition.type_ == *kind);
+    report::CONDITIONS.into_iter().filter(has).collect()
+}
+
 /// Runs until the object is gone, or the driver is.
 pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Receiver<Desired>) {
     let mut pause = Duration::from_millis(50);
+    // those that the object may have: what was written, and what may have been though no answer came
+    let mut there = passing_conditions(pod.status.as_ref());
     while desired.changed().await.is_ok() {
         if passing(&desired.borrow()) {
             let better = desired.wait_for(|wanted| !passing(wanted));
@@ -56,9 +68,16 @@ pub async fn run(context: Arc<Context>, pod: Arc<Pod>, mut desired: watch::Recei
         }
         loop {
             let wanted = desired.borrow_and_update().clone();
-            match publish(&context, &pod, &wanted).await {
+            let own = passing_conditions(wanted.status.as_ref());
+            there.extend(&own);
+            match publish(&context, &pod, &wanted, &there).await {
                 Ok(()) if wanted.delete => return,
-                Ok(()) => break,
+                Ok(()) => {
+                    if wanted.status.is_some() {
+                        there = own;
+                    }
+                    break;
+                }
                 Err(error) if gone(&context, &pod, &error).await => return,
                 Err(error) => {
                     tracing::warn!(pod = pod.metadata.name, %error, "status not written, trying again")
@@ -88,12 +107,17 @@ async fn gone(context: &Context, pod: &Pod, error: &kube::Error) -> bool {
     }
 }
 
-async fn publish(context: &Context, pod: &Pod, wanted: &Desired) -> kube::Result<()> {
+async fn publish(
+    context: &Context,
+    pod: &Pod,
+    wanted: &Desired,
+    there: &BTreeSet<&'static str>,
+) -> kube::Result<()> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     if let Some(status) = &wanted.status {
-        let patch = patch(pod, status);
+        let patch = patch(pod, status, there);
         api.patch_subresource("status", name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
     }
     if wanted.delete {
@@ -105,8 +129,9 @@ async fn publish(context: &Context, pod: &Pod, wanted: &Desired) -> kube::Result
     Ok(())
 }
 
-/// A strategic merge patch that leaves other writers' conditions alone.
-fn patch(pod: &Pod, status: &PodStatus) -> Value {
+/// A strategic merge patch that leaves other writers' conditions alone. Of the conditions in `there`, those that the status
+/// does not have are taken away.
+fn patch(pod: &Pod, status: &PodStatus, there: &BTreeSet<&'static str>) -> Value {
     let mut fields = match serde_json::to_value(status) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
@@ -125,6 +150,10 @@ fn patch(pod: &Pod, status: &PodStatus) -> Value {
             }
         }
     }
+    let own = passing_conditions(Some(status));
+    if let Some(conditions) = fields.get_mut("conditions").and_then(Value::as_array_mut) {
+        conditions.extend(there.difference(&own).map(|kind| json!({"type": kind, "$patch": "delete"})));
+    }
     for field in CLEARED {
         fields.entry(field).or_insert(Value::Null);
     }
@@ -139,11 +168,26 @@ mod tests {
     #[test]
     fn a_condition_takes_back_what_it_said() {
         let status = json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "X", "status": "False", "reason": "Y"}]});
-        let patch = patch(&Pod::default(), &serde_json::from_value(status).unwrap());
+        let patch = patch(&Pod::default(), &serde_json::from_value(status).unwrap(), &BTreeSet::new());
         let conditions = &patch["status"]["conditions"];
         assert_eq!(conditions[0]["reason"], Value::Null);
         assert!(conditions[0].as_object().unwrap().contains_key("message"), "{conditions}");
         assert_eq!(conditions[1]["reason"], "Y");
+    }
+
+    #[test]
+    fn a_condition_of_a_resize_goes_with_it() {
+        let status = |kind: &str| -> PodStatus {
+            serde_json::from_value(json!({"conditions": [{"type": kind, "status": "True"}]})).unwrap()
+        };
+        let there = passing_conditions(Some(&status("PodResizePending")));
+        let gone = json!({"type": "PodResizePending", "$patch": "delete"});
+        for (kind, last) in
+            [("Ready", Some(&gone)), ("PodResizeInProgress", Some(&gone)), ("PodResizePending", None)]
+        {
+            let patch = patch(&Pod::default(), &status(kind), &there);
+            assert_eq!(patch["status"]["conditions"].get(1), last, "{kind}");
+        }
     }
 
     #[test]

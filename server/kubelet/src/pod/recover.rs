@@ -10,10 +10,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus as ApiStatus, Pod};
 use sampan_cri::{ContainerState, ContainerStatus, SandboxState, SandboxStatus};
 
 use super::driver::Leftovers;
+use super::resize::Allocation;
+use super::resize::checkpoint::Checkpoint;
 use super::sandbox::ANNOTATION_IPS;
 use super::start::end_of;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
 use crate::container::config::ANNOTATION_IMAGE;
+use crate::container::qos;
 
 /// Everything the runtime has, by pod uid.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +43,20 @@ pub fn by_pod(sandboxes: Vec<SandboxStatus>, containers: Vec<ContainerStatus>) -
     found
 }
 
-/// The state of a pod of which the runtime has `found`.
-pub fn recover(pod: Arc<Pod>, found: &Found, now: Timestamp) -> (PodState, Leftovers) {
-    let mut state = PodState::new(pod.clone(), now);
+/// The state of a pod of which the runtime has `found`; without a checkpoint it has what its object says.
+pub fn recover(
+    pod: Arc<Pod>,
+    found: &Found,
+    checkpoint: Option<Checkpoint>,
+    now: Timestamp,
+) -> (PodState, Leftovers) {
+    let checkpoint = checkpoint
+        .unwrap_or_else(|| Checkpoint { allocation: Allocation::of(&pod), ..Checkpoint::default() });
+    let mut state = PodState::with(pod.clone(), Arc::new(checkpoint.allocation), now);
+    for slot in &mut state.slots {
+        let noted = checkpoint.actuated.get(&slot.spec.name).or(slot.spec.resources.as_ref());
+        slot.actuated = noted.cloned().unwrap_or_default();
+    }
     let mut leftovers = Leftovers::default();
     for sandbox in &found.sandboxes {
         state.sandbox_attempt = state.sandbox_attempt.max(sandbox.attempt + 1);
@@ -72,6 +86,9 @@ pub fn recover(pod: Arc<Pod>, found: &Found, now: Timestamp) -> (PodState, Lefto
                 slot.previous = Some(end);
             }
         }
+    }
+    if usable {
+        state.resize.cgroup = checkpoint.cgroup.or_else(|| Some(qos::pod_resources(&state.pod)));
     }
     let main_ran = state.slots.iter().any(|slot| slot.kind == Kind::Main && slot.phase != Phase::Idle);
     state.initialized = usable && main_ran;
@@ -241,7 +258,7 @@ mod tests {
         let containers =
             vec![container("2", "c", 3, ContainerState::Running), container("1", "c", 2, exited(1))];
         let found = by_pod(vec![sandbox(SandboxState::Ready)], containers).remove("u").unwrap();
-        let (state, leftovers) = recover(pod(), &found, Timestamp::UNIX_EPOCH);
+        let (state, leftovers) = recover(pod(), &found, None, Timestamp::UNIX_EPOCH);
         let slot = state.slot("c").unwrap();
         assert_eq!(
             (slot.attempt, slot.run().unwrap().id.as_str(), slot.run().unwrap().ready),
@@ -264,7 +281,7 @@ mod tests {
         own.last_state = Some(serde_json::from_value(said).unwrap());
         let containers = vec![container("2", "c", 3, exited(127)), container("1", "c", 2, exited(1))];
         let found = by_pod(vec![sandbox(SandboxState::Ready)], containers).remove("u").unwrap();
-        let (state, _) = recover(Arc::new(pod), &found, Timestamp::UNIX_EPOCH);
+        let (state, _) = recover(Arc::new(pod), &found, None, Timestamp::UNIX_EPOCH);
         let slot = state.slot("c").unwrap();
         let words = |end: &End| (end.exit_code, end.reason.clone());
         assert_eq!(words(slot.end().unwrap()), (128, "StartError".to_owned()));
@@ -275,7 +292,7 @@ mod tests {
     fn after_a_reboot_the_sandbox_and_its_init_containers_are_new() {
         let containers = vec![container("0", "init", 0, exited(0)), container("2", "c", 3, exited(137))];
         let found = by_pod(vec![sandbox(SandboxState::NotReady)], containers).remove("u").unwrap();
-        let (state, leftovers) = recover(pod(), &found, Timestamp::UNIX_EPOCH);
+        let (state, leftovers) = recover(pod(), &found, None, Timestamp::UNIX_EPOCH);
         assert_eq!(leftovers.stale_sandboxes, ["s"]);
         let (state, effects) = step(state, Event::Tick, Timestamp::UNIX_EPOCH);
         assert_eq!(started(&effects), [&Effect::CreateSandbox(1)]);

@@ -4,15 +4,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
 use super::backoff::Backoff;
+use super::resize::{Allocation, Notice, Resize, report};
 
 /// Everything the machine knows of one pod.
 #[derive(Clone, Debug)]
 pub struct PodState {
-    /// The object, as last seen.
+    /// The object, as last seen, with the resources that are allocated to it in place of those that it asks for.
     pub pod: Arc<Pod>,
+    /// The object, as last seen.
+    pub desired: Arc<Pod>,
+    /// Its resizes.
+    pub resize: Resize,
     /// Where the pod is in its life.
     pub life: Life,
     /// Its sandbox.
@@ -119,6 +124,10 @@ pub struct Slot {
     pub previous: Option<End>,
     /// The restart count.
     pub attempt: u32,
+    /// What its present or last run was given: requests and limits.
+    pub actuated: ResourceRequirements,
+    /// It is being stopped to start anew with other resources, whatever the policy.
+    pub again: bool,
     /// Delays of its restarts.
     pub crashes: Backoff,
     /// Delays of its image's pulls.
@@ -204,6 +213,8 @@ impl Slot {
             wait: None,
             previous: None,
             attempt: 0,
+            actuated: ResourceRequirements::default(),
+            again: false,
             crashes: Backoff::default(),
             pulls: Backoff::default(),
         }
@@ -237,13 +248,30 @@ impl Slot {
 }
 
 impl PodState {
-    /// A pod of which nothing runs.
+    /// A pod of which nothing runs, with what it asks for.
+    #[cfg(test)]
     pub fn new(pod: Arc<Pod>, now: Timestamp) -> Self {
+        let allocation = Arc::new(Allocation::of(&pod));
+        Self::with(pod, allocation, now)
+    }
+
+    /// A pod of which nothing runs, with what is allocated to it.
+    pub fn with(desired: Arc<Pod>, allocation: Arc<Allocation>, now: Timestamp) -> Self {
+        let pod = allocation.applied(&desired);
+        let notice = |kind| Notice::read(&desired, kind, now);
+        let resize = Resize {
+            pending: notice(report::PENDING).filter(|_| allocation.differs(&desired)),
+            progress: notice(report::IN_PROGRESS),
+            allocation,
+            ..Resize::default()
+        };
         let start_time = pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or(now, |t| t.0);
         let frozen = terminal(&pod);
         let life = if frozen { Life::TearingDown } else { Life::Active };
         let mut state = Self {
             pod,
+            desired,
+            resize,
             life,
             sandbox: Sandbox::Absent,
             sandbox_attempt: 0,

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::admission::is_refusal;
 use super::machine::restarts;
+use super::resize::report;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
 use crate::container::qos;
 
@@ -147,6 +148,8 @@ fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> Container
         restart_count: restart_count(slot),
         state: Some(current),
         last_state: last,
+        resources: shown.map(|_| slot.actuated.clone()),
+        allocated_resources: shown.and(slot.spec.resources.as_ref()).and_then(|all| all.requests.clone()),
         ..ContainerStatus::default()
     }
 }
@@ -237,7 +240,8 @@ fn conditions(
         ("ContainersReady", containers_ready),
         ("PodScheduled", (true, None, None)),
     ];
-    all.into_iter().map(|(kind, verdict)| condition(state, kind, verdict, before, now)).collect()
+    let all = all.into_iter().map(|(kind, verdict)| condition(state, kind, verdict, before, now));
+    report::conditions(&state.resize).into_iter().chain(all).collect()
 }
 
 fn condition(
