@@ -113,7 +113,10 @@ impl Extender {
     fn arguments(&self, pod: &Pod, nodes: &[Arc<Node>]) -> Value {
         let (list, names) = match self.config.node_cache_capable {
             true => (Value::Null, nodes.iter().map(|node| name_of(node)).collect()),
-            false => (json!({"metadata": {}, "items": nodes.iter().map(|node| &**node).collect::<Vec<_>>()}), Value::Null),
+            false => (
+                json!({"metadata": {}, "items": nodes.iter().map(|node| &**node).collect::<Vec<_>>()}),
+                Value::Null,
+            ),
         };
         json!({"Pod": pod, "Nodes": list, "NodeNames": names})
     }
@@ -215,7 +218,8 @@ impl Extender {
     fn victims(&self, node: &str, answer: &Value, there: &[Arc<PodInfo>]) -> Result<Victims, String> {
         let uids = field(answer, "Pods").and_then(Value::as_array).into_iter().flatten();
         let uids = uids.filter_map(|pod| text(pod, "UID"));
-        let found = |uid: &str| there.iter().find(|pod| pod.pod.metadata.uid.as_deref() == Some(uid)).cloned();
+        let found =
+            |uid: &str| there.iter().find(|pod| pod.pod.metadata.uid.as_deref() == Some(uid)).cloned();
         let pods = uids.map(|uid| {
             found(uid).ok_or_else(|| {
                 format!(

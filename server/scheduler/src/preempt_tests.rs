@@ -122,7 +122,8 @@ fn a_pod_that_must_not_preempt_says_so() {
     let mut never = pod("p", "1", 9, json!({}));
     let object = Arc::make_mut(&mut Arc::make_mut(&mut never).pod);
     object.spec.as_mut().unwrap().preemption_policy = Some("Never".into());
-    let Decision::Unschedulable { message, nomination, .. } = schedule(&never, &world(&[&[("a", "1", 1, 0)]]), 0)
+    let Decision::Unschedulable { message, nomination, .. } =
+        schedule(&never, &world(&[&[("a", "1", 1, 0)]]), 0)
     else {
         panic!("bound")
     };

@@ -216,7 +216,8 @@ impl Scheduler {
                 biased;
                 () = drain.wait() => Input::Drain,
                 Some(input) = inputs.next() => input,
-                Some(output) = std::future::ready(state.late.pop_front()) => Input::Call(output),
+                // taken only when nothing comes before it
+                Some(output) = async { state.late.pop_front() } => Input::Call(output),
                 Some(output) = state.calls.next() => Input::Call(output),
                 () = std::future::ready(()), if state.queue.has_active() && state.calls.len() < CALLS => {
                     tokio::select! {

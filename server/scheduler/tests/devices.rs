@@ -78,13 +78,19 @@ impl Cluster {
 
     /// A pod that uses these claims.
     async fn pod(&self, name: &str, claims: &[&str]) {
-        let claims: Vec<_> = claims.iter().map(|claim| json!({"name": claim, "resourceClaimName": claim})).collect();
+        let claims: Vec<_> =
+            claims.iter().map(|claim| json!({"name": claim, "resourceClaimName": claim})).collect();
         let pod = json!({"metadata": {"name": name}, "spec": {"schedulerName": "default-scheduler",
             "containers": [{"name": "c", "image": "i"}], "resourceClaims": claims}});
         self.create(&self.pods(), pod).await;
     }
 
-    async fn until<K>(&self, name: &str, what: &str, condition: impl Fn(&Value) -> bool + Send + Sync) -> Value
+    async fn until<K>(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&Value) -> bool + Send + Sync,
+    ) -> Value
     where
         K: Resource<DynamicType = ()> + Object + Debug + serde::Serialize,
     {
@@ -175,7 +181,8 @@ async fn a_pod_waits_in_silence_for_its_claims() {
     let made = json!({"metadata": {"name": "t-gpu-x", "ownerReferences": [owner]},
         "spec": {"devices": {"requests": [request]}}});
     cluster.create(&cluster.claims(), made).await;
-    let told = json!({"status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "t-gpu-x"}]}});
+    let told =
+        json!({"status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "t-gpu-x"}]}});
     cluster.pods().patch_status("t", &PatchParams::default(), &Patch::Merge(told)).await.unwrap();
     cluster.node_of("t").await;
 }

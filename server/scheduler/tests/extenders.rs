@@ -101,7 +101,7 @@ async fn converse(
             if answer.is_null() {
                 std::future::pending::<()>().await;
             }
-            let mut response = Response::new(Full::from(Bytes::from(answer.to_string())));
+            let mut response = Response::new(Full::<Bytes>::from(answer.to_string()));
             *response.status_mut() = status.try_into().unwrap();
             Ok::<_, Infallible>(response)
         }
@@ -191,7 +191,12 @@ fn nodes(body: &Value) -> Vec<String> {
 async fn a_pod_goes_where_an_extender_lets_it() {
     let extender = Extender::start(|verb, body| match verb {
         "filter" => {
-            let left: Vec<_> = body["Nodes"]["items"].as_array().unwrap().iter().filter(|n| n["metadata"]["name"] == "b").collect();
+            let left: Vec<_> = body["Nodes"]["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|n| n["metadata"]["name"] == "b")
+                .collect();
             // names in any case, as Go reads them
             (200, json!({"nodes": {"items": left}, "failedNodes": {"a": "it is cold there"}, "Error": ""}))
         }
@@ -202,7 +207,10 @@ async fn a_pod_goes_where_an_extender_lets_it() {
     cluster.pod("p", ("cpu", "1"), 0).await;
     assert_eq!(cluster.node_of("p").await, "b");
     let asked = extender.asked("filter");
-    assert_eq!((asked[0]["Pod"]["metadata"]["name"].as_str(), nodes(&asked[0])), (Some("p"), vec!["a".into(), "b".into()]));
+    assert_eq!(
+        (asked[0]["Pod"]["metadata"]["name"].as_str(), nodes(&asked[0])),
+        (Some("p"), vec!["a".into(), "b".into()])
+    );
     assert_eq!(asked[0]["NodeNames"], Value::Null);
     // the other node is full for the plugins, the first for the extender
     cluster.pod("q", ("cpu", "1"), 0).await;
@@ -322,7 +330,10 @@ async fn extenders_are_spoken_to_over_tls_as_configured() {
     };
     for (more, trusts) in [
         (json!({"tlsConfig": {"caData": authority, "serverName": "extender.test"}}), true),
-        (json!({"enableHTTPS": true, "tlsConfig": {"caData": authority, "serverName": "extender.test"}}), true),
+        (
+            json!({"enableHTTPS": true, "tlsConfig": {"caData": authority, "serverName": "extender.test"}}),
+            true,
+        ),
         // without an authority nothing is verified
         (json!({"enableHTTPS": true}), true),
         (json!({"tlsConfig": {"insecure": true}}), true),

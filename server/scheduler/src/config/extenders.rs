@@ -180,7 +180,8 @@ pub(super) fn check(extenders: Vec<Extender>) -> Result<Vec<Extender>, Error> {
     }
     let binders = extenders.iter().filter(|extender| !extender.bind_verb.is_empty()).count();
     if binders > 1 {
-        let problem = format!("found {binders} extenders implementing bind: only one extender can implement bind");
+        let problem =
+            format!("found {binders} extenders implementing bind: only one extender can implement bind");
         return Err(invalid("extenders", problem));
     }
     let (last, first): (Vec<_>, Vec<_>) = extenders.into_iter().partition(|extender| extender.ignorable);

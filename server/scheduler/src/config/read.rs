@@ -139,8 +139,7 @@ pub fn read(value: Value) -> Result<Configuration, Error> {
         ));
     }
     result.extenders = extenders::check(file.extenders)?;
-    let left: Vec<String> =
-        result.extenders.iter().flat_map(Extender::ignored).map(str::to_owned).collect();
+    let left: Vec<String> = result.extenders.iter().flat_map(Extender::ignored).map(str::to_owned).collect();
     if file.profiles.is_empty() {
         if !left.is_empty() {
             let profile = Profile { ignored: left, ..Profile::default() };

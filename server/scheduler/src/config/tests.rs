@@ -40,7 +40,11 @@ fn extenders_are_asked_in_upstreams_order() {
     assert_eq!(urls, ["https://b/x/v", "http://a/v"], "the ignorable last");
     let seconds: Vec<u64> = all.extenders.iter().map(|extender| extender.timeout().as_secs()).collect();
     assert_eq!(seconds, [90, 5]);
-    assert_eq!(all.profiles["default-scheduler"].ignored, ["a.b/c"], "NodeResourcesFit leaves it to the extender");
+    assert_eq!(
+        all.profiles["default-scheduler"].ignored,
+        ["a.b/c"],
+        "NodeResourcesFit leaves it to the extender"
+    );
     let own = parse(json!({"profiles": [{"schedulerName": "mine"}], "extenders": [
         {"urlPrefix": "http://a", "managedResources": [{"name": "a.b/c", "ignoredByScheduler": true}]}]}));
     assert_eq!(own.unwrap().profiles["mine"].ignored, ["a.b/c"]);

@@ -22,7 +22,10 @@ pub fn name<'a>(pod: &'a Pod, claim: &'a PodResourceClaim) -> Result<Option<(&'a
         return Ok(Some((name, false)));
     }
     if claim.resource_claim_template_name.is_none() {
-        return Err(own(&format!(", spec.resourceClaim {:?}: none of the supported fields are set", claim.name)));
+        return Err(own(&format!(
+            ", spec.resourceClaim {:?}: none of the supported fields are set",
+            claim.name
+        )));
     }
     let statuses = pod.status.iter().flat_map(|status| status.resource_claim_statuses.iter().flatten());
     match statuses.into_iter().find(|status| status.name == claim.name) {

@@ -26,9 +26,11 @@ pub fn suffice(
     also: impl Fn(&DeviceId) -> bool,
 ) -> bool {
     let wanted = candidate.device.consumes_counters.iter().flatten();
-    let mut wanted = wanted.flat_map(|taken| taken.counters.keys().map(|counter| (&taken.counter_set, counter)));
+    let mut wanted =
+        wanted.flat_map(|taken| taken.counters.keys().map(|counter| (&taken.counter_set, counter)));
     let used = || {
-        let all = pool.all.iter().flat_map(|slice| slice.spec.devices.iter().flatten().map(|one| (*slice, one)));
+        let all =
+            pool.all.iter().flat_map(|slice| slice.spec.devices.iter().flatten().map(|one| (*slice, one)));
         all.filter(|(slice, device)| {
             let id = id(slice, device);
             devices.is_held(&id) || also(&id)

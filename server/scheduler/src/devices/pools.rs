@@ -74,12 +74,7 @@ pub fn gather<'d>(devices: &'d Devices, node: &Node) -> Vec<Pool<'d>> {
     by_pool.into_iter().filter_map(|((driver, pool), slices)| of_node(driver, pool, slices, node)).collect()
 }
 
-fn of_node<'d>(
-    driver: &str,
-    pool: &str,
-    slices: Vec<&'d ResourceSlice>,
-    node: &Node,
-) -> Option<Pool<'d>> {
+fn of_node<'d>(driver: &str, pool: &str, slices: Vec<&'d ResourceSlice>, node: &Node) -> Option<Pool<'d>> {
     let newest = slices.iter().map(|slice| slice.spec.pool.generation).max()?;
     let all: Vec<_> = slices.into_iter().filter(|slice| slice.spec.pool.generation == newest).collect();
     let for_node = |slice: &&ResourceSlice| {

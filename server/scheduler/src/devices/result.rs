@@ -91,10 +91,7 @@ fn of_claim(claim: &ResourceClaim, chosen: &[&Ask<'_>]) -> Vec<DeviceAllocationC
 }
 
 /// Nodes that reach all devices; `None` are all nodes.
-fn node_selector(
-    picked: &[(&Ask<'_>, Candidate<'_>)],
-    node: &Node,
-) -> Result<Option<NodeSelector>, String> {
+fn node_selector(picked: &[(&Ask<'_>, Candidate<'_>)], node: &Node) -> Result<Option<NodeSelector>, String> {
     let mut term = NodeSelectorTerm::default();
     for (_, Candidate { slice, device, .. }) in picked {
         let (name, selector) = match slice.spec.per_device_node_selection {

@@ -11,7 +11,10 @@ fn devices(slices: &[Value]) -> Devices {
         let mut spec = json!({"driver": "gpu.io", "nodeName": "n",
             "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}});
         spec.as_object_mut().unwrap().extend(slice.as_object().unwrap().clone());
-        if slice.get("nodeSelector").is_some() || slice.get("allNodes").is_some() || slice.get("perDeviceNodeSelection").is_some() {
+        if slice.get("nodeSelector").is_some()
+            || slice.get("allNodes").is_some()
+            || slice.get("perDeviceNodeSelection").is_some()
+        {
             spec.as_object_mut().unwrap().remove("nodeName");
         }
         let name = format!("s{at}");
@@ -27,9 +30,7 @@ fn devices(slices: &[Value]) -> Devices {
 
 /// Devices by name, with an attribute `kind`, on a NUMA node.
 fn some(all: &[(&str, &str, i64)]) -> Value {
-    let one = |(name, kind, numa): &(&str, &str, i64)| {
-        json!({"name": name, "attributes": {"kind": {"string": kind}, "numa": {"int": numa}}})
-    };
+    let one = |(name, kind, numa): &(&str, &str, i64)| json!({"name": name, "attributes": {"kind": {"string": kind}, "numa": {"int": numa}}});
     json!({"devices": all.iter().map(one).collect::<Vec<_>>()})
 }
 
@@ -94,14 +95,20 @@ fn requests_get_devices() {
         (json!([exactly("r", with(kind("big"), json!({"allocationMode": "All"})))]), "r=a r=c"),
         (json!([exactly("r", with(kind("none"), json!({"allocationMode": "All"})))]), "none"),
         // the first takes what the second needs, and gives it back
-        (json!([exactly("any", json!({})), exactly("big", with(kind("big"), json!({"count": 2})))]), "any=b big=a big=c"),
+        (
+            json!([exactly("any", json!({})), exactly("big", with(kind("big"), json!({"count": 2})))]),
+            "any=b big=a big=c",
+        ),
         (
             json!([{"name": "r", "firstAvailable": [
                 {"name": "four", "deviceClassName": "gpu", "count": 4},
                 {"name": "two", "deviceClassName": "gpu", "count": 2}]}]),
             "r/two=a r/two=b",
         ),
-        (json!([exactly("r", json!({"allocationMode": "Some"}))]), "claim d/c, request r: unsupported count mode Some"),
+        (
+            json!([exactly("r", json!({"allocationMode": "Some"}))]),
+            "claim d/c, request r: unsupported count mode Some",
+        ),
         (
             json!([exactly("r", json!({"count": 33}))]),
             "fatal: claim d/c: number of requested devices 33 exceeds the claim limit of 32",
@@ -164,7 +171,11 @@ fn pools_count_when_they_are_whole() {
             every(),
             "fatal: claim d/c, request r: asks for all devices, but resource pool gpu.io/p is currently being updated",
         ),
-        (vec![with(a(), of(1, 2)), with(a(), of(1, 2))], one(), "node: invalid resource pools were encountered"),
+        (
+            vec![with(a(), of(1, 2)), with(a(), of(1, 2))],
+            one(),
+            "node: invalid resource pools were encountered",
+        ),
     ] {
         assert_eq!(single(&slices, requests), expected, "{slices:?}");
     }
@@ -173,15 +184,16 @@ fn pools_count_when_they_are_whole() {
 #[test]
 fn devices_are_where_their_slices_say() {
     let a = || some(&[("a", "big", 0)]);
-    let rack = |rack: &str| {
-        json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "rack", "operator": "In", "values": [rack]}]}]})
-    };
+    let rack = |rack: &str| json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "rack", "operator": "In", "values": [rack]}]}]});
     let one = || json!([exactly("r", json!({}))]);
-    let per_device = |more: Value| {
-        json!({"perDeviceNodeSelection": true, "devices": [with(json!({"name": "a"}), more)]})
-    };
+    let per_device =
+        |more: Value| json!({"perDeviceNodeSelection": true, "devices": [with(json!({"name": "a"}), more)]});
     for (slice, expected, selector) in [
-        (a(), "r=a", json!({"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}]})),
+        (
+            a(),
+            "r=a",
+            json!({"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}]}),
+        ),
         (with(a(), json!({"nodeName": "other"})), "none", Value::Null),
         (with(a(), json!({"allNodes": true})), "r=a", Value::Null),
         (with(a(), json!({"nodeSelector": rack("1")})), "r=a", rack("1")),
@@ -190,7 +202,8 @@ fn devices_are_where_their_slices_say() {
         (per_device(json!({"nodeName": "other"})), "none", Value::Null),
         (per_device(json!({"allNodes": true})), "r=a", Value::Null),
     ] {
-        let (devices, claim) = (devices(std::slice::from_ref(&slice)), claim("c", json!({"requests": one()})));
+        let (devices, claim) =
+            (devices(std::slice::from_ref(&slice)), claim("c", json!({"requests": one()})));
         assert_eq!(allocate(&devices, std::slice::from_ref(&claim)), expected, "{slice}");
         let made = Allocator::new(vec![&claim], &devices).unwrap().allocate(&node()).unwrap();
         let made = made.map_or(Value::Null, |made| serde_json::to_value(&made[0].node_selector).unwrap());
@@ -219,12 +232,12 @@ fn taints_keep_devices_from_those_who_do_not_tolerate_them() {
 
 #[test]
 fn parts_of_a_device_share_its_counters() {
-    let part = |name: &str, memory: &str| {
-        json!({"name": name, "consumesCounters": [{"counterSet": "card", "counters": {"memory": {"value": memory}}}]})
-    };
+    let part = |name: &str, memory: &str| json!({"name": name, "consumesCounters": [{"counterSet": "card", "counters": {"memory": {"value": memory}}}]});
     let slices = [json!({"sharedCounters": [{"name": "card", "counters": {"memory": {"value": "40Gi"}}}],
         "devices": [part("whole", "40Gi"), part("half", "20Gi"), part("quarter", "10Gi"), part("rest", "10Gi")]})];
-    for (count, expected) in [(1, "r=whole"), (2, "r=half r=quarter"), (3, "r=half r=quarter r=rest"), (4, "none")] {
+    for (count, expected) in
+        [(1, "r=whole"), (2, "r=half r=quarter"), (3, "r=half r=quarter r=rest"), (4, "none")]
+    {
         assert_eq!(single(&slices, json!([exactly("r", json!({"count": count}))])), expected);
     }
     // what others have counts, too
@@ -257,11 +270,14 @@ fn devices_in_use_are_for_those_who_look_only() {
 fn configuration_comes_from_classes_and_the_claim() {
     let devices = devices(&[some(&[("a", "big", 0), ("b", "big", 0), ("c", "big", 0)])]);
     let opaque = |of: &str| json!({"driver": "gpu.io", "parameters": {"of": of}});
-    let claim = claim("c", json!({
+    let claim = claim(
+        "c",
+        json!({
         "requests": [exactly("one", json!({})), {"name": "two", "firstAvailable": [
             {"name": "many", "deviceClassName": "gpu", "count": 9}, {"name": "few", "deviceClassName": "gpu"}]}],
         "config": [{"opaque": opaque("all")}, {"requests": ["one"], "opaque": opaque("one")},
-            {"requests": ["two/many"], "opaque": opaque("many")}, {"requests": ["two/few"], "opaque": opaque("few")}]}));
+            {"requests": ["two/many"], "opaque": opaque("many")}, {"requests": ["two/few"], "opaque": opaque("few")}]}),
+    );
     let made = Allocator::new(vec![&claim], &devices).unwrap().allocate(&node()).unwrap().unwrap();
     let config = serde_json::to_value(&made[0].devices.as_ref().unwrap().config).unwrap();
     let expected = json!([
@@ -282,5 +298,8 @@ fn an_expression_that_fails_is_told() {
     let expected = "fatal: claim d/c: selector #0 on device gpu.io/p/a: CEL runtime error: no such key: kind";
     assert_eq!(said, expected);
     let said = wrong("device.kind");
-    assert!(said.starts_with("fatal: claim d/c: selector #0: CEL compile error: compilation failed: "), "{said}");
+    assert!(
+        said.starts_with("fatal: claim d/c: selector #0: CEL compile error: compilation failed: "),
+        "{said}"
+    );
 }

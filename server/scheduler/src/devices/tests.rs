@@ -38,7 +38,8 @@ fn devices_are_held_from_the_choice_to_the_release() {
 fn who_looks_only_holds_nothing() {
     let mut devices = Devices::default();
     let mut admin = (*claim(1, Some("a"))).clone();
-    let results = &mut admin.status.as_mut().unwrap().allocation.as_mut().unwrap().devices.as_mut().unwrap().results;
+    let results =
+        &mut admin.status.as_mut().unwrap().allocation.as_mut().unwrap().devices.as_mut().unwrap().results;
     results.as_mut().unwrap()[0].admin_access = Some(true);
     devices.set_claim("d/c", Some(Arc::new(admin)));
     assert!(!devices.is_held(&device("a")));

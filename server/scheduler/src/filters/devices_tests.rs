@@ -36,7 +36,8 @@ fn claim(class: &str, status: Value) -> Value {
 }
 
 fn has(node: Option<&str>, users: &[&str]) -> Value {
-    let users: Vec<_> = users.iter().map(|uid| json!({"resource": "pods", "name": "p", "uid": uid})).collect();
+    let users: Vec<_> =
+        users.iter().map(|uid| json!({"resource": "pods", "name": "p", "uid": uid})).collect();
     let field = |node: &str| json!([{"key": "metadata.name", "operator": "In", "values": [node]}]);
     let selector = node.map(|node| json!({"nodeSelectorTerms": [{"matchFields": field(node)}]}));
     json!({"allocation": {"nodeSelector": selector}, "reservedFor": users})
@@ -78,7 +79,9 @@ fn a_pod_goes_where_its_device_is_and_takes_it() {
     let nobody = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
     assert_eq!(
         said(&world, &pod(json!({}))),
-        format!("0/2 nodes are available: resource claim d/c is in the process of being allocated. no new claims to deallocate, {nobody}")
+        format!(
+            "0/2 nodes are available: resource claim d/c is in the process of being allocated. no new claims to deallocate, {nobody}"
+        )
     );
     let mut other = claim("gpu", Value::Null);
     other["metadata"]["name"] = json!("o");
@@ -93,7 +96,8 @@ fn a_pod_goes_where_its_device_is_and_takes_it() {
 #[test]
 fn refusals_are_upstreams_words() {
     let nobody = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
-    let nothing = |why: &str| format!("0/2 nodes are available: {why}. no new claims to deallocate, {nobody}");
+    let nothing =
+        |why: &str| format!("0/2 nodes are available: {why}. no new claims to deallocate, {nobody}");
     let many: Vec<String> = (0..256).map(|n| n.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let full = || has(None, &many);
@@ -106,12 +110,7 @@ fn refusals_are_upstreams_words() {
             json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "x"}]}),
             nothing("resourceclaim \"x\" not found"),
         ),
-        (
-            Value::Null,
-            "none",
-            json!({}),
-            nothing("request r: device class none does not exist"),
-        ),
+        (Value::Null, "none", json!({}), nothing("request r: device class none does not exist")),
         (full(), "gpu", json!({}), nothing("resourceclaim in use")),
         // reserved already, or not: where it is
         (has(Some("b"), &["pod"]), "gpu", json!({}), "b:".to_owned()),
@@ -120,20 +119,26 @@ fn refusals_are_upstreams_words() {
             has(Some("b"), &["other"]),
             "gpu",
             json!({"nodeSelector": {"x": "y"}}),
-            format!("0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. still not schedulable, {nobody}"),
+            format!(
+                "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. still not schedulable, {nobody}"
+            ),
         ),
         (
             has(Some("elsewhere"), &["other"]),
             "gpu",
             json!({}),
-            format!("0/2 nodes are available: 2 resourceclaim not available on the node. still not schedulable, {nobody}"),
+            format!(
+                "0/2 nodes are available: 2 resourceclaim not available on the node. still not schedulable, {nobody}"
+            ),
         ),
         // nobody else uses it: it is given back, and chosen anew
         (
             has(Some("elsewhere"), &["pod"]),
             "gpu",
             json!({}),
-            format!("0/2 nodes are available: 2 resourceclaim not available on the node. deallocation of ResourceClaim completed, {nobody} (deallocates d/c)"),
+            format!(
+                "0/2 nodes are available: 2 resourceclaim not available on the node. deallocation of ResourceClaim completed, {nobody} (deallocates d/c)"
+            ),
         ),
     ] {
         let mut world = world();

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{
     DeviceClass, ResourceClaim, ResourceClaimConsumerReference, ResourceSlice,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use sampan_reconcile::{Delta, Object, reference};
+use sampan_reconcile::{Delta, Key, Object, reference};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Output, Scheduler, State};
+use super::{Output, Scheduler, State, reconsider};
 use crate::devices::claims::{is_reserved_for, of_pod};
 use crate::devices::{FINALIZER, Grant, allocation};
 use crate::filters::devices::concern;
@@ -119,7 +120,11 @@ impl Scheduler {
         state.world.devices_mut().give_up(&granting.grants);
         let node = state.world.place_of(&key).map(str::to_owned);
         match (failed, node) {
-            _ if granting.gone => state.queue.world_changed(),
+            _ if granting.gone => {
+                let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+                let current = self.informers.of::<Pod>().get(&Key::namespaced(pod.namespace(), name));
+                reconsider(state, &pod, current, Instant::now());
+            }
             (None, Some(node)) => {
                 let binding = self.bind(pod, node);
                 state.calls.push(binding);
@@ -144,9 +149,11 @@ impl Scheduler {
             let (client, claim, pod) = (self.client.clone(), claim.clone(), pod.clone());
             state.calls.push(Box::pin(async move {
                 let gone = json!({"$patch": "delete", "uid": pod.pod.metadata.uid});
-                let patch = json!({"metadata": {"uid": claim.metadata.uid}, "status": {"reservedFor": [gone]}});
+                let patch =
+                    json!({"metadata": {"uid": claim.metadata.uid}, "status": {"reservedFor": [gone]}});
                 let (api, name) = api(&client, &claim);
-                let patched = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+                let patched =
+                    api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await;
                 if let Err(error) = patched {
                     tracing::warn!(pod = pod.key(), claim = name, %error, "claim not taken back");
                 }
