@@ -26,6 +26,7 @@ mod pod_control;
 mod pod_gc;
 mod quota;
 mod replicaset;
+mod resource_claims;
 mod resources;
 mod service_account_tokens;
 mod service_cidr;

@@ -29,6 +29,7 @@ use crate::node::{NodeLifecycle, NodeTtl, TaintEviction};
 use crate::pod_gc::PodGc;
 use crate::quota::ResourceQuotas;
 use crate::replicaset::ReplicaSets;
+use crate::resource_claims::ResourceClaims;
 use crate::service_account_tokens::{LegacyTokenCleaner, ServiceAccountTokens};
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
@@ -182,6 +183,7 @@ impl ControllerManager {
         running.start(VolumeProtection::new(context));
         running.start(Expansion::new(context));
         running.start(EphemeralVolumes::new(context));
+        running.start(ResourceClaims::new(context));
         if let Some(certificates) = &self.config.certificates {
             running.start(Approver::new(context, certificates.clone()));
             running.start(Signer::new(context, certificates.clone()));

@@ -13,6 +13,8 @@
 mod binding;
 mod columns;
 pub mod config;
+pub mod devices;
+mod extenders;
 pub mod filters;
 mod groups;
 mod hints;

@@ -36,7 +36,7 @@ fn world(changes: &[Value]) -> World {
 
 fn message(decision: Decision) -> String {
     match decision {
-        Decision::Unschedulable { message, .. } => message,
+        Decision::Unschedulable { message, .. } | Decision::Failed { message } => message,
         Decision::Bind { node, .. } => panic!("bound to {node}"),
     }
 }
@@ -44,7 +44,7 @@ fn message(decision: Decision) -> String {
 fn node(decision: Decision) -> String {
     match decision {
         Decision::Bind { node, .. } => node,
-        Decision::Unschedulable { message, .. } => panic!("{message}"),
+        Decision::Unschedulable { message, .. } | Decision::Failed { message } => panic!("{message}"),
     }
 }
 

@@ -151,6 +151,11 @@ impl PodInfo {
         self.claims.iter().any(|(claim, _)| claim == name)
     }
 
+    /// Whether it names claims for devices.
+    pub fn uses_devices(&self) -> bool {
+        self.spec().resource_claims.as_ref().is_some_and(|claims| !claims.is_empty())
+    }
+
     /// Keys of the claims that it uses, as `namespace/name`.
     pub fn claim_keys(&self) -> impl Iterator<Item = String> {
         self.claims.iter().map(|(claim, _)| format!("{}/{claim}", self.namespace()))

@@ -38,30 +38,51 @@ const CANDIDATES: usize = 100;
 /// Looks for the best node among those that refused the pod; the world is the same afterwards. `tie` says where
 /// to begin.
 pub fn find(pod: &PodInfo, world: &mut World, refused: &[(String, Refusal)], tie: u64) -> Outcome {
+    match candidates(pod, world, refused, tie) {
+        Ok(candidates) => pick(candidates),
+        Err(outcome) => outcome,
+    }
+}
+
+/// Nodes where room can be made, with the pods that would go; an error is what comes of it where there is none.
+pub fn candidates(
+    pod: &PodInfo,
+    world: &mut World,
+    refused: &[(String, Refusal)],
+    tie: u64,
+) -> Result<Candidates, Outcome> {
     if let Some(why) = not_eligible(pod, world, refused) {
-        return Outcome::NotEligible(why);
+        return Err(Outcome::NotEligible(why));
     }
     let mut reasons = Vec::new();
     let (hopeful, hopeless): (Vec<_>, Vec<_>) = refused.iter().partition(|(_, refusal)| refusal.preemptable);
     reasons.extend(hopeless.iter().map(|_| "Preemption is not helpful for scheduling".to_owned()));
     let enough = (hopeful.len() / 10).max(CANDIDATES);
     let first = tie as usize % hopeful.len().max(1);
-    let mut candidates: Vec<(&str, Victims)> = Vec::new();
+    let mut candidates = Candidates::new();
     for (node, _) in hopeful[first..].iter().chain(&hopeful[..first]) {
         match victims(pod, node, world) {
-            Ok(victims) => candidates.push((node, victims)),
+            Ok(victims) => candidates.push((node.clone(), victims)),
             Err(why) => reasons.extend(why),
         }
         if candidates.len() >= enough && candidates.iter().any(|(_, victims)| victims.violating == 0) {
             break;
         }
     }
+    match candidates.is_empty() {
+        true => Err(Outcome::Nowhere(reasons)),
+        false => Ok(candidates),
+    }
+}
+
+/// The candidate that does the least harm.
+pub fn pick(candidates: Candidates) -> Outcome {
     match candidates.into_iter().min_by_key(|(_, victims)| victims.harm()) {
-        Some((node, victims)) => Outcome::Found(Preemption {
-            node: node.to_owned(),
-            victims: victims.pods.iter().map(|victim| victim.key()).collect(),
-        }),
-        None => Outcome::Nowhere(reasons),
+        Some((node, victims)) => {
+            let victims = victims.pods.iter().map(|victim| victim.key()).collect();
+            Outcome::Found(Preemption { node, victims })
+        }
+        None => Outcome::NotEligible("no candidate node for preemption"),
     }
 }
 
@@ -87,10 +108,14 @@ fn is_preempted(pod: &PodInfo) -> bool {
 }
 
 /// Pods that would go from one node, most important first, and how many of them a budget protects.
-struct Victims {
-    pods: Vec<Arc<PodInfo>>,
-    violating: usize,
+#[derive(Clone, Debug)]
+pub struct Victims {
+    pub(crate) pods: Vec<Arc<PodInfo>>,
+    pub(crate) violating: usize,
 }
+
+/// Nodes where room can be made, in the order in which they were looked at.
+pub type Candidates = Vec<(String, Victims)>;
 
 impl Victims {
     /// Upstream's `pickOneNodeForPreemption`, as one key of which the smallest is taken.
@@ -105,7 +130,8 @@ impl Victims {
     }
 }
 
-fn importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, i128) {
+/// Most important first.
+pub(crate) fn importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, i128) {
     (Reverse(pod.priority()), pod.started().map_or(i128::MAX, |time| time.as_nanosecond()))
 }
 

@@ -108,7 +108,7 @@ fn a_pod_waits_for_its_victims_to_end() {
     let mut world = world(&[&[], &[("b", "1", 1, 0)]]);
     world.apply_pod(pod("a", "1", 1, ends), "n0");
     let waiting = pod("p", "1", 9, json!({"status": {"nominatedNodeName": "n0"}}));
-    let Decision::Unschedulable { message, nomination } = schedule(&waiting, &world, 0) else {
+    let Decision::Unschedulable { message, nomination, .. } = schedule(&waiting, &world, 0) else {
         panic!("bound")
     };
     assert_eq!(nomination, Nomination::Kept);
@@ -122,7 +122,8 @@ fn a_pod_that_must_not_preempt_says_so() {
     let mut never = pod("p", "1", 9, json!({}));
     let object = Arc::make_mut(&mut Arc::make_mut(&mut never).pod);
     object.spec.as_mut().unwrap().preemption_policy = Some("Never".into());
-    let Decision::Unschedulable { message, nomination } = schedule(&never, &world(&[&[("a", "1", 1, 0)]]), 0)
+    let Decision::Unschedulable { message, nomination, .. } =
+        schedule(&never, &world(&[&[("a", "1", 1, 0)]]), 0)
     else {
         panic!("bound")
     };

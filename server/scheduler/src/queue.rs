@@ -24,8 +24,19 @@ struct Waiting {
     pod: Arc<PodInfo>,
     /// Not before this moment.
     ready_at: Instant,
-    /// Something changed since.
-    hopeful: bool,
+    /// What may help it.
+    hope: Hope,
+}
+
+/// What may help a pod that was tried without success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hope {
+    /// An event that hints say matters to it.
+    Hint,
+    /// Any event: who refused it gives no hints.
+    Event,
+    /// Another try, after its back-off.
+    Time,
 }
 
 /// All pods that wait.
@@ -125,18 +136,18 @@ impl Queue {
         self.waiting.remove(&key).map(|waiting| waiting.pod)
     }
 
-    /// A pod fitted nowhere, or could not be bound (`hopeful`: try again after the back-off in any case).
-    pub fn failed(&mut self, pod: Arc<PodInfo>, hopeful: bool, now: Instant) {
+    /// A pod fitted nowhere, or could not be bound.
+    pub fn failed(&mut self, pod: Arc<PodInfo>, hope: Hope, now: Instant) {
         let key = pod.key();
         let attempts = self.attempts.entry(key.clone()).or_default();
         let pause = self.back_off.saturating_mul(1 << (*attempts).min(16)).min(self.back_off_max);
         *attempts += 1;
         self.take_waiting(&key);
         let ready_at = now + pause;
-        if hopeful {
+        if hope == Hope::Time {
             self.refused.insert((ready_at, key.clone()));
         }
-        self.waiting.insert(key, Waiting { pod, ready_at, hopeful });
+        self.waiting.insert(key, Waiting { pod, ready_at, hope });
     }
 
     /// Something changed: all that wait are tried again when their back-off ends.
@@ -145,7 +156,7 @@ impl Queue {
             return;
         }
         for (key, waiting) in &mut self.waiting {
-            if !std::mem::replace(&mut waiting.hopeful, true) {
+            if std::mem::replace(&mut waiting.hope, Hope::Time) != Hope::Time {
                 self.due.insert((waiting.ready_at, key.clone()));
             }
         }
@@ -154,8 +165,13 @@ impl Queue {
     /// Something changed that matters to some: those that wait are tried again when their back-off ends.
     pub fn world_changed_for(&mut self, matters: impl Fn(&PodInfo) -> bool) {
         for (key, waiting) in &mut self.waiting {
-            if !waiting.hopeful && matters(&waiting.pod) {
-                waiting.hopeful = true;
+            let helps = match waiting.hope {
+                Hope::Hint => matters(&waiting.pod),
+                Hope::Event => true,
+                Hope::Time => false,
+            };
+            if helps {
+                waiting.hope = Hope::Time;
                 self.due.insert((waiting.ready_at, key.clone()));
             }
         }
@@ -202,7 +218,7 @@ mod tests {
     #[test]
     fn a_change_gives_hope_to_whom_it_matters() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        ["a", "b"].iter().for_each(|name| queue.failed(pod(name, 0), false, now));
+        ["a", "b"].iter().for_each(|name| queue.failed(pod(name, 0), Hope::Hint, now));
         queue.world_changed_for(|pod| pod.key() == "d/b");
         queue.advance(now + BACKOFF_MAX);
         assert_eq!(queue.pop().map(|pod| pod.key()).as_deref(), Some("d/b"));
@@ -210,9 +226,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_was_refused_without_hints_is_brought_back_by_any_event() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.failed(pod("a", 0), Hope::Event, now);
+        assert_eq!(queue.advance(now + BACKOFF_MAX), None, "time alone does not help");
+        queue.world_changed_for(|_| false);
+        assert_eq!(queue.advance(now), Some(now + BACKOFF));
+    }
+
+    #[test]
     fn a_failed_pod_waits_for_a_change_and_its_back_off() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.failed(pod("a", 0), false, now);
+        queue.failed(pod("a", 0), Hope::Hint, now);
         assert_eq!(queue.advance(now + BACKOFF_MAX), None);
         queue.world_changed();
         assert_eq!(queue.advance(now), Some(now + BACKOFF));
@@ -225,15 +250,15 @@ mod tests {
         queue.advance(now + BACKOFF);
         assert!(queue.active.len() == 1 && queue.due.is_empty());
         let again = queue.pop().unwrap();
-        queue.failed(again, true, now);
+        queue.failed(again, Hope::Time, now);
         assert_eq!(queue.advance(now), Some(now + 2 * BACKOFF));
     }
 
     #[test]
     fn a_back_off_is_cut_short_while_nobody_else_is_to_be_tried_but_not_after_a_refused_binding() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.failed(pod("a", 0), false, now);
-        queue.failed(pod("b", 0), true, now);
+        queue.failed(pod("a", 0), Hope::Hint, now);
+        queue.failed(pod("b", 0), Hope::Time, now);
         assert!(!queue.has_active() && queue.pop().is_none(), "nothing changed");
         queue.world_changed();
         assert!(queue.has_active());

@@ -3,11 +3,13 @@
 //! One task owns the world and the queue. Everything that happens reaches it as an [`Input`]; API calls run beside
 //! it and come back as inputs, too.
 
+mod devices;
+mod extenders;
 mod nominate;
 mod owners;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use k8s_openapi::api::core::v1::{
     Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -29,10 +32,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::binding::Bindings;
 use crate::config::{Configuration, Profile};
+use crate::extenders::Extender;
 use crate::hints;
 use crate::plan::{Decision, Planner};
 use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
-use crate::queue::Queue;
+use crate::queue::{Hope, Queue};
 use crate::resources::pod_requests;
 use crate::world::{World, is_finished};
 
@@ -58,6 +62,8 @@ pub struct Scheduler {
     configuration: Configuration,
     /// By the name of the scheduler, under which it speaks.
     recorders: BTreeMap<String, Recorder>,
+    /// In the order in which they are asked.
+    extenders: Vec<Arc<Extender>>,
 }
 
 /// API calls that may be under way before further pods wait for their answers.
@@ -74,10 +80,23 @@ const ASKED_AFTER: [Duration; 5] = [
 
 /// What the API said to a call.
 enum Output {
-    Bound(Arc<PodInfo>, String, Result<(), kube::Error>),
+    Bound(Arc<PodInfo>, String, Result<(), NotBound>),
     /// What was chosen for a pod is written.
     Prepared(Arc<PodInfo>, Result<BTreeMap<String, u64>, kube::Error>),
+    /// Claims are given to the pod, or up to one for which this is why not.
+    Granted(Arc<PodInfo>, Vec<ResourceClaim>, Option<String>),
     Told,
+}
+
+/// Why a pod was not bound.
+#[derive(Debug, thiserror::Error)]
+enum NotBound {
+    /// By the API.
+    #[error("binding rejected: {0}")]
+    Api(#[from] kube::Error),
+    /// By the extender that binds.
+    #[error("{0}")]
+    Extender(String),
 }
 
 enum Input {
@@ -93,6 +112,9 @@ enum Input {
     StatefulSet(Delta<StatefulSet>),
     ReplicationController(Delta<ReplicationController>),
     Budget(Delta<PodDisruptionBudget>),
+    ResourceClaim(Delta<ResourceClaim>),
+    Slice(Delta<ResourceSlice>),
+    DeviceClass(Delta<DeviceClass>),
     Call(Output),
     Due,
     Drain,
@@ -105,7 +127,13 @@ struct State {
     planner: Planner,
     queue: Queue,
     bindings: Bindings,
+    /// Pods that wait outside of the queue for claims that are not there.
+    held: BTreeMap<String, Arc<PodInfo>>,
+    /// Pods that have a node and wait for their claims.
+    grants: BTreeMap<String, devices::Granting>,
     calls: FuturesUnordered<BoxFuture<'static, Output>>,
+    /// Answers that came while an extender was asked.
+    late: VecDeque<Output>,
     tie: u64,
 }
 
@@ -115,7 +143,8 @@ impl Scheduler {
         let Config { client, informers, health, configuration } = config;
         let recorder = |name: &String| (name.clone(), Recorder::new(client.clone(), name, "", tasks));
         let recorders = configuration.profiles.keys().map(recorder).collect();
-        Self { client, informers, health, configuration, recorders }
+        let extenders = configuration.extenders.iter().map(|one| Arc::new(Extender::new(one))).collect();
+        Self { client, informers, health, configuration, recorders, extenders }
     }
 
     /// Speaks for the scheduler of a pod.
@@ -136,6 +165,9 @@ impl Scheduler {
         let (stateful, controllers) =
             (self.informers.of::<StatefulSet>(), self.informers.of::<ReplicationController>());
         let (budgets, drivers) = (self.informers.of::<PodDisruptionBudget>(), self.informers.of::<CSINode>());
+        let (claims_of_devices, slices) =
+            (self.informers.of::<ResourceClaim>(), self.informers.of::<ResourceSlice>());
+        let device_classes = self.informers.of::<DeviceClass>();
         let mut inputs = futures::stream::select_all([
             pods.subscribe().into_stream().map(Input::Pod).boxed(),
             nodes.subscribe().into_stream().map(Input::Node).boxed(),
@@ -149,6 +181,9 @@ impl Scheduler {
             stateful.subscribe().into_stream().map(Input::StatefulSet).boxed(),
             controllers.subscribe().into_stream().map(Input::ReplicationController).boxed(),
             budgets.subscribe().into_stream().map(Input::Budget).boxed(),
+            claims_of_devices.subscribe().into_stream().map(Input::ResourceClaim).boxed(),
+            slices.subscribe().into_stream().map(Input::Slice).boxed(),
+            device_classes.subscribe().into_stream().map(Input::DeviceClass).boxed(),
         ]);
         tokio::select! {
             biased;
@@ -158,18 +193,22 @@ impl Scheduler {
                 tokio::join!(claims.synced(), volumes.synced(), classes.synced());
                 tokio::join!(services.synced(), sets.synced(), stateful.synced());
                 tokio::join!(controllers.synced(), budgets.synced(), drivers.synced());
+                tokio::join!(claims_of_devices.synced(), slices.synced(), device_classes.synced());
             } => {}
         }
         self.health.ready(Component::Scheduler);
         tracing::info!("scheduling");
-        let Configuration { profiles, back_off, back_off_max } = &self.configuration;
+        let Configuration { profiles, back_off, back_off_max, .. } = &self.configuration;
         let mut state = State {
             profiles: profiles.clone(),
             world: World::default(),
             planner: Planner::default(),
             queue: Queue::new(*back_off, *back_off_max),
             bindings: Bindings::default(),
+            held: BTreeMap::new(),
+            grants: BTreeMap::new(),
             calls: FuturesUnordered::new(),
+            late: VecDeque::new(),
             tie: 0,
         };
         loop {
@@ -178,10 +217,15 @@ impl Scheduler {
                 biased;
                 () = drain.wait() => Input::Drain,
                 Some(input) = inputs.next() => input,
+                // taken only when nothing comes before it
+                Some(output) = async { state.late.pop_front() } => Input::Call(output),
                 Some(output) = state.calls.next() => Input::Call(output),
                 () = std::future::ready(()), if state.queue.has_active() && state.calls.len() < CALLS => {
-                    self.schedule_one(&mut state);
-                    continue;
+                    tokio::select! {
+                        biased;
+                        () = self.schedule_one(&mut state) => continue,
+                        () = drain.wait() => Input::Drain,
+                    }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Input::Due,
             };
@@ -198,10 +242,16 @@ impl Scheduler {
                 Input::StatefulSet(delta) => owners::controller_changed(&mut state, &delta),
                 Input::ReplicationController(delta) => owners::controller_changed(&mut state, &delta),
                 Input::Budget(delta) => owners::budget_changed(&mut state, &delta),
+                Input::ResourceClaim(delta) => devices::claim_changed(&mut state, &delta),
+                Input::Slice(delta) => devices::slice_changed(&mut state, &delta),
+                Input::DeviceClass(delta) => devices::class_changed(&mut state, &delta),
                 Input::Call(Output::Bound(pod, node, result)) => {
                     self.bound(&mut state, &pods, pod, &node, result);
                 }
                 Input::Call(Output::Prepared(pod, result)) => self.prepared(&mut state, &pod, result),
+                Input::Call(Output::Granted(pod, claims, failed)) => {
+                    self.granted(&mut state, pod, claims, failed);
+                }
                 Input::Due => self.expire(&mut state, Instant::now()),
                 Input::Call(Output::Told) => {}
                 Input::Drain => break,
@@ -210,20 +260,54 @@ impl Scheduler {
         while state.calls.next().await.is_some() {}
     }
 
-    fn schedule_one(&self, state: &mut State) {
+    /// Decides for the next pod. Only an extender may be waited for.
+    async fn schedule_one(&self, state: &mut State) {
         let Some(pod) = state.queue.pop() else { return };
         state.tie = state.tie.wrapping_add(1);
-        match state.planner.schedule(&pod, &mut state.world, state.tie) {
-            Decision::Bind { node, choice } if choice.is_empty() => {
+        let asked: Vec<_> = self.extenders.iter().filter(|extender| extender.is_interested(&pod)).collect();
+        let (decision, hope) = match asked.is_empty() {
+            true => (state.planner.schedule(&pod, &mut state.world, state.tie), Hope::Hint),
+            false => extenders::decide(state, &pod, &asked).await,
+        };
+        match decision {
+            Decision::Bind { node, choice, grants } => {
+                devices::reserve(state, &pod, grants);
+                if !choice.is_empty() {
+                    return self.prepare(state, pod, node, choice);
+                }
                 nominate::forget(state, &pod.key());
                 state.world.apply_pod(pod.clone(), &node);
-                state.calls.push(Box::pin(bind(self.client.clone(), pod, node)));
+                self.finish(state, pod, node);
             }
-            Decision::Bind { node, choice } => self.prepare(state, pod, node, choice),
-            Decision::Unschedulable { message, nomination } => {
-                self.unschedulable(state, pod, message, nomination);
+            Decision::Unschedulable { message, nomination, deallocate } => {
+                deallocate.into_iter().for_each(|claim| self.deallocate(state, claim));
+                self.unschedulable(state, pod, message, nomination, hope);
             }
+            Decision::Failed { message } => self.failed(state, pod, message),
         }
+    }
+
+    /// Binds the pod when it has its claims.
+    fn finish(&self, state: &mut State, pod: Arc<PodInfo>, node: String) {
+        let call = self.grant(state, &pod);
+        state.calls.push(call.unwrap_or_else(|| self.bind(pod, node)));
+    }
+
+    /// Binds the pod, by the extender that does so for it or through the API.
+    fn bind(&self, pod: Arc<PodInfo>, node: String) -> BoxFuture<'static, Output> {
+        let mut binders = self.extenders.iter().filter(|extender| extender.binds());
+        let binder = binders.find(|extender| extender.is_interested(&pod)).cloned();
+        let client = self.client.clone();
+        Box::pin(async move {
+            if let Some(binder) = binder {
+                match binder.bind(&pod.pod, &node).await {
+                    Ok(()) => return Output::Bound(pod, node, Ok(())),
+                    Err(why) if binder.is_ignorable() => extenders::skipped(&binder, &pod, &why),
+                    Err(why) => return Output::Bound(pod, node, Err(NotBound::Extender(why))),
+                }
+            }
+            bind(client, pod, node).await
+        })
     }
 
     fn bound(
@@ -232,7 +316,7 @@ impl Scheduler {
         pods: &Informer<Pod>,
         pod: Arc<PodInfo>,
         node: &str,
-        result: Result<(), kube::Error>,
+        result: Result<(), NotBound>,
     ) {
         match result {
             Ok(()) => {
@@ -241,7 +325,7 @@ impl Scheduler {
                 self.recorder(&pod).normal(&reference(&*pod.pod), "Scheduled", text);
                 state.queue.remove(&pod.key());
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+            Err(NotBound::Api(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
                 let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
                 let current = pods.get(&Key::namespaced(pod.namespace(), name));
                 tracing::debug!(pod = pod.key(), node, %status, "not bound");
@@ -249,13 +333,10 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::warn!(pod = pod.key(), node, %error, "binding refused");
-                self.recorder(&pod).warning(
-                    &reference(&*pod.pod),
-                    "FailedScheduling",
-                    format!("binding rejected: {error}"),
-                );
+                self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", error.to_string());
+                self.take_back(state, &pod);
                 state.world.delete_pod(&pod.key());
-                state.queue.failed(pod, true, Instant::now());
+                state.queue.failed(pod, Hope::Time, Instant::now());
             }
         }
     }
@@ -276,9 +357,9 @@ fn reconsider(state: &mut State, tried: &PodInfo, current: Option<Arc<Pod>>, now
             state.queue.remove(&key);
         }
         None if !state.wants_a_node(&pod) => state.queue.remove(&key),
-        None if pod.metadata.uid != tried.pod.metadata.uid => state.queue.add(info),
+        None if pod.metadata.uid != tried.pod.metadata.uid => devices::enter(state, info),
         // the API knows more than we do yet: not at once
-        None => state.queue.failed(info, true, now),
+        None => state.queue.failed(info, Hope::Time, now),
     }
 }
 
@@ -312,6 +393,8 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     let key = format!("{}/{}", delta.key.namespace(), delta.key.name);
     let Some(pod) = delta.new.as_ref().filter(|pod| !is_finished(pod)) else {
         forget_binding(state, &key);
+        devices::forget(state, &key);
+        state.held.remove(&key);
         state.queue.remove(&key);
         nominate::forget(state, &key);
         let left = state.world.place_of(&key).map(str::to_owned);
@@ -326,12 +409,16 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     if node_of(pod).is_some() || !state.bindings.has(&info) {
         forget_binding(state, &key);
     }
+    if node_of(pod).is_some() || !state.is_granted(&info) {
+        devices::forget(state, &key);
+    }
     match node_of(pod) {
         Some(node) => {
             let news = !state.world.has_pod(&key) || labels_differ(delta);
             let shrunk = delta.old.as_ref().is_some_and(|old| pod_requests(old).exceeds(&info.requests));
             nominate::forget(state, &key);
             state.world.apply_pod(info, node);
+            state.held.remove(&key);
             state.queue.remove(&key);
             if news {
                 let world = &state.world;
@@ -344,12 +431,16 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
         }
         None if state.world.has_pod(&key) => {} // assumed: its binding is under way
         None if !state.wants_a_node(pod) => {
+            state.held.remove(&key);
             state.queue.remove(&key);
             nominate::forget(state, &key);
         }
         None => {
             nominate::follow(state, delta.old.as_deref(), &info);
-            if spec_differs(delta) { state.queue.add(info) } else { state.queue.refresh(&info) }
+            match spec_differs(delta) || state.held.contains_key(&key) {
+                true => devices::enter(state, info),
+                false => state.queue.refresh(&info),
+            }
         }
     }
 }
@@ -418,7 +509,7 @@ async fn bind(client: Client, pod: Arc<PodInfo>, node: String) -> Output {
         Err(error) if is_unclear(&error) => ask_whether_bound(&api, &pod, &node, error).await,
         result => result.map(drop),
     };
-    Output::Bound(pod, node, result)
+    Output::Bound(pod, node, result.map_err(NotBound::Api))
 }
 
 /// Whether an error leaves open if the request was carried out.
@@ -467,7 +558,10 @@ mod tests {
             planner: Planner::default(),
             queue: Queue::default(),
             bindings: Bindings::default(),
+            held: BTreeMap::new(),
+            grants: BTreeMap::new(),
             calls,
+            late: VecDeque::new(),
             tie: 0,
         };
         let tried = Arc::new(PodInfo::new(pod("1", None)));

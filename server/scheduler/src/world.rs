@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerImage, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use sampan_reconcile::HashMap;
 
+use crate::devices::Devices;
 use crate::groups::Groups;
 use crate::owners::Owners;
 use crate::pods::{Namespaces, PodInfo};
@@ -121,6 +122,8 @@ pub struct World {
     users: BTreeMap<String, BTreeSet<String>>,
     /// Claims, volumes and classes; copied when a copy of the world is changed.
     pub volumes: Arc<Volumes>,
+    /// Devices and claims for them, likewise.
+    pub devices: Arc<Devices>,
     /// Labels of the namespaces.
     pub namespaces: Namespaces,
     /// Services and controllers that select pods.
@@ -350,6 +353,11 @@ impl World {
     /// Claims, volumes and classes, to be changed.
     pub fn volumes_mut(&mut self) -> &mut Volumes {
         Arc::make_mut(&mut self.volumes)
+    }
+
+    /// Devices and claims for them, to be changed.
+    pub fn devices_mut(&mut self) -> &mut Devices {
+        Arc::make_mut(&mut self.devices)
     }
 
     /// The node of this name.

@@ -6,6 +6,7 @@
 
 mod affinity;
 mod args;
+pub(crate) mod extenders;
 mod plugins;
 mod read;
 
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::{NodeAffinity, TopologySpreadConstraint};
 use crate::pods::DEFAULT_SCHEDULER;
 use crate::scores::resources::Strategy;
 
+pub use extenders::Extender;
 pub use plugins::Plugin;
 pub(crate) use plugins::Set;
 pub use read::{Error, read};
@@ -118,6 +120,8 @@ pub struct Configuration {
     pub back_off: Duration,
     /// The longest.
     pub back_off_max: Duration,
+    /// Who else is asked, in this order.
+    pub extenders: Vec<Extender>,
 }
 
 impl Default for Configuration {
@@ -126,6 +130,7 @@ impl Default for Configuration {
             profiles: [(DEFAULT_SCHEDULER.to_owned(), Profile::standard())].into(),
             back_off: Duration::from_secs(1),
             back_off_max: Duration::from_secs(10),
+            extenders: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::args::arguments;
+use super::extenders::{self, Extender};
 use super::plugins::{DEFAULTS, Plugin, Set};
 use super::{Configuration, Profile, Weights};
 use crate::pods::DEFAULT_SCHEDULER;
@@ -57,7 +58,7 @@ struct File {
     #[serde(default)]
     profiles: Vec<FileProfile>,
     #[serde(default)]
-    extenders: Vec<Value>,
+    extenders: Vec<Extender>,
     pod_initial_backoff_seconds: Option<i64>,
     pod_max_backoff_seconds: Option<i64>,
     parallelism: Option<i32>,
@@ -120,9 +121,6 @@ pub fn read(value: Value) -> Result<Configuration, Error> {
     if file.kind != "KubeSchedulerConfiguration" {
         return Err(invalid("kind", format!("{:?} is not KubeSchedulerConfiguration", file.kind)));
     }
-    if !file.extenders.is_empty() {
-        return Err(invalid("extenders", "sampan's scheduler asks no extenders"));
-    }
     if file.parallelism.is_some_and(|parallelism| parallelism <= 0) {
         return Err(invalid("parallelism", "should be an integer value greater than zero"));
     }
@@ -140,7 +138,13 @@ pub fn read(value: Value) -> Result<Configuration, Error> {
             "must be greater than or equal to podInitialBackoffSeconds",
         ));
     }
+    result.extenders = extenders::check(file.extenders)?;
+    let left: Vec<String> = result.extenders.iter().flat_map(Extender::ignored).map(str::to_owned).collect();
     if file.profiles.is_empty() {
+        if !left.is_empty() {
+            let profile = Profile { ignored: left, ..Profile::default() };
+            result.profiles.insert(profile.name.clone(), Arc::new(profile));
+        }
         return Ok(result);
     }
     result.profiles.clear();
@@ -155,7 +159,8 @@ pub fn read(value: Value) -> Result<Configuration, Error> {
                 "a name is required where there are several",
             ));
         };
-        let profile = profile(name.clone(), one, &path)?;
+        let mut profile = profile(name.clone(), one, &path)?;
+        profile.ignored.extend(left.iter().cloned());
         if result.profiles.insert(name.clone(), Arc::new(profile)).is_some() {
             return Err(invalid(format!("{path}.schedulerName"), format!("{name:?} is there twice")));
         }

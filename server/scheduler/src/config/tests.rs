@@ -29,6 +29,28 @@ fn nothing_said_is_upstreams_default() {
 }
 
 #[test]
+fn extenders_are_asked_in_upstreams_order() {
+    let all = parse(json!({"extenders": [
+        {"urlPrefix": "http://a", "ignorable": true},
+        {"urlPrefix": "https://b/x/", "enableHTTPS": true, "httpTimeout": "1m30s",
+            "managedResources": [{"name": "a.b/c", "ignoredByScheduler": true}, {"name": "a.b/d"}]},
+    ]}))
+    .unwrap();
+    let urls: Vec<String> = all.extenders.iter().map(|extender| extender.url("v")).collect();
+    assert_eq!(urls, ["https://b/x/v", "http://a/v"], "the ignorable last");
+    let seconds: Vec<u64> = all.extenders.iter().map(|extender| extender.timeout().as_secs()).collect();
+    assert_eq!(seconds, [90, 5]);
+    assert_eq!(
+        all.profiles["default-scheduler"].ignored,
+        ["a.b/c"],
+        "NodeResourcesFit leaves it to the extender"
+    );
+    let own = parse(json!({"profiles": [{"schedulerName": "mine"}], "extenders": [
+        {"urlPrefix": "http://a", "managedResources": [{"name": "a.b/c", "ignoredByScheduler": true}]}]}));
+    assert_eq!(own.unwrap().profiles["mine"].ignored, ["a.b/c"]);
+}
+
+#[test]
 fn plugins_are_merged_as_upstreams() {
     let weights = |plugins: Value| {
         let Weights { taints, node_affinity, spread, pod_affinity, fit, balanced, images } =
@@ -75,11 +97,36 @@ fn what_cannot_be_is_named() {
     let one = |profile: Value| json!({"profiles": [profile]});
     let args = |name: &str, args: Value| one(json!({"pluginConfig": [{"name": name, "args": args}]}));
     let fit = |strategy: Value| args("NodeResourcesFit", json!({"scoringStrategy": strategy}));
+    let extender = |more: Value| {
+        let mut one = json!({"urlPrefix": "http://x"});
+        one.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"extenders": [one]})
+    };
     for (value, words) in [
         (json!({"profile": []}), "unknown field `profile`"),
         (json!({"podInitialBackoffSeconds": 0}), "podInitialBackoffSeconds: must be greater than 0"),
         (json!({"podInitialBackoffSeconds": 20}), "podMaxBackoffSeconds: must be greater than or equal to"),
-        (json!({"extenders": [{"urlPrefix": "http://x"}]}), "extenders: "),
+        (extender(json!({"urlPrefix": "x"})), "extenders[0]: \"x\" is no URL of http or https"),
+        (extender(json!({"filter": "x"})), "unknown field `filter`"),
+        (extender(json!({"httpTimeout": "5"})), "time: invalid duration \"5\""),
+        (extender(json!({"httpTimeout": "-5s"})), "time: invalid duration \"-5s\""),
+        (
+            extender(json!({"prioritizeVerb": "p"})),
+            "extenders[0].weight: 0: must have a positive weight applied to it",
+        ),
+        (
+            extender(json!({"managedResources": [{"name": "cpu"}]})),
+            "extenders[0].managedResources[0].name: \"cpu\": is an invalid extended resource name",
+        ),
+        (
+            extender(json!({"managedResources": [{"name": "a.b/c"}, {"name": "a.b/c"}]})),
+            "extenders[0].managedResources[1].name: \"a.b/c\": duplicate extender managed resource name",
+        ),
+        (
+            json!({"extenders": [{"urlPrefix": "http://x", "bindVerb": "b"}, {"urlPrefix": "http://y", "bindVerb": "b"}]}),
+            "extenders: found 2 extenders implementing bind: only one extender can implement bind",
+        ),
+        (extender(json!({"urlPrefix": "https://x", "tlsConfig": {"caFile": "/nowhere/ca"}})), "/nowhere/ca"),
         (json!({"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]}), "\"a\" is there twice"),
         (json!({"profiles": [{"schedulerName": "a"}, {}]}), "profiles[1].schedulerName"),
         (one(json!({"plugins": {"sort": {}}})), "no such extension point"),
@@ -264,7 +311,7 @@ fn pod(name: &str, cpu: &str, spec: Value, profile: Arc<Profile>) -> PodInfo {
 fn place(world: &World, cpu: &str, spec: Value, profile: &Arc<Profile>) -> String {
     match schedule(&pod("new", cpu, spec, profile.clone()), world, 0) {
         Decision::Bind { node, .. } => node,
-        Decision::Unschedulable { message, .. } => message,
+        Decision::Unschedulable { message, .. } | Decision::Failed { message } => message,
     }
 }
 

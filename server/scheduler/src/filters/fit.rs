@@ -35,7 +35,7 @@ pub fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
     match (short.is_empty(), never) {
         (true, _) => Ok(()),
         // more than the node has even when empty: removing pods cannot help
-        (false, true) => Err(Refusal { reasons: short, preemptable: false }),
+        (false, true) => Err(Refusal::all(short)),
         (false, false) => Err(Refusal::preemptable(short)),
     }
 }

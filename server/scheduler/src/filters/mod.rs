@@ -2,17 +2,20 @@
 //! refuses gives the reasons for its node.
 
 mod affinity;
+pub(crate) mod devices;
 mod fit;
 mod node;
 pub(crate) mod spread;
 mod volumes;
 
 use crate::config::{Plugin, Profile};
+use crate::devices::Grant;
 use crate::pods::PodInfo;
 use crate::volumes::Choice;
 use crate::world::{NodeInfo, World};
 
 use affinity::PodAffinity;
+use devices::DeviceFilter;
 use spread::Spread;
 use volumes::VolumeFilters;
 
@@ -23,15 +26,27 @@ pub struct Refusal {
     pub reasons: Vec<String>,
     /// Removing pods from the node could help.
     pub preemptable: bool,
+    /// There is no telling whether the pod fits anywhere; the reason is why.
+    pub fatal: bool,
 }
 
 impl Refusal {
     pub(crate) fn fixed(reason: impl Into<String>) -> Self {
-        Self { reasons: vec![reason.into()], preemptable: false }
+        Self::all(vec![reason.into()])
     }
 
-    fn preemptable(reasons: Vec<String>) -> Self {
-        Self { reasons, preemptable: true }
+    /// For reasons that no preemption takes away.
+    pub(crate) fn all(reasons: Vec<String>) -> Self {
+        Self { reasons, preemptable: false, fatal: false }
+    }
+
+    pub(crate) fn preemptable(reasons: Vec<String>) -> Self {
+        Self { reasons, preemptable: true, fatal: false }
+    }
+
+    fn fatal(plugin: Plugin, why: &str) -> Self {
+        let reason = format!("running \"{plugin:?}\" filter plugin: {why}");
+        Self { reasons: vec![reason], preemptable: false, fatal: true }
     }
 }
 
@@ -41,14 +56,21 @@ pub struct Filters<'a> {
     affinity: PodAffinity<'a>,
     spread: Spread<'a>,
     volumes: VolumeFilters<'a>,
+    devices: DeviceFilter<'a>,
 }
 
 impl<'a> Filters<'a> {
     /// Prepares the filters for `pod`; an error is why it fits on no node at all.
     pub fn new(pod: &'a PodInfo, world: &'a World) -> Result<Self, String> {
         let volumes = VolumeFilters::new(pod, world)?;
+        let devices = DeviceFilter::new(pod, world)?;
         let (affinity, spread) = (PodAffinity::new(pod, world), Spread::new(pod, world));
-        Ok(Self { profile: &pod.profile, affinity, spread, volumes })
+        Ok(Self { profile: &pod.profile, affinity, spread, volumes, devices })
+    }
+
+    /// The devices for the pod on a node that passed.
+    pub fn grants(&self, node: &NodeInfo) -> Vec<Grant> {
+        self.devices.grants(node)
     }
 
     /// The volumes for the pod on a node that passed.
@@ -62,10 +84,10 @@ impl<'a> Filters<'a> {
         if self.profile.filters(Plugin::PodTopologySpread) {
             self.spread.check(node)?;
         }
-        match self.profile.filters(Plugin::InterPodAffinity) {
-            true => self.affinity.check(node),
-            false => Ok(()),
+        if self.profile.filters(Plugin::InterPodAffinity) {
+            self.affinity.check(node)?;
         }
+        self.devices.check(node)
     }
 }
 
@@ -87,5 +109,6 @@ pub fn local(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
 
 /// Whether anything but [`local`] may refuse the pod.
 pub fn is_local(pod: &PodInfo, world: &World) -> bool {
-    pod.claims.is_empty() && !pod.is_social() && !world.is_social() && !spread::has_hard_rules(pod, world)
+    let waits = !pod.claims.is_empty() || devices::concern(pod);
+    !waits && !pod.is_social() && !world.is_social() && !spread::has_hard_rules(pod, world)
 }

@@ -54,7 +54,7 @@ impl<'a> VolumeFilters<'a> {
         if self.profile.filters(Plugin::VolumeBinding)
             && let Err(reasons) = self.claims.on(&node.node, &self.world.volumes)
         {
-            return Err(Refusal { reasons, preemptable: false });
+            return Err(Refusal::all(reasons));
         }
         match !self.profile.filters(Plugin::VolumeZone) || self.in_zone(node) {
             true => Ok(()),

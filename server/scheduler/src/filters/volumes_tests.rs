@@ -67,7 +67,7 @@ fn a_claim_for_one_pod_is_used_by_one_pod() {
     one.apply_pod(pod("other", 0), "n1");
     assert_eq!(refusal(&one), Some(vec![ONE_POD.to_owned()]), "on whichever node the other is");
     // one of lower priority goes for it
-    let Decision::Unschedulable { message, nomination: Nomination::New(preemption) } =
+    let Decision::Unschedulable { message, nomination: Nomination::New(preemption), .. } =
         schedule(&pod("p", 9), &one, 0)
     else {
         panic!("bound")
@@ -102,7 +102,7 @@ fn a_driver_takes_so_many_volumes_on_a_node() {
 fn a_reason_of_the_pod_is_told_for_all_nodes() {
     let mut world = world(&["ReadWriteOnce"], json!({}), &[json!({}), json!({})]);
     world.volumes_mut().set_claim("d/c", None);
-    let Decision::Unschedulable { message, nomination } = schedule(&pod("p", 0), &world, 0) else {
+    let Decision::Unschedulable { message, nomination, .. } = schedule(&pod("p", 0), &world, 0) else {
         panic!("bound")
     };
     assert_eq!(

@@ -14,6 +14,7 @@ use crate::hints;
 use crate::plan::Nomination;
 use crate::pods::PodInfo;
 use crate::preempt::{Preemption, outdone};
+use crate::queue::Hope;
 
 impl Scheduler {
     pub(super) fn unschedulable(
@@ -22,6 +23,7 @@ impl Scheduler {
         pod: Arc<PodInfo>,
         message: String,
         nomination: Nomination,
+        hope: Hope,
     ) {
         tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
         self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
@@ -36,8 +38,18 @@ impl Scheduler {
                 Some(preemption.node.into())
             }
         };
-        state.calls.push(Box::pin(tell(self.client.clone(), pod.clone(), message, nominated)));
-        state.queue.failed(pod, false, Instant::now());
+        let told = Told { reason: "Unschedulable", message, nominated };
+        state.calls.push(Box::pin(tell(self.client.clone(), pod.clone(), told)));
+        state.queue.failed(pod, hope, Instant::now());
+    }
+
+    /// Whether the pod fits somewhere could not be told.
+    pub(super) fn failed(&self, state: &mut State, pod: Arc<PodInfo>, message: String) {
+        tracing::warn!(pod = pod.key(), why = message, "not scheduled");
+        self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
+        let told = Told { reason: "SchedulerError", message, nominated: None };
+        state.calls.push(Box::pin(tell(self.client.clone(), pod.clone(), told)));
+        state.queue.failed(pod, Hope::Time, Instant::now());
     }
 
     fn preempt(&self, state: &mut State, pod: &Arc<PodInfo>, preemption: &Preemption) {
@@ -107,19 +119,30 @@ async fn unnominate(client: Client, pod: Arc<PodInfo>) -> Output {
     Output::Told
 }
 
+/// What a pod's status is to say.
+struct Told {
+    /// Of the condition `PodScheduled`.
+    reason: &'static str,
+    message: String,
+    /// The node that it waits for, if that changes.
+    nominated: Option<Value>,
+}
+
 /// Tells the pod's owner through its status why it has no node, unless it says so already.
-async fn tell(client: Client, pod: Arc<PodInfo>, message: String, nominated: Option<Value>) -> Output {
+async fn tell(client: Client, pod: Arc<PodInfo>, told: Told) -> Output {
+    let Told { reason, message, nominated } = told;
     let conditions = pod.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let said = conditions.into_iter().flatten().any(|condition| {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
+            && condition.reason.as_deref() == Some(reason)
             && condition.message.as_deref() == Some(&message)
     });
     if said && nominated.is_none() {
         return Output::Told;
     }
     let mut status = json!({"conditions": [{
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+        "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
         "observedGeneration": pod.pod.metadata.generation,
         "lastTransitionTime": sampan_reconcile::now(),
     }]});

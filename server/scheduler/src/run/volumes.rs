@@ -8,9 +8,10 @@ use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use sampan_reconcile::{Delta, reference};
 use tokio::time::Instant;
 
-use super::{Output, Scheduler, State, bind};
+use super::{Output, Scheduler, State, devices};
 use crate::binding;
 use crate::pods::PodInfo;
+use crate::queue::Hope;
 use crate::volumes::progress::Progress;
 use crate::volumes::{Choice, claim_key};
 
@@ -57,7 +58,7 @@ impl Scheduler {
             Progress::Done => {
                 let Some(done) = state.bindings.remove(key) else { return };
                 state.world.volumes_mut().give_up(&done.choice);
-                state.calls.push(Box::pin(bind(self.client.clone(), done.pod, done.node)));
+                self.finish(state, done.pod, done.node);
             }
         }
     }
@@ -68,9 +69,10 @@ impl Scheduler {
         let text = format!("running PreBind plugin \"VolumeBinding\": {why}");
         self.recorder(&failed.pod).warning(&reference(&*failed.pod.pod), "FailedScheduling", text);
         state.world.volumes_mut().give_up(&failed.choice);
+        devices::forget(state, key);
         state.world.delete_pod(key);
         state.queue.world_changed();
-        state.queue.failed(failed.pod, true, Instant::now());
+        state.queue.failed(failed.pod, Hope::Time, Instant::now());
     }
 
     pub(super) fn expire(&self, state: &mut State, now: Instant) {

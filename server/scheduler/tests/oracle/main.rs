@@ -95,6 +95,7 @@ fn run(seed: u64) -> (u64, u64) {
                 assert!(message.starts_with(&why), "seed {seed}, pod {at}: {message}, not {why}");
                 refused += 1;
             }
+            Decision::Failed { message } => panic!("seed {seed}, pod {at}: {message}"),
         }
     }
     (placed, refused)
