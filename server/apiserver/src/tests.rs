@@ -28,6 +28,7 @@ mod rights;
 mod rules;
 mod services;
 mod storage;
+mod upstream;
 mod webhooks;
 
 struct World {

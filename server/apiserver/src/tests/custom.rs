@@ -392,3 +392,29 @@ async fn definitions_outlive_a_restart() {
     let kept = world.get(&format!("{TABS}/a")).await;
     assert_eq!((kept.code, &kept.body["spec"]["image"]), (200, &json!("busybox")));
 }
+
+#[tokio::test]
+async fn bodies_of_custom_resources_say_what_they_are() {
+    let world = World::with_crontabs().await;
+    let spec = json!({"cronSpec": "* * * * *"});
+    let bare = world.post(TABS, json!({"metadata": {"name": "a"}, "spec": spec})).await;
+    assert_eq!(bare.code, 400);
+    let message = bare.body["message"].as_str().unwrap();
+    let begin = "the object provided is unrecognized (must be of type CronTab): Object 'Kind' is missing in '{\"metadata\":";
+    assert!(message.starts_with(begin), "{message}");
+    let mut other = tab("a", spec);
+    other["kind"] = "Ship".into();
+    let refused = world.post(TABS, other).await;
+    assert_eq!(refused.code, 422);
+    assert_eq!(
+        refused.body["message"],
+        "CronTab.stable.example.com \"a\" is invalid: kind: Invalid value: \"Ship\": must be CronTab"
+    );
+    let unknown = world.get(&format!("{TABS}/a/nothing")).await;
+    assert_eq!(
+        (unknown.code, &unknown.body["message"]),
+        (404, &json!("crontabs.stable.example.com \"a\" not found"))
+    );
+    let misplaced = world.get("/apis/stable.example.com/v1/crontabs/a").await;
+    assert_eq!((misplaced.code, misplaced.body), (404, json!("404 page not found\n")));
+}
