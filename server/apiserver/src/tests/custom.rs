@@ -206,9 +206,9 @@ async fn versions_status_scale_selectors_and_tables() {
     let world = World::with_crontabs().await;
     for (name, color) in [("a", "red"), ("b", "blue")] {
         let spec = json!({"cronSpec": "* * * * *", "color": color});
-        let created = world
-            .post(TABS, json!({"metadata": {"name": name}, "spec": spec, "status": {"replicas": 9}}))
-            .await;
+        let mut object = tab(name, spec);
+        object["status"] = json!({"replicas": 9});
+        let created = world.post(TABS, object).await;
         assert_eq!(created.code, 201, "{}", created.body);
         assert!(created.body.get("status").is_none(), "the status is its subresource's");
     }
@@ -258,7 +258,8 @@ async fn versions_status_scale_selectors_and_tables() {
 #[tokio::test]
 async fn a_deleted_definition_takes_its_objects_and_watches_with_it() {
     let world = World::with_crontabs().await;
-    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}, "spec": {"cronSpec": "* * * * *"}});
+    let mut held = tab("held", json!({"cronSpec": "* * * * *"}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     assert_eq!(world.post(TABS, held).await.code, 201);
     assert_eq!(world.post(TABS, tab("free", json!({"cronSpec": "* * * * *"}))).await.code, 201);
     let watch = world.raw("GET", &format!("{TABS}?watch=1&resourceVersion=1"), "", "*/*", "").await;
