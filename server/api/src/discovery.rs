@@ -182,7 +182,6 @@ fn aggregated_group(group: &Group) -> Value {
     if !group.name.is_empty() {
         metadata.insert("name".into(), group.name.into());
     }
-    metadata.insert("creationTimestamp".into(), Value::Null);
     let versions: Vec<Value> =
         group.versions.iter().map(|version| aggregated_version(group.name, version)).collect();
     json!({"metadata": metadata, "versions": versions})
@@ -255,7 +254,7 @@ pub fn aggregated_other<'a>(
         None => json!({"version": version, "freshness": "Stale"}),
     };
     let versions: Vec<Value> = versions.map(version).collect();
-    json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions})
+    json!({"metadata": {"name": name}, "versions": versions})
 }
 
 /// Upstream's `ConvertGroupVersionIntoToDiscovery`.
@@ -354,7 +353,7 @@ mod tests {
         let items = groups["items"].as_array().expect("items");
         assert_eq!(items.len() + 1, kinds::groups().len());
         let core = aggregated_core(Aggregated::V2beta1);
-        assert_eq!(core["items"][0]["metadata"], json!({"creationTimestamp": null}));
+        assert_eq!(core["items"][0]["metadata"], json!({}));
         let resources = core["items"][0]["versions"][0]["resources"].as_array().expect("resources");
         let pods = resources.iter().find(|resource| resource["resource"] == "pods").expect("pods");
         assert_eq!(pods["scope"], "Namespaced");

@@ -52,7 +52,7 @@ pub fn apply<N: Node>(
     mode: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     let (value, problems) = match patch_type {
-        PatchType::Json | PatchType::Merge => raw(patch_type, body, object)?,
+        PatchType::Json | PatchType::Merge => raw(patch_type, body, object, mode)?,
         PatchType::Strategic => {
             let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
             let Value::Object(patch) = parsed.value else {
@@ -72,11 +72,12 @@ pub(crate) fn raw(
     patch_type: PatchType,
     body: &[u8],
     object: &Value,
+    mode: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
     let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
     let mut value = object.clone();
     match patch_type {
-        PatchType::Json => json::apply(&mut value, &parsed.value)?,
+        PatchType::Json => json::apply(&mut value, &parsed.value, mode)?,
         PatchType::Merge if !parsed.value.is_object() => {
             return Err(ApiError::bad_request("invalid JSON Patch"));
         }

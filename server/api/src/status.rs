@@ -244,6 +244,9 @@ pub struct ApiError {
     pub uid: String,
     /// `details.causes`, as (reason, message, field).
     pub causes: Vec<(String, String, String)>,
+    /// Whether there are `details` though nothing is known to say in them, as where upstream's constructor makes them
+    /// of what it is given.
+    pub with_details: bool,
     /// `details.retryAfterSeconds`, also sent as the `Retry-After` header.
     pub retry_after_seconds: Option<u32>,
     /// `metadata.continue`, for an expired continue token.
@@ -267,6 +270,7 @@ impl ApiError {
             kind: String::new(),
             uid: String::new(),
             causes: Vec::new(),
+            with_details: false,
             retry_after_seconds: None,
             continue_token: None,
         }
@@ -276,6 +280,7 @@ impl ApiError {
         self.group = group.to_owned();
         self.kind = kind.to_owned();
         self.name = name.to_owned();
+        self.with_details = true;
         self
     }
 
@@ -286,7 +291,12 @@ impl ApiError {
     }
     /// `the server could not find the requested resource`, for paths that name no resource.
     pub fn unknown_resource() -> Self {
-        Self::new(Reason::NotFound, "the server could not find the requested resource")
+        Self::new(Reason::NotFound, "the server could not find the requested resource").about("", "", "")
+    }
+    /// 405 as upstream's routes give it: the path is known, the method is not.
+    pub fn not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(Reason::MethodNotAllowed, message).about("", "", "")
     }
     /// `pods "a" already exists`.
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
@@ -348,9 +358,9 @@ impl ApiError {
     }
     /// 504 `Too large resource version`: a revision from the future.
     pub fn too_large_resource_version(asked: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {current}");
-        let mut error = Self::new(Reason::Timeout, message.clone());
-        error.causes = vec![("ResourceVersionTooLarge".into(), message, String::new())];
+        const WHAT: &str = "Too large resource version";
+        let mut error = Self::new(Reason::Timeout, format!("Timeout: {WHAT}: {asked}, current: {current}"));
+        error.causes = vec![("ResourceVersionTooLarge".into(), WHAT.into(), String::new())];
         error.retry_after_seconds = Some(1);
         error
     }
@@ -423,7 +433,7 @@ impl ApiError {
         if !self.reason.name().is_empty() {
             status["reason"] = self.reason.name().into();
         }
-        if !details.is_empty() {
+        if self.with_details || !details.is_empty() {
             status["details"] = details.into();
         }
         status["code"] = self.code.into();
@@ -471,6 +481,23 @@ mod tests {
         for (error, text) in cases {
             assert_eq!(error.message, text);
         }
+    }
+
+    #[test]
+    fn details_that_say_nothing_are_there_where_upstream_makes_them() {
+        let details = |error: ApiError| error.to_value().get("details").cloned();
+        assert_eq!(details(ApiError::unknown_resource()), Some(json!({})));
+        assert_eq!(details(ApiError::not_allowed()), Some(json!({})));
+        assert_eq!(details(ApiError::forbidden("", "", "", "no")), Some(json!({})));
+        assert_eq!(details(ApiError::bad_request("no")), None);
+        assert_eq!(details(ApiError::unauthorized()), None);
+    }
+
+    #[test]
+    fn a_revision_of_the_future_is_named_with_the_present_one() {
+        let error = ApiError::too_large_resource_version(9, 5);
+        assert_eq!(error.message, "Timeout: Too large resource version: 9, current: 5");
+        assert_eq!(error.causes[0].1, "Too large resource version");
     }
 
     #[test]

@@ -23,12 +23,13 @@ mod table;
 pub(crate) mod tests;
 mod yaml;
 
+pub(crate) use conform::json_type;
 pub use conform::{conform, conform_object};
 pub use node::{Merge, Node, Shape};
 pub use parse::{Format, Parsed, parse};
 pub use table::Spot;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::status::ApiError;
 
@@ -102,7 +103,7 @@ pub fn decode<N: Node>(
     expected: Expected<'_>,
     mode: FieldValidation,
 ) -> Result<Decoded, ApiError> {
-    let parsed = parse(body, format, Some(node)).map_err(|why| unrecognized(body, expected, &why))?;
+    let parsed = parse(body, format, Some(node)).map_err(|why| unreadable(body, format, expected, &why))?;
     let mut value = parsed.value;
     identify(&mut value, expected)?;
     let patched = conform(&mut value, node).map_err(|why| expected.unfit(why))?;
@@ -128,17 +129,40 @@ pub fn strict_error(expected: Expected<'_>, problems: &[String]) -> ApiError {
     expected.unfit(format_args!("strict decoding error: {}", problems.join(", ")))
 }
 
-/// Upstream's `transformDecodeError` for a body that says not even its kind.
+/// Upstream's `transformDecodeError` for a body that cannot be read.
 pub fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
-    let shown: String = String::from_utf8_lossy(body).chars().take(30).collect();
-    let dots = if body.len() > 30 { " ..." } else { "" };
-    let kind = expected.kind;
+    not_recognized(body, expected, &format!("couldn't get version/kind; {why}"))
+}
+
+/// As [`unrecognized`], but YAML is turned into JSON before anyone looks for a version and kind.
+pub(crate) fn unreadable(body: &[u8], format: Format, expected: Expected<'_>, why: &str) -> ApiError {
+    match format {
+        Format::Json => unrecognized(body, expected, why),
+        Format::Yaml => not_recognized(body, expected, why),
+    }
+}
+
+/// Upstream's `transformDecodeError` for a body that says not even its kind.
+pub(crate) fn not_recognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
+    let (kind, shown) = (expected.kind, summary(body));
     ApiError::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {why} ({shown}{dots})"
+        "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
     ))
 }
 
-/// Fills in absent kind and apiVersion, refuses others than the endpoint's.
+/// `summarizeData`: the beginning of a JSON object as it is, of anything else in hexadecimal digits.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let begin = &body[..body.len().min(SHOWN)];
+    let shown = match body.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(begin).into_owned(),
+        Some(_) => begin.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SHOWN { shown + " ..." } else { shown }
+}
+
+/// Fills in absent kind and apiVersion, refuses others than the endpoint's: the kind first, which upstream decodes by.
 pub(crate) fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
     let Value::Object(map) = value else {
         let why = format!(
@@ -147,32 +171,82 @@ pub(crate) fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), 
         );
         return Err(unrecognized(value.to_string().as_bytes(), expected, &why));
     };
-    for (key, right) in [("apiVersion", expected.api_version()), ("kind", expected.kind.to_owned())] {
-        match map.get(key) {
-            None | Some(Value::Null) => drop(map.insert(key.to_owned(), right.into())),
-            Some(Value::String(text)) if text.is_empty() => drop(map.insert(key.to_owned(), right.into())),
-            Some(Value::String(text)) if *text == right => {}
-            Some(Value::String(text)) => return Err(mismatch(key, text, &right, expected)),
-            Some(other) => {
-                let why = format!(
-                    "json: cannot unmarshal {} into Go struct field .{key} of type string",
-                    conform::json_type(other)
-                );
-                return Err(unrecognized(b"", expected, &why));
-            }
+    let api_version = named(map, "apiVersion", expected)?;
+    let kind = named(map, "kind", expected)?;
+    if let Some(other) = kind.as_deref().filter(|kind| *kind != expected.kind) {
+        return Err(of_another_kind(api_version.as_deref(), other, expected));
+    }
+    let right = expected.api_version();
+    match api_version.filter(|found| *found != right) {
+        Some(found) if expected.group.is_empty() => {
+            let (_, version) = crate::meta::group_version(&found);
+            let why = not_registered(&found, expected.kind);
+            return Err(cannot_be(expected.kind, version, expected, &why));
         }
+        Some(found) => return Err(of_another_version(&found, expected)),
+        None => {}
+    }
+    for (key, right) in [("apiVersion", right), ("kind", expected.kind.to_owned())] {
+        map.insert(key.to_owned(), right.into());
     }
     Ok(())
 }
 
-fn mismatch(key: &str, found: &str, right: &str, expected: Expected<'_>) -> ApiError {
-    if key == "apiVersion" {
-        return ApiError::bad_request(format!(
-            "the API version in the data ({found}) does not match the expected API version ({right})"
-        ));
+/// What a body says of itself under `key`; nothing and the empty text are the same.
+fn named(map: &Map<String, Value>, key: &str, expected: Expected<'_>) -> Result<Option<String>, ApiError> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(other) => {
+            let why = format!(
+                "json: cannot unmarshal {} into Go struct field .{key} of type string",
+                conform::json_type(other)
+            );
+            Err(unrecognized(b"", expected, &why))
+        }
     }
-    let Expected { version, kind, .. } = expected;
+}
+
+/// The group and version are served, or at least known, but not here.
+pub(crate) fn of_another_version(found: &str, expected: Expected<'_>) -> ApiError {
+    let right = expected.api_version();
     ApiError::bad_request(format!(
-        "{found} in version {version:?} cannot be handled as a {kind}: converting ({version}.{found}) to ({kind}): unknown conversion"
+        "the API version in the data ({found}) does not match the expected API version ({right})"
     ))
+}
+
+/// A kind that is known is decoded and then not converted; others are not decoded.
+fn of_another_kind(api_version: Option<&str>, found: &str, expected: Expected<'_>) -> ApiError {
+    let right = expected.api_version();
+    let api_version = api_version.unwrap_or(&right);
+    let (group, version) = crate::meta::group_version(api_version);
+    let why = match crate::kinds::by_kind(group, version, found) {
+        Some(_) => format!(
+            "converting ({version}.{found}) to ({}.{}): unknown conversion",
+            internal_package(expected.group),
+            expected.kind
+        ),
+        None => not_registered(api_version, found),
+    };
+    cannot_be(found, version, expected, &why)
+}
+
+fn cannot_be(found: &str, version: &str, expected: Expected<'_>, why: &str) -> ApiError {
+    let kind = expected.kind;
+    ApiError::bad_request(format!("{found} in version {version:?} cannot be handled as a {kind}: {why}"))
+}
+
+fn not_registered(api_version: &str, kind: &str) -> String {
+    // the place where upstream's scheme is made is part of the words
+    const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+}
+
+/// The Go package of a group's internal types.
+fn internal_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        group => group.split('.').next().unwrap_or(group),
+    }
 }

@@ -12,12 +12,16 @@ mod container;
 mod core;
 mod diff;
 mod endpoints;
+mod event;
 mod ingress;
+mod job_status;
 mod limits;
 mod load_balancer;
 mod network;
 mod pod;
+mod pod_paths;
 mod pod_update;
+mod pod_warnings;
 mod probe;
 mod schema;
 mod service;
@@ -34,7 +38,7 @@ use serde_json::Value;
 
 use crate::kinds::Kind;
 use crate::status::FieldError;
-use crate::validation::{object_meta, object_meta_update, rule_for};
+use crate::validation::{object_meta, object_meta_update, own_finalizers, rule_for};
 
 /// What is wrong with a new object of `kind`.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
@@ -44,12 +48,18 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     if is_definition(kind) {
         return crate::crd::definition_errors(object);
     }
+    if is_event(kind) {
+        return event::create(kind, object);
+    }
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
     // reviews and their like are answered, not stored: they have no name
     let mut errors = match kind.virtual_ {
         true => Vec::new(),
         false => object_meta(metadata, kind.namespaced, rule_for(kind.group, kind.kind)),
     };
+    if names_finalizers(kind) {
+        errors.extend(own_finalizers(metadata));
+    }
     body(kind, object, &Value::Null, &mut errors);
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::only_on_create(object, &mut errors),
@@ -59,14 +69,36 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Whether the kind's metadata are checked by `pkg/apis/core/validation`; the others' by apimachinery alone, which lets
+/// finalizers have any name.
+fn names_finalizers(kind: &Kind) -> bool {
+    let others = matches!(
+        (kind.group, kind.kind),
+        ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io", _)
+            | ("coordination.k8s.io", _)
+            | ("policy", "PodDisruptionBudget")
+            | ("", "Event")
+    );
+    kind.custom.is_none() && !kind.virtual_ && !others
+}
+
+/// What is wrong with the metadata of a changed object, whatever of it changed.
+pub fn changed_metadata(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let metadata = |object: &Value| access::get(object, "metadata").clone();
+    let (new, old) = (metadata(new), metadata(old));
+    let mut errors = object_meta_update(&new, &old);
+    if names_finalizers(kind) {
+        errors.extend(own_finalizers(&new));
+    }
+    errors
+}
+
 /// What is wrong with `new` as a change of `old`.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     if let Some(custom) = kind.custom {
         return custom.version().map_or(Vec::new(), |v| crate::crd::update_errors(v.schema(), new, old));
     }
-    let empty = Value::Null;
-    let mut errors =
-        object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));
+    let mut errors = changed_metadata(kind, new, old);
     if is_definition(kind) {
         crate::crd::definition_update_errors(new, old, &mut errors);
         return errors;
@@ -88,6 +120,16 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
             network::service_cidr_update(new, old, &mut errors);
             return errors;
         }
+        _ if is_event(kind) => {
+            event::update(kind, new, old, &mut errors);
+            return errors;
+        }
+        // what may not change comes after what is wrong as it is
+        ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") | ("batch", "Job") => {
+            body(kind, new, old, &mut errors);
+            workload::update(kind.kind, new, old, &mut errors);
+            return errors;
+        }
         ("apps" | "batch", _) => workload::update(kind.kind, new, old, &mut errors),
         _ => cluster::update(kind.group, kind.kind, new, old, &mut errors),
     }
@@ -99,20 +141,23 @@ fn is_definition(kind: &Kind) -> bool {
     (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition")
 }
 
+fn is_event(kind: &Kind) -> bool {
+    matches!((kind.group, kind.kind), ("" | "events.k8s.io", "Event"))
+}
+
 /// What is wrong with `new` as a change of the `status` subresource.
 pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     if let Some(custom) = kind.custom {
         return custom.version().map_or(Vec::new(), |v| crate::crd::status_errors(v.schema(), new, old));
     }
-    let empty = Value::Null;
-    let mut errors =
-        object_meta_update(new.get("metadata").unwrap_or(&empty), old.get("metadata").unwrap_or(&empty));
+    let mut errors = changed_metadata(kind, new, old);
     match (kind.group, kind.kind) {
         ("", "Pod") => pod_update::status(new, old, &mut errors),
         ("", "Service") => service::status(new, old, &mut errors),
         ("", "ResourceQuota") => limits::quota_status(new, &mut errors),
         ("", "PersistentVolumeClaim") => storage::claim_status(new, &mut errors),
         (NETWORKING, "Ingress") => ingress::status(new, old, &mut errors),
+        ("batch", "Job") => job_status::update(new, old, &mut errors),
         ("apps" | "batch", _) => workload::status(new, &mut errors),
         _ => {}
     }
@@ -143,6 +188,7 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
         ("", "ConfigMap") => core::config_map(object, errors),
         ("", "Secret") => core::secret(object, errors),
         ("", "Node") => core::node(object, errors),
+        ("batch", "CronJob") => workload::cron_job(object, old, errors),
         ("apps" | "batch", _) => workload::workload(kind.kind, object, errors),
         (group, name) => {
             if !cluster::validate(group, name, object, errors) {
@@ -153,6 +199,7 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
 }
 
 pub use pod::spec as pod_spec;
+pub use pod_update::ephemeral_containers;
 pub use schema::required as schema_required;
 pub use service_addresses::cluster_ips as service_cluster_ips;
 pub use warnings::{deprecation, warnings};

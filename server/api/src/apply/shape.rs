@@ -160,8 +160,13 @@ impl<'s> Shape<'s> {
         }
     }
 
+    /// What the items of a list are.
+    pub fn item(self) -> Option<Shape<'s>> {
+        self.atom().list.map(|list| list.item)
+    }
+
     /// Whether the field is there even in an empty object: Go keeps it by value, not by pointer.
-    pub(super) fn always_there(self) -> bool {
+    pub fn always_there(self) -> bool {
         matches!(self, Shape::Table(place) if place.always_there())
     }
 

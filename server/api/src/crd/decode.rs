@@ -98,9 +98,9 @@ pub fn decode(
     mode: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     let parsed = parse(body, format, Some(At::Resource(schema)))
-        .map_err(|why| strict::unrecognized(body, expected, &why))?;
+        .map_err(|why| strict::unreadable(body, format, expected, &why))?;
     let mut value = parsed.value;
-    strict::identify(&mut value, expected)?;
+    identify(&value, body, expected)?;
     metadata(&mut value, schema, expected)?;
     match mode {
         FieldValidation::Strict if !parsed.problems.is_empty() => {
@@ -109,6 +109,26 @@ pub fn decode(
         FieldValidation::Warn => Ok(Decoded { value, warnings: parsed.problems }),
         _ => Ok(Decoded { value, warnings: Vec::new() }),
     }
+}
+
+/// Custom resources say what they are, nothing is filled in: without a kind nothing is decoded, another version is refused
+/// by the handler, and another kind by the validation.
+fn identify(value: &Value, body: &[u8], expected: Expected<'_>) -> Result<(), ApiError> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (kind, api_version) = (text("kind"), text("apiVersion"));
+    if !value.is_object() || kind.is_empty() {
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body));
+        return Err(strict::not_recognized(body, expected, &why));
+    }
+    if api_version != crate::meta::to_api_version(expected.group, expected.version) {
+        return Err(strict::of_another_version(api_version, expected));
+    }
+    if kind == expected.kind {
+        return Ok(());
+    }
+    let wrong = FieldError::invalid("kind", kind, format!("must be {}", expected.kind));
+    let name = value.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str);
+    Err(ApiError::invalid(expected.group, expected.kind, name.unwrap_or_default(), vec![wrong]))
 }
 
 /// Makes an object that no decoder made conform: its metadata, and that of embedded resources.
@@ -165,7 +185,7 @@ pub fn patch(
     expected: Expected<'_>,
     mode: FieldValidation,
 ) -> Result<Decoded, ApiError> {
-    let (mut value, mut problems) = patch::raw(patch_type, body, object)?;
+    let (mut value, mut problems) = patch::raw(patch_type, body, object, mode)?;
     let refused = |why: String| {
         let shown = String::from_utf8_lossy(body).into_owned();
         ApiError::invalid("", "", "", vec![FieldError::invalid("patch", shown, why)])
@@ -173,7 +193,7 @@ pub fn patch(
     if !value.is_object() {
         return Err(refused(format!("{value} is not an object")));
     }
-    strict::identify(&mut value, expected)?;
+    identify(&value, body, expected)?;
     if let (Some(metadata), Some(spot)) = (value.get_mut("metadata"), Spot::root(META)) {
         let unknown = strict::conform(metadata, spot).map_err(refused)?;
         problems.extend(unknown.into_iter().map(|text| text.replacen("field \"", "field \"metadata.", 1)));

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::unprocessable;
 use crate::status::{ApiError, Reason};
+use crate::strict::{FieldValidation, json_type};
 
 const MAX_OPERATIONS: usize = 10_000;
 /// Upstream's `AccumulatedCopySizeLimit`: what all copies together may add.
@@ -12,7 +13,11 @@ const MAX_COPIED: usize = 3 << 20;
 /// Deeper than any body may be nested, shallow enough for every recursion over a value.
 const MAX_DEPTH: usize = 256;
 
-pub(super) fn apply(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
+pub(super) fn apply(object: &mut Value, patch: &Value, mode: FieldValidation) -> Result<(), ApiError> {
+    well_formed(patch, mode)?;
+    if patch.is_null() {
+        return Ok(());
+    }
     let count = patch.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
         let message = format!(
@@ -30,6 +35,39 @@ pub(super) fn apply(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
         bound(object, operation, &mut copied)?;
         json_patch::patch_unsafe(object, std::slice::from_ref(operation))
             .map_err(|why| unprocessable(describe(operation, &why)))?;
+    }
+    Ok(())
+}
+
+/// Whether Go could decode it. Strict decoding, which warnings need too, goes into the handler's own type before the
+/// library's.
+fn well_formed(patch: &Value, mode: FieldValidation) -> Result<(), ApiError> {
+    let lax = mode == FieldValidation::Ignore;
+    let refuse = |found: &Value, into: &str| {
+        let why = format!("json: cannot unmarshal {} into Go {into}", json_type(found));
+        Err(ApiError::bad_request(if lax { why } else { format!("error decoding patch: {why}") }))
+    };
+    let operations = match patch {
+        Value::Array(operations) => operations,
+        Value::Null => return Ok(()),
+        other if lax => return refuse(other, "value of type jsonpatch.Patch"),
+        other => return refuse(other, "value of type []handlers.jsonPatchOp"),
+    };
+    for operation in operations {
+        match operation {
+            Value::Object(_) | Value::Null => {}
+            other if lax => return refuse(other, "value of type jsonpatch.Operation"),
+            other => return refuse(other, "value of type handlers.jsonPatchOp"),
+        }
+        for key in ["op", "path", "from"] {
+            match operation.get(key) {
+                None | Some(Value::Null | Value::String(_)) => {}
+                Some(_) if lax => {}
+                Some(other) => {
+                    return refuse(other, &format!("struct field jsonPatchOp.{key} of type string"));
+                }
+            }
+        }
     }
     Ok(())
 }

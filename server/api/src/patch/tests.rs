@@ -228,3 +228,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_json_patch_is_a_list_of_operations() {
+    let of = |body: &str, mode| {
+        let raw = raw(PatchType::Json, body.as_bytes(), &json!({}), mode);
+        raw.map_err(|error| error.message).map(|(value, _)| value)
+    };
+    let begin = "error decoding patch: json: cannot unmarshal";
+    let cases = [
+        ("{}", format!("{begin} object into Go value of type []handlers.jsonPatchOp")),
+        ("[1]", format!("{begin} number into Go value of type handlers.jsonPatchOp")),
+        (r#"[{"op": 1}]"#, format!("{begin} number into Go struct field jsonPatchOp.op of type string")),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(of(body, FieldValidation::Warn), Err(expected));
+    }
+    let lax = "json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned();
+    assert_eq!(of("{}", FieldValidation::Ignore), Err(lax));
+    assert_eq!(of("null", FieldValidation::Warn), Ok(json!({})));
+}

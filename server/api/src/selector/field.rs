@@ -32,6 +32,11 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
+    /// Objects whose `field` is `value`: `OneTermEqualSelector`.
+    pub fn equal(field: &str, value: &str) -> Self {
+        Self { terms: vec![FieldTerm { field: field.into(), value: value.into(), equal: true }] }
+    }
+
     /// The terms, as written.
     pub fn terms(&self) -> &[FieldTerm] {
         &self.terms

@@ -91,7 +91,7 @@ pub fn conform_object<N: Node>(
 }
 
 /// Go's name for the type of a JSON value.
-pub(super) fn json_type(value: &Value) -> &'static str {
+pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

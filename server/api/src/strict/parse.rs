@@ -57,7 +57,7 @@ fn yaml<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
     let seed = Seed { node, path: &Path::Root, found: &mut found };
     let value = seed
         .deserialize(serde_yaml_ng::Deserializer::from_str(text))
-        .map_err(|error| format!("yaml: {error}"))?;
+        .map_err(|error| yaml::words(&error.to_string()))?;
     let mut problems = Vec::new();
     if !found.twice.is_empty() {
         problems.push(yaml::already_set(text, &found.twice));

@@ -127,6 +127,27 @@ fn nested_paths_have_indices() {
 }
 
 #[test]
+fn yaml_errors_begin_with_the_line() {
+    let error = |body: &str| {
+        let decoded =
+            decode(body.as_bytes(), Format::Yaml, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn);
+        decoded.unwrap_err().message
+    };
+    let begin = "the object provided is unrecognized (must be of type Deployment): yaml:";
+    assert_eq!(
+        error("a: b: c"),
+        format!("{begin} mapping values are not allowed in this context (613a20623a2063)")
+    );
+    let second = error("a: 1\nb: c: d\n");
+    assert!(
+        second.starts_with(&format!("{begin} line 2: mapping values are not allowed in this context (")),
+        "{second}"
+    );
+    let third = error("a:\n  b: 1\n c: 2\n");
+    assert!(third.starts_with(&format!("{begin} line 2: did not find expected key (")), "{third}");
+}
+
+#[test]
 fn yaml_duplicates_have_lines() {
     let body = "kind: Deployment\nspec:\n  unknown: 1\n  replicas: 1\n  # again\n  replicas: 2\nmetadata:\n  name: a\n";
     let decoded =
@@ -220,11 +241,23 @@ fn a_body_must_be_of_its_endpoint() {
     for (body, message) in [
         (
             r#"{"apiVersion": "v2"}"#,
-            "the API version in the data (v2) does not match the expected API version (v1)",
+            "Pod in version \"v2\" cannot be handled as a Pod: no kind \"Pod\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+        (
+            r#"{"kind": "Deployment", "apiVersion": "apps/v1"}"#,
+            "Deployment in version \"v1\" cannot be handled as a Pod: converting (v1.Deployment) to (core.Pod): unknown conversion",
+        ),
+        (
+            r#"{"kind": "pod"}"#,
+            "pod in version \"v1\" cannot be handled as a Pod: no kind \"pod\" is registered for version \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+        (
+            "nonsense",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: expected ident at line 1 column 2 (6e6f6e73656e7365)",
         ),
         (
             r#"{"kind": "Service"}"#,
-            "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (Pod): unknown conversion",
+            "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion",
         ),
         (
             "{\"a\":",

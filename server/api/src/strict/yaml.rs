@@ -1,4 +1,4 @@
-//! What YAML has beyond JSON: merge keys, and the lines that upstream names for duplicates.
+//! What YAML has beyond JSON: merge keys, and the lines that upstream names for errors and duplicates.
 
 use serde_json::{Map, Value};
 
@@ -14,6 +14,31 @@ pub(super) fn merge_keys(map: &mut Map<String, Value>) {
         for (key, value) in source {
             map.entry(key).or_insert(value);
         }
+    }
+}
+
+/// Problems that go-yaml's parser finds; all others are its scanner's, which has not counted the line yet.
+const PARSERS: &[&str] = &[
+    "did not find expected <document start>",
+    "did not find expected <stream-start>",
+    "did not find expected node content",
+    "did not find expected key",
+    "did not find expected '-' indicator",
+    "did not find expected ',' or ']'",
+    "did not find expected ',' or '}'",
+    "found duplicate %",
+    "found incompatible YAML document",
+    "found undefined tag handle",
+];
+
+/// go-yaml's words for libyaml's: the line comes first, where it is not the first, and the context does not count.
+pub(super) fn words(error: &str) -> String {
+    let Some((problem, place)) = error.split_once(" at line ") else { return format!("yaml: {error}") };
+    let digits: String = place.chars().take_while(char::is_ascii_digit).collect();
+    let by_parser = PARSERS.iter().any(|begin| problem.starts_with(begin));
+    match digits.parse::<usize>() {
+        Ok(line) if line > 1 => format!("yaml: line {}: {problem}", line - usize::from(by_parser)),
+        _ => format!("yaml: {problem}"),
     }
 }
 

@@ -17,7 +17,6 @@ pub(super) fn validate(group: &str, kind: &str, object: &Value, errors: &mut Err
         ("coordination.k8s.io", "Lease") => lease(object, errors),
         ("policy", "PodDisruptionBudget") => disruption_budget(object, errors),
         ("scheduling.k8s.io", "PriorityClass") => priority_class(object, errors),
-        ("" | "events.k8s.io", "Event") => {}
         ("", "Namespace" | "ServiceAccount") => {}
         _ => return false,
     }

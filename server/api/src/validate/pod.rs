@@ -24,9 +24,6 @@ pub(super) fn spec_with_claims(spec: &Value, at: &str, claims: &[&str], errors: 
     errors.extend(validate_labels(spec.get("nodeSelector"), &join(at, "nodeSelector")));
     pod_security_context(get(spec, "securityContext"), &join(at, "securityContext"), errors);
     sysctl::sysctls(spec, &join(at, "securityContext"), errors);
-    for (at, secret) in each(spec, "imagePullSecrets", at) {
-        required_text(secret, "name", &at, any_text, errors);
-    }
     affinity::affinity(get(spec, "affinity"), &join(at, "affinity"), errors);
     affinity::tolerations(spec, at, errors);
     affinity::spread(spec, at, errors);
@@ -80,8 +77,10 @@ fn containers(spec: &Value, at: &str, volumes: &[&str], errors: &mut Errors) {
                 errors.push(FieldError::duplicate(join(&at, "name"), name));
             }
             names.push(name);
-            if key == "initContainers" {
-                init_container(value, &at, errors);
+            match key {
+                "initContainers" => init_container(value, &at, errors),
+                "ephemeralContainers" => ephemeral_container(value, &at, spec, errors),
+                _ => {}
             }
             if host_network {
                 host_ports(value, &at, errors);
@@ -103,6 +102,39 @@ fn init_container(container: &Value, at: &str, errors: &mut Errors) {
             let why = "may not be set for init containers without restartPolicy=Always";
             errors.push(FieldError::forbidden(join(at, key), why));
         }
+    }
+}
+
+/// `validateEphemeralContainers`: nothing that the pod's work could rely upon.
+fn ephemeral_container(container: &Value, at: &str, spec: &Value, errors: &mut Errors) {
+    const WHY: &str = "cannot be set for an Ephemeral Container";
+    const NOT_ALLOWED: &[&str] = &[
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ];
+    let target = text(container, "targetContainerName");
+    let mut others = list(spec, "containers").iter().chain(list(spec, "initContainers"));
+    if !target.is_empty() && !others.any(|other| text(other, "name") == target) {
+        errors.push(FieldError::not_found(join(at, "targetContainerName"), target));
+    }
+    let set = |key: &&&str| match get(container, key) {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => **key != "resources" || !map.is_empty(),
+        _ => true,
+    };
+    errors.extend(NOT_ALLOWED.iter().filter(set).map(|key| FieldError::forbidden(join(at, key), WHY)));
+    for (at, mount) in each(container, "volumeMounts", at) {
+        let paths = ["subPath", "subPathExpr"].into_iter().filter(|key| !text(mount, key).is_empty());
+        errors.extend(paths.map(|key| FieldError::forbidden(join(&at, key), WHY)));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What of a pod may change: `ValidatePodUpdate` and `ValidatePodStatusUpdate`.
+//! What of a pod may change: `ValidatePodUpdate`, `ValidatePodEphemeralContainersUpdate` and `ValidatePodStatusUpdate`.
 
 use serde_json::{Map, Value};
 
@@ -103,6 +103,33 @@ fn scheduling_gates(new: &Value, old: &Value, errors: &mut Errors) {
             errors.push(FieldError::forbidden("spec.schedulingGates", why));
         }
     }
+}
+
+/// What is wrong with a change through `/ephemeralcontainers` beyond the metadata: old ones stay as they are.
+pub fn ephemeral_containers(new: &Value, old: &Value) -> Errors {
+    const FIELD: &str = "spec.ephemeralContainers";
+    if has(get(get(old, "metadata"), "annotations"), "kubernetes.io/config.mirror") {
+        return vec![FieldError::forbidden("", "static pods do not support ephemeral containers")];
+    }
+    let (new, old) = (get(new, "spec"), get(old, "spec"));
+    let mut errors = Errors::new();
+    pod::spec(new, "spec", &mut errors);
+    for (at, before) in each(old, "ephemeralContainers", "spec") {
+        let name = text(before, "name");
+        // of two with one name the last counts
+        let mut all = list(new, "ephemeralContainers").iter().rev();
+        let Some(after) = all.find(|after| text(after, "name") == name) else {
+            let why = format!("existing ephemeral containers {name:?} may not be removed\n");
+            errors.push(FieldError::forbidden(FIELD, why));
+            continue;
+        };
+        let differences = diff::lines(after, before, &at);
+        if !differences.is_empty() {
+            let why = format!("existing ephemeral containers {name:?} may not be changed\n{differences}");
+            errors.push(FieldError::forbidden(FIELD, why));
+        }
+    }
+    errors
 }
 
 pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {

@@ -267,6 +267,12 @@ fn errors_on_create_are_upstreams() {
             json!("* *"),
             "spec.schedule: Invalid value: \"* *\": expected exactly 5 fields, found 2: [* *]",
         ),
+        (
+            "CronJob",
+            "/spec/schedule",
+            json!("TZ=UTC 0 0 * * *"),
+            "spec.schedule: Invalid value: \"TZ=UTC 0 0 * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+        ),
         ("Service", "/spec/ports", json!([]), "spec.ports: Required value"),
         (
             "Service",
@@ -348,7 +354,7 @@ fn errors_on_update_are_upstreams() {
             "Deployment",
             "/spec/selector/matchLabels",
             json!({}),
-            "spec.selector: Invalid value: {\"matchLabels\":{}}: field is immutable; spec.selector: Invalid value: {\"matchLabels\":{}}: empty selector is invalid for deployment",
+            "spec.selector: Invalid value: {\"matchLabels\":{}}: empty selector is invalid for deployment; spec.selector: Invalid value: {\"matchLabels\":{}}: field is immutable",
         ),
         (
             "StatefulSet",
@@ -481,4 +487,16 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_time_zone_that_was_in_a_schedule_stays_but_not_beside_the_field() {
+    let zoned = changed("CronJob", "/spec/schedule", json!("CRON_TZ=UTC 0 0 * * *"));
+    assert_eq!(shown(update(kind("CronJob"), &zoned, &zoned)), "");
+    let mut both = zoned.clone();
+    both["spec"]["timeZone"] = "Etc/UTC".into();
+    assert_eq!(
+        shown(update(kind("CronJob"), &both, &zoned)),
+        "spec.schedule: Invalid value: \"CRON_TZ=UTC 0 0 * * *\": cannot use both timeZone field and TZ or CRON_TZ in schedule"
+    );
 }

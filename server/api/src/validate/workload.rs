@@ -13,7 +13,6 @@ pub(super) fn workload(kind: &str, object: &Value, errors: &mut Errors) {
     match kind {
         "ControllerRevision" => return non_negative(object, &["revision"], "", errors),
         "Job" => return job(spec, "spec", errors),
-        "CronJob" => return cron_job(object, errors),
         "ReplicationController" => replication_controller(spec, errors),
         _ => selector(kind, spec, errors),
     }
@@ -244,7 +243,8 @@ fn job(spec: &Value, at: &str, errors: &mut Errors) {
     }
 }
 
-fn cron_job(object: &Value, errors: &mut Errors) {
+/// A CronJob; a time zone in its schedule is let pass where `old` had one already.
+pub(super) fn cron_job(object: &Value, old: &Value, errors: &mut Errors) {
     let name = text(get(object, "metadata"), "name");
     if name.len() > 52 {
         errors.push(FieldError::invalid("metadata.name", name, "must be no more than 52 characters"));
@@ -252,8 +252,12 @@ fn cron_job(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     match text(spec, "schedule") {
         "" => errors.push(FieldError::required("spec.schedule", "")),
-        schedule => errors
-            .extend(schedule_error(schedule).map(|why| FieldError::invalid("spec.schedule", schedule, why))),
+        schedule => {
+            let had_zone = text(get(old, "spec"), "schedule").contains("TZ");
+            let why = zone_error(schedule, had_zone, has(spec, "timeZone"));
+            let all = schedule_error(schedule).into_iter().chain(why.map(str::to_owned));
+            errors.extend(all.map(|why| FieldError::invalid("spec.schedule", schedule, why)));
+        }
     }
     required_one_of(spec, "concurrencyPolicy", "spec", &["Allow", "Forbid", "Replace"], errors);
     let counts = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
@@ -261,7 +265,20 @@ fn cron_job(object: &Value, errors: &mut Errors) {
     job(get(get(spec, "jobTemplate"), "spec"), "spec.jobTemplate.spec", errors);
 }
 
+fn zone_error(schedule: &str, had_zone: bool, has_field: bool) -> Option<&'static str> {
+    match (schedule.contains("TZ"), had_zone) {
+        (true, true) if has_field => Some("cannot use both timeZone field and TZ or CRON_TZ in schedule"),
+        (true, false) => Some("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"),
+        _ => None,
+    }
+}
+
 fn schedule_error(schedule: &str) -> Option<String> {
+    let zoned = schedule.starts_with("TZ=") || schedule.starts_with("CRON_TZ=");
+    let schedule = match schedule.split_once(' ') {
+        Some((_, rest)) if zoned => rest,
+        _ => schedule,
+    };
     let count = schedule.split_whitespace().count();
     if schedule.starts_with('@') || count == 5 {
         return None;
@@ -275,12 +292,15 @@ pub(super) fn update(kind: &str, new: &Value, old: &Value, errors: &mut Errors) 
     match kind {
         "Deployment" | "ReplicaSet" | "DaemonSet" => immutable(after, before, "selector", "spec", errors),
         "Job" => {
-            for key in ["completionMode", "selector", "podFailurePolicy", "backoffLimitPerIndex"] {
-                immutable(after, before, key, "spec", errors);
-            }
-            job_template(after, before, errors);
             if text(after, "completionMode") != "Indexed" {
                 immutable(after, before, "completions", "spec", errors);
+            }
+            immutable(after, before, "selector", "spec", errors);
+            job_template(after, before, errors);
+            for key in
+                ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+            {
+                immutable(after, before, key, "spec", errors);
             }
         }
         "StatefulSet" => stateful_set_update(after, before, errors),

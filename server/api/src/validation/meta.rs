@@ -180,6 +180,15 @@ fn finalizers(metadata: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// `validateKubeFinalizerName` of the kinds that are Kubernetes' own: a name without a domain has to be one of three.
+pub fn own_finalizers(metadata: &Value) -> Vec<FieldError> {
+    const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+    let all = strings(metadata, "finalizers").into_iter().enumerate();
+    let odd = all.filter(|(_, name)| !name.contains('/') && !STANDARD.contains(name));
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    odd.map(|(at, name)| FieldError::invalid(format!("metadata.finalizers[{at}]"), name, why)).collect()
+}
+
 /// `ValidateObjectMetaUpdate`: `new` metadata over `old`.
 pub fn object_meta_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();

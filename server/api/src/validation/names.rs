@@ -25,7 +25,7 @@ pub fn rule_for(group: &str, kind: &str) -> NameRule {
         ("", "Service") => NameRule::Label,
         ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::PathSegment,
-        ("", "ComponentStatus") | ("", "Event") | ("events.k8s.io", "Event") => NameRule::PathSegment,
+        ("", "ComponentStatus") | ("", "Event") => NameRule::PathSegment,
         ("autoscaling", "HorizontalPodAutoscaler") => NameRule::Subdomain,
         ("flowcontrol.apiserver.k8s.io", _) => NameRule::Subdomain,
         ("certificates.k8s.io", "ClusterTrustBundle") => NameRule::PathSegment,

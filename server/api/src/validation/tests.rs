@@ -112,6 +112,19 @@ fn metadata_of_a_new_object() {
 }
 
 #[test]
+fn finalizers_of_own_kinds_have_a_domain_or_are_standard() {
+    let of = |names: serde_json::Value| {
+        let errors = own_finalizers(&json!({"finalizers": names}));
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(of(json!(["kubernetes", "orphan", "foregroundDeletion", "a.io/b"])), "");
+    assert_eq!(
+        of(json!(["a.io/b", "keeper"])),
+        "metadata.finalizers[1]: Invalid value: \"keeper\": name is neither a standard finalizer name nor is it fully qualified"
+    );
+}
+
+#[test]
 fn metadata_of_a_changed_object() {
     let old = json!({"name": "a", "uid": "u", "resourceVersion": "1", "deletionTimestamp": "t", "finalizers": ["a/b"]});
     let change = |key: &str, value: serde_json::Value| {

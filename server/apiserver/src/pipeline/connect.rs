@@ -58,6 +58,7 @@ impl ApiServer {
         let Some(node) = pod::node(&pod) else {
             return Ok(respond::raw(200, "text/plain", Bytes::new()));
         };
+        self.node_exists(node)?;
         let wanted = [
             "follow",
             "previous",
@@ -80,6 +81,12 @@ impl ApiServer {
         Ok(response)
     }
 
+    /// 404 with the node's name for a pod whose node is gone: `GetConnectionInfo`.
+    fn node_exists(&self, name: &str) -> Result<(), ApiError> {
+        let kind = kinds::by_resource("", "v1", "nodes").ok_or_else(ApiError::unknown_resource)?;
+        self.registry().entry(&Target::new(kind, "", name)).map(drop)
+    }
+
     async fn ask(&self, node: &str, request: Request<Bytes>) -> Answer {
         let answer = self.registry().connector()?.request(node, request).await;
         answer.map_err(|why| ApiError::internal(format!("error reaching node {node}: {why}")))
@@ -97,6 +104,7 @@ impl ApiServer {
         if target.subresource == "exec" && context.query.all("command").next().is_none() {
             return Err(ApiError::bad_request("you must specify at least 1 command for the container"));
         }
+        self.node_exists(node)?;
         let path = match forward {
             true => format!(
                 "/portForward/{}/{}?{}",

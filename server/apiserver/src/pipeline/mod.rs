@@ -11,7 +11,7 @@ pub mod negotiate;
 pub mod query;
 mod resource;
 pub use gate::{Gate, LoopbackOnly};
-pub(crate) use resource::not_allowed;
+pub(crate) use resource::{nobody, not_allowed};
 mod apply;
 mod binding;
 mod connect;
@@ -22,6 +22,7 @@ pub(crate) mod scale;
 mod shape;
 mod subresource;
 pub(crate) mod warnings;
+mod yaml;
 
 /// What handing a request or a connection on takes, wherever it goes.
 pub(crate) mod passing {

@@ -29,6 +29,13 @@ impl Query {
     pub fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
     }
+    /// As it is, but for `key`, which has just this value.
+    pub fn with(&self, key: &str, value: &str) -> Self {
+        let mut pairs = self.0.clone();
+        pairs.retain(|(other, _)| other != key);
+        pairs.push((key.to_owned(), value.to_owned()));
+        Self(pairs)
+    }
     /// All pairs.
     pub fn pairs(&self) -> &[(String, String)] {
         &self.0

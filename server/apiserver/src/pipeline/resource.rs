@@ -1,13 +1,17 @@
 //! Requests for resources: which verb of the registry answers, and in which shape.
 
+use std::borrow::Cow;
+
 use http::Response;
 use sampan_api::kinds::{self, Kind};
 use sampan_api::patch::PatchType;
+use sampan_api::selector::FieldSelector;
 use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::Expected;
 use serde_json::Value;
 
 use super::negotiate::{Format, Offer};
+use super::query::Query;
 use super::{Context, body, lifecycle, respond, shape, warnings};
 use crate::registry::delete::{DeleteOptions, Deleted, success};
 use crate::registry::list::{self, ListOptions};
@@ -23,9 +27,8 @@ impl ApiServer {
     pub(super) async fn resource(&self, context: Context) -> Answer {
         let info = &context.info;
         let built_in = kinds::by_resource(&info.group, &info.version, &info.resource);
-        let kind = built_in
-            .or_else(|| self.customs().by_resource(&info.group, &info.version, &info.resource))
-            .ok_or_else(ApiError::unknown_resource)?;
+        let custom = || self.customs().by_resource(&info.group, &info.version, &info.resource);
+        let Some(kind) = built_in.or_else(custom) else { return nobody(kinds::group(&info.group).is_some()) };
         if let Some(deprecated) = lifecycle::deprecated(kind) {
             lifecycle::requested(info, &deprecated);
             warnings::tell(deprecated.warning);
@@ -35,6 +38,10 @@ impl ApiServer {
 
     async fn of_kind(&self, context: Context, kind: &'static Kind) -> Answer {
         let info = &context.info;
+        // the handler of custom resources lets go what is not where its definition says
+        if kind.custom.is_some() && is_misplaced(&context, kind) {
+            return nobody(false);
+        }
         check_place(&context, kind)?;
         let target = Target {
             kind,
@@ -83,14 +90,16 @@ impl ApiServer {
 
     async fn list(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
-        let options = ListOptions::parse(target.kind, &context.query)?;
+        let query = named(context, target)?;
+        let options = ListOptions::parse(target.kind, &query)?;
         let page = list::page(self.registry(), target.kind, &target.namespace, &options).await?;
         shape::list(target.kind, &page, format, context)
     }
 
     async fn watch(&self, context: &Context, target: &Target) -> Answer {
         let format = Format { pretty: false, ..context.format(Offer::of(target.kind))? };
-        let options = WatchOptions::parse(target.kind, &context.query)?;
+        let query = named(context, target)?;
+        let options = WatchOptions::parse(target.kind, &query)?;
         let shape = shape::watch(target.kind, format, context);
         let over = target.kind.custom.map(|_| self.customs().over(target.kind));
         let stream = watch::open(self.registry(), target.kind, &target.namespace, options, shape).await?;
@@ -196,7 +205,42 @@ fn terminating(verb: &str) -> ApiError {
 
 /// 405 as upstream's routes give it.
 pub(crate) fn not_allowed() -> ApiError {
-    ApiError::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+    ApiError::not_allowed()
+}
+
+/// 404 for what no kind is served at: a Status below what the routes know, text elsewhere.
+pub(crate) fn nobody(routed: bool) -> Answer {
+    if routed { Err(ApiError::unknown_resource()) } else { Ok(respond::page_not_found()) }
+}
+
+/// The query of a list or watch, with the path's name as its field selector: upstream's `ListResource`. The name may be
+/// the selector's own, which then says what it said.
+fn named<'a>(context: &'a Context, target: &Target) -> Result<Cow<'a, Query>, ApiError> {
+    let query = &context.query;
+    if target.name.is_empty() {
+        return Ok(Cow::Borrowed(query));
+    }
+    let asked = query.text("fieldSelector");
+    if asked.is_empty() {
+        let selector = FieldSelector::equal("metadata.name", &target.name);
+        return Ok(Cow::Owned(query.with("fieldSelector", &selector.to_string())));
+    }
+    let selector = FieldSelector::parse(asked).map_err(ApiError::bad_request)?;
+    if selector.exact("metadata.name") == Some(target.name.as_str()) {
+        return Ok(Cow::Borrowed(query));
+    }
+    Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"))
+}
+
+/// Whether the request names a namespace where the kind has none, or none where it has one.
+fn is_misplaced(context: &Context, kind: &Kind) -> bool {
+    let info = &context.info;
+    let across = matches!(info.verb.as_str(), "list" | "watch");
+    match (kind.namespaced, info.namespace.is_empty()) {
+        (true, true) => !across,
+        (false, false) => true,
+        _ => false,
+    }
 }
 
 /// Namespaced kinds are created and read in a namespace, others are not.

@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sampan_api::status::ApiError;
@@ -26,6 +28,13 @@ pub fn raw(code: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Re
     let mut response = Response::new(body(bytes));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// What upstream's mux says of a path that nobody serves: `http.NotFound`, no Status.
+pub fn page_not_found() -> Response<ResponseBody> {
+    let mut response = raw(404, "text/plain; charset=utf-8", "404 page not found\n");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -74,7 +83,7 @@ fn pretty(json: &Bytes) -> Bytes {
 
 fn yaml(json: &Bytes) -> Bytes {
     let Ok(value) = serde_json::from_slice::<Value>(json) else { return json.clone() };
-    serde_yaml_ng::to_string(&value).map_or_else(|_| json.clone(), Bytes::from)
+    super::yaml::write(&value).into()
 }
 
 /// Gzips long bodies for clients that accept it.

@@ -172,11 +172,9 @@ fn put_row(
         out.extend_from_slice(b",\"conditions\":");
         serde_json::to_writer(&mut *out, &conditions).map_err(ApiError::internal)?;
     }
-    if include != Include::None {
-        out.extend_from_slice(b",\"object\":");
-    }
+    out.extend_from_slice(b",\"object\":");
     match include {
-        Include::None => {}
+        Include::None => out.extend_from_slice(b"null"),
         Include::Metadata => put_metadata(out, metadata),
         Include::Object => out.extend_from_slice(json),
     }

@@ -10,7 +10,12 @@ use sampan_api::strict::Expected;
 
 impl ApiServer {
     pub(super) async fn subresource(&self, context: Context, target: Target) -> Answer {
-        let sub = target.kind.subresource(&target.subresource).ok_or_else(ApiError::unknown_resource)?;
+        let unknown = || match target.kind.custom {
+            // to the handler of custom resources every subresource is an object that may be there
+            Some(_) => target.not_found(),
+            None => ApiError::unknown_resource(),
+        };
+        let sub = target.kind.subresource(&target.subresource).ok_or_else(unknown)?;
         let verb = context.info.verb.clone();
         if !sub.allows(&verb) {
             return Err(not_allowed());

@@ -58,7 +58,7 @@ impl Registry {
         let mut allocation = self.services.begin(&self.store, target, None, &mut new, dry_run)?;
         let errors = strategies::rules::create_errors(kind, &new);
         if !errors.is_empty() {
-            return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
+            return Err(target.invalid(errors));
         }
         self.admit_validate(&review, &new).await?;
         self.to_storage(&mut new, kind).await?;
@@ -70,7 +70,7 @@ impl Registry {
             let error = match self.put(target, &new, Condition::Absent, beside, dry_run).await {
                 Ok(json) => {
                     allocation.keep();
-                    call.warnings.lock().extend(sampan_api::validate::warnings(kind, &new));
+                    call.warnings.lock().extend(sampan_api::validate::warnings(kind, &new, None));
                     return Ok(Written { json: self.answered(json, kind).await?, created: true });
                 }
                 Err(error) => error,

@@ -21,7 +21,7 @@ pub mod watch;
 use std::sync::{Arc, OnceLock};
 
 use sampan_api::kinds::Kind;
-use sampan_api::status::{ApiError, Reason};
+use sampan_api::status::{ApiError, FieldError, Reason};
 use sampan_store::{Action, Condition, Entry, Key, Store, Write, WriteError};
 use serde_json::Value;
 
@@ -75,6 +75,11 @@ impl Target {
     /// `pods "a" not found`.
     pub fn not_found(&self) -> ApiError {
         ApiError::not_found(self.kind.group, self.kind.plural, &self.name)
+    }
+    /// 422 with a cause each. Both APIs' events are core's to upstream's scheme.
+    pub fn invalid(&self, errors: Vec<FieldError>) -> ApiError {
+        let group = if self.kind.storage_group == "events" { "" } else { self.kind.group };
+        ApiError::invalid(group, self.kind.kind, &self.name, errors)
     }
     /// 409 with a reason.
     pub fn conflict(&self, why: &str) -> ApiError {
@@ -307,9 +312,13 @@ impl Registry {
             (Condition::Revision(at), Some(entry)) if entry.revision != at => Err(WriteError::Changed(entry)),
             (_, entry) => {
                 let value = encoded(object);
-                let revision = entry.map_or(String::new(), |e| e.revision.to_string());
                 let mut bytes = value.bytes;
-                bytes.splice(value.at..value.at, revision.bytes());
+                match entry {
+                    Some(entry) => {
+                        drop(bytes.splice(value.at..value.at, entry.revision.to_string().bytes()));
+                    }
+                    None => without_revision(&mut bytes, value.at),
+                }
                 Ok(bytes.into())
             }
         }
@@ -339,6 +348,18 @@ pub fn in_version(entry: &Entry, kind: &'static Kind) -> bytes::Bytes {
 pub(crate) fn encoded(object: &Value) -> sampan_store::Value {
     let (bytes, at) = sampan_api::meta::encode(object);
     sampan_store::Value { bytes, at }
+}
+
+/// Takes the empty revision out of an encoded object that has never been stored; `at` is between its quotes.
+fn without_revision(bytes: &mut Vec<u8>, at: usize) {
+    let (start, end) = (at - "\"resourceVersion\":\"".len(), at + 1);
+    let is_comma = |at: Option<usize>| at.and_then(|at| bytes.get(at)) == Some(&b',');
+    let range = match (is_comma(start.checked_sub(1)), is_comma(Some(end))) {
+        (true, _) => start - 1..end,
+        (false, true) => start..end + 1,
+        (false, false) => start..end,
+    };
+    drop(bytes.drain(range));
 }
 
 /// What the client sees of a refused write.
@@ -406,6 +427,29 @@ impl<'a> Call<'a> {
             converter: &registry.converter,
             warnings: &self.warnings,
             notes: Notes::through(self.through),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{encoded, without_revision};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_was_never_stored_has_no_revision() {
+        for metadata in [
+            json!({"name": "a", "labels": {"b": "c"}}),
+            json!({"name": "a"}),
+            json!({"labels": {}}),
+            json!({}),
+        ] {
+            let object = json!({"kind": "Pod", "metadata": metadata});
+            let value = encoded(&object);
+            let mut bytes = value.bytes;
+            without_revision(&mut bytes, value.at);
+            let read: Result<Value, _> = serde_json::from_slice(&bytes);
+            assert_eq!(read.ok().as_ref(), Some(&object));
         }
     }
 }

@@ -38,7 +38,7 @@ impl Registry {
                 0,
                 "must be specified for an update",
             );
-            return Err(ApiError::invalid(target.kind.group, target.kind.kind, &target.name, vec![error]));
+            return Err(target.invalid(vec![error]));
         }
         self.modify(call, target, |_| Ok(body.clone())).await
     }
@@ -109,7 +109,8 @@ impl Registry {
                 Ok(json) => {
                     allocation.keep();
                     if target.subresource.is_empty() {
-                        call.warnings.lock().extend(sampan_api::validate::warnings(target.kind, &new));
+                        let told = sampan_api::validate::warnings(target.kind, &new, Some(old));
+                        call.warnings.lock().extend(told);
                     }
                     let json = self.answered(json, target.kind).await?;
                     return Ok(Some(Written { json, created: false }));
@@ -155,7 +156,7 @@ impl Registry {
             }
             "status" => strategies::rules::status_errors(kind, new, old, &mut warnings),
             other => {
-                let mut errors = strategies::rules::metadata_errors(new, old);
+                let mut errors = strategies::rules::metadata_errors(kind, new, old);
                 errors.extend(strategies::subresource_errors(kind, other, new, old));
                 errors
             }
@@ -167,7 +168,7 @@ impl Registry {
             told.extend(warnings);
         }
         if !errors.is_empty() {
-            return Err(ApiError::invalid(kind.group, kind.kind, &target.name, errors));
+            return Err(target.invalid(errors));
         }
         self.admit_validate(&review, new).await?;
         Ok(allocation)
@@ -222,7 +223,7 @@ fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), 
                 asked,
                 format!("strconv.ParseUint: parsing {asked:?}: invalid syntax"),
             );
-            Err(ApiError::invalid(target.kind.group, target.kind.kind, &target.name, vec![error]))
+            Err(target.invalid(vec![error]))
         }
     }
 }

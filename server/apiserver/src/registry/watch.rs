@@ -139,7 +139,7 @@ impl Shape for Plain {
 
 /// A bookmark of `kind`.
 pub fn bookmark(kind: &str, api_version: &str, revision: u64, initial_end: bool) -> String {
-    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial_end {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::aggregate::Version;
 use crate::pipeline::negotiate::{Format, Offer};
-use crate::pipeline::{Context, respond};
+use crate::pipeline::{Context, nobody, respond};
 use crate::{ApiServer, ResponseBody, VERSION};
 
 type Answer = Result<Response<ResponseBody>, ApiError>;
@@ -24,10 +24,11 @@ impl ApiServer {
         let path = context.info.path.clone();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         if !matches!(context.head.method, Method::GET | Method::HEAD) {
-            return Err(match parts[0] {
-                "api" | "apis" | "openapi" | "version" => crate::pipeline::not_allowed(),
-                _ => ApiError::unknown_resource(),
-            });
+            return match parts.as_slice() {
+                ["apis", group, ..] if !self.serves_group(group).await => nobody(false),
+                ["api" | "apis" | "openapi" | "version", ..] => Err(crate::pipeline::not_allowed()),
+                _ => nobody(false),
+            };
         }
         match parts.as_slice() {
             [""] => self.json(&index(&self.other_groups().await), &context),
@@ -44,14 +45,16 @@ impl ApiServer {
                 None => {
                     let others = self.other_groups().await;
                     let found = others.iter().find(|(name, _)| name == group);
-                    self.found(found.map(|(name, of)| discovery::other_group(name, &names(of))), &context)
+                    let found = found.map(|(name, of)| discovery::other_group(name, &names(of)));
+                    self.found(found, false, &context)
                 }
             },
-            ["api", version] => self.found(discovery::api_resource_list("", version), &context),
+            ["api", version] => self.found(discovery::api_resource_list("", version), true, &context),
             ["apis", group, version] => {
                 let custom = self.customs().of_version(group, version);
                 let kinds = kinds::of_version(group, version).chain(custom);
-                self.found(discovery::resource_list(group, version, kinds), &context)
+                let list = discovery::resource_list(group, version, kinds);
+                self.found(list, kinds::group(group).is_some(), &context)
             }
             ["openapi", rest @ ..] => match self.aggregated_openapi(rest, &context).await {
                 Some(response) => Ok(response),
@@ -59,13 +62,21 @@ impl ApiServer {
             },
             _ => match self.gate().path(&path) {
                 Some(value) => Ok(issuer_document(&path, &value)),
-                None => Err(ApiError::unknown_resource()),
+                None => nobody(parts[0] == "version"),
             },
         }
     }
 
-    fn found(&self, value: Option<Value>, context: &Context) -> Answer {
-        self.json(&value.ok_or_else(ApiError::unknown_resource)?, context)
+    /// A document, or what upstream says where there is none: its routes' words, if they know what is above.
+    fn found(&self, value: Option<Value>, routed: bool, context: &Context) -> Answer {
+        match value {
+            Some(value) => self.json(&value, context),
+            None => nobody(routed),
+        }
+    }
+
+    async fn serves_group(&self, group: &str) -> bool {
+        kinds::group(group).is_some() || self.other_groups().await.iter().any(|(name, _)| name == group)
     }
 
     fn json(&self, value: &Value, context: &Context) -> Answer {
@@ -115,7 +126,7 @@ impl ApiServer {
                 Some(_) => {
                     respond::raw(500, "text/plain; charset=utf-8", "internal server error: not ready\n")
                 }
-                None => respond::error(&ApiError::unknown_resource()),
+                None => respond::page_not_found(),
             };
         }
         let failed = checks.iter().any(|(name, well)| !well && !excluded.contains(name));

@@ -2,6 +2,7 @@
 
 use sampan_api::meta as words;
 use sampan_api::status::FieldError;
+use sampan_api::validate;
 use serde_json::{Value, json};
 
 use crate::value::{at, items, keep, set, text};
@@ -80,19 +81,10 @@ fn resize(old: &Value, new: &mut Value) {
 
 /// Rules of `/ephemeralcontainers`: `ValidatePodEphemeralContainersUpdate`.
 pub fn subresource_errors(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
-    if subresource != "ephemeralcontainers" {
-        return Vec::new();
+    match subresource {
+        "ephemeralcontainers" => validate::ephemeral_containers(new, old),
+        _ => Vec::new(),
     }
-    let path = &["spec", "ephemeralContainers"];
-    let now = items(at(new, path));
-    let changed = items(at(old, path)).iter().find(|before| {
-        let name = text(before, &["name"]);
-        now.iter().find(|c| text(c, &["name"]) == name) != Some(before)
-    });
-    let why = |before: &Value| {
-        format!("existing ephemeral containers {:?} may not be changed", text(before, &["name"]))
-    };
-    changed.map(|before| FieldError::forbidden("spec.ephemeralContainers", why(before))).into_iter().collect()
 }
 
 /// `qos.ComputePodQOS`: from cpu and memory of all containers.

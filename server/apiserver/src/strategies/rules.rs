@@ -2,7 +2,7 @@
 
 use sampan_api::kinds::Kind;
 use sampan_api::status::FieldError;
-use sampan_api::{defaults as words, validate, validation};
+use sampan_api::{defaults as words, validate};
 use serde_json::Value;
 
 use crate::crd::rules as custom;
@@ -66,7 +66,6 @@ fn in_cel(
 }
 
 /// What is wrong with changed metadata, for subresources with rules of their own.
-pub fn metadata_errors(new: &Value, old: &Value) -> Vec<FieldError> {
-    let metadata = |v: &Value| v.get("metadata").cloned().unwrap_or_default();
-    validation::object_meta_update(&metadata(new), &metadata(old))
+pub fn metadata_errors(kind: &'static Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    validate::changed_metadata(kind, new, old)
 }

@@ -206,9 +206,9 @@ async fn versions_status_scale_selectors_and_tables() {
     let world = World::with_crontabs().await;
     for (name, color) in [("a", "red"), ("b", "blue")] {
         let spec = json!({"cronSpec": "* * * * *", "color": color});
-        let created = world
-            .post(TABS, json!({"metadata": {"name": name}, "spec": spec, "status": {"replicas": 9}}))
-            .await;
+        let mut object = tab(name, spec);
+        object["status"] = json!({"replicas": 9});
+        let created = world.post(TABS, object).await;
         assert_eq!(created.code, 201, "{}", created.body);
         assert!(created.body.get("status").is_none(), "the status is its subresource's");
     }
@@ -258,7 +258,8 @@ async fn versions_status_scale_selectors_and_tables() {
 #[tokio::test]
 async fn a_deleted_definition_takes_its_objects_and_watches_with_it() {
     let world = World::with_crontabs().await;
-    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}, "spec": {"cronSpec": "* * * * *"}});
+    let mut held = tab("held", json!({"cronSpec": "* * * * *"}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     assert_eq!(world.post(TABS, held).await.code, 201);
     assert_eq!(world.post(TABS, tab("free", json!({"cronSpec": "* * * * *"}))).await.code, 201);
     let watch = world.raw("GET", &format!("{TABS}?watch=1&resourceVersion=1"), "", "*/*", "").await;
@@ -391,4 +392,30 @@ async fn definitions_outlive_a_restart() {
     let world = World { server: ApiServer::new(config(&folder, services)).await.unwrap(), _folder: folder };
     let kept = world.get(&format!("{TABS}/a")).await;
     assert_eq!((kept.code, &kept.body["spec"]["image"]), (200, &json!("busybox")));
+}
+
+#[tokio::test]
+async fn bodies_of_custom_resources_say_what_they_are() {
+    let world = World::with_crontabs().await;
+    let spec = json!({"cronSpec": "* * * * *"});
+    let bare = world.post(TABS, json!({"metadata": {"name": "a"}, "spec": spec})).await;
+    assert_eq!(bare.code, 400);
+    let message = bare.body["message"].as_str().unwrap();
+    let begin = "the object provided is unrecognized (must be of type CronTab): Object 'Kind' is missing in '{\"metadata\":";
+    assert!(message.starts_with(begin), "{message}");
+    let mut other = tab("a", spec);
+    other["kind"] = "Ship".into();
+    let refused = world.post(TABS, other).await;
+    assert_eq!(refused.code, 422);
+    assert_eq!(
+        refused.body["message"],
+        "CronTab.stable.example.com \"a\" is invalid: kind: Invalid value: \"Ship\": must be CronTab"
+    );
+    let unknown = world.get(&format!("{TABS}/a/nothing")).await;
+    assert_eq!(
+        (unknown.code, &unknown.body["message"]),
+        (404, &json!("crontabs.stable.example.com \"a\" not found"))
+    );
+    let misplaced = world.get("/apis/stable.example.com/v1/crontabs/a").await;
+    assert_eq!((misplaced.code, misplaced.body), (404, json!("404 page not found\n")));
 }

@@ -39,19 +39,26 @@ fn owned(object: &Value) -> Vec<(String, Vec<PathElement>)> {
     out
 }
 
-/// Whether the path leads to something.
-fn leads(value: &Value, path: &[PathElement]) -> bool {
+/// Whether the path leads to something. What Go keeps by value is there in any object, and managers are told of it as if it
+/// were written: an object that says nothing of its `spec` has an empty one.
+fn leads(shape: Option<Shape<'_>>, value: &Value, path: &[PathElement]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     match first {
-        PathElement::Field(name) => value.get(&**name).is_some_and(|below| leads(below, rest)),
-        PathElement::Index(at) => value.get(*at as usize).is_some_and(|below| leads(below, rest)),
+        PathElement::Field(name) => {
+            let field = shape.and_then(|shape| shape.field(name));
+            match value.get(&**name) {
+                Some(below) => leads(field, below, rest),
+                None => field.is_some_and(Shape::always_there) && leads(field, &Value::Null, rest),
+            }
+        }
+        PathElement::Index(at) => value.get(*at as usize).is_some_and(|below| leads(None, below, rest)),
         PathElement::Value(item) => value.as_array().is_some_and(|list| list.contains(item)),
         PathElement::Key(keys) => value.as_array().is_some_and(|list| {
             // a key that the item leaves out has its default
             let is = |item: &&Value| {
                 keys.iter().all(|(name, key)| item.get(&**name).is_none_or(|have| have == key))
             };
-            list.iter().filter(is).any(|item| leads(item, rest))
+            list.iter().filter(is).any(|item| leads(shape.and_then(Shape::item), item, rest))
         }),
     }
 }
@@ -71,6 +78,7 @@ pub fn apply(data: &[u8]) {
         reset: &reset,
         now: "2026-01-02T03:04:05Z",
     };
+    let shape = versions.shape(&api_version);
     let mut builder = Builder::new(rest);
     let mut live: Option<Value> = None;
     for _ in 0..WRITES {
@@ -109,7 +117,7 @@ pub fn apply(data: &[u8]) {
         }
         let Some(object) = &live else { continue };
         for (who, path) in owned(object) {
-            assert!(leads(object, &path), "{who} owns {path:?}, which is not there: {object}");
+            assert!(leads(shape, object, &path), "{who} owns {path:?}, which is not there: {object}");
         }
         let list = &object["metadata"]["managedFields"];
         if list.is_array() {
