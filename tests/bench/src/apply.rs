@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 use crate::figure::{Figure, Goal, Unit};
 use crate::idle;
 
-/// Applies of one round: a second of processor time has a hundred of the kernel's ticks.
-const APPLIES: usize = 2000;
 const NAME: &str = "web";
 
 /// Measures both.
@@ -30,19 +28,21 @@ pub async fn measure(short: bool) -> Result<Vec<Figure>> {
     apply(&api, "bench", &deployment("", "")).await?;
     apply(&api, "other", &other).await?;
     let (mut annotated, mut changed) = (Vec::new(), Vec::new());
-    for round in 0..if short { 3 } else { 7 } {
-        let value = |number: usize| format!("{round}-{number}");
+    // a second of processor time has a hundred of the kernel's ticks
+    let (rounds, applies) = if short { (3, 300_u32) } else { (7, 2000) };
+    for round in 0..rounds {
+        let value = |number: u32| format!("{round}-{number}");
         let mut spent = idle::processor_time(&[cluster.pid()?])?;
         let mut each = || {
             let now = idle::processor_time(&[cluster.pid()?])?;
-            let milliseconds = (now - std::mem::replace(&mut spent, now)) * 1e3 / APPLIES as f64;
+            let milliseconds = (now - std::mem::replace(&mut spent, now)) * 1e3 / f64::from(applies);
             anyhow::Ok(milliseconds)
         };
-        for number in 0..APPLIES {
+        for number in 0..applies {
             apply(&api, "bench", &deployment(&value(number), "")).await?;
         }
         annotated.push(each()?);
-        for number in 0..APPLIES {
+        for number in 0..applies {
             apply(&api, "bench", &deployment("", &value(number))).await?;
         }
         changed.push(each()?);
