@@ -104,7 +104,7 @@ pub fn memory(processes: &[i32]) -> Result<f64> {
     let mut total = 0.0;
     for pid in processes {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let value = |name: &str| pss(&rollup, name).with_context(|| format!("{name} of {pid}"));
+        let value = |name: &str| kilobytes(&rollup, name).with_context(|| format!("{name} of {pid}"));
         let command = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?.count();
         let (all, heap, file) = (value("Pss:")?, value("Pss_Anon:")?, value("Pss_File:")?);
@@ -117,9 +117,9 @@ pub fn memory(processes: &[i32]) -> Result<f64> {
     Ok(total)
 }
 
-/// A line of smaps_rollup in millions of bytes.
-fn pss(rollup: &str, name: &str) -> Option<f64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+/// A line of kilobytes, as the kernel's files for a process have them, in millions of bytes.
+pub fn kilobytes(file: &str, name: &str) -> Option<f64> {
+    let line = file.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024.0 / 1e6)
 }
@@ -155,7 +155,10 @@ mod tests {
     fn proc_files_as_the_kernel_writes_them() {
         let stat = "4242 (a (b) c) S 1 4242 4242 0 -1 4194560 1 0 0 0 31 11 0 0 20 0 8 0 100 0 0";
         assert_eq!(spent_ticks(stat), Some(42));
-        assert_eq!(pss("Rss:  9 kB\nPss:                1000 kB\nPss_Anon:  1 kB\n", "Pss:"), Some(1.024));
-        assert_eq!(pss("Rss:  9 kB\n", "Pss:"), None);
+        assert_eq!(
+            kilobytes("Rss:  9 kB\nPss:                1000 kB\nPss_Anon:  1 kB\n", "Pss:"),
+            Some(1.024)
+        );
+        assert_eq!(kilobytes("Rss:  9 kB\n", "Pss:"), None);
     }
 }

@@ -6,10 +6,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod addons;
+mod apply;
+mod copy;
+mod crds;
+mod create;
 mod dashboard;
 mod dns;
 mod figure;
 mod get;
+mod held;
 mod idle;
 mod ingress;
 mod list;
@@ -24,6 +29,7 @@ mod size;
 mod start;
 mod store;
 mod tls;
+mod watch;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -68,8 +74,18 @@ enum What {
     Store,
     /// GET of one pod over TLS, beside nginx
     Get,
-    /// LIST of 10,000 pods over TLS, beside nginx
+    /// LIST of 10,000 and 50,000 pods over TLS, beside nginx and a plain copy; protobuf; memory of a list
     List,
+    /// CREATE through the whole chain over TLS, beside etcd and fdatasync
+    Create,
+    /// 1,000 watchers of one busy resource
+    Watch,
+    /// Processor time of a server-side apply
+    Apply,
+    /// 1,000 custom resource definitions: installing them, starting with them
+    Crds,
+    /// Memory of the objects held, beside their bytes
+    Held,
     /// Rules of 10,000 services, beside a chain for each
     Services,
     /// One more service in a cluster of 10,000
@@ -136,6 +152,11 @@ fn run(cli: &Cli) -> Result<()> {
         What::Burst,
         What::Get,
         What::List,
+        What::Create,
+        What::Watch,
+        What::Apply,
+        What::Crds,
+        What::Held,
         What::Idle,
         What::Addons,
         What::Dashboard,
@@ -172,6 +193,11 @@ fn measure(what: What, short: bool) -> Result<Vec<Figure>> {
         What::Store => runtime.block_on(store::compare()),
         What::Get => runtime.block_on(get::measure(short)),
         What::List => runtime.block_on(list::measure(short)),
+        What::Create => runtime.block_on(create::measure(short)),
+        What::Watch => runtime.block_on(watch::measure(short)),
+        What::Apply => runtime.block_on(apply::measure(short)),
+        What::Crds => runtime.block_on(crds::measure(short)),
+        What::Held => runtime.block_on(held::measure(short)),
         What::Services => services::measure(short),
         What::Post => runtime.block_on(post::measure(short)),
         What::Dns => runtime.block_on(dns::measure(short)),

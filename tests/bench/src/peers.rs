@@ -64,6 +64,11 @@ impl Etcd {
         Ok(Self { process, port })
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(i32::try_from(self.process.id())?)
+    }
+
     /// Waits until `/health` says true.
     pub fn healthy(&self) -> Result<()> {
         let ask = || {

@@ -70,7 +70,8 @@ pub fn name(number: usize) -> String {
     format!("object-{number:05}")
 }
 
-fn typical_pod(number: usize) -> Result<Pod> {
+/// A pod of about 2 kB that no scheduler takes.
+pub fn typical_pod(number: usize) -> Result<Pod> {
     let variables: Vec<_> = (0..6)
         .map(|index| json!({"name": format!("SETTING_{index}"), "value": "a value of usual length"}))
         .collect();

@@ -119,7 +119,7 @@ async fn put_store(store: &Store, name: &str) -> anyhow::Result<()> {
 }
 
 /// `etcdserverpb.KV/Put` with `PutRequest { key = 1, value = 2 }`.
-async fn put_etcd(connection: &mut SendRequest<Full<Bytes>>, key: &str) -> anyhow::Result<()> {
+pub async fn put_etcd(connection: &mut SendRequest<Full<Bytes>>, key: &str) -> anyhow::Result<()> {
     let mut message = BytesMut::with_capacity(VALUE + 64);
     field(&mut message, 1, key.as_bytes());
     field(&mut message, 2, &[b'x'; VALUE]);
@@ -150,7 +150,8 @@ fn field(to: &mut BytesMut, tag: u8, bytes: &[u8]) {
     to.put(bytes);
 }
 
-async fn connect(etcd: &Etcd) -> anyhow::Result<Vec<SendRequest<Full<Bytes>>>> {
+/// Connections as the leanest of clients has them; their drivers are on this runtime.
+pub async fn connect(etcd: &Etcd) -> anyhow::Result<Vec<SendRequest<Full<Bytes>>>> {
     etcd.healthy()?;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {

@@ -1,4 +1,4 @@
-//! A loader that speaks HTTP/1.1 over TLS on connections that stay open, and nginx as its other target.
+//! A loader that speaks HTTP/1.1 over TLS on connections that stay open; nginx and a plain copy are its other targets.
 //!
 //! The loader is one thread on the last core; servers are pinned to the others, so that neither side takes
 //! from the other and both servers have the same. With one core nothing is pinned.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use kube::client::ConfigExt;
@@ -22,38 +22,96 @@ use tokio_rustls::TlsConnector;
 use crate::machine::cores;
 use crate::nginx::Process;
 
-/// Where to ask, and as whom.
+/// An open connection, its driver on the runtime that opened it.
+pub type Connection = SendRequest<Full<Bytes>>;
+/// The same before anything was said on it.
+pub type Stream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+/// Where to ask, as whom, and for which encoding.
 #[derive(Clone)]
 pub struct Target {
     port: u16,
     tls: Arc<rustls::ClientConfig>,
     path: String,
+    accept: &'static str,
 }
 
 impl Target {
     /// `path` of a cluster, asked by its administrator.
     pub async fn cluster(cluster: &Cluster, path: &str) -> Result<Self> {
         let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await?;
+        Self::of(&kube::Config::from_custom_kubeconfig(file, &Default::default()).await?, path)
+    }
+
+    /// `path` where and as whom a configuration says.
+    pub fn of(config: &kube::Config, path: &str) -> Result<Self> {
         let port = config.cluster_url.port_u16().context("the kubeconfig names no port")?;
         let mut tls = config.rustls_client_config()?;
         tls.alpn_protocols.clear();
-        Ok(Self { port, tls: Arc::new(tls), path: path.to_owned() })
+        Ok(Self { port, tls: Arc::new(tls), path: path.to_owned(), accept: JSON })
+    }
+
+    /// What listens on loopback with a certificate of its own for `localhost`.
+    pub fn signed(port: u16, certificate: &Certificate, path: &str) -> Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.cert.der().clone())?;
+        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { port, tls: Arc::new(tls), path: path.to_owned(), accept: JSON })
+    }
+
+    /// The same in another encoding.
+    pub fn accepting(&self, accept: &'static str) -> Self {
+        Self { accept, ..self.clone() }
+    }
+
+    /// The same at another path.
+    pub fn at(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
+    /// The port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A connection with its driver on this runtime.
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>> {
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
-        let (send, connection) = handshake(TokioIo::new(stream)).await?;
+    pub async fn connect(&self) -> Result<Connection> {
+        let (send, connection) = handshake(TokioIo::new(self.stream().await?)).await?;
         tokio::spawn(connection);
         Ok(send)
     }
 
+    /// A connection on which nothing was said.
+    pub async fn stream(&self) -> Result<Stream> {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        Ok(TlsConnector::from(self.tls.clone()).connect(name, stream).await?)
+    }
+
+    /// One request with a JSON body on an open connection; any answer but success is an error with its words.
+    pub async fn send(
+        &self,
+        connection: &mut Connection,
+        method: &str,
+        content: &str,
+        body: Bytes,
+    ) -> Result<()> {
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(&self.path)
+            .header("host", "localhost")
+            .header("content-type", content);
+        connection.ready().await?;
+        let answer = connection.send_request(request.body(Full::new(body))?).await?;
+        let status = answer.status();
+        let words = answer.into_body().collect().await?.to_bytes();
+        ensure!(status.is_success(), "{method} {}: {status} {}", self.path, String::from_utf8_lossy(&words));
+        Ok(())
+    }
+
     /// One GET on an open connection; the number of bytes in its body.
-    async fn get(&self, connection: &mut SendRequest<Empty<Bytes>>) -> Result<usize> {
+    pub async fn get(&self, connection: &mut Connection) -> Result<usize> {
         let mut body = self.ask(connection).await?;
         let mut length = 0;
         while let Some(frame) = body.frame().await {
@@ -62,11 +120,11 @@ impl Target {
         Ok(length)
     }
 
-    async fn ask(&self, connection: &mut SendRequest<Empty<Bytes>>) -> Result<hyper::body::Incoming> {
+    async fn ask(&self, connection: &mut Connection) -> Result<hyper::body::Incoming> {
         let request =
-            hyper::Request::get(&self.path).header("host", "localhost").header("accept", "application/json");
+            hyper::Request::get(&self.path).header("host", "localhost").header("accept", self.accept);
         connection.ready().await?;
-        let answer = connection.send_request(request.body(Empty::new())?).await?;
+        let answer = connection.send_request(request.body(Full::default())?).await?;
         ensure!(answer.status() == 200, "GET {}: {}", self.path, answer.status());
         Ok(answer.into_body())
     }
@@ -108,6 +166,18 @@ impl Target {
             Ok((length, began.elapsed().as_secs_f64()))
         })
     }
+}
+
+const JSON: &str = "application/json";
+/// What client-go asks for built-in types in.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// A certificate with its key.
+pub type Certificate = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+/// One for `localhost` that nobody signed but itself.
+pub fn certificate() -> Result<Certificate> {
+    Ok(rcgen::generate_simple_self_signed(["localhost".to_owned()])?)
 }
 
 /// Runs a future on a thread of its own, pinned to the last core.
@@ -152,17 +222,14 @@ impl Nginx {
     /// Serves `body`, with one worker on each core that is not the loader's.
     pub async fn serving(body: &[u8]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let made = certificate()?;
         std::fs::write(folder.path().join("tls.crt"), made.cert.pem())?;
         std::fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem())?;
         std::fs::write(folder.path().join("body.json"), body)?;
         let port = free_port();
         let text = configuration(folder.path(), port);
         let process = Process::start(folder, &text)?;
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(made.cert.der().clone())?;
-        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let target = Target { port, tls: Arc::new(tls), path: "/body.json".to_owned() };
+        let target = Target::signed(port, &made, "/body.json")?;
         let nginx = Self { process, target };
         nginx.answers(body.len()).await?;
         Ok(nginx)
