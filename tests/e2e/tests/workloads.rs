@@ -105,7 +105,8 @@ fn deployments(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["set", "image", "deployment/web", "main=nginx:1.0"])?;
     rolled_out(cluster, "deployment/web")?;
     cluster.kubectl(&["scale", "deployment/web", "--replicas=0"])?;
-    cluster.kubectl(&["wait", "--for=delete", "pod", "-l", "app=web", "--timeout=30s"])?;
+    // nginx that has only just begun has no handler for the signal yet, and is killed when its grace is over
+    cluster.kubectl(&["wait", "--for=delete", "pod", "-l", "app=web", "--timeout=60s"])?;
     cluster.kubectl(&["delete", "deployment/web"])?;
     Ok(())
 }
