@@ -185,8 +185,12 @@ impl Judge {
         let Some((owner, "ReplicaSet", _)) = controller(pod) else { return };
         let set = objects.of("apps/replicasets").map(|(_, set)| set).find(|set| uid(set) == owner);
         let Some(set) = set else { return };
+        // one that has other labels now is about to be released, and counts for nobody
         let active = |pod: &&Value| {
-            controller(pod).is_some_and(|(uid, ..)| uid == owner) && !over(pod) && !deleting(pod)
+            controller(pod).is_some_and(|(uid, ..)| uid == owner)
+                && selects(&set["spec"]["selector"], &pod["metadata"]["labels"])
+                && !over(pod)
+                && !deleting(pod)
         };
         let active = objects.of("/pods").map(|(_, pod)| pod).filter(active).count();
         let (now, wants) = (sampan_reconcile::now(), set["spec"]["replicas"].as_i64().unwrap_or(0));

@@ -180,6 +180,12 @@ async fn reads(browser: &Browser, keyboard: &Keyboard<'_>) -> Result<()> {
     browser.until("6: a shell", rows, json!(["k42y"])).await?;
     browser.key("F6", 117, 0).await?;
     keyboard.is_on("Terminal").await.context("out of the shell")?;
+    // one that went on would be asked about by whatever leads away
+    keyboard.tab("one.matches('.xterm-helper-textarea')", false).await?;
+    browser.press("exit\n").await?;
+    browser.read(".terminal-page [role=status]", "has ended").await?;
+    browser.key("F6", 117, 0).await?;
+    keyboard.is_on("Terminal").await.context("out of the shell that has ended")?;
     browser.press("y").await?;
     browser.read("pre.code", "kind: Pod").await
 }
