@@ -30,10 +30,11 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
-    /// A failure has to be a client's fault and say so with a `Status` of the same code.
+    /// A failure has to be a client's fault and say so with a `Status` of the same code; but for what nobody serves, which is
+    /// told in plain text, as upstream does.
     pub fn check(&self) -> Result<()> {
         ensure!(matches!(self.code, 200..=499), "{} {}", self.code, self.text);
-        if self.code < 400 {
+        if self.code < 400 || (self.code == 404 && self.text == "404 page not found\n") {
             return Ok(());
         }
         let status = self.json();

@@ -474,7 +474,7 @@ mod tests {
             (1, "oooo", "+++-", vec!["db-3"]),
             (1, "ooon", "+++-", vec![]),
             (2, "ooon", "+++-", vec!["db-2"]),
-            (2, "oooo", "+-++", vec!["db-3", "db-1"]),
+            (2, "oooo", "+-++", vec!["db-3"]),
         ] {
             four.spec.as_mut().unwrap().update_strategy =
                 serde_json::from_value(json!({"type": "RollingUpdate",
