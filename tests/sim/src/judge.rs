@@ -308,7 +308,7 @@ mod tests {
         judge.look(&objects, Who::Controllers, "batch/jobs", None, Some(&job(2)));
         assert!(judge.violations[0].starts_with("job j: 2 pods counted as succeeded, 1 are"));
 
-        let set = json!({"metadata": {"name": "r", "uid": "r"}, "spec": {"replicas": 1}});
+        let set = json!({"metadata": {"name": "r", "uid": "r"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "a"}}}});
         objects.put("apps/replicasets", &place("r"), Some(set));
         let mut judge = Judge::default();
         for name in ["r-1", "r-2"] {
