@@ -30,7 +30,8 @@ mod tests;
 mod value;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -58,12 +59,44 @@ pub enum Peer {
     /// A TLS connection, with the certificates that the client showed (verified by the handshake or not at all).
     Tls {
         /// The client's chain, leaf first; empty without one.
-        certificates: Vec<CertificateDer<'static>>,
+        certificates: Certificates,
         /// The other end.
         remote: SocketAddr,
     },
     /// A component in this process, as a fixed user.
     Loopback(Arc<UserInfo>),
+}
+
+/// The certificates that a client showed, leaf first. Cheap to clone: a connection's requests share them, and what was read
+/// of them.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates(Arc<Shown>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    user: OnceLock<Option<auth::Certified>>,
+}
+
+impl From<Vec<CertificateDer<'static>>> for Certificates {
+    fn from(chain: Vec<CertificateDer<'static>>) -> Self {
+        Self(Arc::new(Shown { chain, user: OnceLock::new() }))
+    }
+}
+
+impl Deref for Certificates {
+    type Target = [CertificateDer<'static>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.chain
+    }
+}
+
+impl Certificates {
+    /// Whom the leaf names; `None` if it names nobody.
+    pub(crate) fn user(&self) -> Option<&auth::Certified> {
+        self.0.user.get_or_init(|| self.0.chain.first().and_then(auth::Certified::read)).as_ref()
+    }
 }
 
 /// Response extension of an authorised exec, attach, port-forward or proxy upgrade: the status is 101, and the

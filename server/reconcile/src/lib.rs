@@ -24,7 +24,7 @@ mod store;
 
 pub use clock::{now, simulate};
 pub use controller::{Controller, Error, Sources, run};
-pub use decode::Decode;
+pub use decode::{Decode, without_managed_fields};
 pub use hashing::{HashMap, HashSet, Hashing};
 pub use informer::{Delta, Deltas, Informer};
 pub use informers::{AbortOnDrop, Informers};

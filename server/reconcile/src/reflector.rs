@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use http_body_util::BodyExt;
+use kube::core::Request;
 use kube::core::params::{ListParams, WatchParams};
-use kube::core::{Request, WatchEvent};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -42,10 +42,20 @@ struct Page<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// An object of a watch, decoded by whom it is for.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-struct Raw(Box<RawValue>);
+/// One line of a watch; the object is decoded by whom it is for.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    what: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// What is read of a bookmark.
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: PageMeta,
+}
 
 /// The copy that is kept: of one kind, which the reflector does not know.
 pub(crate) trait Kept: Send + Sync {
@@ -110,6 +120,35 @@ struct PageMeta {
     resource_version: Option<String>,
     #[serde(rename = "continue")]
     next: Option<String>,
+}
+
+/// Lines out of pieces. In this process a piece is a line, which is then read where it lies.
+#[derive(Default)]
+struct Lines {
+    /// The beginning of a line whose end is to come.
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn take(
+        &mut self,
+        mut piece: &[u8],
+        mut with: impl FnMut(&[u8]) -> kube::Result<()>,
+    ) -> kube::Result<()> {
+        while let Some(at) = memchr::memchr(b'\n', piece) {
+            let (line, after) = (&piece[..at], &piece[at + 1..]);
+            piece = after;
+            if !self.rest.is_empty() {
+                self.rest.extend_from_slice(line);
+                let whole = std::mem::take(&mut self.rest);
+                with(&whole)?;
+            } else if !line.is_empty() {
+                with(line)?;
+            }
+        }
+        self.rest.extend_from_slice(piece);
+        Ok(())
+    }
 }
 
 /// How a watch ended.
@@ -201,24 +240,47 @@ impl Reflector {
             true => request.watch_metadata(&params, &from),
             false => request.watch(&params, &from),
         };
-        let events = self.client.request_events::<Raw>(http.map_err(kube::Error::BuildRequest)?).await?;
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    *version = self.copy.apply(&object.0).map_err(kube::Error::SerdeError)?;
-                }
-                WatchEvent::Deleted(object) => {
-                    *version = self.copy.remove(&object.0).map_err(kube::Error::SerdeError)?;
-                }
-                WatchEvent::Bookmark(bookmark) => {
-                    *version = parse_version(Some(&bookmark.metadata.resource_version));
-                    self.copy.advance(*version);
-                }
-                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        let http = http.map_err(kube::Error::BuildRequest)?;
+        let answer = self.client.send(http.map(kube::client::Body::from)).await?;
+        let refused = !answer.status().is_success();
+        let mut lines = Lines::default();
+        let mut frames = std::pin::pin!(answer.into_body());
+        while let Some(frame) = frames.frame().await {
+            // a watch that breaks is resumed
+            let Ok(frame) = frame else { return Ok(End::Resume) };
+            let Ok(bytes) = frame.into_data() else { continue };
+            if refused {
+                lines.rest.extend_from_slice(&bytes);
+                continue;
             }
+            lines.take(&bytes, |line| self.event(line, version))?;
         }
-        Ok(End::Resume)
+        match refused {
+            true => {
+                Err(kube::Error::Api(serde_json::from_slice(&lines.rest).map_err(kube::Error::SerdeError)?))
+            }
+            false => Ok(End::Resume),
+        }
+    }
+
+    /// One event; `version` follows.
+    fn event(&self, line: &[u8], version: &mut u64) -> kube::Result<()> {
+        let event: Event<'_> = serde_json::from_slice(line).map_err(kube::Error::SerdeError)?;
+        let read = match event.what {
+            "ADDED" | "MODIFIED" => self.copy.apply(event.object),
+            "DELETED" => self.copy.remove(event.object),
+            "BOOKMARK" => serde_json::from_str(event.object.get()).map(|bookmark: Bookmark| {
+                let version = parse_version(bookmark.metadata.resource_version.as_deref());
+                self.copy.advance(version);
+                version
+            }),
+            _ => {
+                let status = serde_json::from_str(event.object.get()).map_err(kube::Error::SerdeError)?;
+                return Err(kube::Error::Api(status));
+            }
+        };
+        *version = read.map_err(kube::Error::SerdeError)?;
+        Ok(())
     }
 
     fn end_of(&self, error: &kube::Error) -> End {
@@ -248,5 +310,29 @@ impl Pause {
     async fn wait(&mut self) {
         tokio::time::sleep(crate::clock::jittered(self.0)).await;
         self.0 = (self.0 * 2).min(PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lines;
+
+    #[test]
+    fn lines_are_what_is_between_line_ends_however_they_come() {
+        for pieces in [&["ab\ncd\n", "e"][..], &["a", "b\nc", "d", "\n\ne"], &["ab\n", "cd\n", "e"]] {
+            let (mut lines, mut seen) = (Lines::default(), Vec::new());
+            for piece in pieces {
+                let keep = |line: &[u8]| {
+                    seen.push(String::from_utf8_lossy(line).into_owned());
+                    Ok(())
+                };
+                assert!(lines.take(piece.as_bytes(), keep).is_ok());
+            }
+            assert_eq!(
+                (seen, lines.rest),
+                (vec!["ab".to_owned(), "cd".to_owned()], b"e".to_vec()),
+                "{pieces:?}"
+            );
+        }
     }
 }

@@ -91,13 +91,22 @@ fn not_eligible(pod: &PodInfo, world: &World, refused: &[(String, Refusal)]) -> 
     if pod.spec().preemption_policy.as_deref() == Some("Never") {
         return Some("not eligible due to preemptionPolicy=Never.");
     }
-    let nominated = pod.nominated()?;
+    // what was decided, whether the API tells of it yet or not
+    let key = pod.key();
+    let nominated = world.nominated_node(&key).or_else(|| pod.nominated())?;
     if refused.iter().any(|(node, refusal)| node == nominated && !refusal.preemptable) {
         return None;
     }
-    let ends = |other: &Arc<PodInfo>| other.priority() < pod.priority() && is_preempted(other);
-    let waits = world.node(nominated)?.pods.values().any(ends);
+    let waits = awaits_victims(pod, world.node(nominated)?, world);
     waits.then_some("not eligible due to a terminating pod on the nominated node.")
+}
+
+/// Whether pods that were told to make room for one of this importance are on the node yet.
+pub(crate) fn awaits_victims(pod: &PodInfo, node: &NodeInfo, world: &World) -> bool {
+    let told =
+        |other: &PodInfo| other.pod.metadata.uid.as_ref().is_some_and(|uid| world.leaving.contains(uid));
+    let goes = |other: &PodInfo| told(other) || is_preempted(other);
+    node.pods.values().any(|other| other.priority() < pod.priority() && goes(other))
 }
 
 fn is_preempted(pod: &PodInfo) -> bool {

@@ -85,6 +85,8 @@ enum Output {
     Prepared(Arc<PodInfo>, Result<BTreeMap<String, u64>, kube::Error>),
     /// Claims are given to the pod, or up to one for which this is why not.
     Granted(Arc<PodInfo>, Vec<ResourceClaim>, Option<String>),
+    /// A pod that was to make room for another stays.
+    Spared(Arc<PodInfo>, String),
     Told,
 }
 
@@ -253,6 +255,7 @@ impl Scheduler {
                     self.granted(&mut state, pod, claims, failed);
                 }
                 Input::Due => self.expire(&mut state, Instant::now()),
+                Input::Call(Output::Spared(victim, by)) => nominate::spared(&mut state, &victim, &by),
                 Input::Call(Output::Told) => {}
                 Input::Drain => break,
             }
@@ -392,6 +395,7 @@ fn node_of(pod: &Pod) -> Option<&str> {
 fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     let key = format!("{}/{}", delta.key.namespace(), delta.key.name);
     let Some(pod) = delta.new.as_ref().filter(|pod| !is_finished(pod)) else {
+        delta.old.iter().chain(&delta.new).for_each(|pod| nominate::left(state, pod));
         forget_binding(state, &key);
         devices::forget(state, &key);
         state.held.remove(&key);
@@ -460,12 +464,15 @@ fn spec_differs(delta: &Delta<Pod>) -> bool {
 }
 
 fn node_changed(state: &mut State, delta: &Delta<Node>) {
-    match &delta.new {
-        Some(node) => state.world.apply_node(node.clone()),
-        None => state.world.delete_node(&delta.key.name),
-    }
+    let name = &delta.key.name;
+    let Some(node) = &delta.new else {
+        state.world.delete_node(name);
+        let world = &state.world;
+        return state.queue.world_changed_for(|pod| hints::node_left(pod, name, world));
+    };
+    state.world.apply_node(node.clone());
     if node_differs(delta) {
-        let (world, node) = (&state.world, state.world.node(&delta.key.name));
+        let (world, node) = (&state.world, state.world.node(name));
         state.queue.world_changed_for(|pod| hints::node_changed(pod, node, world));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerImage, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use sampan_reconcile::HashMap;
+use sampan_reconcile::{HashMap, HashSet};
 
 use crate::devices::Devices;
 use crate::groups::Groups;
@@ -132,6 +132,8 @@ pub struct World {
     pub budgets: BTreeMap<String, BTreeMap<String, Arc<PodDisruptionBudget>>>,
     /// Pods that wait for room which is being made on a node, by node.
     pub nominated: Nominated,
+    /// UIDs of pods that were told to make room, until they are gone or the API would not have it.
+    pub leaving: HashSet<String>,
     /// Counters of pods by domain.
     pub(crate) groups: Groups,
     nominated_for: HashMap<String, String>,

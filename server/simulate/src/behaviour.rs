@@ -52,6 +52,9 @@ pub struct PodBehaviour {
     #[serde(deserialize_with = "whole")]
     #[schemars(range(min = 0, max = 100))]
     pub fail_percent: u8,
+    /// Whether nothing is heard of pods until they are deleted, as where a kubelet hangs, or where only the scheduler is
+    /// looked at.
+    pub ignored: bool,
 }
 
 impl Profile {
@@ -110,6 +113,8 @@ pub(crate) struct Conduct {
     pub stop_seconds: u32,
     pub exit_code: i32,
     pub ready: bool,
+    /// Nothing is said of it.
+    pub ignored: bool,
 }
 
 /// What a pod does: its annotations, else its node's profile. Annotations that cannot be read are as none.
@@ -126,6 +131,7 @@ pub(crate) fn conduct(pod: &Pod, profile: &PodBehaviour) -> Conduct {
         stop_seconds: seconds(words::STOP_SECONDS).unwrap_or(profile.stop_seconds),
         exit_code: exit_code.unwrap_or(i32::from(fails)),
         ready: told(words::READY).is_none_or(|text| text != "false"),
+        ignored: profile.ignored,
     }
 }
 
@@ -160,8 +166,14 @@ mod tests {
     #[test]
     fn annotations_come_before_the_profile() {
         let profile = PodBehaviour { start_seconds: 2, stop_seconds: 3, ..PodBehaviour::default() };
-        let plain =
-            Conduct { start_seconds: 2, run_seconds: None, stop_seconds: 3, exit_code: 0, ready: true };
+        let plain = Conduct {
+            start_seconds: 2,
+            run_seconds: None,
+            stop_seconds: 3,
+            exit_code: 0,
+            ready: true,
+            ignored: false,
+        };
         let cases = [
             (pod("u", None, json!({})), plain),
             (pod("u", Some("ReplicaSet"), json!({})), plain),

@@ -59,7 +59,7 @@ pub(crate) fn step(pod: &Pod, conduct: Conduct, place: Place, now: Timestamp) ->
     if let Some(deadline) = &pod.metadata.deletion_timestamp {
         return view.stopping(deadline.0, ended, &phase);
     }
-    if ended {
+    if ended || conduct.ignored {
         return Act::Rest;
     }
     let deadline = view.deadline();

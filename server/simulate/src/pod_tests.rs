@@ -72,6 +72,16 @@ fn short(status: &PodStatus) -> String {
 }
 
 #[test]
+fn nothing_is_heard_of_an_ignored_pod_until_it_is_deleted() {
+    let ignored = PodBehaviour { ignored: true, ..PodBehaviour::default() };
+    let mut pod = pod("Always", json!({}), json!({}));
+    let act = |pod: &Pod| step(pod, conduct(pod, &ignored), PLACE, at(5));
+    assert_eq!(act(&pod), Act::Rest);
+    pod.metadata.deletion_timestamp = Some(Time(at(5)));
+    assert_eq!(act(&pod), Act::Delete);
+}
+
+#[test]
 fn lives() {
     let job =
         || json!({"ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j"}]});

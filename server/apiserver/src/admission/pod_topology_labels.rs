@@ -2,9 +2,9 @@
 //! `plugin/pkg/admission/podtopologylabels`.
 
 use sampan_api::status::ApiError;
+use sampan_store::Key;
 use serde_json::Value;
 
-use super::look_up;
 use crate::registry::{Operation, Plugin, Review};
 use crate::value::{at, set, text};
 
@@ -24,19 +24,22 @@ impl Plugin for PodTopologyLabels {
             "binding" if text(object, &["target", "kind"]) == "Node" => text(object, &["target", "name"]),
             _ => "",
         };
-        if let Some(node) = look_up(review.store, "nodes", name).filter(|_| !name.is_empty()) {
-            take_over(object, &node);
+        if name.is_empty() {
+            return Ok(());
+        }
+        if let Some(node) = review.store.get(&Key::new("nodes", name)) {
+            take_over(object, &node.columns.labels);
         }
         Ok(())
     }
 }
 
 /// Labels that are there stay.
-fn take_over(object: &mut Value, node: &Value) {
-    for label in LABELS {
-        let path = &["metadata", "labels", label];
-        if at(object, path).is_null() && at(node, path).is_string() {
-            set(object, path, at(node, path).clone());
+fn take_over(object: &mut Value, node: &[(Box<str>, Box<str>)]) {
+    for (label, value) in node.iter().filter(|(label, _)| LABELS.contains(&&**label)) {
+        let path = &["metadata", "labels", &**label];
+        if at(object, path).is_null() {
+            set(object, path, &**value);
         }
     }
 }
@@ -49,8 +52,11 @@ mod tests {
 
     #[test]
     fn zone_and_region_are_taken_over_unless_they_are_there() {
-        let node = json!({"metadata": {"labels": {
-            "topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "kubernetes.io/os": "linux"}}});
+        let node = [
+            ("topology.kubernetes.io/zone".into(), "z".into()),
+            ("topology.kubernetes.io/region".into(), "r".into()),
+            ("kubernetes.io/os".into(), "linux".into()),
+        ];
         let mut pod = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "mine"}}});
         take_over(&mut pod, &node);
         let want = json!({"topology.kubernetes.io/zone": "mine", "topology.kubernetes.io/region": "r"});

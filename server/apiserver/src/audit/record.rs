@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn sources_are_proxies_and_the_other_end() {
-        let tls = Peer::Tls { certificates: vec![], remote: "10.0.0.9:5".parse().unwrap() };
+        let tls = Peer::Tls { certificates: Default::default(), remote: "10.0.0.9:5".parse().unwrap() };
         type Headers<'a> = &'a [(&'a str, &'a str)];
         let cases: [(Headers<'_>, &Peer, &[&str]); 5] = [
             (&[], &tls, &["10.0.0.9"]),

@@ -56,7 +56,7 @@ impl World {
             request = request.header(*name, *value);
         }
         let peer = match user {
-            "" => Peer::Tls { certificates: vec![], remote: "10.1.2.3:4".parse().unwrap() },
+            "" => Peer::Tls { certificates: Default::default(), remote: "10.1.2.3:4".parse().unwrap() },
             user => Peer::Loopback(Arc::new(UserInfo::new(
                 user,
                 if user == "admin" { &["system:masters"] } else { &[] },

@@ -8,11 +8,11 @@ use rustls::pki_types::CertificateDer;
 use sampan_api::status::ApiError;
 use sampan_store::{Key, Store};
 use serde_json::Value;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, Validity, X509Certificate};
 
 use super::{AUTHENTICATED, Auth, UserInfo, jwt};
-use crate::Peer;
 use crate::value::{at, meta, text};
+use crate::{Certificates, Peer};
 
 const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 
@@ -23,7 +23,7 @@ impl Auth {
             Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
             Peer::Tls { certificates, .. } => certificates,
         };
-        let certified = certificates.first().map(certificate_user);
+        let certified = certificates.first().map(|_| certificate_user(certificates));
         let token = match (certified, bearer(head)) {
             (Some(Some(user)), _) => return Ok(Some(user)),
             (Some(None), None) => return Err(ApiError::unauthorized()),
@@ -65,16 +65,35 @@ impl Auth {
 pub(super) fn is_certified(peer: &Peer) -> bool {
     match peer {
         Peer::Loopback(_) => true,
-        Peer::Tls { certificates, .. } => certificates.first().and_then(certificate_user).is_some(),
+        Peer::Tls { certificates, .. } => certificates.user().is_some_and(Certified::is_valid),
     }
 }
 
-/// CN is the user, O are the groups: `x509.CommonNameUserConversion`. The chain was verified by the handshake.
-fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    if !parsed.validity().is_valid() {
-        return None;
+fn certificate_user(certificates: &Certificates) -> Option<UserInfo> {
+    certificates.user().filter(|certified| certified.is_valid()).map(|certified| certified.user.clone())
+}
+
+/// What a certificate says of who shows it.
+#[derive(Debug)]
+pub(crate) struct Certified {
+    user: UserInfo,
+    validity: Validity,
+}
+
+impl Certified {
+    fn is_valid(&self) -> bool {
+        self.validity.is_valid()
     }
+
+    /// CN is the user, O are the groups: `x509.CommonNameUserConversion`. The chain was verified by the handshake.
+    pub(crate) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let user = subject_user(certificate, &parsed)?;
+        Some(Self { user, validity: parsed.validity().clone() })
+    }
+}
+
+fn subject_user(certificate: &CertificateDer<'_>, parsed: &X509Certificate<'_>) -> Option<UserInfo> {
     let subject = parsed.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
     let mut groups: Vec<String> =

@@ -40,6 +40,7 @@ use sampan_api::status::ApiError;
 use sampan_store::Store;
 use tokio::sync::watch;
 
+pub(crate) use authenticate::Certified;
 pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, UserInfo};
 
 use crate::Peer;

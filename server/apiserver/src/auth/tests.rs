@@ -195,7 +195,7 @@ fn head(headers: &[(&str, &str)]) -> Parts {
 }
 
 fn tls(certificates: Vec<CertificateDer<'static>>) -> Peer {
-    Peer::Tls { certificates, remote: ([127, 0, 0, 1], 1).into() }
+    Peer::Tls { certificates: certificates.into(), remote: ([127, 0, 0, 1], 1).into() }
 }
 
 #[tokio::test]

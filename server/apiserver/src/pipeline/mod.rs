@@ -173,9 +173,9 @@ impl ApiServer {
             return Ok(response);
         }
         if context.info.is_resource {
-            return self.resource(context).await;
+            return Box::pin(self.resource(context)).await;
         }
-        self.path(context).await
+        Box::pin(self.path(context)).await
     }
 
     fn authorize(&self, context: &Context) -> Result<(), ApiError> {

@@ -50,7 +50,7 @@ impl ApiServer {
             subresource: info.subresource.clone(),
         };
         if !info.subresource.is_empty() {
-            return self.subresource(context, target).await;
+            return Box::pin(self.subresource(context, target)).await;
         }
         if !kind.allows(&info.verb) {
             // while a definition goes, discovery hides all writes, but only creating is refused
@@ -61,17 +61,18 @@ impl ApiServer {
             }
         }
         if kind.virtual_ {
-            return self.virtual_resource(context, target).await;
+            return Box::pin(self.virtual_resource(context, target)).await;
         }
+        // boxed each: a request would carry the largest of them through every layer above
         match context.info.verb.as_str() {
-            "get" => self.get(&context, &target).await,
-            "list" => self.list(&context, &target).await,
-            "watch" => self.watch(&context, &target).await,
-            "create" => self.create(&context, &target).await,
-            "update" => self.update(&context, &target).await,
-            "patch" => self.patch(&context, &target).await,
-            "delete" => self.delete(&context, &target).await,
-            "deletecollection" => self.delete_collection(&context, &target).await,
+            "get" => Box::pin(self.get(&context, &target)).await,
+            "list" => Box::pin(self.list(&context, &target)).await,
+            "watch" => Box::pin(self.watch(&context, &target)).await,
+            "create" => Box::pin(self.create(&context, &target)).await,
+            "update" => Box::pin(self.update(&context, &target)).await,
+            "patch" => Box::pin(self.patch(&context, &target)).await,
+            "delete" => Box::pin(self.delete(&context, &target)).await,
+            "deletecollection" => Box::pin(self.delete_collection(&context, &target)).await,
             _ => Err(not_allowed()),
         }
     }

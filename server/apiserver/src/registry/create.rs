@@ -16,15 +16,16 @@ impl Registry {
     /// Creates `body` in `target`'s namespace. `target.name` is empty but for PUT-creates.
     pub async fn create(&self, call: &Call<'_>, target: &Target, body: Value) -> Result<Written, ApiError> {
         let generated = meta(&body, "name").is_empty() && !meta(&body, "generateName").is_empty();
+        if !generated {
+            return self.create_once(call, target, body).await;
+        }
         let mut attempt = 1;
         loop {
             match self.create_once(call, target, body.clone()).await {
-                Err(error)
-                    if generated && error.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS =>
-                {
+                Err(error) if error.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => {
                     attempt += 1
                 }
-                Err(error) if generated && error.reason == Reason::AlreadyExists => {
+                Err(error) if error.reason == Reason::AlreadyExists => {
                     let mut error = error;
                     error.retry_after_seconds = Some(1);
                     return Err(error);

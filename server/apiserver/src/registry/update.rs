@@ -1,10 +1,11 @@
 //! update: `registry/generic/registry/store.go` `Update` and `registry/rest/update.go` `BeforeUpdate`.
 
 use bytes::Bytes;
+use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::ApiError;
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Call, Operation, Registry, Target, Written, encoded, quota, write_error};
 use crate::crd::convert::Memo;
@@ -96,7 +97,7 @@ impl Registry {
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
         }
-        if unchanged(entry, &new) {
+        if unchanged(entry, old, &new, target.kind) {
             let json = self.answered(entry.value.clone(), target.kind).await?;
             return Ok(Some(Written { json, created: false }));
         }
@@ -276,8 +277,11 @@ fn gone(new: &Value) -> bool {
         && !(meta(new, "namespace").is_empty() && at(new, &["kind"]) == "Namespace" && spec_finalizers)
 }
 
-/// Whether the stored bytes would stay the same but for the revision.
-fn unchanged(entry: &Entry, new: &Value) -> bool {
+/// Whether the stored object would stay the same but for its revision; `old` is that, in the version of `kind`.
+fn unchanged(entry: &Entry, old: &Value, new: &Value, kind: &'static Kind) -> bool {
+    if kind.custom.is_none() && !strategies::convert::many_versions(kind) {
+        return same_but_revision(old, new);
+    }
     let value = encoded(new);
     let revision = entry.revision.to_string();
     let stored = &entry.value;
@@ -289,8 +293,51 @@ fn unchanged(entry: &Entry, new: &Value) -> bool {
         return true;
     }
     // the same fields in another order
-    serde_json::from_slice::<Value>(stored).is_ok_and(|mut old| {
-        keep(&mut old, new, &["metadata", "resourceVersion"]);
-        old == *new
-    })
+    serde_json::from_slice::<Value>(stored).is_ok_and(|old| same_but_revision(&old, new))
+}
+
+/// Equality of objects, whatever their revisions. Most changes are of a few fields: nothing is copied to see them.
+fn same_but_revision(old: &Value, new: &Value) -> bool {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
+    old.len() == new.len()
+        && old.iter().all(|(field, value)| match (field.as_str(), value, new.get(field)) {
+            ("metadata", Value::Object(old), Some(Value::Object(new))) => {
+                same_but(old, new, "resourceVersion")
+            }
+            (_, value, other) => other == Some(value),
+        })
+}
+
+fn same_but(old: &Map<String, Value>, new: &Map<String, Value>, field: &str) -> bool {
+    let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(field));
+    count(old) == count(new)
+        && old.iter().filter(|(key, _)| *key != field).all(|(key, value)| new.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::same_but_revision;
+
+    #[test]
+    fn objects_are_the_same_whatever_their_revisions_and_the_order_of_their_fields() {
+        let old =
+            json!({"kind": "A", "metadata": {"name": "n", "resourceVersion": "1"}, "spec": {"a": 1, "b": 2}});
+        for (new, same) in [
+            (
+                json!({"metadata": {"resourceVersion": "2", "name": "n"}, "spec": {"b": 2, "a": 1}, "kind": "A"}),
+                true,
+            ),
+            (json!({"metadata": {"name": "n"}, "spec": {"b": 2, "a": 1}, "kind": "A"}), true),
+            (json!({"metadata": {"name": "m"}, "spec": {"b": 2, "a": 1}, "kind": "A"}), false),
+            (json!({"metadata": {"name": "n", "x": "y"}, "spec": {"b": 2, "a": 1}, "kind": "A"}), false),
+            (json!({"metadata": {}, "spec": {"b": 2, "a": 1}, "kind": "A"}), false),
+            (json!({"metadata": {"name": "n"}, "spec": {"b": 2}, "kind": "A"}), false),
+            (json!({"metadata": {"name": "n"}, "kind": "A"}), false),
+            (json!({"metadata": {"name": "n"}, "status": {}, "kind": "A"}), false),
+        ] {
+            assert_eq!(same_but_revision(&old, &new), same, "{new}");
+        }
+    }
 }

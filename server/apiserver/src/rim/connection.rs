@@ -15,7 +15,7 @@ use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::Peer;
+use crate::{Certificates, Peer};
 
 /// The header in which the original `Upgrade` of a SPDY request travels through actix.
 pub(super) const MARK: &str = "x-sampan-upgrade";
@@ -27,13 +27,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(32);
 pub(super) struct Connection<T = TlsStream<TcpStream>> {
     io: T,
     early: Bytes,
-    shown: Option<(Vec<CertificateDer<'static>>, Protocol)>,
+    shown: Option<(Certificates, Protocol)>,
 }
 
 /// What the requests of one connection know of it.
 #[derive(Clone)]
 pub(super) struct Shown {
-    certificates: Vec<CertificateDer<'static>>,
+    certificates: Certificates,
     pub(super) protocol: Protocol,
     pub(super) gone: Gone,
 }
@@ -92,15 +92,16 @@ impl Connection {
 
 /// The client's chain; in the place of one that is not the CA's a certificate that says nothing, so that whoever
 /// shows it is refused, not taken for anonymous.
-fn vouched(chain: &[CertificateDer<'_>], clients: &dyn ClientCertVerifier) -> Vec<CertificateDer<'static>> {
-    let Some((leaf, rest)) = chain.split_first() else { return Vec::new() };
-    match clients.verify_client_cert(leaf, rest, UnixTime::now()) {
+fn vouched(chain: &[CertificateDer<'_>], clients: &dyn ClientCertVerifier) -> Certificates {
+    let Some((leaf, rest)) = chain.split_first() else { return Certificates::default() };
+    let chain = match clients.verify_client_cert(leaf, rest, UnixTime::now()) {
         Ok(_) => chain.iter().map(|c| c.clone().into_owned()).collect(),
         Err(why) => {
             tracing::debug!(%why, "client certificate refused");
             vec![CertificateDer::from(Vec::new())]
         }
-    }
+    };
+    chain.into()
 }
 
 impl<T> Connection<T> {

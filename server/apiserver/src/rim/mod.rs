@@ -264,7 +264,7 @@ impl<F: Future + Unpin> Future for InRuntime<F> {
 /// The peer of a connection that showed nothing.
 fn stranger(remote: Option<SocketAddr>) -> Peer {
     let remote = remote.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-    Peer::Tls { certificates: Vec::new(), remote }
+    Peer::Tls { certificates: Default::default(), remote }
 }
 
 #[cfg(test)]

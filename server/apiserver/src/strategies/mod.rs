@@ -12,7 +12,7 @@ pub mod services;
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::FieldError;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::value::{at, keep, object, remove, set, text};
 
@@ -45,14 +45,12 @@ pub fn has_generation(kind: &Kind) -> bool {
 pub fn generation_changes(kind: &Kind, old: &Value, new: &Value) -> bool {
     // the status of a custom resource without the subresource is like any other field
     let status = if kind.custom.is_none() || has_status_subresource(kind) { "status" } else { "" };
-    let wanted = |v: &Value| {
-        let mut v = v.clone();
-        for field in ["metadata", status, "apiVersion", "kind"] {
-            remove(&mut v, &[field]);
-        }
-        v
-    };
-    wanted(old) != wanted(new)
+    let counts = |field: &str| !matches!(field, "metadata" | "apiVersion" | "kind") && field != status;
+    let fields =
+        |object: &'_ Value| object.as_object().into_iter().flatten().filter(|(f, _)| counts(f)).count();
+    let (Some(old_fields), count) = (old.as_object(), fields(new)) else { return old != new };
+    let same = |(field, value): (&String, &Value)| new.get(field) == Some(value);
+    fields(old) != count || !old_fields.iter().filter(|(field, _)| counts(field)).all(same)
 }
 
 /// Whether `/status` exists.
@@ -251,15 +249,24 @@ pub fn before_delete(kind: &Kind, new: &mut Value) {
 
 /// A write to `/status` changes the status (and harmless metadata) only.
 pub fn keep_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
-    let mut kept = old.clone();
     // of a custom resource the metadata stays too
     let written: &[&str] = if kind.custom.is_some() { &["status"] } else { &["metadata", "status"] };
-    for field in written {
-        match at(new, &[field]) {
-            Value::Null => drop(remove(&mut kept, &[field])),
-            value => set(&mut kept, &[field], value.clone()),
-        }
+    let mut kept = Map::new();
+    for (field, value) in old.as_object().into_iter().flatten() {
+        let value = match written.contains(&field.as_str()) {
+            true => new.get_mut(field).map(Value::take).filter(|value| !value.is_null()),
+            false => Some(value.clone()),
+        };
+        kept.extend(value.map(|value| (field.clone(), value)));
     }
+    for field in written {
+        if kept.contains_key(*field) {
+            continue;
+        }
+        let value = new.get_mut(*field).map(Value::take).filter(|value| !value.is_null());
+        kept.extend(value.map(|value| ((*field).to_owned(), value)));
+    }
+    let mut kept = Value::Object(kept);
     if kind.group == "apps" {
         keep(&mut kept, old, &["metadata", "labels"]);
     }

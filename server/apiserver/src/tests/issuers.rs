@@ -96,7 +96,7 @@ impl World {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.header("content-type", "application/json").body(Bytes::from(body.to_owned()));
-        let peer = Peer::Tls { certificates: Vec::new(), remote: ([127, 0, 0, 1], 1).into() };
+        let peer = Peer::Tls { certificates: Default::default(), remote: ([127, 0, 0, 1], 1).into() };
         let response = self.server.handle(request.unwrap(), peer).await;
         let (code, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -249,8 +249,10 @@ async fn a_certificate_needs_no_keys_of_others() {
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
     let token = Key::new("1").sign(&claims(&failing));
     let request = Request::get("/livez").header("authorization", format!("Bearer {token}"));
-    let peer =
-        Peer::Tls { certificates: vec![certificate.der().clone()], remote: ([127, 0, 0, 1], 1).into() };
+    let peer = Peer::Tls {
+        certificates: vec![certificate.der().clone()].into(),
+        remote: ([127, 0, 0, 1], 1).into(),
+    };
     let response = world.server.handle(request.body(Bytes::new()).unwrap(), peer).await;
     assert_ne!(response.status(), 401);
     assert!(failing.seen().is_empty());

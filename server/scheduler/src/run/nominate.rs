@@ -60,6 +60,7 @@ impl Scheduler {
         for victim in victims {
             let text = format!("Preempted by pod {uid} on node {}", preemption.node);
             self.recorder(pod).normal(&reference(&*victim.pod), "Preempted", text);
+            state.world.leaving.extend(victim.pod.metadata.uid.clone());
             state.calls.push(Box::pin(evict(self.client.clone(), victim, pod.clone())));
         }
         // who is less important waits for this node no longer, and may find another
@@ -105,9 +106,25 @@ async fn evict(client: Client, victim: Arc<PodInfo>, by: Arc<PodInfo>) -> Output
     match api.delete(&name, &DeleteParams::default()).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => tracing::warn!(pod = victim.key(), %error, "victim of a preemption not deleted"),
+        Err(error) => {
+            tracing::warn!(pod = victim.key(), %error, "victim of a preemption not deleted");
+            return Output::Spared(victim, by.key());
+        }
     }
     Output::Told
+}
+
+/// A victim stays: who was to have its room looks anew.
+pub(super) fn spared(state: &mut State, victim: &PodInfo, by: &str) {
+    left(state, &victim.pod);
+    state.queue.world_changed_for(|waiting| waiting.key() == by);
+}
+
+/// A pod is gone, or stays after all.
+pub(super) fn left(state: &mut State, pod: &Pod) {
+    if let Some(uid) = &pod.metadata.uid {
+        state.world.leaving.remove(uid);
+    }
 }
 
 async fn unnominate(client: Client, pod: Arc<PodInfo>) -> Output {

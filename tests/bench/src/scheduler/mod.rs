@@ -4,9 +4,8 @@
 //! Throughput is taken as scheduler_perf does it: from the first of the measured pods being created to the last of them
 //! bound, creation included; only that here each pod is created over TLS by another process on the same cores, and each
 //! binding is a durable write through the API. A watch that was open before tells of the bound pods. As in
-//! scheduler_perf no kubelet answers for the pods: simulated nodes start them after an hour. What is published of
-//! upstream (1,150 pods/s of SchedulingBasic, its thresholds for the others) was taken on other machines: it is not
-//! beside these figures.
+//! scheduler_perf no kubelet says anything of the pods. What is published of upstream (1,150 pods/s of SchedulingBasic, its
+//! thresholds for the others) was taken on other machines: it is not beside these figures.
 
 mod bound;
 mod shapes;
