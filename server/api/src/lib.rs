@@ -17,6 +17,7 @@
 
 pub mod apply;
 pub mod crd;
+pub mod cron;
 pub mod defaults;
 pub mod discovery;
 pub mod fields;

@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 
+use futures::StreamExt;
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, Reason};
 use serde_json::{Value, json};
@@ -34,6 +35,32 @@ pub(crate) async fn objects(registry: &Registry, address: Ipv4Addr) -> Result<()
     keep_same(registry, &call, "", "endpoints", "subsets", endpoints(address)).await?;
     let slice = slice(address);
     keep_same(registry, &call, "discovery.k8s.io", "endpointslices", "endpoints", slice).await
+}
+
+/// Brings the API's own Service and its endpoints back whenever somebody changes or deletes them, until the drain.
+pub(crate) async fn keep(registry: Registry, address: Ipv4Addr) {
+    let (store, mut from) = (registry.store.clone(), registry.store.revision());
+    loop {
+        let watch = |bucket: &str| store.watch(bucket, "default/kubernetes", from);
+        let watches = ["services", "endpoints", "endpointslices.discovery.k8s.io"].map(watch);
+        let mut changes = futures::stream::select_all(watches.into_iter().flatten());
+        loop {
+            match changes.next().await {
+                None => return,
+                Some(Ok(event)) if &*event.entry.key.name != "default/kubernetes" => continue,
+                Some(Ok(_)) => {}
+                // something may have been missed
+                Some(Err(_lagged)) => break,
+            }
+            if let Err(error) = objects(&registry, address).await {
+                tracing::warn!(%error, "cannot bring the API's own Service back");
+            }
+        }
+        from = store.revision();
+        if let Err(error) = objects(&registry, address).await {
+            tracing::warn!(%error, "cannot bring the API's own Service back");
+        }
+    }
 }
 
 async fn ensure(

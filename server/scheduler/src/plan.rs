@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 
 use crate::columns::{Columns, Row};
+use crate::config::Plugin;
 use crate::devices::Grant;
 use crate::filters::{self, Filters, Refusal};
 use crate::pods::PodInfo;
@@ -168,20 +169,26 @@ impl Planner {
     }
 }
 
+/// What DynamicResources says after the filters of a pod that waits for no claim, or has none.
+fn nothing_to_deallocate(pod: &PodInfo) -> Option<&'static str> {
+    pod.profile.filters(Plugin::DynamicResources).then_some("no new claims to deallocate")
+}
+
 impl Nowhere {
     fn new(message: String, refused: Vec<(String, Refusal)>, pod: &PodInfo, world: &World) -> Self {
         let deallocate = filters::devices::concern(pod).then(|| filters::devices::to_deallocate(pod, world));
-        let said = deallocate.as_ref().map(|claim| match claim {
-            Some(_) => "deallocation of ResourceClaim completed",
-            None => "still not schedulable",
-        });
+        let said = match &deallocate {
+            Some(Some(_)) => Some("deallocation of ResourceClaim completed"),
+            Some(None) => Some("still not schedulable"),
+            None => nothing_to_deallocate(pod),
+        };
         Self { nodes: world.len(), message, refused, said, deallocate: deallocate.flatten() }
     }
 
     /// For a reason that is about the pod and not about any node.
     fn general(why: &str, pod: &PodInfo, world: &World) -> Self {
         let refused = world.nodes().map(|node| (node.name().to_owned(), Refusal::fixed(why))).collect();
-        let said = filters::devices::concern(pod).then_some("no new claims to deallocate");
+        let said = nothing_to_deallocate(pod);
         let message = format!("0/{} nodes are available: {why}.", world.len());
         Self { nodes: world.len(), message, refused, said, deallocate: None }
     }

@@ -63,22 +63,22 @@ fn refusals_are_upstreams_words() {
         (
             world(&[json!({})]),
             asks("2"),
-            "1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
         (
             world(&[taint]),
             asks("1"),
-            "1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
         (
             world(&[json!({"unschedulable": true})]),
             asks("1"),
-            "1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
         (
             world(&[json!({})]),
             json!({"containers": [], "nodeSelector": {"disk": "ssd"}}),
-            "1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "1 node(s) didn't match Pod's node affinity/selector. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
         ),
     ];
     for (world, spec, text) in cases {

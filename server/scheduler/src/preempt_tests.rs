@@ -92,7 +92,7 @@ fn promised_room_is_kept_from_the_less_important() {
     let decide = |priority: i32, world: &World| schedule(&pod("p", "400m", priority, json!({})), world, 0);
     assert!(matches!(decide(8, &world), Decision::Bind { .. }));
     let Decision::Unschedulable { message, .. } = decide(0, &world) else { panic!("bound") };
-    let text = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+    let text = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
                 1 No preemption victims found for incoming pod.";
     assert_eq!(message, text);
     world.forget_nominated("d/w");
@@ -113,7 +113,7 @@ fn a_pod_waits_for_its_victims_to_end() {
     };
     assert_eq!(nomination, Nomination::Kept);
     let text = "0/2 nodes are available: 2 Insufficient cpu. \
-                preemption: not eligible due to a terminating pod on the nominated node.";
+                no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node.";
     assert_eq!(message, text);
 }
 
@@ -128,6 +128,6 @@ fn a_pod_that_must_not_preempt_says_so() {
         panic!("bound")
     };
     assert_eq!(nomination, Nomination::Kept);
-    let text = "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never.";
+    let text = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.";
     assert_eq!(message, text);
 }

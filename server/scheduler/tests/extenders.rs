@@ -214,7 +214,7 @@ async fn a_pod_goes_where_an_extender_lets_it() {
     assert_eq!(asked[0]["NodeNames"], Value::Null);
     // the other node is full for the plugins, the first for the extender
     cluster.pod("q", ("cpu", "1"), 0).await;
-    let said = "0/2 nodes are available: 1 Insufficient cpu, 1 it is cold there. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.";
+    let said = "0/2 nodes are available: 1 Insufficient cpu, 1 it is cold there. no new claims to deallocate, preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.";
     cluster.told(said).await;
     cluster.condition("q", "Unschedulable", said).await;
 }

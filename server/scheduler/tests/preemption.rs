@@ -112,6 +112,9 @@ async fn a_victim_says_why_it_goes_and_the_room_is_promised() {
     cluster.pod_until("high", "nominated", |pod| pod["status"]["nominatedNodeName"] == "n").await;
     cluster.pod("middle", 5, false).await;
     cluster
-        .told("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes")
+        .told(
+            "FailedScheduling",
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes",
+        )
         .await;
 }

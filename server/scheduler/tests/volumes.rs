@@ -174,7 +174,7 @@ async fn a_pod_waits_for_its_claim() {
     cluster.pod("p").await;
     let all = |why: &str| {
         format!(
-            "0/1 nodes are available: {why}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+            "0/1 nodes are available: {why}. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
         )
     };
     cluster.told(&all("persistentvolumeclaim \"c\" not found")).await;
@@ -193,7 +193,7 @@ async fn a_pod_does_not_leave_its_volume() {
     cluster.bind().await;
     cluster.pod("p").await;
     cluster
-        .told("0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")
+        .told("0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")
         .await;
     let moved = json!({"metadata": {"labels": {"host": "elsewhere"}}});
     let nodes: Api<Node> = Api::all(cluster.client.clone());

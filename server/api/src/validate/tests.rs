@@ -270,6 +270,30 @@ fn errors_on_create_are_upstreams() {
         (
             "CronJob",
             "/spec/schedule",
+            json!("99 * * * *"),
+            "spec.schedule: Invalid value: \"99 * * * *\": end of range (99) above maximum (59): 99",
+        ),
+        (
+            "CronJob",
+            "/spec/timeZone",
+            json!("Mars/Phobos"),
+            "spec.timeZone: Invalid value: \"Mars/Phobos\": unknown time zone Mars/Phobos",
+        ),
+        (
+            "CronJob",
+            "/spec/timeZone",
+            json!(""),
+            "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string",
+        ),
+        (
+            "CronJob",
+            "/spec/timeZone",
+            json!("local"),
+            "spec.timeZone: Invalid value: \"local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        ),
+        (
+            "CronJob",
+            "/spec/schedule",
             json!("TZ=UTC 0 0 * * *"),
             "spec.schedule: Invalid value: \"TZ=UTC 0 0 * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
         ),

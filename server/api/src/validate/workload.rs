@@ -259,6 +259,12 @@ pub(super) fn cron_job(object: &Value, old: &Value, errors: &mut Errors) {
             errors.extend(all.map(|why| FieldError::invalid("spec.schedule", schedule, why)));
         }
     }
+    let zone = |object: &Value| get(get(object, "spec"), "timeZone").as_str().map(str::to_owned);
+    if let Some(zone) = zone(object).filter(|zone_now| zone(old).as_ref() != Some(zone_now)) {
+        errors.extend(
+            time_zone_error(&zone).map(|why| FieldError::invalid("spec.timeZone", zone.as_str(), why)),
+        );
+    }
     required_one_of(spec, "concurrencyPolicy", "spec", &["Allow", "Forbid", "Replace"], errors);
     let counts = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
     non_negative(spec, &counts, "spec", errors);
@@ -279,12 +285,18 @@ fn schedule_error(schedule: &str) -> Option<String> {
         Some((_, rest)) if zoned => rest,
         _ => schedule,
     };
-    let count = schedule.split_whitespace().count();
-    if schedule.starts_with('@') || count == 5 {
-        return None;
+    crate::cron::Schedule::parse(schedule).err()
+}
+
+/// Upstream's `validateTimeZone`.
+fn time_zone_error(zone: &str) -> Option<String> {
+    match zone {
+        "" => Some("timeZone must be nil or non-empty string".to_owned()),
+        zone if zone.eq_ignore_ascii_case("local") => Some(
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned(),
+        ),
+        zone => jiff::tz::TimeZone::get(zone).err().map(|_| format!("unknown time zone {zone}")),
     }
-    let shown: Vec<&str> = schedule.split_whitespace().collect();
-    Some(format!("expected exactly 5 fields, found {count}: [{}]", shown.join(" ")))
 }
 
 pub(super) fn update(kind: &str, new: &Value, old: &Value, errors: &mut Errors) {
@@ -319,6 +331,13 @@ fn job_template(after: &Value, before: &Value, errors: &mut Errors) {
         if let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) {
             for key in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
                 pod.shift_remove(key);
+            }
+            // MutablePodResourcesForSuspendedJobs
+            for list in ["containers", "initContainers"] {
+                let containers = pod.get_mut(list).and_then(Value::as_array_mut);
+                for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+                    container.shift_remove("resources");
+                }
             }
         }
         if let Some(template) = template.as_object_mut() {

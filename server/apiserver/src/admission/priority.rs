@@ -11,6 +11,9 @@ use crate::value::{at, meta, set, text};
 const BUCKET: &str = "priorityclasses.scheduling.k8s.io";
 const DEFAULT_POLICY: &str = "PreemptLowerPriority";
 
+/// Upstream's `SystemPriorityClasses`.
+const SYSTEM: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
+
 pub(super) struct Priority;
 
 impl Plugin for Priority {
@@ -30,6 +33,17 @@ impl Plugin for Priority {
     }
 
     fn validate(&self, review: &Review<'_>, class: &Value) -> Result<(), ApiError> {
+        if review.operation == Operation::Delete && of(review, "scheduling.k8s.io", "priorityclasses") {
+            return match SYSTEM.contains(&review.name) {
+                true => Err(ApiError::forbidden(
+                    "scheduling.k8s.io",
+                    "priorityclasses",
+                    review.name,
+                    "this is a system priority class and cannot be deleted",
+                )),
+                false => Ok(()),
+            };
+        }
         let writes = matches!(review.operation, Operation::Create | Operation::Update);
         if !writes
             || !of(review, "scheduling.k8s.io", "priorityclasses")
@@ -74,12 +88,19 @@ fn resolve(store: &Store, pod: &mut Value) -> Result<(), ApiError> {
         .map(|c| text(c, &["preemptionPolicy"]))
         .filter(|p| !p.is_empty())
         .unwrap_or(DEFAULT_POLICY);
-    if at(pod, &["spec", "priority"]).as_i64().is_some_and(|given| given != value) {
-        return Err(refused(pod, "the integer value of priority must not be provided in pod spec"));
+    let said = |what: &str, given: &str, computed: &str| {
+        let why = format!(
+            "{what} ({given}) must not be provided in pod spec; priority admission controller computed {computed} from the \
+             given PriorityClass name"
+        );
+        Err(refused(pod, &why))
+    };
+    if let Some(given) = at(pod, &["spec", "priority"]).as_i64().filter(|given| *given != value) {
+        return said("the integer value of priority", &given.to_string(), &value.to_string());
     }
     let given = text(pod, &["spec", "preemptionPolicy"]);
     if !given.is_empty() && given != policy {
-        return Err(refused(pod, "the string value of PreemptionPolicy must not be provided in pod spec"));
+        return said("the string value of PreemptionPolicy", given, policy);
     }
     if let Some(class) = &class {
         set(pod, &["spec", "priorityClassName"], meta(class, "name"));

@@ -34,6 +34,7 @@ fn admit(
         user,
         old,
         dry_run: false,
+        said: &Default::default(),
         store: &world.store,
         converter: &Default::default(),
         warnings: &warnings,
@@ -112,7 +113,10 @@ async fn priorities_come_from_classes() {
     assert_eq!((&high["spec"]["priority"], &high["spec"]["preemptionPolicy"]), (&json!(7), &json!("Never")));
     for (spec, want) in [
         (json!({"priorityClassName": "none"}), "no PriorityClass with name none was found"),
-        (json!({"priority": 9}), "the integer value of priority must not be provided in pod spec"),
+        (
+            json!({"priority": 9}),
+            "the integer value of priority (9) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name",
+        ),
     ] {
         let error = admit(&world, &user, Operation::Create, "pods", &mut pod(spec), None).unwrap_err();
         assert!(error.message.contains(want), "{}", error.message);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sampan_api::kinds::Kind;
 use sampan_cel::{
-    Answer, Ask, Authorizer, Budget, Env, EvalError, Lazy, Program, Resource, Type, Value, Vars,
+    Answer, Ask, Authorizer, Budget, Env, EvalError, Lazy, ObjectField, ObjectType, Program, Resource, Type,
+    Value, Vars,
 };
 use serde_json::Value as Json;
 
@@ -53,23 +54,24 @@ fn request_type() -> Type {
             ("extra", Type::map(Type::list(text.clone()))),
         ],
     );
-    object(
-        "kubernetes.AdmissionRequest",
-        &[
-            ("kind", kind.clone()),
-            ("resource", resource.clone()),
-            ("subResource", text.clone()),
-            ("requestKind", kind),
-            ("requestResource", resource),
-            ("requestSubResource", text.clone()),
-            ("name", text.clone()),
-            ("namespace", text.clone()),
-            ("operation", text),
-            ("userInfo", user),
-            ("dryRun", Type::Bool),
-            ("options", Type::Dyn),
-        ],
-    )
+    let fields = [
+        ("kind", kind.clone()),
+        ("resource", resource.clone()),
+        ("subResource", text.clone()),
+        ("requestKind", kind),
+        ("requestResource", resource),
+        ("requestSubResource", text.clone()),
+        ("name", text.clone()),
+        ("namespace", text.clone()),
+        ("operation", text),
+        ("userInfo", user),
+        ("dryRun", Type::Bool),
+        ("options", Type::Dyn),
+    ];
+    // upstream declares these fields by their own names: the words that CEL reserves are escaped in schemas alone
+    let field = |(name, ty): (&str, Type)| (name.to_owned(), ObjectField { json: name.to_owned(), ty });
+    let fields = fields.into_iter().map(field).collect();
+    Type::Object(Arc::new(ObjectType { name: "kubernetes.AdmissionRequest".to_owned(), fields }))
 }
 
 fn namespace_type() -> Type {

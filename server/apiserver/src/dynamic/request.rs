@@ -99,6 +99,9 @@ fn options(review: &Review<'_>) -> Value {
     if review.dry_run {
         options["dryRun"] = json!(["All"]);
     }
+    for (field, value) in review.said {
+        options[field] = value.clone();
+    }
     options
 }
 

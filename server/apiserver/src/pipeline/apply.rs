@@ -10,7 +10,7 @@ use crate::ApiServer;
 use crate::auth::Attributes;
 use crate::registry::manage::Applied;
 use crate::registry::patch::APPLY;
-use crate::registry::{Call, Target, WriteOptions};
+use crate::registry::{Call, Target, WriteOptions, said};
 
 /// Whether the body is a configuration to be applied.
 pub(super) fn is_apply(context: &Context) -> bool {
@@ -64,7 +64,7 @@ impl ApiServer {
         format: negotiate::Format,
     ) -> Answer {
         let options = WriteOptions::parse_patch(&context.query, true)?;
-        let call = Call::new(&context.user, options);
+        let call = Call::new(&context.user, options).saying(said(&context.query));
         let config = config(context, &call)?;
         let manager = context.manager();
         let applied = Applied { config: &config, manager: &manager, force: context.query.flag("force") };

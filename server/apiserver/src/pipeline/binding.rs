@@ -58,8 +58,8 @@ impl ApiServer {
 
 /// The pod on its node: `assignPod` and `setPodNodeAndMetadata`.
 fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Value, ApiError> {
-    let conflict = |why: String| Err(target.conflict(&why));
     let name = &target.name;
+    let conflict = |why: String| Err(ApiError::conflict("", "pods/binding", name, &why));
     let uid = meta(binding, "uid");
     if !uid.is_empty() && uid != meta(old, "uid") {
         return conflict(format!(
@@ -79,6 +79,8 @@ fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Va
     let mut new = old.clone();
     crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
     set(&mut new, &["spec", "nodeName"], node);
+    // ClearingNominatedNodeNameAfterBinding
+    crate::value::remove(&mut new, &["status", "nominatedNodeName"]);
     for (key, value) in at(binding, &["metadata", "annotations"]).as_object().into_iter().flatten() {
         object(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
     }

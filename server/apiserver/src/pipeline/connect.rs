@@ -34,6 +34,7 @@ impl ApiServer {
             user: &context.user,
             old: None,
             dry_run: false,
+            said: &Default::default(),
             store: &self.registry().store,
             converter: &self.registry().converter,
             warnings: &warnings,

@@ -36,7 +36,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use sampan_api::status::ApiError;
@@ -46,6 +46,8 @@ use crate::fairness::Ticket;
 use crate::{ApiServer, Peer, ResponseBody, UserInfo, audit};
 use info::RequestInfo;
 use query::Query;
+
+const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
 
 /// One request on its way.
 pub(crate) struct Context {
@@ -115,6 +117,8 @@ impl ApiServer {
         if let Some(id) = id {
             response.headers_mut().entry(audit::HEADER).or_insert(id);
         }
+        // upstream's `WithCacheControl`: what is told to one client is for no other
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
         metrics::record(&seen, response.status().as_u16(), began.elapsed());
         tracing::debug!(verb = %seen.verb, path = %seen.path, code = response.status().as_u16(), took = ?began.elapsed(), "request");
         response

@@ -17,7 +17,7 @@ use crate::registry::delete::{DeleteOptions, Deleted, success};
 use crate::registry::list::{self, ListOptions};
 use crate::registry::patch::{Patch, SUPPORTED, check_name};
 use crate::registry::watch::{self, WatchOptions};
-use crate::registry::{Call, Target, WriteOptions};
+use crate::registry::{Call, Target, WriteOptions, said};
 use crate::value::meta;
 use crate::{ApiServer, ResponseBody};
 
@@ -113,7 +113,7 @@ impl ApiServer {
     async fn create(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
         let options = WriteOptions::parse(&context.query, "CreateOptions")?;
-        let call = Call::new(&context.user, options).tracked(context.manager());
+        let call = Call::new(&context.user, options).tracked(context.manager()).saying(said(&context.query));
         let body = decode(context, target, &call)?;
         check_namespace(target, &body)?;
         let written = self.registry().create(&call, target, body).await?;
@@ -124,7 +124,7 @@ impl ApiServer {
     pub(super) async fn update(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
         let options = WriteOptions::parse(&context.query, "UpdateOptions")?;
-        let call = Call::new(&context.user, options).tracked(context.manager());
+        let call = Call::new(&context.user, options).tracked(context.manager()).saying(said(&context.query));
         let body = decode(context, target, &call)?;
         if meta(&body, "name").is_empty() {
             return Err(ApiError::bad_request("name must be provided"));
@@ -142,7 +142,7 @@ impl ApiServer {
             return self.apply(context, target, format).await;
         }
         let options = WriteOptions::parse_patch(&context.query, false)?;
-        let call = Call::new(&context.user, options).tracked(context.manager());
+        let call = Call::new(&context.user, options).tracked(context.manager()).saying(said(&context.query));
         let patch = Patch { kind: patch_type(context)?, body: &context.body, mode: options.field_validation };
         let written = self.registry().patch(&call, target, patch).await?;
         shape::object(200, target.kind, written.json, format, context)
@@ -152,7 +152,8 @@ impl ApiServer {
         let format = context.format(Offer::of(target.kind))?;
         let body = body::delete_options(&context.head.headers, &context.body)?;
         let options = DeleteOptions::parse(&context.query, body.as_ref())?;
-        let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
+        let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() })
+            .saying(options.said());
         match self.registry().delete(&call, target, &options).await? {
             Deleted::Waiting(json) => shape::object(200, target.kind, json, format, context),
             Deleted::Gone(json, _) if returns_deleted(target.kind) => {
@@ -168,7 +169,8 @@ impl ApiServer {
         let format = context.format(Offer::of(target.kind))?;
         let body = body::delete_options(&context.head.headers, &context.body)?;
         let options = DeleteOptions::parse(&context.query, body.as_ref())?;
-        let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() });
+        let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() })
+            .saying(options.said());
         let list_options = ListOptions::parse(target.kind, &context.query)?;
         let page = list::page(self.registry(), target.kind, &target.namespace, &list_options).await?;
         for entry in &page.entries {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
 use sampan_store::Store;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Notes;
 use crate::UserInfo;
@@ -44,6 +44,8 @@ pub struct Review<'a> {
     pub old: Option<&'a Value>,
     /// Whether nothing will be written.
     pub dry_run: bool,
+    /// The fields of the request's options that its author gave: `fieldManager`, `propagationPolicy` …
+    pub said: &'a Map<String, Value>,
     /// To look other objects up.
     pub store: &'a Store,
     /// To see custom resources in another version.

@@ -45,8 +45,8 @@ impl Registry {
         if !meta(&new, "resourceVersion").is_empty() {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        self.require_namespace(target)?;
         self.stamp(target, &mut new);
+        self.require_namespace(target, meta(&new, "name"))?;
         strategies::rules::defaults(kind, &mut new);
         self.track(call, target, None, &mut new).await;
         let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
@@ -115,7 +115,7 @@ impl Registry {
     }
 
     /// The namespace has to exist and not be on its way out: admission plugin NamespaceLifecycle.
-    fn require_namespace(&self, target: &Target) -> Result<(), ApiError> {
+    fn require_namespace(&self, target: &Target, name: &str) -> Result<(), ApiError> {
         if !target.kind.namespaced {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Registry {
         }
         let why =
             format!("unable to create new content in namespace {namespace} because it is being terminated");
-        let mut error = target.forbidden(&why);
+        let mut error = ApiError::forbidden(target.kind.group, target.kind.plural, name, &why);
         let message = format!("namespace {namespace} is being terminated");
         error.causes = vec![("NamespaceTerminating".into(), message, "metadata.namespace".into())];
         Err(error)

@@ -6,7 +6,7 @@ use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Action, Condition, Entry, Write, WriteError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Call, Operation, Registry, Target, encoded, write_error};
 use crate::pipeline::query::Query;
@@ -87,6 +87,29 @@ impl DeleteOptions {
             resource_version: precondition("resourceVersion"),
             dry_run: !dry.is_empty(),
         })
+    }
+}
+
+impl DeleteOptions {
+    /// Its fields that were given, for admission.
+    pub fn said(&self) -> Map<String, Value> {
+        let mut said = Map::new();
+        said.extend(self.grace_seconds.map(|seconds| ("gracePeriodSeconds".to_owned(), seconds.into())));
+        let preconditions = [("uid", &self.uid), ("resourceVersion", &self.resource_version)];
+        let given = preconditions
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into())));
+        let preconditions: Map<String, Value> = given.collect();
+        if !preconditions.is_empty() {
+            said.insert("preconditions".to_owned(), preconditions.into());
+        }
+        let policy = self.propagation.map(|policy| match policy {
+            Propagation::Orphan => "Orphan",
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+        });
+        said.extend(policy.map(|policy| ("propagationPolicy".to_owned(), policy.into())));
+        said
     }
 }
 
@@ -218,18 +241,22 @@ impl Registry {
     }
 }
 
-/// Preconditions.
+/// Preconditions: `rest.BeforeDelete`, whose conflict names the kind.
 fn check(target: &Target, options: &DeleteOptions, old: &Value) -> Result<(), ApiError> {
     let (uid, revision) = (meta(old, "uid"), meta(old, "resourceVersion"));
     if let Some(asked) = options.uid.as_deref().filter(|asked| *asked != uid) {
-        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
-        return Err(target.conflict(&why));
+        let why = format!(
+            "the UID in the precondition ({asked}) does not match the UID in record ({uid}). The object might have been \
+             deleted and then recreated"
+        );
+        return Err(ApiError::conflict(target.kind.group, target.kind.kind, &target.name, &why));
     }
     if let Some(asked) = options.resource_version.as_deref().filter(|asked| *asked != revision) {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {revision}"
+            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({revision}). \
+             The object might have been modified"
         );
-        return Err(target.conflict(&why));
+        return Err(ApiError::conflict(target.kind.group, target.kind.kind, &target.name, &why));
     }
     Ok(())
 }

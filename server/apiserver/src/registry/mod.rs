@@ -23,12 +23,12 @@ use std::sync::{Arc, OnceLock};
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, FieldError, Reason};
 use sampan_store::{Action, Condition, Entry, Key, Store, Write, WriteError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use admit::{Admission, Operation, Plugin, Review, WaitingPlugin};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use notes::Notes;
-pub use options::{FieldValidation, WriteOptions, manager};
+pub use options::{FieldValidation, WriteOptions, manager, said};
 
 use crate::crd::convert::{Converter, Memo};
 use crate::pipeline::warnings::Warnings;
@@ -71,6 +71,22 @@ impl Target {
     /// Its key in the store.
     pub fn key(&self) -> Key {
         Key::new(self.kind.storage_group, store_name(&self.namespace, &self.name))
+    }
+    /// The object's key in upstream's etcd, which some of its messages name.
+    pub fn registry_key(&self) -> String {
+        let prefix = match (self.kind.group, self.kind.plural) {
+            ("", "endpoints") => "services/endpoints".to_owned(),
+            ("", "nodes") => "minions".to_owned(),
+            ("", "replicationcontrollers") => "controllers".to_owned(),
+            ("", "services") => "services/specs".to_owned(),
+            (_, "ingresses") => "ingress".to_owned(),
+            (group @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), plural) => {
+                format!("{group}/{plural}")
+            }
+            (group, plural) if self.kind.custom.is_some() => format!("{group}/{plural}"),
+            (_, plural) => plural.to_owned(),
+        };
+        format!("/registry/{prefix}/{}", store_name(&self.namespace, &self.name))
     }
     /// `pods "a" not found`.
     pub fn not_found(&self) -> ApiError {
@@ -396,12 +412,18 @@ pub struct Call<'a> {
     pub manager: Option<String>,
     /// The view that the object is written through, such as `scale`; empty if it is written as it is.
     pub through: &'static str,
+    /// The fields of its options that its author gave, for admission.
+    pub said: Map<String, Value>,
 }
 
 impl<'a> Call<'a> {
     /// A call of `user`.
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Default::default(), through: "", manager: None }
+        Self { user, options, warnings: Default::default(), through: "", manager: None, said: Map::new() }
+    }
+    /// As one of those options.
+    pub fn saying(self, said: Map<String, Value>) -> Self {
+        Self { said, ..self }
     }
     /// As a write by that manager.
     pub fn tracked(self, manager: impl Into<String>) -> Self {
@@ -423,6 +445,7 @@ impl<'a> Call<'a> {
             user: self.user,
             old,
             dry_run: self.options.dry_run,
+            said: &self.said,
             store: &registry.store,
             converter: &registry.converter,
             warnings: &self.warnings,

@@ -1,6 +1,7 @@
 //! Query options of writes.
 
 use sampan_api::status::{ApiError, FieldError};
+use serde_json::{Map, Value};
 
 use crate::pipeline::query::Query;
 
@@ -57,6 +58,12 @@ impl WriteOptions {
     }
 }
 
+/// The fields of a write's options that the query gives, in the order of upstream's types.
+pub fn said(query: &Query) -> Map<String, Value> {
+    let given = ["fieldManager", "fieldValidation"].into_iter().map(|field| (field, query.text(field)));
+    given.filter(|(_, text)| !text.is_empty()).map(|(field, text)| (field.to_owned(), text.into())).collect()
+}
+
 /// Upstream's `FieldManagerMaxLength`.
 const MANAGER_LIMIT: usize = 128;
 
@@ -102,6 +109,14 @@ pub(super) fn dry_run_error(values: &[&str]) -> Option<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_query_gives_is_told() {
+        let query = Query::parse("dryRun=All&fieldValidation=Strict&fieldManager=me&force=true&pretty=true");
+        let told = serde_json::Value::Object(said(&query));
+        assert_eq!(told, serde_json::json!({"fieldManager": "me", "fieldValidation": "Strict"}));
+        assert!(said(&Query::parse("")).is_empty());
+    }
 
     #[test]
     fn a_manager_is_named_or_the_user_agent() {

@@ -209,7 +209,12 @@ impl Registry {
 fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), ApiError> {
     let (asked, is) = (meta(new, "uid"), meta(old, "uid"));
     if !asked.is_empty() && asked != is {
-        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {is}");
+        // etcd3's `NewInvalidObjError`
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {asked}, UID in object meta: {is}",
+            target.registry_key()
+        );
         return Err(target.conflict(&why));
     }
     let asked = meta(new, "resourceVersion");

@@ -255,6 +255,8 @@ pub struct WatchBody {
     last_bookmark: bool,
     state: BodyState,
     from: u64,
+    /// Why nothing is to be told: upstream's `newErrWatcher`.
+    failed: Option<ApiError>,
     /// What is watched is not served any more, or not as it was.
     over: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
@@ -287,9 +289,16 @@ pub async fn open(
         false if asked == 0 => (VecDeque::new(), store.revision()),
         false => (VecDeque::new(), asked),
     };
-    let watch = store
-        .watch(kind.storage_group, &prefix, from)
-        .map_err(|old| ApiError::too_old_resource_version(from, old.oldest))?;
+    // what is wrong with a revision that could be read is told by an event, as where the watch is etcd's
+    let mut failed = None;
+    let watch = match store.watch(kind.storage_group, &prefix, from) {
+        Ok(watch) => watch,
+        Err(old) => {
+            failed = Some(ApiError::too_old_resource_version(from, old.oldest));
+            let again = store.watch(kind.storage_group, &prefix, store.revision());
+            again.map_err(|old| ApiError::too_old_resource_version(from, old.oldest))?
+        }
+    };
     let now = Instant::now();
     let deadline = now + options.timeout;
     let shown = kind.custom.map(|_| Shown {
@@ -313,6 +322,7 @@ pub async fn open(
         last_bookmark: false,
         state: BodyState::Live,
         from,
+        failed,
         over: None,
     })
 }
@@ -420,6 +430,10 @@ impl WatchBody {
         self.shape.frame("BOOKMARK", &object)
     }
 
+    fn error_frame(&self, error: &ApiError) -> Bytes {
+        self.shape.frame("ERROR", &self.shape.failure(error))
+    }
+
     /// Appends the initial state.
     fn poll_initial(&mut self, out: &mut BytesMut) {
         while out.len() < CHUNK {
@@ -455,7 +469,7 @@ impl WatchBody {
                         // etcd3's `parseError`
                         Broken::Unreadable(error) => ApiError::new(Reason::InternalError, error.message),
                     };
-                    out.extend_from_slice(&self.shape.frame("ERROR", &self.shape.failure(&error)));
+                    out.extend_from_slice(&self.error_frame(&error));
                     self.state = BodyState::Ended;
                     return;
                 }
@@ -502,6 +516,10 @@ impl Body for WatchBody {
         let this = &mut *self;
         if this.state == BodyState::Ended {
             return Poll::Ready(None);
+        }
+        if let Some(error) = this.failed.take() {
+            this.state = BodyState::Ended;
+            return Poll::Ready(Some(Ok(Frame::data(this.error_frame(&error)))));
         }
         let mut out = BytesMut::new();
         this.poll_initial(&mut out);

@@ -3,7 +3,6 @@
 //! Time enters as the queue's delay until the next start; nothing looks at the clock in between.
 
 mod plan;
-mod schedule;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,8 +9,8 @@ use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::schedule::Schedule;
 use crate::words::{controller_reference, name, namespace, uid};
+use sampan_api::cron::Schedule;
 
 /// The time that a Job is for, on the CronJob's clock.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";

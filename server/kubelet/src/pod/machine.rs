@@ -249,11 +249,14 @@ fn image_wait(slot: &mut Slot, reason: &'static str, message: String, now: Times
 fn absorb_verdict(state: &mut PodState, name: &str, id: &str, verdict: Verdict, effects: &mut Vec<Effect>) {
     let grace = spec_grace(&state.pod);
     let Some(slot) = state.slot_mut(name) else { return };
-    let Phase::Running(run) = &mut slot.phase else { return };
+    let stops = matches!(slot.phase, Phase::Stopping(_));
+    let (Phase::Running(run) | Phase::Stopping(run)) = &mut slot.phase else { return };
     if run.id != id {
         return;
     }
     match verdict {
+        // of one that is stopped only the readiness is of interest
+        Verdict::Started | Verdict::Failed(..) if stops => {}
         Verdict::Started => {
             run.started = true;
             run.ready |= slot.spec.readiness_probe.is_none();

@@ -134,9 +134,8 @@ fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> Container
     let ready = match slot.kind {
         Kind::Init => slot.succeeded(),
         Kind::Ephemeral => false,
-        Kind::Main | Kind::Sidecar => {
-            run.is_some_and(|run| run.ready && run.started) && state.life == Life::Active
-        }
+        // until it has ended, whatever it was told: who is being terminated may still answer
+        Kind::Main | Kind::Sidecar => run.is_some_and(|run| run.ready && run.started),
     };
     ContainerStatus {
         name: slot.spec.name.clone(),

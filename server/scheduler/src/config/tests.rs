@@ -343,9 +343,17 @@ fn filters_are_off_or_more() {
     let mut world = world();
     let standard = Profile::standard();
     let said = place(&world, "9", json!({}), &standard);
-    assert!(said.starts_with("0/2 nodes are available: 2 Insufficient cpu. preemption:"), "{said}");
+    assert!(
+        said.starts_with(
+            "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption:"
+        ),
+        "{said}"
+    );
     let patient = profile(json!({"postFilter": {"disabled": [{"name": "*"}]}}), json!([]));
-    assert_eq!(place(&world, "9", json!({}), &patient), "0/2 nodes are available: 2 Insufficient cpu.");
+    assert_eq!(
+        place(&world, "9", json!({}), &patient),
+        "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate"
+    );
     let bold = profile(json!({"filter": {"disabled": [{"name": "NodeResourcesFit"}]}}), json!([]));
     assert!(["a", "b"].contains(&place(&world, "9", json!({}), &bold).as_str()));
     let added = json!([{"name": "NodeAffinity", "args": {"addedAffinity": {

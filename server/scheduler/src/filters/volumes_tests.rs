@@ -107,7 +107,7 @@ fn a_reason_of_the_pod_is_told_for_all_nodes() {
     };
     assert_eq!(
         message,
-        "0/2 nodes are available: persistentvolumeclaim \"c\" not found. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        "0/2 nodes are available: persistentvolumeclaim \"c\" not found. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     );
     assert_eq!(nomination, Nomination::Cleared);
 }

@@ -38,6 +38,7 @@ fn write(
         user,
         old,
         dry_run: false,
+        said: &Default::default(),
         store: &world.store,
         converter: &Default::default(),
         warnings: &warnings,

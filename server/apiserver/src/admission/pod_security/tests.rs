@@ -39,6 +39,7 @@ fn audited(world: &World, operation: Operation, what: &str, object: &Value, old:
         user: &user,
         old,
         dry_run: false,
+        said: &Default::default(),
         store: &world.store,
         converter: &Default::default(),
         warnings: &warnings,

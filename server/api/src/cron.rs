@@ -28,7 +28,7 @@ impl Field {
 
 /// A schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Schedule {
+pub enum Schedule {
     /// Times of the clock.
     Clock(Clock),
     /// A constant pause.
@@ -37,7 +37,7 @@ pub(crate) enum Schedule {
 
 /// Minute, hour, day of month, month, day of week.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Clock {
+pub struct Clock {
     minute: Field,
     hour: Field,
     day: Field,
