@@ -6,6 +6,7 @@ pub mod body;
 mod gate;
 pub mod info;
 mod lifecycle;
+mod messages;
 mod metrics;
 pub mod negotiate;
 pub mod query;
@@ -177,7 +178,12 @@ impl ApiServer {
             return Ok(response);
         }
         if context.info.is_resource {
-            return Box::pin(self.resource(context)).await;
+            let socket = messages::Socket::wanted(&context.head.headers, &context.info)?;
+            let response = Box::pin(self.resource(context)).await?;
+            return Ok(match socket {
+                Some(socket) => socket.carry(response),
+                None => response,
+            });
         }
         Box::pin(self.path(context)).await
     }

@@ -1,5 +1,6 @@
 //! Pods: `pkg/registry/core/pod/strategy.go`.
 
+use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::FieldError;
 use sampan_api::validate;
@@ -47,7 +48,7 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
                 set(new, &["spec", "ephemeralContainers"], added);
             }
         }
-        "resize" => resize(old, new),
+        "resize" => super::resize::prepare(old, new),
         "binding" => {}
         _ => {
             keep(new, old, &["status"]);
@@ -57,38 +58,21 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
     }
 }
 
-/// Takes over resources and resize policies, nothing else.
-fn resize(old: &Value, new: &mut Value) {
-    let wanted = new.clone();
-    let metadata = at(new, &["metadata"]).clone();
-    *new = old.clone();
-    set(new, &["metadata"], metadata);
-    for list in ["containers", "initContainers"] {
-        let Some(Value::Array(containers)) = new.get_mut("spec").and_then(|s| s.get_mut(list)) else {
-            continue;
-        };
-        for container in containers {
-            let name = text(container, &["name"]).to_owned();
-            if let Some(from) =
-                items(at(&wanted, &["spec", list])).iter().find(|c| text(c, &["name"]) == name)
-            {
-                keep(container, from, &["resources"]);
-                keep(container, from, &["resizePolicy"]);
-            }
-        }
-    }
-}
-
-/// Rules of `/ephemeralcontainers`: `ValidatePodEphemeralContainersUpdate`.
-pub fn subresource_errors(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+/// Rules of `/ephemeralcontainers` (`ValidatePodEphemeralContainersUpdate`) and `/resize`.
+pub fn subresource_errors(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     match subresource {
         "ephemeralcontainers" => validate::ephemeral_containers(new, old),
+        "resize" => {
+            let mut errors = super::resize::amount_errors(kind, new);
+            errors.extend(super::resize::errors(new, old));
+            errors
+        }
         _ => Vec::new(),
     }
 }
 
 /// `qos.ComputePodQOS`: from cpu and memory of all containers.
-fn quality(pod: &Value) -> &'static str {
+pub(super) fn quality(pod: &Value) -> &'static str {
     let spec = at(pod, &["spec"]);
     let all = items(at(spec, &["containers"])).iter().chain(items(at(spec, &["initContainers"])));
     let (mut any, mut guaranteed) = (false, true);

@@ -432,10 +432,10 @@ async fn admission_sees_the_version_that_it_is_configured_for() {
     let uri = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
     assert_eq!(world.post(uri, configuration).await.code, 201);
     let refused = world.post(V1, tunnel("v1", "a", json!({"hostPort": "bad:1"}))).await;
-    assert_eq!(refused.code, 403, "{}", refused.body);
+    assert_eq!(refused.code, 400, "{}", refused.body);
     assert_eq!(
         refused.body["message"],
-        "tunnels.net.example.com \"a\" is forbidden: admission webhook \"hosts.example.com\" denied the request: host is \"bad\""
+        "admission webhook \"hosts.example.com\" denied the request: host is \"bad\""
     );
     assert_eq!(world.post(V1, tunnel("v1", "a", json!({"hostPort": "good:1"}))).await.code, 201);
     let policy = json!({"metadata": {"name": "ports"}, "spec": {"failurePolicy": "Fail",

@@ -276,3 +276,51 @@ async fn yaml_has_quotes_where_older_readers_need_them() {
     let time = lines.iter().find(|line| line.starts_with("  creationTimestamp: ")).unwrap();
     assert!(time.contains(": \"20") && time.ends_with("Z\""), "{time}");
 }
+
+#[tokio::test]
+async fn only_a_proxy_is_asked_with_options() {
+    let w = world().await;
+    assert_eq!(w.post(MAPS, map("a")).await.code, 201);
+    let not_allowed = "the server does not allow this method on the requested resource";
+    for (uri, code, message) in [
+        (format!("{MAPS}/a"), 405, not_allowed),
+        ("/api/v1/namespaces/default/pods/p/log".into(), 405, not_allowed),
+        ("/api/v1/namespaces/default/pods/p/proxy/x".into(), 404, "pods \"p\" not found"),
+        ("/api/v1/namespaces/default/services/s/proxy/x".into(), 404, "services \"s\" not found"),
+    ] {
+        let (got, _, text) = w.text("OPTIONS", &uri, "application/json").await;
+        let body: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((got, body["message"].as_str()), (code, Some(message)), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_is_sent_in_messages_to_whoever_asks_for_a_websocket() {
+    use futures::StreamExt;
+    use tokio::io::AsyncReadExt;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    let w = world().await;
+    assert_eq!(w.post(MAPS, map("a")).await.code, 201);
+    let request = Request::get(format!("{MAPS}?watch=1&timeoutSeconds=1"))
+        .header("upgrade", "websocket")
+        .header("connection", "Upgrade")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Bytes::new())
+        .unwrap();
+    let user = Arc::new(UserInfo::new("test", &["system:masters"]));
+    let mut response = w.server.handle(request, Peer::Loopback(user)).await;
+    assert_eq!(response.status(), 101);
+    let takeover = response.extensions_mut().remove::<crate::TakeoverSlot>().unwrap().take().unwrap();
+    let (mut near, far) = tokio::io::duplex(4096);
+    tokio::spawn((takeover.0)(Box::new(far)));
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(near.read_u8().await.unwrap());
+    }
+    let mut client = tokio_tungstenite::WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    let first = client.next().await.unwrap().unwrap().into_text().unwrap();
+    let event: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("a")));
+    assert!(client.next().await.unwrap().unwrap().is_close(), "the watch ends");
+}

@@ -160,9 +160,8 @@ async fn a_webhook_changes_what_is_created_and_another_says_no() {
     assert_eq!((good.code, &good.body["data"]["mutated"]), (201, &json!("yes")), "{}", good.body);
     assert!(good.headers["warning"].to_str().unwrap().contains("careful"));
     let bad = w.map("bad").await;
-    let text =
-        "configmaps \"bad\" is forbidden: admission webhook \"v.x.io\" denied the request: I do not like it";
-    assert_eq!((bad.code, &bad.body["message"]), (403, &json!(text)));
+    let text = "admission webhook \"v.x.io\" denied the request: I do not like it";
+    assert_eq!((bad.code, &bad.body["message"]), (400, &json!(text)));
     let seen = &validating.seen()[0];
     assert_eq!(seen["operation"], "CREATE");
     assert_eq!(seen["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
@@ -194,13 +193,13 @@ async fn what_a_webhook_is_for_decides_whether_it_is_asked() {
     w.configure("validating", "all", vec![deny.entry("all.x.io", all)]).await;
     assert_eq!(
         w.map("b").await.body["message"],
-        "configmaps \"b\" is forbidden: admission webhook \"all.x.io\" denied the request without explanation"
+        "admission webhook \"all.x.io\" denied the request without explanation"
     );
     let gone = w.delete(&format!("{GROUP}/validatingwebhookconfigurations/all")).await;
     assert_eq!(gone.code, 200, "{}", gone.body);
     // an update and its deletion are seen with what was before
     let changed = w.merge(&format!("{MAPS}/a"), json!({"data": {"a": "2"}})).await;
-    assert_eq!(changed.code, 403, "{}", changed.body);
+    assert_eq!(changed.code, 400, "{}", changed.body);
     let seen = deny.seen();
     let last = seen.last().unwrap();
     assert_eq!((&last["oldObject"]["data"]["a"], &last["object"]["data"]["a"]), (&json!("1"), &json!("2")));
@@ -258,7 +257,7 @@ async fn what_is_created_below_a_pod_is_asked_about_as_what_it_is() {
         ("/api/v1/namespaces/default/serviceaccounts/default/token".to_owned(), json!({"spec": {}})),
     ] {
         let refused = w.post(&uri, body).await;
-        assert_eq!(refused.code, 403, "{uri}: {}", refused.body);
+        assert_eq!(refused.code, 400, "{uri}: {}", refused.body);
         assert!(
             refused.body["message"].as_str().unwrap().ends_with("denied the request: stay"),
             "{}",

@@ -7,9 +7,7 @@ use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, Reason};
 use serde_json::Value;
 
-use crate::dynamic::matching::name;
 use crate::dynamic::request;
-use crate::registry::Review;
 use crate::value::{at, items, strings, text};
 
 /// Why a request may not go on.
@@ -137,8 +135,9 @@ fn reason_named(name: &str) -> Option<Reason> {
     all.into_iter().find(|reason| reason.name() == name)
 }
 
-/// What the client sees of a webhook's no.
-pub(super) fn denial(status: &Value, hook: &str, review: &Review<'_>, object: &Value) -> ApiError {
+/// What the client sees of a webhook's no: the webhook's own status, with who says it ahead of the message. A code below 400 says
+/// 400 instead; a reason that is none of upstream's is in the message only.
+pub(super) fn denial(status: &Value, hook: &str) -> ApiError {
     let by = format!("admission webhook {hook:?} denied the request");
     let (message, reason) = (text(status, &["message"]), text(status, &["reason"]));
     let why = match (message, reason) {
@@ -146,20 +145,9 @@ pub(super) fn denial(status: &Value, hook: &str, review: &Review<'_>, object: &V
         ("", reason) => format!("{by}: {reason}"),
         (message, _) => format!("{by}: {message}"),
     };
-    let code =
-        at(status, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code != 0);
-    let code = code.unwrap_or(403);
-    let name = Some(name(review, object)).filter(|name| !name.is_empty()).unwrap_or("Unknown");
-    let mut error = ApiError::forbidden(review.kind.group, review.kind.plural, name, &why);
-    if code == 500 {
-        error = ApiError::internal(why);
-    }
-    error.reason = match (reason_named(reason), code) {
-        (Some(reason), _) => reason,
-        (None, 500) => Reason::InternalError,
-        (None, _) => Reason::Forbidden,
-    };
-    error.code = code;
+    let mut error = ApiError::new(reason_named(reason).unwrap_or(Reason::Unknown), why);
+    let code = at(status, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok());
+    error.code = code.filter(|code| (400..1000).contains(code)).unwrap_or(400);
     let details = at(status, &["details"]);
     if details.is_object() {
         let word = |key: &str| text(details, &[key]).to_owned();
@@ -170,6 +158,9 @@ pub(super) fn denial(status: &Value, hook: &str, review: &Review<'_>, object: &V
             (word("reason"), word("message"), word("field"))
         };
         error.causes = items(at(details, &["causes"])).iter().map(cause).collect();
+        let seconds = at(details, &["retryAfterSeconds"]).as_u64();
+        error.retry_after_seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        error.with_details = true;
     }
     error
 }
@@ -184,6 +175,30 @@ mod tests {
         let told =
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
         verify(&told, version, "u", mutating)
+    }
+
+    #[test]
+    fn a_no_is_the_webhooks_own_status() {
+        let by = "admission webhook \"v.x.io\" denied the request";
+        let cases = [
+            (json!({}), 400, None, " without explanation"),
+            (json!({"message": "no"}), 400, None, ": no"),
+            (json!({"message": "no", "code": 200}), 400, None, ": no"),
+            (json!({"reason": "it is late"}), 400, None, ": it is late"),
+            (json!({"message": "no", "code": 403, "reason": "Forbidden"}), 403, Some("Forbidden"), ": no"),
+            (json!({"message": "no", "code": 500}), 500, None, ": no"),
+        ];
+        for (status, code, reason, why) in cases {
+            let told = denial(&status, "v.x.io").to_value();
+            assert_eq!(told["code"], code, "{status}");
+            assert_eq!(told.get("reason").and_then(Value::as_str), reason, "{status}");
+            assert_eq!(told["message"], format!("{by}{why}"), "{status}");
+            assert_eq!(told.get("details"), None, "{status}");
+        }
+        let details = json!({"name": "a", "kind": "widgets", "retryAfterSeconds": 3,
+            "causes": [{"reason": "FieldValueInvalid", "message": "odd", "field": "spec.a"}]});
+        let told = denial(&json!({"code": 422, "reason": "Invalid", "details": details}), "v.x.io");
+        assert_eq!((told.reason, &told.to_value()["details"]), (Reason::Invalid, &details));
     }
 
     #[test]

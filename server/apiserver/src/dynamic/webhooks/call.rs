@@ -48,7 +48,7 @@ impl Caller {
             review.warn(warning.as_str());
         }
         if let Some(status) = &answer.denied {
-            return Err(Refusal::denied(answer::denial(status, &hook.name, review, &seen)));
+            return Err(Refusal::denied(answer::denial(status, &hook.name)));
         }
         match &answer.patch {
             Some(patch) => {
