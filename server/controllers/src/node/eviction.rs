@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+use parking_lot::Mutex;
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Recorder, Sources, reference};
 use serde_json::json;
 
 use crate::context::{BY_NODE, Context};
@@ -35,8 +36,9 @@ pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     effect && key && value
 }
 
-/// Decides by taints and tolerations: time counts from when the taint was added.
-pub(crate) fn stay(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Stay {
+/// Decides by taints and tolerations: time counts from when the taint was added. Most who add one do not say when: then from
+/// when the pod was `seen` below it first.
+pub(crate) fn stay(taints: &[Taint], tolerations: &[Toleration], seen: Timestamp, now: Timestamp) -> Stay {
     let mut end: Option<Timestamp> = None;
     for taint in taints.iter().filter(|taint| taint.effect == "NoExecute") {
         let fitting: Vec<_> = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).collect();
@@ -47,7 +49,7 @@ pub(crate) fn stay(taints: &[Taint], tolerations: &[Toleration], now: Timestamp)
         else {
             continue;
         };
-        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        let since = taint.time_added.as_ref().map_or(seen, |time| time.0);
         let until = since + Duration::from_secs(seconds.max(0).unsigned_abs());
         end = Some(end.map_or(until, |end| end.min(until)));
     }
@@ -68,12 +70,14 @@ pub(crate) struct TaintEviction {
     context: Context,
     nodes: Informer<Node>,
     recorder: Recorder,
+    /// Pods whose time on a tainted node is limited, and since when it has been.
+    limited: Mutex<HashMap<Key, Timestamp>>,
 }
 
 impl TaintEviction {
     pub fn new(context: &Context) -> Self {
         let recorder = context.recorder("taint-eviction-controller");
-        Self { context: context.clone(), nodes: context.informers.of(), recorder }
+        Self { context: context.clone(), nodes: context.informers.of(), recorder, limited: Mutex::default() }
     }
 
     async fn evict(&self, pod: &Pod) -> Result<(), Error> {
@@ -115,6 +119,9 @@ impl Controller for TaintEviction {
         });
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| {
+            if delta.new.is_none() {
+                this.limited.lock().remove(&delta.key);
+            }
             let node = delta.new.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
             let node = node.and_then(|node| this.nodes.get(&Key::cluster(&node)));
             let tainted = node.is_some_and(|node| !no_execute(&node).is_empty());
@@ -129,10 +136,25 @@ impl Controller for TaintEviction {
         let Some(spec) = &pod.spec else { return Ok(None) };
         let node = spec.node_name.as_ref().and_then(|node| self.nodes.get(&Key::cluster(node)));
         let taints = node.and_then(|node| node.spec.as_ref()?.taints.clone()).unwrap_or_default();
-        match stay(&taints, spec.tolerations.as_deref().unwrap_or_default(), sampan_reconcile::now()) {
-            Stay::Forever => Ok(None),
-            Stay::For(delay) => Ok(Some(delay)),
-            Stay::Over => self.evict(&pod).await.map(|()| None),
+        let (now, tolerations) = (sampan_reconcile::now(), spec.tolerations.as_deref().unwrap_or_default());
+        let seen = self.limited.lock().get(key).copied();
+        match stay(&taints, tolerations, seen.unwrap_or(now), now) {
+            Stay::Forever => {
+                if self.limited.lock().remove(key).is_some() {
+                    let message = format!("Cancelling deletion of Pod {key}");
+                    self.recorder.normal(&reference(&*pod), "TaintManagerEviction", message);
+                }
+                Ok(None)
+            }
+            Stay::For(delay) => {
+                self.limited.lock().entry(key.clone()).or_insert(now);
+                Ok(Some(delay))
+            }
+            Stay::Over => {
+                self.evict(&pod).await?;
+                self.limited.lock().remove(key);
+                Ok(None)
+            }
         }
     }
 }
@@ -169,7 +191,21 @@ mod tests {
             let taints: Vec<Taint> =
                 taints.into_iter().map(|t| serde_json::from_value(t.clone()).unwrap()).collect();
             let typed: Vec<Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
-            assert_eq!(stay(&taints, &typed, now), expected, "{tolerations}");
+            assert_eq!(stay(&taints, &typed, now, now), expected, "{tolerations}");
         }
+    }
+
+    #[test]
+    fn time_counts_from_when_a_taint_that_says_no_time_was_seen() {
+        let taint = serde_json::from_value(json!({"key": "k", "effect": "NoExecute"})).unwrap();
+        let toleration =
+            serde_json::from_value(json!({"key": "k", "operator": "Exists", "tolerationSeconds": 5}))
+                .unwrap();
+        let (taints, tolerations) = ([taint], [toleration]);
+        let seen: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let after = |seconds| stay(&taints, &tolerations, seen, seen + Duration::from_secs(seconds));
+        assert_eq!(after(0), Stay::For(Duration::from_secs(5)));
+        assert_eq!(after(3), Stay::For(Duration::from_secs(2)));
+        assert_eq!(after(5), Stay::Over);
     }
 }

@@ -29,6 +29,9 @@ use crate::context::{BY_NAMESPACE, Context};
 use crate::gc::{DEFINITIONS, Definition, Item};
 use crate::resources::Collection;
 
+/// After this long a status that was written by hand speaks of the spec again: upstream does that in its resync, every five
+/// minutes, and whoever wrote it expects to find it for a while.
+const KEPT: Duration = Duration::from_secs(60);
 /// So often a count is begun at once when something was charged meanwhile; then after a back-off.
 const ATTEMPTS: usize = 8;
 
@@ -38,6 +41,18 @@ fn is_new(quota: &ResourceQuota) -> bool {
     let status = quota.status.as_ref();
     status.and_then(|status| status.hard.as_ref()) != hard
         || status.is_none_or(|status| status.used.is_none())
+}
+
+/// Whether somebody has written a status that does not go with the spec any more.
+fn is_by_hand(old: &ResourceQuota, new: &ResourceQuota) -> bool {
+    old.spec == new.spec && !is_new(old) && is_new(new)
+}
+
+/// Names the quota once its status has been what it is for long enough.
+async fn tell_later(key: Key, tell: UnboundedSender<Vec<Key>>) {
+    tokio::time::sleep(KEPT).await;
+    // nobody listens: the controller has ended
+    let _ = tell.unbounded_send(vec![key]);
 }
 
 /// Whether the object went, or counts for something else than before.
@@ -211,10 +226,15 @@ impl Controller for ResourceQuotas {
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
-        // whoever writes the status by hand keeps it until something changes: upstream looks at the spec alone
         sources.on(&self.quotas, move |delta| match (&delta.old, &delta.new) {
             (_, None) => Vec::new(),
-            (Some(old), Some(new)) if old.spec == new.spec && !this.has_strangers(new) => Vec::new(),
+            (Some(old), Some(new)) if old.spec == new.spec && !this.has_strangers(new) => {
+                if is_by_hand(old, new) {
+                    let later = tell_later(delta.key.clone(), this.tell.clone());
+                    this.context.tasks.spawn_until_drain("status by hand", later);
+                }
+                Vec::new()
+            }
             (_, Some(_)) => vec![delta.key.clone()],
         });
         self.on(sources, &self.context.pods, "pods");
@@ -266,6 +286,25 @@ mod tests {
         assert!(!freed("pods", &delta(Some(&running), Some(&running))));
         assert!(freed("pods", &delta(Some(&running), Some(&ended))));
         assert!(freed("pods", &delta(Some(&running), None)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_written_by_hand_is_looked_at_later() {
+        let quota = |spec: &str, status: &str| -> ResourceQuota {
+            let hard = |pods: &str| json!({"pods": pods});
+            serde_json::from_value(json!({"metadata": {}, "spec": {"hard": hard(spec)},
+                "status": {"hard": hard(status), "used": {"pods": "0"}}}))
+            .unwrap()
+        };
+        assert!(is_by_hand(&quota("1", "1"), &quota("1", "2")));
+        assert!(!is_by_hand(&quota("1", "2"), &quota("1", "3")), "is looked at already");
+        assert!(!is_by_hand(&quota("1", "2"), &quota("1", "1")), "goes with the spec again");
+        assert!(!is_by_hand(&quota("1", "1"), &quota("2", "1")), "is counted at once");
+        let (tell, mut told) = unbounded();
+        let began = tokio::time::Instant::now();
+        tell_later(Key::namespaced("n", "q"), tell).await;
+        assert_eq!(futures::StreamExt::next(&mut told).await, Some(vec![Key::namespaced("n", "q")]));
+        assert_eq!(began.elapsed(), KEPT);
     }
 
     #[test]

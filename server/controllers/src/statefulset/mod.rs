@@ -74,9 +74,13 @@ pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Time
             return plan;
         }
     }
-    let surplus = pods.iter().rev().filter(|(ordinal, _)| !range.contains(ordinal));
-    for (_, pod) in surplus {
-        if !leaving(pod) {
+    let surplus = pods.iter().filter(|(ordinal, _)| !range.contains(ordinal));
+    // in order, a pod that is not well is kept for as long as one before it is not well either: somebody has to look
+    let well = |pod: &Pod| !leaving(pod) && is_available(pod, min_ready, now);
+    let first_ill = surplus.clone().find(|(_, pod)| !well(pod)).map(|(ordinal, _)| *ordinal);
+    for (ordinal, pod) in surplus.rev() {
+        let waits = !parallel && !well(pod) && first_ill != Some(*ordinal);
+        if !leaving(pod) && !waits {
             plan.delete.push(pod.clone());
         }
         if !parallel {
@@ -437,6 +441,26 @@ mod tests {
         assert_eq!(steps(&three, &all, "new"), (vec![], vec!["db-2".into()]), "updates from the end");
         let half = [p(0, "h", true), p(1, "h", true), p(2, "new", false)];
         assert_eq!(steps(&three, &half, "new"), (vec![], vec![]), "waits for the updated one");
+    }
+
+    #[test]
+    fn pods_that_are_not_well_are_not_scaled_away_one_after_the_other() {
+        let three = set(3, "OrderedReady");
+        let gone = |replicas: i32, policy: &str, ready: &str| {
+            let pods = ready.chars().enumerate().map(|(n, ready)| pod(&three, n as i32, "h", ready == '+'));
+            steps(&set(replicas, policy), &pods.collect::<Vec<_>>(), "h").1
+        };
+        for (replicas, policy, ready, expected) in [
+            (0, "OrderedReady", "---", vec![]),
+            (0, "OrderedReady", "-++", vec!["db-2"]),
+            (0, "OrderedReady", "++-", vec!["db-2"]),
+            (0, "OrderedReady", "+--", vec![]),
+            (0, "OrderedReady", "-", vec!["db-0"]),
+            (1, "OrderedReady", "-++", vec![]),
+            (0, "Parallel", "---", vec!["db-2", "db-1", "db-0"]),
+        ] {
+            assert_eq!(gone(replicas, policy, ready), expected, "{replicas} {policy} {ready}");
+        }
     }
 
     #[test]
