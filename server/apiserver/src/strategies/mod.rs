@@ -6,7 +6,6 @@
 pub mod columns;
 pub mod convert;
 pub mod pod;
-mod resize;
 pub mod rules;
 pub mod services;
 
@@ -283,7 +282,7 @@ pub fn subresource_errors(
     old: &Value,
 ) -> Vec<FieldError> {
     match (kind.kind, subresource) {
-        ("Pod", _) => pod::subresource_errors(kind, subresource, new, old),
+        ("Pod", _) => pod::subresource_errors(subresource, new, old),
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,5 @@
 //! Pods: `pkg/registry/core/pod/strategy.go`.
 
-use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::FieldError;
 use sampan_api::validate;
@@ -48,7 +47,7 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
                 set(new, &["spec", "ephemeralContainers"], added);
             }
         }
-        "resize" => super::resize::prepare(old, new),
+        "resize" => resize(old, new),
         "binding" => {}
         _ => {
             keep(new, old, &["status"]);
@@ -58,21 +57,38 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
     }
 }
 
-/// Rules of `/ephemeralcontainers` (`ValidatePodEphemeralContainersUpdate`) and `/resize`.
-pub fn subresource_errors(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+/// Takes over resources and resize policies, nothing else.
+fn resize(old: &Value, new: &mut Value) {
+    let wanted = new.clone();
+    let metadata = at(new, &["metadata"]).clone();
+    *new = old.clone();
+    set(new, &["metadata"], metadata);
+    for list in ["containers", "initContainers"] {
+        let Some(Value::Array(containers)) = new.get_mut("spec").and_then(|s| s.get_mut(list)) else {
+            continue;
+        };
+        for container in containers {
+            let name = text(container, &["name"]).to_owned();
+            if let Some(from) =
+                items(at(&wanted, &["spec", list])).iter().find(|c| text(c, &["name"]) == name)
+            {
+                keep(container, from, &["resources"]);
+                keep(container, from, &["resizePolicy"]);
+            }
+        }
+    }
+}
+
+/// Rules of `/ephemeralcontainers`: `ValidatePodEphemeralContainersUpdate`.
+pub fn subresource_errors(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     match subresource {
         "ephemeralcontainers" => validate::ephemeral_containers(new, old),
-        "resize" => {
-            let mut errors = super::resize::amount_errors(kind, new);
-            errors.extend(super::resize::errors(new, old));
-            errors
-        }
         _ => Vec::new(),
     }
 }
 
 /// `qos.ComputePodQOS`: from cpu and memory of all containers.
-pub(super) fn quality(pod: &Value) -> &'static str {
+fn quality(pod: &Value) -> &'static str {
     let spec = at(pod, &["spec"]);
     let all = items(at(spec, &["containers"])).iter().chain(items(at(spec, &["initContainers"])));
     let (mut any, mut guaranteed) = (false, true);
