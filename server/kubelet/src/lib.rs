@@ -195,7 +195,8 @@ impl Kubelet {
             tokio::join!(lease, keeper.run(), housekeeping::run(self.context.clone(), pressure), mirror);
         };
         self.config.health.ready(Component::Kubelet);
-        let pods = pod::manager::run(self.context.clone(), self.pods.clone(), self.informer.clone(), drain);
+        let (context, nodes) = (self.context.clone(), self.nodes.clone());
+        let pods = pod::manager::run(context, self.pods.clone(), self.informer.clone(), nodes, drain);
         tokio::select! {
             result = pods => result.map_err(Error::Pods),
             () = background => Ok(()),

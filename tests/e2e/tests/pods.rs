@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 
 #[path = "pods/limits.rs"]
 mod limits;
+#[path = "pods/refused.rs"]
+mod refused;
 use limits::*;
+use refused::refused_on_the_node;
 
 type Aspect = fn(&World) -> Result<()>;
 
@@ -49,6 +52,7 @@ const ASPECTS: &[(&str, Aspect)] = &[
     ("images", images),
     ("mirror pods", mirror_pods),
     ("node", node),
+    ("refused on the node", refused_on_the_node),
 ];
 
 #[test]

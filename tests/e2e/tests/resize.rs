@@ -53,7 +53,8 @@ fn walk(runtime: &str) -> Result<()> {
     with_a_restart(cluster, runtime)?;
     too_low(cluster)?;
     never(cluster)?;
-    later(cluster, runtime)
+    later(cluster, runtime)?;
+    as_a_whole(cluster, runtime)
 }
 
 fn in_place(cluster: &Cluster, runtime: &str) -> Result<()> {
@@ -97,17 +98,15 @@ fn too_low(cluster: &Cluster) -> Result<()> {
     told(cluster, "ResizeError", "\"error\":\"cannot decrease memory limits: ")
 }
 
+/// What the node never has is not even asked for.
 fn never(cluster: &Cluster) -> Result<()> {
-    resize(cluster, "containers", "main", amounts(["5000", "6000"], ["48Mi", "80Mi"]))?;
+    let refused = resize(cluster, "containers", "main", amounts(["5000", "6000"], ["48Mi", "80Mi"]));
     // the sidecar's 50m are part of the pod
-    let why = "Node didn't have enough capacity: cpu, requested: 5000050, capacity: ";
-    condition(cluster, "PodResizePending", "Infeasible", why)?;
+    let why = "pods \"r\" is forbidden: Node didn't have enough allocatable resources: cpu, requested: 5000050, allocatable: ";
+    ensure!(refused.is_err_and(|error| format!("{error:#}").contains(why)));
     let status = shown(cluster, "main")?;
     ensure!(status["allocatedResources"]["cpu"] == "150m", "{status:#}");
-    limits(cluster, "main", 30_000, 80 * MIB)?;
-    resize(cluster, "containers", "main", amounts(["150m", "300m"], ["48Mi", "80Mi"]))?;
-    resized(cluster, "main", "300m", "80Mi")?;
-    told(cluster, "ResizeInfeasible", "Pod resize Infeasible: {")
+    limits(cluster, "main", 30_000, 80 * MIB)
 }
 
 /// A resize waits for room, also over a restart of the daemon.
@@ -137,6 +136,38 @@ fn later(cluster: &Cluster, runtime: &str) -> Result<()> {
     limits(cluster, "main", 90_000, 80 * MIB)?;
     whole(cluster, runtime, 100_000, 144 * MIB)?;
     ensure!(id(cluster, "main")? == run, "nothing was restarted");
+    Ok(())
+}
+
+/// What a pod asks for as a whole is resized like what its containers do.
+fn as_a_whole(cluster: &Cluster, runtime: &str) -> Result<()> {
+    let spec = json!({"terminationGracePeriodSeconds": 0, "resources": amounts(["50m", "200m"], ["32Mi", "64Mi"]),
+        "containers": [{"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "1000"]}]});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "w"}, "spec": spec});
+    apply(cluster, &pod.to_string())?;
+    ready(cluster, "w")?;
+    let id = |cluster| -> Result<String> {
+        let id = field(cluster, "pod/w", "{.status.containerStatuses[0].containerID}")?;
+        Ok(id.rsplit('/').next().unwrap_or_default().to_owned())
+    };
+    let run = id(cluster)?;
+    let limits = |quota: u64, memory: u64| match runtime {
+        "docker" => Ok(()),
+        _ => same(&groups(&run)?, "/..", quota, memory),
+    };
+    limits(20_000, 64 * MIB)?;
+    let patch = json!({"spec": {"resources": amounts(["60m", "300m"], ["32Mi", "96Mi"])}}).to_string();
+    cluster.kubectl(&["patch", "pod", "w", "--subresource", "resize", "-p", &patch])?;
+    eventually("the pod is resized", SOON, || {
+        let allocated = field(cluster, "pod/w", "{.status.allocatedResources.cpu}")?;
+        Ok((allocated == "60m" && limits(30_000, 96 * MIB).is_ok()).then_some(()))
+    })?;
+    limits(30_000, 96 * MIB)?;
+    ensure!(id(cluster)? == run, "nothing was restarted");
+    let refused = json!({"spec": {"resources": {"limits": {"cpu": null}}}}).to_string();
+    let refused = cluster.kubectl(&["patch", "pod", "w", "--subresource", "resize", "-p", &refused]);
+    let why = "spec.resources.limits: Forbidden: pod-level resource limits cannot be removed";
+    ensure!(refused.is_err_and(|error| format!("{error:#}").contains(why)));
     Ok(())
 }
 

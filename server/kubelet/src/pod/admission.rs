@@ -1,11 +1,21 @@
 //! What the kubelet refuses to run at all. Pure.
 //!
 //! Ported from upstream's `pkg/kubelet/sysctl/allowlist.go`, without `--allowed-unsafe-sysctls`; which sysctls are safe
-//! is [`sysctl`]'s to say. Of `pkg/kubelet/lifecycle/predicate.go` the ports: of a pod that no scheduler placed, they may be
-//! another's.
+//! is [`sysctl`]'s to say. And from `pkg/kubelet/lifecycle/predicate.go`: a pod that no scheduler placed may ask for more than
+//! is left ([`fit`]), for another node ([`place`]), or for ports that are another's. Where more than one is amiss the first is
+//! told, in upstream's order. Room that a critical pod lacks upstream makes by evicting others; here it is refused as well.
 
-use k8s_openapi::api::core::v1::Pod;
+mod fit;
+mod place;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
 use sampan_api::validate::sysctl::{self, Namespace};
+
+/// Why a pod is not run: reason and message.
+pub type Refusal = (Cow<'static, str>, String);
 
 /// The reason of a pod refused for its sysctls.
 pub const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
@@ -15,21 +25,42 @@ const NODE_PORTS: &str = "NodePorts";
 
 /// Whether a reason is one of this page's.
 pub fn is_refusal(reason: &str) -> bool {
-    [SYSCTL_FORBIDDEN, NODE_PORTS].contains(&reason)
+    [
+        SYSCTL_FORBIDDEN,
+        NODE_PORTS,
+        place::NODE_AFFINITY,
+        place::TAINT_TOLERATION,
+        place::OS_LABEL,
+        place::OS_FIELD,
+    ]
+    .contains(&reason)
+        || reason.starts_with(fit::OUT_OF)
 }
 
-/// Whether a pod wants ports of the node.
-pub fn wants_ports(pod: &Pod) -> bool {
-    host_ports(pod).next().is_some()
+/// Whether the node's labels or taints are the reason, which may have changed a moment ago.
+pub fn is_of_node(refusal: &Refusal) -> bool {
+    matches!(&*refusal.0, place::NODE_AFFINITY | place::TAINT_TOLERATION)
 }
 
-/// Why a pod that comes to the node is not run, beside those that are there: reason and message.
-pub fn refused_beside<'a>(pod: &Pod, there: impl Iterator<Item = &'a Pod>) -> Option<(&'static str, String)> {
+/// Why a pod that comes to the node is not run, beside those that are there.
+pub fn refused_beside(pod: &Pod, there: &[Arc<Pod>], node: &Node) -> Option<Refusal> {
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    place::wrong_system(pod)
+        .or_else(|| fit::short(pod, there, allocatable?))
+        .or_else(|| place::unwanted(pod, node))
+        .or_else(|| ports_taken(pod, there))
+        .or_else(|| place::repelled(pod, node))
+}
+
+fn predicate(name: &'static str, why: &str) -> Refusal {
+    (name.into(), format!("Predicate {name} failed: {why}"))
+}
+
+fn ports_taken(pod: &Pod, there: &[Arc<Pod>]) -> Option<Refusal> {
     let wanted: Vec<_> = host_ports(pod).collect();
-    let taken = !wanted.is_empty()
-        && there.flat_map(host_ports).any(|there| wanted.iter().any(|wanted| collide(wanted, &there)));
-    let why = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-    taken.then(|| (NODE_PORTS, why.to_owned()))
+    let mut taken = there.iter().flat_map(|pod| host_ports(pod));
+    let taken = !wanted.is_empty() && taken.any(|there| wanted.iter().any(|wanted| collide(wanted, &there)));
+    taken.then(|| predicate(NODE_PORTS, "node(s) didn't have free ports for the requested pod ports"))
 }
 
 /// Port, protocol and address of the node; an empty one is every address.
@@ -53,13 +84,13 @@ fn collide(one: &HostPort<'_>, other: &HostPort<'_>) -> bool {
     (one.0, one.1) == (other.0, other.1) && (one.2 == other.2 || one.2.is_empty() || other.2.is_empty())
 }
 
-/// Why the pod is not run: reason and message.
-pub fn refused(pod: &Pod) -> Option<(&'static str, String)> {
+/// Why the pod is not run, wherever it is.
+pub fn refused(pod: &Pod) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
     let sysctls = spec.security_context.as_ref()?.sysctls.as_ref()?;
     let (net, ipc) = (spec.host_network == Some(true), spec.host_ipc == Some(true));
     let why = sysctls.iter().find_map(|sysctl| forbidden(&sysctl.name, net, ipc))?;
-    Some((SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")))
+    Some((SYSCTL_FORBIDDEN.into(), format!("forbidden sysctl: {why}")))
 }
 
 fn forbidden(name: &str, host_network: bool, host_ipc: bool) -> Option<String> {
@@ -108,7 +139,7 @@ mod tests {
                 spec[host] = json!(true);
             }
             let pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-            let want = why.map(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")));
+            let want = why.map(|why| (SYSCTL_FORBIDDEN.into(), format!("forbidden sysctl: {why}")));
             assert_eq!(refused(&pod), want, "{name} {host}");
         }
     }
@@ -128,11 +159,40 @@ mod tests {
             (pod(81, "TCP", "10.0.0.1"), false),
             (pod(0, "TCP", ""), false),
         ];
-        let there = [pod(443, "TCP", ""), pod(80, "TCP", "10.0.0.1")];
+        let there = [pod(443, "TCP", "").into(), pod(80, "TCP", "10.0.0.1").into()];
         for (pod, taken) in cases {
-            let refused = refused_beside(&pod, there.iter());
-            assert_eq!(refused.map(|(reason, _)| reason), taken.then_some("NodePorts"), "{pod:?}");
+            let refused = refused_beside(&pod, &there, &Node::default());
+            assert_eq!(refused.map(|(reason, _)| reason), taken.then_some("NodePorts".into()), "{pod:?}");
         }
-        assert_eq!(refused_beside(&pod(80, "TCP", ""), [].iter()), None);
+        assert_eq!(refused_beside(&pod(80, "TCP", ""), &[], &Node::default()), None);
+    }
+
+    #[test]
+    fn of_all_that_is_amiss_the_first_is_told() {
+        let pod = |spec: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+        };
+        let container = json!({"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}],
+            "resources": {"requests": {"cpu": "2"}}});
+        let there = [pod(json!({"containers": [container]})).into()];
+        let node = |cpus: &str, disk: &str, taint: &str| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": disk}},
+                "spec": {"taints": [{"key": "k", "effect": taint}]}, "status": {"allocatable": {"cpu": cpus, "pods": "9"}}}))
+            .unwrap()
+        };
+        let wants = pod(json!({"containers": [container], "nodeSelector": {"disk": "ssd"}}));
+        let free = pod(json!({"containers": [], "nodeSelector": {"disk": "ssd"}}));
+        let cases = [
+            (&wants, node("3", "hdd", "NoExecute"), Some("OutOfcpu")),
+            (&wants, node("4", "hdd", "NoExecute"), Some("NodeAffinity")),
+            (&wants, node("4", "ssd", "NoExecute"), Some("NodePorts")),
+            (&free, node("4", "ssd", "NoExecute"), Some("TaintToleration")),
+            (&free, node("4", "ssd", "NoSchedule"), None),
+        ];
+        for (pod, node, expected) in cases {
+            let refused = refused_beside(pod, &there, &node);
+            assert_eq!(refused.as_ref().map(|(reason, _)| &**reason), expected);
+            assert!(refused.is_none_or(|(reason, _)| is_refusal(&reason)));
+        }
     }
 }

@@ -308,7 +308,7 @@ impl Driver {
             // performed by `run`, at the end
             Effect::Delete => {}
             Effect::Tell(warning, reason, message, container) => {
-                self.context.tell(&pod, warning, reason, &message, container.as_deref());
+                self.context.tell(&pod, warning, &reason, &message, container.as_deref());
             }
         }
     }

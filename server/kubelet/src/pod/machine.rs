@@ -21,6 +21,7 @@
 //! why a restarted daemon only has to fill in the facts it finds. The machine performs nothing and reads no
 //! clock; the driver does both.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -146,7 +147,7 @@ pub enum Effect {
     /// Remove the pod's records, then (unless it is gone) the object.
     Delete,
     /// Tell the user: (warning, reason, message, container).
-    Tell(bool, &'static str, String, Option<String>),
+    Tell(bool, Cow<'static, str>, String, Option<String>),
 }
 
 /// Pause between two attempts at a sandbox, a configuration that cannot be used yet, or a resize.
@@ -176,7 +177,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
         Event::SandboxFailed(why) => {
             state.sandbox = Sandbox::Failed(now + RETRY);
             let text = format!("Failed to create pod sandbox: {why}");
-            effects.push(Effect::Tell(true, "FailedCreatePodSandBox", text, None));
+            effects.push(Effect::Tell(true, "FailedCreatePodSandBox".into(), text, None));
         }
         Event::VolumesReady => state.volumes = Volumes::Ready,
         Event::VolumesFailed(why) => absorb_volume_failure(state, why, now, effects),
@@ -210,7 +211,7 @@ fn absorb_volume_failure(state: &mut PodState, why: String, now: Timestamp, effe
     // nestedpendingoperations' back-off: 500 ms doubling to about 2 min
     let pause = SignedDuration::from_millis(500 << times.min(8)).min(SignedDuration::from_secs(122));
     state.volumes = Volumes::Failed(now + pause, times);
-    effects.push(Effect::Tell(true, "FailedMount", why, None));
+    effects.push(Effect::Tell(true, "FailedMount".into(), why, None));
 }
 
 fn absorb_start_failure(state: &mut PodState, name: &str, failure: StartFailure, now: Timestamp) {
@@ -340,8 +341,8 @@ fn refuse_if_forbidden(state: &mut PodState, effects: &mut Vec<Effect>) {
     if state.failure.is_some() {
         return;
     }
-    if let Some((reason, why)) = state.refused.clone().or_else(|| admission::refused(&state.pod)) {
-        state.failure = Some((reason.to_owned(), format!("Pod was rejected: {why}")));
+    if let Some((reason, why)) = admission::refused(&state.pod).or_else(|| state.refused.clone()) {
+        state.failure = Some((reason.clone().into_owned(), format!("Pod was rejected: {why}")));
         effects.push(Effect::Tell(true, reason, why, None));
     }
 }
@@ -354,7 +355,7 @@ fn deadline_if_passed(state: &mut PodState, now: Timestamp, effects: &mut Vec<Ef
         return;
     }
     let message = "Pod was active on the node longer than the specified deadline".to_owned();
-    effects.push(Effect::Tell(false, "DeadlineExceeded", message.clone(), None));
+    effects.push(Effect::Tell(false, "DeadlineExceeded".into(), message.clone(), None));
     state.failure = Some(("DeadlineExceeded".to_owned(), message));
 }
 
@@ -510,8 +511,13 @@ fn still_waiting(slot: &mut Slot, now: Timestamp, effects: &mut Vec<Effect>) -> 
         Some(_) => {
             let text = format!("Back-off pulling image {:?}", slot.spec.image.as_deref().unwrap_or_default());
             let container = slot.spec.name.clone();
-            effects.push(Effect::Tell(false, "BackOff", text.clone(), Some(container.clone())));
-            effects.push(Effect::Tell(true, "Failed", "Error: ImagePullBackOff".to_owned(), Some(container)));
+            effects.push(Effect::Tell(false, "BackOff".into(), text.clone(), Some(container.clone())));
+            effects.push(Effect::Tell(
+                true,
+                "Failed".into(),
+                "Error: ImagePullBackOff".to_owned(),
+                Some(container),
+            ));
             wait.reason = "ImagePullBackOff";
             wait.message = format!("{text}: ErrImagePull: {}", wait.message);
             wait.escalates = None;
@@ -530,7 +536,7 @@ fn back_off(slot: &mut Slot, pod: &str, now: Timestamp, effects: &mut Vec<Effect
     {
         if slot.wait.as_ref().is_none_or(|wait| wait.reason != "CrashLoopBackOff") {
             let text = format!("Back-off restarting failed container {name} in pod {pod}");
-            effects.push(Effect::Tell(true, "BackOff", text, Some(name.clone())));
+            effects.push(Effect::Tell(true, "BackOff".into(), text, Some(name.clone())));
         }
         let delay_text = go_duration(delay);
         let message = format!("back-off {delay_text} restarting failed container={name} pod={pod}");

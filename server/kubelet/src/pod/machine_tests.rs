@@ -160,7 +160,7 @@ fn a_forbidden_sysctl_fails_the_pod_before_anything_is_made() {
 #[test]
 fn a_pod_without_a_place_fails_before_anything_is_made() {
     let mut script = Script::new(one());
-    script.state.as_mut().unwrap().refused = Some(("NodePorts", "taken".to_owned()));
+    script.state.as_mut().unwrap().refused = Some(("NodePorts".into(), "taken".to_owned()));
     assert_eq!(script.send(Event::Tick), ["tell NodePorts: taken", "tear down"]);
     let status = pod_status(script.state(), &NodeView::default(), None, script.now);
     let said = (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref());

@@ -4,21 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
 use parking_lot::Mutex;
 use sampan_cri::{ContainerEvent, ContainerEventKind, ContainerState, ContainerStatus};
 use sampan_process::Drain;
-use sampan_reconcile::{Delta, Informer};
+use sampan_reconcile::{Delta, Informer, Key};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::admission::{refused_beside, wants_ports};
+use super::admission::{self, Refusal, refused_beside};
 use super::driver::{self, Handle, Leftovers, Message};
 use super::machine::Event;
 use super::recover::{Found, by_pod, recover};
 use super::resize::checkpoint::Checkpoint;
 use super::resize::ledger::{Ledger, Verdict};
-use super::state::{Life, PodState};
+use super::state::{PodState, terminal};
 use crate::context::Context;
 
 /// Annotation of pods that only mirror something; they are not run.
@@ -58,17 +59,24 @@ fn mirror(pod: &Pod) -> bool {
     pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR))
 }
 
+/// Whether a kubelet has taken the pod before.
+fn taken(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| status.start_time.is_some())
+}
+
 struct Manager {
     context: Arc<Context>,
     pods: Pods,
+    /// The objects of this node's pods.
+    informer: Informer<Pod>,
+    /// The node's own object.
+    nodes: Informer<Node>,
     found: HashMap<String, Found>,
     done: UnboundedSender<String>,
     /// What is allocated to which pod.
     ledger: Ledger,
     /// Pods that have been deleted, until the informer has seen it.
     ended: HashSet<String>,
-    /// Pods whose objects are gone before they have ended: deleted by force.
-    removed: HashSet<String>,
 }
 
 /// Runs all pods of the node until the drain.
@@ -76,6 +84,7 @@ pub async fn run(
     context: Arc<Context>,
     pods: Pods,
     informer: Informer<Pod>,
+    nodes: Informer<Node>,
     drain: Drain,
 ) -> Result<(), String> {
     // before the lists, so that no exit falls between
@@ -86,33 +95,34 @@ pub async fn run(
     let mut manager = Manager {
         context,
         pods,
+        informer: informer.clone(),
+        nodes,
         found: by_pod(sandboxes, containers),
         done,
         ledger: Ledger::default(),
         ended: HashSet::new(),
-        removed: HashSet::new(),
     };
     let mut deltas = informer.subscribe();
-    informer.synced().await;
+    tokio::join!(informer.synced(), manager.nodes.synced());
     // before any driver asks for an address
     let known = informer.list().iter().filter(|pod| !mirror(pod)).map(|pod| uid(pod)).collect();
     if let Err(error) = manager.context.network.recover(known).await {
         tracing::warn!(error, "pod network not recovered");
     }
     while let Some(delta) = deltas.try_next() {
-        manager.object(delta);
+        manager.object(delta).await;
     }
     manager.clean_up_orphans().await;
     loop {
         // after whatever has happened: any of it may have made room
-        manager.judge_resizes(&informer);
+        manager.judge_resizes();
         tokio::select! {
             () = drain.wait() => return Ok(()),
             delta = deltas.next() => match delta {
-                Some(delta) => manager.object(delta),
+                Some(delta) => manager.object(delta).await,
                 None => return Ok(()),
             },
-            Some(uid) = finished.recv() => manager.finished(uid, &informer),
+            Some(uid) = finished.recv() => manager.finished(uid),
             event = events.recv() => match event {
                 Ok(event) => manager.runtime(event),
                 Err(RecvError::Lagged(_)) => manager.catch_up().await,
@@ -123,13 +133,12 @@ pub async fn run(
 }
 
 impl Manager {
-    fn object(&mut self, delta: Delta<Pod>) {
+    async fn object(&mut self, delta: Delta<Pod>) {
         let replaced = |old: &Arc<Pod>| delta.new.as_ref().is_none_or(|new| uid(new) != uid(old));
         if let Some(old) = delta.old.as_ref().filter(|old| replaced(old))
             && let Some(handle) = self.pods.get(&uid(old))
         {
             handle.tell(Event::Removed);
-            self.removed.insert(uid(old));
         }
         if let Some(old) = delta.old.as_ref().filter(|old| replaced(old)) {
             self.ended.remove(&uid(old));
@@ -146,28 +155,31 @@ impl Manager {
                     }
                     handle.tell(Event::Spec(pod));
                 }
-                None => self.adopt(pod),
+                None => self.adopt(pod).await,
             }
         }
     }
 
-    fn adopt(&mut self, pod: Arc<Pod>) {
+    async fn adopt(&mut self, pod: Arc<Pod>) {
         let uid = uid(&pod);
         let now = Timestamp::now();
         let checkpoint = Checkpoint::read(&self.context.dirs.pod(&pod).resources());
         let found = self.found.remove(&uid);
-        let refused = if found.is_none() { self.refused(&pod) } else { None };
+        let refused = if found.is_none() && !taken(&pod) { self.refused(&pod).await } else { None };
         let (state, leftovers) = recover(pod.clone(), &found.unwrap_or_default(), checkpoint, now);
-        self.ledger.take(&pod, state.resize.allocation.clone());
+        // what is not run takes nobody's room
+        if refused.is_none() {
+            self.ledger.take(&pod, state.resize.allocation.clone());
+        }
         self.spawn(uid, PodState { refused, ..state }, leftovers);
     }
 
     /// Looks again whether there is room for the resizes that wait.
-    fn judge_resizes(&mut self, informer: &Informer<Pod>) {
+    fn judge_resizes(&mut self) {
         if !self.ledger.is_waiting() {
             return;
         }
-        let mut pods = informer.list();
+        let mut pods = self.informer.list();
         pods.retain(|pod| !mirror(pod));
         for (uid, verdict) in self.ledger.judge(&pods, &self.context.machine.allocatable()) {
             let event = match verdict {
@@ -180,21 +192,35 @@ impl Manager {
         }
     }
 
-    /// Why a pod that the kubelet has not taken yet cannot be beside those that it has. What was deleted by force is in
-    /// nobody's way, though it may take a moment to end.
-    fn refused(&self, pod: &Pod) -> Option<(&'static str, String)> {
-        let taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
-        if taken || !wants_ports(pod) {
-            return None;
+    /// Why a pod that the kubelet has not taken yet cannot be on the node, or not beside those that it has.
+    async fn refused(&self, pod: &Arc<Pod>) -> Option<Refusal> {
+        if let Some(refusal) = admission::refused(pod) {
+            return Some(refusal);
         }
-        let runs = |state: &PodState| matches!(state.life, Life::Active | Life::Terminating { .. });
-        let there = self.pods.0.lock();
-        let there = there.iter().filter(|(uid, _)| !self.removed.contains(*uid)).filter_map(|(_, handle)| {
-            let state = handle.state.read();
-            runs(&state).then(|| state.pod.clone())
+        let there = self.there(pod);
+        let node = self.nodes.get(&Key::cluster(&self.context.node_name))?;
+        let refusal = refused_beside(pod, &there, &node)?;
+        if !admission::is_of_node(&refusal) {
+            return Some(refusal);
+        }
+        // whoever placed the pod may have seen labels that have not come here yet
+        let nodes: Api<Node> = Api::all(self.context.client.clone());
+        match nodes.get_opt(&self.context.node_name).await {
+            Ok(Some(node)) => refused_beside(pod, &there, &node),
+            _ => Some(refusal),
+        }
+    }
+
+    /// The pods that a new one has to be beside, with what they were allocated. What was deleted by force is in nobody's
+    /// way, though it may take a moment to end.
+    fn there(&self, pod: &Pod) -> Vec<Arc<Pod>> {
+        let mut all = self.informer.list();
+        all.retain(|other| uid(other) != uid(pod) && !terminal(other) && !self.ended.contains(&uid(other)));
+        let there = all.iter().filter_map(|other| {
+            let has_room = mirror(other) || taken(other);
+            self.ledger.applied(other).or_else(|| has_room.then(|| other.clone()))
         });
-        let there: Vec<Arc<Pod>> = there.collect();
-        refused_beside(pod, there.iter().map(AsRef::as_ref))
+        there.collect()
     }
 
     fn spawn(&self, uid: String, state: PodState, leftovers: Leftovers) {
@@ -203,11 +229,10 @@ impl Manager {
     }
 
     /// A driver has ended; news of its pod that were under way must not wake it up again.
-    fn finished(&mut self, gone: String, informer: &Informer<Pod>) {
+    fn finished(&mut self, gone: String) {
         self.pods.0.lock().remove(&gone);
-        self.removed.remove(&gone);
         self.ledger.forget(&gone);
-        if informer.list().iter().any(|pod| uid(pod) == gone) {
+        if self.informer.list().iter().any(|pod| uid(pod) == gone) {
             self.ended.insert(gone);
         }
     }

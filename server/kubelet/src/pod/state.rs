@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
+use super::admission::Refusal;
 use super::backoff::Backoff;
 use super::resize::{Allocation, Notice, Resize, report};
 
@@ -34,8 +35,8 @@ pub struct PodState {
     pub start_time: Timestamp,
     /// Why the kubelet itself ended the pod: reason and message (`DeadlineExceeded`, `Evicted`).
     pub failure: Option<(String, String)>,
-    /// Why there is no place for it beside the pods that were there when it came: reason and message.
-    pub refused: Option<(&'static str, String)>,
+    /// Why there is no place for it beside the pods that were there when it came.
+    pub refused: Option<Refusal>,
     /// The object in the API says the pod is over, from an earlier life of this process: its status is
     /// history and is not written again.
     pub frozen: bool,

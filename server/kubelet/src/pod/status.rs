@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, PodCondition, PodIP, PodStatus,
+    HostIP, PodCondition, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -65,8 +65,23 @@ pub fn pod_status(
         reason: state.failure.as_ref().map(|(reason, _)| reason.clone()),
         message: state.failure.as_ref().map(|(_, message)| message.clone()),
         observed_generation: state.pod.metadata.generation,
+        allocated_resources: whole(state).and_then(|whole| whole.requests.clone()),
+        resources: given(state, before),
         ..PodStatus::default()
     }
+}
+
+/// What the pod was allocated as a whole, if it asks for something as such.
+fn whole(state: &PodState) -> Option<&ResourceRequirements> {
+    let asks = |whole: &&ResourceRequirements| whole.requests.is_some() || whole.limits.is_some();
+    state.pod.spec.as_ref()?.resources.as_ref().filter(asks)
+}
+
+/// What the pod as a whole has: while a resize is under way what it had before.
+fn given(state: &PodState, before: Option<&PodStatus>) -> Option<ResourceRequirements> {
+    let had = before.and_then(|before| before.resources.as_ref());
+    let whole = whole(state)?;
+    Some(had.filter(|_| state.resize.progress.is_some()).unwrap_or(whole).clone())
 }
 
 fn pod_ips(state: &PodState, node: &NodeView, before: Option<&PodStatus>) -> Vec<String> {

@@ -60,6 +60,11 @@ impl Ledger {
         self.pending.retain(|waiting| waiting != uid);
     }
 
+    /// A pod with what it was allocated in place of what it asks for, if the kubelet has taken it.
+    pub fn applied(&self, pod: &Arc<Pod>) -> Option<Arc<Pod>> {
+        Some(self.allocated.get(uid(pod))?.applied(pod))
+    }
+
     fn wait(&mut self, pod: &Pod) {
         if !self.pending.iter().any(|waiting| waiting == uid(pod)) {
             self.pending.push(uid(pod).to_owned());
@@ -87,8 +92,7 @@ impl Ledger {
         let mut verdicts = Vec::new();
         for pod in waiting {
             let others = pods.iter().filter(alive).filter(|other| uid(other) != uid(&pod));
-            let others: Vec<Arc<Pod>> =
-                others.filter_map(|other| Some(self.allocated.get(uid(other))?.applied(other))).collect();
+            let others: Vec<Arc<Pod>> = others.filter_map(|other| self.applied(other)).collect();
             let verdict = match judge(&pod, &others, allocatable) {
                 Ok(()) => {
                     let allocation = Arc::new(Allocation::of(&pod));
@@ -108,7 +112,7 @@ impl Ledger {
     /// Upstream's `sortPendingResizes`: who asks for no more than before, then by priority, then by class; the rest in the
     /// order in which they came.
     fn rank(&self, pod: &Arc<Pod>) -> (bool, Reverse<i32>, bool) {
-        let before = self.allocated.get(uid(pod)).map(|allocation| allocation.applied(pod));
+        let before = self.applied(pod);
         let more = before.is_some_and(|before| {
             ["cpu", "memory"]
                 .iter()

@@ -49,7 +49,7 @@ pub fn allocated(
         state.resize.work = Work::Idle;
     }
     let text = message("started", &state.desired, generation, "");
-    effects.push(Effect::Tell(false, "ResizeStarted", text, None));
+    effects.push(Effect::Tell(false, "ResizeStarted".into(), text, None));
 }
 
 /// There is no room.
@@ -59,7 +59,7 @@ pub fn refused(state: &mut PodState, refusal: &Refusal, now: Timestamp, effects:
     if before.as_ref().is_none_or(|before| before.generation != generation) {
         let event = if refusal.reason == INFEASIBLE { "ResizeInfeasible" } else { "ResizeDeferred" };
         let text = message(refusal.reason, &state.desired, generation, &refusal.message);
-        effects.push(Effect::Tell(true, event, text, None));
+        effects.push(Effect::Tell(true, event.into(), text, None));
     }
     state.resize.pending = Some(Notice {
         reason: refusal.reason.to_owned(),
@@ -101,7 +101,7 @@ fn failed(state: &mut PodState, error: String, now: Timestamp, effects: &mut Vec
     let again = before.filter(|before| before.reason == "Error");
     if again.as_ref().is_none_or(|again| again.message != error) {
         let text = message("error", &state.pod, generation, &error);
-        effects.push(Effect::Tell(true, "ResizeError", text, None));
+        effects.push(Effect::Tell(true, "ResizeError".into(), text, None));
     }
     let since = again.map_or(now, |again| again.since);
     state.resize.progress = Some(Notice { reason: "Error".to_owned(), message: error, generation, since });
@@ -188,7 +188,7 @@ pub fn settle(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     match (&state.resize.progress, under_way) {
         (Some(notice), false) => {
             let text = message("completed", &state.pod, notice.generation, "");
-            effects.push(Effect::Tell(false, "ResizeCompleted", text, None));
+            effects.push(Effect::Tell(false, "ResizeCompleted".into(), text, None));
             state.resize.progress = None;
         }
         (None, true) => {

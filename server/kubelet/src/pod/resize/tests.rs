@@ -285,7 +285,7 @@ impl Script {
                 Effect::Resize(steps) => words(steps).join(", "),
                 Effect::Kill { id, message, .. } => format!("kill {id}: {message}"),
                 Effect::Start(name, attempt) => format!("start {name} {attempt}"),
-                Effect::Tell(_, reason, ..) => (*reason).to_owned(),
+                Effect::Tell(_, reason, ..) => reason.clone().into_owned(),
                 other => format!("{other:?}").split(['(', ' ']).next().unwrap().to_owned(),
             })
             .collect()
