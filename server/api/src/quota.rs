@@ -6,6 +6,7 @@
 mod amounts;
 mod charge;
 mod claims;
+mod class;
 mod devices;
 mod pods;
 mod scopes;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use amounts::{Amounts, mask, read, write};
 pub use charge::{Change, Charged, charge};
+pub use class::{computed_class, pod_class};
 pub use pods::amounts as pod_amounts;
 pub use scopes::matches;
 

@@ -20,6 +20,7 @@ mod load_balancer;
 mod network;
 mod pod;
 mod pod_paths;
+mod pod_resize;
 mod pod_update;
 mod pod_warnings;
 mod probe;
@@ -199,6 +200,7 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
 }
 
 pub use pod::spec as pod_spec;
+pub use pod_resize::resize as pod_resize;
 pub use pod_update::ephemeral_containers;
 pub use schema::required as schema_required;
 pub use service_addresses::cluster_ips as service_cluster_ips;

@@ -24,6 +24,7 @@ mod legacy_tokens;
 mod listeners;
 mod policies;
 mod quota;
+mod resize;
 mod rights;
 mod rules;
 mod services;

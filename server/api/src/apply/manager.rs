@@ -17,7 +17,7 @@ use super::conflict::{Conflict, error};
 use super::last_applied;
 use super::managed::{Entry, Identity, Managed, Operation};
 use super::merge::merge;
-use super::remove::{hollow, remove};
+use super::remove::remove;
 use super::reset::Reset;
 use super::set::Set;
 use super::shape::Shape;
@@ -164,7 +164,8 @@ impl Tracker<'_> {
     }
 
     /// Merges `config` into `live` (`None`: to be created) for `manager`. The result has its managed fields;
-    /// it is neither defaulted nor are its values canonical.
+    /// it is neither defaulted nor are its values canonical: a map or list that somebody has, and out of which all
+    /// is taken, is null. Whoever decodes the result drops it, as upstream does, and its owner stays its owner.
     pub fn apply(
         &self,
         live: Option<&Value>,
@@ -278,7 +279,7 @@ impl Tracker<'_> {
             return Ok(merged);
         }
         let whole = self.converted(&merged, version)?.into_owned();
-        let mut pruned = hollow(shape, &whole, &last);
+        let mut pruned = remove(shape, &whole, &last);
         for (version, managed) in self.wanted(version, set, others) {
             pruned = self.with_managed(&whole, &pruned, version, &managed)?;
         }
@@ -315,7 +316,7 @@ impl Tracker<'_> {
         let (whole, pruned) = (self.converted(whole, version)?, self.converted(pruned, version)?);
         let named = |set: Set| set.with_named(Some(shape));
         let kept = named(to_set(shape, &pruned)).union(&managed.with_named(Some(shape)));
-        Ok(hollow(shape, &whole, &named(to_set(shape, &whole)).difference(&kept)))
+        Ok(remove(shape, &whole, &named(to_set(shape, &whole)).difference(&kept)))
     }
 
     fn converted<'v>(&self, object: &'v Value, version: &str) -> Result<Cow<'v, Value>, ApiError> {

@@ -7,14 +7,10 @@ use super::items::element;
 use super::set::Set;
 use super::shape::{Is, List, Map, Relation, Shape};
 
-/// `value` without what `set` lists, and without what that leaves empty.
+/// `value` without what `set` lists: `RemoveItems`. A map or list that is left empty stays, it was not listed itself: as
+/// a null, or as an empty object where Go has a struct by value, whose zero is one.
 pub fn remove(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
     walk(shape, value, set, Mode::Remove).unwrap_or(Value::Null)
-}
-
-/// As [`remove`], but what is left empty stays as a null: it was not listed itself.
-pub(super) fn hollow(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
-    walk(shape, value, set, Mode::Hollow).unwrap_or(Value::Null)
 }
 
 /// Of `value` just what `set` lists, and the keys of the items it is in.
@@ -25,7 +21,6 @@ pub fn extract(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
     Remove,
-    Hollow,
     Extract,
 }
 
@@ -44,6 +39,12 @@ fn walk(shape: Shape<'_>, value: &Value, set: &Set, mode: Mode) -> Option<Value>
     }
 }
 
+/// What is left of a field out of which all is taken.
+fn nothing(field: Shape<'_>) -> Value {
+    let by_value = field.always_there() && field.atom().map.is_some();
+    if by_value { Value::Object(serde_json::Map::new()) } else { Value::Null }
+}
+
 fn walk_items(list: &List<'_>, items: &[Value], set: &Set, mode: Mode) -> Option<Value> {
     let mut out = Vec::with_capacity(items.len());
     for item in items {
@@ -56,9 +57,8 @@ fn walk_items(list: &List<'_>, items: &[Value], set: &Set, mode: Mode) -> Option
             None => Some(item.clone()),
         };
         match mode {
-            Mode::Remove | Mode::Hollow if listed => {}
-            Mode::Remove => out.extend(inner(below)),
-            Mode::Hollow => out.push(inner(below).unwrap_or(Value::Null)),
+            Mode::Remove if listed => {}
+            Mode::Remove => out.push(inner(below).unwrap_or(Value::Null)),
             Mode::Extract if listed || below.is_some() => out.extend(inner(below)),
             Mode::Extract => {}
         }
@@ -77,9 +77,9 @@ fn walk_fields(
     for (name, value) in fields {
         let (listed, below) = set.at(&PathElement::field(name));
         let kept = match (mode, listed, below, shape.under(name, map)) {
-            (Mode::Remove | Mode::Hollow, true, _, _) | (Mode::Extract, false, None, _) => None,
-            (Mode::Hollow, _, Some(below), Some(field)) => {
-                Some(walk(field, value, below, mode).unwrap_or(Value::Null))
+            (Mode::Remove, true, _, _) | (Mode::Extract, false, None, _) => None,
+            (Mode::Remove, _, Some(below), Some(field)) => {
+                Some(walk(field, value, below, mode).unwrap_or_else(|| nothing(field)))
             }
             (_, _, Some(below), Some(field)) => walk(field, value, below, mode),
             _ => Some(value.clone()),

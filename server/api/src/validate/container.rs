@@ -186,11 +186,21 @@ fn is_standard(name: &str) -> bool {
 
 /// `ValidateResourceRequirements`.
 pub(super) fn resources(resources: &Value, at: &str, errors: &mut Errors) {
+    resources_named(resources, at, resource_name, errors);
+}
+
+/// As [`resources`], of those that `named` lets have their names.
+pub(super) fn resources_named(
+    resources: &Value,
+    at: &str,
+    named: fn(&str, &str, &mut Errors),
+    errors: &mut Errors,
+) {
     let limits = get(resources, "limits");
     for list in ["limits", "requests"] {
         for (name, amount) in entries(resources, list) {
             let at = format!("{at}.{list}[{name}]");
-            resource_name(name, &at, errors);
+            named(name, &at, errors);
             if let Some(amount) = quantity(amount).filter(|q| q.sign() < 0) {
                 errors.push(FieldError::invalid(
                     at,

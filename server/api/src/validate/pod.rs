@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::access::*;
-use super::{affinity, container, sysctl, volume};
+use super::{affinity, container, pod_resize, sysctl, volume};
 use crate::status::FieldError;
 use crate::validation::{
     is_dns1123_label, is_dns1123_subdomain, is_ip, is_qualified_name, range_error, validate_labels,
@@ -19,6 +19,7 @@ pub(super) fn spec_with_claims(spec: &Value, at: &str, claims: &[&str], errors: 
     let mut volumes = volume::volumes(spec, at, errors);
     volumes.extend(claims);
     containers(spec, at, &volumes, errors);
+    pod_resize::whole_pod(spec, at, errors);
     required_one_of(spec, "restartPolicy", at, &["Always", "Never", "OnFailure"], errors);
     dns(spec, at, errors);
     errors.extend(validate_labels(spec.get("nodeSelector"), &join(at, "nodeSelector")));

@@ -109,7 +109,7 @@ fn scheduling_gates(new: &Value, old: &Value, errors: &mut Errors) {
 pub fn ephemeral_containers(new: &Value, old: &Value) -> Errors {
     const FIELD: &str = "spec.ephemeralContainers";
     if has(get(get(old, "metadata"), "annotations"), "kubernetes.io/config.mirror") {
-        return vec![FieldError::forbidden("", "static pods do not support ephemeral containers")];
+        return vec![FieldError::forbidden("[]", "static pods do not support ephemeral containers")];
     }
     let (new, old) = (get(new, "spec"), get(old, "spec"));
     let mut errors = Errors::new();

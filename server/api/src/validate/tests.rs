@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 mod network;
+mod resize;
 
 fn kind(name: &str) -> &'static Kind {
     [

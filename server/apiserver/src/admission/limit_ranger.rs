@@ -8,9 +8,9 @@ use sampan_api::quota::{self, Amounts};
 use sampan_api::status::ApiError;
 use serde_json::Value;
 
-use super::{creates_pod, of};
+use super::{creates_pod, of, resizes_pod};
 use crate::registry::{Operation, Plugin, Review};
-use crate::value::{at, items, meta, set, text};
+use crate::value::{at, items, keep, meta, set, text};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
@@ -18,10 +18,15 @@ pub(super) struct LimitRanger;
 
 impl Plugin for LimitRanger {
     fn admit(&self, review: &Review<'_>, pod: &mut Value) -> Result<(), ApiError> {
-        if creates_pod(review) {
-            for range in ranges(review) {
-                fill_in(pod, &range);
-            }
+        if !creates_pod(review) && !resizes_pod(review) {
+            return Ok(());
+        }
+        for range in ranges(review) {
+            fill_in(pod, &range);
+        }
+        // upstream's strategy comes later, and lets a resize change no annotations
+        if let Some(old) = review.old {
+            keep(pod, old, &["metadata", "annotations"]);
         }
         Ok(())
     }
@@ -29,7 +34,7 @@ impl Plugin for LimitRanger {
     fn validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
         let claim = matches!(review.operation, Operation::Create | Operation::Update)
             && of(review, "", "persistentvolumeclaims");
-        if !claim && !creates_pod(review) {
+        if !claim && !creates_pod(review) && !resizes_pod(review) {
             return Ok(());
         }
         for range in ranges(review) {

@@ -12,6 +12,7 @@ mod lifecycle;
 mod limit_ranger;
 pub(crate) mod node_audience;
 pub(crate) mod node_restriction;
+mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
 mod priority;
@@ -52,6 +53,7 @@ pub(crate) fn plugins(auth: Arc<Auth>, customs: crate::crd::Customs) -> Vec<Admi
         certificates::CertificateSubjectRestriction.into(),
         ingress_class::DefaultIngressClass.into(),
         pod_topology_labels::PodTopologyLabels.into(),
+        pod_resize::PodResizeValidator.into(),
         rbac::EscalationCheck(auth.clone()).into(),
     ];
     plugins.extend(crate::dynamic::plugins(auth, customs));
@@ -66,6 +68,12 @@ fn of(review: &Review<'_>, group: &str, plural: &str) -> bool {
 /// Whether a pod is being created.
 fn creates_pod(review: &Review<'_>) -> bool {
     review.operation == Operation::Create && of(review, "", "pods")
+}
+
+/// Whether the resources of a pod that is there change.
+fn resizes_pod(review: &Review<'_>) -> bool {
+    let pod = review.kind.group.is_empty() && review.kind.plural == "pods";
+    pod && review.operation == Operation::Update && review.subresource == "resize"
 }
 
 fn look_up(store: &Store, bucket: &str, name: &str) -> Option<Value> {

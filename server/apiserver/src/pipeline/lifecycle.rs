@@ -101,7 +101,7 @@ static REQUESTED: LazyLock<Family<Requested, Gauge>> = LazyLock::new(|| {
     family
 });
 
-/// Notes in the metrics and in the audit log that a deprecated version was asked for.
+/// Notes in the metrics and in the audit log that a deprecated version was asked for, by a request that is served.
 pub(super) fn requested(info: &RequestInfo, deprecated: &Deprecated) {
     let labels = Requested {
         group: info.group.clone(),

@@ -10,6 +10,7 @@ use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::Expected;
 use serde_json::Value;
 
+use super::info::RequestInfo;
 use super::negotiate::{Format, Offer};
 use super::query::Query;
 use super::{Context, body, lifecycle, respond, shape, warnings};
@@ -23,16 +24,20 @@ use crate::{ApiServer, ResponseBody};
 
 pub(crate) type Answer = Result<Response<ResponseBody>, ApiError>;
 
+/// Whether the kind has what a request asks for, and lets it be asked.
+fn serves(kind: &'static Kind, info: &RequestInfo) -> bool {
+    match info.subresource.as_str() {
+        "" => kind.allows(&info.verb),
+        name => kind.subresource(name).is_some_and(|sub| sub.allows(&info.verb)),
+    }
+}
+
 impl ApiServer {
     pub(super) async fn resource(&self, context: Context) -> Answer {
         let info = &context.info;
         let built_in = kinds::by_resource(&info.group, &info.version, &info.resource);
         let custom = || self.customs().by_resource(&info.group, &info.version, &info.resource);
         let Some(kind) = built_in.or_else(custom) else { return nobody(kinds::group(&info.group).is_some()) };
-        if let Some(deprecated) = lifecycle::deprecated(kind) {
-            lifecycle::requested(info, &deprecated);
-            warnings::tell(deprecated.warning);
-        }
         self.of_kind(context, kind).await
     }
 
@@ -43,6 +48,16 @@ impl ApiServer {
             return nobody(false);
         }
         check_place(&context, kind)?;
+        if let Some(deprecated) = lifecycle::deprecated(kind) {
+            // what nobody serves is not counted: its name is whatever the client sent
+            let served = serves(kind, info);
+            if served {
+                lifecycle::requested(info, &deprecated);
+            }
+            if served || kind.custom.is_some() {
+                warnings::tell(deprecated.warning);
+            }
+        }
         let target = Target {
             kind,
             namespace: if kind.namespaced { info.namespace.clone() } else { String::new() },

@@ -1,6 +1,7 @@
 //! Pods: `pkg/registry/core/pod/strategy.go`.
 
 use sampan_api::meta as words;
+use sampan_api::quota::computed_class;
 use sampan_api::status::FieldError;
 use sampan_api::validate;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub fn deletion_grace(old: &Value, asked: Option<i64>) -> i64 {
 
 /// `PrepareForCreate`: the system begins the status; only creators of bound pods keep a node name.
 pub fn prepare_create(new: &mut Value) {
-    let qos = quality(new);
+    let qos = computed_class(new);
     set(new, &["status"], json!({"phase": "Pending", "qosClass": qos}));
     if gated(new) {
         let condition = json!({
@@ -40,9 +41,7 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
         }
         "ephemeralcontainers" => {
             let added = at(new, &["spec", "ephemeralContainers"]).clone();
-            let metadata = at(new, &["metadata"]).clone();
-            *new = old.clone();
-            set(new, &["metadata"], metadata);
+            *new = kept_metadata(old, new);
             if !added.is_null() {
                 set(new, &["spec", "ephemeralContainers"], added);
             }
@@ -57,59 +56,53 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
     }
 }
 
-/// Takes over resources and resize policies, nothing else.
+/// `dropNonResizeUpdates`: takes over resources and resize policies, nothing else. Where containers come, go or change
+/// places, all stays for the validation to refuse.
 fn resize(old: &Value, new: &mut Value) {
-    let wanted = new.clone();
-    let metadata = at(new, &["metadata"]).clone();
-    *new = old.clone();
-    set(new, &["metadata"], metadata);
-    for list in ["containers", "initContainers"] {
-        let Some(Value::Array(containers)) = new.get_mut("spec").and_then(|s| s.get_mut(list)) else {
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    let count = |pod: &Value, list: &str| items(at(pod, &["spec", list])).len();
+    if LISTS.iter().any(|list| count(old, list) != count(new, list)) {
+        return;
+    }
+    let mut kept = kept_metadata(old, new);
+    keep(&mut kept, new, &["spec", "resources"]);
+    for list in LISTS {
+        let wanted = items(at(new, &["spec", list]));
+        let names = |pod: &Value| container_names(pod, list);
+        if names(old) != names(new) {
+            set(&mut kept, &["spec", list], wanted.to_vec().into());
+            continue;
+        }
+        let Some(Value::Array(containers)) = kept.get_mut("spec").and_then(|s| s.get_mut(list)) else {
             continue;
         };
-        for container in containers {
-            let name = text(container, &["name"]).to_owned();
-            if let Some(from) =
-                items(at(&wanted, &["spec", list])).iter().find(|c| text(c, &["name"]) == name)
-            {
-                keep(container, from, &["resources"]);
-                keep(container, from, &["resizePolicy"]);
-            }
+        for (container, wanted) in containers.iter_mut().zip(wanted) {
+            keep(container, wanted, &["resources"]);
+            keep(container, wanted, &["resizePolicy"]);
         }
     }
+    *new = kept;
 }
 
-/// Rules of `/ephemeralcontainers`: `ValidatePodEphemeralContainersUpdate`.
+/// `old` with the metadata of `new` that a change through a subresource has: `ResetObjectMetaForStatus`.
+fn kept_metadata(old: &Value, new: &Value) -> Value {
+    const OLD: [&str; 6] =
+        ["deletionTimestamp", "generation", "labels", "annotations", "finalizers", "ownerReferences"];
+    let mut kept = old.clone();
+    set(&mut kept, &["metadata"], at(new, &["metadata"]).clone());
+    for field in OLD {
+        keep(&mut kept, old, &["metadata", field]);
+    }
+    kept
+}
+
+/// Rules of subresources: `ValidatePodEphemeralContainersUpdate`, `ValidatePodResize`.
 pub fn subresource_errors(subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
     match subresource {
         "ephemeralcontainers" => validate::ephemeral_containers(new, old),
+        "resize" => validate::pod_resize(new, old),
         _ => Vec::new(),
     }
-}
-
-/// `qos.ComputePodQOS`: from cpu and memory of all containers.
-fn quality(pod: &Value) -> &'static str {
-    let spec = at(pod, &["spec"]);
-    let all = items(at(spec, &["containers"])).iter().chain(items(at(spec, &["initContainers"])));
-    let (mut any, mut guaranteed) = (false, true);
-    for container in all {
-        for resource in ["cpu", "memory"] {
-            let request = positive(at(container, &["resources", "requests", resource]));
-            let limit = positive(at(container, &["resources", "limits", resource]));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
-
-fn positive(value: &Value) -> Option<&Value> {
-    let zero = value.is_null() || value == "0" || value.as_f64() == Some(0.0);
-    (!zero).then_some(value)
 }
 
 /// Names of all containers, of all three sorts.

@@ -324,3 +324,22 @@ async fn a_watch_is_sent_in_messages_to_whoever_asks_for_a_websocket() {
     assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("a")));
     assert!(client.next().await.unwrap().unwrap().is_close(), "the watch ends");
 }
+
+#[tokio::test]
+async fn only_what_is_served_is_told_of_as_deprecated() {
+    let w = world().await;
+    const ADDRESSES: &str = "/apis/networking.k8s.io/v1beta1/ipaddresses";
+    let warned = |got: &Got| got.headers.contains_key("warning");
+    let counted = |labels: &str| {
+        let text = sampan_process::metrics::encode();
+        text.lines()
+            .any(|line| line.starts_with("apiserver_requested_deprecated_apis{") && line.contains(labels))
+    };
+    // a subresource that there is not is the client's word
+    let got = w.get(&format!("{ADDRESSES}/10.0.0.1/nonsense")).await;
+    assert_eq!((got.code, warned(&got)), (404, false));
+    assert!(!counted("subresource=\"nonsense\""));
+    let got = w.get(ADDRESSES).await;
+    assert_eq!((got.code, warned(&got)), (200, true));
+    assert!(counted("resource=\"ipaddresses\",subresource=\"\""));
+}

@@ -5,13 +5,14 @@
 //! The API server notes uses, and since when it does. Upstream looks at everything once a day; here each Secret has the
 //! moment at which it is next to be looked at.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, Secret, ServiceAccount, Volume};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, Secret, ServiceAccount, Volume};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use sampan_reconcile::{Controller, Error, Informer, Key, Object, Sources};
 use serde_json::json;
@@ -86,36 +87,30 @@ fn plan(secret: &Secret, world: &World<'_>) -> Step {
     }
 }
 
-/// Whether the pod names the Secret: upstream's `VisitPodSecretNames`.
-fn names(pod: &Pod, secret: &str) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let pulls = spec.image_pull_secrets.iter().flatten().any(|one| one.name == secret);
-    let ephemeral = |container: &EphemeralContainer| {
-        // the fields of both are the same
-        let container = Container {
-            env: container.env.clone(),
-            env_from: container.env_from.clone(),
-            ..Container::default()
-        };
-        in_environment(&container, secret)
-    };
-    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    pulls
-        || containers.any(|container| in_environment(container, secret))
-        || spec.ephemeral_containers.iter().flatten().any(ephemeral)
-        || spec.volumes.iter().flatten().any(|volume| mounts(volume, secret))
+/// The Secrets that the pod names: upstream's `VisitPodSecretNames`.
+fn secrets_of(pod: &Pod) -> BTreeSet<&str> {
+    let Some(spec) = &pod.spec else { return BTreeSet::new() };
+    let pulls = spec.image_pull_secrets.iter().flatten().map(|one| &one.name);
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let containers = containers.flat_map(|container| in_environment(&container.env_from, &container.env));
+    let ephemeral = spec.ephemeral_containers.iter().flatten();
+    let ephemeral = ephemeral.flat_map(|container| in_environment(&container.env_from, &container.env));
+    let volumes = spec.volumes.iter().flatten().flat_map(mounted);
+    pulls.chain(containers).chain(ephemeral).chain(volumes).map(String::as_str).collect()
 }
 
-fn in_environment(container: &Container, secret: &str) -> bool {
-    let mut from = container.env_from.iter().flatten().filter_map(|from| from.secret_ref.as_ref());
-    let values = container.env.iter().flatten().filter_map(|env| env.value_from.as_ref());
-    let mut keys = values.filter_map(|from| from.secret_key_ref.as_ref());
-    from.any(|from| from.name == secret) || keys.any(|key| key.name == secret)
+fn in_environment<'p>(
+    from: &'p Option<Vec<EnvFromSource>>,
+    env: &'p Option<Vec<EnvVar>>,
+) -> impl Iterator<Item = &'p String> {
+    let from = from.iter().flatten().filter_map(|from| from.secret_ref.as_ref()).map(|one| &one.name);
+    let values = env.iter().flatten().filter_map(|env| env.value_from.as_ref());
+    from.chain(values.filter_map(|from| from.secret_key_ref.as_ref()).map(|key| &key.name))
 }
 
-fn mounts(volume: &Volume, secret: &str) -> bool {
+fn mounted(volume: &Volume) -> impl Iterator<Item = &String> {
     let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    let mut projected = sources.filter_map(|source| source.secret.as_ref());
+    let projected = sources.filter_map(|source| source.secret.as_ref()).map(|one| &one.name);
     let references = [
         volume.cephfs.as_ref().and_then(|of| of.secret_ref.as_ref()),
         volume.cinder.as_ref().and_then(|of| of.secret_ref.as_ref()),
@@ -126,11 +121,22 @@ fn mounts(volume: &Volume, secret: &str) -> bool {
         volume.scale_io.as_ref().map(|of| &of.secret_ref),
         volume.storageos.as_ref().and_then(|of| of.secret_ref.as_ref()),
     ];
-    volume.secret.as_ref().is_some_and(|of| of.secret_name.as_deref() == Some(secret))
-        || volume.azure_file.as_ref().is_some_and(|of| of.secret_name == secret)
-        || projected.any(|of| of.name == secret)
-        || references.iter().flatten().any(|reference| reference.name == secret)
+    let own = volume.secret.as_ref().and_then(|of| of.secret_name.as_ref());
+    let azure = volume.azure_file.as_ref().map(|of| &of.secret_name);
+    own.into_iter()
+        .chain(azure)
+        .chain(projected)
+        .chain(references.into_iter().flatten().map(|reference| &reference.name))
 }
+
+/// The Secrets that the pod names, by namespace and name.
+fn named_by(pod: &Pod) -> impl Iterator<Item = Key> {
+    let at = namespace(&pod.metadata);
+    secrets_of(pod).into_iter().map(move |secret| Key::namespaced(at, secret))
+}
+
+/// Index of pods by the Secrets that they name.
+const BY_SECRET: &str = "secret";
 
 /// The controller.
 pub(crate) struct LegacyTokenCleaner {
@@ -143,12 +149,9 @@ pub(crate) struct LegacyTokenCleaner {
 impl LegacyTokenCleaner {
     /// `secrets`: those that hold tokens, by namespace as well.
     pub fn new(context: &Context, secrets: Informer<Secret>) -> Self {
-        Self {
-            context: context.clone(),
-            secrets,
-            accounts: context.informers.of(),
-            pods: context.by_namespace(),
-        }
+        let pods = context.pods.clone();
+        pods.add_index(BY_SECRET, |pod| named_by(pod).map(|secret| secret.to_string()).collect());
+        Self { context: context.clone(), secrets, accounts: context.informers.of(), pods }
     }
 
     fn of_namespace(&self, namespace: &str) -> Vec<Key> {
@@ -210,11 +213,10 @@ impl Controller for LegacyTokenCleaner {
         });
         let this = self.clone();
         sources.on(&self.accounts, move |delta| this.of_namespace(delta.key.namespace()));
-        let this = self.clone();
         // a pod that comes or changes only keeps what is there
-        sources.on(&self.pods, move |delta| match delta.new {
-            None => this.of_namespace(delta.key.namespace()),
-            Some(_) => Vec::new(),
+        sources.on(&self.pods, |delta| match (&delta.new, &delta.old) {
+            (None, Some(old)) => named_by(old).collect(),
+            _ => Vec::new(),
         });
     }
 
@@ -223,7 +225,7 @@ impl Controller for LegacyTokenCleaner {
         let at = key.namespace();
         let account = annotation(&secret.metadata, ACCOUNT).unwrap_or_default();
         let account = self.accounts.get(&Key::namespaced(at, account));
-        let in_use = self.pods.by_index(BY_NAMESPACE, at).iter().any(|pod| names(pod, &key.name));
+        let in_use = !self.pods.by_index(BY_SECRET, &key.to_string()).is_empty();
         let Some(noted_since) = self.noted_since().await? else { return Ok(Some(LATER)) };
         let now = sampan_reconcile::now();
         match plan(&secret, &World { now, noted_since, account: account.as_deref(), in_use }) {
@@ -321,7 +323,7 @@ mod tests {
         ];
         for spec in specs {
             let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
-            assert!(names(&pod, "s") && !names(&pod, "t"), "{spec}");
+            assert_eq!(secrets_of(&pod), BTreeSet::from(["s"]), "{spec}");
         }
     }
 }

@@ -3,9 +3,10 @@
 use sampan_api::apply::managed::Managed;
 use sampan_api::apply::manager::{Tracker, Versions};
 use sampan_api::apply::reset::of_kind;
-use sampan_api::apply::{PathElement, Set, Shape};
+use sampan_api::apply::shape::Relation;
+use sampan_api::apply::{PathElement, Set, Shape, merge};
 use sampan_api::kinds::Kind;
-use sampan_api::strict::Spot;
+use sampan_api::strict::{Spot, conform};
 use serde_json::{Value, json};
 
 use super::build::Builder;
@@ -39,32 +40,87 @@ fn owned(object: &Value) -> Vec<(String, Vec<PathElement>)> {
     out
 }
 
-/// Whether the path leads to something. What Go keeps by value is there in any object, and managers are told of it as if it
-/// were written: an object that says nothing of its `spec` has an empty one.
+/// Whether the path leads to something, or to a map or list: an empty one is not written, but those who have had it go on
+/// having it. So it is upstream: `prune` leaves null what others have and out of which all is taken (structured-merge-diff,
+/// `typed/remove.go`), which is nothing once it is decoded into Go; and `Compare` finds only that removed which is not there
+/// at all.
 fn leads(shape: Option<Shape<'_>>, value: &Value, path: &[PathElement]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     match first {
         PathElement::Field(name) => {
-            let field = shape.and_then(|shape| shape.field(name));
+            let below = shape.and_then(|shape| shape.field(name).or(shape.atom().map?.others));
             match value.get(&**name) {
-                Some(below) => leads(field, below, rest),
-                None => field.is_some_and(Shape::always_there) && leads(field, &Value::Null, rest),
+                Some(value) => leads(below, value, rest),
+                None => below.is_some_and(|below| may_be_empty(below, rest)),
             }
         }
         PathElement::Index(at) => value.get(*at as usize).is_some_and(|below| leads(None, below, rest)),
         PathElement::Value(item) => value.as_array().is_some_and(|list| list.contains(item)),
-        PathElement::Key(keys) => value.as_array().is_some_and(|list| {
-            // a key that the item leaves out has its default
-            let is = |item: &&Value| {
-                keys.iter().all(|(name, key)| item.get(&**name).is_none_or(|have| have == key))
-            };
-            list.iter().filter(is).any(|item| leads(shape.and_then(Shape::item), item, rest))
-        }),
+        PathElement::Key(keys) => {
+            value.as_array().is_some_and(|list| {
+                // a key that the item leaves out has its default
+                let is = |item: &&Value| {
+                    keys.iter().all(|(name, key)| item.get(&**name).is_none_or(|have| have == key))
+                };
+                list.iter().filter(is).any(|item| leads(shape.and_then(Shape::item), item, rest))
+            }) || shape.and_then(Shape::item).is_some_and(|item| !rest.is_empty() && may_be_empty(item, rest))
+        }
     }
 }
 
-/// Nobody owns what is not there; an apply without force takes nothing from anyone; twice is once; and managed fields are
-/// read as they are written.
+/// Whether what `path` leads to below a place is a map or list whose parts are owned one by one, or is there by itself.
+fn may_be_empty(place: Shape<'_>, path: &[PathElement]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        let atom = place.atom();
+        let map = atom.map.is_some_and(|map| !map.atomic);
+        let list = atom.list.is_some_and(|list| !matches!(list.relation, Relation::Atomic));
+        return place.always_there() || atom.scalar.is_none() && (map || list);
+    };
+    match first {
+        PathElement::Field(name) => place.field(name).is_some_and(|below| may_be_empty(below, rest)),
+        _ => !rest.is_empty() && place.item().is_some_and(|item| may_be_empty(item, rest)),
+    }
+}
+
+/// Whether a manager has the items and free keys on the way to what it has. An item goes with whoever applied it last, and
+/// takes along what others have in it: upstream's `EnsureNamedFieldsAreMembers`, by which `prune` keeps what leads to
+/// others' fields, keeps declared fields only.
+fn holds(shape: Shape<'_>, all: &[(String, Vec<PathElement>)], who: &str, path: &[PathElement]) -> bool {
+    let mut place = Some(shape);
+    (0..path.len()).all(|at| {
+        let declared = match &path[at] {
+            PathElement::Field(name) => place.and_then(|place| place.field(name)),
+            _ => None,
+        };
+        let free = declared.is_none();
+        place = declared.or_else(|| match &path[at] {
+            PathElement::Field(_) => place?.atom().map?.others,
+            _ => place?.item(),
+        });
+        !free || all.iter().any(|(other, theirs)| other == who && *theirs == path[..=at])
+    })
+}
+
+/// What an object says, but for maps and lists with nothing in them.
+fn full(value: &Value) -> Value {
+    let says = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => true,
+    };
+    match value {
+        Value::Object(map) => {
+            let fields = map.iter().map(|(name, value)| (name.clone(), full(value)));
+            fields.filter(|(_, value)| says(value)).collect::<serde_json::Map<_, _>>().into()
+        }
+        Value::Array(list) => list.iter().map(full).collect::<Vec<_>>().into(),
+        other => other.clone(),
+    }
+}
+
+/// Nobody owns a value that is not there; an apply without force takes nothing from anyone but what is in an item of the
+/// applier's, and maps and lists with nothing in them; twice is once; and managed fields are read as they are written.
 pub fn apply(data: &[u8]) {
     let Some((kind, rest)) = super::kind(data) else { return };
     let Some(spot) = Spot::root(kind.schema) else { return };
@@ -78,7 +134,7 @@ pub fn apply(data: &[u8]) {
         reset: &reset,
         now: "2026-01-02T03:04:05Z",
     };
-    let shape = versions.shape(&api_version);
+    let Some(shape) = versions.shape(&api_version) else { return };
     let mut builder = Builder::new(rest);
     let mut live: Option<Value> = None;
     for _ in 0..WRITES {
@@ -87,7 +143,8 @@ pub fn apply(data: &[u8]) {
         }
         let who = MANAGERS[builder.below(MANAGERS.len())];
         let how = builder.below(3);
-        let config = builder.config(kind, spot);
+        // zeros that Go leaves out would be owned, and not be there
+        let config = builder.conforming(kind, spot);
         let stored = |mut object: Value| {
             object["metadata"]["uid"] = json!("u");
             object
@@ -98,26 +155,33 @@ pub fn apply(data: &[u8]) {
             live = Some(stored(new));
         } else {
             let Ok(new) = tracker.apply(live.as_ref(), &config, who, how == 1) else { continue };
-            let new = stored(new);
+            let mut new = stored(new);
+            if conform(&mut new, spot).is_err() {
+                continue;
+            }
             if let (Some(before), 2) = (&live, how) {
                 let me = format!("{:?} \"Apply\"", who);
                 let has = owned(&new);
-                for one in owned(before).into_iter().filter(|(who, _)| *who != me) {
-                    assert!(has.contains(&one), "{one:?} was lost by {who}'s {config}: {before} → {new}");
+                let had = owned(before);
+                let parts = had.iter().filter(|(who, path)| *who != me && !may_be_empty(shape, path));
+                for one in parts.filter(|(who, path)| holds(shape, &had, who, path)) {
+                    assert!(has.contains(one), "{one:?} was lost by {who}'s {config}: {before} → {new}");
                 }
             }
+            // what the configuration says is there, but for empty objects: others may have had something in them before
+            let same = stored(merge(shape, &new, &config).expect("fits"));
+            assert_eq!(full(&same), full(&new), "{who}'s {config}");
             // an object that nobody manages has a manager the next time it is applied: `before-first-apply`
-            if !owned(&new).is_empty() {
+            if same == new && !owned(&new).is_empty() {
                 let again = tracker.apply(Some(&new), &config, who, false);
-                let again =
-                    stored(again.unwrap_or_else(|why| panic!("{who}'s {config} again: {why}: {new}")));
-                assert_eq!(again, new, "{who}'s {config} twice");
+                let again = again.unwrap_or_else(|why| panic!("{who}'s {config} again: {why}: {new}"));
+                assert_eq!(stored(again), new, "{who}'s {config} twice");
             }
             live = Some(new);
         }
         let Some(object) = &live else { continue };
         for (who, path) in owned(object) {
-            assert!(leads(shape, object, &path), "{who} owns {path:?}, which is not there: {object}");
+            assert!(leads(Some(shape), object, &path), "{who} owns {path:?}, which is not there: {object}");
         }
         let list = &object["metadata"]["managedFields"];
         if list.is_array() {

@@ -345,3 +345,45 @@ fn a_scale_takes_the_replicas_and_nothing_else() {
     assert_eq!(refused.message, r#"Apply failed with 1 conflict: conflict with "one": .spec.replicas"#);
     assert!(Set::from_value(&list[0]["fieldsV1"]).is_ok());
 }
+
+#[test]
+fn what_others_have_and_all_is_taken_out_of_is_as_go_leaves_it() {
+    // a struct by value is there with nothing in it
+    let mut deployment = Object::new(&DEPLOYMENT);
+    deployment.apply("one", json!({"spec": {"strategy": {"type": "Recreate"}}})).expect("first");
+    deployment.apply("two", json!({"spec": {"strategy": {}}})).expect("shared");
+    deployment.apply("one", json!({})).expect("nothing");
+    assert_eq!(deployment.object()["spec"], json!({"strategy": {}}));
+    assert_eq!(deployment.fields_of("two Apply"), json!({"f:spec": {"f:strategy": {}}}));
+    // a map is null, which no decoder keeps; who had it goes on having it
+    let mut map = Object::new(&MAP);
+    map.update("edit", data(json!({})));
+    map.apply("one", data(json!({"a": "1"}))).expect("first");
+    map.apply("one", json!({})).expect("nothing");
+    assert_eq!(map.object().get("data"), Some(&Value::Null));
+    assert_eq!(map.managers(), [("edit Update".into(), json!({"f:data": {}}))]);
+    // so is an optional struct
+    let mut pod = Object::new(&POD);
+    let config = |fs_group: Value| json!({"spec": {"securityContext": fs_group}});
+    pod.apply("one", config(json!({"fsGroup": 1}))).expect("first");
+    pod.apply("two", config(json!({}))).expect("shared");
+    pod.apply("one", json!({})).expect("nothing");
+    assert_eq!(pod.object()["spec"].get("securityContext"), Some(&Value::Null));
+}
+
+#[test]
+fn an_item_goes_with_who_applied_it_whoever_has_a_part_of_it() {
+    let mut pod = Object::new(&POD);
+    let container = |rest: Value| {
+        let mut container = json!({"name": "a", "image": "i"});
+        container.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
+        json!({"spec": {"hostname": "h", "containers": [container]}})
+    };
+    pod.apply("one", container(json!({}))).expect("first");
+    pod.update("edit", container(json!({"workingDir": "/w"})));
+    let part = json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {"f:workingDir": {}}}}});
+    assert_eq!(pod.fields_of("edit Update"), part);
+    pod.apply("one", json!({"spec": {"hostname": "h"}})).expect("without");
+    assert_eq!(pod.object()["spec"], json!({"hostname": "h"}));
+    assert_eq!(pod.fields_of("edit Update"), Value::Null);
+}

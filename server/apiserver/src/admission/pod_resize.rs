@@ -1,0 +1,87 @@
+//! `PodResizeValidator`: no pod on a node is resized to more than the node has at all, nor where nobody can resize it;
+//! `plugin/pkg/admission/podresize`.
+
+use sampan_api::quantity::Quantity;
+use sampan_api::quota;
+use sampan_api::status::ApiError;
+use serde_json::{Value, json};
+
+use super::{look_up, resizes_pod};
+use crate::registry::{Plugin, Review};
+use crate::value::{at, text};
+
+pub(super) struct PodResizeValidator;
+
+impl Plugin for PodResizeValidator {
+    fn validate(&self, review: &Review<'_>, pod: &Value) -> Result<(), ApiError> {
+        let name = text(pod, &["spec", "nodeName"]);
+        let changes = review.old.is_some_and(|old| at(old, &["spec"]) != at(pod, &["spec"]));
+        if !resizes_pod(review) || name.is_empty() || !changes {
+            return Ok(());
+        }
+        let forbidden = |why: &str| ApiError::forbidden("", "pods", review.name, why);
+        let Some(node) = look_up(review.store, "nodes", name) else {
+            return Err(forbidden(&format!("node {name:?} not found")));
+        };
+        let refused = match (too_much(pod, &node), text(&node, &["metadata", "labels", "kubernetes.io/os"])) {
+            (Some(why), _) => ("NodeCapacity", why),
+            (None, "linux") => return Ok(()),
+            (None, os) => {
+                let why = format!("pod resize is only supported on linux nodes, node {name:?} is {os:?}");
+                ("UnsupportedPlatform", why)
+            }
+        };
+        let mut error = forbidden(&refused.1);
+        error.causes.push((refused.0.to_owned(), String::new(), String::new()));
+        Err(error)
+    }
+}
+
+/// What the pod asks for that the node does not have.
+fn too_much(pod: &Value, node: &Value) -> Option<String> {
+    let spec = at(pod, &["spec"]);
+    // what was given to it until now does not count
+    let asked = quota::pod_amounts(&json!({ "spec": spec }), "requests");
+    let (overhead, allocatable) =
+        (quota::read(at(spec, &["overhead"])), quota::read(at(node, &["status", "allocatable"])));
+    let short = ["cpu", "memory"].into_iter().filter_map(|name| {
+        let of = |list: &quota::Amounts| list.get(name).copied().unwrap_or(Quantity::ZERO);
+        let count = |amount: Quantity| if name == "cpu" { amount.milli_value() } else { amount.value() };
+        let (requested, allocatable) = (count(of(&asked) + of(&overhead)), count(of(&allocatable)));
+        (requested > allocatable)
+            .then(|| format!("{name}, requested: {requested}, allocatable: {allocatable}"))
+    });
+    let short: Vec<String> = short.collect();
+    (!short.is_empty())
+        .then(|| format!("Node didn't have enough allocatable resources: {}", short.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_may_ask_for_what_the_node_has() {
+        let node = json!({"status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}});
+        let pod = |cpu: &str, memory: &str| {
+            let container = json!({"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}});
+            json!({"spec": {"containers": [container], "overhead": {"cpu": "100m"}},
+                "status": {"containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "9"}}}]}})
+        };
+        let cases = [
+            (pod("1900m", "1Gi"), None),
+            (pod("1901m", "1Gi"), Some("cpu, requested: 2001, allocatable: 2000")),
+            (pod("1", "1025Mi"), Some("memory, requested: 1074790400, allocatable: 1073741824")),
+            (
+                pod("2", "2Gi"),
+                Some(
+                    "cpu, requested: 2100, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824",
+                ),
+            ),
+        ];
+        for (pod, why) in cases {
+            let why = why.map(|why| format!("Node didn't have enough allocatable resources: {why}"));
+            assert_eq!(too_much(&pod, &node), why, "{pod}");
+        }
+    }
+}
