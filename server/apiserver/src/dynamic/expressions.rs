@@ -31,8 +31,13 @@ pub(super) fn env(params: bool, authorizer: bool) -> Env {
     env
 }
 
+/// A type whose fields go by their own names: upstream escapes the words that CEL reserves (`namespace`) in schemas alone.
 fn object(name: &str, fields: &[(&str, Type)]) -> Type {
-    Type::object(name, fields.iter().map(|(field, ty)| ((*field).to_owned(), ty.clone())))
+    let field = |(name, ty): &(&str, Type)| {
+        ((*name).to_owned(), ObjectField { json: (*name).to_owned(), ty: ty.clone() })
+    };
+    let fields = fields.iter().map(field).collect();
+    Type::Object(Arc::new(ObjectType { name: name.to_owned(), fields }))
 }
 
 fn request_type() -> Type {
@@ -54,24 +59,23 @@ fn request_type() -> Type {
             ("extra", Type::map(Type::list(text.clone()))),
         ],
     );
-    let fields = [
-        ("kind", kind.clone()),
-        ("resource", resource.clone()),
-        ("subResource", text.clone()),
-        ("requestKind", kind),
-        ("requestResource", resource),
-        ("requestSubResource", text.clone()),
-        ("name", text.clone()),
-        ("namespace", text.clone()),
-        ("operation", text),
-        ("userInfo", user),
-        ("dryRun", Type::Bool),
-        ("options", Type::Dyn),
-    ];
-    // upstream declares these fields by their own names: the words that CEL reserves are escaped in schemas alone
-    let field = |(name, ty): (&str, Type)| (name.to_owned(), ObjectField { json: name.to_owned(), ty });
-    let fields = fields.into_iter().map(field).collect();
-    Type::Object(Arc::new(ObjectType { name: "kubernetes.AdmissionRequest".to_owned(), fields }))
+    object(
+        "kubernetes.AdmissionRequest",
+        &[
+            ("kind", kind.clone()),
+            ("resource", resource.clone()),
+            ("subResource", text.clone()),
+            ("requestKind", kind),
+            ("requestResource", resource),
+            ("requestSubResource", text.clone()),
+            ("name", text.clone()),
+            ("namespace", text.clone()),
+            ("operation", text),
+            ("userInfo", user),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    )
 }
 
 fn namespace_type() -> Type {

@@ -53,7 +53,7 @@ async fn a_second_address_is_served_alike_and_drained_with_the_first() {
         assert_eq!((code, &body["minor"]), (200, &json!("36")), "{name}");
     }
     // the same pipeline: who shows nothing is nobody
-    assert_eq!(get_over_tls(&w, "127.0.0.43", port, "kubernetes", "/api/v1/pods").await.0, 401);
+    assert_eq!(get_over_tls(&w, "127.0.0.43", port, "kubernetes", "/api/v1/pods").await.0, 403);
     assert_eq!(get_over_tls(&w, "127.0.0.1", port, "kubernetes", "/version").await.0, 200);
     let taken = w.server.listen_also("127.0.0.43".parse().unwrap(), port).err().unwrap();
     assert!(taken.to_string().starts_with(&format!("cannot listen on 127.0.0.43 port {port}: ")), "{taken}");

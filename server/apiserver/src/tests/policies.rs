@@ -43,7 +43,7 @@ async fn a_policy_refuses_what_its_validations_do_not_hold_for() {
         "validations": [
             {"expression": "variables.twice <= 10", "messageExpression": "'twice ' + string(variables.size) + ' is too much'"},
             {"expression": "object.metadata.name != 'secret'", "message": "not this name", "reason": "Forbidden"},
-            {"expression": "request.userInfo.username == 'test' && namespaceObject.metadata.name == 'default'"},
+            {"expression": "request.userInfo.username == 'test' && request.namespace == 'default' && namespaceObject.metadata.name == request.namespace"},
             {"expression": "authorizer.group('').resource('configmaps').namespace('default').check('create').allowed()"},
         ],
     });

@@ -343,3 +343,39 @@ async fn only_what_is_served_is_told_of_as_deprecated() {
     assert_eq!((got.code, warned(&got)), (200, true));
     assert!(counted("resource=\"ipaddresses\",subresource=\"\""));
 }
+
+#[tokio::test]
+async fn the_apis_own_service_comes_back() {
+    let w = world().await;
+    for path in [
+        "/api/v1/namespaces/default/services/kubernetes",
+        "/api/v1/namespaces/default/endpoints/kubernetes",
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
+    ] {
+        let before = w.get(path).await.body["metadata"]["uid"].clone();
+        assert_eq!(w.delete(path).await.code, 200, "{path}");
+        let back = async {
+            loop {
+                let now = w.get(path).await;
+                if now.code == 200 && now.body["metadata"]["uid"] != before {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), back).await.expect(path);
+    }
+}
+
+#[tokio::test]
+async fn system_priority_classes_stay() {
+    let w = world().await;
+    w.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let refused = w.delete(&format!("{classes}/system-node-critical")).await;
+    let why = "priorityclasses.scheduling.k8s.io \"system-node-critical\" is forbidden: this is a system priority class and cannot be deleted";
+    assert_eq!((refused.code, &refused.body["message"]), (403, &json!(why)));
+    let own = json!({"metadata": {"name": "mine"}, "value": 5});
+    assert_eq!(w.post(classes, own).await.code, 201);
+    assert_eq!(w.delete(&format!("{classes}/mine")).await.code, 200);
+}
