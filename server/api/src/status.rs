@@ -230,6 +230,8 @@ impl std::fmt::Display for FieldError {
 pub struct ApiError {
     /// Upstream's reason, which fixes the code unless `code` differs.
     pub reason: Reason,
+    /// A reason that is none of upstream's and takes the place of `reason`'s name: an admission webhook may give any words.
+    pub other_reason: Option<String>,
     /// HTTP code.
     pub code: u16,
     /// The text a person reads.
@@ -263,6 +265,7 @@ impl ApiError {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
+            other_reason: None,
             code: reason.code(),
             message: message.into(),
             name: String::new(),
@@ -430,8 +433,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": metadata,
             "status": "Failure", "message": self.message,
         });
-        if !self.reason.name().is_empty() {
-            status["reason"] = self.reason.name().into();
+        let reason = self.other_reason.as_deref().unwrap_or(self.reason.name());
+        if !reason.is_empty() {
+            status["reason"] = reason.into();
         }
         if self.with_details || !details.is_empty() {
             status["details"] = details.into();
@@ -498,6 +502,14 @@ mod tests {
         let error = ApiError::too_large_resource_version(9, 5);
         assert_eq!(error.message, "Timeout: Too large resource version: 9, current: 5");
         assert_eq!(error.causes[0].1, "Too large resource version");
+    }
+
+    #[test]
+    fn a_reason_of_others_takes_the_place_of_the_known_one() {
+        let mut error = ApiError::new(Reason::Unknown, "no");
+        assert_eq!(error.to_value().get("reason"), None);
+        error.other_reason = Some("too late in the day".into());
+        assert_eq!(error.to_value()["reason"], "too late in the day");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod core;
 mod diff;
 mod endpoints;
 mod event;
+mod fixed;
 mod ingress;
 mod job_status;
 mod limits;
@@ -189,6 +190,7 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
         ("", "ConfigMap") => core::config_map(object, errors),
         ("", "Secret") => core::secret(object, errors),
         ("", "Node") => core::node(object, errors),
+        ("node.k8s.io", "RuntimeClass") => fixed::runtime_class(object, errors),
         ("batch", "CronJob") => workload::cron_job(object, old, errors),
         ("apps" | "batch", _) => workload::workload(kind.kind, object, errors),
         (group, name) => {

@@ -1,6 +1,7 @@
 //! Types, nulls and canonical forms: what decoding into Go structs and encoding again would do to a value.
 //!
-//! Absent and null are the same for a field, so nulls go, and so do the zeros that Go's `omitempty` leaves out.
+//! Absent and null are the same for a field, so nulls go, and so do the zeros and what is empty that Go's `omitempty` leaves
+//! out.
 //! Quantities and times are rewritten as upstream writes them. Everything else stays as it was sent.
 
 use base64::Engine as _;
@@ -200,6 +201,14 @@ fn is_zero<N: Node>(value: &Value, node: N) -> bool {
     }
 }
 
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
 fn fields<N: Node>(
     map: &mut Map<String, Value>,
     node: N,
@@ -223,7 +232,9 @@ fn fields<N: Node>(
         if let Err(why) = walk(value, field, &here, unknown) {
             failed = Some(why);
         }
-        !is_zero(value, field) || field.keeps_zero()
+        let unsaid =
+            (is_zero(value, field) && !field.keeps_zero()) || (is_empty(value) && field.omits_empty(owner));
+        !unsaid
     });
     failed.map_or(Ok(()), Err)
 }

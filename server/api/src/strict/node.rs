@@ -48,6 +48,10 @@ pub trait Node: Copy {
     fn keeps_zero(self) -> bool {
         true
     }
+    /// Whether Go's JSON says nothing of it, a map or list of `owner`'s, when it is empty.
+    fn omits_empty(self, _owner: &str) -> bool {
+        false
+    }
     /// How strategic merge patch treats it.
     fn merge(self) -> Merge<'static>;
 }

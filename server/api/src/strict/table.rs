@@ -85,6 +85,18 @@ impl Node for Spot {
         })
     }
 
+    fn omits_empty(self, owner: &str) -> bool {
+        self.field.is_some_and(|field| match field.ty {
+            _ if field.required => false,
+            FieldType::Map(_) => true,
+            // the table does not say which lists have no `omitempty`; what pods and templates are compared by has it
+            FieldType::List(_) => {
+                matches!(owner, "ObjectMeta" | "PodSpec" | "Container" | "EphemeralContainer")
+            }
+            _ => false,
+        })
+    }
+
     fn merge(self) -> Merge<'static> {
         let Some(field) = self.field else { return Merge::default() };
         Merge {
@@ -92,6 +104,44 @@ impl Node for Spot {
             replace: field.has_strategy("replace"),
             retain_keys: field.has_strategy("retainKeys"),
             key: field.merge_key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::conform::conform;
+    use super::*;
+
+    #[test]
+    fn what_is_empty_is_left_out_where_go_leaves_it_out() {
+        let cases = [
+            (
+                "io.k8s.api.core.v1.Pod",
+                json!({"metadata": {"labels": {}, "annotations": {"a": ""}, "finalizers": []},
+                    "spec": {"nodeSelector": {}, "volumes": [], "containers": [
+                        {"name": "c", "args": [], "env": [], "resources": {"limits": {}}, "securityContext": {}}]}}),
+                json!({"metadata": {"annotations": {"a": ""}},
+                    "spec": {"containers": [{"name": "c", "resources": {}, "securityContext": {}}]}}),
+            ),
+            (
+                "io.k8s.api.core.v1.Pod",
+                json!({"spec": {"containers": [], "volumes": [{"name": "v", "emptyDir": {}}]}}),
+                json!({"spec": {"containers": [], "volumes": [{"name": "v", "emptyDir": {}}]}}),
+            ),
+            (
+                "io.k8s.api.networking.v1.NetworkPolicy",
+                json!({"spec": {"podSelector": {"matchLabels": {}}, "ingress": [{}]}}),
+                json!({"spec": {"podSelector": {}, "ingress": [{}]}}),
+            ),
+            ("io.k8s.api.core.v1.ConfigMap", json!({"data": {}, "binaryData": {}}), json!({})),
+        ];
+        for (schema, mut value, expected) in cases {
+            let root = Spot::root(schema).expect("a schema");
+            assert_eq!(conform(&mut value, root), Ok(vec![]), "{schema}");
+            assert_eq!(value, expected, "{schema}");
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
             }
             immutable(new, old, "preemptionPolicy", "", errors);
         }
-        _ => {}
+        _ => super::fixed::update(group, kind, new, old, errors),
     }
 }
 

@@ -136,7 +136,7 @@ fn reason_named(name: &str) -> Option<Reason> {
 }
 
 /// What the client sees of a webhook's no: the webhook's own status, with who says it ahead of the message. A code below 400 says
-/// 400 instead; a reason that is none of upstream's is in the message only.
+/// 400 instead.
 pub(super) fn denial(status: &Value, hook: &str) -> ApiError {
     let by = format!("admission webhook {hook:?} denied the request");
     let (message, reason) = (text(status, &["message"]), text(status, &["reason"]));
@@ -146,6 +146,7 @@ pub(super) fn denial(status: &Value, hook: &str) -> ApiError {
         (message, _) => format!("{by}: {message}"),
     };
     let mut error = ApiError::new(reason_named(reason).unwrap_or(Reason::Unknown), why);
+    error.other_reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
     let code = at(status, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok());
     error.code = code.filter(|code| (400..1000).contains(code)).unwrap_or(400);
     let details = at(status, &["details"]);
@@ -184,7 +185,7 @@ mod tests {
             (json!({}), 400, None, " without explanation"),
             (json!({"message": "no"}), 400, None, ": no"),
             (json!({"message": "no", "code": 200}), 400, None, ": no"),
-            (json!({"reason": "it is late"}), 400, None, ": it is late"),
+            (json!({"reason": "it is late"}), 400, Some("it is late"), ": it is late"),
             (json!({"message": "no", "code": 403, "reason": "Forbidden"}), 403, Some("Forbidden"), ": no"),
             (json!({"message": "no", "code": 500}), 500, None, ": no"),
         ];
