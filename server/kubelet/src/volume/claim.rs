@@ -1,7 +1,7 @@
 //! Claims of a pod: from the claim to its volume to a directory of this node. Checks and texts are those of upstream's
 //! `pkg/kubelet/volumemanager/populator/desired_state_of_world_populator.go`.
 //!
-//! Claims and volumes come from the process's informers. A directory is given to containers where it is, without a
+//! Claims and volumes come from the process's informers, and from the API where those do not know enough. A directory is given to containers where it is, without a
 //! mount of the pod's own, so there is nothing to take back when the pod ends, and nothing to lose at a reboot.
 
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
 };
+use kube::Api;
 use sampan_reconcile::Key;
 
 use crate::context::Context;
@@ -76,10 +77,21 @@ pub async fn find(context: &Context, pod: &Pod, volume: &Volume) -> Result<Optio
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     context.claims.synced().await;
     context.volumes.synced().await;
+    let volume_of = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.clone();
     let claim = context.claims.get(&Key::namespaced(namespace, &named.claim));
-    let name = claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.clone()).unwrap_or_default();
+    let name = claim.as_deref().and_then(volume_of).unwrap_or_default();
     let bound = context.volumes.get(&Key::cluster(&name));
-    let found = resolve(pod, &named, claim.as_deref(), bound.as_deref());
+    let mut found = resolve(pod, &named, claim.as_deref(), bound.as_deref());
+    if found.is_err() {
+        // what was bound for this pod a moment ago may not be told of yet: upstream's kubelet asks each time
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+        let claim = claims.get_opt(&named.claim).await.ok().flatten();
+        let bound = match claim.as_ref().and_then(volume_of) {
+            Some(name) => Api::all(context.client.clone()).get_opt(&name).await.ok().flatten(),
+            None => None,
+        };
+        found = resolve(pod, &named, claim.as_ref(), bound.as_ref());
+    }
     found.map(Some).map_err(|why| {
         let volume = &volume.name;
         format!(
