@@ -38,7 +38,7 @@ pub(crate) async fn objects(registry: &Registry, address: Ipv4Addr) -> Result<()
 }
 
 /// Brings the API's own Service and its endpoints back whenever somebody changes or deletes them, until the drain.
-pub(crate) async fn keep(registry: Registry, address: Ipv4Addr) {
+pub(crate) async fn bring_back(registry: Registry, address: Ipv4Addr) {
     let (store, mut from) = (registry.store.clone(), registry.store.revision());
     loop {
         let watch = |bucket: &str| store.watch(bucket, "default/kubernetes", from);

@@ -213,7 +213,7 @@ impl ApiServer {
             tasks: config.tasks,
         }));
         bootstrap::objects(server.registry(), config.services.at(1)).await?;
-        let keeping = bootstrap::keep(server.registry().clone(), config.services.at(1));
+        let keeping = bootstrap::bring_back(server.registry().clone(), config.services.at(1));
         server.0.tasks.spawn_until_drain("the API's own Service", keeping);
         let following = services::follow(server.0.store.clone(), configured, looked_at);
         server.0.tasks.spawn_until_drain("service addresses", following);

@@ -102,7 +102,7 @@ fn too_low(cluster: &Cluster) -> Result<()> {
 fn never(cluster: &Cluster) -> Result<()> {
     let refused = resize(cluster, "containers", "main", amounts(["5000", "6000"], ["48Mi", "80Mi"]));
     // the sidecar's 50m are part of the pod
-    let why = "pods \"r\" is forbidden: Node didn't have enough allocatable resources: cpu, requested: 5000050, allocatable: ";
+    let why = "pods \"r\" is forbidden: node didn't have enough allocatable resources: cpu, requested: 5000050, allocatable: ";
     ensure!(refused.is_err_and(|error| format!("{error:#}").contains(why)));
     let status = shown(cluster, "main")?;
     ensure!(status["allocatedResources"]["cpu"] == "150m", "{status:#}");

@@ -197,7 +197,7 @@ fn what_kubectl_sends_applies_by_the_field_table() {
     assert_eq!(
         value["spec"]["template"]["spec"],
         json!({
-            "containers": [{"name": "b", "image": "1"}, {"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}], "ports": []}],
+            "containers": [{"name": "b", "image": "1"}, {"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]}],
             "volumes": [{"name": "v", "hostPath": {"path": "/"}}]
         })
     );

@@ -53,7 +53,7 @@ fn too_much(pod: &Value, node: &Value) -> Option<String> {
     });
     let short: Vec<String> = short.collect();
     (!short.is_empty())
-        .then(|| format!("Node didn't have enough allocatable resources: {}", short.join("; ")))
+        .then(|| format!("node didn't have enough allocatable resources: {}", short.join("; ")))
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
             ),
         ];
         for (pod, why) in cases {
-            let why = why.map(|why| format!("Node didn't have enough allocatable resources: {why}"));
+            let why = why.map(|why| format!("node didn't have enough allocatable resources: {why}"));
             assert_eq!(too_much(&pod, &node), why, "{pod}");
         }
     }

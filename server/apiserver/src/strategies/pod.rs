@@ -40,11 +40,9 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
             keep(new, old, &["status", "qosClass"]);
         }
         "ephemeralcontainers" => {
-            let added = at(new, &["spec", "ephemeralContainers"]).clone();
-            *new = kept_metadata(old, new);
-            if !added.is_null() {
-                set(new, &["spec", "ephemeralContainers"], added);
-            }
+            let mut kept = kept_metadata(old, new);
+            keep(&mut kept, new, &["spec", "ephemeralContainers"]);
+            *new = kept;
         }
         "resize" => resize(old, new),
         "binding" => {}
@@ -70,7 +68,7 @@ fn resize(old: &Value, new: &mut Value) {
         let wanted = items(at(new, &["spec", list]));
         let names = |pod: &Value| container_names(pod, list);
         if names(old) != names(new) {
-            set(&mut kept, &["spec", list], wanted.to_vec().into());
+            set(&mut kept, &["spec", list], wanted.to_vec());
             continue;
         }
         let Some(Value::Array(containers)) = kept.get_mut("spec").and_then(|s| s.get_mut(list)) else {

@@ -118,6 +118,7 @@ async fn a_class_is_for_life() {
 async fn limit_ranges_and_quotas_hold_for_resizes() {
     let w = world().await;
     w.resizable().await;
+    w.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
     let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [{"type": "Container", "max": {"cpu": "500m", "memory": "1Gi"}}]}});
     assert_eq!(w.post("/api/v1/namespaces/default/limitranges", range).await.code, 201);
     let quota = "/api/v1/namespaces/default/resourcequotas";
@@ -159,11 +160,12 @@ async fn no_pod_is_resized_beyond_its_node() {
     w.resizable().await;
     let target = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
     assert_eq!(w.post(&format!("{PODS}/p/binding"), target).await.code, 201);
+    w.server.secure(&Tasks::new(Component::ApiServer)).await.unwrap();
     let got = w.resize_container(json!({"requests": {"cpu": "1500m"}, "limits": {"cpu": "2"}})).await;
     assert_eq!(got.code, 403);
     assert_eq!(
         got.body["message"],
-        "pods \"p\" is forbidden: Node didn't have enough allocatable resources: cpu, requested: 1500, allocatable: 1000"
+        "pods \"p\" is forbidden: node didn't have enough allocatable resources: cpu, requested: 1500, allocatable: 1000"
     );
     assert_eq!(got.body["details"]["causes"], json!([{"reason": "NodeCapacity"}]));
     assert_eq!(

@@ -384,6 +384,6 @@ fn an_item_goes_with_who_applied_it_whoever_has_a_part_of_it() {
     let part = json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {"f:workingDir": {}}}}});
     assert_eq!(pod.fields_of("edit Update"), part);
     pod.apply("one", json!({"spec": {"hostname": "h"}})).expect("without");
-    assert_eq!(pod.object()["spec"], json!({"hostname": "h"}));
+    assert_eq!(pod.object()["spec"], json!({"hostname": "h", "containers": null}));
     assert_eq!(pod.fields_of("edit Update"), Value::Null);
 }
