@@ -130,7 +130,7 @@ fn who_may(cluster: &Cluster) -> Result<()> {
     };
     let token = Some(token.trim());
     for (method, path, token, code) in [
-        ("GET", "/addons", None, "401"),
+        ("GET", "/addons", None, "403"),
         ("GET", "/addons", token, "200"),
         ("GET", "/addons/dns", token, "200"),
         ("POST", "/addons/dns/disable", token, "403"),
