@@ -268,7 +268,7 @@ pub(super) fn logs(cluster: &World) -> Result<()> {
         cluster,
         &[pod(
             "talker",
-            json!({"containers": [sh("echo old; sleep 4; for i in 1 2 3; do echo line $i; done; echo wrong >&2"), two], "restartPolicy": "Never"}),
+            json!({"containers": [sh("echo old; sleep 6; for i in 1 2 3; do echo line $i; done; echo wrong >&2"), two], "restartPolicy": "Never"}),
         )],
     )?;
     phase(cluster, "talker", "Succeeded")?;
