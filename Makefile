@@ -4,7 +4,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= never
 SAMPAN := target/release/sampan
 SETUP := .ci/setup
 
-.PHONY: help up build dashboard test screenshots conversations clients test-long fuzz sim bench verify fix generate clean
+.PHONY: help up build dashboard test screenshots conversations clients conformance test-long fuzz sim bench verify fix generate clean
 
 help: ## list the habits
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ conversations: ## write the answers of tests/api/conversations down anew, to be 
 clients: ## client-go and Helm, built with Go, against a real cluster
 	@$(SETUP) build run test clients
 	@.ci/test clients
+
+conformance: build ## upstream's own conformance suite, built from its Go module, against a cluster; FOCUS= for some of it
+	@$(SETUP) run conformance
+	@.ci/as-root env FOCUS='$(FOCUS)' .ci/conformance $(SAMPAN)
 
 test-long: ## the suites that find more the longer they run, ten times as long: crashes, mutations, packets
 	@$(SETUP) build run test

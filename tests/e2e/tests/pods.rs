@@ -18,8 +18,11 @@ use serde_json::{Value, json};
 mod limits;
 #[path = "pods/refused.rs"]
 mod refused;
+#[path = "pods/volumes.rs"]
+mod volumes;
 use limits::*;
 use refused::refused_on_the_node;
+use volumes::*;
 
 type Aspect = fn(&World) -> Result<()>;
 
@@ -36,6 +39,7 @@ const ASPECTS: &[(&str, Aspect)] = &[
     ("environment", environment),
     ("empty directories", empty_directories),
     ("host paths", host_paths),
+    ("image volumes", image_volumes),
     ("shown objects", shown_objects),
     ("late objects", late_objects),
     ("tokens", tokens),
@@ -573,59 +577,6 @@ fn environment(cluster: &World) -> Result<()> {
     }
     ensure!(!variables.contains_key("NOT_THERE") && text.contains("arg map-value"), "{text}");
     Ok(())
-}
-
-fn empty_directories(cluster: &World) -> Result<()> {
-    let mounts = json!({"volumeMounts": [{"name": "d", "mountPath": "/d"}, {"name": "m", "mountPath": "/m"}, {"name": "d", "mountPath": "/sub", "subPath": "a/b"}]});
-    let volumes = json!([{"name": "d", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
-    apply(cluster, &[pod("empty", json!({"containers": [with(sh(FOREVER), mounts)], "volumes": volumes}))])?;
-    phase(cluster, "empty", "Running")?;
-    ensure!(exec(cluster, "empty", "stat -c %a /d")?.trim() == "777");
-    ensure!(exec(cluster, "empty", "grep ' /m ' /proc/mounts")?.contains("tmpfs"));
-    let full =
-        exec(cluster, "empty", "dd if=/dev/zero of=/m/f bs=1k count=2000 2>&1; ls -l /m/f | head -1; true")?;
-    ensure!(full.contains("No space left on device") && full.contains("1048576"), "{full}");
-    exec(cluster, "empty", "echo x > /sub/f; test -f /d/a/b/f").map(drop)
-}
-
-fn host_paths(cluster: &World) -> Result<()> {
-    let directory = cluster.directory().join("host");
-    std::fs::create_dir_all(&directory)?;
-    std::fs::write(directory.join("there"), "from the host\n")?;
-    let at = |name: &str| directory.join(name);
-    let volumes = json!([
-        {"name": "file", "hostPath": {"path": at("there"), "type": "File"}},
-        {"name": "made", "hostPath": {"path": at("made"), "type": "FileOrCreate"}},
-        {"name": "dir", "hostPath": {"path": at("dir"), "type": "DirectoryOrCreate"}},
-    ]);
-    let mounts = json!({"volumeMounts": [{"name": "file", "mountPath": "/there", "readOnly": true}, {"name": "made", "mountPath": "/made"}, {"name": "dir", "mountPath": "/dir"}]});
-    let missing = json!([{"name": "v", "hostPath": {"path": at("missing"), "type": "Directory"}}]);
-    apply(
-        cluster,
-        &[
-            pod(
-                "host-path",
-                json!({"containers": [with(sh("cat /there; echo x > /made; echo y > /dir/f; echo no > /there"), mounts)], "volumes": volumes, "restartPolicy": "Never"}),
-            ),
-            pod(
-                "host-missing",
-                json!({"containers": [with(sh("true"), json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}))], "volumes": missing}),
-            ),
-        ],
-    )?;
-    phase(cluster, "host-path", "Failed")?;
-    let said = log(cluster, "host-path", "c0")?;
-    ensure!(said.contains("from the host") && said.contains("Read-only file system"), "{said}");
-    ensure!(
-        std::fs::read_to_string(at("made"))? == "x\n"
-            && std::fs::read_to_string(at("dir").join("f"))? == "y\n"
-    );
-    let text = format!(
-        "MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {} is not a directory",
-        at("missing").display()
-    );
-    event(cluster, "host-missing", "FailedMount", &text)?;
-    status_column(cluster, "host-missing", "ContainerCreating")
 }
 
 fn shown_objects(cluster: &World) -> Result<()> {

@@ -274,10 +274,12 @@ impl Tracker<'_> {
     fn pruned(&self, merged: Value, last: &Entry, set: &Set, others: &Managed) -> Result<Value, ApiError> {
         let version = last.api_version.as_str();
         let Some(shape) = self.versions.shape(version) else { return Ok(merged) };
-        let last = last.set().with_named(Some(shape));
-        if last.is_empty() {
+        let last = last.set();
+        // what is mentioned still is added back below, which is all that `last` would have taken
+        if last.is_empty() || version == self.api_version && set.covers(&last) {
             return Ok(merged);
         }
+        let last = last.with_named(Some(shape));
         let whole = self.converted(&merged, version)?.into_owned();
         let mut pruned = remove(shape, &whole, &last);
         for (version, managed) in self.wanted(version, set, others) {

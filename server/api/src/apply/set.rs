@@ -138,6 +138,17 @@ impl Set {
         left
     }
 
+    /// Whether every member of `other` is one of this set.
+    pub(super) fn covers(&self, other: &Set) -> bool {
+        other.nodes.iter().all(|theirs| match self.find(&theirs.element) {
+            Ok(at) => {
+                let mine = &self.nodes[at];
+                (mine.member || !theirs.member) && mine.below.covers(&theirs.below)
+            }
+            Err(_) => false,
+        })
+    }
+
     /// Takes the members of `other` out, `whole` with what is below them.
     pub(super) fn subtract(&mut self, other: &Set, whole: bool) {
         for node in &other.nodes {

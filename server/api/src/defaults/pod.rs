@@ -14,6 +14,11 @@ pub(super) fn pod(object: &mut Object) {
         requests_from_limits(spec);
     }
     set_pointer(spec, "enableServiceLinks", true);
+    // conversion's, of pods alone: a template keeps what it says
+    let grace = "terminationGracePeriodSeconds";
+    if spec.get(grace).and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        spec.insert(grace.to_owned(), 1.into());
+    }
     pod_spec(spec);
 }
 

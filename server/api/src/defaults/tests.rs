@@ -42,6 +42,14 @@ fn a_pod_is_filled_in() {
 }
 
 #[test]
+fn a_negative_grace_is_a_second_for_pods_and_stays_in_templates() {
+    let spec = json!({"spec": {"terminationGracePeriodSeconds": -1}});
+    assert_eq!(filled("Pod", "", "v1", spec.clone())["spec"]["terminationGracePeriodSeconds"], 1);
+    let deployment = filled("Deployment", "apps", "v1", json!({"spec": {"template": spec}}));
+    assert_eq!(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], -1);
+}
+
+#[test]
 fn the_service_account_has_two_names() {
     for before in [json!({"serviceAccount": "a"}), json!({"serviceAccountName": "a", "serviceAccount": "b"})]
     {

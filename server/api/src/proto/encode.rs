@@ -361,7 +361,7 @@ impl Visitor<'_> for Key<'_> {
 }
 
 /// `1h30m`, `1.5s`, `100ms`: Go's `time.ParseDuration`, in nanoseconds.
-fn go_duration(text: &str) -> Option<i64> {
+pub fn go_duration(text: &str) -> Option<i64> {
     const UNITS: [(&str, f64); 8] = [
         ("ns", 1.0),
         ("us", 1e3),

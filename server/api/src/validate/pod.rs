@@ -34,7 +34,6 @@ pub(super) fn spec_with_claims(spec: &Value, at: &str, claims: &[&str], errors: 
     for key in ["hostname", "subdomain"] {
         optional_text(spec, key, at, is_dns1123_label, errors);
     }
-    non_negative(spec, &["terminationGracePeriodSeconds"], at, errors);
     if let Some(seconds) =
         int(spec, "activeDeadlineSeconds").filter(|s| !(1..=i64::from(i32::MAX)).contains(s))
     {

@@ -208,12 +208,6 @@ fn errors_on_create_are_upstreams() {
             "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
         ),
         (
-            "Pod",
-            "/spec/terminationGracePeriodSeconds",
-            json!(-1),
-            "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
-        ),
-        (
             "Deployment",
             "/spec/replicas",
             json!(-1),

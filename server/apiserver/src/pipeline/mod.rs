@@ -155,6 +155,7 @@ impl ApiServer {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let Asked { head, body, query, info, peer } = asked;
         body::check_size(&body)?;
+        check_timeout(&info, &query)?;
         if let Some(preparing) = self.gate().prepare(&head, &peer) {
             preparing.await;
         }
@@ -205,6 +206,18 @@ impl ApiServer {
             Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
         }
     }
+}
+
+/// `timeout` has to be a duration where upstream has a deadline; what is asked is done at once here.
+fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
+    let streams = info.verb == "watch"
+        || matches!(&*info.subresource, "attach" | "exec" | "log" | "portforward" | "proxy");
+    let text = query.text("timeout");
+    if streams || text.is_empty() || sampan_api::proto::go_duration(text).is_some() {
+        return Ok(());
+    }
+    let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
+    Err(ApiError::bad_request(why))
 }
 
 /// The name of a request in records of it: the client's, or a new one where one is `needed`. This process's own requests

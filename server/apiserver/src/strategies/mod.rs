@@ -108,19 +108,15 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
             let since = crate::value::now();
             set(new, &["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": since}));
         }
-        ("", "ServiceAccount") => {}
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::prepare_create(new),
         ("batch", "Job") => {
             empty_status(kind, new);
             job_selector(new);
         }
-        ("apps" | "batch" | "policy" | "autoscaling", _)
-        | ("", "Service" | "ReplicationController")
-        | ("networking.k8s.io" | "apiregistration.k8s.io", _)
-            if has_status_subresource(kind) =>
-        {
-            empty_status(kind, new);
-        }
+        // a pointer there, or said by the creator
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => {}
+        _ if kind.custom.is_some() || keeps_status_on_create(kind) => {}
+        _ if has_status_subresource(kind) => empty_status(kind, new),
         _ => {}
     }
 }
@@ -148,6 +144,7 @@ fn empty_status(kind: &Kind, new: &mut Value) {
             json!({"currentReplicas": 0, "desiredReplicas": 0})
         }
         "HorizontalPodAutoscaler" => json!({"currentMetrics": null, "desiredReplicas": 0}),
+        "VolumeAttachment" => json!({"attached": false}),
         _ => json!({}),
     };
     set(new, &["status"], status);

@@ -122,6 +122,9 @@ async fn a_definition_is_established_and_discovered() {
     assert!(!patches.contains_key("application/strategic-merge-patch+json"));
     let v2 = world.get("/openapi/v2").await.body;
     assert!(v2["definitions"].get("com.example.stable.v2.CronTab").is_some());
+    let extra =
+        &v2["definitions"]["com.example.stable.v1.CronTab"]["properties"]["spec"]["properties"]["extra"];
+    assert_eq!(extra, &json!({"x-kubernetes-preserve-unknown-fields": true}));
     // a changed schema is published at once, at another place
     let change = json!([{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/more",
         "value": {"type": "boolean", "description": "New."}}]);

@@ -37,6 +37,30 @@ async fn a_watch_of_one_name_shows_that_object_only() {
 }
 
 #[tokio::test]
+async fn a_timeout_is_a_duration() {
+    let w = world().await;
+    for good in ["0s", "32s", "1h", ""] {
+        assert_eq!(w.get(&format!("{MAPS}?timeout={good}")).await.code, 200, "{good}");
+    }
+    let refused = w.get(&format!("{MAPS}?timeout=invalid")).await;
+    assert_eq!(refused.code, 400);
+    let why = "invalid timeout specified in the request URL - time: invalid duration \"invalid\"";
+    assert_eq!(refused.body["message"], why);
+}
+
+#[tokio::test]
+async fn what_has_a_status_begins_with_an_empty_one() {
+    let w = world().await;
+    let device = json!({"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]});
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"devices": device}});
+    assert_eq!(w.post(claims, claim).await.body["status"], json!({}));
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "3"}}, "status": {"used": {"pods": "9"}}});
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    assert_eq!(w.post(quotas, quota).await.body["status"], json!({}));
+}
+
+#[tokio::test]
 async fn events_are_checked_in_both_apis() {
     let w = world().await;
     let refused =

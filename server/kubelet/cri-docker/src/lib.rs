@@ -206,6 +206,10 @@ impl ContainerRuntime for DockerRuntime {
         self.load(archive).await
     }
 
+    async fn mount_image(&self, _image: &str, _at: PathBuf) -> Result<()> {
+        Err(RuntimeError::Unsupported("image volumes need the embedded runtime".to_owned()))
+    }
+
     async fn image_fs_info(&self) -> Result<ImageFsInfo> {
         self.disk().await
     }

@@ -149,8 +149,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Mounts an image where a volume shows it. Blocking.
+    pub fn show_image(&self, image: &str, at: &Path) -> Result<()> {
+        let _removals_wait = self.image_users.read();
+        let found = self.images.find(image);
+        let image = found.ok_or_else(|| RuntimeError::NotFound { kind: "image", id: image.to_owned() })?;
+        let layers: Vec<String> = image.layers.iter().map(|one| one.directory().to_owned()).collect();
+        sandbox::mount_image(&self.images.layers_directory(), &layers, &image.id, at)
+            .map_err(internal("image volume"))
+    }
+
     /// Removes an image by any name; a missing one is fine. Blocking. An image that a container uses, also one
-    /// that has ended, is refused with the container's name: overlayfs reads its layers by name.
+    /// that has ended, or a volume is refused with the user's name: overlayfs reads its layers by name.
     pub fn remove_unused_image(&self, name: &str) -> Result<()> {
         let _nobody_starts_to_use_it = self.image_users.write();
         let Some(image) = self.images.find(name) else { return Ok(()) };
@@ -161,6 +171,12 @@ impl Inner {
                 format!("{} of pod {}/{}", record.config.name, record.pod.namespace, record.pod.name)
             })
         });
+        let shown = sandbox::image_mount(&image.id).map_err(internal("reading the mounts"))?;
+        if let Some(at) = shown {
+            return Err(RuntimeError::Internal(format!(
+                "image {name} is in use by the volume at {at}: delete the pod first"
+            )));
+        }
         match user {
             Some(user) => Err(RuntimeError::Internal(format!(
                 "image {name} is in use by container {user}: delete the pod first"

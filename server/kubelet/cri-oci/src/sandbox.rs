@@ -134,24 +134,50 @@ pub fn mount_root(layers: &Path, names: &[String], own: &Path, at: &Path) -> io:
     for directory in [&own.join("upper"), &own.join("work"), &at.to_owned()] {
         std::fs::create_dir_all(directory)?;
     }
-    let lower: Vec<String> = names.iter().rev().map(|name| format!("{name}/fs")).collect();
-    let lower = if lower.is_empty() { vec!["empty".to_owned()] } else { lower };
-    let (layers, own, at) = (layers.to_owned(), own.to_owned(), at.to_owned());
+    let lower = lower(names, usize::from(names.is_empty()));
+    let (upper, work) = (own.join("upper"), own.join("work"));
+    let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
+    overlay(layers, "overlay", at, MsFlags::empty(), options)
+}
+
+/// Mounts the layers of an image for reading. The mount's source names the image, see [`image_mount`].
+pub fn mount_image(layers: &Path, names: &[String], id: &str, at: &Path) -> io::Result<()> {
+    // without an upper directory overlayfs wants two lower ones
+    let options = format!("lowerdir={}", lower(names, 2_usize.saturating_sub(names.len())));
+    overlay(layers, &image_source(id), at, MsFlags::MS_RDONLY, options)
+}
+
+/// Where [`mount_image`] shows the image, if it does anywhere.
+pub fn image_mount(id: &str) -> io::Result<Option<String>> {
+    let (table, source) = (std::fs::read_to_string("/proc/self/mountinfo")?, image_source(id));
+    let mut lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    // … point options - type source superoptions
+    let at = |fields: &Vec<&str>| fields.iter().rev().nth(1) == Some(&source.as_str());
+    Ok(lines.find(at).and_then(|fields| fields.get(4).map(|point| (*point).to_owned())))
+}
+
+fn image_source(id: &str) -> String {
+    format!("image:{id}")
+}
+
+/// The lower directories, uppermost first, with so many that have nothing in them.
+fn lower(names: &[String], empty: usize) -> String {
+    let layers = names.iter().rev().map(|name| format!("{name}/fs"));
+    let nothing = (0..empty).map(|number| format!("empty{}", if number == 0 { "" } else { "2" }));
+    layers.chain(nothing).collect::<Vec<_>>().join(":")
+}
+
+fn overlay(layers: &Path, source: &str, at: &Path, flags: MsFlags, options: String) -> io::Result<()> {
+    let (layers, source, at) = (layers.to_owned(), source.to_owned(), at.to_owned());
     let work = move || -> io::Result<()> {
         // relative lower directories keep the options of a deep image below one page; the working directory
         // is this thread's own from here on
         unshare(CloneFlags::CLONE_FS)?;
         std::env::set_current_dir(&layers)?;
-        if lower == ["empty"] {
-            std::fs::create_dir_all("empty")?;
+        for empty in ["empty", "empty2"] {
+            std::fs::create_dir_all(empty)?;
         }
-        let options = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            lower.join(":"),
-            own.join("upper").display(),
-            own.join("work").display()
-        );
-        mount(Some("overlay"), &at, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        mount(Some(source.as_str()), &at, Some("overlay"), flags, Some(options.as_str()))
             .map_err(|error| io::Error::other(format!("mounting overlay at {}: {error}", at.display())))
     };
     std::thread::spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("thread panicked")))

@@ -334,6 +334,11 @@ impl ContainerRuntime for EmbeddedRuntime {
         Ok(records.map_err(internal("loading images"))?.iter().map(Record::status).collect())
     }
 
+    async fn mount_image(&self, image: &str, at: PathBuf) -> Result<()> {
+        let (inner, image) = (self.0.clone(), image.to_owned());
+        blocking(move || inner.show_image(&image, &at)).await?
+    }
+
     async fn image_fs_info(&self) -> Result<ImageFsInfo> {
         let images = self.0.images.clone();
         blocking(move || images.usage()).await?.map_err(internal("image file system"))

@@ -93,6 +93,12 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     async fn remove_image(&self, image: &str) -> Result<()>;
     /// Imports the images of a docker-save or OCI-layout tar archive (optionally gzipped).
     async fn load_images(&self, archive: PathBuf) -> Result<Vec<ImageStatus>>;
+    /// Shows the files of an image (by [`ImageStatus::id`]), for reading, at this empty directory of the host. Who
+    /// asked unmounts it; until then the image cannot be removed.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unsupported`] where the runtime cannot do it.
+    async fn mount_image(&self, image: &str, at: PathBuf) -> Result<()>;
     /// Space used by images.
     async fn image_fs_info(&self) -> Result<ImageFsInfo>;
 

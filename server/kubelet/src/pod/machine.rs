@@ -185,6 +185,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
             if let Some(slot) = state.slot_mut(&name) {
                 slot.wait = None;
                 slot.again = false;
+                slot.replaced = None;
                 slot.pulls.reset();
                 effects.push(Effect::Probe(name, run.clone()));
                 slot.phase = Phase::Running(run);
@@ -194,7 +195,11 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
         Event::Exited(id, end) => {
             let slot = state.slots.iter_mut().find(|slot| slot.run().is_some_and(|run| run.id == id));
             if let Some(slot) = slot {
-                slot.phase = Phase::Exited(end);
+                let asked = std::mem::replace(&mut slot.phase, Phase::Exited(end));
+                slot.replaced = match asked {
+                    Phase::Stopping(run) => Some((run, slot.previous.clone())),
+                    _ => None,
+                };
             }
         }
         Event::Probe { container, id, verdict } => absorb_verdict(state, &container, &id, verdict, effects),
@@ -217,6 +222,7 @@ fn absorb_volume_failure(state: &mut PodState, why: String, now: Timestamp, effe
 fn absorb_start_failure(state: &mut PodState, name: &str, failure: StartFailure, now: Timestamp) {
     let Some(slot) = state.slot_mut(name) else { return };
     let before = slot.previous.take();
+    slot.replaced = None;
     // nothing ran: the container is again what it was before this attempt
     slot.phase = before.map_or(Phase::Idle, |end| {
         slot.attempt = slot.attempt.saturating_sub(1);

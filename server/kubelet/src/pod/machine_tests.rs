@@ -306,6 +306,28 @@ fn a_failed_liveness_probe_kills_and_the_policy_restarts() {
 }
 
 #[test]
+fn what_was_stopped_to_start_anew_shows_until_the_next_one_runs() {
+    let shown = |script: &Script| {
+        let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+        let container = status.container_statuses.unwrap().remove(0);
+        let state = container.state.unwrap();
+        (container.ready, state.running.is_some(), container.restart_count, container.last_state.is_some())
+    };
+    let mut script = Script::ready(one());
+    script.sandbox();
+    script.started("c", "1");
+    let verdict = Verdict::Failed(ProbeKind::Liveness, None);
+    script.send(Event::Probe { container: "c".to_owned(), id: "1".to_owned(), verdict });
+    assert_eq!(script.exited("1", 137), ["start c 1"]);
+    assert_eq!(shown(&script), (true, true, 0, false));
+    script.started("c", "2");
+    assert_eq!(shown(&script), (true, true, 1, true));
+    // one that ended by itself shows its end
+    script.exited("2", 1);
+    assert_eq!(shown(&script), (false, false, 1, true));
+}
+
+#[test]
 fn readiness_shows_in_the_conditions() {
     let mut script = Script::ready(one());
     script.sandbox();

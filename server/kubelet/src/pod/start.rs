@@ -51,13 +51,8 @@ impl Start {
     }
 
     async fn start(&self) -> Result<Run, StartFailure> {
-        let image = tokio::select! {
-            biased;
-            () = self.abort.wait() => return Err(StartFailure::Aborted),
-            image = images::ensure(&self.context, &self.pod, &self.container, &self.holdings) => {
-                image.map_err(|(reason, message)| StartFailure::Image(reason, message))?
-            }
-        };
+        let image = self.pulled(&self.container).await?;
+        self.show_images().await?;
         let id = self.create(&image).await?;
         self.tell(false, "Created", "Container created");
         if let Err(error) = self.context.runtime.start_container(&id).await {
@@ -77,6 +72,41 @@ impl Start {
         };
         self.post_start(&run).await?;
         Ok(run)
+    }
+
+    async fn pulled(&self, container: &Container) -> Result<ImageStatus, StartFailure> {
+        tokio::select! {
+            biased;
+            () = self.abort.wait() => Err(StartFailure::Aborted),
+            image = images::ensure(&self.context, &self.pod, container, &self.holdings) => {
+                image.map_err(|(reason, message)| StartFailure::Image(reason, message))
+            }
+        }
+    }
+
+    /// Mounts the images that the container shows as volumes, unless another container of the pod had them mounted.
+    async fn show_images(&self) -> Result<(), StartFailure> {
+        let dirs = self.context.dirs.pod(&self.pod);
+        for (source, at) in volume::images(&self.pod, &self.container, &dirs) {
+            let wanted = Container {
+                name: self.container.name.clone(),
+                image: source.reference,
+                image_pull_policy: source.pull_policy,
+                ..Container::default()
+            };
+            let image = self.pulled(&wanted).await?;
+            let failed = |error: String| {
+                self.tell(true, "Failed", &format!("Error: {error}"));
+                StartFailure::Create("CreateContainerError", error)
+            };
+            let _one = self.holdings.busy().await;
+            if volume::mounts::is_mount(&at).map_err(|error| failed(error.to_string()))? {
+                continue;
+            }
+            let mounted = self.context.runtime.mount_image(&image.id, at).await;
+            mounted.map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn tell(&self, warning: bool, reason: &str, text: &str) {

@@ -129,6 +129,8 @@ pub struct Slot {
     pub actuated: ResourceRequirements,
     /// It is being stopped to start anew with other resources, whatever the policy.
     pub again: bool,
+    /// The run that was stopped to start anew, and the end before it: this is what shows until the next one runs.
+    pub replaced: Option<(Run, Option<End>)>,
     /// Delays of its restarts.
     pub crashes: Backoff,
     /// Delays of its image's pulls.
@@ -216,6 +218,7 @@ impl Slot {
             attempt: 0,
             actuated: ResourceRequirements::default(),
             again: false,
+            replaced: None,
             crashes: Backoff::default(),
             pulls: Backoff::default(),
         }
@@ -227,6 +230,16 @@ impl Slot {
             Phase::Running(run) | Phase::Stopping(run) => Some(run),
             _ => None,
         }
+    }
+
+    /// The run that shows: upstream's kubelet publishes nothing between the stop and the start of one and the same sync.
+    pub fn shown(&self) -> Option<&Run> {
+        self.run().or_else(|| Some(&self.between()?.0))
+    }
+
+    /// The run that was stopped, and the end before it, while the next one starts.
+    pub fn between(&self) -> Option<&(Run, Option<End>)> {
+        self.replaced.as_ref().filter(|_| self.phase == Phase::Starting && self.wait.is_none())
     }
 
     /// The end of the last run, if none goes on.

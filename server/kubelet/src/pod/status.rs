@@ -143,7 +143,7 @@ fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> Container
         Phase::Exited(end) => Some((&end.id, &end.image, &end.image_id)),
     };
     let shown = present.or(slot.previous.as_ref().map(|end| (&end.id, &end.image, &end.image_id)));
-    let run = slot.run();
+    let run = slot.shown();
     let (current, last) = states(state, slot, node);
     let (current, last) = if lost(state, slot, &current) { (unknown_end(), last) } else { (current, last) };
     let ready = match slot.kind {
@@ -180,6 +180,9 @@ fn states(state: &PodState, slot: &Slot, node: &NodeView) -> (ContainerState, Op
     if let Some(wait) = &slot.wait {
         let last = slot.end().or(slot.previous.as_ref()).map(ended);
         return (waiting(wait.reason, Some(wait.message.clone())), last);
+    }
+    if let Some((run, before)) = slot.between() {
+        return (running(run), before.as_ref().map(ended));
     }
     match &slot.phase {
         Phase::Running(run) | Phase::Stopping(run) => (running(run), previous()),

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, HostPathVolumeSource, Pod, Secret, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, HostPathVolumeSource, ImageVolumeSource, Pod, Secret, Volume,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -45,6 +47,11 @@ pub struct Holdings {
 }
 
 impl Holdings {
+    /// Nothing else is set up or taken away until this is dropped.
+    pub async fn busy(&self) -> impl Drop + '_ {
+        self.busy.lock().await
+    }
+
     /// A ConfigMap of the pod's namespace. With `follow`, later changes of it make the volumes stale.
     pub async fn config_map(
         &self,
@@ -103,6 +110,7 @@ fn plugin(volume: &Volume) -> Option<&'static str> {
         v if v.downward_api.is_some() => "kubernetes.io~downward-api",
         v if v.projected.is_some() => "kubernetes.io~projected",
         v if v.empty_dir.is_some() => "kubernetes.io~empty-dir",
+        v if v.image.is_some() => "kubernetes.io~image",
         _ => return None,
     })
 }
@@ -125,11 +133,20 @@ pub async fn places(context: &Context, pod: &Pod, dirs: &PodDirs) -> Result<BTre
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let place = match claim::find(context, pod, volume).await? {
             Some(claimed) => Some(Place { path: claimed.path(), read_only: claimed.read_only }),
-            None => host_path(volume, dirs).map(|path| Place { path, read_only: is_payload(volume) }),
+            None => host_path(volume, dirs)
+                .map(|path| Place { path, read_only: is_payload(volume) || volume.image.is_some() }),
         };
         places.extend(place.map(|place| (volume.name.clone(), place)));
     }
     Ok(places)
+}
+
+/// The images that a container shows as volumes, and where on the host they are to be.
+pub fn images(pod: &Pod, container: &Container, dirs: &PodDirs) -> Vec<(ImageVolumeSource, PathBuf)> {
+    let shown =
+        |volume: &&Volume| container.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name);
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).filter(shown);
+    volumes.filter_map(|volume| Some((volume.image.clone()?, host_path(volume, dirs)?))).collect()
 }
 
 /// Whether a volume's files are what somebody else wrote into the API.
@@ -172,6 +189,10 @@ async fn set_up_one(
         return check_host_path(source);
     }
     let Some(path) = host_path(volume, dirs) else { return Err("no volume plugin matched".to_owned()) };
+    if volume.image.is_some() {
+        // mounted when a container that shows it starts, once the image is there
+        return blocking(move || std::fs::create_dir_all(&path)).await;
+    }
     let group = fs_group(pod);
     if let Some(source) = &volume.empty_dir {
         let memory = source.medium.as_deref() == Some("Memory");
