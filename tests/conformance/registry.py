@@ -109,7 +109,7 @@ def make():
     accounts, groups = (read(f"{ROOT}/etc/{name}") for name in ("passwd", "group"))
     agnhost = (
         Layer().add("agnhost", read(f"{DIR}/bin/agnhost"), 0o755).link("agnhost-2", "agnhost").directory("uploads")
-        .directory("var/registry").link("bin/netstat", "busybox").link("bin/wget", "busybox").add("localhost.crt", read(f"{tests}/agnhost/porter/localhost.crt"))
+        .directory("var/registry").add("localhost.crt", read(f"{tests}/agnhost/porter/localhost.crt"))
         .add("localhost.key", read(f"{tests}/agnhost/porter/localhost.key"))
         .add("etc/passwd", accounts + b"user-defined-in-image:x:1000:1000::/home/user:/bin/sh\n")
         .add("etc/group", groups + b"user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")

@@ -42,9 +42,8 @@ impl Registry {
         mut new: Value,
     ) -> Result<Written, ApiError> {
         let kind = target.kind;
-        if !meta(&new, "resourceVersion").is_empty() {
-            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
-        }
+        // upstream's storage says this, after admission
+        let has_version = !meta(&new, "resourceVersion").is_empty();
         self.stamp(target, &mut new);
         self.require_namespace(target, meta(&new, "name"))?;
         strategies::rules::defaults(kind, &mut new);
@@ -62,6 +61,9 @@ impl Registry {
             return Err(target.invalid(errors));
         }
         self.admit_validate(&review, &new).await?;
+        if has_version {
+            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
         self.to_storage(&mut new, kind).await?;
         loop {
             let mut beside = allocation.writes(&self.store, &new);

@@ -328,7 +328,8 @@ fn mark(new: &mut Value, grace: i64, before: Option<i64>) {
     }
 }
 
-/// `deletionFinalizersForGarbageCollection`: an explicit policy decides which of the two finalizers stays.
+/// `deletionFinalizersForGarbageCollection`: an explicit policy decides which of the two finalizers stays, then those that
+/// are there, then the kind.
 fn propagate(target: &Target, options: &DeleteOptions, new: &mut Value) {
     if target.kind.group.is_empty()
         && matches!(target.kind.kind, "Event" | "Namespace")
@@ -339,7 +340,10 @@ fn propagate(target: &Target, options: &DeleteOptions, new: &mut Value) {
     let had: Vec<String> = words::finalizers(new).map(str::to_owned).collect();
     let (orphan, foreground) = match options.propagation {
         Some(policy) => (policy == Propagation::Orphan, policy == Propagation::Foreground),
-        None => (had.iter().any(|f| f == ORPHAN), had.iter().any(|f| f == FOREGROUND)),
+        None => {
+            let (orphan, foreground) = (had.iter().any(|f| f == ORPHAN), had.iter().any(|f| f == FOREGROUND));
+            (orphan || !foreground && strategies::orphans_by_default(target.kind), foreground)
+        }
     };
     let mut finalizers: Vec<String> =
         had.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();

@@ -77,6 +77,11 @@ pub fn put_creates(kind: &Kind) -> bool {
     }
 }
 
+/// `DefaultGarbageCollectionPolicy`: whether what an object owns stays when nobody says what is to become of it.
+pub fn orphans_by_default(kind: &Kind) -> bool {
+    is(kind, "", "ReplicationController") || is(kind, "batch", "Job")
+}
+
 /// `AllowUnconditionalUpdate`: whether a PUT may leave out the resourceVersion.
 pub fn unconditional_update(kind: &Kind) -> bool {
     kind.custom.is_none()

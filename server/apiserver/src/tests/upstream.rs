@@ -37,6 +37,29 @@ async fn a_watch_of_one_name_shows_that_object_only() {
 }
 
 #[tokio::test]
+async fn jobs_and_replication_controllers_leave_their_pods_unless_told() {
+    let w = world().await;
+    let containers = json!([{"name": "c", "image": "i"}]);
+    let pod = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers, "restartPolicy": "Never"}});
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    for (name, options, finalizers) in [
+        ("a", json!({}), json!(["orphan"])),
+        ("b", json!({"propagationPolicy": "Foreground"}), json!(["foregroundDeletion"])),
+    ] {
+        let job = json!({"metadata": {"name": name}, "spec": {"template": pod}});
+        assert_eq!(w.post(jobs, job).await.code, 201);
+        let left =
+            w.call("DELETE", &format!("{jobs}/{name}"), "application/json", &options.to_string()).await;
+        assert_eq!(left.body["metadata"]["finalizers"], finalizers, "{}", left.body);
+    }
+    let job = json!({"metadata": {"name": "c"}, "spec": {"template": pod}});
+    assert_eq!(w.post(jobs, job).await.code, 201);
+    let background = json!({"propagationPolicy": "Background"}).to_string();
+    let gone = w.call("DELETE", &format!("{jobs}/c"), "application/json", &background).await;
+    assert_eq!(gone.body["kind"], "Status", "{}", gone.body);
+}
+
+#[tokio::test]
 async fn a_timeout_is_a_duration() {
     let w = world().await;
     for good in ["0s", "32s", "1h", ""] {

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::pod::machine::{Event, ProbeKind, Verdict};
+use crate::probe::http::Answer;
 pub use tally::{Outcomes, Probed, Tally};
 
 /// A run to probe.
@@ -142,9 +143,13 @@ async fn follow(
         ticks.tick().await;
         let result = check(subject, probe).await;
         subject.context.probed.add(&probed, result.is_ok());
-        if let Err(why) = &result {
-            let text = format!("{} probe failed: {why}", name(kind));
-            subject.context.tell(&subject.pod, true, "Unhealthy", &text, Some(&subject.container.name));
+        let told = match &result {
+            Ok(None) => None,
+            Ok(Some(warning)) => Some(("ProbeWarning", format!("{} probe warning: {warning}", name(kind)))),
+            Err(why) => Some(("Unhealthy", format!("{} probe failed: {why}", name(kind)))),
+        };
+        if let Some((reason, text)) = told {
+            subject.context.tell(&subject.pod, true, reason, &text, Some(&subject.container.name));
         }
         match (kind, counter.add(result.is_ok())) {
             (ProbeKind::Readiness, Some(passed)) => tell(event(Verdict::Ready(passed))),
@@ -170,19 +175,30 @@ fn name(kind: ProbeKind) -> &'static str {
     }
 }
 
-/// Asks once. `Err` carries upstream's words.
-async fn check(subject: &Subject, probe: &Probe) -> Result<(), String> {
-    let timeout = Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1));
+/// Asks once: a warning, if it passed with one. `Err` carries upstream's words.
+async fn check(subject: &Subject, probe: &Probe) -> Result<Option<String>, String> {
+    if let Some(get) = &probe.http_get {
+        let target = http::target(get, &subject.container, &subject.ip)?;
+        return match http::get(&target, timeout(probe)).await? {
+            Answer::Good => Ok(None),
+            Answer::Redirected(body) => {
+                Ok(Some(format!("Probe terminated redirects, Response body: {body}")))
+            }
+            Answer::Bad(status) => Err(format!("HTTP probe failed with statuscode: {status}")),
+        };
+    }
+    check_other(subject, probe).await.map(|()| None)
+}
+
+fn timeout(probe: &Probe) -> Duration {
+    Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1))
+}
+
+async fn check_other(subject: &Subject, probe: &Probe) -> Result<(), String> {
+    let timeout = timeout(probe);
     if let Some(exec) = &probe.exec {
         let command = exec.command.clone().unwrap_or_default();
         return check_exec(subject, &command, timeout).await;
-    }
-    if let Some(get) = &probe.http_get {
-        let target = http::target(get, &subject.container, &subject.ip)?;
-        return match http::get(&target, timeout).await? {
-            status if (200..400).contains(&status) => Ok(()),
-            status => Err(format!("HTTP probe failed with statuscode: {status}")),
-        };
     }
     if let Some(tcp) = &probe.tcp_socket {
         let port = port(&tcp.port, &subject.container)?;
