@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::images::store::EMPTY;
 use crate::sysctl;
 
 /// What to make.
@@ -163,8 +164,7 @@ fn image_source(id: &str) -> String {
 /// The lower directories, uppermost first, with so many that have nothing in them.
 fn lower(names: &[String], empty: usize) -> String {
     let layers = names.iter().rev().map(|name| format!("{name}/fs"));
-    let nothing = (0..empty).map(|number| format!("empty{}", if number == 0 { "" } else { "2" }));
-    layers.chain(nothing).collect::<Vec<_>>().join(":")
+    layers.chain(EMPTY.into_iter().take(empty).map(str::to_owned)).collect::<Vec<_>>().join(":")
 }
 
 fn overlay(layers: &Path, source: &str, at: &Path, flags: MsFlags, options: String) -> io::Result<()> {
@@ -174,7 +174,7 @@ fn overlay(layers: &Path, source: &str, at: &Path, flags: MsFlags, options: Stri
         // is this thread's own from here on
         unshare(CloneFlags::CLONE_FS)?;
         std::env::set_current_dir(&layers)?;
-        for empty in ["empty", "empty2"] {
+        for empty in EMPTY.into_iter().filter(|empty| options.contains(empty)) {
             std::fs::create_dir_all(empty)?;
         }
         mount(Some(source.as_str()), &at, Some("overlay"), flags, Some(options.as_str()))

@@ -60,6 +60,9 @@ pub struct ImageStore {
     serial: AtomicU64,
 }
 
+/// Beside the layers: directories with nothing in them, for overlays that lack a lower one. They stay.
+pub const EMPTY: [&str; 2] = ["empty", "empty2"];
+
 impl ImageStore {
     /// Opens or makes a store and clears what a crash or a failed pull left: nobody else has it open.
     pub fn open(root: &Path) -> io::Result<Self> {
@@ -87,8 +90,9 @@ impl ImageStore {
     /// Removes layers and blobs that no record names.
     fn sweep(&self) -> io::Result<()> {
         let records = self.records.lock();
-        let layers: BTreeSet<&str> =
-            records.values().flat_map(|record| &record.layers).map(DiffId::directory).collect();
+        let named = records.values().flat_map(|record| &record.layers).map(DiffId::directory);
+        // what is mounted lists as gone if a directory below it is
+        let layers: BTreeSet<&str> = named.chain(EMPTY).collect();
         let blobs: BTreeSet<&str> = records.keys().map(|id| id.trim_start_matches("sha256:")).collect();
         for (directory, used) in [(self.layers_directory(), layers), (self.root.join("blobs/sha256"), blobs)]
         {
