@@ -83,16 +83,19 @@ impl Player {
         let line = template::fill(&step.request.line, &known)?;
         let mut events = self.administrator.send(watch(&line)?).await?.into_body();
         let until = async {
-            while let Some(frame) = events.frame().await {
-                frame?;
+            loop {
+                // once before any event: what went before the watch began is told by none
                 self.bound = known.clone();
                 last.0 = self.ask(&step.request).await?;
                 last.1 = self.compare(wanted, &last.0)?;
                 if last.1.is_empty() {
-                    break;
+                    return anyhow::Ok(());
+                }
+                match events.frame().await {
+                    Some(frame) => drop(frame?),
+                    None => return Ok(()),
                 }
             }
-            anyhow::Ok(())
         };
         // what differs says more than that time is up
         if let Ok(ended) = tokio::time::timeout(PATIENCE, until).await {

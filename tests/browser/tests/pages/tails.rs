@@ -136,7 +136,9 @@ async fn chosen(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.save_into(&folder).await?;
     browser.click(".logs button[aria-label=Download]").await?;
     let file = folder.join("log.txt");
-    let saved = eventually("the file", Duration::from_secs(20), || Ok(std::fs::read_to_string(&file).ok()))?;
+    // Chromium holds the name with an empty file until all of it is there
+    let whole = || Ok(std::fs::read_to_string(&file).ok().filter(|text| !text.is_empty()));
+    let saved = eventually("the file", Duration::from_secs(20), whole)?;
     let lines: Vec<&str> = saved.lines().collect();
     ensure!(
         lines.len() == 2 && lines[0].ends_with("Z ERROR it broke") && lines[1].ends_with("Z INFO it runs"),
