@@ -242,7 +242,13 @@ impl ApiServer {
             None => rim::bind(self.0.bind, self.0.port).map_err(Error::Serve)?,
         };
         self.0.health.ready(Component::ApiServer);
-        self.serve(listener, drain).await?;
+        let server = self.clone();
+        let handle =
+            move |request: Request<Bytes>, peer: Peer| -> BoxFuture<'static, Response<ResponseBody>> {
+                let server = server.clone();
+                Box::pin(async move { server.handle(request, peer).await })
+            };
+        self.serve(listener, 2, handle, drain).await?;
         let also = std::mem::take(&mut *self.0.also.lock());
         for serving in also {
             // it has told how it ended
@@ -259,11 +265,35 @@ impl ApiServer {
     /// Serves at another address as well, such as the first of the Services', until the drain. To be called after
     /// [`ApiServer::secure`].
     pub fn listen_also(&self, address: IpAddr, port: u16) -> Result<(), Error> {
+        let server = self.clone();
+        self.listen(address, port, 2, move |request, peer| {
+            let server = server.clone();
+            Box::pin(async move { server.handle(request, peer).await })
+        })
+    }
+
+    /// Serves the API of the kubelet of `node` at an address, with the same certificates, until the drain. To be called
+    /// after [`ApiServer::secure`].
+    pub fn listen_at_node(&self, node: &str, address: IpAddr, port: u16) -> Result<(), Error> {
+        let (server, node) = (self.clone(), Arc::<str>::from(node));
+        self.listen(address, port, 1, move |request, peer| {
+            let (server, node) = (server.clone(), node.clone());
+            Box::pin(async move { server.handle_at_node(request, peer, &node).await })
+        })
+    }
+
+    fn listen(
+        &self,
+        address: IpAddr,
+        port: u16,
+        workers: usize,
+        serve: impl Fn(Request<Bytes>, Peer) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
         let bound = rim::bind(address, port);
         let listener = bound.map_err(|source| Error::Bind { address, port, fixed: true, source })?;
         let (server, drain, tasks) = (self.clone(), self.0.drain.clone(), self.0.tasks.clone());
         let serving = tasks.spawn("second listener", async move {
-            if let Err(error) = server.serve(listener, drain).await {
+            if let Err(error) = server.serve(listener, workers, serve, drain).await {
                 tracing::error!(%error, %address, port, "no longer listening");
             }
         });
@@ -271,16 +301,16 @@ impl ApiServer {
         Ok(())
     }
 
-    async fn serve(&self, listener: TcpListener, drain: Drain) -> Result<(), Error> {
+    async fn serve(
+        &self,
+        listener: TcpListener,
+        workers: usize,
+        serve: impl Fn(Request<Bytes>, Peer) -> BoxFuture<'static, Response<ResponseBody>> + Send + Sync + 'static,
+        drain: Drain,
+    ) -> Result<(), Error> {
         let tls = self.0.pki.server_config()?;
         let clients = self.0.pki.client_verifier()?;
-        let config = rim::Config { listener, tls, clients, workers: 2, grace: GRACE };
-        let server = self.clone();
-        let serve =
-            move |request: Request<Bytes>, peer: Peer| -> BoxFuture<'static, Response<ResponseBody>> {
-                let server = server.clone();
-                Box::pin(async move { server.handle(request, peer).await })
-            };
+        let config = rim::Config { listener, tls, clients, workers, grace: GRACE };
         rim::run(config, Arc::new(serve), drain).await.map_err(Error::Serve)
     }
 

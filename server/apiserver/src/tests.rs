@@ -420,6 +420,7 @@ async fn other_shapes_and_paths() {
         ("/readyz?verbose", 200),
         ("/livez/ping", 200),
         ("/metrics", 200),
+        ("/metrics/slis", 200),
         ("/openapi/v3", 200),
         ("/openapi/v3/apis/apps/v1", 200),
     ] {

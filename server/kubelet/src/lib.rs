@@ -38,6 +38,9 @@ use pod::manager::Pods;
 pub use serve::{BoxError, ResponseBody};
 pub use volume::mounts;
 
+/// The port that the Node names: the kubelet's API over TLS.
+pub const PORT: u16 = 10250;
+
 /// What a kubelet is made of.
 pub struct Config {
     /// The node's name.

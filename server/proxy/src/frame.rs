@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::chain::{frontend, suffix};
 use crate::element::Element;
@@ -36,8 +36,8 @@ pub struct Frame {
     pub led: Vec<Led>,
 }
 
-/// A port of an address that the node serves itself, at another port: whoever listens at all addresses of the machine
-/// keeps that one to himself.
+/// A port of an address that the node serves itself, elsewhere: whoever listens at all addresses of the machine keeps
+/// that one to himself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Led {
     /// The address.
@@ -46,8 +46,10 @@ pub struct Led {
     pub protocol: &'static str,
     /// The port that clients know.
     pub port: u16,
-    /// The port that is listened at.
-    pub to: u16,
+    /// Where somebody listens.
+    pub to: SocketAddrV4,
+    /// For the cluster's pods alone: another cluster of the machine has the same address.
+    pub of_pods: bool,
 }
 
 /// A client's endpoint, as read from the table that was there before.
@@ -93,17 +95,18 @@ fn maps(text: &mut String) {
     );
 }
 
-fn led(all: &[Led]) -> String {
+fn led(all: &[Led], pods: &str) -> String {
     let rule = |one: &Led| {
-        let Led { address, protocol, port, to } = one;
-        format!("ip daddr {address} {protocol} dport {port} dnat to :{to}\n")
+        let Led { address, protocol, port, to, of_pods } = one;
+        let from = if *of_pods { format!("ip saddr {pods} ") } else { String::new() };
+        format!("{from}ip daddr {address} {protocol} dport {port} dnat to {to}\n")
     };
     all.iter().map(rule).collect()
 }
 
 fn chains(frame: &Frame) -> String {
     let Frame { bridge, pods, services, gateway, .. } = frame;
-    let led = led(&frame.led);
+    let led = led(&frame.led, pods);
     let (address, port) = (frontend(false), frontend(true));
     let external = |key: &str, suffix: &str| {
         format!(

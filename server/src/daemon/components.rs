@@ -94,6 +94,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let own = Own::choose(addresses)?;
     let listening = server.listen_also(IpAddr::V4(*own.api.ip()), own.api.port());
     listening.map_err(|error| Failure::new(Kind::PortTaken, with_causes(&error)))?;
+    let listening = server.listen_at_node(&node, IpAddr::V4(*own.kubelet.ip()), own.kubelet.port());
+    listening.map_err(|error| Failure::new(Kind::PortTaken, with_causes(&error)))?;
 
     let controller_tasks = Tasks::new(Component::ControllerManager);
     controller_manager(&server, &informers, &health, &controller_tasks);

@@ -70,7 +70,7 @@ impl Parts<'_> {
             node_subnet: self.network.node_subnet(),
             service_cidr: block.to_string(),
             local: [self.own.api, self.own.dns].map(|own| IpAddr::V4(*own.ip())).to_vec(),
-            led: self.own.led(),
+            led: self.own.led(addresses::main()),
         })
     }
 
@@ -116,6 +116,8 @@ pub struct Own {
     pub api: SocketAddrV4,
     /// The cluster DNS's.
     pub dns: SocketAddrV4,
+    /// The kubelet's: pods know it by the node's address.
+    pub kubelet: SocketAddrV4,
 }
 
 impl Own {
@@ -130,13 +132,23 @@ impl Own {
     pub fn choose([api, dns]: [Ipv4Addr; 2]) -> std::io::Result<Self> {
         let at =
             |address, port| services::free_port(address, port).map(|port| SocketAddrV4::new(address, port));
-        Ok(Self { api: at(api, 1443)?, dns: at(dns, 1053)? })
+        Ok(Self { api: at(api, 1443)?, dns: at(dns, 1053)?, kubelet: at(api, sampan_kubelet::PORT)? })
     }
 
-    fn led(&self) -> Vec<Led> {
-        let leads =
-            |protocol, port, to: &SocketAddrV4| Led { address: *to.ip(), protocol, port, to: to.port() };
-        vec![leads("tcp", 443, &self.api), leads("tcp", 53, &self.dns), leads("udp", 53, &self.dns)]
+    fn led(&self, node: IpAddr) -> Vec<Led> {
+        let leads = |protocol, port, to: &SocketAddrV4| Led {
+            address: *to.ip(),
+            protocol,
+            port,
+            to: *to,
+            of_pods: false,
+        };
+        let mut all =
+            vec![leads("tcp", 443, &self.api), leads("tcp", 53, &self.dns), leads("udp", 53, &self.dns)];
+        if let IpAddr::V4(address) = node {
+            all.push(Led { address, of_pods: true, ..leads("tcp", sampan_kubelet::PORT, &self.kubelet) });
+        }
+        all
     }
 }
 

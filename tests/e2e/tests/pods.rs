@@ -14,6 +14,8 @@ use sampan_test_e2e::{cluster, eventually, field, registry};
 use sampan_testkit::Cluster;
 use serde_json::{Value, json};
 
+#[path = "pods/beta.rs"]
+mod beta;
 #[path = "pods/limits.rs"]
 mod limits;
 #[path = "pods/refused.rs"]
@@ -57,6 +59,11 @@ const ASPECTS: &[(&str, Aspect)] = &[
     ("mirror pods", mirror_pods),
     ("node", node),
     ("refused on the node", refused_on_the_node),
+    ("restart rules", beta::restart_rules),
+    ("variables of files", beta::variables_of_files),
+    ("groups", beta::groups),
+    ("handlers", beta::handlers),
+    ("port of the node", beta::port_of_the_node),
 ];
 
 #[test]

@@ -162,6 +162,32 @@ fn what_was_wrong_before_is_let_pass() {
 }
 
 #[test]
+fn items_are_what_they_were_before_only_in_maps_or_with_the_whole_list() {
+    let short = json!({"type": "string", "maxLength": 1});
+    let list = |kind: &str| json!({"type": "array", "x-kubernetes-list-type": kind, "items": short});
+    let schema = Schema::read(&json!({"type": "object", "properties": {
+        "atomic": list("atomic"), "set": list("set"),
+        "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": short}}}}}));
+    let object = |mut value: Value| {
+        value["metadata"] = json!({"name": "n", "resourceVersion": "1"});
+        value
+    };
+    for (old, new, count) in [
+        (json!({"atomic": ["long"]}), json!({"atomic": ["long"], "set": []}), 0),
+        (json!({"atomic": ["long"]}), json!({"atomic": ["long", "s"]}), 1),
+        (json!({"set": ["long"]}), json!({"set": ["long", "s"]}), 1),
+        (json!({"map": [{"k": "a", "v": "long"}]}), json!({"map": [{"k": "b"}, {"k": "a", "v": "long"}]}), 0),
+        (json!({"map": [{"k": "a", "v": "long"}]}), json!({"map": [{"k": "b", "v": "long"}]}), 1),
+        (json!({"set": ["s", "s"]}), json!({"set": ["s", "s", "t", "t"]}), 0),
+        (json!({"set": ["s", "t"]}), json!({"set": ["s", "s"]}), 1),
+    ] {
+        let errors = update_errors(&schema, &object(new.clone()), &object(old));
+        assert_eq!(errors.len(), count, "{new} {errors:?}");
+    }
+}
+
+#[test]
 fn paths_lead_to_values() {
     let object = json!({"a": {"b.c": 1}, "l": [{"t": "x", "v": 1}, {"t": "y", "v": 2}], "n": 3});
     let cases = [

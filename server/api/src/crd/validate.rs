@@ -35,19 +35,26 @@ pub fn status_errors(schema: &Schema, new: &Value, old: &Value) -> Errors {
     update_errors(schema, new, old)
 }
 
-/// The object against its schema. Of a change, what is wrong with a field that has the same value as before is let
-/// pass (`CRDValidationRatcheting`).
+/// The object against its schema. Of a change, what is wrong within a value that is as it was before is let pass
+/// (`CRDValidationRatcheting`), and items that are there twice if some were before.
 fn body(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let mut found = Vec::new();
+    let (mut found, mut twice) = (Vec::new(), Vec::new());
     value(new, schema, &Path::Root, true, &mut found);
-    lists::errors(new, schema, &Path::Root, &mut found);
+    lists::errors(new, schema, &Path::Root, &mut twice);
     if let Some(old) = old {
         found.retain(|error| changed(error, schema, new, old));
+        if !twice.is_empty() {
+            let mut before = Vec::new();
+            lists::errors(old, schema, &Path::Root, &mut before);
+            twice.retain(|_| before.is_empty());
+        }
     }
     errors.extend(found);
+    errors.extend(twice);
 }
 
-/// Whether the value that an error is about differs from the old one. A missing field is its object's matter.
+/// Whether none of the values around what an error is about, nor that itself, is as it was before. A missing field is its
+/// object's matter. Items of lists that are no maps have no value before: only the whole list has.
 fn changed(error: &FieldError, schema: &Schema, new: &Value, old: &Value) -> bool {
     if error.field == ROOT {
         return true;
@@ -56,35 +63,35 @@ fn changed(error: &FieldError, schema: &Schema, new: &Value, old: &Value) -> boo
     if error.cause == Cause::Required {
         way.pop();
     }
-    let (mut new, mut old, mut schema) = (Some(new), Some(old), Some(schema));
+    let (mut new, mut old, mut schema) = (new, old, Some(schema));
     for step in way {
-        match step {
+        if new == old {
+            return false;
+        }
+        let within = match step {
             Step::Key(key) => {
-                new = new.and_then(|v| v.get(key));
-                old = old.and_then(|v| v.get(key));
+                let within = new.get(key).zip(old.get(key));
                 schema = schema.and_then(|s| s.field(key));
+                within
             }
             Step::Index(index) => {
-                let item = new.and_then(|v| v.get(index));
-                old = same_item(item, old, schema);
-                new = item;
+                let item = new.get(index);
+                let within = item.and_then(|item| Some((item, same_item(item, old, schema)?)));
                 schema = schema.and_then(|s| s.items.as_deref());
+                within
             }
-        }
+        };
+        let Some(within) = within else { return true };
+        (new, old) = within;
     }
     new != old
 }
 
-/// The old item that an item correlates with: of maps the one with the same keys; of other lists none, unless the
-/// whole list is the same.
-fn same_item<'a>(item: Option<&Value>, old: Option<&'a Value>, schema: Option<&Schema>) -> Option<&'a Value> {
-    let (item, old, schema) = (item?, old?.as_array()?, schema?);
-    match schema.list_type {
-        ListType::Map => {
-            old.iter().find(|o| schema.list_map_keys.iter().all(|key| o.get(key) == item.get(key)))
-        }
-        _ => old.iter().find(|o| *o == item),
-    }
+/// The old item that an item correlates with: of maps the one with the same keys, of other lists none.
+fn same_item<'a>(item: &Value, old: &'a Value, schema: Option<&Schema>) -> Option<&'a Value> {
+    let schema = schema.filter(|schema| schema.list_type == ListType::Map)?;
+    let same = |old: &&Value| schema.list_map_keys.iter().all(|key| old.get(key) == item.get(key));
+    old.as_array()?.iter().find(same)
 }
 
 enum Step<'a> {

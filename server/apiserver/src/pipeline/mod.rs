@@ -9,6 +9,7 @@ mod lifecycle;
 mod messages;
 mod metrics;
 pub mod negotiate;
+mod node_port;
 pub mod query;
 mod resource;
 pub use gate::{Gate, LoopbackOnly};

@@ -1,6 +1,7 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics.
 
 pub(crate) mod openapi;
+mod slis;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
@@ -35,6 +36,7 @@ impl ApiServer {
             ["healthz" | "livez" | "readyz", rest @ ..] => Ok(self.health(parts[0], rest, &context)),
             ["version"] => self.json(&version(), &context),
             ["metrics"] => Ok(metrics()),
+            ["metrics", "slis"] => Ok(slis::page()),
             ["api"] => match Aggregated::accepted(context.accept()) {
                 Some(format) => Ok(aggregated(&discovery::aggregated_core(format), format, &context)),
                 None => self.json(&discovery::api_versions(&self.address()), &context),
@@ -120,6 +122,7 @@ impl ApiServer {
     fn health(&self, endpoint: &str, rest: &[&str], context: &Context) -> Response<ResponseBody> {
         let excluded: Vec<&str> = context.query.all("exclude").collect();
         let checks = self.checks(endpoint);
+        slis::observe(endpoint, &checks);
         if let [name] = rest {
             return match checks.iter().find(|(check, _)| check == name) {
                 Some((_, true)) => respond::raw(200, "text/plain; charset=utf-8", "ok"),
@@ -156,14 +159,45 @@ impl ApiServer {
             checks.push(("etcd-readiness", true));
             checks.push(("informer-sync", true));
         }
-        checks.push(("poststarthook/rbac/bootstrap-roles", true));
-        checks.push(("poststarthook/scheduling/bootstrap-system-priority-classes", true));
+        checks.extend(HOOKS.map(|hook| (hook, true)));
         if endpoint == "readyz" {
             checks.push(("shutdown", !self.draining()));
         }
         checks
     }
 }
+
+/// What upstream begins once it listens, in its order. Here all of it is done, or runs, before the first request is answered.
+const HOOKS: [&str; 28] = [
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/storage-object-count-tracker-hook",
+    "poststarthook/storage-readiness",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/start-service-ip-repair-controllers",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/aggregator-reload-proxy-client-cert",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+];
 
 fn names(versions: &[Version]) -> Vec<&str> {
     versions.iter().map(|version| &*version.name).collect()
@@ -238,6 +272,7 @@ fn index(others: &[(String, Vec<Version>)]) -> Value {
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",

@@ -327,6 +327,7 @@ fn status(container: ContainerInspectResponse) -> ContainerStatus {
             .and_then(|time| convert::time(Some(&time.to_string())))
             .unwrap_or_default(),
         started_at,
+        user: None,
         image: known.image,
         log_path: known.log_path,
         labels: known.labels,

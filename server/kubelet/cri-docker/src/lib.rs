@@ -96,7 +96,11 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { joins_network_namespace: false }
+        Capabilities {
+            joins_network_namespace: false,
+            strict_groups: false,
+            runtime_handlers: &["docker", "runc"],
+        }
     }
 
     async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus> {

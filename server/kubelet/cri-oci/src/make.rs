@@ -225,6 +225,7 @@ impl Inner {
             image_id: image.id.clone(),
             created_at: Timestamp::now(),
             boot_id: self.boot_id.clone(),
+            user: Some(User { uid: identity.uid, gid: identity.gid, groups: identity.groups }),
             phase: Phase::Created,
             cgroup,
             config,
@@ -366,6 +367,9 @@ fn identity(config: &ContainerConfig, image: &Record, rootfs: &Path) -> Result<I
     let (passwd, group) =
         (unpack::read_inside(rootfs, "etc/passwd"), unpack::read_inside(rootfs, "etc/group"));
     let mut identity = users::resolve(&user, &passwd, &group).map_err(RuntimeError::InvalidConfig)?;
+    if security.strict_groups {
+        identity.groups.clear();
+    }
     if let Some(gid) = security.run_as_group {
         identity.gid = gid as u32;
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use sampan_cri::{
     ContainerConfig, ContainerState, ContainerStatus, Exit, PodIdentity, SandboxConfig, SandboxNetwork,
-    SandboxState, SandboxStatus,
+    SandboxState, SandboxStatus, User,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -70,6 +70,9 @@ pub struct ContainerRecord {
     pub log_path: PathBuf,
     pub cgroup: String,
     pub boot_id: String,
+    /// None in records of earlier versions.
+    #[serde(default)]
+    pub user: Option<User>,
     pub phase: Phase,
 }
 
@@ -92,6 +95,7 @@ impl ContainerRecord {
             created_at: self.created_at,
             started_at,
             pid,
+            user: self.user.clone(),
             image: self.config.image.clone(),
             log_path: self.log_path.clone(),
             labels: self.config.labels.clone(),

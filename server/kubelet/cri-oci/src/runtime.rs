@@ -215,6 +215,8 @@ impl Inner {
         let cgroup = self.containers.lock().get(id).map(|live| live.record.cgroup.clone());
         if let Some(cgroup) = cgroup {
             self.cgroups.kill(&cgroup);
+            // on v1 the quota of what has ended would keep its pod's from shrinking; what is busy goes with the container
+            let _ = self.cgroups.remove(&cgroup);
         }
         let saved = {
             let mut containers = self.containers.lock();

@@ -32,7 +32,12 @@ impl ContainerRuntime for EmbeddedRuntime {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { joins_network_namespace: true }
+        Capabilities {
+            joins_network_namespace: true,
+            strict_groups: true,
+            // as containerd's own configuration has it
+            runtime_handlers: &["runc"],
+        }
     }
 
     async fn run_pod_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus> {

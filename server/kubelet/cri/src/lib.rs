@@ -187,6 +187,10 @@ pub struct Capabilities {
     /// ([`SandboxNetwork::Namespace`]). False: it makes one and reports it
     /// in [`SandboxStatus::netns`], and the kubelet attaches that ([`SandboxNetwork::Create`]).
     pub joins_network_namespace: bool,
+    /// It can leave out the groups that the image gives to the user ([`SecurityContext::strict_groups`]).
+    pub strict_groups: bool,
+    /// Names by which a RuntimeClass may mean it; the empty one is nobody's.
+    pub runtime_handlers: &'static [&'static str],
 }
 
 /// Where a pod's network namespace comes from.
@@ -391,6 +395,9 @@ pub struct SecurityContext {
     pub run_as_group: Option<i64>,
     /// Further groups (fsGroup among them).
     pub supplemental_groups: Vec<i64>,
+    /// None beside these and the primary one, whatever the image's /etc/group says of the user.
+    #[serde(default)]
+    pub strict_groups: bool,
     /// Capabilities added to the default set, without `CAP_`; `ALL` for all.
     pub add_capabilities: Vec<String>,
     /// Capabilities dropped from the default set; `ALL` for all.
@@ -468,6 +475,8 @@ pub struct ContainerStatus {
     pub started_at: Option<Timestamp>,
     /// Its main process on the host, while it runs.
     pub pid: Option<u32>,
+    /// What its main process runs as at first, if the runtime tells.
+    pub user: Option<User>,
     /// As configured: [`ImageStatus::id`].
     pub image: String,
     /// Absolute path of the log.
@@ -476,6 +485,17 @@ pub struct ContainerStatus {
     pub labels: BTreeMap<String, String>,
     /// As configured.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// What a process runs as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
 }
 
 /// What happened to a container. The kubelet reads details with `container_status`.

@@ -27,6 +27,27 @@ pub fn quantity<'a>(resources: &'a ResourceRequirements, side: Side, name: &str)
     list.as_ref()?.get(name)
 }
 
+/// Limits of the pod as a whole that hold for a container which has none of its own, by resource.
+pub fn shared_limits(pod: &Pod, own: &ResourceRequirements) -> BTreeMap<String, Quantity> {
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let shared = |name: &&str| {
+        let limit =
+            quantity(whole?, Side::Limits, name).filter(|_| amount(own, Side::Limits, name).is_none());
+        Some(((*name).to_owned(), limit?.clone()))
+    };
+    ["cpu", "memory"].iter().filter_map(shared).collect()
+}
+
+/// A container's own resources and the limits that it shares.
+pub fn with_shared(own: &ResourceRequirements, shared: &BTreeMap<String, Quantity>) -> ResourceRequirements {
+    let mut all = own.clone();
+    if !shared.is_empty() {
+        let lacking = shared.iter().filter(|(name, _)| amount(own, Side::Limits, name).is_none());
+        all.limits.get_or_insert_default().extend(lacking.map(|(name, limit)| (name.clone(), limit.clone())));
+    }
+    all
+}
+
 /// In thousandths; `None` if there is none, which zero means as well.
 pub fn amount(resources: &ResourceRequirements, side: Side, name: &str) -> Option<i128> {
     quantity(resources, side, name).and_then(millis).filter(|amount| *amount != 0)

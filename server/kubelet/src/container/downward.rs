@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
+use super::amounts::{Side, amount};
 use super::qos::{limit_millis, millis, request_millis};
 
 /// What the node adds to what the pod says.
@@ -61,18 +62,21 @@ fn format_map(map: Option<&BTreeMap<String, String>>) -> String {
 
 /// The value of a resource of a container, in units of the divisor, rounded up.
 pub fn resource(
+    pod: &Pod,
     container: &Container,
     selector: &ResourceFieldSelector,
     facts: &Facts,
 ) -> Result<String, String> {
-    let default = |name: &str| match name {
-        "cpu" => facts.cpu_millis,
-        "memory" => facts.memory_bytes * 1000,
-        "ephemeral-storage" => facts.disk_bytes * 1000,
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    // without a limit, what the pod as a whole may use, or what the node can give
+    let default = |name: &str| match (name, whole.and_then(|whole| amount(whole, Side::Limits, name))) {
+        ("cpu" | "memory", Some(limit)) => limit,
+        ("cpu", None) => facts.cpu_millis,
+        ("memory", None) => facts.memory_bytes * 1000,
+        ("ephemeral-storage", _) => facts.disk_bytes * 1000,
         _ => 0,
     };
     let amount = match selector.resource.split_once('.') {
-        // without a limit, what the node can give
         Some(("limits", name)) => limit_millis(container, name).unwrap_or_else(|| default(name)),
         Some(("requests", name)) => request_millis(container, name).unwrap_or(0),
         _ => return Err(format!("unsupported container resource : {}", selector.resource)),
@@ -90,4 +94,29 @@ pub fn container_of<'a>(
     let Some(name) = name.filter(|n| !n.is_empty()) else { return own };
     let spec = pod.spec.as_ref()?;
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn without_a_limit_of_its_own_a_container_has_the_pods_or_the_nodes() {
+        let facts = Facts { cpu_millis: 2000, memory_bytes: 4096, ..Facts::default() };
+        let container: Container = serde_json::from_value(json!({"name": "c"})).unwrap();
+        for (whole, name, want) in [
+            (json!({"limits": {"cpu": "500m", "memory": "64"}}), "memory", "64"),
+            (json!({"limits": {"cpu": "3"}}), "cpu", "3"),
+            (json!({"limits": {"cpu": "3"}}), "memory", "4096"),
+            (json!({}), "cpu", "2"),
+        ] {
+            let spec = json!({"containers": [], "resources": whole});
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            let selector = json!({"resource": format!("limits.{name}")});
+            let selector = serde_json::from_value(selector).unwrap();
+            assert_eq!(resource(&pod, &container, &selector, &facts).as_deref(), Ok(want), "{whole} {name}");
+        }
+    }
 }

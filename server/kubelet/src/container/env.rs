@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, FileKeySelector, Pod, Secret, Service};
 
 use super::downward::{self, Facts};
+use super::env_file;
 use super::expansion::expand;
 
 /// The objects an environment refers to, fetched before it is built. `None`: there is no such object.
@@ -15,6 +16,8 @@ pub struct References {
     pub config_maps: HashMap<String, Option<Arc<ConfigMap>>>,
     /// By name.
     pub secrets: HashMap<String, Option<Arc<Secret>>>,
+    /// Texts of files, by volume and path, or why they cannot be read.
+    pub files: HashMap<(String, String), Result<String, String>>,
 }
 
 /// Names of the ConfigMaps and of the Secrets that the environment of a container refers to.
@@ -29,6 +32,13 @@ pub fn referred(container: &Container) -> (Vec<String>, Vec<String>) {
         secrets.extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
     }
     (maps, secrets)
+}
+
+/// Files in volumes, as volume and path, that the environment of a container refers to.
+pub fn files(container: &Container) -> impl Iterator<Item = (&str, &str)> {
+    let sources = container.env.iter().flatten().filter_map(|env| env.value_from.as_ref());
+    let files = sources.filter_map(|source| source.file_key_ref.as_ref());
+    files.map(|file| (file.volume_name.as_str(), file.path.as_str()))
 }
 
 /// The environment, in the order upstream's runtime sees it (services, then envFrom, then env), later
@@ -122,7 +132,7 @@ fn from_source(
         let name = selector.container_name.as_deref();
         let of = downward::container_of(pod, name, Some(container))
             .ok_or_else(|| format!("container {} not found", name.unwrap_or_default()))?;
-        return downward::resource(of, selector, facts).map(Some);
+        return downward::resource(pod, of, selector, facts).map(Some);
     }
     if let Some(reference) = &source.config_map_key_ref {
         let optional = reference.optional == Some(true);
@@ -148,7 +158,25 @@ fn from_source(
             },
         };
     }
+    if let Some(file) = &source.file_key_ref {
+        return from_file(file, references);
+    }
     Ok(Some(String::new()))
+}
+
+fn from_file(file: &FileKeySelector, references: &References) -> Result<Option<String>, String> {
+    let text = references.files.get(&(file.volume_name.clone(), file.path.clone()));
+    let unknown = || format!("cannot find the volume {:?} referenced by FileKeyRef", file.volume_name);
+    let parsed = text.ok_or_else(unknown)?.as_ref().map_err(Clone::clone);
+    match parsed.and_then(|text| env_file::value_of(text, &file.key)) {
+        Ok(value) if !value.is_empty() => Ok(Some(value)),
+        Ok(_) if file.optional == Some(true) => Ok(None),
+        Ok(_) => Err(format!("environment variable key {:?} not found in file {:?}", file.key, file.path)),
+        Err(error) => {
+            tracing::warn!(volume = file.volume_name, path = file.path, error, "file of variables not read");
+            Err("couldn't parse env file".to_owned())
+        }
+    }
 }
 
 fn missing_key(kind: &str, namespace: &str, name: &str, key: &str) -> String {
@@ -222,7 +250,9 @@ mod tests {
         let container: Container = serde_json::from_value(container).unwrap();
         let map: ConfigMap = serde_json::from_value(json!({"data": {"k": "v", "b": "2"}})).unwrap();
         let config_maps = [("m".to_owned(), Some(Arc::new(map))), ("none".to_owned(), None)].into();
-        let references = References { config_maps, secrets: HashMap::new() };
+        let file = |path: &str, text: &str| (("f".to_owned(), path.to_owned()), Ok(text.to_owned()));
+        let files = HashMap::from([file("good", "K='v'\n"), file("bad", "K")]);
+        let references = References { config_maps, secrets: HashMap::new(), files };
         let services = [("S_SERVICE_HOST".to_owned(), "10.96.0.9".to_owned())].into();
         environment(&pod, &container, &services, &references, &Facts::default())
     }
@@ -235,6 +265,10 @@ mod tests {
     fn variables_as_upstream_makes_them() {
         const S: (&str, &str) = ("S_SERVICE_HOST", "10.96.0.9");
         let key = |name: &str, key: &str| json!({"configMapKeyRef": {"name": name, "key": key}});
+        let file = |volume: &str, path: &str, key: &str, optional: bool| {
+            let file = json!({"volumeName": volume, "path": path, "key": key, "optional": optional});
+            json!({"env": [{"name": "F", "valueFrom": {"fileKeyRef": file}}]})
+        };
         for (container, want) in [
             (
                 json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)-$(S_SERVICE_HOST)-$(NO)"}]}),
@@ -260,6 +294,17 @@ mod tests {
             (
                 json!({"env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
                 pairs(&[S, ("N", "p")]),
+            ),
+            (file("f", "good", "K", false), pairs(&[S, ("F", "v")])),
+            (file("f", "good", "L", true), pairs(&[S])),
+            (
+                file("f", "good", "L", false),
+                Err("environment variable key \"L\" not found in file \"good\"".to_owned()),
+            ),
+            (file("f", "bad", "K", true), Err("couldn't parse env file".to_owned())),
+            (
+                file("g", "good", "K", true),
+                Err("cannot find the volume \"g\" referenced by FileKeyRef".to_owned()),
             ),
         ] {
             assert_eq!(build(container.clone()), want, "{container}");

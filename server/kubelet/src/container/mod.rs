@@ -5,6 +5,7 @@ pub mod config;
 pub mod dns;
 pub mod downward;
 pub mod env;
+mod env_file;
 pub mod expansion;
 pub mod qos;
 pub mod security;

@@ -118,21 +118,44 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: u64) -> 
         Class::Guaranteed => -997,
         Class::BestEffort => 1000,
         Class::Burstable => {
-            let request = request_millis(container, "memory").unwrap_or(0) / 1000;
-            let adjust = 1000 - (1000 * request) / i128::from(memory_capacity.max(1));
+            let adjust = 1000 - (1000 * protected(pod, container)) / i128::from(memory_capacity.max(1));
             i32::try_from(adjust.clamp(3, 999)).unwrap_or(999)
         }
     }
 }
 
+/// Bytes that a container of a burstable pod may use before others are killed in its place: what it asks for, and its share
+/// of what the pod asks for beyond its containers. A sidecar is protected at least as much as the least of those it serves.
+fn protected(pod: &Pod, container: &Container) -> i128 {
+    let Some(spec) = &pod.spec else { return 0 };
+    let asked = |container: &Container| request_millis(container, "memory").unwrap_or(0) / 1000;
+    let sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+    let sidecars = || spec.init_containers.iter().flatten().filter(sidecar);
+    let whole = spec.resources.as_ref().and_then(|whole| amount(&whole.requests, "memory"));
+    let share = whole.map_or(0, |whole| {
+        let all: i128 = spec.containers.iter().chain(sidecars()).map(asked).sum();
+        let count = spec.containers.len() + sidecars().count();
+        (whole / 1000 - all).max(0) / i128::try_from(count.max(1)).unwrap_or(1)
+    });
+    let own = asked(container) + share;
+    match sidecars().any(|sidecar| sidecar.name == container.name) {
+        true => own.max(spec.containers.iter().map(asked).min().unwrap_or(0) + share),
+        false => own,
+    }
+}
+
 /// Limits of one container.
 pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: u64) -> Resources {
-    let cpu_limit = limit_millis(container, "cpu");
+    let own = container.resources.clone().unwrap_or_default();
+    let all = amounts::with_shared(&own, &amounts::shared_limits(pod, &own));
+    let limit = |name| amounts::amount(&all, Side::Limits, name);
+    let cpu_limit = limit("cpu");
+    let cpu_request = amounts::quantity(&all, Side::Requests, "cpu").and_then(millis).or(cpu_limit);
     Resources {
-        cpu_shares: Some(shares(request_millis(container, "cpu").unwrap_or(0))),
+        cpu_shares: Some(shares(cpu_request.unwrap_or(0))),
         cpu_quota: cpu_limit.map(quota),
         cpu_period: cpu_limit.map(|_| QUOTA_PERIOD),
-        memory_limit_bytes: limit_millis(container, "memory").and_then(|m| i64::try_from(m / 1000).ok()),
+        memory_limit_bytes: limit("memory").and_then(|m| i64::try_from(m / 1000).ok()),
         pids_limit: None,
         oom_score_adj: Some(oom_score_adj(pod, container, memory_capacity)),
         cpuset_cpus: None,
@@ -171,6 +194,24 @@ mod tests {
             assert_eq!(millis(&Quantity(text.to_owned())), Some(want), "{text}");
         }
         assert_eq!(millis(&Quantity("nonsense".to_owned())), None);
+    }
+
+    #[test]
+    fn without_a_limit_a_container_has_its_pods() {
+        let spec = serde_json::json!({"resources": {"requests": {"memory": "3Gi"}, "limits": {"cpu": "500m", "memory": "4Gi"}},
+            "initContainers": [{"name": "s", "restartPolicy": "Always"}],
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}}, {"name": "b"}]});
+        let pod: Pod =
+            serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).unwrap_or_default();
+        let sizes = |container: &Container| container_resources(&pod, container, 16 << 30);
+        let all: Vec<Resources> = containers(&pod).map(sizes).collect();
+        let told =
+            all.iter().map(|r| (r.cpu_shares, r.cpu_quota, r.memory_limit_bytes.map(|bytes| bytes >> 20)));
+        let (shared, own) = ((Some(512), Some(50_000), Some(4096)), (Some(102), Some(50_000), Some(1024)));
+        assert_eq!(told.collect::<Vec<_>>(), [own, shared, shared]);
+        // two of the three gigabytes are nobody's alone: each is protected for its third of them
+        let scores: Vec<Option<i32>> = all.iter().map(|r| r.oom_score_adj).collect();
+        assert_eq!(scores, [Some(896), Some(959), Some(959)]);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub fn rights(pod: &Pod, container: &Container, image: &ImageStatus, profiles: &
             .then(|| image.username.clone()),
         run_as_group: own.run_as_group.or(of_pod.and_then(|p| p.run_as_group)),
         supplemental_groups: supplemental_groups(pod),
+        strict_groups: of_pod.and_then(|p| p.supplemental_groups_policy.as_deref()) == Some("Strict"),
         add_capabilities: names(capabilities.add),
         drop_capabilities: names(capabilities.drop),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),

@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition, NodeStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use sampan_reconcile::{Deltas, Informer};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::facts::{NodeFacts, architecture};
 use crate::context::{Context, Machine};
 
-const MAX_PODS: i64 = 110;
+/// Pods that the node takes.
+pub const MAX_PODS: i64 = 110;
 const REPORT: Duration = Duration::from_secs(300);
 /// Upstream's `nodeStatusUpdateFrequency`: news of images waits until so long after the last report.
 const IMAGE_NEWS: Duration = Duration::from_secs(10);
@@ -121,9 +125,7 @@ impl Keeper {
         let api: Api<Node> = Api::all(self.context.client.clone());
         let node = api.get(&self.context.node_name).await?;
         let status = self.status(node.status.as_ref(), self.images().await, Timestamp::now());
-        let mut patch = json!({"status": status});
-        // nothing listens on the node for the kubelet's API, which earlier versions said
-        patch["status"]["daemonEndpoints"] = Value::Null;
+        let patch = json!({"status": status});
         api.patch_subresource(
             "status",
             &self.context.node_name,
@@ -163,6 +165,15 @@ impl Keeper {
         let hostname = address("Hostname", self.context.node_name.clone());
         let machine = &self.facts.machine;
         let allocatable = machine.allocatable();
+        let runtime = self.context.runtime.capabilities();
+        let features = NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(false),
+            user_namespaces: Some(false),
+        };
+        let handlers = [""].iter().chain(runtime.runtime_handlers).map(|name| NodeRuntimeHandler {
+            name: Some((*name).to_owned()),
+            features: Some(features.clone()),
+        });
         NodeStatus {
             addresses: Some(addresses.chain([hostname]).collect()),
             capacity: Some(resources(machine, format!("{}Ki", machine.disk_bytes / 1024))),
@@ -170,6 +181,11 @@ impl Keeper {
             conditions: Some(conditions(*self.pressure.borrow(), before, now)),
             node_info: Some(self.facts.info.clone()),
             images: Some(images),
+            daemon_endpoints: Some(NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint { port: crate::PORT.into() }),
+            }),
+            features: Some(NodeFeatures { supplemental_groups_policy: Some(runtime.strict_groups) }),
+            runtime_handlers: Some(handlers.collect()),
             ..NodeStatus::default()
         }
     }

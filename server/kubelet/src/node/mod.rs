@@ -5,5 +5,5 @@ mod keeper;
 mod lease;
 
 pub use facts::{NodeFacts, available_memory, machine};
-pub use keeper::{Keeper, Pressure};
+pub use keeper::{Keeper, MAX_PODS, Pressure};
 pub use lease::run as run_lease;

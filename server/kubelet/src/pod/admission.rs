@@ -32,6 +32,7 @@ pub fn is_refusal(reason: &str) -> bool {
         place::TAINT_TOLERATION,
         place::OS_LABEL,
         place::OS_FIELD,
+        place::GROUPS,
     ]
     .contains(&reason)
         || reason.starts_with(fit::OUT_OF)
@@ -46,6 +47,7 @@ pub fn is_of_node(refusal: &Refusal) -> bool {
 pub fn refused_beside(pod: &Pod, there: &[Arc<Pod>], node: &Node) -> Option<Refusal> {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
     place::wrong_system(pod)
+        .or_else(|| place::strict_groups(pod, node))
         .or_else(|| fit::short(pod, there, allocatable?))
         .or_else(|| place::unwanted(pod, node))
         .or_else(|| ports_taken(pod, there))

@@ -457,6 +457,7 @@ async fn exit_of(context: &Context, container: &Container, run: &Run) -> super::
             id: run.id.clone(),
             image: run.image.clone(),
             image_id: run.image_id.clone(),
+            user: run.user.clone(),
             exit_code: 137,
             reason: "ContainerStatusUnknown".to_owned(),
             message: error.to_string(),
@@ -476,6 +477,9 @@ async fn pre_stop(
     grace: i64,
 ) -> Duration {
     let grace = Duration::from_secs(grace.unsigned_abs());
+    if grace.is_zero() {
+        return grace;
+    }
     let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return grace };
     let began = tokio::time::Instant::now();
     if let Ok(Err(why)) = tokio::time::timeout(grace, hooks::run(context, container, id, ip, handler)).await {

@@ -33,7 +33,11 @@ use super::backoff::go_duration;
 use super::resize::admit::Refusal;
 use super::resize::plan::Step;
 use super::resize::{Allocation, Work, step as resize};
-use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot, Volumes, Wait, terminal};
+use super::restart::{all_anew, restarts, wants_all_anew};
+use super::state::{
+    End, Kind, Life, Phase, PodState, Run, Sandbox, Slot, Volumes, Wait, full_name, terminal,
+};
+use crate::container::amounts::shared_limits;
 use crate::container::qos;
 
 /// Something that happened to a pod.
@@ -185,6 +189,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
             if let Some(slot) = state.slot_mut(&name) {
                 slot.wait = None;
                 slot.again = false;
+                slot.reset = false;
                 slot.replaced = None;
                 slot.pulls.reset();
                 effects.push(Effect::Probe(name, run.clone()));
@@ -367,28 +372,15 @@ fn deadline_if_passed(state: &mut PodState, now: Timestamp, effects: &mut Vec<Ef
 
 /// Every main container has ended for good, or an init container failed for good.
 fn completed(state: &PodState) -> bool {
+    if wants_all_anew(state) {
+        return false;
+    }
     let policy = state.restart_policy();
-    let init_failed = policy == "Never"
-        && !state.initialized
-        && state.slots.iter().any(|s| s.kind == Kind::Init && s.end().is_some() && !s.succeeded());
+    let lost = |s: &Slot| s.kind == Kind::Init && s.end().is_some() && !s.succeeded() && !restarts(s, policy);
+    let init_failed = !state.initialized && state.slots.iter().any(lost);
     let mut mains = state.slots.iter().filter(|slot| slot.kind == Kind::Main).peekable();
     init_failed
         || (mains.peek().is_some() && mains.all(|slot| slot.end().is_some() && !restarts(slot, policy)))
-}
-
-/// Whether a container that has ended is started again.
-pub fn restarts(slot: &Slot, policy: &str) -> bool {
-    match slot.kind {
-        _ if slot.again => true,
-        Kind::Ephemeral => false,
-        Kind::Sidecar => true,
-        Kind::Init => !slot.succeeded() && policy != "Never",
-        Kind::Main => match slot.spec.restart_policy.as_deref().unwrap_or(policy) {
-            "Always" => true,
-            "OnFailure" => !slot.succeeded(),
-            _ => false,
-        },
-    }
 }
 
 /// Steps again at this time, or sooner.
@@ -426,6 +418,9 @@ fn go_on(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
 }
 
 fn run_containers(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
+    if all_anew(state, now, effects) {
+        return;
+    }
     restart_changed(state, effects);
     resize::advance(state, now, effects);
     if state.resize.work == Work::Busy {
@@ -433,12 +428,12 @@ fn run_containers(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect
         return;
     }
     let policy = state.restart_policy().to_owned();
-    let name = state.full_name();
+    let pod = state.pod.clone();
     for index in 0..state.slots.len() {
         let slot = &mut state.slots[index];
         match slot.kind {
             Kind::Init | Kind::Sidecar if !state.initialized => {
-                let wake = try_start(slot, &policy, &name, now, effects);
+                let wake = try_start(slot, &policy, &pod, now, effects);
                 let passed = passed(slot);
                 if let Some(at) = wake {
                     wake_at(state, at);
@@ -452,7 +447,7 @@ fn run_containers(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect
                 if slot.kind == Kind::Main {
                     state.initialized = true;
                 }
-                let wake = try_start(&mut state.slots[index], &policy, &name, now, effects);
+                let wake = try_start(&mut state.slots[index], &policy, &pod, now, effects);
                 if let Some(at) = wake {
                     wake_at(state, at);
                 }
@@ -486,7 +481,7 @@ fn restart_changed(state: &mut PodState, effects: &mut Vec<Effect>) {
 fn try_start(
     slot: &mut Slot,
     policy: &str,
-    pod: &str,
+    pod: &Pod,
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) -> Option<Timestamp> {
@@ -496,7 +491,7 @@ fn try_start(
     if let Some(at) = still_waiting(slot, now, effects) {
         return Some(at);
     }
-    if let Some(at) = back_off(slot, pod, now, effects) {
+    if let Some(at) = back_off(slot, &full_name(pod), now, effects) {
         return Some(at);
     }
     slot.wait = None;
@@ -505,6 +500,7 @@ fn try_start(
         slot.attempt += 1;
     }
     slot.actuated = slot.spec.resources.clone().unwrap_or_default();
+    slot.shared = shared_limits(pod, &slot.actuated);
     effects.push(Effect::Start(slot.spec.name.clone(), slot.attempt));
     None
 }

@@ -27,6 +27,7 @@ fn run(id: &str) -> Run {
         id: id.to_owned(),
         image: "i".to_owned(),
         image_id: "sha256:i".to_owned(),
+        user: None,
         wanted: "i".to_owned(),
         started_at: Timestamp::UNIX_EPOCH,
         started: true,
@@ -67,6 +68,7 @@ impl Script {
             id: id.to_owned(),
             image: "i".to_owned(),
             image_id: "sha256:i".to_owned(),
+            user: None,
             exit_code,
             reason: if exit_code == 0 { "Completed" } else { "Error" }.to_owned(),
             message: String::new(),
@@ -261,6 +263,43 @@ fn a_failing_init_container_fails_a_pod_that_never_restarts() {
     script.sandbox();
     script.started("a", "1");
     assert_eq!(script.exited("1", 3), ["tear down"]);
+    assert_eq!(phase(script.state()), "Failed");
+}
+
+#[test]
+fn a_rule_starts_all_containers_anew() {
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let spec = json!({"initContainers": [{"name": "a", "image": "i"}], "restartPolicy": "Never", "containers": [
+        {"name": "c", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules}, {"name": "d", "image": "i"}]});
+    let restarting = |script: &Script| {
+        let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+        let conditions = status.conditions.unwrap();
+        conditions.into_iter().find(|c| c.type_ == "AllContainersRestarting").unwrap().status
+    };
+    let mut script = Script::ready(spec);
+    script.sandbox();
+    script.started("a", "1");
+    assert_eq!(script.exited("1", 0), ["start c 0", "start d 0"]);
+    script.started("c", "2");
+    assert_eq!(restarting(&script), "False");
+    // what is being started is waited for, and stopped then
+    assert_eq!(script.exited("2", 42), [""; 0]);
+    assert_eq!((restarting(&script), script.shown()), ("True".to_owned(), "terminated Error 0".to_owned()));
+    assert_eq!(script.started("d", "3"), ["probe d", "kill 3 0"]);
+    assert_eq!(script.exited("3", 137), ["start a 1"]);
+    assert_eq!(restarting(&script), "False");
+    assert_eq!(
+        (phase(script.state()), script.shown()),
+        ("Running", "waiting RestartingAllContainers 1".to_owned())
+    );
+    script.started("a", "4");
+    assert_eq!(script.exited("4", 0), ["start c 1", "start d 1"]);
+    script.started("c", "5");
+    assert_eq!(script.shown(), "running 1");
+    // any other code ends it for good
+    script.started("d", "6");
+    script.exited("6", 0);
+    assert_eq!(script.exited("5", 1), ["tear down"]);
     assert_eq!(phase(script.state()), "Failed");
 }
 

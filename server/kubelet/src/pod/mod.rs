@@ -10,6 +10,7 @@ pub mod manager;
 mod publisher;
 mod recover;
 mod resize;
+mod restart;
 mod sandbox;
 mod start;
 pub mod state;

@@ -15,6 +15,7 @@ use super::resize::checkpoint::Checkpoint;
 use super::sandbox::ANNOTATION_IPS;
 use super::start::end_of;
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
+use crate::container::amounts::shared_limits;
 use crate::container::config::ANNOTATION_IMAGE;
 use crate::container::qos;
 
@@ -56,6 +57,8 @@ pub fn recover(
     for slot in &mut state.slots {
         let noted = checkpoint.actuated.get(&slot.spec.name).or(slot.spec.resources.as_ref());
         slot.actuated = noted.cloned().unwrap_or_default();
+        let shared = checkpoint.shared.get(&slot.spec.name).cloned();
+        slot.shared = shared.unwrap_or_else(|| shared_limits(&state.pod, &slot.actuated));
     }
     let mut leftovers = Leftovers::default();
     for sandbox in &found.sandboxes {
@@ -164,6 +167,7 @@ fn run_of(status: &ContainerStatus, report: Option<&ApiStatus>, slot: &Slot, now
         id: status.id.clone(),
         image: report.map_or_else(|| wanted.clone(), |r| r.image.clone()),
         image_id: report.map_or_else(|| status.image.clone(), |r| r.image_id.clone()),
+        user: status.user.clone(),
         wanted,
         started_at: status.started_at.unwrap_or(now),
         started,
@@ -180,6 +184,7 @@ fn from_report(slot: &mut Slot, report: &ApiStatus, now: Timestamp) {
         id: id.to_owned(),
         image: report.image.clone(),
         image_id: report.image_id.clone(),
+        user: None,
         exit_code: ended.map_or(137, |t| t.exit_code),
         reason: ended.and_then(|t| t.reason.clone()).unwrap_or_else(|| "ContainerStatusUnknown".to_owned()),
         message: ended.map_or_else(
@@ -224,6 +229,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             started_at: Some(Timestamp::UNIX_EPOCH),
             pid: None,
+            user: None,
             image: "sha256:i".to_owned(),
             log_path: "/nonexistent".into(),
             labels: BTreeMap::new(),

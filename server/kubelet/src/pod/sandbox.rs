@@ -1,6 +1,8 @@
 //! Makes a pod's sandbox: its network, its namespaces, the files the kubelet keeps in it.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
 use sampan_cri::{PodIdentity, SandboxConfig, SandboxNetwork};
 
 use super::machine::Event;
@@ -43,6 +45,7 @@ async fn try_create_sandbox(
     let spec = pod.spec.clone().unwrap_or_default();
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let host = spec.host_network.unwrap_or(false);
+    check_handler(context, spec.runtime_class_name.as_deref()).await?;
     let joins = context.runtime.capabilities().joins_network_namespace;
     let (network, mut ips) = match (host, joins) {
         (true, _) => (SandboxNetwork::Host, context.host_ips.clone()),
@@ -65,6 +68,21 @@ async fn try_create_sandbox(
     }
     write_files(context, pod, &hostname, fqdn.as_deref(), &ips, host).map_err(|e| e.to_string())?;
     Ok((status.id, ips))
+}
+
+/// Whether the pod's RuntimeClass means this node's runtime.
+async fn check_handler(context: &Context, class: Option<&str>) -> Result<(), String> {
+    let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(()) };
+    let classes: Api<RuntimeClass> = Api::all(context.client.clone());
+    let handler = match classes.get(class).await {
+        Ok(class) => class.handler,
+        Err(kube::Error::Api(status)) => return Err(status.message),
+        Err(error) => return Err(error.to_string()),
+    };
+    if handler.is_empty() || context.runtime.capabilities().runtime_handlers.contains(&handler.as_str()) {
+        return Ok(());
+    }
+    Err(format!("failed to get sandbox runtime: no runtime for {handler:?} is configured"))
 }
 
 fn sandbox_config(

@@ -1,5 +1,6 @@
 //! Starts one container: image, configuration, create, start, postStart hook.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use super::{hooks, images};
 use crate::container::config::{ANNOTATION_TERMINATION, Inputs, container_config, sub_paths};
 use crate::container::{downward::Facts, env};
 use crate::context::Context;
-use crate::volume::subpath::{SubPath, prepare};
-use crate::volume::{self, Holdings};
+use crate::volume::subpath::{SubPath, prepare, read};
+use crate::volume::{self, Holdings, Place};
 
 /// One container to start.
 pub struct Start {
@@ -59,6 +60,7 @@ impl Start {
             return Err(self.not_started(&id, &image, error).await);
         }
         self.tell(false, "Started", "Container started");
+        let status = self.context.runtime.container_status(&id).await;
         let (image_name, image_id) = image_names(&image, self.container.image.as_deref().unwrap_or_default());
         let started = self.container.startup_probe.is_none();
         let run = Run {
@@ -66,6 +68,7 @@ impl Start {
             image: image_name,
             image_id,
             wanted: self.container.image.clone().unwrap_or_default(),
+            user: status.ok().and_then(|status| status.user),
             started_at: Timestamp::now(),
             started,
             ready: started && self.container.readiness_probe.is_none(),
@@ -118,9 +121,9 @@ impl Start {
             self.tell(true, "Failed", &format!("Error: {message}"));
             StartFailure::Create("CreateContainerConfigError", message)
         };
-        let env = self.environment().await.map_err(config_error)?;
         let dirs = self.context.dirs.pod(&self.pod);
         let volumes = volume::places(&self.context, &self.pod, &dirs).await.map_err(config_error)?;
+        let env = self.environment(&volumes).await.map_err(config_error)?;
         let inputs = Inputs {
             pod: &self.pod,
             container: &self.container,
@@ -149,7 +152,7 @@ impl Start {
         })
     }
 
-    async fn environment(&self) -> Result<Vec<(String, String)>, String> {
+    async fn environment(&self, volumes: &BTreeMap<String, Place>) -> Result<Vec<(String, String)>, String> {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
         let (maps, secrets) = env::referred(&self.container);
         let mut references = env::References::default();
@@ -160,6 +163,11 @@ impl Start {
         for name in secrets {
             let object = self.holdings.secret(&self.context, namespace, &name, false).await?;
             references.secrets.insert(name, object);
+        }
+        for (name, path) in env::files(&self.container) {
+            let Some(place) = volumes.get(name) else { continue };
+            let text = read(&place.path, Path::new(path)).map_err(|error| error.to_string());
+            references.files.insert((name.to_owned(), path.to_owned()), text);
         }
         self.context.services.synced().await;
         let services = env::services(&self.pod, &self.context.services.list());
@@ -175,6 +183,7 @@ impl Start {
             id: id.to_owned(),
             image,
             image_id,
+            user: None,
             exit_code,
             reason: reason.to_owned(),
             message: error.to_string(),
@@ -267,6 +276,7 @@ pub fn end_of(status: &ContainerStatus, run: &Run, container: &Container) -> End
         id: status.id.clone(),
         image: run.image.clone(),
         image_id: run.image_id.clone(),
+        user: run.user.clone(),
         exit_code,
         reason: reason.to_owned(),
         message: own.unwrap_or(said),

@@ -1,10 +1,14 @@
 //! What the machine knows of one pod. Plain values; no I/O.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use sampan_cri::User;
 
 use super::admission::Refusal;
 use super::backoff::Backoff;
@@ -127,8 +131,12 @@ pub struct Slot {
     pub attempt: u32,
     /// What its present or last run was given: requests and limits.
     pub actuated: ResourceRequirements,
+    /// Limits of the pod as a whole that hold for that run, where it has none of its own.
+    pub shared: BTreeMap<String, Quantity>,
     /// It is being stopped to start anew with other resources, whatever the policy.
     pub again: bool,
+    /// It was thrown away with all others of the pod to start anew, and has not run since.
+    pub reset: bool,
     /// The run that was stopped to start anew, and the end before it: this is what shows until the next one runs.
     pub replaced: Option<(Run, Option<End>)>,
     /// Delays of its restarts.
@@ -161,6 +169,8 @@ pub struct Run {
     pub image: String,
     /// Digest of the image.
     pub image_id: String,
+    /// What it runs as at first.
+    pub user: Option<User>,
     /// The image the spec asked for.
     pub wanted: String,
     /// When it was started.
@@ -180,6 +190,8 @@ pub struct End {
     pub image: String,
     /// Digest of the image.
     pub image_id: String,
+    /// What it ran as at first.
+    pub user: Option<User>,
     /// Exit status.
     pub exit_code: i32,
     /// `Completed`, `Error`, `OOMKilled` …
@@ -217,7 +229,9 @@ impl Slot {
             previous: None,
             attempt: 0,
             actuated: ResourceRequirements::default(),
+            shared: BTreeMap::new(),
             again: false,
+            reset: false,
             replaced: None,
             crashes: Backoff::default(),
             pulls: Backoff::default(),
@@ -316,11 +330,6 @@ impl PodState {
     /// The slot of this name.
     pub fn slot_mut(&mut self, name: &str) -> Option<&mut Slot> {
         self.slots.iter_mut().find(|slot| slot.spec.name == name)
-    }
-
-    /// `name_namespace(uid)`, as upstream's messages name a pod.
-    pub fn full_name(&self) -> String {
-        full_name(&self.pod)
     }
 }
 

@@ -6,13 +6,15 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, PodCondition, PodIP, PodStatus, ResourceRequirements,
+    ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use sampan_cri::User;
+
 use super::admission::is_refusal;
-use super::machine::restarts;
 use super::resize::report;
+use super::restart::{self, restarts};
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
 use crate::container::qos;
 
@@ -115,7 +117,8 @@ pub fn phase(state: &PodState) -> &'static str {
         return if all_succeeded { "Succeeded" } else { "Failed" };
     }
     let pending_init = state.slots.iter().any(|s| {
-        matches!(s.kind, Kind::Init) && !s.succeeded() || s.kind == Kind::Sidecar && !sidecar_started(s)
+        let begins = s.kind == Kind::Init && !s.succeeded() || s.kind == Kind::Sidecar && !sidecar_started(s);
+        begins && !between_lives(s)
     });
     if pending_init && !state.initialized {
         return "Pending";
@@ -132,6 +135,11 @@ pub fn phase(state: &PodState) -> &'static str {
     }
 }
 
+/// It was thrown away with all others, and does not run yet.
+fn between_lives(slot: &Slot) -> bool {
+    slot.reset && matches!(slot.phase, Phase::Idle | Phase::Starting)
+}
+
 fn sidecar_started(slot: &Slot) -> bool {
     slot.run().is_some_and(|run| run.started)
 }
@@ -139,10 +147,11 @@ fn sidecar_started(slot: &Slot) -> bool {
 fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> ContainerStatus {
     let present = match &slot.phase {
         Phase::Idle | Phase::Starting => None,
-        Phase::Running(run) | Phase::Stopping(run) => Some((&run.id, &run.image, &run.image_id)),
-        Phase::Exited(end) => Some((&end.id, &end.image, &end.image_id)),
+        Phase::Running(run) | Phase::Stopping(run) => Some((&run.id, &run.image, &run.image_id, &run.user)),
+        Phase::Exited(end) => Some((&end.id, &end.image, &end.image_id, &end.user)),
     };
-    let shown = present.or(slot.previous.as_ref().map(|end| (&end.id, &end.image, &end.image_id)));
+    let previous = slot.previous.as_ref();
+    let shown = present.or(previous.map(|end| (&end.id, &end.image, &end.image_id, &end.user)));
     let run = slot.shown();
     let (current, last) = states(state, slot, node);
     let (current, last) = if lost(state, slot, &current) { (unknown_end(), last) } else { (current, last) };
@@ -163,14 +172,22 @@ fn container_status(state: &PodState, slot: &Slot, node: &NodeView) -> Container
         state: Some(current),
         last_state: last,
         resources: shown.map(|_| slot.actuated.clone()),
+        user: shown.and_then(|shown| shown.3.as_ref()).map(user),
         allocated_resources: shown.and(slot.spec.resources.as_ref()).and_then(|all| all.requests.clone()),
         ..ContainerStatus::default()
     }
 }
 
+fn user(user: &User) -> ContainerUser {
+    let groups = user.groups.iter().map(|gid| i64::from(*gid)).collect();
+    let linux =
+        LinuxContainerUser { uid: user.uid.into(), gid: user.gid.into(), supplemental_groups: Some(groups) };
+    ContainerUser { linux: Some(linux) }
+}
+
 /// The count moves when the new run shows, not when it is being prepared.
 fn restart_count(slot: &Slot) -> i32 {
-    let pending = slot.phase == Phase::Starting && slot.previous.is_some();
+    let pending = slot.phase == Phase::Starting && slot.previous.is_some() && !slot.reset;
     i32::try_from(slot.attempt.saturating_sub(u32::from(pending))).unwrap_or(i32::MAX)
 }
 
@@ -180,6 +197,9 @@ fn states(state: &PodState, slot: &Slot, node: &NodeView) -> (ContainerState, Op
     if let Some(wait) = &slot.wait {
         let last = slot.end().or(slot.previous.as_ref()).map(ended);
         return (waiting(wait.reason, Some(wait.message.clone())), last);
+    }
+    if between_lives(slot) {
+        return (waiting(restart::REASON, Some(restart::MESSAGE.to_owned())), previous());
     }
     if let Some((run, before)) = slot.between() {
         return (running(run), before.as_ref().map(ended));
@@ -257,8 +277,19 @@ fn conditions(
         ("ContainersReady", containers_ready),
         ("PodScheduled", (true, None, None)),
     ];
-    let all = all.into_iter().map(|(kind, verdict)| condition(state, kind, verdict, before, now));
+    let all = all.into_iter().chain(all_anew(state).map(|verdict| ("AllContainersRestarting", verdict)));
+    let all = all.map(|(kind, verdict)| condition(state, kind, verdict, before, now));
     report::conditions(&state.resize).into_iter().chain(all).collect()
+}
+
+/// Of pods with a rule that starts all containers anew.
+fn all_anew(state: &PodState) -> Option<Verdict> {
+    state.pod.spec.as_ref().filter(|spec| restart::may_restart_all(spec))?;
+    let said =
+        ("RestartAllContainersStarted".to_owned(), "container exited with restart policy rule".to_owned());
+    let said = Some(said).filter(|_| restart::wants_all_anew(state));
+    let (reason, message) = said.unzip();
+    Some((reason.is_some(), reason, message))
 }
 
 fn condition(

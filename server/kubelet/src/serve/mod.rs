@@ -1,10 +1,11 @@
 //! The kubelet's HTTP API, with upstream's paths (`pkg/kubelet/server/server.go`).
 //!
-//! Requests come already authenticated and authorized from the API server, in process: nothing listens on the
-//! node, and the Node names no port. [`Kubelet::handle`] answers plain requests; [`Kubelet::upgrade`] takes the
+//! Requests come already authenticated and authorized from the API server, in process; so do those to the node's own
+//! port ([`crate::PORT`]), which the API server listens at. [`Kubelet::handle`] answers plain requests; [`Kubelet::upgrade`] takes the
 //! connection over for exec, attach and port forwarding and writes the response's head itself.
 
 mod exec;
+mod files;
 mod forward;
 pub mod logs;
 mod remote;
@@ -66,6 +67,9 @@ impl Kubelet {
         match route(request.uri().path()) {
             Some(Route::Healthz) => Ok(text("ok")),
             Some(Route::Pods) => Ok(json_response(&self.pod_list())),
+            Some(Route::RunningPods) => Ok(json_response(&self.running_pods())),
+            Some(Route::Configz) => Ok(json_response(&self.configuration())),
+            Some(Route::Files(path)) => Ok(files::show(&path, &self.context.tasks)),
             Some(Route::Metrics) => self.metrics().await.map(text),
             Some(Route::ResourceMetrics) => self.sample().await.map(|sample| text(stats::resource(&sample))),
             Some(Route::CadvisorMetrics) => self.sample().await.map(|sample| text(stats::cadvisor(&sample))),
@@ -86,6 +90,41 @@ impl Kubelet {
     fn pod_list(&self) -> Value {
         let pods: Vec<Pod> = self.informer.list().into_iter().map(Arc::unwrap_or_clone).collect();
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
+    }
+
+    /// The pods of which containers run, with no more of them than the runtime knows.
+    fn running_pods(&self) -> Value {
+        let runs = |slot: &&Slot| slot.run().is_some();
+        let container =
+            |slot: &Slot| json!({"name": slot.spec.name, "image": slot.spec.image, "resources": {}});
+        let pods = self.pods.states().into_iter().filter_map(|state| {
+            let containers: Vec<Value> = state.slots.iter().filter(runs).map(container).collect();
+            let meta = &state.pod.metadata;
+            let meta = json!({"name": meta.name, "namespace": meta.namespace, "uid": meta.uid});
+            (!containers.is_empty())
+                .then(|| json!({"metadata": meta, "spec": {"containers": containers}, "status": {}}))
+        });
+        json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods.collect::<Vec<_>>()})
+    }
+
+    /// `/configz`: what a `KubeletConfiguration` would say, as far as there is something to say.
+    fn configuration(&self) -> Value {
+        let context = &self.context;
+        json!({"kubeletconfig": {
+            "kind": "KubeletConfiguration",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "enableServer": true,
+            "port": crate::PORT,
+            "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": true}},
+            "authorization": {"mode": "Webhook"},
+            "clusterDomain": context.cluster_domain,
+            "clusterDNS": context.cluster_dns,
+            "maxPods": crate::node::MAX_PODS,
+            "cgroupsPerQOS": true,
+            "failSwapOn": false,
+            "enableSystemLogHandler": true,
+            "enableSystemLogQuery": false,
+        }})
     }
 
     /// The process's metrics, with what is the kubelet's alone before their end mark.

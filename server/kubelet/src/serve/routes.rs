@@ -8,6 +8,9 @@ use super::remote::Wanted;
 pub enum Route {
     Healthz,
     Pods,
+    RunningPods,
+    Configz,
+    Files(String),
     Metrics,
     ResourceMetrics,
     CadvisorMetrics,
@@ -25,8 +28,13 @@ pub fn route(path: &str) -> Option<Route> {
     let words: Vec<&str> = parts.iter().map(String::as_str).collect();
     let own = |text: &str| text.to_owned();
     Some(match words.as_slice() {
-        ["healthz"] => Route::Healthz,
+        ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => Route::Healthz,
         ["pods"] => Route::Pods,
+        ["runningpods"] => Route::RunningPods,
+        ["configz"] => Route::Configz,
+        ["logs", ..] => {
+            Route::Files(decode(path.trim_start_matches('/').strip_prefix("logs/").unwrap_or_default()))
+        }
         ["metrics"] => Route::Metrics,
         ["metrics", "resource"] => Route::ResourceMetrics,
         ["metrics", "cadvisor"] => Route::CadvisorMetrics,
@@ -104,6 +112,10 @@ mod tests {
         assert_eq!(route("/exec/a/b/c"), Some(exec.clone()));
         assert_eq!(route("/exec/a/b/uid/c"), Some(exec));
         assert_eq!(route("/nothing"), None);
+        assert_eq!(route("/healthz/other"), None);
+        for (path, below) in [("/logs", ""), ("/logs/", ""), ("/logs/apt/", "apt/"), ("/logs/a%20b", "a b")] {
+            assert_eq!(route(path), Some(Route::Files(below.to_owned())), "{path}");
+        }
         let query = query("command=echo&command=a%20b+c&input=1&stdout=true&tty=0");
         let commands: Vec<&str> =
             query.iter().filter(|(k, _)| k == "command").map(|(_, v)| v.as_str()).collect();

@@ -159,7 +159,7 @@ fn downward_api(
                 .ok_or_else(|| {
                     format!("container {} not found", selector.container_name.as_deref().unwrap_or_default())
                 })?;
-            downward::resource(container, selector, &facts)?
+            downward::resource(pod, container, selector, &facts)?
         } else {
             continue;
         };

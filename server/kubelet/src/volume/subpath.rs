@@ -6,7 +6,7 @@
 //! that is what the runtime is given. Upstream's `pkg/volume/util/subpath/subpath_linux.go` does the same, with more
 //! steps.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -46,6 +46,24 @@ pub fn prepare(wanted: &SubPath) -> io::Result<()> {
         nix::mount::mount(nothing, &wanted.at, nothing, MsFlags::MS_SLAVE, nothing)?;
     }
     Ok(())
+}
+
+/// Bytes of a file that [`read`] takes in.
+const LARGEST: u64 = 1 << 20;
+
+/// The text of a file beneath a volume's root; links lead nowhere else.
+pub fn read(root: &Path, path: &Path) -> io::Result<String> {
+    let root = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    // whoever writes to the volume may have put a pipe there, which nobody waits for
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+    let file = std::fs::File::from(open_as(root.as_fd(), path, flags, ResolveFlag::RESOLVE_IN_ROOT)?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file of at most 1 MiB"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn is_directory(file: &OwnedFd) -> nix::Result<bool> {
@@ -102,9 +120,12 @@ const TRIES: usize = 64;
 
 fn open(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    open_as(root, path, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH)
+}
+
+fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlag, within: ResolveFlag) -> nix::Result<OwnedFd> {
+    let how =
+        OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(within | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let mut tries = (0..TRIES).map(|_| openat2(root, path, how));
     tries.find(|result| !matches!(result, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN))
 }
@@ -136,6 +157,24 @@ mod tests {
             assert!(look(&volume, path).is_err(), "{path}");
         }
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_is_read_beneath_the_volume_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = directory.path().join("volume");
+        std::fs::create_dir_all(volume.join("etc")).unwrap();
+        std::fs::write(directory.path().join("outside"), "secret").unwrap();
+        std::fs::write(volume.join("etc/passwd"), "ours").unwrap();
+        symlink("/etc/passwd", volume.join("absolute")).unwrap();
+        symlink("../outside", volume.join("relative")).unwrap();
+        nix::unistd::mkfifo(&volume.join("pipe"), Mode::S_IRWXU).unwrap();
+        for (path, want) in [("etc/passwd", Some("ours")), ("absolute", Some("ours"))]
+            .into_iter()
+            .chain(["relative", "../outside", "pipe", "etc", "none"].map(|path| (path, None)))
+        {
+            assert_eq!(read(&volume, Path::new(path)).ok().as_deref(), want, "{path}");
+        }
     }
 
     #[test]

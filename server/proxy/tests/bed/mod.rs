@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -132,7 +132,8 @@ impl Place {
 
 /// A port that leads to another of the same address.
 pub fn led(address: Ipv4Addr, port: u16, to: u16) -> Vec<Led> {
-    ["tcp", "udp"].map(|protocol| Led { address, protocol, port, to }).to_vec()
+    let to = SocketAddrV4::new(address, to);
+    ["tcp", "udp"].map(|protocol| Led { address, protocol, port, to, of_pods: false }).to_vec()
 }
 
 /// One question and its answer.

@@ -338,6 +338,18 @@ mod tests {
     }
 
     #[test]
+    fn empty_directories_below_overlays_stay() {
+        let root = tempfile::tempdir().unwrap();
+        drop(ImageStore::open(root.path()).unwrap());
+        for name in EMPTY.into_iter().chain(["unnamed"]) {
+            fs::create_dir(root.path().join("layers").join(name)).unwrap();
+        }
+        drop(ImageStore::open(root.path()).unwrap());
+        let is_there = |name: &str| root.path().join("layers").join(name).is_dir();
+        assert_eq!((EMPTY.map(is_there), is_there("unnamed")), ([true, true], false));
+    }
+
+    #[test]
     fn a_record_that_cannot_be_read_keeps_its_layers() {
         let root = tempfile::tempdir().unwrap();
         let (tar, id) = layer(b"x");

@@ -21,6 +21,9 @@ pub(super) const OS_LABEL: &str = "PodOSSelectorNodeLabelDoesNotMatch";
 /// The reason of a pod for another operating system.
 pub(super) const OS_FIELD: &str = "PodOSNotSupported";
 
+/// The reason of a pod that wants no groups of its image's where the runtime cannot leave them out.
+pub(super) const GROUPS: &str = "SupplementalGroupsPolicyNotSupported";
+
 /// Whether a pod is for another operating system.
 pub(super) fn wrong_system(pod: &Pod) -> Option<Refusal> {
     let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/os"));
@@ -31,6 +34,16 @@ pub(super) fn wrong_system(pod: &Pod) -> Option<Refusal> {
     let os = pod.spec.as_ref().and_then(|spec| spec.os.as_ref());
     let why = "Failed to admit pod as the OS field doesn't match node OS";
     os.filter(|os| os.name != OS).map(|_| (OS_FIELD.into(), why.to_owned()))
+}
+
+/// Whether the pod's policy on groups is beyond the node's runtime.
+pub(super) fn strict_groups(pod: &Pod, node: &Node) -> Option<Refusal> {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let strict = context.and_then(|context| context.supplemental_groups_policy.as_deref()) == Some("Strict");
+    let features = node.status.as_ref().and_then(|status| status.features.as_ref());
+    let can = features.and_then(|features| features.supplemental_groups_policy).unwrap_or(false);
+    let why = "SupplementalGroupsPolicy=Strict is not supported in this node";
+    (strict && !can).then(|| (GROUPS.into(), why.to_owned()))
 }
 
 /// Whether the pod wants another node.

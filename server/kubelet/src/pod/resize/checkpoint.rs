@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sampan_cri::Resources;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ pub struct Checkpoint {
     pub allocation: Allocation,
     /// What its containers have, by name.
     pub actuated: BTreeMap<String, ResourceRequirements>,
+    /// What they share of the pod's limits, by name.
+    #[serde(default)]
+    pub shared: BTreeMap<String, BTreeMap<String, Quantity>>,
     /// What its cgroup has.
     pub cgroup: Option<Resources>,
 }
@@ -28,13 +32,13 @@ impl Checkpoint {
     /// Of a state; `None` if there is nothing to remember.
     pub fn of(state: &PodState) -> Option<Self> {
         let allocation = &state.resize.allocation;
-        let actuated = || {
-            let slots = state.slots.iter().filter(|slot| allocation.containers.contains_key(&slot.spec.name));
-            slots.map(|slot| (slot.spec.name.clone(), slot.actuated.clone())).collect()
-        };
+        let slots = || state.slots.iter().filter(|slot| allocation.containers.contains_key(&slot.spec.name));
+        let actuated = || slots().map(|slot| (slot.spec.name.clone(), slot.actuated.clone())).collect();
+        let shares = || slots().filter(|slot| !slot.shared.is_empty());
         (!allocation.is_empty()).then(|| Self {
             allocation: Allocation::clone(allocation),
             actuated: actuated(),
+            shared: shares().map(|slot| (slot.spec.name.clone(), slot.shared.clone())).collect(),
             cgroup: state.resize.cgroup.clone(),
         })
     }

@@ -49,10 +49,12 @@ pub struct Change<'a> {
     pub name: &'a str,
     /// Its id.
     pub id: &'a str,
-    /// What it has.
-    pub before: &'a ResourceRequirements,
-    /// What it is to have.
-    pub after: &'a ResourceRequirements,
+    /// What it has, with what it shares of the pod's limits.
+    pub before: ResourceRequirements,
+    /// What it is to have, likewise.
+    pub after: ResourceRequirements,
+    /// What it is to have of its own.
+    pub own: &'a ResourceRequirements,
     /// The same for its cgroup.
     pub sizes: Resources,
 }
@@ -65,11 +67,14 @@ pub fn changes(before: &ResourceRequirements, after: &ResourceRequirements, name
 }
 
 /// Whether the container's `resizePolicy` says that it has to start anew with what is allocated to it.
-pub fn has_to_restart(container: &Container, before: &ResourceRequirements) -> bool {
-    let after = container.resources.clone().unwrap_or_default();
+pub fn has_to_restart(
+    container: &Container,
+    before: &ResourceRequirements,
+    after: &ResourceRequirements,
+) -> bool {
     let mut policies = container.resize_policy.iter().flatten();
     policies.any(|policy| {
-        policy.restart_policy == "RestartContainer" && changes(before, &after, &policy.resource_name)
+        policy.restart_policy == "RestartContainer" && changes(before, after, &policy.resource_name)
     })
 }
 
@@ -108,12 +113,12 @@ fn order(before: Option<i64>, after: Option<i64>) -> Ordering {
 
 fn of_containers(containers: &[Change<'_>], resource: &'static str) -> Vec<Step> {
     let mut steps = Vec::new();
-    for change in containers.iter().filter(|change| changes(change.before, change.after, resource)) {
+    for change in containers.iter().filter(|change| changes(&change.before, &change.after, resource)) {
         let of = |resources, side| amount(resources, side, resource);
-        let limit = (of(change.before, Side::Limits), of(change.after, Side::Limits));
+        let limit = (of(&change.before, Side::Limits), of(&change.after, Side::Limits));
         let lowers = matches!(limit, (None, Some(_))) || limit.1 < limit.0;
-        let request = of(change.after, Side::Requests) < of(change.before, Side::Requests);
-        let after = |side| quantity(change.after, side, resource).cloned();
+        let request = of(&change.after, Side::Requests) < of(&change.before, Side::Requests);
+        let after = |side| quantity(change.own, side, resource).cloned();
         let step = Step {
             target: Target::Container {
                 name: change.name.to_owned(),

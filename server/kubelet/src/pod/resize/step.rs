@@ -11,7 +11,7 @@ use super::admit::{INFEASIBLE, Refusal};
 use super::plan::{Change, Step, Target, changes, has_to_restart, steps};
 use super::report::message;
 use super::{Allocation, Notice, Work};
-use crate::container::amounts::Side;
+use crate::container::amounts::{Side, shared_limits, with_shared};
 use crate::container::qos;
 use crate::pod::machine::{Effect, RETRY, kill, spec_grace, wake_at};
 use crate::pod::state::{Kind, Phase, PodState, Slot, slots_of};
@@ -77,12 +77,16 @@ pub fn carried_out(
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) {
+    let nothing = ResourceRequirements::default();
     for step in done {
+        let mut shared = shared_limits(&state.pod, &nothing);
         match step.target {
             Target::Pod => merge(state.resize.cgroup.get_or_insert_default(), step.set),
             Target::Container { name, id, resource, request, limit } => {
                 let slot = state.slot_mut(&name).filter(|slot| slot.run().is_some_and(|run| run.id == id));
                 if let Some(slot) = slot {
+                    slot.shared.remove(resource);
+                    slot.shared.extend(shared.remove_entry(resource).filter(|_| limit.is_none()));
                     put(&mut slot.actuated, Side::Requests, resource, request);
                     put(&mut slot.actuated, Side::Limits, resource, limit);
                 }
@@ -137,7 +141,8 @@ fn is_resizable(slot: &Slot) -> bool {
 pub fn advance(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     let grace = spec_grace(&state.pod);
     for slot in state.slots.iter_mut().filter(|slot| is_resizable(slot)) {
-        if matches!(slot.phase, Phase::Running(_)) && has_to_restart(&slot.spec, &slot.actuated) {
+        let (before, after) = (with_shared(&slot.actuated, &slot.shared), wanted(&state.pod, slot));
+        if matches!(slot.phase, Phase::Running(_)) && has_to_restart(&slot.spec, &before, &after) {
             slot.again = true;
             kill(slot, grace, format!("Container {} resize requires restart", slot.spec.name), effects);
         }
@@ -158,6 +163,12 @@ pub fn advance(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) 
     }
 }
 
+/// What a container is to have, with what it shares of the pod's limits.
+fn wanted(pod: &Pod, slot: &Slot) -> ResourceRequirements {
+    let own = slot.spec.resources.clone().unwrap_or_default();
+    with_shared(&own, &shared_limits(pod, &own))
+}
+
 fn to_do(state: &PodState) -> Vec<Step> {
     let Some(before) = state.resize.cgroup.as_ref().filter(|_| !state.resize.allocation.is_empty()) else {
         return Vec::new();
@@ -165,13 +176,14 @@ fn to_do(state: &PodState) -> Vec<Step> {
     let nothing = ResourceRequirements::default();
     let running = state.slots.iter().filter(|slot| is_resizable(slot)).filter_map(|slot| {
         let Phase::Running(run) = &slot.phase else { return None };
-        let after = slot.spec.resources.as_ref().unwrap_or(&nothing);
-        let changed = ["cpu", "memory"].iter().any(|name| changes(&slot.actuated, after, name));
+        let (before, after) = (with_shared(&slot.actuated, &slot.shared), wanted(&state.pod, slot));
+        let changed = ["cpu", "memory"].iter().any(|name| changes(&before, &after, name));
         changed.then(|| Change {
             name: &slot.spec.name,
             id: &run.id,
-            before: &slot.actuated,
+            before,
             after,
+            own: slot.spec.resources.as_ref().unwrap_or(&nothing),
             // the score of the kernel's killer is not changed in place, nor is it upstream
             sizes: qos::container_resources(&state.pod, &slot.spec, 0),
         })

@@ -103,7 +103,10 @@ fn a_pod_grows_before_its_containers_and_shrinks_after_them() {
         let changes: Vec<Change<'_>> = containers
             .iter()
             .zip(names)
-            .map(|((before, after), name)| Change { name, id: name, before, after, sizes: large.clone() })
+            .map(|((before, after), name)| {
+                let (before, after, own) = ((*before).clone(), (*after).clone(), *after);
+                Change { name, id: name, before, after, own, sizes: large.clone() }
+            })
             .collect();
         assert_eq!(words(&steps(before, after, &changes)), want);
     }
@@ -113,7 +116,8 @@ fn a_pod_grows_before_its_containers_and_shrinks_after_them() {
 fn a_request_of_memory_is_noted_without_asking_the_runtime() {
     let (before, after) = (resources("", "100/200"), resources("", "150/200"));
     let none = sizes(None, 2, Some(200));
-    let change = Change { name: "a", id: "1", before: &before, after: &after, sizes: none.clone() };
+    let own = &after.clone();
+    let change = Change { name: "a", id: "1", before, after, own, sizes: none.clone() };
     let steps = steps(&none, &none, &[change]);
     assert_eq!(steps.len(), 1);
     assert_eq!(steps[0].set, Resources::default());
@@ -239,6 +243,7 @@ impl Script {
             id: id.to_owned(),
             image: String::new(),
             image_id: String::new(),
+            user: None,
             wanted: String::new(),
             started_at: self.now,
             started: true,
@@ -252,6 +257,7 @@ impl Script {
             id: id.to_owned(),
             image: String::new(),
             image_id: String::new(),
+            user: None,
             exit_code,
             reason: String::new(),
             message: String::new(),
@@ -434,6 +440,7 @@ fn a_resize_that_an_earlier_process_had_begun_goes_on() {
         created_at: script.now,
         started_at: Some(script.now),
         pid: None,
+        user: None,
         image: String::new(),
         log_path: "/nonexistent".into(),
         labels: Default::default(),
