@@ -63,7 +63,6 @@ const ASPECTS: &[(&str, Aspect)] = &[
     ("variables of files", beta::variables_of_files),
     ("groups", beta::groups),
     ("handlers", beta::handlers),
-    ("port of the node", beta::port_of_the_node),
 ];
 
 #[test]

@@ -14,6 +14,10 @@ use nix::unistd::Pid;
 use sampan_test_e2e::{apply, cluster, eventually, fetch, field, ready, registry};
 use sampan_testkit::Cluster;
 
+#[path = "services/node_port.rs"]
+mod node_port;
+use node_port::node_port;
+
 const SOON: Duration = Duration::from_secs(20);
 /// As long as a claim waits before it looks for room again, and some more.
 const ROOM: Duration = Duration::from_secs(90);
@@ -331,6 +335,7 @@ fn walk(runtime: &str) -> Result<()> {
     the_api_from_a_pod(&cluster)?;
     policies(&cluster)?;
     metrics(&cluster)?;
+    node_port(&cluster)?;
     storage(&cluster)?;
     full_volume(&cluster)?;
     kill(Pid::from_raw(cluster.pid()?), Signal::SIGKILL)?;
@@ -341,6 +346,7 @@ fn walk(runtime: &str) -> Result<()> {
     from_the_host(&cluster)?;
     the_api_from_a_pod(&cluster)?;
     policies(&cluster)?;
+    node_port(&cluster)?;
     storage(&cluster)
 }
 

@@ -107,9 +107,6 @@ fn order(after: &Value, before: &Value, errors: &mut Errors) {
 fn removals(after: &Value, before: &Value, errors: &mut Errors) {
     for key in ["initContainers", "containers"] {
         for ((at, old), new) in each(before, key, "spec").zip(list(after, key)) {
-            if key == "initContainers" && !is_sidecar(old) {
-                continue;
-            }
             for which in ["requests", "limits"] {
                 if removed(get(new, "resources"), get(old, "resources"), which) {
                     let why = format!("resource {which} cannot be removed");
@@ -125,24 +122,26 @@ fn containers(munged: &mut Value, before: &Value, errors: &mut Errors) {
     for key in ["containers", "initContainers"] {
         let all = munged.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten();
         for ((at, old), container) in each(before, key, "spec").zip(all) {
-            let (at, why) = match key {
+            let (place, why) = match key {
                 "containers" => ("spec", "only cpu and memory resources are mutable"),
-                _ if is_sidecar(container) => {
+                _ => {
                     (at.as_str(), "only cpu and memory resources for init or sidecar containers are mutable")
                 }
-                _ => {
-                    if !diff::lines(container, old, "").is_empty() {
-                        let why = "resources for non-sidecar init containers are immutable";
-                        errors.push(FieldError::forbidden("spec", why));
-                    }
-                    continue;
-                }
             };
+            let ends = key == "initContainers" && !is_sidecar(container);
+            let mut policies = list(container, "resizePolicy").iter();
+            let anew = ends && policies.any(|policy| text(policy, "restartPolicy") == "RestartContainer");
+            let modified = anew && !diff::lines(container, old, "").is_empty();
             // devices are forgotten here, as upstream does: who has some is not resized
             let masked = masked(get(container, "resources"), get(old, "resources"), &Value::Null);
             put(container, "resources", masked);
             if !diff::lines(container, old, "").is_empty() {
-                errors.push(FieldError::forbidden(at, why));
+                errors.push(FieldError::forbidden(place, why));
+            }
+            if modified {
+                let why =
+                    "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                errors.push(FieldError::forbidden(at.as_str(), why));
             }
         }
     }

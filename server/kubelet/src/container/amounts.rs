@@ -58,6 +58,32 @@ pub fn total(pod: &Pod, side: Side, name: &str) -> i128 {
     sum(pod, side, name, |container| own(container.resources.as_ref(), side, name))
 }
 
+/// [`total`] of every resource that the pod names, in the form in which it names it first; none that comes to nothing.
+pub fn totals(pod: &Pod, side: Side) -> BTreeMap<String, Quantity> {
+    let Some(spec) = &pod.spec else { return BTreeMap::new() };
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let own = containers.filter_map(|container| container.resources.as_ref()).chain(&spec.resources);
+    let named = own.filter_map(|resources| match side {
+        Side::Requests => resources.requests.as_ref(),
+        Side::Limits => resources.limits.as_ref(),
+    });
+    let mut totals = BTreeMap::new();
+    for (name, written) in named.chain(&spec.overhead).flatten() {
+        let amount = total(pod, side, name);
+        if !totals.contains_key(name) && amount != 0 {
+            totals.insert(name.clone(), shown(amount, written));
+        }
+    }
+    totals
+}
+
+/// An amount in thousandths, written as `like` is.
+fn shown(amount: i128, like: &Quantity) -> Quantity {
+    use sampan_api::quantity::{Format, Quantity as Exact};
+    let format = Exact::parse(&like.0).map_or(Format::DecimalSI, |like| like.format());
+    Quantity(Exact::from_milli(i64::try_from(amount).unwrap_or(i64::MAX), format).to_string())
+}
+
 /// As [`total`], but of each container what its status says it was given, if that is more: while a resize is on its way,
 /// the machine is to have room for both.
 pub fn given(pod: &Pod, side: Side, name: &str) -> i128 {
@@ -152,6 +178,20 @@ mod tests {
         for (spec, want) in cases {
             assert_eq!(total(&pod(spec.clone(), json!({})), Side::Requests, "cpu"), want, "{spec}");
         }
+    }
+
+    #[test]
+    fn totals_are_written_as_their_parts_are() {
+        let part = |requests: Value| json!({"name": "c", "resources": {"requests": requests, "limits": {"memory": "1Gi"}}});
+        let spec = json!({"containers": [part(json!({"cpu": "100m", "memory": "64Mi"})),
+            part(json!({"cpu": "0.9", "example.com/gpu": "2", "ephemeral-storage": "0"}))], "overhead": {"cpu": "500m"}});
+        let texts = |spec: &Value, side| -> Value { json!(totals(&pod(spec.clone(), json!({})), side)) };
+        let want = json!({"cpu": "1500m", "memory": "64Mi", "example.com/gpu": "2"});
+        assert_eq!(texts(&spec, Side::Requests), want);
+        assert_eq!(texts(&spec, Side::Limits), json!({"memory": "2Gi"}));
+        let mut whole = spec;
+        whole["resources"] = json!({"requests": {"memory": "1Gi"}});
+        assert_eq!(texts(&whole, Side::Requests)["memory"], "1Gi");
     }
 
     #[test]

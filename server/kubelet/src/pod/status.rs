@@ -3,11 +3,14 @@
 //! Ported from upstream's `pkg/kubelet/kubelet_pods.go` (`generateAPIPodStatus`, `getPhase`,
 //! `convertToAPIContainerStatuses`) and `pkg/kubelet/status/generate.go` (conditions).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
     ContainerUser, HostIP, LinuxContainerUser, PodCondition, PodIP, PodStatus, ResourceRequirements,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use sampan_cri::User;
@@ -16,6 +19,7 @@ use super::admission::is_refusal;
 use super::resize::report;
 use super::restart::{self, restarts};
 use super::state::{End, Kind, Life, Phase, PodState, Run, Sandbox, Slot};
+use crate::container::amounts::{Side, totals};
 use crate::container::qos;
 
 /// What a status needs to know of the node.
@@ -67,23 +71,25 @@ pub fn pod_status(
         reason: state.failure.as_ref().map(|(reason, _)| reason.clone()),
         message: state.failure.as_ref().map(|(_, message)| message.clone()),
         observed_generation: state.pod.metadata.generation,
-        allocated_resources: whole(state).and_then(|whole| whole.requests.clone()),
-        resources: given(state, before),
+        allocated_resources: some_of(totals(&state.pod, Side::Requests)),
+        resources: Some(given(state, before)),
         ..PodStatus::default()
     }
 }
 
-/// What the pod was allocated as a whole, if it asks for something as such.
-fn whole(state: &PodState) -> Option<&ResourceRequirements> {
-    let asks = |whole: &&ResourceRequirements| whole.requests.is_some() || whole.limits.is_some();
-    state.pod.spec.as_ref()?.resources.as_ref().filter(asks)
+/// What the pod as a whole has: while a resize is under way what it had before.
+fn given(state: &PodState, before: Option<&PodStatus>) -> ResourceRequirements {
+    let had = before.and_then(|before| before.resources.as_ref());
+    let resizing = had.filter(|_| state.resize.progress.is_some()).cloned();
+    resizing.unwrap_or_else(|| ResourceRequirements {
+        requests: some_of(totals(&state.pod, Side::Requests)),
+        limits: some_of(totals(&state.pod, Side::Limits)),
+        ..ResourceRequirements::default()
+    })
 }
 
-/// What the pod as a whole has: while a resize is under way what it had before.
-fn given(state: &PodState, before: Option<&PodStatus>) -> Option<ResourceRequirements> {
-    let had = before.and_then(|before| before.resources.as_ref());
-    let whole = whole(state)?;
-    Some(had.filter(|_| state.resize.progress.is_some()).unwrap_or(whole).clone())
+fn some_of(amounts: BTreeMap<String, Quantity>) -> Option<BTreeMap<String, Quantity>> {
+    Some(amounts).filter(|amounts| !amounts.is_empty())
 }
 
 fn pod_ips(state: &PodState, node: &NodeView, before: Option<&PodStatus>) -> Vec<String> {

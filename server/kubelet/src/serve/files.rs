@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use sampan_process::Tasks;
 use tokio::sync::mpsc::channel;
 
-use super::{ResponseBody, response, stream, text, whole};
+use super::{ResponseBody, page_not_found, response, stream, whole};
 
 /// Where they are.
 const ROOT: &str = "/var/log";
@@ -26,18 +26,13 @@ pub fn show(path: &str, tasks: &Tasks) -> Response<ResponseBody> {
 }
 
 fn show_below(root: &Path, path: &str, tasks: &Tasks) -> Response<ResponseBody> {
-    let not_found = || {
-        let mut response = text("404 page not found\n");
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        response
-    };
-    let Ok(file) = open(root, path.trim_matches('/')) else { return not_found() };
-    let Ok(metadata) = file.metadata() else { return not_found() };
+    let Ok(file) = open(root, path.trim_matches('/')) else { return page_not_found() };
+    let Ok(metadata) = file.metadata() else { return page_not_found() };
     match (metadata.is_dir(), path.is_empty() || path.ends_with('/')) {
-        (true, true) => listing(&file).map_or_else(|_| not_found(), |page| html(&page)),
+        (true, true) => listing(&file).map_or_else(|_| page_not_found(), |page| html(&page)),
         // links in it are relative
         (true, false) => moved(&format!("{}/", path.rsplit('/').next().unwrap_or_default())),
-        (false, _) if !metadata.is_file() => not_found(),
+        (false, _) if !metadata.is_file() => page_not_found(),
         (false, true) => {
             moved(&format!("../{}", path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()))
         }

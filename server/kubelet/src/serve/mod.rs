@@ -83,7 +83,7 @@ impl Kubelet {
                     "you must specify at least 1 of stdin, stdout, stderr, and upgrade the connection",
                 ))
             }
-            None => Err(ApiError::new(Reason::NotFound, "404 page not found")),
+            None => Ok(page_not_found()),
         }
     }
 
@@ -325,6 +325,10 @@ fn response(status: StatusCode, kind: &'static str, body: ResponseBody) -> Respo
 
 fn text(bytes: impl Into<Bytes>) -> Response<ResponseBody> {
     response(StatusCode::OK, "text/plain", whole(bytes))
+}
+
+fn page_not_found() -> Response<ResponseBody> {
+    response(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", whole("404 page not found\n"))
 }
 
 fn json_response(value: &Value) -> Response<ResponseBody> {

@@ -1,7 +1,7 @@
-//! What pods and nodes got in the last releases: rules of restarts, variables out of files, groups, handlers, the node's port.
+//! What pods got in the last releases: rules of restarts, variables out of files, groups, handlers.
 
 use anyhow::{Result, ensure};
-use sampan_test_e2e::{apply, eventually, field};
+use sampan_test_e2e::{eventually, field};
 use serde_json::{Value, json};
 
 use super::{FOREVER, LIMIT, World, event, get, pod, sh, text, until, with};
@@ -22,7 +22,7 @@ pub(super) fn restart_rules(world: &World) -> Result<()> {
     let once = "if [ -e /v/once ]; then sleep 1000; fi; touch /v/once; exit 42";
     let volumes = json!([{"name": "v", "emptyDir": {}}]);
     let spec = json!({"restartPolicy": "Never", "volumes": volumes, "containers": [ruled(once, "Restart")]});
-    let all = json!({"restartPolicy": "Never", "volumes": volumes, "initContainers": [sh("true")],
+    let all = json!({"restartPolicy": "Never", "volumes": volumes, "initContainers": [with(sh("true"), json!({"name": "init"}))],
         "containers": [ruled(once, "RestartAllContainers"), with(sh(FOREVER), json!({"name": "other"}))]});
     super::apply(world, &[pod("ruled", spec), pod("all-anew", all)])?;
     let again = |status: &Value| status["containerStatuses"][0]["restartCount"] == 1;
@@ -33,7 +33,7 @@ pub(super) fn restart_rules(world: &World) -> Result<()> {
             of["restartCount"] == 1 && of["state"]["running"].is_object()
         })
     })?;
-    ensure!(status(&anew, "initContainerStatuses", "c0")["restartCount"] == 1, "{anew:#}");
+    ensure!(status(&anew, "initContainerStatuses", "init")["restartCount"] == 1, "{anew:#}");
     let ended = &status(&anew, "containerStatuses", "other")["lastState"]["terminated"];
     ensure!(ended["reason"] == "RestartingAllContainers" && ended["exitCode"] == 137, "{anew:#}");
     ensure!(anew["conditions"].to_string().contains("AllContainersRestarting"), "{anew:#}");
@@ -44,6 +44,7 @@ pub(super) fn variables_of_files(world: &World) -> Result<()> {
     let mount = json!({"volumeMounts": [{"name": "f", "mountPath": "/f"}]});
     let write =
         with(sh("printf \"A='one'\\nB='two\\nlines'\\n\" > /f/env; ln -s /etc/passwd /f/link"), mount);
+    let write = with(write, json!({"name": "writer"}));
     let variable = |path: &str, key: &str, optional: bool| json!({"name": key, "valueFrom": {"fileKeyRef": {"volumeName": "f", "path": path, "key": key, "optional": optional}}});
     let reads = |env: Value| {
         json!({"restartPolicy": "Never", "volumes": [{"name": "f", "emptyDir": {}}], "initContainers": [write],
@@ -110,53 +111,5 @@ pub(super) fn handlers(world: &World) -> Result<()> {
         "Failed to create pod sandbox: failed to get sandbox runtime: no runtime for \"kata\" is configured";
     event(world, "handler-unknown", "FailedCreatePodSandBox", why)?;
     ensure!(get(world, "handler-unknown")?["status"]["phase"] == "Pending");
-    Ok(())
-}
-
-/// A scraper in a pod asks the node itself, with its token.
-pub(super) fn port_of_the_node(world: &World) -> Result<()> {
-    let port = field(world.cluster, "nodes", "{.items[0].status.daemonEndpoints.kubeletEndpoint.Port}")?;
-    ensure!(port == "10250", "{port}");
-    let rule = json!([{"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]}]);
-    let objects = [
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "scraper"}}),
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "scraper"}, "rules": rule}),
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "scraper"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "scraper"},
-            "subjects": [{"kind": "ServiceAccount", "name": "scraper", "namespace": "default"}]}),
-    ];
-    for object in &objects {
-        apply(world.cluster, &object.to_string())?;
-    }
-    let env = json!({"env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]});
-    let spec = |account: &str| json!({"serviceAccountName": account, "containers": [with(sh(FOREVER), env.clone())]});
-    super::apply(world, &[pod("scraper", spec("scraper")), pod("stranger", spec("default"))])?;
-    for name in ["scraper", "stranger"] {
-        until(world, name, "running", |status| status["phase"] == "Running")?;
-    }
-    let ask = |pod: &str, path: &str, header: &str| {
-        let script =
-            format!("wget -q -O - --no-check-certificate {header} https://$NODE:10250{path} 2>&1; true");
-        world.kubectl(&["exec", pod, "--", "sh", "-c", &script])
-    };
-    let token =
-        "--header \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\"";
-    let told = ask("scraper", "/metrics/resource", token)?;
-    ensure!(told.contains("node_cpu_usage_seconds_total"), "{told}");
-    for (pod, path, header, code) in [
-        ("scraper", "/pods", token, "403 Forbidden"),
-        ("stranger", "/metrics", token, "403 Forbidden"),
-        ("scraper", "/metrics", "", "401 Unauthorized"),
-    ] {
-        let told = ask(pod, path, header)?;
-        ensure!(told.contains(code), "{pod} {path}: {told}");
-    }
-    let node = field(world.cluster, "nodes", "{.items[0].metadata.name}")?;
-    for (path, part) in
-        [("logs/", "<pre>"), ("configz", "KubeletConfiguration"), ("runningpods", "\"scraper\"")]
-    {
-        let told = world.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/{path}")])?;
-        ensure!(told.contains(part), "{path}: {told}");
-    }
     Ok(())
 }

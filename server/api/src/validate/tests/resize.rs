@@ -74,10 +74,11 @@ fn resizes_change_amounts_of_cpu_and_memory() {
             vec!["spec.initContainers[1]: Forbidden: only cpu and memory resources for init or sidecar containers are mutable".into()],
         ),
         (
-            "/spec/initContainers/0/resources/limits/cpu".into(),
+            "/spec/initContainers/0/resources/limits/ephemeral-storage".into(),
             json!("2"),
-            vec!["spec: Forbidden: resources for non-sidecar init containers are immutable".into()],
+            vec!["spec.initContainers[0]: Forbidden: only cpu and memory resources for init or sidecar containers are mutable".into()],
         ),
+        ("/spec/initContainers/0/resources/limits/cpu".into(), json!("2"), vec![]),
         (
             "/spec/containers/0/name".into(),
             json!("other"),
@@ -101,6 +102,21 @@ fn resizes_change_amounts_of_cpu_and_memory() {
         set(&mut new, &pointer, value.clone());
         assert_eq!(shown(pod_resize(&new, &old)), expected, "{pointer} {value}");
     }
+}
+
+#[test]
+fn an_init_container_that_ends_does_not_start_anew() {
+    let mut old = pod();
+    set(
+        &mut old,
+        "/spec/initContainers/0/resizePolicy",
+        json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]),
+    );
+    let mut new = old.clone();
+    assert_eq!(shown(pod_resize(&new, &old)), [""; 0]);
+    set(&mut new, "/spec/initContainers/0/resources/limits/cpu", json!("2"));
+    let why = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+    assert_eq!(shown(pod_resize(&new, &old)), [format!("spec.initContainers[0]: Forbidden: {why}")]);
 }
 
 #[test]

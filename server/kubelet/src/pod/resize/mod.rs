@@ -41,7 +41,7 @@ use crate::container::qos::millis;
 pub struct Allocation {
     /// Of the pod as a whole, if it says something about itself.
     pub pod: Option<ResourceRequirements>,
-    /// By name, of each container that can be resized: all but init containers that end.
+    /// By name, of each container.
     pub containers: BTreeMap<String, ResourceRequirements>,
 }
 
@@ -89,8 +89,7 @@ impl Allocation {
     /// All that the pod asks for.
     pub fn of(pod: &Pod) -> Self {
         let Some(spec) = &pod.spec else { return Self::default() };
-        let sidecars = spec.init_containers.iter().flatten().filter(|container| is_sidecar(container));
-        let containers = spec.containers.iter().chain(sidecars);
+        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
         let resources = |container: &Container| container.resources.clone().unwrap_or_default();
         Self {
             pod: spec.resources.clone(),
@@ -107,13 +106,12 @@ impl Allocation {
     /// Whether the pod asks for something else.
     pub fn differs(&self, pod: &Pod) -> bool {
         let wanted = Self::of(pod);
-        let default = ResourceRequirements::default();
         let whole = |allocation: &Self| allocation.pod.clone().unwrap_or_default();
-        !same(&whole(self), &whole(&wanted))
-            || wanted
-                .containers
-                .iter()
-                .any(|(name, wanted)| !same(self.containers.get(name).unwrap_or(&default), wanted))
+        // what an earlier version did not note of a container was not there to be resized
+        let changed = |(name, wanted): (&String, &ResourceRequirements)| {
+            self.containers.get(name).is_some_and(|own| !same(own, wanted))
+        };
+        !same(&whole(self), &whole(&wanted)) || wanted.containers.iter().any(changed)
     }
 
     /// The object with these resources in place of those that it asks for; itself, if they are the same.
@@ -132,10 +130,6 @@ impl Allocation {
         }
         Arc::new(changed)
     }
-}
-
-fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// Whether they amount to the same, however it is written.

@@ -132,9 +132,9 @@ fn put(resources: &mut ResourceRequirements, side: Side, name: &str, amount: Opt
     }
 }
 
-/// Containers that run as long as the pod does.
+/// All that run but those of `kubectl debug`.
 fn is_resizable(slot: &Slot) -> bool {
-    matches!(slot.kind, Kind::Main | Kind::Sidecar)
+    slot.kind != Kind::Ephemeral
 }
 
 /// Brings what runs to what is allocated: stops what has to start anew, then has the rest changed.
