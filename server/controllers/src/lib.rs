@@ -5,6 +5,7 @@
 //! each other. Reasons, messages and conditions are upstream's words.
 
 mod autoscaler;
+mod bootstrap_tokens;
 mod certificates;
 mod claim;
 mod cluster_role_aggregation;

@@ -12,6 +12,7 @@ use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
 use crate::autoscaler::Autoscalers;
+use crate::bootstrap_tokens::{BootstrapSigner, TokenCleaner, tokens as bootstrap_tokens};
 use crate::certificates::{Approver, Certificates, Cleaner, Signer};
 use crate::cluster_role_aggregation::ClusterRoleAggregation;
 use crate::context::Context;
@@ -157,6 +158,9 @@ impl ControllerManager {
         let tokens = ServiceAccountTokens::new(context, self.config.root_ca_pem.clone());
         running.start(LegacyTokenCleaner::new(context, tokens.secrets()));
         running.start(tokens);
+        let tokens = bootstrap_tokens(context);
+        running.start(BootstrapSigner::new(context, tokens.clone()));
+        running.start(TokenCleaner::new(context, tokens));
         self.start_collector(running, context);
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
