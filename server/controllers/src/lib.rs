@@ -32,6 +32,7 @@ mod resources;
 mod service_account_tokens;
 mod service_cidr;
 mod statefulset;
+mod storage_versions;
 mod volumes;
 mod words;
 

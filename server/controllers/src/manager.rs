@@ -34,6 +34,7 @@ use crate::resource_claims::ResourceClaims;
 use crate::service_account_tokens::{LegacyTokenCleaner, ServiceAccountTokens};
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
+use crate::storage_versions::StorageVersions;
 use crate::volumes::{Binder, ClaimProtection, EphemeralVolumes, Expansion, VolumeProtection};
 
 /// What the controllers are given.
@@ -188,6 +189,7 @@ impl ControllerManager {
         running.start(Expansion::new(context));
         running.start(EphemeralVolumes::new(context));
         running.start(ResourceClaims::new(context));
+        running.start(StorageVersions::new(context));
         if let Some(certificates) = &self.config.certificates {
             running.start(Approver::new(context, certificates.clone()));
             running.start(Signer::new(context, certificates.clone()));

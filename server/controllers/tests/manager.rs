@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use fake::Fake;
 use k8s_openapi::ByteString;
+use k8s_openapi::api::apiserverinternal::v1alpha1::StorageVersion;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -341,4 +343,30 @@ async fn tokens_go_when_they_end() {
     };
     cluster.wait::<Secret>("the first two go", |secrets| left(secrets, &["cccccc"])).await;
     assert!(sampan_reconcile::now() >= now + Duration::from_millis(300), "one went before its end");
+}
+
+#[tokio::test]
+async fn a_storage_version_goes_with_the_last_of_its_servers() {
+    let cluster = cluster();
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-system");
+    let label = json!({"apiserver.kubernetes.io/identity": "kube-apiserver"});
+    let lease = json!({"metadata": {"name": "apiserver-a", "labels": label}});
+    leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
+    let versions: Api<StorageVersion> = Api::all(cluster.client.clone());
+    let entry = |id: &str, version: &str| json!({"apiServerID": id, "encodingVersion": version, "decodableVersions": [version]});
+    let entries = json!([entry("apiserver-a", "v1"), entry("not a name", "v2"), entry("apiserver-b", "v2")]);
+    let version =
+        json!({"metadata": {"name": "apps.deployments"}, "spec": {}, "status": {"storageVersions": entries}});
+    versions.create(&PostParams::default(), &serde_json::from_value(version).unwrap()).await.unwrap();
+    let only_a = |versions: &Informer<StorageVersion>| {
+        let status =
+            versions.get(&Key::cluster("apps.deployments")).and_then(|version| version.status.clone());
+        status.is_some_and(|status| {
+            let ids = status.storage_versions.iter().flatten().map(|entry| entry.api_server_id.as_str());
+            ids.eq(["apiserver-a"]) && status.common_encoding_version.as_deref() == Some("v1")
+        })
+    };
+    cluster.wait::<StorageVersion>("the server that is there", only_a).await;
+    leases.delete("apiserver-a", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<StorageVersion>("nobody is left", Informer::is_empty).await;
 }
