@@ -13,6 +13,7 @@ mod aggregate;
 pub mod audit;
 pub mod auth;
 mod bootstrap;
+mod cluster_info;
 mod crd;
 mod dynamic;
 mod fairness;

@@ -322,6 +322,12 @@ impl ApiServer {
         aggregate::authentication::ensure(self.registry(), self.pki()).await?;
         let following = aggregate::authentication::follow(self.registry().clone(), self.pki().clone());
         tasks.spawn_until_drain("extension-apiserver-authentication", following);
+        if let Err(error) =
+            crate::cluster_info::ensure(self.registry(), self.pki().ca_pem(), self.port()).await
+        {
+            // nobody here depends on it
+            tracing::warn!(%error, "cannot write ConfigMap kube-public/cluster-info");
+        }
         let following = crate::auth::legacy::follow(self.registry().clone());
         tasks.spawn_until_drain("legacy token tracking", following);
         let fairness = Fairness::new(self.0.store.clone(), fairness::SEATS, None);

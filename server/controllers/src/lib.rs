@@ -5,6 +5,7 @@
 //! each other. Reasons, messages and conditions are upstream's words.
 
 mod autoscaler;
+mod bootstrap_tokens;
 mod certificates;
 mod claim;
 mod cluster_role_aggregation;
@@ -31,6 +32,7 @@ mod resources;
 mod service_account_tokens;
 mod service_cidr;
 mod statefulset;
+mod storage_versions;
 mod volumes;
 mod words;
 

@@ -12,6 +12,7 @@ use sampan_reconcile::{Controller, Informers};
 use tokio::task::JoinHandle;
 
 use crate::autoscaler::Autoscalers;
+use crate::bootstrap_tokens::{BootstrapSigner, TokenCleaner, tokens as bootstrap_tokens};
 use crate::certificates::{Approver, Certificates, Cleaner, Signer};
 use crate::cluster_role_aggregation::ClusterRoleAggregation;
 use crate::context::Context;
@@ -33,6 +34,7 @@ use crate::resource_claims::ResourceClaims;
 use crate::service_account_tokens::{LegacyTokenCleaner, ServiceAccountTokens};
 use crate::service_cidr::ServiceCidrs;
 use crate::statefulset::StatefulSets;
+use crate::storage_versions::StorageVersions;
 use crate::volumes::{Binder, ClaimProtection, EphemeralVolumes, Expansion, VolumeProtection};
 
 /// What the controllers are given.
@@ -157,6 +159,9 @@ impl ControllerManager {
         let tokens = ServiceAccountTokens::new(context, self.config.root_ca_pem.clone());
         running.start(LegacyTokenCleaner::new(context, tokens.secrets()));
         running.start(tokens);
+        let tokens = bootstrap_tokens(context);
+        running.start(BootstrapSigner::new(context, tokens.clone()));
+        running.start(TokenCleaner::new(context, tokens));
         self.start_collector(running, context);
         running.start(ReplicaSets::<ReplicaSet>::new(context));
         running.start(ReplicaSets::<ReplicationController>::new(context));
@@ -184,6 +189,7 @@ impl ControllerManager {
         running.start(Expansion::new(context));
         running.start(EphemeralVolumes::new(context));
         running.start(ResourceClaims::new(context));
+        running.start(StorageVersions::new(context));
         if let Some(certificates) = &self.config.certificates {
             running.start(Approver::new(context, certificates.clone()));
             running.start(Signer::new(context, certificates.clone()));

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake::Fake;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apiserverinternal::v1alpha1::StorageVersion;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -288,4 +291,82 @@ async fn token_secrets_are_filled_in_and_go_with_their_account() {
     cluster.wait::<ServiceAccount>("forgets", forgot).await;
     accounts.delete("robot", &DeleteParams::default()).await.unwrap();
     cluster.wait::<Secret>("goes with its account", Informer::is_empty).await;
+}
+
+/// Makes the Secret of a bootstrap token that signs, with an `expiration` if it has one.
+async fn bootstrap_token(cluster: &Cluster, id: &str, expiration: &str) {
+    let secret = json!({"type": "bootstrap.kubernetes.io/token", "metadata": {"name": format!("bootstrap-token-{id}")}});
+    let mut secret: Secret = serde_json::from_value(secret).unwrap();
+    let data = [
+        ("token-id", id),
+        ("token-secret", "secret"),
+        ("usage-bootstrap-signing", "true"),
+        ("expiration", expiration),
+    ];
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    secret.data = Some(data.map(|(key, text)| (key.to_owned(), bytes(text))).into());
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), "kube-system");
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+}
+
+#[tokio::test]
+async fn cluster_info_is_signed_with_the_tokens_that_there_are() {
+    let cluster = cluster();
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "kube-public");
+    let info = json!({"metadata": {"name": "cluster-info"}, "data": {"kubeconfig": "C"}});
+    maps.create(&PostParams::default(), &serde_json::from_value(info).unwrap()).await.unwrap();
+    let keys = |maps: &Informer<ConfigMap>| -> Vec<String> {
+        let info = maps.get(&Key::namespaced("kube-public", "cluster-info"));
+        info.and_then(|info| info.data.clone()).unwrap_or_default().into_keys().collect()
+    };
+    bootstrap_token(&cluster, "abcdef", "").await;
+    let signed = ["jws-kubeconfig-abcdef", "kubeconfig"];
+    cluster.wait::<ConfigMap>("the signature", |maps| keys(maps) == signed).await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), "kube-system");
+    secrets.delete("bootstrap-token-abcdef", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<ConfigMap>("no signature", |maps| keys(maps) == ["kubeconfig"]).await;
+}
+
+#[tokio::test]
+async fn tokens_go_when_they_end() {
+    let cluster = cluster();
+    let now = sampan_reconcile::now();
+    let soon = (now + Duration::from_millis(300)).to_string();
+    for (id, end) in
+        [("aaaaaa", "2026-01-01T00:00:00Z"), ("bbbbbb", &soon), ("cccccc", "2126-01-01T00:00:00Z")]
+    {
+        bootstrap_token(&cluster, id, end).await;
+    }
+    let left = |secrets: &Informer<Secret>, ids: &[&str]| {
+        let key = |id: &&str| Key::namespaced("kube-system", &format!("bootstrap-token-{id}"));
+        secrets.len() == ids.len() && ids.iter().all(|id| secrets.get(&key(id)).is_some())
+    };
+    cluster.wait::<Secret>("the first two go", |secrets| left(secrets, &["cccccc"])).await;
+    assert!(sampan_reconcile::now() >= now + Duration::from_millis(300), "one went before its end");
+}
+
+#[tokio::test]
+async fn a_storage_version_goes_with_the_last_of_its_servers() {
+    let cluster = cluster();
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-system");
+    let label = json!({"apiserver.kubernetes.io/identity": "kube-apiserver"});
+    let lease = json!({"metadata": {"name": "apiserver-a", "labels": label}});
+    leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
+    let versions: Api<StorageVersion> = Api::all(cluster.client.clone());
+    let entry = |id: &str, version: &str| json!({"apiServerID": id, "encodingVersion": version, "decodableVersions": [version]});
+    let entries = json!([entry("apiserver-a", "v1"), entry("not a name", "v2"), entry("apiserver-b", "v2")]);
+    let version =
+        json!({"metadata": {"name": "apps.deployments"}, "spec": {}, "status": {"storageVersions": entries}});
+    versions.create(&PostParams::default(), &serde_json::from_value(version).unwrap()).await.unwrap();
+    let only_a = |versions: &Informer<StorageVersion>| {
+        let status =
+            versions.get(&Key::cluster("apps.deployments")).and_then(|version| version.status.clone());
+        status.is_some_and(|status| {
+            let ids = status.storage_versions.iter().flatten().map(|entry| entry.api_server_id.as_str());
+            ids.eq(["apiserver-a"]) && status.common_encoding_version.as_deref() == Some("v1")
+        })
+    };
+    cluster.wait::<StorageVersion>("the server that is there", only_a).await;
+    leases.delete("apiserver-a", &DeleteParams::default()).await.unwrap();
+    cluster.wait::<StorageVersion>("nobody is left", Informer::is_empty).await;
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use k8s_openapi::api::apiserverinternal::v1alpha1::StorageVersion;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -127,6 +128,7 @@ decoded!(
     ServiceCIDR,
     StatefulSet,
     StorageClass,
+    StorageVersion,
 );
 
 #[cfg(test)]
