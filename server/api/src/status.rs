@@ -189,6 +189,16 @@ impl FieldError {
         let detail = format!("supported values: {}", quoted.join(", "));
         Self { field: field.into(), cause: Cause::NotSupported, value: Some(value.into()), detail }
     }
+    /// As [`FieldError::not_supported`], in the order given: upstream sorts only what it keeps in sets.
+    pub fn not_supported_as_listed(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        supported: &[&str],
+    ) -> Self {
+        let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let detail = format!("supported values: {}", quoted.join(", "));
+        Self { field: field.into(), cause: Cause::NotSupported, value: Some(value.into()), detail }
+    }
     /// `field: Too long: may not be more than max bytes`.
     pub fn too_long(field: impl Into<String>, max: usize) -> Self {
         let detail = format!("may not be more than {max} bytes");

@@ -7,25 +7,40 @@
 
 mod access;
 mod affinity;
+mod autoscaler;
 mod cluster;
 mod container;
 mod core;
+mod csi;
+mod devices;
 mod diff;
+mod dns;
 mod endpoints;
+mod env;
 mod event;
 mod fixed;
+mod flow;
 mod ingress;
+mod iscsi;
+mod job;
 mod job_status;
 mod limits;
 mod load_balancer;
+mod mounts;
 mod network;
+mod os;
 mod pod;
+mod pod_annotations;
 mod pod_paths;
 mod pod_resize;
 mod pod_update;
 mod pod_warnings;
 mod probe;
+mod projected;
+mod ratchet;
+mod restart;
 mod schema;
+mod security;
 mod service;
 mod service_addresses;
 mod storage;
@@ -33,6 +48,7 @@ pub mod sysctl;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod volume_sources;
 mod warnings;
 mod workload;
 
@@ -66,6 +82,9 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     match (kind.group, kind.kind) {
         ("", "Pod") => pod::only_on_create(object, &mut errors),
         (NETWORKING, "Ingress") => ingress::only_on_create(object, &mut errors),
+        ("", "Node") => core::node_networks(object, &mut errors),
+        ("apps", "ControllerRevision") => workload::new_revision(object, &mut errors),
+        ("apps", "StatefulSet") => workload::only_on_create(object, &mut errors),
         _ => {}
     }
     errors
@@ -97,6 +116,14 @@ pub fn changed_metadata(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError
 
 /// What is wrong with `new` as a change of `old`.
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = changed(kind, new, old);
+    if kind.custom.is_none() {
+        ratchet::spare(kind, old, &mut errors);
+    }
+    errors
+}
+
+fn changed(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     if let Some(custom) = kind.custom {
         return custom.version().map_or(Vec::new(), |v| crate::crd::update_errors(v.schema(), new, old));
     }
@@ -133,6 +160,9 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
             return errors;
         }
         ("apps" | "batch", _) => workload::update(kind.kind, new, old, &mut errors),
+        ("storage.k8s.io", "VolumeAttributesClass") => {
+            fixed::update(kind.group, kind.kind, new, old, &mut errors)
+        }
         _ => cluster::update(kind.group, kind.kind, new, old, &mut errors),
     }
     body(kind, new, old, &mut errors);
@@ -160,18 +190,21 @@ pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         ("", "PersistentVolumeClaim") => storage::claim_status(new, &mut errors),
         (NETWORKING, "Ingress") => ingress::status(new, old, &mut errors),
         ("batch", "Job") => job_status::update(new, old, &mut errors),
-        ("apps" | "batch", _) => workload::status(new, &mut errors),
+        (DEVICES, "ResourceClaim") if kind.version != "v1beta1" => devices::status(new, old, &mut errors),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::status(new, &mut errors),
+        ("apps" | "batch", _) | ("", "ReplicationController") => workload::status(new, old, &mut errors),
         _ => {}
     }
     errors
 }
 
+const DEVICES: &str = "resource.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 
 /// Rules for the object as it is; a few of them let pass what `old` had already.
 fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     match (kind.group, kind.kind) {
-        ("", "Pod") => pod::spec(access::get(object, "spec"), "spec", errors),
+        ("", "Pod") => pod::pod(object, errors),
         ("", "Service") => service::service(object, old, errors),
         ("", "ResourceQuota") => limits::quota(object, errors),
         ("", "LimitRange") => limits::limit_range(object, errors),
@@ -191,17 +224,27 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
         ("", "Secret") => core::secret(object, errors),
         ("", "Node") => core::node(object, errors),
         ("node.k8s.io", "RuntimeClass") => fixed::runtime_class(object, errors),
+        ("batch", "Job") => job::job(object, old, errors),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::autoscaler(object, old, errors),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::schema(object, errors),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            flow::priority_level(object, errors)
+        }
         ("batch", "CronJob") => workload::cron_job(object, old, errors),
         ("apps" | "batch", _) => workload::workload(kind.kind, object, errors),
         (group, name) => {
-            if !cluster::validate(group, name, object, errors) {
+            // v1beta1 has another shape; what a claim asks for stays
+            let asked = old.is_null() || name == "DeviceClass";
+            let of_devices = group == DEVICES && kind.version != "v1beta1" && asked;
+            let devices = of_devices && devices::validate(name, object, errors);
+            let done = devices || group == "storage.k8s.io" && csi::validate(name, object, errors);
+            if !done && !cluster::validate(group, name, object, errors) {
                 schema::required(kind.schema, object, errors);
             }
         }
     }
 }
 
-pub use pod::spec as pod_spec;
 pub use pod_resize::resize as pod_resize;
 pub use pod_update::ephemeral_containers;
 pub use schema::required as schema_required;

@@ -102,6 +102,14 @@ pub(super) fn one_of(value: &Value, key: &str, at: &str, supported: &[&str], err
     }
 }
 
+/// As [`one_of`], but absent is not supported either.
+pub(super) fn listed(value: &Value, key: &str, at: &str, supported: &[&str], errors: &mut Errors) {
+    let found = text(value, key);
+    if !supported.contains(&found) {
+        errors.push(FieldError::not_supported(join(at, key), found, supported));
+    }
+}
+
 /// As [`one_of`], but absent is `Required`.
 pub(super) fn required_one_of(value: &Value, key: &str, at: &str, supported: &[&str], errors: &mut Errors) {
     if text(value, key).is_empty() {

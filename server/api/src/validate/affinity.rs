@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::access::*;
 use crate::status::FieldError;
-use crate::validation::{is_label_value, is_qualified_name, validate_label_selector};
+use crate::validation::{
+    is_dns1123_label, is_dns1123_subdomain, is_label_value, is_qualified_name, validate_label_selector,
+};
 
 pub(super) fn affinity(affinity: &Value, at: &str, errors: &mut Errors) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -74,6 +76,35 @@ fn node_term(term: &Value, at: &str, errors: &mut Errors) {
         }
         let key = text(expression, "key");
         invalid_each(errors, &join(&at, "key"), key, is_qualified_name(key));
+        for (at, value) in each(expression, "values", &at) {
+            let value = value.as_str().unwrap_or_default();
+            invalid_each(errors, &at, value, is_label_value(value));
+        }
+    }
+    for (at, expression) in each(term, "matchFields", at) {
+        node_field(expression, &at, errors);
+    }
+}
+
+/// `ValidateNodeFieldSelectorRequirement`: a node by its name.
+fn node_field(expression: &Value, at: &str, errors: &mut Errors) {
+    match text(expression, "operator") {
+        "In" | "NotIn" if list(expression, "values").len() != 1 => {
+            let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            errors.push(FieldError::required(join(at, "values"), why));
+        }
+        "In" | "NotIn" => {}
+        other => {
+            errors.push(FieldError::invalid(join(at, "operator"), other, "not a valid selector operator"));
+        }
+    }
+    if text(expression, "key") != "metadata.name" {
+        let key = text(expression, "key");
+        return errors.push(FieldError::invalid(join(at, "key"), key, "not a valid field selector key"));
+    }
+    for (at, value) in each(expression, "values", at) {
+        let value = value.as_str().unwrap_or_default();
+        invalid_each(errors, &at, value, is_dns1123_subdomain(value));
     }
 }
 
@@ -83,9 +114,46 @@ fn pod_term(term: &Value, at: &str, errors: &mut Errors) {
             errors.extend(validate_label_selector(get(term, key), &join(at, key)));
         }
     }
-    match text(term, "topologyKey") {
-        "" => errors.push(FieldError::required(join(at, "topologyKey"), "can not be empty")),
-        key => invalid_each(errors, &join(at, "topologyKey"), key, is_qualified_name(key)),
+    for name in list(term, "namespaces").iter().filter_map(Value::as_str) {
+        // the field is upstream's
+        invalid_each(errors, &join(at, "namespace"), name, is_dns1123_label(name));
+    }
+    label_keys(term, at, errors);
+    let key = text(term, "topologyKey");
+    if key.is_empty() {
+        errors.push(FieldError::required(join(at, "topologyKey"), "can not be empty"));
+    }
+    invalid_each(errors, &join(at, "topologyKey"), key, is_qualified_name(key));
+}
+
+/// `ValidateMatchLabelKeysAndMismatchLabelKeys`: by the labels of the pod itself, which no selector says beside.
+fn label_keys(holder: &Value, at: &str, errors: &mut Errors) {
+    let selector = get(holder, "labelSelector");
+    let [like, unlike] = ["matchLabelKeys", "mismatchLabelKeys"];
+    for key in [like, unlike].into_iter().filter(|key| !list(holder, key).is_empty()) {
+        if selector.is_null() {
+            let why = "must not be specified when labelSelector is not set";
+            errors.push(FieldError::forbidden(join(at, key), why));
+            continue;
+        }
+        for (at, name) in each(holder, key, at) {
+            let name = name.as_str().unwrap_or_default();
+            invalid_each(errors, &at, name, is_qualified_name(name));
+        }
+    }
+    // the key's own requirement is there already; a second one is too many
+    let mut seen: Vec<&str> = entries(selector, "matchLabels").map(|(key, _)| key.as_str()).collect();
+    for key in list(selector, "matchExpressions").iter().map(|expression| text(expression, "key")) {
+        let place = list(holder, like).iter().rposition(|one| one.as_str() == Some(key));
+        if let Some(index) = place.filter(|_| seen.contains(&key)) {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.push(FieldError::invalid(format!("{at}[{index}]"), key, why));
+        }
+        seen.push(key);
+    }
+    for (at, key) in each(holder, like, at).filter(|(_, key)| list(holder, unlike).contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(FieldError::invalid(at, key.clone(), why));
     }
 }
 
@@ -107,52 +175,73 @@ pub(super) fn tolerations(holder: &Value, at: &str, errors: &mut Errors) {
         }
         let value = text(toleration, "value");
         match operator {
-            "" | "Equal" => invalid_each(errors, &join(&at, "operator"), value, is_label_value(value)),
+            "" | "Equal" => {
+                let why = is_label_value(value);
+                if !why.is_empty() {
+                    errors.push(FieldError::invalid(join(&at, "operator"), value, why.join(";")));
+                }
+            }
             "Exists" if !value.is_empty() => {
                 let why = "value must be empty when `operator` is 'Exists'";
-                errors.push(FieldError::invalid(join(&at, "operator"), toleration.clone(), why));
+                errors.push(FieldError::invalid(join(&at, "operator"), value, why));
             }
             "Exists" => {}
+            // known, and not to be had yet
+            "Lt" | "Gt" => {
+                let known = ["Equal", "Exists", "Lt", "Gt"];
+                errors.push(FieldError::not_supported_as_listed(join(&at, "operator"), operator, &known));
+            }
             other => {
                 errors.push(FieldError::not_supported(join(&at, "operator"), other, &["Equal", "Exists"]))
             }
         }
         if !effect.is_empty() {
-            one_of(toleration, "effect", &at, &["NoExecute", "NoSchedule", "PreferNoSchedule"], errors);
+            taint_effect(effect, &join(&at, "effect"), errors);
         }
+    }
+}
+
+/// `validateTaintEffect`.
+pub(super) fn taint_effect(effect: &str, at: &str, errors: &mut Errors) {
+    const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    if !EFFECTS.contains(&effect) {
+        errors.push(FieldError::not_supported_as_listed(at, effect, EFFECTS));
     }
 }
 
 /// `validateTopologySpreadConstraints`.
 pub(super) fn spread(spec: &Value, at: &str, errors: &mut Errors) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (at, constraint) in each(spec, "topologySpreadConstraints", at) {
-        for key in ["maxSkew", "minDomains"] {
-            if let Some(number) = int(constraint, key).filter(|n| *n <= 0) {
-                errors.push(FieldError::invalid(join(&at, key), number, "must be greater than zero"));
+    let all = list(spec, "topologySpreadConstraints");
+    let pair = |constraint: &Value| {
+        (text(constraint, "topologyKey").to_owned(), text(constraint, "whenUnsatisfiable").to_owned())
+    };
+    for (index, (at, constraint)) in each(spec, "topologySpreadConstraints", at).enumerate() {
+        let (key, when) = pair(constraint);
+        let (skew, domains) = (int(constraint, "maxSkew").unwrap_or(0), int(constraint, "minDomains"));
+        for (name, number) in [("maxSkew", Some(skew)), ("minDomains", domains)] {
+            if let Some(number) = number.filter(|number| *number <= 0) {
+                errors.push(FieldError::invalid(join(&at, name), number, "must be greater than zero"));
             }
         }
-        let key = text(constraint, "topologyKey");
+        if domains.is_some() && when != "DoNotSchedule" {
+            let why = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}");
+            errors.push(FieldError::invalid(join(&at, "minDomains"), domains, why));
+        }
         if key.is_empty() {
             errors.push(FieldError::required(join(&at, "topologyKey"), "can not be empty"));
-        } else {
-            invalid_each(errors, &join(&at, "topologyKey"), key, is_qualified_name(key));
         }
-        let when = text(constraint, "whenUnsatisfiable");
-        if !matches!(when, "DoNotSchedule" | "ScheduleAnyway") {
-            let supported = ["DoNotSchedule", "ScheduleAnyway"];
-            errors.push(FieldError::not_supported(join(&at, "whenUnsatisfiable"), when, &supported));
+        listed(constraint, "whenUnsatisfiable", &at, &["DoNotSchedule", "ScheduleAnyway"], errors);
+        if all.iter().skip(index + 1).any(|other| pair(other) == (key.clone(), when.clone())) {
+            let field = format!("{at}.{{topologyKey, whenUnsatisfiable}}");
+            errors.push(FieldError::duplicate(field, format!("{{{key}, {when}}}")));
         }
-        if seen.contains(&(key, when)) {
-            let pair = format!("{{{key}, {when}}}");
-            errors.push(FieldError::duplicate(format!("{at}.{{topologyKey, whenUnsatisfiable}}"), pair));
+        for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            one_of(constraint, policy, &at, &["Honor", "Ignore"], errors);
         }
-        seen.push((key, when));
-        if has(constraint, "labelSelector") {
-            errors.extend(validate_label_selector(
-                get(constraint, "labelSelector"),
-                &join(&at, "labelSelector"),
-            ));
+        label_keys(constraint, &at, errors);
+        let selector = get(constraint, "labelSelector");
+        if !selector.is_null() {
+            errors.extend(validate_label_selector(selector, &join(&at, "labelSelector")));
         }
     }
 }

@@ -79,12 +79,13 @@ fn rules(kind: &str, object: &Value, errors: &mut Errors) {
 
 fn binding(kind: &str, object: &Value, errors: &mut Errors) {
     let role = get(object, "roleRef");
-    let kinds: &[&str] = if kind == "RoleBinding" { &["ClusterRole", "Role"] } else { &["ClusterRole"] };
+    let namespaced = kind == "RoleBinding";
+    let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
     if text(role, "apiGroup") != RBAC {
         errors.push(FieldError::not_supported("roleRef.apiGroup", text(role, "apiGroup"), &[RBAC]));
     }
     if !kinds.contains(&text(role, "kind")) {
-        errors.push(FieldError::not_supported("roleRef.kind", text(role, "kind"), kinds));
+        errors.push(FieldError::not_supported_as_listed("roleRef.kind", text(role, "kind"), kinds));
     }
     required_text(role, "name", "roleRef", |name| crate::validation::is_path_segment(name, false), errors);
     for (at, subject) in each(object, "subjects", "") {
@@ -96,7 +97,7 @@ fn binding(kind: &str, object: &Value, errors: &mut Errors) {
                 if !group.is_empty() {
                     errors.push(FieldError::not_supported(join(&at, "apiGroup"), group, &[""]));
                 }
-                if text(subject, "namespace").is_empty() {
+                if !namespaced && text(subject, "namespace").is_empty() {
                     errors.push(FieldError::required(join(&at, "namespace"), ""));
                 }
             }
@@ -105,8 +106,8 @@ fn binding(kind: &str, object: &Value, errors: &mut Errors) {
             }
             "User" | "Group" => {}
             other => {
-                let kinds = ["Group", "ServiceAccount", "User"];
-                errors.push(FieldError::not_supported(join(&at, "kind"), other, &kinds));
+                let kinds = ["ServiceAccount", "User", "Group"];
+                errors.push(FieldError::not_supported_as_listed(join(&at, "kind"), other, &kinds));
             }
         }
     }
@@ -138,10 +139,28 @@ fn disruption_budget(object: &Value, errors: &mut Errors) {
     one_of(spec, "unhealthyPodEvictionPolicy", "spec", &["AlwaysAllow", "IfHealthyBudget"], errors);
 }
 
+/// `IsKnownSystemPriorityClass`.
+fn system_class_error(name: &str, class: &Value) -> Option<String> {
+    let known = match name {
+        "system-node-critical" => 2_000_001_000,
+        "system-cluster-critical" => 2_000_000_000,
+        _ if name.starts_with("system-") => {
+            return Some(format!("{name} is not a known system priority class"));
+        }
+        _ => return None,
+    };
+    if int(class, "value").unwrap_or(0) != known {
+        return Some(format!("value of {name} PriorityClass must be {known}"));
+    }
+    is_true(class, "globalDefault").then(|| format!("globalDefault of {name} PriorityClass must be false"))
+}
+
 fn priority_class(object: &Value, errors: &mut Errors) {
     let name = text(get(object, "metadata"), "name");
-    if name.starts_with("system-") && !matches!(name, "system-node-critical" | "system-cluster-critical") {
-        let why = "priority class names with 'system-' prefix are reserved for system use only";
+    if let Some(why) = system_class_error(name, object) {
+        let why = format!(
+            "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+        );
         errors.push(FieldError::forbidden("metadata.name", why));
     } else if !name.starts_with("system-") && int(object, "value").is_some_and(|v| v > 1_000_000_000) {
         let why = "maximum allowed value of a user defined priority is 1000000000";

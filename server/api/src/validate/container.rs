@@ -1,53 +1,62 @@
-//! Containers, init containers and what is inside: names, ports, env, resources, mounts, hooks.
+//! Containers, init containers and what is inside: names, ports, resources.
 
 use serde_json::Value;
 
 use super::access::*;
-use super::probe;
+use super::pod::Holder;
+use super::volume::Volumes;
+use super::{env, mounts, restart, security};
+use crate::quantity::Quantity;
 use crate::status::FieldError;
-use crate::validation::{
-    is_config_map_key, is_dns1123_label, is_env_var_name, is_port_name, is_port_number, is_qualified_name,
-    range_error,
-};
+use crate::validation::{is_dns1123_label, is_port_name, is_port_number, is_qualified_name};
 
-const FIELD_PATHS: &[&str] = &[
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
+/// What a container's pod has to do with its rules.
+pub(super) struct Of<'a> {
+    /// Whose spec it is in.
+    pub(super) holder: Holder<'a>,
+    pub(super) spec: &'a Value,
+    pub(super) volumes: Volumes<'a>,
+}
 
-/// The rules that hold for every sort of container.
-pub(super) fn container(container: &Value, at: &str, volumes: &[&str], errors: &mut Errors) {
+/// The rules that hold for every sort of container: `validateContainerCommon`.
+pub(super) fn container(container: &Value, at: &str, of: &Of, errors: &mut Errors) {
     required_text(container, "name", at, is_dns1123_label, errors);
     let image = text(container, "image");
     if image.is_empty() {
         errors.push(FieldError::required(join(at, "image"), ""));
-    } else if image.trim() != image {
-        errors.push(FieldError::invalid(
-            join(at, "image"),
-            image,
-            "must not have leading or trailing whitespace",
-        ));
+    } else if of.holder.is_pod() && image.trim() != image {
+        let why = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(join(at, "image"), image, why));
     }
-    one_of(container, "terminationMessagePolicy", at, &["FallbackToLogsOnError", "File"], errors);
-    one_of(container, "imagePullPolicy", at, &["Always", "IfNotPresent", "Never"], errors);
+    message_policy(container, at, errors);
     ports(container, at, errors);
-    for (at, env) in each(container, "env", at) {
-        env_var(env, &at, errors);
+    env::env(container, at, errors);
+    mounts::mounts(container, at, &of.volumes, errors);
+    mounts::devices(container, at, &of.volumes, errors);
+    required_one_of(container, "imagePullPolicy", at, &["Always", "IfNotPresent", "Never"], errors);
+    let resources_at = join(at, "resources");
+    resources(get(container, "resources"), &resources_at, errors);
+    claims(get(container, "resources"), list(of.spec, "resourceClaims"), &resources_at, errors);
+    restart::resize(container, at, text(of.spec, "restartPolicy"), errors);
+    let host_users = get(of.spec, "hostUsers").as_bool() != Some(false);
+    security::of_container(
+        get(container, "securityContext"),
+        &join(at, "securityContext"),
+        host_users,
+        errors,
+    );
+}
+
+fn message_policy(container: &Value, at: &str, errors: &mut Errors) {
+    const POLICIES: &[&str] = &["File", "FallbackToLogsOnError"];
+    let (key, policy) = ("terminationMessagePolicy", text(container, "terminationMessagePolicy"));
+    match policy {
+        "" => errors.push(FieldError::required(join(at, key), "")),
+        policy if !POLICIES.contains(&policy) => {
+            errors.push(FieldError::not_supported_as_listed(join(at, key), policy, POLICIES));
+        }
+        _ => {}
     }
-    for (at, source) in each(container, "envFrom", at) {
-        env_from(source, &at, errors);
-    }
-    mounts(container, at, volumes, errors);
-    resources(get(container, "resources"), &join(at, "resources"), errors);
-    probe::all(container, at, errors);
-    security_context(get(container, "securityContext"), &join(at, "securityContext"), errors);
 }
 
 fn ports(container: &Value, at: &str, errors: &mut Errors) {
@@ -77,114 +86,41 @@ pub(super) fn port_number(number: i64, at: &str, errors: &mut Errors) {
     errors.extend(is_port_number(number).into_iter().map(|why| FieldError::invalid(at, number, why)));
 }
 
-fn env_var(env: &Value, at: &str, errors: &mut Errors) {
-    required_text(env, "name", at, is_env_var_name, errors);
-    let Some(from) = get(env, "valueFrom").as_object() else { return };
-    let from_at = join(at, "valueFrom");
-    let sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
-    let set = sources.iter().filter(|s| from.get(**s).is_some_and(|v| !v.is_null())).count();
-    let from = get(env, "valueFrom");
-    if set == 0 {
-        let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-        errors.push(FieldError::invalid(from_at.as_str(), "", why));
-    } else if !text(env, "value").is_empty() {
-        errors.push(FieldError::invalid(
-            from_at.as_str(),
-            "",
-            "may not be specified when `value` is not empty",
-        ));
-    } else if set > 1 {
-        let why = "may not have more than one field specified at a time";
-        errors.push(FieldError::invalid(from_at.as_str(), "", why));
-    }
-    if has(from, "fieldRef") {
-        field_ref(get(from, "fieldRef"), &join(&from_at, "fieldRef"), errors);
-    }
-    for source in ["configMapKeyRef", "secretKeyRef"] {
-        if has(from, source) {
-            let at = join(&from_at, source);
-            required_text(get(from, source), "name", &at, any_text, errors);
-            required_text(get(from, source), "key", &at, is_config_map_key, errors);
-        }
-    }
-    if has(from, "resourceFieldRef") {
-        required_text(
-            get(from, "resourceFieldRef"),
-            "resource",
-            &join(&from_at, "resourceFieldRef"),
-            any_text,
-            errors,
-        );
-    }
-}
-
-fn field_ref(reference: &Value, at: &str, errors: &mut Errors) {
-    required_text(reference, "apiVersion", at, any_text, errors);
-    let path = text(reference, "fieldPath");
-    let keyed = ["metadata.labels['", "metadata.annotations['"]
-        .iter()
-        .find_map(|prefix| path.strip_prefix(prefix)?.strip_suffix("']"));
-    match (path, keyed) {
-        ("", _) => errors.push(FieldError::required(join(at, "fieldPath"), "")),
-        (_, Some(key)) => invalid_each(errors, at, key, is_qualified_name(&key.to_lowercase())),
-        (path, None) if FIELD_PATHS.contains(&path) => {}
-        (path, None) => errors.push(FieldError::not_supported(join(at, "fieldPath"), path, FIELD_PATHS)),
-    }
-}
-
-fn env_from(source: &Value, at: &str, errors: &mut Errors) {
-    optional_text(source, "prefix", at, is_env_var_name, errors);
-    let kinds = ["configMapRef", "secretRef"];
-    match kinds.iter().filter(|kind| has(source, kind)).count() {
-        0 => errors.push(FieldError::invalid(at, "", "must specify one of: `configMapRef` or `secretRef`")),
-        1 => {}
-        _ => errors.push(FieldError::invalid(at, "", "may not have more than one field specified at a time")),
-    }
-    for kind in kinds.iter().filter(|kind| has(source, kind)) {
-        required_text(get(source, kind), "name", &join(at, kind), any_text, errors);
-    }
-}
-
-fn mounts(container: &Value, at: &str, volumes: &[&str], errors: &mut Errors) {
-    let mut paths: Vec<&str> = Vec::new();
-    for (at, mount) in each(container, "volumeMounts", at) {
-        match text(mount, "name") {
-            "" => errors.push(FieldError::required(join(&at, "name"), "")),
-            name if !volumes.contains(&name) => errors.push(FieldError::not_found(join(&at, "name"), name)),
-            _ => {}
-        }
-        match text(mount, "mountPath") {
-            "" => errors.push(FieldError::required(join(&at, "mountPath"), "")),
-            path if paths.contains(&path) => {
-                errors.push(FieldError::invalid(join(&at, "mountPath"), path, "must be unique"));
-            }
-            path => paths.push(path),
-        }
-        for key in ["subPath", "subPathExpr"] {
-            local_path(text(mount, key), &join(&at, key), errors);
-        }
-        if !text(mount, "subPath").is_empty() && !text(mount, "subPathExpr").is_empty() {
-            let why = "subPathExpr and subPath are mutually exclusive";
-            errors.push(FieldError::invalid(join(&at, "subPathExpr"), text(mount, "subPathExpr"), why));
-        }
-    }
-}
-
 /// `validateLocalDescendingPath`.
 pub(super) fn local_path(path: &str, at: &str, errors: &mut Errors) {
     if path.starts_with('/') {
         errors.push(FieldError::invalid(at, path, "must be a relative path"));
     }
-    if path.split('/').any(|part| part == "..") {
+    no_backsteps(path, at, errors);
+}
+
+/// `validatePathNoBacksteps`.
+pub(super) fn no_backsteps(path: &str, at: &str, errors: &mut Errors) {
+    if has_backsteps(path) {
         errors.push(FieldError::invalid(at, path, "must not contain '..'"));
     }
+}
+
+/// Whether the path leads up somewhere.
+pub(super) fn has_backsteps(path: &str) -> bool {
+    path.split('/').any(|part| part == "..")
 }
 
 fn is_standard(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage" | "storage") || name.starts_with("hugepages-")
 }
 
-/// `ValidateResourceRequirements`.
+/// Whether more may be asked for of it than there is: `IsOvercommitAllowed`.
+fn is_overcommitted(name: &str) -> bool {
+    is_native(name) && !name.starts_with("hugepages-")
+}
+
+/// `IsNativeResource`.
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// `ValidateContainerResourceRequirements`, but for the claims.
 pub(super) fn resources(resources: &Value, at: &str, errors: &mut Errors) {
     resources_named(resources, at, resource_name, errors);
 }
@@ -196,95 +132,130 @@ pub(super) fn resources_named(
     named: fn(&str, &str, &mut Errors),
     errors: &mut Errors,
 ) {
-    let limits = get(resources, "limits");
+    let (mut computes, mut huge) = (false, false);
     for list in ["limits", "requests"] {
         for (name, amount) in entries(resources, list) {
-            let at = format!("{at}.{list}[{name}]");
-            named(name, &at, errors);
-            if let Some(amount) = quantity(amount).filter(|q| q.sign() < 0) {
-                errors.push(FieldError::invalid(
-                    at,
-                    amount.to_string(),
-                    "must be greater than or equal to 0",
-                ));
+            let here = format!("{at}.{list}[{name}]");
+            named(name, &here, errors);
+            computes |= matches!(name.as_str(), "cpu" | "memory");
+            huge |= name.starts_with("hugepages-");
+            let Some(amount) = quantity(amount) else { continue };
+            resource_value(name, &amount, &here, errors);
+            if list == "requests" {
+                let limit = get(resources, "limits").get(name).and_then(quantity);
+                against_limit(name, &amount, limit, at, errors);
+            }
+            if !is_whole_pages(name, &amount) {
+                let why = format!("{amount} is not positive integer multiple of {name}");
+                errors.push(FieldError::invalid(here, amount.to_string(), why));
             }
         }
     }
-    for (name, amount) in entries(resources, "requests") {
-        let (Some(request), limit) = (quantity(amount), limits.get(name).and_then(quantity)) else {
+    if huge && !computes {
+        errors.push(FieldError::forbidden(at, "HugePages require cpu or memory"));
+    }
+}
+
+/// `ValidateResourceQuantityValue`.
+fn resource_value(name: &str, amount: &Quantity, at: &str, errors: &mut Errors) {
+    if amount.sign() < 0 {
+        let why = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(at, amount.to_string(), why));
+    }
+    // devices and the like come whole
+    if !is_native(name) && !amount.is_whole() {
+        errors.push(FieldError::invalid(at, amount.to_string(), "must be an integer"));
+    }
+}
+
+fn against_limit(name: &str, request: &Quantity, limit: Option<Quantity>, at: &str, errors: &mut Errors) {
+    let why = match limit {
+        Some(limit) if *request != limit && !is_overcommitted(name) => {
+            format!("must be equal to {name} limit of {limit}")
+        }
+        Some(limit) if *request > limit => format!("must be less than or equal to {name} limit of {limit}"),
+        None if !is_overcommitted(name) => {
+            let why = "Limit must be set for non overcommitable resources";
+            return errors.push(FieldError::required(join(at, "limits"), why));
+        }
+        _ => return,
+    };
+    errors.push(FieldError::invalid(join(at, "requests"), request.to_string(), why));
+}
+
+/// `IsHugePageResourceValueDivisible`.
+fn is_whole_pages(name: &str, amount: &Quantity) -> bool {
+    let Some(page) = name.strip_prefix("hugepages-") else { return true };
+    let page = Quantity::parse(page).map_or(0, |page| page.value());
+    page > 0 && amount.is_whole() && amount.value() % page == 0
+}
+
+/// `validateResourceClaimNames`: which of the pod's `claims` the container uses.
+pub(super) fn claims(resources: &Value, claims: &[Value], at: &str, errors: &mut Errors) {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (at, claim) in each(resources, "claims", at) {
+        let (name, request) = (text(claim, "name"), text(claim, "request"));
+        if name.is_empty() {
+            errors.push(FieldError::required(at, ""));
             continue;
-        };
-        let at = join(at, "requests");
-        match limit {
-            Some(limit) if request > limit => errors.push(FieldError::invalid(
-                at,
-                request.to_string(),
-                format!("must be less than or equal to {name} limit of {limit}"),
-            )),
-            Some(limit) if name.contains('/') && request != limit => errors.push(FieldError::invalid(
-                at,
-                request.to_string(),
-                format!("must be equal to {name} limit of {limit}"),
-            )),
-            None if name.contains('/') => {
-                errors.push(FieldError::required(
-                    join(at.trim_end_matches(".requests"), "limits"),
-                    "Limit must be set for non overcommitable resources",
-                ));
-            }
-            _ => {}
+        }
+        if !request.is_empty() && !seen.contains(&(name, "")) {
+            invalid_each(errors, &join(&at, "request"), request, is_dns1123_label(request));
+        }
+        let all_of_it = seen.contains(&(name, ""));
+        let overlaps = seen.iter().filter(|(other, _)| *other == name && request.is_empty() && !all_of_it);
+        let twice = usize::from(all_of_it || (!request.is_empty() && seen.contains(&(name, request))));
+        let shown =
+            if request.is_empty() || all_of_it { name.to_owned() } else { format!("{name}/{request}") };
+        for _ in 0..overlaps.count().max(twice) {
+            errors.push(FieldError::duplicate(at.as_str(), shown.as_str()));
+        }
+        if !all_of_it {
+            seen.push((name, request));
+        }
+        let mut names: Vec<&str> = claims.iter().map(|claim| text(claim, "name")).collect();
+        names.retain(|name| !name.is_empty());
+        if !names.contains(&name) {
+            names.sort_unstable();
+            let rest = match names.as_slice() {
+                [] => " which is empty".to_owned(),
+                names => format!(": {}", names.join(", ")),
+            };
+            let mut error = FieldError::not_found(at, name);
+            error.detail = format!("must be one of the names in pod.spec.resourceClaims{rest}");
+            errors.push(error);
         }
     }
 }
 
-fn resource_name(name: &str, at: &str, errors: &mut Errors) {
-    invalid_each(errors, at, name, is_qualified_name(name));
+/// `validateResourceName`: says what is wrong, and whether anything is.
+pub(super) fn has_bad_name(name: &str, at: &str, errors: &mut Errors) -> bool {
+    let mut why = is_qualified_name(name);
+    if why.is_empty() && !name.contains('/') && !is_standard(name) {
+        why.push("must be a standard resource type or fully qualified".to_owned());
+    }
+    let wrong = !why.is_empty();
+    invalid_each(errors, at, name, why);
+    wrong
+}
+
+/// `validateContainerResourceName`.
+pub(super) fn resource_name(name: &str, at: &str, errors: &mut Errors) {
+    has_bad_name(name, at, errors);
     if name.contains('/') {
-        return;
-    }
-    if !is_standard(name) {
-        errors.push(FieldError::invalid(at, name, "must be a standard resource type or fully qualified"));
-        errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
-    } else if name == "storage" {
-        errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
-    }
-}
-
-fn security_context(context: &Value, at: &str, errors: &mut Errors) {
-    ids(context, &["runAsUser", "runAsGroup"], at, errors);
-    one_of(context, "procMount", at, &["Default", "Unmasked"], errors);
-    if get(context, "allowPrivilegeEscalation").as_bool() == Some(false) && is_true(context, "privileged") {
-        let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-        errors.push(FieldError::invalid(at, context.clone(), why));
-    }
-    seccomp(context, at, errors);
-}
-
-pub(super) fn ids(context: &Value, keys: &[&str], at: &str, errors: &mut Errors) {
-    for key in keys {
-        if let Some(id) = int(context, key).filter(|id| !(0..=0xffff_ffff).contains(id)) {
-            errors.push(FieldError::invalid(join(at, key), id, range_error(0, 0xffff_ffff)));
+        if !is_native(name) && !is_extended(name) {
+            errors.push(FieldError::invalid(at, name, "doesn't follow extended resource name standard"));
         }
+        return;
+    }
+    if !is_standard(name) || name == "storage" {
+        errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
     }
 }
 
-pub(super) fn seccomp(context: &Value, at: &str, errors: &mut Errors) {
-    let profile = get(context, "seccompProfile");
-    if profile.is_null() {
-        return;
-    }
-    let at = join(at, "seccompProfile");
-    required_one_of(profile, "type", &at, &["Localhost", "RuntimeDefault", "Unconfined"], errors);
-    let localhost = text(profile, "type") == "Localhost";
-    if localhost && text(profile, "localhostProfile").is_empty() {
-        let why = "must be set when seccomp type is Localhost";
-        errors.push(FieldError::required(join(&at, "localhostProfile"), why));
-    } else if !localhost && has(profile, "localhostProfile") {
-        let why = "can only be set when seccomp type is Localhost";
-        errors.push(FieldError::invalid(
-            join(&at, "localhostProfile"),
-            get(profile, "localhostProfile").clone(),
-            why,
-        ));
-    }
+/// `IsExtendedResourceName`: a quota for it would have a name, too.
+pub(super) fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && is_qualified_name(&format!("requests.{name}")).is_empty()
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::access::*;
 use crate::status::FieldError;
-use crate::validation::{is_config_map_key, is_label_value, is_qualified_name};
+use crate::validation::{is_cidr, is_config_map_key, is_ipv6, is_label_value, is_qualified_name};
 
 /// Upstream's `MaxSecretSize`: also a ConfigMap's.
 const MAX_SIZE: usize = 1 << 20;
@@ -93,15 +93,40 @@ pub(super) fn secret_update(new: &Value, old: &Value, errors: &mut Errors) {
 
 pub(super) fn node(object: &Value, errors: &mut Errors) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (at, taint) in each(get(object, "spec"), "taints", "spec") {
+    // the path is upstream's
+    for (at, taint) in each(get(object, "spec"), "taints", "metadata") {
         let (key, value, effect) = (text(taint, "key"), text(taint, "value"), text(taint, "effect"));
         invalid_each(errors, &join(&at, "key"), key, is_qualified_name(key));
-        invalid_each(errors, &join(&at, "value"), value, is_label_value(value));
-        required_one_of(taint, "effect", &at, &["NoExecute", "NoSchedule", "PreferNoSchedule"], errors);
+        let why = is_label_value(value);
+        if !why.is_empty() {
+            errors.push(FieldError::invalid(join(&at, "value"), value, why.join(";")));
+        }
+        match effect {
+            "" => errors.push(FieldError::required(join(&at, "effect"), "")),
+            effect => super::affinity::taint_effect(effect, &join(&at, "effect"), errors),
+        }
         if seen.contains(&(key, effect)) {
-            errors.push(FieldError::duplicate(at.as_str(), taint.clone()));
+            let mut error = FieldError::duplicate(at.as_str(), taint.clone());
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
         }
         seen.push((key, effect));
+    }
+}
+
+/// The networks of a new node: one of each family.
+pub(super) fn node_networks(object: &Value, errors: &mut Errors) {
+    let networks = list(get(object, "spec"), "podCIDRs");
+    for (at, network) in each(get(object, "spec"), "podCIDRs", "spec") {
+        let network = network.as_str().unwrap_or_default();
+        invalid_each(errors, &at, network, is_cidr(network));
+    }
+    let ipv6 = |network: &Value| network.as_str().and_then(|cidr| is_ipv6(cidr.split('/').next()?));
+    let mut families: Vec<_> = networks.iter().map(ipv6).collect();
+    families.sort_unstable();
+    if networks.len() > 1 && families != [Some(false), Some(true)] {
+        let why = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid("spec.podCIDRs", networks.to_vec(), why));
     }
 }
 

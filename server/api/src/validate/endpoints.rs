@@ -6,7 +6,8 @@ use super::access::*;
 use super::container::port_number;
 use crate::status::FieldError;
 use crate::validation::{
-    is_dns1123_label, is_dns1123_subdomain, is_ip, is_ipv6, is_non_special_ip, is_qualified_name,
+    is_canonical_ip, is_dns1123_label, is_dns1123_subdomain, is_ip, is_ipv6, is_non_special_ip,
+    is_qualified_name,
 };
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
@@ -121,14 +122,16 @@ fn text_members(map: &Value) -> impl Iterator<Item = &String> {
 fn slice_address(address: &str, family: &str, at: &str, errors: &mut Errors) {
     let of_family = |v6: bool| is_ipv6(address) == Some(v6);
     match family {
-        "IPv4" if !of_family(false) => {
-            errors.push(FieldError::invalid(at, address, "must be an IPv4 address"));
-        }
-        "IPv6" if !of_family(true) => {
-            errors.push(FieldError::invalid(at, address, "must be an IPv6 address"));
-        }
         "IPv4" | "IPv6" => {
-            invalid_each(errors, at, address, is_ip(address));
+            let why = if family == "IPv6" { is_canonical_ip(address) } else { is_ip(address) };
+            if !why.is_empty() {
+                return invalid_each(errors, at, address, why);
+            }
+            if !of_family(family == "IPv6") {
+                // which of the addresses goes unsaid, as it does upstream
+                let all = at.rsplit_once('[').map_or(at, |(all, _)| all);
+                errors.push(FieldError::invalid(all, address, format!("must be an {family} address")));
+            }
             invalid_each(errors, at, address, is_non_special_ip(address));
         }
         "FQDN" => domain(address, at, errors),

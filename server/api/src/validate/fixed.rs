@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::access::*;
 use crate::status::FieldError;
-use crate::validation::is_dns1123_label;
+use crate::validation::{is_dns1123_label, validate_labels};
 
 const STORAGE: &str = "storage.k8s.io";
 const DEVICES: &str = "resource.k8s.io";
@@ -28,6 +28,7 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
         (STORAGE, "VolumeAttachment") | (DEVICES, "ResourceClaim" | "ResourceClaimTemplate") => {
             immutable(new, old, "spec", "", errors);
         }
+        (STORAGE, "CSINode") => super::csi::node_update(new, old, errors),
         (STORAGE, "CSIStorageCapacity") => {
             immutable(new, old, "nodeTopology", "", errors);
             immutable(new, old, "storageClassName", "", errors);
@@ -52,8 +53,25 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
 
 /// The name by which a runtime is told how to run a pod.
 pub(super) fn runtime_class(class: &Value, errors: &mut Errors) {
-    let handler = text(class, "handler");
-    invalid_each(errors, "handler", handler, is_dns1123_label(handler));
+    required_text(class, "handler", "", is_dns1123_label, errors);
+    if has(class, "overhead") {
+        let overhead = serde_json::json!({"limits": get(get(class, "overhead"), "podFixed")});
+        super::container::resources(&overhead, "overhead", errors);
+    }
+    let (scheduling, at) = (get(class, "scheduling"), "scheduling");
+    errors.extend(validate_labels(scheduling.get("nodeSelector"), &join(at, "nodeSelector")));
+    super::affinity::tolerations(scheduling, at, errors);
+    let key = |toleration: &Value| {
+        ["key", "operator", "value", "effect"].map(|key| text(toleration, key).to_owned())
+    };
+    let mut seen = Vec::new();
+    for (at, toleration) in each(scheduling, "tolerations", at) {
+        if seen.contains(&key(toleration)) {
+            errors.push(FieldError::duplicate(at, toleration.clone()));
+        } else {
+            seen.push(key(toleration));
+        }
+    }
 }
 
 #[cfg(test)]

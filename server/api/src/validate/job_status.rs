@@ -97,7 +97,7 @@ fn conditions_and_time(job: &Job<'_>, before: &Job<'_>, errors: &mut Errors) {
         && !end.is_empty()
         && end < start
     {
-        let why = "completionTime cannot be set before startTime";
+        let why = "must be equal to or after `startTime`";
         errors.push(FieldError::invalid("status.completionTime", end, why));
     }
     if (changed("Failed") || changed("FailureTarget")) && failed && !target {
@@ -122,7 +122,9 @@ fn finished(job: &Job<'_>, before: &Job<'_>, errors: &mut Errors) {
         let why = "active>0 is invalid for finished job";
         errors.push(FieldError::invalid("status.active", job.count("active"), why));
     }
-    if differs("startTime") && text(job.status, "startTime").is_empty() {
+    // a Job without work may end before it began
+    let idle = is_true(job.spec, "suspend") && int(job.spec, "completions") == Some(0);
+    if !idle && differs("startTime") && text(job.status, "startTime").is_empty() {
         errors.push(FieldError::required("status.startTime", "startTime is required for finished job"));
     }
     let uncounted = get(job.status, "uncountedTerminatedPods");
@@ -131,7 +133,7 @@ fn finished(job: &Job<'_>, before: &Job<'_>, errors: &mut Errors) {
         let shown = |key: &str| get(uncounted, key).clone();
         // Go's names: the internal type has no others
         let shown = serde_json::json!({"Succeeded": shown("succeeded"), "Failed": shown("failed")});
-        let why = "uncountedTerminatedPods needs to be empty for finished job";
+        let why = "must be empty for finished job";
         errors.push(FieldError::invalid("status.uncountedTerminatedPods", shown, why));
     }
 }
@@ -176,6 +178,11 @@ type Interval = (i64, i64);
 fn overlap(one: &[Interval], other: &[Interval]) -> Option<i64> {
     let meets = |a: &Interval, b: &Interval| (a.0 <= b.1 && b.0 <= a.1).then(|| a.0.max(b.0));
     one.iter().find_map(|a| other.iter().find_map(|b| meets(a, b)))
+}
+
+/// How many indexes the text has, if it is well formed.
+pub(super) fn indexes_in(text: &str, completions: i64) -> Result<i64, String> {
+    Ok(parse(text, completions)?.iter().map(|(first, last)| last - first + 1).sum())
 }
 
 /// `validateIndexesFormat`: `1,3-5`, growing, each below `completions`.
@@ -254,7 +261,7 @@ fn transitions(job: &Job<'_>, before: &Job<'_>, errors: &mut Errors) {
     }
     let (end, was) = (text(job.status, "completionTime"), text(before.status, "completionTime"));
     if !end.is_empty() && !was.is_empty() && end != was {
-        errors.push(FieldError::invalid("status.completionTime", end, "completionTime cannot be mutated"));
+        errors.push(FieldError::invalid("status.completionTime", end, crate::validation::FIELD_IS_IMMUTABLE));
     }
     let (met, had) = (job.has("SuccessCriteriaMet"), before.has("SuccessCriteriaMet"));
     if had && !met {

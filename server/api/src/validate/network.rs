@@ -37,7 +37,7 @@ pub(super) fn policy(object: &Value, old: &Value, errors: &mut Errors) {
     }
     for (at, kind) in each(spec, "policyTypes", "spec") {
         if !matches!(kind.as_str(), Some("Ingress" | "Egress")) {
-            errors.push(FieldError::not_supported(at, kind.clone(), &["Egress", "Ingress"]));
+            errors.push(FieldError::not_supported_as_listed(at, kind.clone(), &["Ingress", "Egress"]));
         }
     }
 }
@@ -56,7 +56,10 @@ fn blocks(spec: &Value) -> Vec<&str> {
 }
 
 fn policy_port(port: &Value, at: &str, errors: &mut Errors) {
-    one_of(port, "protocol", at, &["SCTP", "TCP", "UDP"], errors);
+    const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
+    if let Some(protocol) = get(port, "protocol").as_str().filter(|protocol| !PROTOCOLS.contains(protocol)) {
+        errors.push(FieldError::not_supported_as_listed(join(at, "protocol"), protocol, PROTOCOLS));
+    }
     let (first, last, at_last) = (get(port, "port"), int(port, "endPort"), join(at, "endPort"));
     let mut refuse =
         |why: &str| errors.extend(last.map(|last| FieldError::invalid(at_last.as_str(), last, why)));

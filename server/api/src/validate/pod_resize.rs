@@ -9,7 +9,7 @@ use crate::quota::{self, Amounts, computed_class, pod_class};
 use crate::status::FieldError;
 
 /// What `field.NewPath("")` is written as.
-const NOWHERE: &str = "[]";
+pub(super) const NOWHERE: &str = "[]";
 
 const MUTABLE: [&str; 2] = ["cpu", "memory"];
 
@@ -23,7 +23,7 @@ pub fn resize(new: &Value, old: &Value) -> Errors {
         return vec![FieldError::forbidden(NOWHERE, "windows pods cannot be resized")];
     }
     let mut errors = Errors::new();
-    pod::spec(after, "spec", &mut errors);
+    pod::pod(new, &mut errors);
     if pod_class(old) != computed_class(new) {
         let class = text(get(new, "status"), "qosClass");
         let why = "Pod QOS Class may not change as a result of resizing";
@@ -128,17 +128,17 @@ fn containers(munged: &mut Value, before: &Value, errors: &mut Errors) {
                     (at.as_str(), "only cpu and memory resources for init or sidecar containers are mutable")
                 }
             };
+            let restarts = |policy: &&Value| text(policy, "restartPolicy") == "RestartContainer";
             let ends = key == "initContainers" && !is_sidecar(container);
-            let mut policies = list(container, "resizePolicy").iter();
-            let anew = ends && policies.any(|policy| text(policy, "restartPolicy") == "RestartContainer");
-            let modified = anew && !diff::lines(container, old, "").is_empty();
+            let restarted = list(container, "resizePolicy").iter().filter(restarts).count();
+            let changes = ends && !diff::lines(container, old, "").is_empty();
             // devices are forgotten here, as upstream does: who has some is not resized
             let masked = masked(get(container, "resources"), get(old, "resources"), &Value::Null);
             put(container, "resources", masked);
             if !diff::lines(container, old, "").is_empty() {
                 errors.push(FieldError::forbidden(place, why));
             }
-            if modified {
+            for _ in 0..if changes { restarted } else { 0 } {
                 let why =
                     "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
                 errors.push(FieldError::forbidden(at.as_str(), why));
@@ -192,6 +192,11 @@ pub(super) fn whole_pod(spec: &Value, at: &str, errors: &mut Errors) {
         errors.push(FieldError::forbidden(at, "may not be set for a windows pod"));
         return;
     }
+    if has(own, "claims") {
+        let why = "claims may not be set for Resources at pod-level";
+        errors.push(FieldError::forbidden(join(&at, "claims"), why));
+    }
+    super::container::claims(own, list(spec, "resourceClaims"), &at, errors);
     super::container::resources_named(own, &at, resource_name, errors);
     let pod = serde_json::json!({"spec": {"containers": get(spec, "containers"), "initContainers": get(spec, "initContainers")}});
     for (name, asked) in covered(own, &quota::pod_amounts(&pod, "requests"), "requests") {
@@ -210,6 +215,9 @@ pub(super) fn whole_pod(spec: &Value, at: &str, errors: &mut Errors) {
 
 /// `validatePodResourceName`.
 fn resource_name(name: &str, at: &str, errors: &mut Errors) {
+    if super::container::has_bad_name(name, at, errors) {
+        return;
+    }
     if !MUTABLE.contains(&name) && !name.starts_with("hugepages-") {
         errors.push(FieldError::not_supported(at, name, &["cpu", "hugepages-", "memory"]));
     }

@@ -257,8 +257,10 @@ fn traffic(spec: &Value, errors: &mut Errors) {
         }
         _ => one_of(spec, "internalTrafficPolicy", "spec", POLICIES, errors),
     }
-    let distributions = ["PreferClose", "PreferSameNode", "PreferSameZone"];
-    one_of(spec, "trafficDistribution", "spec", &distributions, errors);
+    const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameZone", "PreferSameNode"];
+    if let Some(way) = get(spec, "trafficDistribution").as_str().filter(|way| !DISTRIBUTIONS.contains(way)) {
+        errors.push(FieldError::not_supported_as_listed("spec.trafficDistribution", way, DISTRIBUTIONS));
+    }
 }
 
 pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::access::*;
-use super::{affinity, diff, volume};
+use super::{affinity, diff, iscsi, volume_sources};
 use crate::status::FieldError;
 use crate::validation::{
     FIELD_IS_IMMUTABLE, is_dns1123_label, is_dns1123_subdomain, is_qualified_name, validate_label_selector,
@@ -41,7 +41,7 @@ pub(super) fn volume(object: &Value, errors: &mut Errors) {
     if list(spec, "accessModes").is_empty() {
         errors.push(FieldError::required("spec.accessModes", ""));
     }
-    access_modes(spec, errors);
+    access_modes(spec, "spec", errors);
     capacity(spec, errors);
     one_of(spec, "persistentVolumeReclaimPolicy", "spec", &["Delete", "Recycle", "Retain"], errors);
     let affine = get(spec, "nodeAffinity");
@@ -51,7 +51,7 @@ pub(super) fn volume(object: &Value, errors: &mut Errors) {
         let why = "must specify required node constraints";
         errors.push(FieldError::required("spec.nodeAffinity.required", why));
     }
-    sources(spec, errors);
+    sources(spec, text(get(object, "metadata"), "name"), errors);
     optional_text(spec, "storageClassName", "spec", is_dns1123_subdomain, errors);
     one_of(spec, "volumeMode", "spec", VOLUME_MODES, errors);
     if let Some(class) = get(spec, "volumeAttributesClassName").as_str() {
@@ -67,15 +67,15 @@ pub(super) fn volume(object: &Value, errors: &mut Errors) {
     }
 }
 
-fn access_modes(spec: &Value, errors: &mut Errors) {
-    const AT: &str = "spec.accessModes";
+fn access_modes(spec: &Value, at: &str, errors: &mut Errors) {
+    let at = join(at, "accessModes");
     let modes = || list(spec, "accessModes").iter().map(|mode| mode.as_str().unwrap_or_default());
     for mode in modes().filter(|mode| !ACCESS_MODES.contains(mode)) {
-        errors.push(FieldError::not_supported(AT, mode, ACCESS_MODES));
+        errors.push(FieldError::not_supported(at.as_str(), mode, ACCESS_MODES));
     }
     let single = |mode: &str| mode == "ReadWriteOncePod";
     if modes().any(single) && modes().any(|mode| !single(mode) && ACCESS_MODES.contains(&mode)) {
-        errors.push(FieldError::forbidden(AT, "may not use ReadWriteOncePod with other access modes"));
+        errors.push(FieldError::forbidden(at, "may not use ReadWriteOncePod with other access modes"));
     }
 }
 
@@ -111,13 +111,13 @@ fn source_kinds(spec: &Value) -> Vec<&String> {
         .collect()
 }
 
-fn sources(spec: &Value, errors: &mut Errors) {
+fn sources(spec: &Value, name: &str, errors: &mut Errors) {
     let kinds = source_kinds(spec);
     let Some((first, rest)) = kinds.split_first() else {
         errors.push(FieldError::required("spec", "must specify a volume type"));
         return;
     };
-    source(first, spec, errors);
+    source(first, spec, name, errors);
     for kind in rest {
         errors.push(FieldError::forbidden(join("spec", kind), "may not specify more than 1 volume type"));
     }
@@ -129,7 +129,7 @@ fn sources(spec: &Value, errors: &mut Errors) {
     }
 }
 
-fn source(kind: &str, spec: &Value, errors: &mut Errors) {
+fn source(kind: &str, spec: &Value, name: &str, errors: &mut Errors) {
     let (value, at) = (get(spec, kind), join("spec", kind));
     match kind {
         "local" => {
@@ -146,11 +146,54 @@ fn source(kind: &str, spec: &Value, errors: &mut Errors) {
                 errors.push(FieldError::required("spec.nodeAffinity", why));
             }
         }
-        "csi" => {
-            required_text(value, "driver", &at, any_text, errors);
-            required_text(value, "volumeHandle", &at, any_text, errors);
+        "csi" => driver(value, &at, errors),
+        "iscsi" => iscsi::persistent(value, name, &at, errors),
+        _ => {
+            volume_sources::source(kind, value, &at, errors);
+            elsewhere(kind, value, &at, errors);
         }
-        _ => volume::one_source(kind, value, &at, errors),
+    }
+}
+
+/// `validateCSIPersistentVolumeSource`.
+fn driver(source: &Value, at: &str, errors: &mut Errors) {
+    volume_sources::csi_driver(text(source, "driver"), &join(at, "driver"), errors);
+    required_text(source, "volumeHandle", at, any_text, errors);
+    for key in [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ] {
+        let (reference, at) = (get(source, key), join(at, key));
+        if !reference.is_null() {
+            required_text(reference, "name", &at, is_dns1123_subdomain, errors);
+            required_text(reference, "namespace", &at, is_dns1123_label, errors);
+        }
+    }
+}
+
+/// What a source beside those of pods says of namespaces, since a volume has none.
+fn elsewhere(kind: &str, source: &Value, at: &str, errors: &mut Errors) {
+    let secret = get(source, "secretRef");
+    match kind {
+        "cinder" | "storageos" if !secret.is_null() && text(secret, "namespace").is_empty() => {
+            errors.push(FieldError::required(join(at, "secretRef.namespace"), ""));
+        }
+        "azureFile" if get(source, "secretNamespace").as_str() == Some("") => {
+            errors.push(FieldError::required(join(at, "secretNamespace"), ""));
+        }
+        "glusterfs" => match get(source, "endpointsNamespace").as_str() {
+            None => {}
+            Some("") => {
+                let why = "if the endpointnamespace is set, it must be a valid namespace name";
+                errors.push(FieldError::invalid(join(at, "endpointsNamespace"), "", why));
+            }
+            Some(name) => {
+                invalid_each(errors, &join(at, "endpointsNamespace"), name, is_dns1123_label(name));
+            }
+        },
+        _ => {}
     }
 }
 
@@ -173,7 +216,8 @@ pub(super) fn volume_update(new: &Value, old: &Value, errors: &mut Errors) {
         errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
     }
     same(after, before, "volumeMode", errors);
-    if has(before, "nodeAffinity") && get(after, "nodeAffinity") != get(before, "nodeAffinity") {
+    if has(before, "nodeAffinity") && !same_nodes(get(after, "nodeAffinity"), get(before, "nodeAffinity"), "")
+    {
         let why = format!("{FIELD_IS_IMMUTABLE}, except for updating from beta label to GA");
         errors.push(FieldError::invalid("nodeAffinity", get(after, "nodeAffinity").clone(), why));
     }
@@ -184,6 +228,30 @@ pub(super) fn volume_update(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// Upstream names this field without its place.
+/// Whether both say the same, but for labels that have left their beta name: `validatePvNodeAffinity`.
+fn same_nodes(after: &Value, before: &Value, key: &str) -> bool {
+    let renamed = |name: &str| match name {
+        "failure-domain.beta.kubernetes.io/zone" => Some("topology.kubernetes.io/zone"),
+        "failure-domain.beta.kubernetes.io/region" => Some("topology.kubernetes.io/region"),
+        "beta.kubernetes.io/os" => Some("kubernetes.io/os"),
+        "beta.kubernetes.io/arch" => Some("kubernetes.io/arch"),
+        "beta.kubernetes.io/instance-type" => Some("node.kubernetes.io/instance-type"),
+        _ => None,
+    };
+    match (after, before) {
+        (Value::Array(after), Value::Array(before)) => {
+            after.len() == before.len() && after.iter().zip(before).all(|(a, b)| same_nodes(a, b, key))
+        }
+        (Value::Object(now), Value::Object(then)) => {
+            now.len() == then.len() && now.iter().all(|(key, value)| same_nodes(value, get(before, key), key))
+        }
+        (Value::String(now), Value::String(then)) if key == "key" => {
+            now == then || renamed(then) == Some(now.as_str())
+        }
+        _ => after == before,
+    }
+}
+
 fn same(after: &Value, before: &Value, key: &str, errors: &mut Errors) {
     if get(after, key) != get(before, key) {
         errors.push(FieldError::invalid(key, get(after, key).clone(), FIELD_IS_IMMUTABLE));
@@ -192,34 +260,38 @@ fn same(after: &Value, before: &Value, key: &str, errors: &mut Errors) {
 
 /// `ValidatePersistentVolumeClaimSpec`, of a claim or a template of one at `at`.
 pub(super) fn claim(spec: &Value, errors: &mut Errors) {
+    claim_at(spec, "spec", errors);
+}
+
+/// `ValidatePersistentVolumeClaimSpec` of the spec at `at`.
+pub(super) fn claim_at(spec: &Value, at: &str, errors: &mut Errors) {
     if list(spec, "accessModes").is_empty() {
-        errors.push(FieldError::required("spec.accessModes", "at least 1 access mode is required"));
+        errors.push(FieldError::required(join(at, "accessModes"), "at least 1 access mode is required"));
     }
     if has(spec, "selector") {
-        errors.extend(validate_label_selector(get(spec, "selector"), "spec.selector"));
+        errors.extend(validate_label_selector(get(spec, "selector"), &join(at, "selector")));
     }
-    access_modes(spec, errors);
-    let requests = get(get(spec, "resources"), "requests");
+    access_modes(spec, at, errors);
+    let (requests, field) = (get(get(spec, "resources"), "requests"), format!("{at}.resources[storage]"));
     match get(requests, "storage") {
-        Value::Null => errors.push(FieldError::required("spec.resources[storage]", "")),
+        Value::Null => errors.push(FieldError::required(field, "")),
         amount => match quantity(amount).filter(|amount| amount.sign() <= 0) {
             None => {}
             Some(amount) => {
-                let why = "must be greater than zero";
-                errors.push(FieldError::invalid("spec.resources[storage]", amount.to_string(), why));
+                errors.push(FieldError::invalid(field, amount.to_string(), "must be greater than zero"));
             }
         },
     }
     for key in ["storageClassName", "volumeAttributesClassName"] {
-        optional_text(spec, key, "spec", is_dns1123_subdomain, errors);
+        optional_text(spec, key, at, is_dns1123_subdomain, errors);
     }
-    one_of(spec, "volumeMode", "spec", VOLUME_MODES, errors);
+    one_of(spec, "volumeMode", at, VOLUME_MODES, errors);
     for key in ["dataSource", "dataSourceRef"] {
         if has(spec, key) {
-            data_source(get(spec, key), &join("spec", key), errors);
+            data_source(get(spec, key), &join(at, key), errors);
         }
     }
-    same_data_source(get(spec, "dataSource"), get(spec, "dataSourceRef"), errors);
+    same_data_source(get(spec, "dataSource"), get(spec, "dataSourceRef"), at, errors);
 }
 
 fn data_source(source: &Value, at: &str, errors: &mut Errors) {
@@ -234,7 +306,7 @@ fn data_source(source: &Value, at: &str, errors: &mut Errors) {
     optional_text(source, "namespace", at, is_dns1123_label, errors);
 }
 
-fn same_data_source(source: &Value, reference: &Value, errors: &mut Errors) {
+fn same_data_source(source: &Value, reference: &Value, at: &str, errors: &mut Errors) {
     if source.is_null() || reference.is_null() {
         return;
     }
@@ -246,7 +318,7 @@ fn same_data_source(source: &Value, reference: &Value, errors: &mut Errors) {
         () if differs => "must match dataSourceRef",
         () => return,
     };
-    errors.push(FieldError::invalid("spec", "spec.dataSource", why));
+    errors.push(FieldError::invalid(at, join(at, "dataSource"), why));
 }
 
 pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
@@ -255,13 +327,13 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
     let bound = text(get(new, "status"), "phase") == "Bound";
     allow_once(&mut allowed, new, old, errors);
     if bound {
-        for path in ["/resources/requests/storage", "/volumeAttributesClassName"] {
-            if let (Some(now), Some(then)) = (allowed.pointer_mut(path), before.pointer(path)) {
-                *now = then.clone();
-            }
+        let path = "/resources/requests/storage";
+        if let (Some(now), Some(then)) = (allowed.pointer_mut(path), before.pointer(path)) {
+            *now = then.clone();
         }
-        if !has(before, "volumeAttributesClassName") && has(after, "volumeAttributesClassName") {
-            remove(&mut allowed, "volumeAttributesClassName");
+        match before.get("volumeAttributesClassName") {
+            Some(class) => allowed["volumeAttributesClassName"] = class.clone(),
+            None => remove(&mut allowed, "volumeAttributesClassName"),
         }
     }
     let differences = diff::lines(&allowed, before, "spec");
@@ -272,13 +344,15 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
     shrinking(new, old, errors);
     same(after, before, "volumeMode", errors);
     let class = "volumeAttributesClassName";
-    if has(before, class) {
+    let applied = has(get(old, "status"), "currentVolumeAttributesClassName");
+    if applied && get(before, class) != get(after, class) {
         let to = match get(after, class).as_str() {
             None => "nil",
-            Some("") => "an empty string",
+            Some("") => "empty string",
             Some(_) => return,
         };
-        let why = format!("update from non-nil value to {to} is forbidden");
+        let why =
+            format!("update to {to} is forbidden when status.currentVolumeAttributesClassName is not nil");
         errors.push(FieldError::forbidden(join("spec", class), why));
     }
 }
@@ -307,7 +381,7 @@ fn allow_once(allowed: &mut Value, new: &Value, old: &Value, errors: &mut Errors
     }
     let upgraded = comes && fits && then.is_some() && now.is_none_or(|now| Some(now) == then);
     if !upgraded && now.unwrap_or_default() != then.unwrap_or_default() {
-        let at = format!("metadata.annotations[{BETA_CLASS}]");
+        let at = join("metadata.annotations", BETA_CLASS);
         errors.push(FieldError::invalid(at, now.unwrap_or_default(), FIELD_IS_IMMUTABLE));
     }
 }
@@ -350,17 +424,22 @@ pub(super) fn claim_status(new: &Value, errors: &mut Errors) {
 }
 
 pub(super) fn class(object: &Value, errors: &mut Errors) {
-    match text(object, "provisioner") {
-        "" => errors.push(FieldError::required("provisioner", "")),
-        name => invalid_each(errors, "provisioner", name, is_qualified_name(&name.to_lowercase())),
-    }
+    driver_name(text(object, "provisioner"), "provisioner", errors);
     parameters(object, errors);
     required_one_of(object, "reclaimPolicy", "", &["Delete", "Retain"], errors);
     required_one_of(object, "volumeBindingMode", "", &["Immediate", "WaitForFirstConsumer"], errors);
     topologies(object, errors);
 }
 
-fn parameters(object: &Value, errors: &mut Errors) {
+/// `validateProvisioner`.
+pub(super) fn driver_name(name: &str, at: &str, errors: &mut Errors) {
+    match name {
+        "" => errors.push(FieldError::required(at, "")),
+        name => invalid_each(errors, at, name, is_qualified_name(&name.to_lowercase())),
+    }
+}
+
+pub(super) fn parameters(object: &Value, errors: &mut Errors) {
     let count = entries(object, "parameters").count();
     if count > MOST_PARAMETERS {
         errors.push(FieldError::too_long("parameters", MOST_PARAMETERS));
@@ -395,10 +474,7 @@ fn topologies(object: &Value, errors: &mut Errors) {
 }
 
 pub(super) fn class_update(new: &Value, old: &Value, errors: &mut Errors) {
-    for key in ["parameters", "provisioner", "reclaimPolicy"] {
-        if get(new, key) != get(old, key) {
-            errors.push(FieldError::forbidden(key, format!("updates to {key} are forbidden.")));
-        }
+    for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+        immutable(new, old, key, "", errors);
     }
-    immutable(new, old, "volumeBindingMode", "", errors);
 }

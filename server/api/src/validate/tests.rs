@@ -4,8 +4,11 @@ use crate::{defaults, kinds};
 use proptest::prelude::*;
 use serde_json::json;
 
+mod devices;
 mod network;
+mod pods;
 mod resize;
+mod workloads;
 
 fn kind(name: &str) -> &'static Kind {
     [
@@ -19,6 +22,9 @@ fn kind(name: &str) -> &'static Kind {
         "scheduling.k8s.io",
         "discovery.k8s.io",
         "storage.k8s.io",
+        "flowcontrol.apiserver.k8s.io",
+        "resource.k8s.io",
+        "node.k8s.io",
     ]
     .iter()
     .find_map(|group| kinds::by_kind(group, "v1", name))
@@ -37,7 +43,12 @@ fn valid(name: &str) -> Value {
             json!({"spec": {"template": template}, "template": template})
         }
         "Job" => {
-            json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}})
+            // as its strategy leaves it
+            let labels = json!({"batch.kubernetes.io/controller-uid": "u", "batch.kubernetes.io/job-name": "n",
+                "controller-uid": "u", "job-name": "n"});
+            let selector = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}});
+            let pod = json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]});
+            json!({"spec": {"selector": selector, "template": {"metadata": {"labels": labels}, "spec": pod}}})
         }
         "CronJob" => {
             json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}}}})
@@ -69,6 +80,7 @@ fn valid(name: &str) -> Value {
     };
     object["metadata"] =
         json!({"name": if name == "IPAddress" { "10.0.0.7" } else { "n" }, "resourceVersion": "1"});
+    object["metadata"]["uid"] = "u".into();
     if kind(name).namespaced {
         object["metadata"]["namespace"] = "d".into();
     }
@@ -193,7 +205,7 @@ fn errors_on_create_are_upstreams() {
             "Pod",
             "/spec/restartPolicy",
             json!("X"),
-            "spec.restartPolicy: Unsupported value: \"X\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            "spec.restartPolicy: Unsupported value: \"X\": supported values: \"Always\", \"OnFailure\", \"Never\"",
         ),
         (
             "Pod",
@@ -219,7 +231,12 @@ fn errors_on_create_are_upstreams() {
             json!("c"),
             "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
         ),
-        ("Deployment", "/spec/selector", Value::Null, "spec.selector: Required value"),
+        (
+            "Deployment",
+            "/spec/selector",
+            Value::Null,
+            "spec.selector: Required value; spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
+        ),
         (
             "DaemonSet",
             "/spec/updateStrategy/rollingUpdate",
@@ -327,7 +344,7 @@ fn errors_on_create_are_upstreams() {
             "RoleBinding",
             "/subjects/0/kind",
             json!("X"),
-            "subjects[0].kind: Unsupported value: \"X\": supported values: \"Group\", \"ServiceAccount\", \"User\"",
+            "subjects[0].kind: Unsupported value: \"X\": supported values: \"ServiceAccount\", \"User\", \"Group\"",
         ),
         (
             "Lease",
@@ -345,7 +362,7 @@ fn errors_on_create_are_upstreams() {
             "PriorityClass",
             "/metadata/name",
             json!("system-x"),
-            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only",
+            "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-x is not a known system priority class",
         ),
     ];
     for (name, pointer, value, expected) in cases {
@@ -366,7 +383,7 @@ fn errors_on_update_are_upstreams() {
         (
             "Pod",
             "/spec/containers/1",
-            json!({"name": "b", "image": "i", "imagePullPolicy": "Always"}),
+            json!({"name": "b", "image": "i", "imagePullPolicy": "Always", "terminationMessagePolicy": "File"}),
             "spec.containers: Forbidden: pod updates may not add or remove containers",
         ),
         (

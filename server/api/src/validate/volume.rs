@@ -1,168 +1,156 @@
-//! Volumes of pods: a name, exactly one source, and what the common sources need.
+//! Volumes of pods: a name, and exactly one source.
 
 use serde_json::Value;
 
 use super::access::*;
-use super::container::local_path;
+use super::pod::Holder;
+use super::{storage, volume_sources};
 use crate::status::FieldError;
-use crate::validation::{is_dns1123_label, is_dns1123_subdomain};
+use crate::validation::{is_dns1123_label, is_dns1123_subdomain, validate_annotations, validate_labels};
 
-/// Checks all volumes; gives their names.
-pub(super) fn volumes<'a>(spec: &'a Value, at: &str, errors: &mut Errors) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
+/// In upstream's order: of two sources the first is the one, and the others are too many.
+const KINDS: &[&str] = &[
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
+/// The volumes that containers may have mounted: those with nothing wrong about them.
+pub(super) struct Volumes<'a> {
+    own: Vec<&'a Value>,
+    claims: &'a [&'a str],
+}
+
+impl Volumes<'_> {
+    /// The volume of that name.
+    pub(super) fn source(&self, name: &str) -> Option<&Value> {
+        static CLAIM: std::sync::LazyLock<Value> =
+            std::sync::LazyLock::new(|| serde_json::json!({"persistentVolumeClaim": {}}));
+        let own = || self.own.iter().copied().rfind(|volume| text(volume, "name") == name);
+        if self.claims.contains(&name) { Some(&CLAIM) } else { own() }
+    }
+}
+
+/// `ValidateVolumes`: checks all, and gives the good ones.
+pub(super) fn volumes<'a>(spec: &'a Value, at: &str, holder: Holder<'a>, errors: &mut Errors) -> Volumes<'a> {
+    let mut good: Vec<&Value> = Vec::new();
     for (at, volume) in each(spec, "volumes", at) {
         let name = text(volume, "name");
+        if holder.claims().contains(&name) {
+            continue;
+        }
+        let before = errors.len();
+        source(volume, &at, holder, errors);
         required_text(volume, "name", &at, is_dns1123_label, errors);
-        if names.contains(&name) {
+        if good.iter().any(|other| text(other, "name") == name) {
             errors.push(FieldError::duplicate(join(&at, "name"), name));
         }
-        names.push(name);
-        source(volume, &at, errors);
+        if errors.len() == before {
+            good.push(volume);
+        }
+        made_for_another(spec, volume, &at, holder, errors);
     }
-    names
+    Volumes { own: good, claims: holder.claims() }
 }
 
-fn source(volume: &Value, at: &str, errors: &mut Errors) {
-    let kinds: Vec<&String> = volume
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(k, v)| *k != "name" && !v.is_null())
-        .map(|(k, _)| k)
-        .collect();
-    match kinds.split_first() {
+/// A claim that comes into being for a volume is that one's alone.
+fn made_for_another(spec: &Value, volume: &Value, at: &str, holder: Holder, errors: &mut Errors) {
+    let claim = text(get(volume, "persistentVolumeClaim"), "claimName");
+    let pod = holder.pod_name();
+    if claim.is_empty() || pod.is_empty() {
+        return;
+    }
+    let made = |volume: &&Value| {
+        let rest = claim.strip_prefix(pod).and_then(|rest| rest.strip_prefix('-'));
+        has(volume, "ephemeral") && rest == Some(text(volume, "name"))
+    };
+    if list(spec, "volumes").iter().any(|volume| made(&volume)) {
+        let why = "must not reference a PVC that gets created for an ephemeral volume";
+        errors.push(FieldError::invalid(join(at, "persistentVolumeClaim.claimName"), claim, why));
+    }
+}
+
+fn source(volume: &Value, at: &str, holder: Holder, errors: &mut Errors) {
+    let mut kinds = KINDS.iter().filter(|kind| has(volume, kind));
+    match kinds.next() {
         None => errors.push(FieldError::required(at, "must specify a volume type")),
-        Some((first, rest)) => {
-            one_source(first, get(volume, first), &join(at, first), errors);
-            for kind in rest {
-                errors.push(FieldError::forbidden(join(at, kind), "may not specify more than 1 volume type"));
+        Some(&kind) => {
+            let (source, source_at) = (get(volume, kind), join(at, kind));
+            match kind {
+                "ephemeral" => ephemeral(volume, &source_at, at, holder, errors),
+                "image" => image(source, &source_at, holder, errors),
+                _ => volume_sources::source(kind, source, &source_at, errors),
             }
         }
     }
-}
-
-pub(super) fn one_source(kind: &str, source: &Value, at: &str, errors: &mut Errors) {
-    mode(source, "defaultMode", at, errors);
-    match kind {
-        "secret" => {
-            required_text(source, "secretName", at, any_text, errors);
-            key_paths(source, at, errors);
-        }
-        "configMap" => {
-            required_text(source, "name", at, any_text, errors);
-            key_paths(source, at, errors);
-        }
-        "hostPath" => host_path(source, at, errors),
-        "persistentVolumeClaim" => required_text(source, "claimName", at, is_dns1123_subdomain, errors),
-        "emptyDir" => {
-            if let Some(limit) = quantity(get(source, "sizeLimit")).filter(|q| q.sign() < 0) {
-                let why = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(join(at, "sizeLimit"), format!("{why}: {limit}")));
-            }
-        }
-        "downwardAPI" => {
-            for (at, item) in each(source, "items", at) {
-                item_path(item, &at, errors);
-            }
-        }
-        "projected" => projected(source, at, errors),
-        "nfs" => {
-            required_text(source, "server", at, any_text, errors);
-            required_text(source, "path", at, any_text, errors);
-        }
-        "csi" => required_text(source, "driver", at, any_text, errors),
-        _ => {}
+    for kind in kinds {
+        errors.push(FieldError::forbidden(join(at, kind), "may not specify more than 1 volume type"));
     }
 }
 
-fn host_path(source: &Value, at: &str, errors: &mut Errors) {
-    const TYPES: &[&str] = &[
-        "",
-        "BlockDevice",
-        "CharDevice",
-        "Directory",
-        "DirectoryOrCreate",
-        "File",
-        "FileOrCreate",
-        "Socket",
-    ];
-    let path = text(source, "path");
-    if path.is_empty() {
-        errors.push(FieldError::required(join(at, "path"), ""));
-    } else if path.split('/').any(|part| part == "..") {
-        errors.push(FieldError::invalid(join(at, "path"), path, "must not contain '..'"));
+/// `validateImageVolumeSource`: in a template the reference may come later.
+fn image(source: &Value, at: &str, holder: Holder, errors: &mut Errors) {
+    if holder.is_pod() && text(source, "reference").is_empty() {
+        errors.push(FieldError::required(join(at, "reference"), ""));
     }
-    one_of(source, "type", at, TYPES, errors);
+    required_one_of(source, "pullPolicy", at, &["Always", "IfNotPresent", "Never"], errors);
 }
 
-fn mode(source: &Value, key: &str, at: &str, errors: &mut Errors) {
-    if let Some(mode) = int(source, key).filter(|mode| !(0..=0o777).contains(mode)) {
-        let why = "must be a number between 0 and 0777 (octal), both inclusive";
-        errors.push(FieldError::invalid(join(at, key), mode, why));
+/// `validateEphemeralVolumeSource`, and the name of the claim that will be made.
+fn ephemeral(volume: &Value, at: &str, volume_at: &str, holder: Holder, errors: &mut Errors) {
+    let (template, at) =
+        (get(get(volume, "ephemeral"), "volumeClaimTemplate"), join(at, "volumeClaimTemplate"));
+    if template.is_null() {
+        errors.push(FieldError::required(at, ""));
+    } else {
+        let (metadata, at_metadata) = (get(template, "metadata"), join(&at, "metadata"));
+        errors.extend(validate_annotations(metadata.get("annotations"), &join(&at_metadata, "annotations")));
+        errors.extend(validate_labels(metadata.get("labels"), &join(&at_metadata, "labels")));
+        let others = metadata.as_object().into_iter().flatten().filter(|(key, value)| {
+            !value.is_null()
+                && value.as_str() != Some("")
+                && !matches!(key.as_str(), "annotations" | "labels")
+        });
+        errors.extend(
+            // Go's name of it, but for its first letter
+            others
+                .map(|(key, _)| if key == "uid" { "uID" } else { key.as_str() })
+                .map(|key| FieldError::forbidden(join(&at_metadata, key), "cannot be set")),
+        );
+        storage::claim_at(get(template, "spec"), &join(&at, "spec"), errors);
     }
-}
-
-fn item_path(item: &Value, at: &str, errors: &mut Errors) {
-    let path = text(item, "path");
-    if path.is_empty() {
-        errors.push(FieldError::required(join(at, "path"), ""));
-    }
-    local_path(path, &join(at, "path"), errors);
-    if path.starts_with("..") {
-        errors.push(FieldError::invalid(join(at, "path"), path, "must not start with '..'"));
-    }
-    mode(item, "mode", at, errors);
-}
-
-fn key_paths(source: &Value, at: &str, errors: &mut Errors) {
-    for (at, item) in each(source, "items", at) {
-        required_text(item, "key", &at, any_text, errors);
-        item_path(item, &at, errors);
-    }
-}
-
-fn projected(source: &Value, at: &str, errors: &mut Errors) {
-    const KINDS: &[&str] = &[
-        "secret",
-        "configMap",
-        "downwardAPI",
-        "serviceAccountToken",
-        "clusterTrustBundle",
-        "podCertificate",
-    ];
-    for (at, projection) in each(source, "sources", at) {
-        let mut set = KINDS.iter().filter(|kind| has(projection, kind));
-        set.next();
-        for kind in set {
-            let why = "may not specify more than 1 volume type per source";
-            errors.push(FieldError::forbidden(join(&at, kind), why));
-        }
-        for kind in ["secret", "configMap"].iter().filter(|kind| has(projection, kind)) {
-            required_text(get(projection, kind), "name", &join(&at, kind), any_text, errors);
-            key_paths(get(projection, kind), &join(&at, kind), errors);
-        }
-        let token = get(projection, "serviceAccountToken");
-        if !token.is_null() {
-            token_source(token, &join(&at, "serviceAccountToken"), errors);
-        }
-    }
-}
-
-fn token_source(token: &Value, at: &str, errors: &mut Errors) {
-    match int(token, "expirationSeconds") {
-        Some(seconds) if seconds < 600 => errors.push(FieldError::invalid(
-            join(at, "expirationSeconds"),
-            seconds,
-            "may not specify a duration less than 10 minutes",
-        )),
-        Some(seconds) if seconds > 1 << 32 => errors.push(FieldError::invalid(
-            join(at, "expirationSeconds"),
-            seconds,
-            "may not specify a duration larger than 2^32 seconds",
-        )),
-        _ => {}
-    }
-    if text(token, "path").is_empty() {
-        errors.push(FieldError::required(join(at, "path"), ""));
+    let (pod, name) = (holder.pod_name(), text(volume, "name"));
+    if !pod.is_empty() && !name.is_empty() {
+        let claim = format!("{pod}-{name}");
+        let why = is_dns1123_subdomain(&claim);
+        let why = why.into_iter().map(|why| format!("PVC name {claim:?}: {why}")).collect();
+        invalid_each(errors, &join(volume_at, "name"), name, why);
     }
 }

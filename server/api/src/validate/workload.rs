@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::access::*;
-use super::pod;
+use super::pod::{self, Holder};
+use super::pod_annotations;
 use crate::selector::Selector;
 use crate::status::FieldError;
 use crate::validation::{is_percent, validate_annotations, validate_label_selector, validate_labels};
@@ -12,7 +13,6 @@ pub(super) fn workload(kind: &str, object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     match kind {
         "ControllerRevision" => return non_negative(object, &["revision"], "", errors),
-        "Job" => return job(spec, "spec", errors),
         "ReplicationController" => replication_controller(spec, errors),
         _ => selector(kind, spec, errors),
     }
@@ -20,13 +20,18 @@ pub(super) fn workload(kind: &str, object: &Value, errors: &mut Errors) {
     non_negative(spec, &counts, "spec", errors);
     match kind {
         "Deployment" => deployment(spec, errors),
-        "DaemonSet" => strategy(spec, "updateStrategy", &["OnDelete", "RollingUpdate"], errors),
+        "DaemonSet" => strategy(spec, "updateStrategy", &["RollingUpdate", "OnDelete"], errors),
         "StatefulSet" => stateful_set(spec, errors),
         _ => {}
     }
     let claims = list(spec, "volumeClaimTemplates").iter().map(|claim| text(get(claim, "metadata"), "name"));
     let claims: Vec<&str> = if kind == "StatefulSet" { claims.collect() } else { Vec::new() };
-    template_with_claims(get(spec, "template"), "spec.template", &claims, errors);
+    let pods = get(spec, "template");
+    match kind == "StatefulSet" {
+        false if kind == "ReplicationController" && pods.is_null() => return,
+        false => template(pods, "spec.template", errors),
+        true => stateful_template(pods, &claims, errors),
+    }
     always_restarts(kind, spec, errors);
 }
 
@@ -39,11 +44,36 @@ fn template_with_claims(template: &Value, at: &str, claims: &[&str], errors: &mu
     let metadata = get(template, "metadata");
     errors.extend(validate_labels(metadata.get("labels"), &join(at, "labels")));
     errors.extend(validate_annotations(metadata.get("annotations"), &join(at, "annotations")));
-    pod::spec_with_claims(get(template, "spec"), &join(at, "spec"), claims, errors);
+    let annotations = get(metadata, "annotations");
+    pod_annotations::annotations(annotations, get(template, "spec"), &join(at, "annotations"), errors);
+    pod::spec(get(template, "spec"), &join(at, "spec"), Holder::Template(claims), errors);
+    pod_annotations::profiles_match(template, &join(at, "spec"), errors);
     if !list(get(template, "spec"), "ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(join(at, "spec.ephemeralContainers"), why));
     }
+}
+
+/// `ValidatePodTemplateSpecForStatefulSet`: the controller gives the pods their names, whatever the template says.
+fn stateful_template(template: &Value, claims: &[&str], errors: &mut Errors) {
+    let named = |key: &&&str| has(get(template, "spec"), key);
+    let mut unnamed = None;
+    for key in ["hostname", "subdomain"].iter().filter(named) {
+        let spec = unnamed.get_or_insert_with(|| template.clone());
+        if let Some(spec) = spec.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.shift_remove(*key);
+        }
+    }
+    template_with_claims(unnamed.as_ref().unwrap_or(template), "spec.template", claims, errors);
+}
+
+/// What only a new StatefulSet may not say: what it says is there for good.
+pub(super) fn only_on_create(set: &Value, errors: &mut Errors) {
+    let spec = get(set, "spec");
+    for (at, claim) in each(spec, "volumeClaimTemplates", "spec") {
+        super::storage::claim_at(get(claim, "spec"), &join(&at, "spec"), errors);
+    }
+    optional_text(spec, "serviceName", "spec", crate::validation::is_dns1123_label, errors);
 }
 
 fn always_restarts(kind: &str, spec: &Value, errors: &mut Errors) {
@@ -61,23 +91,39 @@ fn always_restarts(kind: &str, spec: &Value, errors: &mut Errors) {
 
 fn selector(kind: &str, spec: &Value, errors: &mut Errors) {
     let selector = get(spec, "selector");
+    let labels = get(get(get(spec, "template"), "metadata"), "labels");
+    let no_match = || {
+        let why = "`selector` does not match template `labels`";
+        FieldError::invalid("spec.template.metadata.labels", labels.clone(), why)
+    };
     if selector.is_null() {
-        return errors.push(FieldError::required("spec.selector", ""));
+        if kind != "DaemonSet" {
+            errors.push(FieldError::required("spec.selector", ""));
+        }
+        return errors.push(no_match());
     }
     let wrong = validate_label_selector(selector, "spec.selector");
     let right = wrong.is_empty();
     errors.extend(wrong);
-    let parsed = Selector::from_object(Some(selector)).ok().filter(|_| right);
+    let parsed = Selector::from_object(Some(selector));
+    // a DaemonSet's is just not asked
+    let broken = match kind {
+        "Deployment" | "ReplicaSet" => Some("invalid label selector"),
+        "StatefulSet" => Some(""),
+        _ => None,
+    };
+    if let (Err(_), Some(why)) = (&parsed, broken) {
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), why));
+    }
+    let parsed = parsed.ok().filter(|_| right);
     if parsed.as_ref().is_some_and(Selector::is_everything) {
         // upstream says deployment for a ReplicaSet, too
         let name = if kind == "ReplicaSet" { "deployment".to_owned() } else { kind.to_lowercase() };
         let why = format!("empty selector is invalid for {name}");
         errors.push(FieldError::invalid("spec.selector", selector.clone(), why));
     }
-    let labels = get(get(get(spec, "template"), "metadata"), "labels");
     if parsed.is_some_and(|s| !s.is_everything() && !s.matches(labels)) {
-        let why = "`selector` does not match template `labels`";
-        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), why));
+        errors.push(no_match());
     }
 }
 
@@ -88,7 +134,7 @@ fn replication_controller(spec: &Value, errors: &mut Errors) {
     }
     let Some(selector) = selector else { return errors.push(FieldError::required("spec.selector", "")) };
     let labels = get(get(get(spec, "template"), "metadata"), "labels");
-    if !Selector::from_map(selector).matches(labels) {
+    if has(spec, "template") && !Selector::from_map(selector).matches(labels) {
         let why = "`selector` does not match template `labels`";
         errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), why));
     }
@@ -119,7 +165,7 @@ fn strategy(spec: &Value, key: &str, types: &[&str], errors: &mut Errors) {
             errors.push(FieldError::forbidden(rolling_at, why));
         }
         other if types.contains(&other) => {}
-        other => errors.push(FieldError::not_supported(join(&at, "type"), other, types)),
+        other => errors.push(FieldError::not_supported_as_listed(at, other, types)),
     }
 }
 
@@ -214,39 +260,20 @@ fn stateful_set(spec: &Value, errors: &mut Errors) {
         }
     }
     let policy = get(spec, "persistentVolumeClaimRetentionPolicy");
-    for key in ["whenDeleted", "whenScaled"] {
-        one_of(policy, key, "spec.persistentVolumeClaimRetentionPolicy", &["Delete", "Retain"], errors);
-    }
-}
-
-fn job(spec: &Value, at: &str, errors: &mut Errors) {
-    let counts =
-        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
-    non_negative(spec, &counts, at, errors);
-    one_of(spec, "completionMode", at, &["Indexed", "NonIndexed"], errors);
-    if text(spec, "completionMode") == "Indexed" && !has(spec, "completions") {
-        let why = "when completion mode is Indexed";
-        errors.push(FieldError::required(join(at, "completions"), why));
-    }
-    if has(spec, "selector") {
-        errors.extend(validate_label_selector(get(spec, "selector"), &join(at, "selector")));
-        let labels = get(get(get(spec, "template"), "metadata"), "labels");
-        if Selector::from_object(spec.get("selector")).is_ok_and(|selector| !selector.matches(labels)) {
-            let why = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid(join(at, "template.metadata.labels"), labels.clone(), why));
+    const POLICIES: &[&str] = &["Retain", "Delete"];
+    for key in ["whenDeleted", "whenScaled"].into_iter().filter(|_| !policy.is_null()) {
+        if !POLICIES.contains(&text(policy, key)) {
+            let at = join("spec.persistentVolumeClaimRetentionPolicy", key);
+            errors.push(FieldError::not_supported_as_listed(at, text(policy, key), POLICIES));
         }
     }
-    template(get(spec, "template"), &join(at, "template"), errors);
-    if text(get(get(spec, "template"), "spec"), "restartPolicy") == "Always" {
-        let why = "valid values: \"OnFailure\", \"Never\"";
-        errors.push(FieldError::required(join(at, "template.spec.restartPolicy"), why));
-    }
+    non_negative(get(spec, "ordinals"), &["start"], "spec.ordinals", errors);
 }
 
 /// A CronJob; a time zone in its schedule is let pass where `old` had one already.
 pub(super) fn cron_job(object: &Value, old: &Value, errors: &mut Errors) {
     let name = text(get(object, "metadata"), "name");
-    if name.len() > 52 {
+    if old.is_null() && name.len() > 52 {
         errors.push(FieldError::invalid("metadata.name", name, "must be no more than 52 characters"));
     }
     let spec = get(object, "spec");
@@ -268,7 +295,7 @@ pub(super) fn cron_job(object: &Value, old: &Value, errors: &mut Errors) {
     required_one_of(spec, "concurrencyPolicy", "spec", &["Allow", "Forbid", "Replace"], errors);
     let counts = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
     non_negative(spec, &counts, "spec", errors);
-    job(get(get(spec, "jobTemplate"), "spec"), "spec.jobTemplate.spec", errors);
+    super::job::of_template(get(spec, "jobTemplate"), "spec.jobTemplate", errors);
 }
 
 fn zone_error(schedule: &str, had_zone: bool, has_field: bool) -> Option<&'static str> {
@@ -303,51 +330,10 @@ pub(super) fn update(kind: &str, new: &Value, old: &Value, errors: &mut Errors) 
     let (after, before) = (get(new, "spec"), get(old, "spec"));
     match kind {
         "Deployment" | "ReplicaSet" | "DaemonSet" => immutable(after, before, "selector", "spec", errors),
-        "Job" => {
-            if text(after, "completionMode") != "Indexed" {
-                immutable(after, before, "completions", "spec", errors);
-            }
-            immutable(after, before, "selector", "spec", errors);
-            job_template(after, before, errors);
-            for key in
-                ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-            {
-                immutable(after, before, key, "spec", errors);
-            }
-        }
+        "Job" => super::job::update(new, old, errors),
         "StatefulSet" => stateful_set_update(after, before, errors),
         "ControllerRevision" => immutable(new, old, "data", "", errors),
         _ => {}
-    }
-}
-
-/// A suspended Job that has not started may change where its pods run.
-fn job_template(after: &Value, before: &Value, errors: &mut Errors) {
-    if !is_true(before, "suspend") {
-        return immutable(after, before, "template", "spec", errors);
-    }
-    let strip = |spec: &Value| {
-        let mut template = get(spec, "template").clone();
-        if let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) {
-            for key in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
-                pod.shift_remove(key);
-            }
-            // MutablePodResourcesForSuspendedJobs
-            for list in ["containers", "initContainers"] {
-                let containers = pod.get_mut(list).and_then(Value::as_array_mut);
-                for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
-                    container.shift_remove("resources");
-                }
-            }
-        }
-        if let Some(template) = template.as_object_mut() {
-            template.shift_remove("metadata");
-        }
-        template
-    };
-    if strip(after) != strip(before) {
-        let shown = get(after, "template").clone();
-        errors.push(FieldError::invalid("spec.template", shown, crate::validation::FIELD_IS_IMMUTABLE));
     }
 }
 
@@ -372,7 +358,16 @@ fn stateful_set_update(after: &Value, before: &Value, errors: &mut Errors) {
     }
 }
 
-pub(super) fn status(new: &Value, errors: &mut Errors) {
+/// `ValidateControllerRevisionCreate`: the state is an object.
+pub(super) fn new_revision(revision: &Value, errors: &mut Errors) {
+    match get(revision, "data") {
+        Value::Null => errors.push(FieldError::required("data", "data is mandatory")),
+        Value::Object(_) => {}
+        _ => errors.push(FieldError::required("data", "data must be a valid JSON object")),
+    }
+}
+
+pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
     let counts = [
         "replicas",
         "fullyLabeledReplicas",
@@ -385,17 +380,28 @@ pub(super) fn status(new: &Value, errors: &mut Errors) {
         "active",
         "succeeded",
         "failed",
+        "currentReplicas",
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
     ];
     let status = get(new, "status");
     non_negative(status, &counts, "status", errors);
-    let replicas = int(status, "replicas");
-    for key in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas", "updatedReplicas"] {
-        let count = int(status, key);
-        if let (Some(count), Some(replicas)) = (count, replicas)
-            && count > replicas
-        {
+    let replicas = int(status, "replicas").unwrap_or(0);
+    let parts =
+        ["fullyLabeledReplicas", "readyReplicas", "availableReplicas", "updatedReplicas", "currentReplicas"];
+    for key in parts {
+        if let Some(count) = int(status, key).filter(|count| *count > replicas) {
             let why = "cannot be greater than status.replicas";
             errors.push(FieldError::invalid(join("status", key), count, why));
         }
+    }
+    let (count, was) = (int(status, "collisionCount"), int(get(old, "status"), "collisionCount"));
+    if was.is_some_and(|was| count.is_none_or(|count| count < was)) {
+        errors.push(FieldError::invalid("status.collisionCount", count, "cannot be decremented"));
     }
 }

@@ -23,6 +23,7 @@ pub fn rule_for(group: &str, kind: &str) -> NameRule {
         ("", "Namespace") => NameRule::Label,
         // upstream relaxed it behind RelaxedServiceNameValidation, which is on from v1.35
         ("", "Service") => NameRule::Label,
+        ("apps", "StatefulSet") => NameRule::Label,
         ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::PathSegment,
         ("", "ComponentStatus") | ("", "Event") => NameRule::PathSegment,

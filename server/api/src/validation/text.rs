@@ -1,12 +1,19 @@
 //! Rules for pieces of text. No regular expressions at run time: each rule is a walk over bytes; the
 //! expression appears in the message only, as upstream shows it.
 
+use crate::status::FieldError;
+
 const LABEL_1123: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_1123: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const LABEL_KEY: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
-/// `must be no more than n bytes`.
+/// `must be no more than n characters`, as upstream's `util/validation` says of bytes.
 pub fn max_len_error(length: usize) -> String {
+    format!("must be no more than {length} characters")
+}
+
+/// The same as its `validate/content` says it: of labels.
+fn max_bytes_error(length: usize) -> String {
     format!("must be no more than {length} bytes")
 }
 
@@ -69,14 +76,36 @@ pub fn is_dns1123_label(value: &str) -> Vec<String> {
 
 /// `IsDNS1123Subdomain`.
 pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
+    subdomain_errors(value, max_len_error)
+}
+
+fn subdomain_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > 253 {
-        errors.push(max_len_error(253));
+        errors.push(too_long(253));
     }
     if !subdomain_1123(value) {
         errors.push(regex_error(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
             SUBDOMAIN_1123,
+            &["example.com"],
+        ));
+    }
+    errors
+}
+
+/// `IsDNS1123SubdomainWithUnderscore`.
+pub fn is_dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let mut errors = Vec::new();
+    if value.len() > 253 {
+        errors.push(max_len_error(253));
+    }
+    let label = |label: &str| framed(label.strip_prefix('_').unwrap_or(label), lower_or_digit, b"-_");
+    if !value.split('.').all(label) {
+        errors.push(regex_error(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            &format!("{LABEL}(\\.{LABEL})*"),
             &["example.com"],
         ));
     }
@@ -136,7 +165,8 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {
-                errors.extend(is_dns1123_subdomain(prefix).into_iter().map(|e| format!("prefix part {e}")));
+                let why = subdomain_errors(prefix, max_bytes_error);
+                errors.extend(why.into_iter().map(|why| format!("prefix part {why}")));
             }
             name
         }
@@ -144,7 +174,7 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push("name part must be non-empty".to_owned());
     } else if name.len() > 63 {
-        errors.push(format!("name part {}", max_len_error(63)));
+        errors.push(format!("name part {}", max_bytes_error(63)));
     }
     if !name_part(name) {
         errors.push(format!("name part {}", regex_error(WORDS, LABEL_KEY, EXAMPLES)));
@@ -156,7 +186,7 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
 pub fn is_label_value(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > 63 {
-        errors.push(max_len_error(63));
+        errors.push(max_bytes_error(63));
     }
     if !value.is_empty() && !name_part(value) {
         errors.push(regex_error(
@@ -238,6 +268,35 @@ pub fn is_env_var_name(value: &str) -> Vec<String> {
             "a valid environment variable name must consist only of printable ASCII characters other than '='"
                 .to_owned(),
         );
+    }
+    errors
+}
+
+/// `IsCIdentifier`.
+pub fn is_c_identifier(value: &str) -> Vec<String> {
+    let starts = value.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if starts && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return vec![];
+    }
+    let words = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'";
+    vec![regex_error(words, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+/// `IsDomainPrefixedPath`, of the field.
+pub fn is_domain_prefixed_path(field: &str, path: &str) -> Vec<FieldError> {
+    if path.is_empty() {
+        return vec![FieldError::required(field, "")];
+    }
+    let parts = path.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty());
+    let Some((host, rest)) = parts else {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(field, path, why)];
+    };
+    let mut errors: Vec<_> =
+        is_dns1123_subdomain(host).into_iter().map(|why| FieldError::invalid(field, host, why)).collect();
+    if !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+        let why = regex_error("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[]);
+        errors.push(FieldError::invalid(field, rest, why));
     }
     errors
 }

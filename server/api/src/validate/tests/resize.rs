@@ -67,7 +67,7 @@ fn resizes_change_amounts_of_cpu_and_memory() {
             vec!["spec.containers[0].resources.requests: Invalid value: \"300m\": must be less than or equal to cpu limit of 200m".into()],
         ),
         (format!("{main}/requests/ephemeral-storage"), json!("1Gi"), vec![format!("spec: {only}")]),
-        ("/spec/containers/0/resizePolicy".into(), json!([{"resourceName": "cpu"}]), vec![format!("spec: {only}")]),
+        ("/spec/containers/0/resizePolicy".into(), json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]), vec![format!("spec: {only}")]),
         (
             "/spec/initContainers/1/resources/limits".into(),
             json!({"ephemeral-storage": "1Gi"}),
@@ -152,6 +152,7 @@ fn some_pods_are_not_resized_at_all() {
     ];
     for (pointer, value, expected) in cases {
         let mut old = pod();
+        old["spec"]["resourceClaims"] = json!([{"name": "c", "resourceClaimName": "c"}]);
         set(&mut old, pointer, value);
         let mut new = old.clone();
         new["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("150m");
