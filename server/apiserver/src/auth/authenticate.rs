@@ -141,7 +141,9 @@ fn bootstrap_user(store: &Store, token: &str, now: Timestamp) -> Option<UserInfo
         && data("token-id")? == id
         && same(&data("token-secret")?, secret)
         && data("usage-bootstrap-authentication")? == "true"
-        && data("expiration").is_none_or(|at| at.parse::<Timestamp>().is_ok_and(|at| at > now));
+        && data("expiration")
+            .filter(|at| !at.is_empty())
+            .is_none_or(|at| at.parse::<Timestamp>().is_ok_and(|at| at > now));
     if !usable {
         return None;
     }

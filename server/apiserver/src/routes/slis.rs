@@ -6,7 +6,7 @@ use http::Response;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use crate::ResponseBody;
@@ -41,8 +41,20 @@ static SLIS: LazyLock<Slis> = LazyLock::new(|| {
         "This metric records the results of all healthcheck",
         all.clone(),
     );
+    let help = "Start time of the process since unix epoch in seconds";
+    registry.register("process_start_time_seconds", help, ConstGauge::new(began().unwrap_or_default()));
     Slis { registry, last, all }
 });
+
+/// When this process began, in seconds since 1970: the kernel counts hundredths since it was booted.
+fn began() -> Option<f64> {
+    let (own, all) =
+        (std::fs::read_to_string("/proc/self/stat").ok()?, std::fs::read_to_string("/proc/stat").ok()?);
+    let booted: f64 = all.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    // the name may have spaces and brackets in it; what follows begins with the third field
+    let ticks: f64 = own.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()?;
+    Some(booted + ticks / 100.0)
+}
 
 /// Notes what the checks of an endpoint found.
 pub fn observe(endpoint: &str, checks: &[(&'static str, bool)]) {
@@ -64,4 +76,13 @@ pub fn page() -> Response<ResponseBody> {
     // writing to a String cannot fail
     let _ = prometheus_client::encoding::text::encode(&mut text, &SLIS.registry);
     respond::raw(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_process_began_a_moment_ago() {
+        let now = jiff::Timestamp::now().as_second() as f64;
+        assert!(super::began().is_some_and(|began| (now - 3600.0..=now + 1.0).contains(&began)));
+    }
 }
