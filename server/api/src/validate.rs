@@ -12,6 +12,7 @@ mod cluster;
 mod container;
 mod core;
 mod csi;
+mod device_slices;
 mod devices;
 mod diff;
 mod dns;
@@ -190,6 +191,7 @@ pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         ("", "PersistentVolumeClaim") => storage::claim_status(new, &mut errors),
         (NETWORKING, "Ingress") => ingress::status(new, old, &mut errors),
         ("batch", "Job") => job_status::update(new, old, &mut errors),
+        ("policy", "PodDisruptionBudget") => cluster::disruption_status(new, &mut errors),
         (DEVICES, "ResourceClaim") if kind.version != "v1beta1" => devices::status(new, old, &mut errors),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::status(new, &mut errors),
         ("apps" | "batch", _) | ("", "ReplicationController") => workload::status(new, old, &mut errors),
@@ -234,7 +236,7 @@ fn body(kind: &Kind, object: &Value, old: &Value, errors: &mut Vec<FieldError>) 
         ("apps" | "batch", _) => workload::workload(kind.kind, object, errors),
         (group, name) => {
             // v1beta1 has another shape; what a claim asks for stays
-            let asked = old.is_null() || name == "DeviceClass";
+            let asked = old.is_null() || matches!(name, "DeviceClass" | "ResourceSlice");
             let of_devices = group == DEVICES && kind.version != "v1beta1" && asked;
             let devices = of_devices && devices::validate(name, object, errors);
             let done = devices || group == "storage.k8s.io" && csi::validate(name, object, errors);

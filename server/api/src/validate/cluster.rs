@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::access::*;
-use super::workload::int_or_percent;
+use super::workload::{int_or_percent, no_more_than_all};
 use crate::status::FieldError;
 use crate::validation::{is_dns1123_subdomain, validate_label_selector};
 
@@ -124,6 +124,12 @@ fn lease(object: &Value, errors: &mut Errors) {
     non_negative(spec, &["leaseTransitions"], "spec", errors);
 }
 
+/// `ValidatePodDisruptionBudgetStatusUpdate`.
+pub(super) fn disruption_status(budget: &Value, errors: &mut Errors) {
+    let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+    non_negative(get(budget, "status"), &counts, "status", errors);
+}
+
 fn disruption_budget(object: &Value, errors: &mut Errors) {
     let spec = get(object, "spec");
     if has(spec, "minAvailable") && has(spec, "maxUnavailable") {
@@ -132,6 +138,7 @@ fn disruption_budget(object: &Value, errors: &mut Errors) {
     }
     for key in ["minAvailable", "maxUnavailable"] {
         int_or_percent(spec, key, "spec", errors);
+        no_more_than_all(spec, key, "spec", errors);
     }
     if has(spec, "selector") {
         errors.extend(validate_label_selector(get(spec, "selector"), "spec.selector"));

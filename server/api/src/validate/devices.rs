@@ -32,6 +32,7 @@ pub(super) fn validate(kind: &str, object: &Value, errors: &mut Errors) -> bool 
             claim(get(spec, "spec"), "spec.spec", errors);
         }
         "DeviceClass" => class(spec, "spec", errors),
+        "ResourceSlice" => super::device_slices::slice(object, errors),
         _ => return false,
     }
     true

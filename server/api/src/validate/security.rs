@@ -195,9 +195,9 @@ fn is_net_bios(domain: &str) -> bool {
 fn is_dns_name(domain: &str) -> bool {
     domain.split('.').all(|label| {
         let bytes = label.as_bytes();
-        let ends = bytes.first().into_iter().chain(bytes.last());
+        let mut ends = bytes.first().into_iter().chain(bytes.last());
         (1..=63).contains(&bytes.len())
-            && ends.fold(true, |all, byte| all && byte.is_ascii_alphanumeric())
+            && ends.all(u8::is_ascii_alphanumeric)
             && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
     })
 }

@@ -23,11 +23,9 @@ pub(super) fn source(kind: &str, source: &Value, at: &str, errors: &mut Errors) 
         }
         "hostPath" => host_path(source, at, errors),
         "persistentVolumeClaim" => required(&["claimName"], errors),
-        "emptyDir" => {
-            if quantity(get(source, "sizeLimit")).is_some_and(|limit| limit.sign() < 0) {
-                let why = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(join(at, "sizeLimit"), why));
-            }
+        "emptyDir" if quantity(get(source, "sizeLimit")).is_some_and(|limit| limit.sign() < 0) => {
+            let why = "SizeLimit field must be a valid resource quantity";
+            errors.push(FieldError::forbidden(join(at, "sizeLimit"), why));
         }
         "downwardAPI" => list(source, "items").iter().for_each(|file| downward_file(file, at, errors)),
         "projected" => projected::projected(source, at, errors),

@@ -211,7 +211,7 @@ fn is_nothing(rolling: &Value, key: &str) -> bool {
 }
 
 /// `IsNotMoreThan100Percent`.
-fn no_more_than_all(rolling: &Value, key: &str, at: &str, errors: &mut Errors) {
+pub(super) fn no_more_than_all(rolling: &Value, key: &str, at: &str, errors: &mut Errors) {
     let percent = text(rolling, key).strip_suffix('%').and_then(|n| n.parse::<u64>().ok());
     if percent.is_some_and(|percent| percent > 100) {
         let why = "must not be greater than 100%";
