@@ -27,7 +27,7 @@ pub(super) fn config_map(object: &Value, errors: &mut Errors) {
         }
     }
     if size > MAX_SIZE {
-        errors.push(FieldError::too_long("", MAX_SIZE));
+        errors.push(FieldError::too_long(super::pod_resize::NOWHERE, MAX_SIZE));
     }
 }
 

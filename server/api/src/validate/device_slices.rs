@@ -17,6 +17,7 @@ const MOST_SETS: usize = 8;
 const MOST_COUNTERS: usize = 32;
 const MOST_CONSUMPTIONS: usize = 2;
 const MOST_ATTRIBUTES: usize = 32;
+const MOST_TAINTS: usize = 16;
 const MOST_KEY: usize = 63 + 1 + 32;
 const MOST_TEXT: usize = 64;
 const KINDS: [&str; 8] = ["bool", "int", "string", "version", "bools", "ints", "strings", "versions"];
@@ -136,6 +137,9 @@ fn device(device: &Value, each_its_own: bool, at: &str, errors: &mut Errors) {
     }
     for (key, _) in entries(device, "capacity") {
         qualified(key, &join(at, "capacity"), errors);
+    }
+    for (at, taint) in few(device, "taints", MOST_TAINTS, at, errors) {
+        super::devices::taint(taint, &at, errors);
     }
     let consumed = few(device, "consumesCounters", MOST_CONSUMPTIONS, at, errors);
     for (at, consumption) in &consumed {

@@ -8,13 +8,15 @@ use super::affinity;
 use super::volume_sources::csi_driver;
 use crate::status::FieldError;
 use crate::validation::{
-    is_c_identifier, is_dns1123_label, is_dns1123_subdomain, validate_annotations, validate_labels,
+    is_c_identifier, is_dns1123_label, is_dns1123_subdomain, is_label_value, is_qualified_name,
+    validate_annotations, validate_labels,
 };
 
 const MOST: usize = 32;
 const MOST_ALTERNATIVES: usize = 8;
 const MOST_USERS: usize = 256;
 const MOST_EXPRESSION_BYTES: usize = 10 << 10;
+const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
 const MOST_ID_BYTES: usize = 32;
 const NOT_A_REQUEST: &str =
     "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
@@ -143,6 +145,9 @@ fn request(request: &Value, at: &str, errors: &mut Errors) {
 fn devices(request: &Value, at: &str, errors: &mut Errors) {
     required_text(request, "deviceClassName", at, is_dns1123_subdomain, errors);
     selectors(request, at, errors);
+    for (at, toleration) in each(request, "tolerations", at) {
+        self::toleration(toleration, &at, errors);
+    }
     let count = int(request, "count").unwrap_or(0);
     match text(request, "allocationMode") {
         "All" if count != 0 => {
@@ -154,6 +159,32 @@ fn devices(request: &Value, at: &str, errors: &mut Errors) {
         }
         _ => listed(request, "allocationMode", at, &["All", "ExactCount"], errors),
     }
+}
+
+/// `validateDeviceToleration`.
+fn toleration(toleration: &Value, at: &str, errors: &mut Errors) {
+    optional_text(toleration, "key", at, is_qualified_name, errors);
+    let value = text(toleration, "value");
+    match text(toleration, "operator") {
+        "" => errors.push(FieldError::required(join(at, "operator"), "")),
+        "Exists" if !value.is_empty() => {
+            let why = "must be empty for operator `Exists`";
+            errors.push(FieldError::invalid(join(at, "value"), value, why));
+        }
+        "Equal" => invalid_each(errors, &join(at, "value"), value, is_label_value(value)),
+        _ => one_of(toleration, "operator", at, &["Equal", "Exists"], errors),
+    }
+    if !text(toleration, "effect").is_empty() {
+        one_of(toleration, "effect", at, EFFECTS, errors);
+    }
+}
+
+/// `validateDeviceTaint`.
+pub(super) fn taint(taint: &Value, at: &str, errors: &mut Errors) {
+    let key = text(taint, "key");
+    invalid_each(errors, &join(at, "key"), key, is_qualified_name(key));
+    optional_text(taint, "value", at, is_label_value, errors);
+    required_one_of(taint, "effect", at, EFFECTS, errors);
 }
 
 fn selectors(holder: &Value, at: &str, errors: &mut Errors) {

@@ -8,6 +8,7 @@ use crate::status::FieldError;
 use crate::validation::{is_dns1123_label, validate_labels};
 
 const STORAGE: &str = "storage.k8s.io";
+const SCHEDULING: &str = "scheduling.k8s.io";
 const DEVICES: &str = "resource.k8s.io";
 
 pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: &mut Errors) {
@@ -45,6 +46,21 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
             let pool = |of| get(get(of, "spec"), "pool");
             immutable(pool(new), pool(old), "name", "spec.pool", errors);
             spec("nodeName", errors);
+        }
+        (SCHEDULING, "Workload") => {
+            spec("podGroupTemplates", errors);
+            spec("controllerRef", errors);
+        }
+        (SCHEDULING, "PodGroup") => {
+            for key in ["schedulingPolicy", "podGroupTemplateRef", "resourceClaims"] {
+                spec(key, errors);
+            }
+            // they are not to be had yet, and so not to be changed
+            let (after, before) = (get(new, "spec"), get(old, "spec"));
+            let later = ["schedulingConstraints", "disruptionMode", "priority", "priorityClassName"];
+            for key in later.into_iter().filter(|key| get(after, key) != get(before, key)) {
+                errors.push(FieldError::forbidden(join("spec", key), ""));
+            }
         }
         ("node.k8s.io", "RuntimeClass") => immutable(new, old, "handler", "", errors),
         _ => {}
@@ -102,6 +118,11 @@ mod tests {
             (DEVICES, "ResourceClaimTemplate", claim("a"), claim("b"), fixed("spec", shown)),
             (DEVICES, "ResourceSlice", json!({"spec": {"pool": {"name": "a", "generation": 1}}}),
                 json!({"spec": {"pool": {"name": "b", "generation": 2}}}), fixed("spec.pool.name", "\"b\"")),
+            (SCHEDULING, "Workload", json!({"spec": {"controllerRef": "a"}}), json!({"spec": {"controllerRef": "b"}}),
+                fixed("spec.controllerRef", "\"b\"")),
+            (SCHEDULING, "PodGroup", json!({"spec": {"priority": 1, "schedulingPolicy": "a"}}),
+                json!({"spec": {"priority": 2, "schedulingPolicy": "b"}}),
+                format!("{}; spec.priority: Forbidden", fixed("spec.schedulingPolicy", "\"b\""))),
             ("node.k8s.io", "RuntimeClass", json!({"handler": "a"}), json!({"handler": "b"}), fixed("handler", "\"b\"")),
         ];
         for (group, kind, old, new, expected) in cases {

@@ -21,6 +21,7 @@ const LATER_RULES: &[&str] = &[
     "unexpected GroupVersion string: ",
     "apiVersion must specify API group",
     "exists in both matchLabelKeys and labelSelector",
+    "supported values: \"NoExecute\", \"NoSchedule\", \"None\"",
 ];
 
 /// Takes from `errors` of a change what `old` was guilty of as well, and may be.

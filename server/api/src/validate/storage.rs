@@ -1,6 +1,7 @@
 //! Volumes, claims and classes: `pkg/apis/core/validation` and `pkg/apis/storage/validation`.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -455,10 +456,16 @@ pub(super) fn parameters(object: &Value, errors: &mut Errors) {
 }
 
 fn topologies(object: &Value, errors: &mut Errors) {
+    let mut terms: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
     for (at, term) in each(object, "allowedTopologies", "") {
+        let mut own = BTreeMap::new();
         for (at, expression) in each(term, "matchLabelExpressions", &at) {
             let key = text(expression, "key");
             invalid_each(errors, &join(&at, "key"), key, is_qualified_name(key));
+            let values = list(expression, "values").iter().filter_map(Value::as_str).collect();
+            if own.insert(key, values).is_some() {
+                errors.push(FieldError::duplicate(join(&at, "key"), key));
+            }
             if list(expression, "values").is_empty() {
                 errors.push(FieldError::required(join(&at, "values"), ""));
             }
@@ -470,6 +477,11 @@ fn topologies(object: &Value, errors: &mut Errors) {
                 seen.push(value);
             }
         }
+        // a term that says nothing is one too many
+        if own.is_empty() || terms.contains(&own) {
+            errors.push(FieldError::duplicate(join(&at, "matchLabelExpressions"), ""));
+        }
+        terms.push(own);
     }
 }
 
