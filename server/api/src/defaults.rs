@@ -7,6 +7,7 @@
 mod apps;
 mod cluster;
 mod core;
+mod devices;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub fn apply(kind: &str, group: &str, version: &str, object: &mut Value) {
     let Value::Object(object) = object else { return };
     match group {
         "" => core::apply(kind, object),
+        "resource.k8s.io" => devices::apply(kind, object),
         "apps" | "batch" | "autoscaling" => apps::apply(kind, version, object),
         _ => cluster::apply(kind, group, object),
     }

@@ -13,6 +13,36 @@ fn filled(kind: &str, group: &str, version: &str, object: Value) -> Value {
 }
 
 #[test]
+fn a_claim_is_for_one_device_of_each_request() {
+    let claim = |exactly: Value, first: Value| {
+        let requests = json!([{"name": "r", "exactly": exactly}, {"name": "s", "firstAvailable": [first]}]);
+        json!({"spec": {"devices": {"requests": requests}}})
+    };
+    let all = json!({"name": "x", "deviceClassName": "c", "allocationMode": "All"});
+    let given = json!({"deviceClassName": "c", "tolerations": [{"key": "k"}]});
+    let tolerations = json!([{"key": "k", "operator": "Equal"}]);
+    let full = json!({"deviceClassName": "c", "tolerations": tolerations, "allocationMode": "ExactCount", "count": 1});
+    let (kind, group) = ("ResourceClaim", "resource.k8s.io");
+    assert_eq!(
+        filled(kind, group, "v1", claim(given.clone(), all.clone())),
+        claim(full.clone(), all.clone())
+    );
+    let template = filled("ResourceClaimTemplate", group, "v1", json!({"spec": claim(given, all.clone())}));
+    assert_eq!(template, json!({"spec": claim(full, all)}));
+    let flat =
+        json!({"spec": {"devices": {"requests": [{"name": "r", "deviceClassName": "c", "count": 2}]}}});
+    let counted = &filled(kind, group, "v1beta1", flat)["spec"]["devices"]["requests"][0];
+    assert_eq!((&counted["allocationMode"], &counted["count"]), (&json!("ExactCount"), &json!(2)));
+    let slice = filled(
+        "ResourceSlice",
+        group,
+        "v1",
+        json!({"spec": {"devices": [{"name": "d", "taints": [{"key": "k"}]}]}}),
+    );
+    assert!(slice["spec"]["devices"][0]["taints"][0]["timeAdded"].is_string());
+}
+
+#[test]
 fn a_pod_is_filled_in() {
     let pod = json!({"spec": {"containers": [{
         "name": "a", "image": "nginx:1.25", "ports": [{"containerPort": 80}],
