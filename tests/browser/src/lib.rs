@@ -280,6 +280,12 @@ impl Browser {
         Ok(self.until("the editor", &lines, json!([])).await?.as_str().unwrap_or_default().to_owned())
     }
 
+    /// Waits until a text is drawn in the editor.
+    pub async fn sees_yaml(&self, text: &str) -> Result<()> {
+        let drawn = format!("{EDITOR} return Boolean(lines?.innerText.includes(arguments[0]))");
+        self.until(&format!("{text:?} in the editor"), &drawn, json!([text])).await.map(drop)
+    }
+
     /// Types into the editor, in place of what is in it. A text of several lines comes as one, as pasted.
     pub async fn write_yaml(&self, text: &str) -> Result<()> {
         self.until("the editor", &format!("{EDITOR} lines?.focus(); return Boolean(lines)"), json!([]))

@@ -67,7 +67,7 @@ pub async fn large(cluster: &Cluster, browser: &Browser) -> Result<()> {
     browser.read(".detail h1", "large").await?;
     browser.read(".detail .facts", "Age").await?;
     browser.click_text(".tabs button", "YAML").await?;
-    ensure!(browser.yaml().await?.contains("kind: Deployment"));
+    browser.sees_yaml("kind: Deployment").await?;
     let few = "const lines = document.querySelector('.editor').shadowRoot.querySelector('.cm-content'); return lines.children.length < 300";
     browser.until("only what is seen is drawn", few, json!([])).await?;
     cluster.kubectl(&["delete", "deployment", "large"]).map(drop)
