@@ -38,6 +38,11 @@ fn map(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
+/// A new uid. Of the thread's own generator: the system's would be asked once or twice for each request.
+pub(crate) fn uid() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+}
+
 /// Sets the value at `path`.
 pub(crate) fn set(value: &mut Value, path: &[&str], to: impl Into<Value>) {
     if let Some((last, parents)) = path.split_last() {

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use kube::core::Request;
 use kube::core::params::{ListParams, WatchParams};
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::value::RawValue;
 
 use crate::informer::Informer;
@@ -43,12 +44,34 @@ struct Page<'a> {
 }
 
 /// One line of a watch; the object is decoded by whom it is for.
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq)]
 struct Event<'a> {
-    #[serde(rename = "type")]
     what: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
+    object: &'a str,
+}
+
+impl<'a> Event<'a> {
+    /// Reads a line. One of this API server is cut where the object lies, which nobody has to read through for that.
+    fn of(line: &'a str) -> serde_json::Result<Self> {
+        Self::cut(line).map_or_else(|| Self::parse(line), Ok)
+    }
+
+    fn cut(line: &'a str) -> Option<Self> {
+        let (what, rest) = line.strip_prefix("{\"type\":\"")?.split_once("\",\"object\":")?;
+        let object = rest.strip_suffix('}').filter(|_| what.bytes().all(|byte| byte.is_ascii_uppercase()))?;
+        Some(Self { what, object })
+    }
+
+    fn parse(line: &'a str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            r#type: &'a str,
+            #[serde(borrow)]
+            object: &'a RawValue,
+        }
+        let Line { r#type, object } = serde_json::from_str(line)?;
+        Ok(Self { what: r#type, object: object.get() })
+    }
 }
 
 /// What is read of a bookmark.
@@ -66,9 +89,9 @@ pub(crate) trait Kept: Send + Sync {
     /// Drops what was gathered.
     fn forget(&mut self);
     /// Adds or changes an object; its resourceVersion.
-    fn apply(&self, object: &RawValue) -> serde_json::Result<u64>;
+    fn apply(&self, object: &str) -> serde_json::Result<u64>;
     /// Removes an object; its resourceVersion.
-    fn remove(&self, object: &RawValue) -> serde_json::Result<u64>;
+    fn remove(&self, object: &str) -> serde_json::Result<u64>;
     /// Is complete up to `version`.
     fn advance(&self, version: u64);
 }
@@ -96,15 +119,15 @@ impl<K: Object> Kept for Copied<K> {
         self.gathered = Vec::new();
     }
 
-    fn apply(&self, object: &RawValue) -> serde_json::Result<u64> {
-        let object = K::decode(object.get())?;
+    fn apply(&self, object: &str) -> serde_json::Result<u64> {
+        let object = K::decode(object)?;
         let version = object.version();
         self.informer.apply(object);
         Ok(version)
     }
 
-    fn remove(&self, object: &RawValue) -> serde_json::Result<u64> {
-        let object = K::decode(object.get())?;
+    fn remove(&self, object: &str) -> serde_json::Result<u64> {
+        let object = K::decode(object)?;
         self.informer.remove(&object);
         Ok(object.version())
     }
@@ -265,17 +288,18 @@ impl Reflector {
 
     /// One event; `version` follows.
     fn event(&self, line: &[u8], version: &mut u64) -> kube::Result<()> {
-        let event: Event<'_> = serde_json::from_slice(line).map_err(kube::Error::SerdeError)?;
+        let line = std::str::from_utf8(line).map_err(|error| serde_json::Error::custom(error));
+        let event = line.and_then(Event::of).map_err(kube::Error::SerdeError)?;
         let read = match event.what {
             "ADDED" | "MODIFIED" => self.copy.apply(event.object),
             "DELETED" => self.copy.remove(event.object),
-            "BOOKMARK" => serde_json::from_str(event.object.get()).map(|bookmark: Bookmark| {
+            "BOOKMARK" => serde_json::from_str(event.object).map(|bookmark: Bookmark| {
                 let version = parse_version(bookmark.metadata.resource_version.as_deref());
                 self.copy.advance(version);
                 version
             }),
             _ => {
-                let status = serde_json::from_str(event.object.get()).map_err(kube::Error::SerdeError)?;
+                let status = serde_json::from_str(event.object).map_err(kube::Error::SerdeError)?;
                 return Err(kube::Error::Api(status));
             }
         };
@@ -315,7 +339,20 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
-    use super::Lines;
+    use super::{Event, Lines};
+
+    #[test]
+    fn an_event_is_read_however_it_is_written() {
+        let object = r#"{"metadata":{"name":"a \"type\":\"B\""}}"#;
+        for line in [
+            format!(r#"{{"type":"ADDED","object":{object}}}"#),
+            format!(r#"{{ "type": "ADDED", "object": {object} }}"#),
+            format!(r#"{{"object":{object},"type":"ADDED"}}"#),
+        ] {
+            assert_eq!(Event::of(&line).ok(), Some(Event { what: "ADDED", object }), "{line}");
+        }
+        assert!(Event::of(r#"{"type":"ADDED"}"#).is_err());
+    }
 
     #[test]
     fn lines_are_what_is_between_line_ends_however_they_come() {

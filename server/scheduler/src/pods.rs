@@ -50,6 +50,7 @@ pub struct PodInfo {
     pub ports: Vec<HostPort>,
     /// Claims that it uses, by name; whether they are made for it.
     pub claims: Vec<(String, bool)>,
+    key: String,
     shape: OnceLock<Arc<str>>,
     kind: OnceLock<Arc<str>>,
 }
@@ -68,7 +69,10 @@ impl PodInfo {
         let non_zero = pod_non_zero(&pod);
         let images = spec.map(images).unwrap_or_default();
         let (shape, kind) = (OnceLock::new(), OnceLock::new());
-        Self { pod, profile, requests, non_zero, images, ports, claims, shape, kind }
+        let metadata = &pod.metadata;
+        let text = |of: &Option<String>| of.clone().unwrap_or_default();
+        let key = format!("{}/{}", text(&metadata.namespace), text(&metadata.name));
+        Self { pod, profile, requests, non_zero, images, ports, claims, key, shape, kind }
     }
 
     /// All that a node by itself decides by: pods of one shape are refused by the same nodes for the same reasons.
@@ -132,7 +136,7 @@ impl PodInfo {
 
     /// `namespace/name`.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.namespace(), self.pod.metadata.name.as_deref().unwrap_or_default())
+        self.key.clone()
     }
 
     /// The namespace.

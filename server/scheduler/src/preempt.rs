@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use crate::filters::{Filters, Refusal, local};
+use crate::filters::{Filters, Refusal, is_local, local};
 use crate::pods::PodInfo;
 use crate::selectors::label_selector_matches;
 use crate::world::{NodeInfo, World};
@@ -144,8 +144,63 @@ pub(crate) fn importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, i128) {
     (Reverse(pod.priority()), pod.started().map_or(i128::MAX, |time| time.as_nanosecond()))
 }
 
-/// Removes all pods of lower priority, then puts back as many as fit: first those that budgets protect, then the most
-/// important. An error is why the node would not do.
+/// Where pods are taken away and put back to see whether another one fits then.
+trait Trial {
+    fn put(&mut self, other: Arc<PodInfo>);
+    fn take(&mut self, other: &PodInfo);
+    /// As [`fits_beside_nominated`].
+    fn fits(&mut self) -> Result<(), Refusal>;
+}
+
+/// The world, where rules about other pods are looked at.
+struct InWorld<'a> {
+    pod: &'a PodInfo,
+    node: &'a str,
+    world: &'a mut World,
+}
+
+impl Trial for InWorld<'_> {
+    fn put(&mut self, other: Arc<PodInfo>) {
+        self.world.apply_pod(other, self.node);
+    }
+
+    fn take(&mut self, other: &PodInfo) {
+        self.world.delete_pod(&other.key());
+    }
+
+    fn fits(&mut self) -> Result<(), Refusal> {
+        fits_beside_nominated(self.pod, self.node, self.world)
+    }
+}
+
+/// The node alone, where nothing else can refuse the pod: a hundredth of the work.
+struct OnNode<'a> {
+    pod: &'a PodInfo,
+    node: &'a mut NodeInfo,
+    promised: Vec<Arc<PodInfo>>,
+}
+
+impl Trial for OnNode<'_> {
+    fn put(&mut self, other: Arc<PodInfo>) {
+        self.node.add(other);
+    }
+
+    fn take(&mut self, other: &PodInfo) {
+        self.node.remove(&other.key());
+    }
+
+    fn fits(&mut self) -> Result<(), Refusal> {
+        if !self.promised.is_empty() {
+            self.promised.iter().for_each(|other| self.node.add(other.clone()));
+            let beside = local(self.pod, self.node);
+            self.promised.iter().for_each(|other| _ = self.node.remove(&other.key()));
+            beside?;
+        }
+        local(self.pod, self.node)
+    }
+}
+
+/// Which pods would go from a node. An error is why the node would not do.
 fn victims(pod: &PodInfo, node: &str, world: &mut World) -> Result<Victims, Vec<String>> {
     let pods = world.node(node).into_iter().flat_map(|node| node.pods.values());
     let mut lower: Vec<Arc<PodInfo>> =
@@ -154,23 +209,38 @@ fn victims(pod: &PodInfo, node: &str, world: &mut World) -> Result<Victims, Vec<
         return Err(vec!["No preemption victims found for incoming pod".to_owned()]);
     }
     lower.sort_by_key(importance);
-    lower.iter().for_each(|other| world.delete_pod(&other.key()));
-    if let Err(refusal) = fits_beside_nominated(pod, node, world) {
-        lower.into_iter().for_each(|other| world.apply_pod(other, node));
+    let (protected, free) = by_budgets(lower, &world.budgets);
+    let promised = promised(pod, node, world);
+    let alone = is_local(pod, world) && !promised.iter().any(|other| other.is_social());
+    match world.node_mut(node).filter(|_| alone) {
+        Some(node) => tried(&mut OnNode { pod, node, promised }, protected, free),
+        None => tried(&mut InWorld { pod, node, world }, protected, free),
+    }
+}
+
+/// Removes all pods of lower priority, then puts back as many as fit: first those that budgets protect, then the most
+/// important.
+fn tried(
+    place: &mut impl Trial,
+    protected: Vec<Arc<PodInfo>>,
+    free: Vec<Arc<PodInfo>>,
+) -> Result<Victims, Vec<String>> {
+    protected.iter().chain(&free).for_each(|other| place.take(other));
+    if let Err(refusal) = place.fits() {
+        protected.into_iter().chain(free).for_each(|other| place.put(other));
         return Err(refusal.reasons);
     }
-    let (protected, free) = by_budgets(lower, &world.budgets);
     let mut gone = Victims { pods: Vec::new(), violating: 0 };
     let both = protected.into_iter().map(|other| (other, 1)).chain(free.into_iter().map(|other| (other, 0)));
     for (other, violates) in both {
-        world.apply_pod(other.clone(), node);
-        if fits_beside_nominated(pod, node, world).is_err() {
-            world.delete_pod(&other.key());
+        place.put(other.clone());
+        if place.fits().is_err() {
+            place.take(&other);
             gone.violating += violates;
             gone.pods.push(other);
         }
     }
-    gone.pods.iter().for_each(|other| world.apply_pod(other.clone(), node));
+    gone.pods.iter().for_each(|other| place.put(other.clone()));
     gone.pods.sort_by_key(importance);
     Ok(gone)
 }

@@ -278,8 +278,9 @@ impl Scheduler {
                 if !choice.is_empty() {
                     return self.prepare(state, pod, node, choice);
                 }
-                nominate::forget(state, &pod.key());
                 state.world.apply_pod(pod.clone(), &node);
+                // after it has taken its room: that is not there for others
+                nominate::forget(state, &pod.key());
                 self.finish(state, pod, node);
             }
             Decision::Unschedulable { message, nomination, deallocate } => {
@@ -420,8 +421,8 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
         Some(node) => {
             let news = !state.world.has_pod(&key) || labels_differ(delta);
             let shrunk = delta.old.as_ref().is_some_and(|old| pod_requests(old).exceeds(&info.requests));
-            nominate::forget(state, &key);
             state.world.apply_pod(info, node);
+            nominate::forget(state, &key);
             state.held.remove(&key);
             state.queue.remove(&key);
             if news {

@@ -367,6 +367,11 @@ impl World {
         self.nodes.get(name)
     }
 
+    /// The node of this name, for who tries something on it and leaves it as it was: nobody is told of a change.
+    pub(crate) fn node_mut(&mut self, name: &str) -> Option<&mut NodeInfo> {
+        self.nodes.get_mut(name)
+    }
+
     /// The node that the pod counts on.
     pub fn place_of(&self, key: &str) -> Option<&str> {
         self.places.get(key).map(String::as_str)

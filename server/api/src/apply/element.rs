@@ -60,7 +60,7 @@ impl PathElement {
     /// The key in FieldsV1: `f:name`.
     pub fn write(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => ["f:", name].concat(),
             Self::Value(value) => format!("v:{value}"),
             Self::Index(index) => format!("i:{index}"),
             Self::Key(fields) => {

@@ -36,7 +36,7 @@ pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 /// The list under `key`, each with its path.
 pub(super) fn each<'a>(value: &'a Value, key: &str, at: &str) -> impl Iterator<Item = (String, &'a Value)> {
     let prefix = join(at, key);
-    list(value, key).iter().enumerate().map(move |(index, item)| (format!("{prefix}[{index}]"), item))
+    list(value, key).iter().enumerate().map(move |(index, item)| (indexed(&prefix, index), item))
 }
 /// The entries of the map under `key`.
 pub(super) fn entries<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -44,7 +44,16 @@ pub(super) fn entries<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = (
 }
 /// `a.b`, or `b` at the root.
 pub(super) fn join(at: &str, key: &str) -> String {
-    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+    match at {
+        "" => key.to_owned(),
+        // for almost every field of every object: formatting takes three times as long
+        at => [at, ".", key].concat(),
+    }
+}
+
+/// `a[0]`.
+fn indexed(at: &str, index: usize) -> String {
+    [at, "[", &index.to_string(), "]"].concat()
 }
 
 /// One `Invalid` for each of `why`.

@@ -16,6 +16,9 @@ pub(super) fn overlaps(spec: &Value, told: &mut Vec<String>) {
             ("downwardAPI", "DownwardAPI", None),
         ] {
             let source = get(volume, source);
+            if list(source, "items").is_empty() {
+                continue;
+            }
             let what = match named {
                 Some(key) => format!("{what} {:?}", text(source, key)),
                 None => what.to_owned(),

@@ -136,7 +136,10 @@ fn affinity_terms(spec: &Value, at: &str, told: &mut Vec<String>) {
 
 fn volumes(spec: &Value, at: &str, told: &mut Vec<String>) {
     for (at, volume) in each(spec, "volumes", at) {
-        for (source, why) in OLD_VOLUMES.iter().filter(|(source, _)| has(volume, source)) {
+        let is_there =
+            |source: &&str| volume.as_object().is_some_and(|fields| fields.keys().any(|key| key == *source));
+        for (source, why) in OLD_VOLUMES.iter().filter(|(source, _)| is_there(source) && has(volume, source))
+        {
             // Go's name of this field is not the API's
             let source = if *source == "storageos" { "storageOS" } else { source };
             told.push(format!("{at}.{source}: {why}"));
@@ -160,7 +163,7 @@ fn twice(spec: &Value, field: &str, key: &str, at: &str, told: &mut Vec<String>)
 /// Amounts that are no whole number of bytes.
 fn fractions(value: &Value, field: &str, at: &str, names: &[&str], told: &mut Vec<String>) {
     for name in names {
-        let amount = quantity(get(get(value, field), name));
+        let amount = Some(get(get(value, field), name)).filter(|amount| !amount.is_null()).and_then(quantity);
         if let Some(amount) = amount.filter(|amount| amount.milli_value() % 1000 != 0) {
             let shown = amount.to_string();
             told.push(format!(
@@ -191,11 +194,11 @@ fn containers(pod: &Value, at: &str, told: &mut Vec<String>) {
     let apparmor = has(get(spec, "securityContext"), "appArmorProfile");
     for (place, container) in each_container(spec, &join(at, "spec")) {
         let (name, context) = (text(container, "name"), get(container, "securityContext"));
-        let key = format!("container.seccomp.security.alpha.kubernetes.io/{name}");
+        let key = ["container.seccomp.security.alpha.kubernetes.io/", name].concat();
         if has(annotations, &key) && !has(context, "seccompProfile") {
             told.push(format!("{annotations_at}[{key}]: {SECCOMP}"));
         }
-        let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
+        let key = ["container.apparmor.security.beta.kubernetes.io/", name].concat();
         let in_field = apparmor || has(context, "appArmorProfile");
         if !at.is_empty() && has(annotations, &key) && !in_field {
             let why = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
@@ -216,9 +219,11 @@ fn env(container: &Value, at: &str, told: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for (at, variable) in each(container, "env", at) {
         let (name, value) = (text(variable, "name"), text(variable, "value"));
+        if seen.insert(name) {
+            continue;
+        }
         let reference = format!("$({name})");
-        let hides = has(variable, "valueFrom") || value == reference || !value.contains(&reference);
-        if !seen.insert(name) && hides {
+        if has(variable, "valueFrom") || value == reference || !value.contains(&reference) {
             told.push(format!(
                 "{at}: hides previous definition of {name:?}, which may be dropped when using apply"
             ));

@@ -2,6 +2,7 @@
 //! `plugin/pkg/admission/limitranger`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sampan_api::quantity::Quantity;
 use sampan_api::quota::{self, Amounts};
@@ -47,10 +48,10 @@ impl Plugin for LimitRanger {
     }
 }
 
-fn ranges(review: &Review<'_>) -> Vec<Value> {
+fn ranges(review: &Review<'_>) -> Vec<Arc<Value>> {
     let prefix = format!("{}/", review.namespace);
     let all = review.store.list("limitranges");
-    all.prefix(&prefix).filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect()
+    all.prefix(&prefix).filter_map(super::kept::decoded).collect()
 }
 
 /// Upstream's `utilerrors.NewAggregate`.

@@ -8,6 +8,7 @@
 
 mod certificates;
 mod ingress_class;
+mod kept;
 mod lifecycle;
 mod limit_ranger;
 pub(crate) mod node_audience;
@@ -84,9 +85,7 @@ fn look_up(store: &Store, bucket: &str, name: &str) -> Option<Value> {
 /// The object of `bucket` that an annotation marks as the default: the newest, of several made at once the first by
 /// name (`GetDefaultClass` of `pkg/volume/util`).
 fn default_of(store: &Store, bucket: &str, annotations: &[&str]) -> Option<String> {
-    let all = store.list(bucket);
-    let parsed = all.map.values().filter_map(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-    let marked = parsed.filter(|object| {
+    let marked = kept::all(store, bucket).filter(|object| {
         annotations.iter().any(|one| crate::value::text(object, &["metadata", "annotations", one]) == "true")
     });
     let age = |object: &Value| {

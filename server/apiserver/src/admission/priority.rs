@@ -1,10 +1,12 @@
 //! `Priority`: a pod's PriorityClass becomes a number; `plugin/pkg/admission/priority`.
 
+use std::sync::Arc;
+
 use sampan_api::status::ApiError;
 use sampan_store::Store;
 use serde_json::Value;
 
-use super::{creates_pod, look_up, of};
+use super::{creates_pod, kept, of};
 use crate::registry::{Operation, Plugin, Review};
 use crate::value::{at, meta, set, text};
 
@@ -64,10 +66,8 @@ impl Plugin for Priority {
     }
 }
 
-fn default_class(store: &Store) -> Option<Value> {
-    let classes = store.list(BUCKET);
-    let parsed = classes.map.values().filter_map(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-    parsed
+fn default_class(store: &Store) -> Option<Arc<Value>> {
+    kept::all(store, BUCKET)
         .filter(|c| at(c, &["globalDefault"]) == &Value::Bool(true))
         .min_by_key(|c| at(c, &["value"]).as_i64())
 }
@@ -77,7 +77,7 @@ fn resolve(store: &Store, pod: &mut Value) -> Result<(), ApiError> {
     let name = text(pod, &["spec", "priorityClassName"]).to_owned();
     let class = match name.as_str() {
         "" => default_class(store),
-        name => match look_up(store, BUCKET, name) {
+        name => match kept::look_up(store, BUCKET, name) {
             Some(class) => Some(class),
             None => return Err(refused(pod, &format!("no PriorityClass with name {name} was found"))),
         },

@@ -2,10 +2,12 @@
 //! `plugin/pkg/admission/runtimeclass`.
 
 use sampan_api::quota;
+use std::sync::Arc;
+
 use sampan_api::status::ApiError;
 use serde_json::Value;
 
-use super::{creates_pod, look_up, push};
+use super::{creates_pod, kept, push};
 use crate::registry::{Plugin, Review};
 use crate::value::{at, items, meta, set, text};
 
@@ -46,12 +48,12 @@ fn refused(pod: &Value, why: &str) -> ApiError {
     ApiError::forbidden("", "pods", meta(pod, "name"), why)
 }
 
-fn class_of(review: &Review<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
+fn class_of(review: &Review<'_>, pod: &Value) -> Result<Option<Arc<Value>>, ApiError> {
     let name = text(pod, &["spec", "runtimeClassName"]);
     if name.is_empty() {
         return Ok(None);
     }
-    let class = look_up(review.store, "runtimeclasses.node.k8s.io", name);
+    let class = kept::look_up(review.store, "runtimeclasses.node.k8s.io", name);
     class.map(Some).ok_or_else(|| refused(pod, &format!("pod rejected: RuntimeClass {name:?} not found")))
 }
 

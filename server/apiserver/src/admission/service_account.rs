@@ -4,7 +4,7 @@ use rand::RngExt;
 use sampan_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
-use super::{creates_pod, look_up, push};
+use super::{creates_pod, kept, push};
 use crate::registry::{Plugin, Review};
 use crate::value::{at, items, meta, set, text};
 
@@ -34,8 +34,8 @@ impl Plugin for ServiceAccount {
         let name = text(pod, &["spec", "serviceAccountName"]).to_owned();
         set(pod, &["spec", "serviceAccount"], name.as_str());
         let namespace = review.namespace;
-        let account =
-            look_up(review.store, "serviceaccounts", &format!("{namespace}/{name}")).ok_or_else(|| {
+        let account = kept::look_up(review.store, "serviceaccounts", &format!("{namespace}/{name}"))
+            .ok_or_else(|| {
                 let why = format!(
                     "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
                 );

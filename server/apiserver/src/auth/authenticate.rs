@@ -1,5 +1,7 @@
 //! Who asks: client certificate, bearer token (ServiceAccount or bootstrap), or nobody.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::request::Parts;
@@ -18,9 +20,9 @@ const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 
 impl Auth {
     /// The user of the request's credentials; `None` without any, 401 for bad ones.
-    pub(super) fn authenticate(&self, head: &Parts, peer: &Peer) -> Result<Option<UserInfo>, ApiError> {
+    pub(super) fn authenticate(&self, head: &Parts, peer: &Peer) -> Result<Option<Arc<UserInfo>>, ApiError> {
         let certificates = match peer {
-            Peer::Loopback(user) => return Ok(Some(UserInfo::clone(user))),
+            Peer::Loopback(user) => return Ok(Some(user.clone())),
             Peer::Tls { certificates, .. } => certificates,
         };
         let certified = certificates.first().map(|_| certificate_user(certificates));
@@ -31,7 +33,7 @@ impl Auth {
             (_, Some(token)) => token,
         };
         let found = self.token_user(&token, &self.tokens.api_audiences());
-        found.map(|(user, _)| Some(user)).map_err(|why| {
+        found.map(|(user, _)| Some(Arc::new(user))).map_err(|why| {
             tracing::debug!(%why, "bearer token refused");
             ApiError::unauthorized()
         })
@@ -69,14 +71,14 @@ pub(super) fn is_certified(peer: &Peer) -> bool {
     }
 }
 
-fn certificate_user(certificates: &Certificates) -> Option<UserInfo> {
+fn certificate_user(certificates: &Certificates) -> Option<Arc<UserInfo>> {
     certificates.user().filter(|certified| certified.is_valid()).map(|certified| certified.user.clone())
 }
 
 /// What a certificate says of who shows it.
 #[derive(Debug)]
 pub(crate) struct Certified {
-    user: UserInfo,
+    user: Arc<UserInfo>,
     validity: Validity,
 }
 
@@ -88,7 +90,7 @@ impl Certified {
     /// CN is the user, O are the groups: `x509.CommonNameUserConversion`. The chain was verified by the handshake.
     pub(crate) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let user = subject_user(certificate, &parsed)?;
+        let user = Arc::new(subject_user(certificate, &parsed)?);
         Some(Self { user, validity: parsed.validity().clone() })
     }
 }

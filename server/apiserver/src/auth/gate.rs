@@ -1,5 +1,7 @@
 //! [`Auth`] as the pipeline asks it.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use http::request::Parts;
@@ -25,7 +27,7 @@ impl Gate for Auth {
         Some(async move { issuers.prepare(&token, Timestamp::now()).await }.boxed())
     }
 
-    fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
+    fn identify(&self, head: &Parts, peer: &Peer) -> Result<Arc<UserInfo>, ApiError> {
         Auth::identify(self, head, peer)
     }
 

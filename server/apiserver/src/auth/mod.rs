@@ -98,17 +98,17 @@ impl Auth {
     }
 
     /// Who asks, impersonation included. Without credentials that is `system:anonymous`, who may what RBAC says.
-    pub fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
+    pub fn identify(&self, head: &Parts, peer: &Peer) -> Result<Arc<UserInfo>, ApiError> {
         let user = match self.authenticate(head, peer)? {
             Some(user) => user,
-            None if self.open_to_all(head.uri.path()) => UserInfo::anonymous(),
+            None if self.open_to_all(head.uri.path()) => Arc::new(UserInfo::anonymous()),
             None => return Err(ApiError::unauthorized()),
         };
         crate::audit::authenticated(&user);
         let acting = impersonate::impersonate(&user, &head.headers, |user, attributes| {
             self.authorize(user, attributes)
         })?;
-        Ok(acting.unwrap_or(user))
+        Ok(acting.map_or(user, Arc::new))
     }
 
     /// Whether anonymous requests are taken at the path: everywhere, unless the configuration says otherwise.

@@ -265,7 +265,7 @@ async fn certificates_and_bootstrap_tokens_name_users_and_bad_tokens_are_refused
     let node = world.pki.issue(&Subject::client("system:node:boat", &["system:nodes"])).unwrap();
     let user = world.auth.identify(&head(&[]), &tls(vec![node.certificate()])).unwrap();
     assert_eq!(user.node_name(), Some("boat"));
-    assert_eq!(world.auth.identify(&head(&[]), &tls(vec![])).unwrap(), UserInfo::anonymous());
+    assert_eq!(world.auth.identify(&head(&[]), &tls(vec![])).unwrap(), UserInfo::anonymous().into());
     assert_eq!(
         world.auth.identify(&head(&[("authorization", "Bearer nonsense")]), &tls(vec![])).unwrap_err().code,
         401

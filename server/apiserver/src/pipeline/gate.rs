@@ -1,5 +1,7 @@
 //! What the pipeline asks of authentication and authorization.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::request::Parts;
@@ -19,7 +21,7 @@ pub trait Gate: Send + Sync {
         None
     }
     /// Who asks; impersonation included.
-    fn identify(&self, head: &Parts, peer: &Peer) -> Result<UserInfo, ApiError>;
+    fn identify(&self, head: &Parts, peer: &Peer) -> Result<Arc<UserInfo>, ApiError>;
     /// Whether they may.
     fn authorize(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision;
     /// Answers a create of a review kind (SubjectAccessReview, TokenReview …).
@@ -45,10 +47,10 @@ pub trait Gate: Send + Sync {
 pub struct LoopbackOnly;
 
 impl Gate for LoopbackOnly {
-    fn identify(&self, _: &Parts, peer: &Peer) -> Result<UserInfo, ApiError> {
+    fn identify(&self, _: &Parts, peer: &Peer) -> Result<Arc<UserInfo>, ApiError> {
         match peer {
-            Peer::Loopback(user) => Ok(user.as_ref().clone()),
-            Peer::Tls { .. } => Ok(UserInfo::anonymous()),
+            Peer::Loopback(user) => Ok(user.clone()),
+            Peer::Tls { .. } => Ok(Arc::new(UserInfo::anonymous())),
         }
     }
     fn authorize(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Decision {

@@ -1,5 +1,6 @@
 //! Counts and durations of requests, under upstream's names.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -12,22 +13,22 @@ use super::info::RequestInfo;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Count {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
+    verb: Cow<'static, str>,
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
     scope: &'static str,
     code: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Took {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
+    verb: Cow<'static, str>,
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
 }
 
 struct Metrics {
@@ -56,17 +57,18 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
 
 /// Counts one request. Unknown resources are not told apart, so that callers cannot make series.
 pub fn record(info: &RequestInfo, code: u16, took: Duration) {
-    let known = sampan_api::kinds::by_resource(&info.group, &info.version, &info.resource).is_some();
-    let text = |s: &str| if known { s.to_owned() } else { String::new() };
-    let verb = if known { info.verb.to_uppercase() } else { "other".to_owned() };
-    let labels = Took {
-        verb,
-        group: text(&info.group),
-        version: text(&info.version),
-        resource: text(&info.resource),
-        subresource: subresource(info, known),
+    let kind = sampan_api::kinds::by_resource(&info.group, &info.version, &info.resource);
+    let labels = match kind {
+        Some(kind) => Took {
+            verb: verb(&info.verb),
+            group: kind.group,
+            version: kind.version,
+            resource: kind.plural,
+            subresource: kind.subresource(&info.subresource).map_or("", |served| served.name),
+        },
+        None => Took { verb: "other".into(), group: "", version: "", resource: "", subresource: "" },
     };
-    if !matches!(info.verb.as_str(), "watch") {
+    if info.verb != "watch" {
         METRICS.took.get_or_create(&labels).observe(took.as_secs_f64());
     }
     let Took { verb, group, version, resource, subresource } = labels;
@@ -76,10 +78,11 @@ pub fn record(info: &RequestInfo, code: u16, took: Duration) {
         .inc();
 }
 
-fn subresource(info: &RequestInfo, known: bool) -> String {
-    let kind = sampan_api::kinds::by_resource(&info.group, &info.version, &info.resource);
-    let served = known && kind.is_some_and(|kind| kind.subresource(&info.subresource).is_some());
-    if served { info.subresource.clone() } else { String::new() }
+/// In upper case.
+fn verb(verb: &str) -> Cow<'static, str> {
+    let usual = ["CREATE", "GET", "LIST", "WATCH", "UPDATE", "PATCH", "DELETE"];
+    let known = usual.into_iter().find(|known| known.eq_ignore_ascii_case(verb));
+    known.map_or_else(|| verb.to_uppercase().into(), Cow::Borrowed)
 }
 
 fn scope(info: &RequestInfo) -> &'static str {

@@ -161,8 +161,8 @@ impl ApiServer {
             preparing.await;
         }
         let user = self.gate().identify(&head, &peer);
-        audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_ref());
-        let context = Context { head, body, query, info, user: Arc::new(user?) };
+        audit::identified(&head, &peer, &info, &attributes(&info, &query), user.as_deref());
+        let context = Context { head, body, query, info, user: user? };
         if let Some(fairness) = self.fairness() {
             match fairness.admit(&context).await {
                 Ok(admitted) => *ticket = admitted,
@@ -230,7 +230,7 @@ fn audit_id(head: &mut Parts, needed: bool) -> Option<HeaderValue> {
     if !needed {
         return None;
     }
-    let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok()?;
+    let id = HeaderValue::from_str(&crate::value::uid()).ok()?;
     head.headers.insert(audit::HEADER, id.clone());
     Some(id)
 }

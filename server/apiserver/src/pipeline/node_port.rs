@@ -59,7 +59,7 @@ impl ApiServer {
             preparing.await;
         }
         let user = match self.gate().identify(&head, &peer) {
-            Ok(user) if user != UserInfo::anonymous() => user,
+            Ok(user) if *user != UserInfo::anonymous() => user,
             _ => return refusal(401, "Unauthorized".to_owned()),
         };
         let session = upgrades(&head.headers);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Call, Operation, Registry, Target, Written, quota, write_error};
 use crate::strategies;
-use crate::value::{meta, now, object, remove, set};
+use crate::value::{meta, now, object, remove, set, uid};
 
 /// Attempts at a free generated name: upstream's `maxNameGenerationCreateAttempts`.
 const NAME_ATTEMPTS: usize = 8;
@@ -98,7 +98,7 @@ impl Registry {
         for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             metadata.shift_remove(field);
         }
-        metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+        metadata.insert("uid".into(), uid().into());
         metadata.insert("creationTimestamp".into(), now().into());
         metadata.shift_remove("generation");
         if strategies::has_generation(target.kind) {

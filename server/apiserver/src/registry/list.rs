@@ -328,11 +328,19 @@ pub fn encode(kind: &'static Kind, page: &Page) -> Bytes {
     let total: usize = bodies.iter().map(|body| body.len() + 1).sum();
     let mut out = Vec::with_capacity(total + 256);
     out.extend_from_slice(head(&kind.list_kind(), &kind.api_version(), page).as_bytes());
+    // the items of a built-in kind do not say again what they are
+    let said = format!("{{\"kind\":{:?},\"apiVersion\":{:?},", kind.kind, kind.api_version());
     for (i, body) in bodies.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(body);
+        match body.strip_prefix(said.as_bytes()).filter(|_| kind.custom.is_none()) {
+            Some(rest) => {
+                out.push(b'{');
+                out.extend_from_slice(rest);
+            }
+            None => out.extend_from_slice(body),
+        }
     }
     out.extend_from_slice(b"]}");
     out.into()

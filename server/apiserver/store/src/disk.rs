@@ -1,8 +1,10 @@
 //! The file: one connection, whole transactions in one call.
 //!
-//! sqlx runs SQLite on a thread of its own and hops there and back per call, so a transaction is one text
-//! of several statements. Its rows go down in inserts of up to [`CHUNK`] rows, so that there are few
-//! different texts and sqlx keeps them prepared. (Measured: half the time of one insert from a JSON array.)
+//! sqlx runs SQLite on a thread of its own, hops there and back per call, and wakes who waits after each statement. So a
+//! small transaction is one statement: an insert into the view `change`, whose trigger does the rest. A large one, where
+//! the trigger would cost more than that, is one text of several statements, whose rows go down in inserts of up to
+//! [`CHUNK`] rows. Thus there are few different texts and sqlx keeps them prepared. (Measured: half the time of one insert
+//! from a JSON array.)
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -35,6 +37,20 @@ const DELETED: usize = 1024;
 /// Free pages to have in hand.
 const SLACK: i64 = 32;
 
+/// Changes that go down in one statement.
+const SMALL: usize = 8;
+
+/// The view of small transactions. Each row brings the marks along; they are the same in all.
+const CHANGE: &str = "PRAGMA temp_store = MEMORY; \
+    CREATE TEMP VIEW change AS SELECT 0 AS revision, '' AS bucket, '' AS name, 0 AS sealed, x'' AS value, \
+        0 AS at, 0 AS kind, 0 AS previous, 0 AS written, 0 AS reserved, 0 AS compacted; \
+    CREATE TEMP TRIGGER change_of_all INSTEAD OF INSERT ON change BEGIN \
+        INSERT INTO state (revision, bucket, name, sealed, value) \
+            VALUES (NEW.revision, NEW.bucket, NEW.name, NEW.sealed, NEW.value); \
+        INSERT INTO history (revision, at, kind, previous) VALUES (NEW.revision, NEW.at, NEW.kind, NEW.previous); \
+        UPDATE meta SET written = NEW.written, reserved = NEW.reserved, compacted = NEW.compacted; \
+    END";
+
 /// Rows of one insert. A multiple of this many rows and a remainder: the texts sqlx has to know.
 const CHUNK: usize = 64;
 
@@ -54,6 +70,8 @@ pub struct Marks {
 pub struct Disk {
     connection: SqliteConnection,
     checkpoint: Checkpoint,
+    /// History at and below is not in the file any more.
+    compacted: u64,
     /// Where the file is, to ask for the space left there.
     folder: PathBuf,
 }
@@ -115,7 +133,7 @@ impl Rows {
     }
 }
 
-/// The text of a transaction that adds so many rows; see [`Disk::commit`] for its parameters.
+/// The text of a transaction that adds so many rows; see [`Disk::change_all`] for its parameters.
 fn text(states: usize, history: usize) -> String {
     let mut text = "BEGIN IMMEDIATE; \
          DELETE FROM state WHERE revision IN (SELECT value FROM json_each(?)); \
@@ -129,6 +147,15 @@ fn text(states: usize, history: usize) -> String {
     );
     inserts(&mut text, "INSERT INTO history (revision, at, kind, previous) VALUES ", "(?,?,?,?)", history);
     text.push_str("UPDATE meta SET written = ?, reserved = ?, compacted = ?; COMMIT");
+    text
+}
+
+/// The text of a transaction of a few changes; see [`Disk::change`] for its parameters.
+fn small_text(changes: usize) -> String {
+    let mut text = String::new();
+    let head = "INSERT INTO change (revision, bucket, name, sealed, value, at, kind, previous, written, reserved, \
+         compacted) VALUES ";
+    inserts(&mut text, head, "(?,?,?,?,?,?,?,?,?,?,?)", changes);
     text
 }
 
@@ -167,9 +194,11 @@ impl Disk {
             sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(&mut connection).await?;
         }
         MIGRATOR.run(&mut connection).await?;
+        sqlx::raw_sql(CHANGE).execute(&mut connection).await?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let checkpoint = Checkpoint::new(path.to_owned());
-        Ok(Self { connection, checkpoint, folder: folder.unwrap_or(Path::new(".")).to_owned() })
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        Ok(Self { connection, checkpoint, compacted: 0, folder })
     }
 
     /// Opens the file for looking only; nothing in it or beside it changes but an index of the log, which
@@ -186,22 +215,16 @@ impl Disk {
     /// Deletes the states `garbage`, adds `rows`, moves the marks: all or nothing, on the disk when this
     /// returns.
     pub async fn commit(&mut self, rows: Rows, garbage: &[u64], marks: Marks) -> Result<(), WriteError> {
-        let text = text(rows.states.len(), rows.history.len());
         let bytes = rows.bytes + ROW * (rows.states.len() + rows.history.len()) + DELETED * garbage.len();
-        let mut query =
-            sqlx::query(sqlx::AssertSqlSafe(text)).bind(array(garbage)).bind(marks.compacted.cast_signed());
-        for state in rows.states {
-            query = query.bind(state.revision.cast_signed()).bind(state.key.bucket).bind(state.key.name);
-            query = query.bind(state.sealed).bind(state.value);
-        }
-        for change in rows.history {
-            query = query.bind(change.revision.cast_signed()).bind(change.at).bind(change.kind);
-            query = query.bind(change.previous.map(u64::cast_signed));
-        }
-        let query = query.bind(marks.written.cast_signed()).bind(marks.reserved.cast_signed());
-        let done = query.bind(marks.compacted.cast_signed()).execute(&mut self.connection).await;
+        let changes = rows.history.len();
+        let small = (1..=SMALL).contains(&changes) && changes == rows.states.len();
+        let done = match small && garbage.is_empty() && marks.compacted == self.compacted {
+            true => self.change(rows, marks).await,
+            false => self.change_all(rows, garbage, marks).await,
+        };
         match done {
-            Ok(_) => {
+            Ok(()) => {
+                self.compacted = marks.compacted;
                 if self.checkpoint.logged(bytes).await {
                     self.write_back("PRAGMA wal_checkpoint(PASSIVE)").await;
                 }
@@ -213,6 +236,36 @@ impl Disk {
                 Err(write_error(&error, || free_bytes(&self.folder)))
             }
         }
+    }
+
+    /// Adds a few changes.
+    async fn change(&mut self, rows: Rows, marks: Marks) -> Result<(), sqlx::Error> {
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(small_text(rows.history.len())));
+        for (state, change) in rows.states.into_iter().zip(rows.history) {
+            query = query.bind(state.revision.cast_signed()).bind(state.key.bucket).bind(state.key.name);
+            query = query.bind(state.sealed).bind(state.value);
+            query = query.bind(change.at).bind(change.kind).bind(change.previous.map(u64::cast_signed));
+            query = query.bind(marks.written.cast_signed()).bind(marks.reserved.cast_signed());
+            query = query.bind(marks.compacted.cast_signed());
+        }
+        query.execute(&mut self.connection).await.map(drop)
+    }
+
+    /// Does everything that there is to do.
+    async fn change_all(&mut self, rows: Rows, garbage: &[u64], marks: Marks) -> Result<(), sqlx::Error> {
+        let text = text(rows.states.len(), rows.history.len());
+        let mut query =
+            sqlx::query(sqlx::AssertSqlSafe(text)).bind(array(garbage)).bind(marks.compacted.cast_signed());
+        for state in rows.states {
+            query = query.bind(state.revision.cast_signed()).bind(state.key.bucket).bind(state.key.name);
+            query = query.bind(state.sealed).bind(state.value);
+        }
+        for change in rows.history {
+            query = query.bind(change.revision.cast_signed()).bind(change.at).bind(change.kind);
+            query = query.bind(change.previous.map(u64::cast_signed));
+        }
+        let query = query.bind(marks.written.cast_signed()).bind(marks.reserved.cast_signed());
+        query.bind(marks.compacted.cast_signed()).execute(&mut self.connection).await.map(drop)
     }
 
     /// Writes the rest of the log back. The commits in it are on the disk already: a failure loses nothing, and
@@ -371,6 +424,7 @@ mod tests {
         let inserts = |rows: usize| text(rows, 0).matches("INSERT INTO state").count();
         assert_eq!([0, 1, CHUNK, CHUNK + 1, 3 * CHUNK].map(inserts), [0, 1, 1, 2, 3]);
         assert_eq!(text(2, 3).matches('?').count(), 2 + 2 * 5 + 3 * 4 + 3);
+        assert_eq!(small_text(2).matches('?').count(), 2 * 11);
         assert_eq!(array(&[]), "[]");
         assert_eq!(array(&[3, 5]), "[3,5]");
     }

@@ -66,13 +66,8 @@ async fn follow(desk: &Desk, view: u32, source: &mut Source) -> Option<Failure> 
     let mut list = page.list;
     let first = match list["items"].as_array_mut().filter(|items| !items.is_empty()) {
         Some(items) => {
-            let mut object = items.remove(0);
-            // items of a list leave out what the list says
-            if object["kind"].is_null() {
-                object["kind"] = list["kind"].as_str().map(|kind| kind.trim_end_matches("List")).into();
-                object["apiVersion"] = list["apiVersion"].clone();
-            }
-            told(view, object)
+            let item = items.remove(0);
+            told(view, whole(item, &list))
         }
         None => Tell::Gone { view },
     };
@@ -103,9 +98,20 @@ async fn follow(desk: &Desk, view: u32, source: &mut Source) -> Option<Failure> 
     }
 }
 
+/// An item of a list with what the list says of all of them, where people look for it: at the beginning.
+fn whole(item: Value, list: &Value) -> Value {
+    let Value::Object(item) = item else { return item };
+    if item.contains_key("kind") {
+        return item.into();
+    }
+    let kind = list["kind"].as_str().map(|kind| kind.trim_end_matches("List"));
+    let said = [("kind".to_owned(), kind.into()), ("apiVersion".to_owned(), list["apiVersion"].clone())];
+    Value::Object(said.into_iter().chain(item).collect())
+}
+
 fn told(view: u32, mut object: Value) -> Tell {
     if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
+        metadata.shift_remove("managedFields");
     }
     Tell::Object { view, json: object.to_string() }
 }
@@ -113,6 +119,17 @@ fn told(view: u32, mut object: Value) -> Tell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_item_of_a_list_says_first_what_it_is() {
+        let list = json!({"kind": "ConfigMapList", "apiVersion": "v1"});
+        let shown = |item| whole(item, &list).to_string();
+        let bare = shown(json!({"metadata": {"name": "a"}, "data": {}}));
+        assert_eq!(bare, r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{}}"#);
+        let custom = json!({"apiVersion": "x/v1", "kind": "X"});
+        assert_eq!(whole(custom.clone(), &list), custom);
+    }
 
     #[test]
     fn an_object_is_asked_for_by_its_name() {

@@ -9,15 +9,17 @@ use crate::world::NodeInfo;
 
 /// `spec.unschedulable`, unless its taint is tolerated.
 pub fn unschedulable(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
-    let cordoned = node.node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+    if !node.node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false) {
+        return Ok(());
+    }
     let taint = Taint {
         key: "node.kubernetes.io/unschedulable".into(),
         effect: "NoSchedule".into(),
         ..Default::default()
     };
-    match cordoned && !tolerated(&taint, pod.spec().tolerations.as_deref().unwrap_or(&[])) {
-        true => Err(Refusal::fixed("node(s) were unschedulable")),
-        false => Ok(()),
+    match tolerated(&taint, pod.spec().tolerations.as_deref().unwrap_or(&[])) {
+        true => Ok(()),
+        false => Err(Refusal::fixed("node(s) were unschedulable")),
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use self::policy::{Level, Policy, Standard};
 use self::view::PodView;
-use super::look_up;
+use super::kept;
 use crate::registry::{Operation, Plugin, Review};
 use crate::value::{at, items, meta, text};
 
@@ -57,7 +57,7 @@ fn template<'a>(group: &str, plural: &str, object: &'a Value) -> Option<&'a Valu
 
 /// What the namespace's labels ask for; the auditor is told of those that cannot be read.
 fn policy_of(review: &Review<'_>) -> Policy {
-    let namespace = look_up(review.store, "namespaces", review.namespace).unwrap_or_default();
+    let namespace = kept::look_up(review.store, "namespaces", review.namespace).unwrap_or_default();
     let (policy, errors) = Policy::of(&namespace);
     if !errors.is_empty() {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
