@@ -90,7 +90,15 @@ pub(crate) fn raw(
             ]));
         }
     }
-    Ok((value, parsed.problems))
+    let problems = match patch_type {
+        // the library's own words come before those of the decoder
+        PatchType::Json => {
+            let all = parsed.problems.into_iter().chain(json::unknown_fields(&parsed.value));
+            all.map(|problem| format!("json patch {problem}")).collect()
+        }
+        _ => parsed.problems,
+    };
+    Ok((value, problems))
 }
 
 fn finish<N: Node>(

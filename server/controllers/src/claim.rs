@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
-use sampan_reconcile::Error;
+use sampan_reconcile::{Error, Informer, Object};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::words::{controller_of, matches, name, resource_version, uid};
+use crate::context::Context;
+use crate::words::{controller_of, controller_reference, matches, name, namespace, resource_version, uid};
 
 /// The outcome of sorting objects by controllerRef and selector.
 #[derive(Debug)]
@@ -28,11 +30,21 @@ pub(crate) fn claim<K: Resource>(
     selector: &LabelSelector,
     objects: Vec<Arc<K>>,
 ) -> Claim<K> {
+    claim_members(owner, selector, objects, |_| true)
+}
+
+/// As [`claim`], where only an object that `is_member` can be the owner's: it lets go of others, selected or not.
+pub(crate) fn claim_members<K: Resource>(
+    owner: &ObjectMeta,
+    selector: &LabelSelector,
+    objects: Vec<Arc<K>>,
+    is_member: impl Fn(&K) -> bool,
+) -> Claim<K> {
     let deleting = owner.deletion_timestamp.is_some();
     let mut claim = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for object in objects {
         let meta = object.meta();
-        let selected = matches(selector, meta.labels.as_ref());
+        let selected = matches(selector, meta.labels.as_ref()) && is_member(&object);
         match controller_of(meta) {
             Some(reference) if reference.uid != uid(owner) => {}
             Some(_) if selected => claim.owned.push(object),
@@ -42,6 +54,48 @@ pub(crate) fn claim<K: Resource>(
         }
     }
     claim
+}
+
+/// Adopts and releases what was sorted for `owner`; returns its own, as `informer` shows it from then on.
+pub(crate) async fn settle<O, K>(
+    context: &Context,
+    owner: &O,
+    informer: &Informer<K>,
+    sorted: Claim<K>,
+) -> Result<Vec<Arc<K>>, Error>
+where
+    O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Object
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api = context.namespaced::<K>(namespace(owner.meta()));
+    let (mut owned, mut version) = (sorted.owned, 0);
+    if !sorted.adopt.is_empty() && still_there(context, owner).await? {
+        let adopted = adopt(&api, &controller_reference(owner), &sorted.adopt).await?;
+        version = adopted.iter().map(|object| resource_version(object.meta())).max().unwrap_or(0);
+        owned.extend(adopted);
+    }
+    let released = release(&api, uid(owner.meta()), &sorted.release).await?;
+    informer.reached(version.max(released)).await;
+    Ok(owned)
+}
+
+/// Asks the API itself before an adoption: the informer may lag behind a deletion.
+pub(crate) async fn still_there<O>(context: &Context, owner: &O) -> Result<bool, Error>
+where
+    O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let live = context.namespaced::<O>(namespace(owner.meta())).get_opt(name(owner.meta())).await?;
+    let same = |live: &O| live.meta().uid == owner.meta().uid && live.meta().deletion_timestamp.is_none();
+    Ok(live.as_ref().is_some_and(same))
 }
 
 /// Gives objects to `owner`; returns what is its own now. Those that changed meanwhile are left for later.
@@ -137,5 +191,18 @@ mod tests {
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default()));
         let sorted = claim(&owner, &selector, pods());
         assert_eq!((sorted.owned.len(), sorted.adopt.len(), sorted.release.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_is_no_member_is_neither_kept_nor_adopted() {
+        let selector: LabelSelector = serde_json::from_value(json!({"matchLabels": {"app": "web"}})).unwrap();
+        let owner = ObjectMeta { uid: Some("u1".into()), ..Default::default() };
+        for (member, owned, adopt, release) in [("web-", 1, 1, 0), ("db-", 0, 0, 1)] {
+            let pods = vec![pod("web-0", "web", Some("u1")), pod("web-1", "web", None)];
+            let is_member = |pod: &Pod| name(&pod.metadata).starts_with(member);
+            let sorted = claim_members(&owner, &selector, pods, is_member);
+            let counts = (sorted.owned.len(), sorted.adopt.len(), sorted.release.len());
+            assert_eq!(counts, (owned, adopt, release), "{member}");
+        }
     }
 }

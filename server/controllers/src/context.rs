@@ -6,7 +6,7 @@ use kube::{Api, Resource};
 use sampan_process::Tasks;
 use sampan_reconcile::{Delta, Informer, Informers, Key, Object, Recorder};
 
-use crate::words::controller_of;
+use crate::words::{Map, controller_of};
 
 /// Index of objects by the uid of their controller.
 pub(crate) const BY_CONTROLLER: &str = "controller-uid";
@@ -108,4 +108,63 @@ pub(crate) fn is_orphan<K: Resource<DynamicType = ()>>(delta: &Delta<K>) -> bool
     delta.new.as_ref().is_some_and(|object| {
         controller_of(object.meta()).is_none() && object.meta().deletion_timestamp.is_none()
     })
+}
+
+/// Keys of those of `owners` that may want to adopt what changed: it is nobody's now, and each `selects` its labels.
+pub(crate) fn suitors<K, O>(
+    delta: &Delta<K>,
+    owners: &Informer<O>,
+    selects: impl Fn(&O, Option<&Map>) -> bool,
+) -> Vec<Key>
+where
+    K: Resource<DynamicType = ()>,
+    O: Object,
+{
+    let Some(orphan) = delta.new.as_ref().filter(|_| is_orphan(delta)) else { return Vec::new() };
+    let owners = owners.by_index(BY_NAMESPACE, delta.key.namespace());
+    let selecting = owners.iter().filter(|owner| selects(owner, orphan.meta().labels.as_ref()));
+    selecting.map(|owner| owner.key()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use k8s_openapi::api::apps::v1::StatefulSet;
+    use serde_json::json;
+
+    use super::*;
+    use crate::words::matches;
+
+    #[test]
+    fn orphans_wake_those_that_select_them() {
+        let set = |name: &str, namespace: &str, app: &str| {
+            let selector = json!({"matchLabels": {"app": app}});
+            let set = json!({"metadata": {"name": name, "namespace": namespace}, "spec": {"selector": selector,
+                "serviceName": "s", "template": {}}});
+            serde_json::from_value::<StatefulSet>(set).unwrap()
+        };
+        let sets = Informer::fixed(vec![set("db", "a", "db"), set("web", "a", "web"), set("db", "b", "db")]);
+        sets.add_index(BY_NAMESPACE, |set| set.metadata.namespace.clone().into_iter().collect());
+        let selects = |set: &StatefulSet, labels: Option<&Map>| {
+            set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, labels))
+        };
+        let owner = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "controller": true}]);
+        for (meta, expected, why) in [
+            (json!({"labels": {"app": "db"}}), vec!["a/db"], "an orphan"),
+            (json!({"labels": {"app": "x"}}), vec![], "which nobody selects"),
+            (json!({"labels": {"app": "db"}, "ownerReferences": owner}), vec![], "somebody's"),
+            (
+                json!({"labels": {"app": "db"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                vec![],
+                "that goes",
+            ),
+        ] {
+            let pod: Pod = serde_json::from_value(json!({"metadata": meta})).unwrap();
+            let delta = Delta { key: Key::namespaced("a", "db-0"), old: None, new: Some(Arc::new(pod)) };
+            let keys: Vec<_> = suitors(&delta, &sets, selects).iter().map(ToString::to_string).collect();
+            assert_eq!(keys, expected, "{why}");
+        }
+    }
 }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::Resource;
 use kube::api::PostParams;
 use sampan_reconcile::{Error, HashSet, Informer, Object};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::context::{BY_CONTROLLER, Context, index_by_owner};
+use crate::claim::{self, Claim, claim};
+use crate::context::{BY_CONTROLLER, Context, candidates, index_by_owner};
 use crate::pod_control::delete_params;
-use crate::words::{
-    Map, controller_of, controller_reference, hash_of, name, namespace, resource_version, uid,
-};
+use crate::words::{Map, controller_reference, hash_of, name, namespace, resource_version, uid};
 
 /// What is done so that the present template is the newest revision.
 #[derive(Debug, PartialEq)]
@@ -40,6 +40,14 @@ fn choose(history: &[Arc<ControllerRevision>], data: &Value) -> Choice {
         Some(found) => Choice::Renew(found.clone(), next),
         None => Choice::Create(next),
     }
+}
+
+/// The others that hold the same template as `present`.
+fn twins(history: &[Arc<ControllerRevision>], present: &ControllerRevision) -> Vec<Arc<ControllerRevision>> {
+    let twin = |one: &&Arc<ControllerRevision>| {
+        one.metadata.name != present.metadata.name && one.data == present.data
+    };
+    history.iter().filter(twin).cloned().collect()
 }
 
 /// Those beyond `limit`, oldest first, that no pod is made from.
@@ -99,6 +107,34 @@ impl History {
 
     pub fn informer(&self) -> &Informer<ControllerRevision> {
         &self.revisions
+    }
+
+    /// Adopts the orphans that the owner's selector finds: those that an owner of this name left behind.
+    pub async fn adopt<K>(&self, owner: &K, selector: &LabelSelector) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let sorted = Claim { release: Vec::new(), ..self.sorted(owner.meta(), selector) };
+        claim::settle(&self.context, owner, &self.revisions, sorted).await.map(drop)
+    }
+
+    /// As [`adopt`](Self::adopt), and releases those that the selector does not find any more.
+    pub async fn claim<K>(&self, owner: &K, selector: &LabelSelector) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let sorted = self.sorted(owner.meta(), selector);
+        claim::settle(&self.context, owner, &self.revisions, sorted).await.map(drop)
+    }
+
+    fn sorted(&self, owner: &ObjectMeta, selector: &LabelSelector) -> Claim<ControllerRevision> {
+        claim(owner, selector, candidates(&self.revisions, uid(owner), namespace(owner)))
     }
 
     /// An owner's revisions, oldest first.
@@ -161,8 +197,8 @@ impl History {
                 Ok(written) => return Ok((self.seen(written).await, collisions)),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
                     let live = api.get(name(&revision.metadata)).await?;
-                    let ours = controller_of(&live.metadata).is_some_and(|o| o.uid == uid(owner.meta()));
-                    if ours && live.data == revision.data {
+                    // another owner's too: that of a predecessor is about to be an orphan, or to go
+                    if live.data == revision.data {
                         return Ok((self.seen(live).await, collisions));
                     }
                     collisions = Some(collisions.unwrap_or(0) + 1);
@@ -202,6 +238,11 @@ impl History {
         Arc::new(written)
     }
 
+    /// The owner's other revisions of the template that `present` holds.
+    pub fn twins(&self, owner: &ObjectMeta, present: &ControllerRevision) -> Vec<Arc<ControllerRevision>> {
+        twins(&self.of(owner), present)
+    }
+
     /// Deletes revisions beyond `limit`, except those in `live`, which pods are made from.
     pub async fn trim(
         &self,
@@ -210,8 +251,12 @@ impl History {
         live: &HashSet<String>,
     ) -> Result<(), Error> {
         let limit = usize::try_from(limit.unwrap_or(10)).unwrap_or(0);
-        let api = self.context.namespaced::<ControllerRevision>(namespace(owner));
-        for old in surplus(&self.of(owner), limit, live) {
+        self.delete(&surplus(&self.of(owner), limit, live)).await
+    }
+
+    pub async fn delete(&self, revisions: &[Arc<ControllerRevision>]) -> Result<(), Error> {
+        for old in revisions {
+            let api = self.context.namespaced::<ControllerRevision>(namespace(&old.metadata));
             match api.delete(name(&old.metadata), &delete_params(&old.metadata)).await {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 result => drop(result?),
@@ -250,6 +295,17 @@ mod tests {
         ];
         for (image, history, expected) in cases {
             assert_eq!(choose(history, &data_of(&template(image))), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn of_one_template_there_may_be_several() {
+        let mut twin = (*revision("one", 1)).clone();
+        twin.metadata.name = Some("d-other".to_owned());
+        let history = [Arc::new(twin), revision("two", 2), revision("one", 3)];
+        for (present, expected) in [(0, vec!["d-one"]), (1, vec![]), (2, vec!["d-other"])] {
+            let found = twins(&history, &history[present]);
+            assert_eq!(found.iter().map(|r| name(&r.metadata)).collect::<Vec<_>>(), expected, "{present}");
         }
     }
 

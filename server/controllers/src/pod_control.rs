@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use sampan_reconcile::{Error, Informer, Key, Recorder};
+use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::words::{name, namespace, resource_version, uid};
+use crate::words::{name, namespace, pod_condition, resource_version, uid};
 
 /// The pod that a template describes, named after its owner.
 pub(crate) fn pod_from_template(template: &PodTemplateSpec, owner: &OwnerReference, namespace: &str) -> Pod {
@@ -61,8 +63,8 @@ pub(crate) struct PodControl {
 
 /// What is done to a pod: as StatefulSets say it, and done and doing as all others do.
 type Deed = [&'static str; 3];
-const CREATE: Deed = ["create", "Created", "creating"];
-const DELETE: Deed = ["delete", "Deleted", "deleting"];
+const CREATE: Deed = ["Create", "Created", "creating"];
+const DELETE: Deed = ["Delete", "Deleted", "deleting"];
 
 impl PodControl {
     pub fn new(context: &Context, recorder: &Recorder) -> Self {
@@ -168,6 +170,18 @@ pub(crate) fn delete_params(meta: &ObjectMeta) -> DeleteParams {
     DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
 }
 
+/// The pod's condition DisruptionTarget, for a patch: true for a reason with its message, or false without. Its time is
+/// kept where it was so already.
+pub(crate) fn disruption_target(pod: &Pod, why: Option<(&str, &str)>, now: Timestamp) -> Value {
+    let status = if why.is_some() { "True" } else { "False" };
+    let same = pod_condition(pod, "DisruptionTarget").filter(|condition| condition.status == status);
+    let since = same.and_then(|condition| condition.last_transition_time.clone()).unwrap_or(Time(now));
+    json!({
+        "type": "DisruptionTarget", "status": status, "observedGeneration": pod.metadata.generation,
+        "reason": why.map(|(reason, _)| reason), "message": why.map(|(_, message)| message),
+        "lastTransitionTime": since})
+}
+
 /// Whether the refusal is due to the namespace's end, which is nobody's news.
 pub(crate) fn is_terminating(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
@@ -196,6 +210,29 @@ mod tests {
         assert_eq!(slow_start_batches(0), Vec::<usize>::new());
         assert_eq!(slow_start_batches(1), [1]);
         assert_eq!(slow_start_batches(10), [1, 2, 4, 3]);
+    }
+
+    #[test]
+    fn a_pod_that_goes_says_why_and_of_which_generation() {
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let before = "2026-01-01T00:00:00Z";
+        for (had, why, status, since) in [
+            (None, Some(("DeletionByPodGC", "gone")), "True", "2026-01-01T01:00:00Z"),
+            (Some("True"), Some(("DeletionByPodGC", "gone")), "True", before),
+            (Some("False"), Some(("DeletionByPodGC", "gone")), "True", "2026-01-01T01:00:00Z"),
+            (Some("True"), None, "False", "2026-01-01T01:00:00Z"),
+        ] {
+            let old = had.map(
+                |status| json!({"type": "DisruptionTarget", "status": status, "lastTransitionTime": before}),
+            );
+            let conditions: Vec<_> = old.into_iter().collect();
+            let pod = json!({"metadata": {"generation": 3}, "status": {"conditions": conditions}});
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            let expected = json!({"type": "DisruptionTarget", "status": status, "observedGeneration": 3,
+                "reason": why.map(|(reason, _)| reason), "message": why.map(|(_, message)| message),
+                "lastTransitionTime": since});
+            assert_eq!(disruption_target(&pod, why, now), expected, "{had:?} {why:?}");
+        }
     }
 
     #[test]

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use parking_lot::Mutex;
 use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Sources};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::context::{BY_NODE, Context};
-use crate::pod_control::delete_params;
+use crate::pod_control::{delete_params, disruption_target};
 use crate::words::{created, is_terminal, name, namespace, uid};
 
 /// Ended pods beyond this number go, the oldest first.
@@ -54,6 +54,13 @@ pub(crate) fn judge(pod: &Pod, home: Home) -> Verdict {
     }
 }
 
+/// The patch that fails a pod which no kubelet will.
+fn failed(pod: &Pod, reason: &str, now: Timestamp) -> Value {
+    let condition = disruption_target(pod, Some(("DeletionByPodGC", reason)), now);
+    json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {
+        "phase": "Failed", "observedGeneration": pod.metadata.generation, "conditions": [condition]}})
+}
+
 fn is_out_of_service(node: &Node) -> bool {
     let tainted = node
         .spec
@@ -90,11 +97,7 @@ impl PodGc {
     async fn delete(&self, pod: &Pod, reason: Option<&str>) -> Result<(), Error> {
         let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
         if let Some(reason) = reason.filter(|_| !is_terminal(pod)) {
-            let condition = json!({
-                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
-                "lastTransitionTime": Time(sampan_reconcile::now())});
-            let body = json!({
-                "metadata": {"uid": uid(&pod.metadata)}, "status": {"phase": "Failed", "conditions": [condition]}});
+            let body = failed(pod, reason, sampan_reconcile::now());
             match api
                 .patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body))
                 .await
@@ -179,7 +182,7 @@ impl Controller for PodGc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     #[test]
     fn verdicts() {
@@ -201,5 +204,16 @@ mod tests {
         for (deleting, home, expected) in cases {
             assert_eq!(judge(&pod(deleting), home), expected, "{deleting} {home:?}");
         }
+    }
+
+    #[test]
+    fn a_pod_fails_with_the_generation_that_it_has() {
+        let mut pod = Pod::default();
+        pod.metadata.generation = Some(3);
+        let status = &failed(&pod, "PodGC: node no longer exists", Timestamp::UNIX_EPOCH)["status"];
+        assert_eq!((&status["phase"], &status["observedGeneration"]), (&json!("Failed"), &json!(3)));
+        let condition = &status["conditions"][0];
+        assert_eq!(condition["observedGeneration"], 3);
+        assert_eq!(condition["reason"], "DeletionByPodGC");
     }
 }

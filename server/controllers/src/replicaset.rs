@@ -17,9 +17,7 @@ use kube::api::PostParams;
 use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Recorder, Sources, reference};
 
 use crate::claim::{self, claim};
-use crate::context::{
-    BY_CONTROLLER, BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys,
-};
+use crate::context::{BY_CONTROLLER, Context, candidates, index_by_owner, owner_keys, suitors};
 use crate::pod_control::{PodControl, message_of, pod_from_template};
 use crate::words::{
     annotation, available_in, controller_of, controller_reference, created, is_active, is_available,
@@ -252,29 +250,10 @@ impl<K: Replicated> ReplicaSets<K> {
     async fn claim(&self, rs: &ReplicaSet, set: &K) -> Result<Vec<Arc<Pod>>, Error> {
         let ns = namespace(&rs.metadata);
         let selector = rs.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
-        let sorted = claim(&rs.metadata, &selector, candidates(&self.context.pods, uid(&rs.metadata), ns));
-        let mut owned = sorted.owned;
-        if sorted.adopt.iter().any(|pod| is_active(pod)) && self.still_there(set).await? {
-            let adopt: Vec<_> = sorted.adopt.into_iter().filter(|pod| is_active(pod)).collect();
-            let adopted =
-                claim::adopt(&self.context.namespaced(ns), &controller_reference(set), &adopt).await?;
-            let version = adopted.iter().map(|pod| resource_version(&pod.metadata)).max().unwrap_or(0);
-            self.context.pods.reached(version).await;
-            owned.extend(adopted);
-        }
-        let version =
-            claim::release(&self.context.namespaced(ns), uid(&rs.metadata), &sorted.release).await?;
-        self.context.pods.reached(version).await;
-        Ok(owned)
-    }
-
-    /// Asks the API itself before an adoption: the informer may lag behind a deletion.
-    async fn still_there(&self, set: &K) -> Result<bool, Error> {
-        let api = self.context.namespaced::<K>(namespace(set.meta()));
-        let live = api.get_opt(name(set.meta())).await?;
-        Ok(live.is_some_and(|live| {
-            live.meta().uid == set.meta().uid && live.meta().deletion_timestamp.is_none()
-        }))
+        let mut sorted =
+            claim(&rs.metadata, &selector, candidates(&self.context.pods, uid(&rs.metadata), ns));
+        sorted.adopt.retain(|pod| is_active(pod));
+        claim::settle(&self.context, set, &self.context.pods, sorted).await
     }
 
     /// Active pods by node of all sets that share this set's owner.
@@ -352,13 +331,9 @@ impl<K: Replicated> Controller for ReplicaSets<K> {
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| {
             let mut keys = owner_keys(delta, &this.kind);
-            if let Some(pod) = delta.new.as_ref().filter(|_| is_orphan(delta)) {
-                let sets = this.sets.by_index(BY_NAMESPACE, namespace(&pod.metadata));
-                let selects = |set: &K| {
-                    set.view().spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
-                };
-                keys.extend(sets.iter().filter(|set| selects(set)).map(|set| set.key()));
-            }
+            keys.extend(suitors(delta, &this.sets, |set, labels| {
+                set.view().spec.is_some_and(|spec| matches(&spec.selector, labels))
+            }));
             keys
         });
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fake::Fake;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apiserverinternal::v1alpha1::StorageVersion;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -195,6 +195,59 @@ async fn foreground_deletion_waits_and_orphans_stay() {
     let free = |rs: &Arc<ReplicaSet>| rs.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
     cluster.wait::<ReplicaSet>("orphaned", move |sets| sets.len() == 1 && sets.list().iter().all(free)).await;
     assert_eq!(cluster.informers.of::<Pod>().len(), 2);
+}
+
+/// Makes a set, deletes it without what it made, and makes it again: it has the same pod and the same revision.
+async fn adopts_what_it_left<K>()
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + sampan_reconcile::Object
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    fn is_owned<O: kube::Resource>(object: &O, uid: &str) -> bool {
+        let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+        owners.len() == 1 && owners[0].uid == uid
+    }
+    let cluster = cluster();
+    cluster.namespace().await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    nodes.create(&PostParams::default(), &node).await.unwrap();
+    let set = json!({"metadata": {"name": "db"}, "spec": {
+        "replicas": 1, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+        "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
+    let set: K = serde_json::from_value(set).unwrap();
+    let api = cluster.api::<K>();
+    let mut made: Option<(Option<String>, Option<String>)> = None;
+    for round in ["makes", "adopts"] {
+        let uid = api.create(&PostParams::default(), &set).await.unwrap().meta().uid.clone().unwrap();
+        cluster.until(round, |pods| pods.list().iter().any(|pod| is_owned(&**pod, &uid))).await;
+        let revised = |revisions: &Informer<ControllerRevision>| {
+            revisions.list().iter().any(|revision| is_owned(&**revision, &uid))
+        };
+        cluster.wait::<ControllerRevision>(round, revised).await;
+        let (pods, revisions) =
+            (cluster.informers.of::<Pod>().list(), cluster.informers.of::<ControllerRevision>().list());
+        assert_eq!((pods.len(), revisions.len()), (1, 1), "{round}");
+        let now = (pods[0].metadata.uid.clone(), revisions[0].metadata.uid.clone());
+        assert_eq!(*made.get_or_insert_with(|| now.clone()), now, "{round}");
+        let orphan =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..Default::default() };
+        api.delete("db", &orphan).await.unwrap();
+        cluster.wait::<K>("the set's end", Informer::is_empty).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stateful_set_made_again_adopts_what_it_left() {
+    adopts_what_it_left::<StatefulSet>().await;
+}
+
+#[tokio::test]
+async fn a_daemon_set_made_again_adopts_what_it_left() {
+    adopts_what_it_left::<DaemonSet>().await;
 }
 
 #[tokio::test]

@@ -184,7 +184,9 @@ impl Kubelet {
             labels: self.config.node_labels.clone(),
         };
         let name = self.context.node_name.clone();
+        node::events::starting(&self.context);
         keeper.register().await.map_err(|e| Error::Register { name, source: Box::new(e) })?;
+        node::events::enforced(&self.context);
         let background = async {
             let mirror = async {
                 if self.config.mirror {
@@ -195,7 +197,9 @@ impl Kubelet {
             };
             let client = self.context.client.clone();
             let lease = node::run_lease(client, self.context.node_name.clone(), self.nodes.clone());
-            tokio::join!(lease, keeper.run(), housekeeping::run(self.context.clone(), pressure), mirror);
+            let cordon = node::events::follow_cordon(&self.context, &self.nodes);
+            let housekeeping = housekeeping::run(self.context.clone(), pressure);
+            tokio::join!(lease, keeper.run(), cordon, housekeeping, mirror);
         };
         self.config.health.ready(Component::Kubelet);
         let (context, nodes) = (self.context.clone(), self.nodes.clone());

@@ -1,7 +1,7 @@
 //! Which event to write for what was observed: one again with a higher count, a combined one, or none.
 //!
 //! Ported from client-go `tools/record/events_cache.go`: the spam filter (25 at once, then one in 5 minutes, per
-//! source and object), the aggregator (from the 10th different message within 10 minutes on, one combined
+//! source, object and type), the aggregator (from the 10th different message within 10 minutes on, one combined
 //! event) and the logger (the same event again raises its count). Pure of I/O: time is an argument.
 
 use std::hash::Hash;
@@ -71,7 +71,8 @@ struct Logged {
 
 #[derive(Default)]
 pub(crate) struct Correlator {
-    buckets: HashMap<ObjectSlot, Bucket>,
+    /// By object and type: many warnings leave news their room.
+    buckets: HashMap<(ObjectSlot, &'static str), Bucket>,
     similar: HashMap<Slot, Similar>,
     logged: HashMap<Slot, Logged>,
 }
@@ -80,7 +81,7 @@ impl Correlator {
     /// The write for one observation; `None` if its source says too much.
     pub fn observe(&mut self, seen: &Observation, now: Timestamp) -> Option<Write> {
         let slot = slot(seen);
-        let allowed = self.allows(&slot.object, now);
+        let allowed = self.allows(&slot, now);
         let (slot, message) = self.aggregate(slot, &seen.message, now);
         // upstream counts even what it then filters
         let logged = self.logged.entry(slot.clone()).or_insert_with(|| Logged {
@@ -106,8 +107,9 @@ impl Correlator {
         name
     }
 
-    fn allows(&mut self, object: &ObjectSlot, now: Timestamp) -> bool {
-        let bucket = self.buckets.entry(object.clone()).or_insert(Bucket { tokens: SPAM_BURST, filled: now });
+    fn allows(&mut self, slot: &Slot, now: Timestamp) -> bool {
+        let key = (slot.object.clone(), slot.kind);
+        let bucket = self.buckets.entry(key).or_insert(Bucket { tokens: SPAM_BURST, filled: now });
         let passed = now.duration_since(bucket.filled).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed / SPAM_REFILL_SECONDS).min(SPAM_BURST);
         bucket.filled = now;
@@ -219,5 +221,13 @@ mod tests {
         assert!(correlator.observe(&seen("a", "m"), at(299)).is_none());
         assert_eq!(correlator.observe(&seen("a", "m"), at(301)).unwrap().count, 42);
         assert!(correlator.observe(&seen("b", "m"), at(0)).is_some());
+    }
+
+    #[test]
+    fn warnings_leave_news_their_room() {
+        let mut correlator = Correlator::default();
+        let of = |kind| Observation { kind, ..seen("a", "m") };
+        let mut written = |kind| (0..40).filter_map(|_| correlator.observe(&of(kind), at(0))).count();
+        assert_eq!((written("Warning"), written("Normal"), written("Warning")), (25, 25, 0));
     }
 }

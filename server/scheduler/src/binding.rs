@@ -45,7 +45,8 @@ pub struct Bindings {
 
 impl Binding {
     fn claims(&self) -> impl Iterator<Item = &String> {
-        self.choice.bind.iter().map(|(_, claim)| claim).chain(&self.choice.provision)
+        let Choice { bind, provision, settle } = &self.choice;
+        bind.iter().map(|(_, claim)| claim).chain(provision).chain(settle)
     }
 }
 
@@ -174,9 +175,13 @@ mod tests {
     #[test]
     fn a_pod_waits_until_its_volumes_are_there_or_its_time_is_up() {
         let (mut bindings, now) = (Bindings::default(), Instant::now());
-        let choice = Choice { bind: vec![("v".into(), "d/one".into())], provision: vec!["d/two".into()] };
+        let choice = Choice {
+            bind: vec![("v".into(), "d/one".into())],
+            provision: vec!["d/two".into()],
+            settle: vec!["d/three".into()],
+        };
         bindings.begin(pod("1"), "n".into(), choice, now);
-        for claim in ["d/one", "d/two"] {
+        for claim in ["d/one", "d/two", "d/three"] {
             assert_eq!(bindings.waiting_for(claim), ["d/p"], "{claim}");
         }
         assert_eq!((bindings.deadline(), bindings.expired(now)), (Some(now + PATIENCE), None));

@@ -2,30 +2,90 @@
 //! (`isSchedulableAfter…`). Pure; to be wrong towards hope costs an attempt, towards despair a pod that waits
 //! for ever.
 
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, PodAffinityTerm};
+
+use crate::filters::devices::concern;
 use crate::filters::{is_local, local, spread};
-use crate::pods::PodInfo;
+use crate::pods::{PodInfo, term_selects};
 use crate::preempt::awaits_victims;
+use crate::volumes::PodClaims;
 use crate::world::{NodeInfo, World};
+
+/// A pod that left a node, or its labels there.
+pub struct Gone {
+    pod: Arc<PodInfo>,
+    /// Its node as it was with it.
+    before: OnceCell<NodeInfo>,
+}
+
+impl Gone {
+    /// The pod as it was.
+    pub fn new(pod: Arc<PodInfo>) -> Self {
+        Self { pod, before: OnceCell::new() }
+    }
+
+    /// Whether `node`, which it left, had room for `pod` all along.
+    fn left_room(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
+        let before = self.before.get_or_init(|| {
+            let mut before = node.clone();
+            before.add(self.pod.clone());
+            before
+        });
+        local(pod, before).is_ok()
+    }
+}
+
+/// Until a claim or a class changes there is nothing to be had for the pod: no node and no other pod can help it.
+fn waits_for_claims(pod: &PodInfo, world: &World) -> bool {
+    PodClaims::new(pod, &world.volumes).is_err()
+}
 
 /// The node has room now, or could be given some.
 fn may_take(node: &NodeInfo, pod: &PodInfo) -> bool {
     local(pod, node).map_or_else(|refusal| refusal.preemptable, |()| true)
 }
 
-/// A node came or changed.
-pub fn node_changed(pod: &PodInfo, node: Option<&NodeInfo>, world: &World) -> bool {
-    !is_local(pod, world) || node.is_some_and(|node| may_take(node, pod))
+/// A node came or changed from what it was. Rules about other pods, volumes and devices go by its labels and taints.
+pub fn node_changed(pod: &PodInfo, old: Option<&Node>, node: Option<&NodeInfo>, world: &World) -> bool {
+    if waits_for_claims(pod, world) {
+        return false;
+    }
+    let Some(node) = node else { return !is_local(pod, world) };
+    let seen = |node: &Node| {
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone());
+        (node.metadata.labels.clone(), taints)
+    };
+    let moved = || old.is_none_or(|old| seen(old) != seen(&node.node));
+    may_take(node, pod) || (!is_local(pod, world) && moved())
 }
 
 /// A pod left its node. One that still does not fit there has hope only if it may preempt others: a pod that has made
-/// its choice waits for its own victims, and of those for the last.
-pub fn pod_left(pod: &PodInfo, node: Option<&NodeInfo>, world: &World) -> bool {
-    if !is_local(pod, world) {
-        return true;
+/// its choice waits for its own victims, and of those for the last. Without `gone` it is not known what left: a promise
+/// of room, or some of a pod's requests.
+pub fn pod_left(pod: &PodInfo, node: Option<&NodeInfo>, gone: Option<&Gone>, world: &World) -> bool {
+    if waits_for_claims(pod, world) {
+        return false;
     }
-    let Some(node) = node else { return false };
+    if is_local(pod, world) {
+        return node.is_some_and(|node| makes_room(pod, node, None, world));
+    }
+    let Some(gone) = gone else { return true };
+    concerns(pod, &gone.pod, world)
+        || keeps_out(&gone.pod, pod, world)
+        || keeps_out(pod, &gone.pod, world)
+        || shares_what_it_waits_for(pod, &gone.pod)
+        || node.is_some_and(|node| makes_room(pod, node, Some(gone), world))
+}
+
+/// Whether the node has room for the pod that it may not have had, or could be given some.
+fn makes_room(pod: &PodInfo, node: &NodeInfo, gone: Option<&Gone>, world: &World) -> bool {
     match local(pod, node) {
-        Ok(_) => true,
+        // what is promised to others was not for the pod
+        Ok(()) if world.nominated.contains_key(node.name()) => true,
+        Ok(()) => gone.is_none_or(|gone| !gone.left_room(pod, node)),
         Err(refusal) if !refusal.preemptable => false,
         Err(_) => match world.nominated_node(&pod.key()) {
             Some(own) => own == node.name() && !awaits_victims(pod, node, world),
@@ -34,19 +94,46 @@ pub fn pod_left(pod: &PodInfo, node: Option<&NodeInfo>, world: &World) -> bool {
     }
 }
 
-/// A node is gone: who waited for it waits for nothing.
-pub fn node_left(pod: &PodInfo, node: &str, world: &World) -> bool {
-    !is_local(pod, world) || world.nominated_node(&pod.key()) == Some(node)
+/// Whether a required anti-affinity term of `pod` means `other`.
+fn keeps_out(pod: &PodInfo, other: &PodInfo, world: &World) -> bool {
+    pod.anti_affinity().iter().any(|term| means(term, pod, other, world))
 }
 
-/// A pod came to a node, or has other labels there.
-pub fn pod_came(pod: &PodInfo, world: &World) -> bool {
-    !is_local(pod, world)
+fn means(term: &PodAffinityTerm, pod: &PodInfo, other: &PodInfo, world: &World) -> bool {
+    term_selects(term, pod.namespace(), pod.labels(), other, &world.namespaces)
+}
+
+/// Whether `other` is company that the pod asks for, or counts for its spreading.
+fn concerns(pod: &PodInfo, other: &PodInfo, world: &World) -> bool {
+    let terms = pod.affinity();
+    (!terms.is_empty() && terms.iter().all(|term| means(term, pod, other, world)))
+        || spread::counts(pod, other, world)
+}
+
+/// A claim that one pod alone may use, a place of a driver's on the node, or devices.
+fn shares_what_it_waits_for(pod: &PodInfo, other: &PodInfo) -> bool {
+    (!pod.claims.is_empty() && !other.claims.is_empty()) || (concern(pod) && concern(other))
+}
+
+/// A node is gone: who waited for it waits for nothing.
+pub fn node_left(pod: &PodInfo, node: &str, world: &World) -> bool {
+    let around = !is_local(pod, world) && !waits_for_claims(pod, world);
+    around || world.nominated_node(&pod.key()) == Some(node)
+}
+
+/// A pod came to a node.
+pub fn pod_came(pod: &PodInfo, came: &PodInfo, world: &World) -> bool {
+    !is_local(pod, world) && !waits_for_claims(pod, world) && concerns(pod, came, world)
+}
+
+/// A volume, or what drivers can do on a node, is another.
+pub fn volume_changed(pod: &PodInfo, world: &World) -> bool {
+    !pod.claims.is_empty() && !waits_for_claims(pod, world)
 }
 
 /// A namespace has other labels.
 pub fn namespace_changed(pod: &PodInfo, world: &World) -> bool {
-    pod.is_social() || world.is_social()
+    (pod.is_social() || world.is_social()) && !waits_for_claims(pod, world)
 }
 
 /// A Service or controller of a namespace selects other pods: those that its profile's rules count for a pod.
@@ -57,8 +144,6 @@ pub fn owner_changed(pod: &PodInfo, namespace: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -77,17 +162,101 @@ mod tests {
         world.apply_node(Arc::new(serde_json::from_value(node).unwrap()));
         let asks =
             |cpu: &str| json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": cpu}}}]});
-        let near = json!({"containers": [], "affinity": {"podAffinity": {}}});
+        let company = Arc::new(labelled("web"));
+        let near = term("podAffinity", "web");
+        let with = |claim: &str| {
+            let mut spec = near.clone();
+            spec["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+            spec
+        };
+        let claim = json!({"metadata": {"name": "there", "namespace": "d", "uid": "c",
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}});
+        world.volumes_mut().set_claim("d/there", Some(Arc::new(serde_json::from_value(claim).unwrap())));
         for (spec, by_node, by_arrival) in [
             (asks("1"), true, false),
             (asks("3"), false, false),
             (json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), true, false),
             (json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), false, false),
-            (near, true, true),
+            (near.clone(), true, true),
+            (term("podAffinity", "db"), true, false),
+            (term("podAntiAffinity", "web"), true, false),
+            (with("there"), true, true),
+            (with("missing"), false, false),
         ] {
             let pod = pod(spec.clone());
-            assert_eq!(node_changed(&pod, world.node("n"), &world), by_node, "{spec}");
-            assert_eq!(pod_came(&pod, &world), by_arrival, "{spec}");
+            assert_eq!(node_changed(&pod, None, world.node("n"), &world), by_node, "{spec}");
+            assert_eq!(pod_came(&pod, &company, &world), by_arrival, "{spec}");
+        }
+    }
+
+    fn term(kind: &str, app: &str) -> Value {
+        let selector = json!({"matchLabels": {"app": app}});
+        json!({"containers": [], "affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "zone", "labelSelector": selector}]}}})
+    }
+
+    /// A pod that has a label, and rules of its own.
+    fn with_label(app: &str, spec: &Value) -> PodInfo {
+        let object = json!({"metadata": {"name": app, "namespace": "d", "uid": app, "labels": {"app": app}}, "spec": spec});
+        PodInfo::new(Arc::new(serde_json::from_value(object).unwrap()))
+    }
+
+    fn labelled(app: &str) -> PodInfo {
+        with_label(app, &json!({"containers": []}))
+    }
+
+    #[test]
+    fn a_pod_that_leaves_helps_whom_it_kept_out() {
+        let mut world = World::default();
+        let node = json!({"metadata": {"name": "n", "labels": {"zone": "z"}},
+            "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "9"}}});
+        world.apply_node(Arc::new(serde_json::from_value(node).unwrap()));
+        // somebody has rules about others, so that all have to look around
+        let other = Arc::new(with_label("other", &term("podAntiAffinity", "nobody")));
+        world.apply_pod(other, "n");
+        let plain = json!({"containers": []});
+        let big = json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "2"}}}]});
+        let rule = json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}});
+        let spread = json!({"containers": [], "topologySpreadConstraints": [rule]});
+        let claims = json!({"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]});
+        for (why, spec, gone, expected) in [
+            ("it had room all along", &plain, labelled("web"), false),
+            ("it has room now", &big, with_label("web", &big), true),
+            ("an anti-affinity of its own", &term("podAntiAffinity", "web"), labelled("web"), true),
+            ("one about others", &term("podAntiAffinity", "db"), labelled("web"), false),
+            ("one of the other", &plain, with_label("web", &term("podAntiAffinity", "p")), true),
+            ("it may be the first now", &term("podAffinity", "web"), labelled("web"), true),
+            ("it counted", &spread, labelled("web"), true),
+            ("it did not count", &spread, labelled("db"), false),
+            ("its claim is missing", &claims, with_label("web", &claims), false),
+        ] {
+            let (pod, gone) = (with_label("p", spec), Gone::new(Arc::new(gone)));
+            assert_eq!(pod_left(&pod, world.node("n"), Some(&gone), &world), expected, "{why}");
+            assert_eq!(pod_left(&pod, world.node("n"), None, &world), *spec != claims, "{why}");
+        }
+        world.nominate(&Arc::new(labelled("promised")), Some("n"));
+        let gone = Gone::new(Arc::new(labelled("web")));
+        assert!(
+            pod_left(&labelled("p"), world.node("n"), Some(&gone), &world),
+            "there is more beside what is promised"
+        );
+    }
+
+    #[test]
+    fn a_node_that_moved_helps_whom_it_cannot_take() {
+        let mut world = World::default();
+        let node = |zone: &str, cpu: &str| -> Arc<Node> {
+            let node = json!({"metadata": {"name": "n", "labels": {"zone": zone}},
+                "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "0"}}});
+            Arc::new(serde_json::from_value(node).unwrap())
+        };
+        world.apply_node(node("z", "2"));
+        let mut elsewhere = term("podAffinity", "web");
+        elsewhere["nodeSelector"] = json!({"disk": "hdd"});
+        let pod = pod(elsewhere);
+        for (old, expected) in [(None, true), (Some(node("y", "2")), true), (Some(node("z", "1")), false)] {
+            assert_eq!(node_changed(&pod, old.as_deref(), world.node("n"), &world), expected, "{old:?}");
         }
     }
 
@@ -115,7 +284,7 @@ mod tests {
             Arc::new(PodInfo::new(Arc::new(serde_json::from_value(object).unwrap())))
         };
         let wants = pod(spec("3", 10));
-        let left = |world: &World, pod: &PodInfo, node: &str| pod_left(pod, world.node(node), world);
+        let left = |world: &World, pod: &PodInfo, node: &str| pod_left(pod, world.node(node), None, world);
         world.apply_pod(running("a", 0, false), "n");
         assert!(left(&world, &wants, "n"), "it may preempt");
         assert!(left(&world, &wants, "m"), "it fits");
@@ -157,14 +326,18 @@ mod tests {
                 {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]}),
         );
         let hard = spread(&bare, "DoNotSchedule");
-        assert!(!pod_came(&hard, &world), "nothing selects it");
+        let came = labelled("x");
+        assert!(!pod_came(&hard, &came, &world), "nothing selects it");
         world.owners.set_service("d", "s", Some([("app".to_owned(), "x".to_owned())].into()));
-        assert!(pod_came(&hard, &world) && pod_left(&hard, None, &world) && node_left(&hard, "n", &world));
+        assert!(pod_came(&hard, &came, &world) && node_left(&hard, "n", &world));
+        assert!(pod_left(&hard, None, Some(&Gone::new(Arc::new(labelled("x")))), &world));
+        assert!(!pod_came(&hard, &labelled("y"), &world), "it does not count");
         for (spec, when, hopes) in
             [(&bare, "DoNotSchedule", true), (&bare, "ScheduleAnyway", false), (&own, "DoNotSchedule", false)]
         {
             let pod = spread(spec, when);
-            assert_eq!((pod_came(&pod, &world), owner_changed(&pod, "d")), (hopes, hopes), "{spec} {when}");
+            let both = (pod_came(&pod, &came, &world), owner_changed(&pod, "d"));
+            assert_eq!(both, (hopes, hopes), "{spec} {when}");
             assert!(!owner_changed(&pod, "other"));
         }
         assert!(!owner_changed(&pod(bare), "d"), "upstream's defaults are soft");

@@ -131,3 +131,49 @@ fn a_pod_that_must_not_preempt_says_so() {
     let text = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.";
     assert_eq!(message, text);
 }
+
+#[test]
+fn a_node_alone_says_what_the_world_would_and_both_are_as_before() {
+    let mut state = 7_u64;
+    let mut below = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let mut found = 0;
+    for _ in 0..2000 {
+        let mut some = |letter: char, most: u64| {
+            let one = |at: u64| {
+                let (cpu, priority) = (below(7) + 1, below(12) as i32);
+                pod(&format!("{letter}{at}"), &format!("{cpu}00m"), priority, json!({}))
+            };
+            (0..most).map(one).collect::<Vec<_>>()
+        };
+        let (there, waiting, wants) = (some('a', 6), some('w', 2), some('p', 1));
+        let wants = &wants[0];
+        let mut before = world(&[&[]]);
+        there.into_iter().for_each(|other| before.apply_pod(other, "n0"));
+        waiting.iter().for_each(|other| before.nominate(other, Some("n0")));
+        let (mut one, mut other) = (before.clone(), before.clone());
+        let node = one.node("n0").unwrap();
+        let mut lower: Vec<_> =
+            node.pods.values().filter(|o| o.priority() < wants.priority()).cloned().collect();
+        lower.sort_by_key(importance);
+        let (protected, free) = lower.split_at(lower.len() / 3);
+        let promised = promised(wants, "n0", &one);
+        let shown = |result: Result<Victims, Vec<String>>| {
+            result.map(|gone| (gone.violating, gone.pods.iter().map(|pod| pod.key()).collect::<Vec<_>>()))
+        };
+        let alone = OnNode { pod: wants, node: one.node_mut("n0").unwrap(), promised };
+        let alone = shown(tried(&mut { alone }, protected.to_vec(), free.to_vec()));
+        let whole = InWorld { pod: wants, node: "n0", world: &mut other };
+        let whole = shown(tried(&mut { whole }, protected.to_vec(), free.to_vec()));
+        assert_eq!(alone, whole);
+        found += usize::from(alone.is_ok_and(|(_, gone)| !gone.is_empty()));
+        let held = |world: &World| {
+            let node = world.node("n0").unwrap();
+            (node.pods.keys().cloned().collect::<Vec<_>>(), format!("{:?}", node.requested), node.non_zero)
+        };
+        assert_eq!((held(&one), held(&other)), (held(&before), held(&before)));
+    }
+    assert!(found > 200, "{found}");
+}

@@ -403,10 +403,11 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
         state.queue.remove(&key);
         nominate::forget(state, &key);
         let left = state.world.place_of(&key).map(str::to_owned);
+        let there = left.as_ref().and_then(|node| state.world.node(node)?.pods.get(&key).cloned());
         state.world.delete_pod(&key);
         if let Some(node) = left {
-            let (world, node) = (&state.world, state.world.node(&node));
-            state.queue.world_changed_for(|pod| hints::pod_left(pod, node, world));
+            let (world, node, gone) = (&state.world, state.world.node(&node), there.map(hints::Gone::new));
+            state.queue.world_changed_for(|pod| hints::pod_left(pod, node, gone.as_ref(), world));
         }
         return;
     };
@@ -419,19 +420,24 @@ fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     }
     match node_of(pod) {
         Some(node) => {
-            let news = !state.world.has_pod(&key) || labels_differ(delta);
+            // one that was placed here counts already, and its company was not told
+            let old = delta.old.as_ref().filter(|old| node_of(old).is_some() && state.world.has_pod(&key));
+            let came = old.is_none();
+            let relabelled = old.filter(|_| labels_differ(delta));
+            let relabelled = relabelled.map(|old| hints::Gone::new(Arc::new(state.info(old))));
             let shrunk = delta.old.as_ref().is_some_and(|old| pod_requests(old).exceeds(&info.requests));
-            state.world.apply_pod(info, node);
+            state.world.apply_pod(info.clone(), node);
             nominate::forget(state, &key);
             state.held.remove(&key);
             state.queue.remove(&key);
-            if news {
-                let world = &state.world;
-                state.queue.world_changed_for(|pod| hints::pod_came(pod, world));
+            if came || relabelled.is_some() {
+                let (world, gone) = (&state.world, relabelled.as_ref());
+                let was = |pod: &PodInfo| gone.is_some_and(|_| hints::pod_left(pod, None, gone, world));
+                state.queue.world_changed_for(|pod| hints::pod_came(pod, &info, world) || was(pod));
             }
             if shrunk {
                 let (world, node) = (&state.world, state.world.node(node));
-                state.queue.world_changed_for(|pod| hints::pod_left(pod, node, world));
+                state.queue.world_changed_for(|pod| hints::pod_left(pod, node, None, world));
             }
         }
         None if state.world.has_pod(&key) => {} // assumed: its binding is under way
@@ -474,7 +480,8 @@ fn node_changed(state: &mut State, delta: &Delta<Node>) {
     state.world.apply_node(node.clone());
     if node_differs(delta) {
         let (world, node) = (&state.world, state.world.node(name));
-        state.queue.world_changed_for(|pod| hints::node_changed(pod, node, world));
+        let old = delta.old.as_deref();
+        state.queue.world_changed_for(|pod| hints::node_changed(pod, old, node, world));
     }
 }
 

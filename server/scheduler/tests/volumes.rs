@@ -88,8 +88,13 @@ impl Cluster {
 
     /// What the binder does in the end.
     async fn bind(&self) {
+        self.bind_but_for_its_status().await;
+        self.merge(json!({"status": {"phase": "Bound"}})).await;
+    }
+
+    async fn bind_but_for_its_status(&self) {
         let bound = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-            "spec": {"volumeName": "v"}, "status": {"phase": "Bound"}});
+            "spec": {"volumeName": "v"}});
         self.merge(bound).await;
     }
 
@@ -147,6 +152,8 @@ async fn a_volume_is_chosen_with_the_node_and_bound_before_the_pod() {
     let volume = cluster.until::<PersistentVolume>(Key::cluster("v"), "claimed", claimed).await;
     assert_eq!(volume["metadata"]["annotations"]["pv.kubernetes.io/bound-by-controller"], "yes");
     assert_eq!(cluster.node_of("p").await, None, "its volume is not bound yet");
+    cluster.bind_but_for_its_status().await;
+    assert_eq!(cluster.node_of("p").await, None, "no kubelet would mount it yet");
     cluster.bind().await;
     cluster.scheduled("p").await;
 }

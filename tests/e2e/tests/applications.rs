@@ -105,8 +105,8 @@ fn database(cluster: &Cluster) -> Result<()> {
     for words in [
         "Replicas: 3 desired | 3 total",
         "Pods Status: 3 Running / 0 Waiting / 0 Succeeded / 0 Failed",
-        "create Claim data-db-2 Pod db-2 in StatefulSet db success",
-        "create Pod db-0 in StatefulSet db successful",
+        "Create Claim data-db-2 Pod db-2 in StatefulSet db success",
+        "Create Pod db-0 in StatefulSet db successful",
     ] {
         ensure!(said.contains(words), "no {words:?} in {said}");
     }

@@ -25,18 +25,58 @@ pub(super) fn apply(object: &mut Value, patch: &Value, mode: FieldValidation) ->
         );
         return Err(ApiError::new(Reason::RequestEntityTooLarge, message));
     }
-    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
     let mut copied = 0;
-    for operation in operations.iter() {
+    for operation in patch.as_array().into_iter().flatten() {
+        let operation = &read(operation).map_err(unprocessable)?;
         if nothing_to_test(object, operation) {
             continue;
         }
         bound(object, operation, &mut copied)?;
-        json_patch::patch_unsafe(object, std::slice::from_ref(operation))
-            .map_err(|why| unprocessable(describe(operation, &why)))?;
+        if let Err(why) = json_patch::patch_unsafe(object, std::slice::from_ref(operation)) {
+            return Err(unprocessable(describe(object, operation, &why)));
+        }
     }
     Ok(())
+}
+
+/// Fields of operations that there are not, as strict decoding tells of them.
+pub(super) fn unknown_fields(patch: &Value) -> Vec<String> {
+    let operations = patch.as_array().into_iter().flatten().enumerate();
+    let fields =
+        operations.flat_map(|(at, one)| one.as_object().into_iter().flatten().map(move |(key, _)| (at, key)));
+    let unknown = fields.filter(|(_, key)| !["op", "path", "from", "value"].contains(&key.as_str()));
+    unknown.map(|(at, key)| format!("unknown field \"[{at}].{key}\"")).collect()
+}
+
+/// One operation as evanphx/json-patch reads it: what it does not say is null, and a path's beginning up to the first slash
+/// is not looked at.
+fn read(operation: &Value) -> Result<PatchOperation, String> {
+    const KINDS: &[&str] = &["add", "remove", "replace", "move", "test", "copy"];
+    let said = |key: &str| operation.get(key).filter(|value| !value.is_null());
+    let kind = said("op").and_then(Value::as_str).unwrap_or("unknown");
+    if !KINDS.contains(&kind) {
+        return Err(format!("Unexpected kind: {kind}"));
+    }
+    let pointer = |key: &str| {
+        let Some(path) = said(key).and_then(Value::as_str) else {
+            let what = if key == "from" { "from" } else { "path" };
+            return Err(format!("{kind} operation failed to decode {what}: missing value"));
+        };
+        match path.split_once('/') {
+            None if path.is_empty() => Ok(String::new()),
+            None => {
+                Err(format!("{kind} operation does not apply: doc is missing path: {path:?}: missing value"))
+            }
+            Some((_, rest)) => Ok(format!("/{rest}")),
+        }
+    };
+    let mut whole = serde_json::json!({"op": kind, "path": pointer("path")?});
+    match kind {
+        "move" | "copy" => whole["from"] = pointer("from")?.into(),
+        "remove" => {}
+        _ => whole["value"] = operation.get("value").cloned().unwrap_or_default(),
+    }
+    serde_json::from_value(whole).map_err(|why| why.to_string())
 }
 
 /// Whether Go could decode it. Strict decoding, which warnings need too, goes into the handler's own type before the
@@ -112,12 +152,23 @@ fn depth(value: &Value) -> usize {
 }
 
 /// evanphx/json-patch's words, which upstream passes on.
-fn describe(operation: &PatchOperation, why: &json_patch::PatchError) -> String {
+fn describe(object: &Value, operation: &PatchOperation, why: &json_patch::PatchError) -> String {
     let path = operation.path();
+    let (parent, key) = path.as_str().rsplit_once('/').unwrap_or_default();
+    let parent = object.pointer(parent);
     match operation {
         PatchOperation::Test(_) => format!("testing value {path} failed: test failed"),
-        PatchOperation::Remove(_) => {
-            format!("remove operation does not apply: doc is missing path: {path}: missing value")
+        PatchOperation::Remove(_) => match parent {
+            Some(Value::Object(_)) => format!(
+                "error in remove for path: '{path}': Unable to remove nonexistent key: {key}: missing value"
+            ),
+            Some(Value::Array(_)) => format!(
+                "error in remove for path: '{path}': Unable to access invalid index: {key}: invalid index referenced"
+            ),
+            _ => format!("remove operation does not apply: doc is missing path: \"{path}\": missing value"),
+        },
+        PatchOperation::Replace(_) if parent.is_none() => {
+            format!("replace operation does not apply: doc is missing path: {path}: missing value")
         }
         PatchOperation::Replace(_) => {
             format!("replace operation does not apply: doc is missing key: {path}: missing value")

@@ -247,4 +247,26 @@ fn a_json_patch_is_a_list_of_operations() {
     let lax = "json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned();
     assert_eq!(of("{}", FieldValidation::Ignore), Err(lax));
     assert_eq!(of("null", FieldValidation::Warn), Ok(json!({})));
+    let refused =
+        |why: &str| Err(format!("the server rejected our request due to an error in our request: {why}"));
+    for (body, expected) in [
+        (r#"[{"op": "frob", "path": "/a"}]"#, refused("Unexpected kind: frob")),
+        (r#"[{"path": "/a"}]"#, refused("Unexpected kind: unknown")),
+        (r#"[{"op": "add", "path": "/a"}]"#, Ok(json!({"a": null}))),
+        (r#"[{"op": "add"}]"#, refused("add operation failed to decode path: missing value")),
+        (r#"[{"op": "add", "path": "x/a", "value": 1}]"#, Ok(json!({"a": 1}))),
+        (
+            r#"[{"op": "remove", "path": "/a"}]"#,
+            refused("error in remove for path: '/a': Unable to remove nonexistent key: a: missing value"),
+        ),
+        (
+            r#"[{"op": "remove", "path": "/a/b"}]"#,
+            refused("remove operation does not apply: doc is missing path: \"/a/b\": missing value"),
+        ),
+    ] {
+        assert_eq!(of(body, FieldValidation::Warn), expected, "{body}");
+    }
+    let body = br#"[{"op": "add", "path": "/a", "value": 1, "foo": 2}]"#;
+    let problems = raw(PatchType::Json, body, &json!({}), FieldValidation::Strict).unwrap().1;
+    assert_eq!(problems, ["json patch unknown field \"[0].foo\""]);
 }

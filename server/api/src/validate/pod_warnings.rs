@@ -87,7 +87,7 @@ pub(super) fn warnings(pod: &Value, at: &str) -> Vec<String> {
     told
 }
 
-fn replaced(label: &str) -> Option<&'static str> {
+pub(super) fn replaced(label: &str) -> Option<&'static str> {
     OLD_LABELS.iter().find(|(old, _)| *old == label).map(|(_, why)| *why)
 }
 
@@ -116,7 +116,7 @@ fn node_labels(spec: &Value, at: &str, told: &mut Vec<String>) {
 
 const NO_POD: &str = "a null labelSelector results in matching no pod";
 
-fn node_term(term: &Value, at: &str, told: &mut Vec<String>) {
+pub(super) fn node_term(term: &Value, at: &str, told: &mut Vec<String>) {
     for (at, expression) in each(term, "matchExpressions", at) {
         let key = text(expression, "key");
         told.extend(replaced(key).map(|why| format!("{at}.key: {key} is {why}")));

@@ -24,6 +24,8 @@ pub fn warnings(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String>
         ("", "Service") => service(object),
         ("networking.k8s.io", "Ingress") => ingress(object),
         ("", "PersistentVolume") => volume(object),
+        ("", "Node") => node(object),
+        ("storage.k8s.io", "StorageClass") => class(object),
         _ => Vec::new(),
     }
 }
@@ -67,6 +69,9 @@ fn workload(object: &Value, old: Option<&Value>, at: &[&str], names_pods: bool) 
     }
     let generation = |object: &Value| int(get(object, "metadata"), "generation");
     if old.is_none_or(|old| generation(old) != generation(object)) {
+        if let ["spec", .., "template"] = at {
+            told.extend(many_indexes(object, &at[..at.len() - 1]));
+        }
         let template = at.iter().fold(object, |value, key| get(value, key));
         told.extend(pod_warnings::warnings(template, &at.join(".")));
     }
@@ -117,7 +122,63 @@ fn ingress(object: &Value) -> Vec<String> {
     if set { vec![why] } else { Vec::new() }
 }
 
+/// Of a Job, or of what a CronJob makes: `WarningsForJobSpec`.
+fn many_indexes(object: &Value, at: &[&str]) -> Option<String> {
+    let spec = at.iter().fold(object, |value, key| get(value, key));
+    let number = |key: &str| int(spec, key).unwrap_or(0);
+    let many = text(spec, "completionMode") == "Indexed"
+        && number("completions") > 100_000
+        && number("parallelism") > 10_000;
+    let why = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
+    many.then(|| format!("{}: {why}", at.join(".")))
+}
+
+fn node(object: &Value) -> Vec<String> {
+    let spec = get(object, "spec");
+    let mut told = Vec::new();
+    if has(spec, "configSource") {
+        told.push("spec.configSource: the feature is removed".to_owned());
+    }
+    if !text(spec, "externalID").is_empty() {
+        told.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+    }
+    told
+}
+
+fn class(object: &Value) -> Vec<String> {
+    let topologies = each(object, "allowedTopologies", "");
+    let keys = topologies.flat_map(|(at, topology)| {
+        let each: Vec<_> = each(topology, "matchLabelExpressions", &at).collect();
+        each.into_iter().map(|(at, expression)| (at, text(expression, "key")))
+    });
+    keys.filter_map(|(at, key)| Some(format!("{at}.key: {}", pod_warnings::replaced(key)?))).collect()
+}
+
+/// Annotations of volumes that fields have replaced.
+const OF_VOLUMES: &[(&str, &str)] = &[
+    (
+        "volume.beta.kubernetes.io/storage-class",
+        "deprecated since v1.8; use \"storageClassName\" attribute instead",
+    ),
+    (
+        "volume.beta.kubernetes.io/mount-options",
+        "deprecated since v1.31; use \"mountOptions\" attribute instead",
+    ),
+];
+
 fn volume(object: &Value) -> Vec<String> {
+    let annotations = get(get(object, "metadata"), "annotations");
+    let old = OF_VOLUMES.iter().filter(|(key, _)| has(annotations, key));
+    let mut told: Vec<String> = old.map(|(key, why)| format!("metadata.annotations[{key}]: {why}")).collect();
+    told.extend(recycled(object));
+    let required = get(get(get(object, "spec"), "nodeAffinity"), "required");
+    for (at, term) in each(required, "nodeSelectorTerms", "spec.nodeAffinity.required") {
+        pod_warnings::node_term(term, &at, &mut told);
+    }
+    told
+}
+
+fn recycled(object: &Value) -> Vec<String> {
     let recycles = text(get(object, "spec"), "persistentVolumeReclaimPolicy") == "Recycle";
     let why = "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.";
     if recycles { vec![why.to_owned()] } else { Vec::new() }

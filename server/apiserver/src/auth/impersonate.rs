@@ -29,7 +29,7 @@ pub fn impersonate(
     if name.is_empty() {
         return match uid.is_empty() && groups.is_empty() && extra.is_empty() {
             true => Ok(None),
-            false => Err(ApiError::internal(format!(
+            false => Err(ApiError::bad_request(format!(
                 "requested {:?} without impersonating a user",
                 groups.first().map(String::as_str).unwrap_or(uid)
             ))),

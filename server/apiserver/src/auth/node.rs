@@ -168,7 +168,7 @@ fn contains(bytes: &[u8], word: &str) -> bool {
 }
 
 fn unrelated(node: &str) -> String {
-    format!("no relationship found between node {node:?} and this object")
+    format!("no relationship found between node '{node}' and this object")
 }
 
 fn selects(selector: &str, field: &str, value: &str) -> bool {
@@ -196,7 +196,7 @@ fn nodes(node: &str, request: &Attributes<'_>) -> Verdict {
     match own {
         true => Ok(()),
         false => Err(format!(
-            "node {node:?} cannot read {}, only its own Node object",
+            "node '{node}' cannot read {}, only its own Node object",
             match request.name {
                 "" => "all nodes".to_owned(),
                 name => format!("{name:?}"),

@@ -4,7 +4,7 @@ use sampan_api::status::{ApiError, FieldError};
 use serde_json::{Map, Value, json};
 
 use super::{Attributes, Auth, Decision, UserInfo};
-use crate::value::{at, set, strings, text};
+use crate::value::{at, items, set, strings, text};
 
 const GROUP: &str = "authorization.k8s.io";
 
@@ -65,6 +65,10 @@ impl Auth {
         if let Some(why) = why {
             let error = FieldError::invalid("spec.nonResourceAttributes", path.clone(), why);
             return Err(ApiError::invalid(GROUP, kind, "", vec![error]));
+        }
+        let errors = selector_errors(resource);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(GROUP, kind, "", errors));
         }
         let status = self.access(user, resource, path);
         set(review, &["status"], status);
@@ -171,4 +175,29 @@ pub fn user_value(user: &UserInfo) -> Value {
         value.insert("extra".into(), json!(user.extra));
     }
     value.into()
+}
+/// What is asked of fields or labels is one text or a list: `validateFieldSelectorAttributes` and its like for labels.
+fn selector_errors(resource: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for name in ["fieldSelector", "labelSelector"] {
+        let selector = at(resource, &[name]);
+        if selector.is_null() {
+            continue;
+        }
+        let place = format!("spec.resourceAttributes.{name}");
+        let (raw, listed) = (text(selector, &["rawSelector"]), items(at(selector, &["requirements"])));
+        match (raw.is_empty(), listed.is_empty()) {
+            (false, false) => errors.push(FieldError::invalid(
+                format!("{place}.rawSelector"),
+                raw,
+                "may not specified at the same time as requirements",
+            )),
+            (true, true) => errors.push(FieldError::required(
+                format!("{place}.requirements"),
+                format!("when {place} is specified, requirements or rawSelector is required"),
+            )),
+            _ => {}
+        }
+    }
+    errors
 }

@@ -183,7 +183,7 @@ async fn a_node_reaches_what_its_pods_need() {
     let own = Attributes { field_selector: "spec.nodeName=boat", ..attributes("list - pods - -") };
     assert!(world.auth.authorize(&node, &own).allowed());
     let denied = world.auth.authorize(&node, &attributes("get - secrets default of-there"));
-    assert_eq!(denied, Decision::Deny(r#"no relationship found between node "boat" and this object"#.into()));
+    assert_eq!(denied, Decision::Deny("no relationship found between node 'boat' and this object".into()));
 }
 
 fn head(headers: &[(&str, &str)]) -> Parts {

@@ -66,6 +66,37 @@ pub fn object(
     strict::decode(body, format(headers)?, spot(schema)?, expected, mode)
 }
 
+/// Where upstream's decoder of options knows its kinds from.
+const OPTIONS_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+/// Other kinds that it knows in every version.
+const UNVERSIONED: &[&str] = &[
+    "APIGroup",
+    "APIGroupList",
+    "APIResourceList",
+    "APIVersions",
+    "CreateOptions",
+    "Status",
+    "UpdateOptions",
+];
+
+/// An object of another kind is not what is to be deleted: upstream's `DeleteResource`.
+fn known_options(value: &Value) -> Result<(), ApiError> {
+    let said = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (kind, version) = (said("kind"), said("apiVersion"));
+    match kind {
+        "" | "DeleteOptions" => Ok(()),
+        kind if UNVERSIONED.contains(&kind) => {
+            Err(ApiError::bad_request("decoded object cannot be converted to DeleteOptions"))
+        }
+        kind => {
+            let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
+            Err(ApiError::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme {OPTIONS_SCHEME:?}"
+            )))
+        }
+    }
+}
+
 /// Decodes DeleteOptions, whatever version they claim; `None` for an empty body.
 pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>, ApiError> {
     if body.is_empty() {
@@ -81,6 +112,7 @@ pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>,
     if !value.is_object() {
         return Err(ApiError::bad_request("the body of a delete has to be DeleteOptions"));
     }
+    known_options(&value)?;
     let expected = Expected { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" };
     strict::conform_object(&mut value, spot(schema)?, expected)?;
     Ok(Some(value))

@@ -176,7 +176,7 @@ impl ApiServer {
         let body = match (format.shape, objects.as_slice()) {
             (As::Table, objects) => {
                 let objects = objects.iter().map(|object| object.to_string().into());
-                shape::table(target.kind, objects, &json!({}), shape::include(context), true)?
+                shape::table(target.kind, objects, &json!({}), shape::include(context)?, true)?
             }
             (_, [object]) if !target.name.is_empty() => object.to_string().into(),
             (_, items) => {

@@ -22,6 +22,8 @@ pub struct RequestInfo {
     pub version: String,
     /// Namespace, empty for cluster scope or all namespaces.
     pub namespace: String,
+    /// Whether the path names the resource below a namespace.
+    pub in_namespace: bool,
     /// Plural resource.
     pub resource: String,
     /// Subresource.
@@ -87,6 +89,7 @@ fn place(info: &mut RequestInfo, mut parts: &[&str]) -> usize {
         // namespaces/x, namespaces/x/status and namespaces/x/finalize are about the namespace itself
         if !matches!(tail, [] | ["status" | "finalize", ..]) {
             parts = tail;
+            info.in_namespace = true;
         }
     }
     let part = |i: usize| parts.get(i).map_or(String::new(), |p| (*p).to_owned());

@@ -48,6 +48,10 @@ impl ApiServer {
             return nobody(false);
         }
         check_place(&context, kind)?;
+        // only what is below an object is created by its path: the name there has been authorized, the body's not
+        if info.verb == "create" && !info.name.is_empty() && info.subresource.is_empty() {
+            return Err(not_allowed());
+        }
         if let Some(deprecated) = lifecycle::deprecated(kind) {
             // what nobody serves is not counted: its name is whatever the client sent
             let served = serves(kind, info);
@@ -116,7 +120,7 @@ impl ApiServer {
         let format = Format { pretty: false, ..context.format(Offer::of(target.kind))? };
         let query = named(context, target)?;
         let options = WatchOptions::parse(target.kind, &query)?;
-        let shape = shape::watch(target.kind, format, context);
+        let shape = shape::watch(target.kind, format, context)?;
         let over = target.kind.custom.map(|_| self.customs().over(target.kind));
         let stream = watch::open(self.registry(), target.kind, &target.namespace, options, shape).await?;
         Ok(shape::stream(match over {
@@ -272,8 +276,8 @@ fn check_place(context: &Context, kind: &Kind) -> Result<(), ApiError> {
     {
         return Err(not_allowed());
     }
-    let own = kind.plural == "namespaces" && kind.group.is_empty();
-    if !kind.namespaced && !info.namespace.is_empty() && !own {
+    // a namespace is in none, as nothing is that is the whole cluster's: authorization would have looked there
+    if !kind.namespaced && info.in_namespace {
         return Err(ApiError::unknown_resource());
     }
     if single && info.name.is_empty() {

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use sampan_api::kinds::Kind;
 use sampan_api::parts::{self, Parts, Read};
 use sampan_api::proto;
-use sampan_api::status::ApiError;
+use sampan_api::status::{ApiError, FieldError};
 use sampan_store::Entry;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, conte
         As::Table => {
             let revision = Parts::of(&["metadata.resourceVersion"]).read(&json).unwrap_or_default();
             let list_meta = json!({"resourceVersion": meta(&revision, "resourceVersion")});
-            table(kind, std::iter::once(json), &list_meta, include(context), true)?
+            table(kind, std::iter::once(json), &list_meta, include(context)?, true)?
         }
     };
     Ok(respond::encoded(code, shaped, format, headers))
@@ -59,7 +59,7 @@ pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context)
             out.extend_from_slice(b"]}");
             out.into()
         }
-        As::Table => table(kind, objects, &list::list_meta(page), include(context), true)?,
+        As::Table => table(kind, objects, &list::list_meta(page), include(context)?, true)?,
     };
     Ok(respond::encoded(200, shaped, format, headers))
 }
@@ -131,11 +131,16 @@ pub enum Include {
     Object,
 }
 
-pub fn include(context: &Context) -> Include {
+pub fn include(context: &Context) -> Result<Include, ApiError> {
     match context.query.text("includeObject") {
-        "None" => Include::None,
-        "Object" => Include::Object,
-        _ => Include::Metadata,
+        "None" => Ok(Include::None),
+        "Object" => Ok(Include::Object),
+        "" | "Metadata" => Ok(Include::Metadata),
+        other => {
+            let why = "must be 'Metadata', 'Object', 'None', or empty";
+            let error = FieldError::invalid("includeObject", other, why);
+            Err(ApiError::bad_request(format!("Unable to convert to Table as requested: {error}")))
+        }
     }
 }
 
@@ -188,15 +193,15 @@ fn metadata(object: &Value) -> Value {
 }
 
 /// The shape of a watch.
-pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Box<dyn Shape> {
-    match format.shape {
+pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Result<Box<dyn Shape>, ApiError> {
+    Ok(match format.shape {
         shape @ (As::Object | As::Metadata) if format.encoding == Encoding::Protobuf => {
             Box::new(Protobuf { kind, shape })
         }
         As::Object => Box::new(Plain(kind)),
         As::Metadata => Box::new(Metadata(kind)),
-        As::Table => Box::new(Table { kind, include: include(context), first: true }),
-    }
+        As::Table => Box::new(Table { kind, include: include(context)?, first: true }),
+    })
 }
 
 /// Each object in an envelope of its own, within a frame that tells its length.

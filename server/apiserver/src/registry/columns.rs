@@ -39,6 +39,22 @@ const EVENT: &[Field] = &[
     ("type", &["type"]),
 ];
 
+/// Events in their own group go by its names.
+const EVENTS_GROUP: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "reason",
+    "regarding.apiVersion",
+    "regarding.fieldPath",
+    "regarding.kind",
+    "regarding.name",
+    "regarding.namespace",
+    "regarding.resourceVersion",
+    "regarding.uid",
+    "reportingController",
+    "type",
+];
+
 fn fields_of(bucket: &str) -> &'static [Field] {
     match bucket {
         "pods" => POD,
@@ -49,21 +65,30 @@ fn fields_of(bucket: &str) -> &'static [Field] {
         "namespaces" => &[("status.phase", &["status", "phase"])],
         "replicationcontrollers" | "replicasets.apps" => &[("status.replicas", &["status", "replicas"])],
         "jobs.batch" => &[("status.successful", &["status", "succeeded"])],
-        "certificatesigningrequests.certificates.k8s.io" => &[("spec.signerName", &["spec", "signerName"])],
+        "certificatesigningrequests.certificates.k8s.io" | "clustertrustbundles.certificates.k8s.io" => {
+            &[("spec.signerName", &["spec", "signerName"])]
+        }
+        "podcertificaterequests.certificates.k8s.io" => &[
+            ("spec.signerName", &["spec", "signerName"]),
+            ("spec.podName", &["spec", "podName"]),
+            ("spec.nodeName", &["spec", "nodeName"]),
+        ],
+        "resourceslices.resource.k8s.io" => {
+            &[("spec.nodeName", &["spec", "nodeName"]), ("spec.driver", &["spec", "driver"])]
+        }
         _ => &[],
     }
 }
 
 /// The labels that a field selector on `kind` may use.
 pub fn selectable(kind: &'static Kind) -> Vec<&'static str> {
+    if kind.group == "events.k8s.io" {
+        return EVENTS_GROUP.to_vec();
+    }
     let own = fields_of(kind.storage_group).iter().map(|(label, _)| *label);
     let mut labels: Vec<&str> = own.collect();
     if kind.storage_group == "pods" {
         labels.push("status.podIPs");
-    }
-    if kind.group == "events.k8s.io" {
-        labels.push("reportingController");
-        labels.extend(["regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid"]);
     }
     labels.push("metadata.name");
     if kind.namespaced {
@@ -125,7 +150,7 @@ fn event_fields(object: &Value, fields: &mut Vec<(Box<str>, Box<str>)>) {
         fields.push(("source".into(), reporting.into()));
     }
     fields.push(("reportingController".into(), reporting.into()));
-    for part in ["kind", "namespace", "name", "uid"] {
+    for part in ["apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid"] {
         let value = crate::value::text(object, &["involvedObject", part]);
         fields.push((format!("regarding.{part}").into(), value.into()));
     }

@@ -82,8 +82,18 @@ impl Filter {
 fn unsupported(kind: &Kind, field: &str) -> String {
     match kind.storage_group {
         // kinds with a conversion function of their own use these words
-        "pods" | "nodes" | "namespaces" | "secrets" | "services" | "events" | "replicationcontrollers" => {
-            format!("field label not supported: {field}")
+        "pods"
+        | "nodes"
+        | "namespaces"
+        | "secrets"
+        | "services"
+        | "events"
+        | "replicationcontrollers"
+        | "clustertrustbundles.certificates.k8s.io"
+        | "podcertificaterequests.certificates.k8s.io" => format!("field label not supported: {field}"),
+        "resourceslices.resource.k8s.io" => {
+            let version = format!("{}/{}, Kind={}", kind.group, kind.version, kind.kind);
+            format!("field label not supported for {version}: {field}")
         }
         _ if kind.custom.is_some() => format!("field label not supported: {field}"),
         "replicasets.apps" | "jobs.batch" => format!("field label {field:?} not supported for {}", kind.kind),
@@ -115,12 +125,7 @@ impl ListOptions {
         }
         let limit = match query.text("limit") {
             "" => 0,
-            text => text
-                .parse::<i64>()
-                .map_err(|_| {
-                    ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-                })?
-                .max(0),
+            text => text.parse::<i64>().map_err(|_| syntax(text))?.max(0),
         };
         let token = match query.text("continue") {
             "" => None,
@@ -132,6 +137,14 @@ impl ListOptions {
             ));
         }
         let matching = query.text("resourceVersionMatch");
+        match query.text("timeoutSeconds") {
+            "" => {}
+            text if text.parse::<i64>().is_ok() => {}
+            text => return Err(syntax(text)),
+        }
+        // what may be of any age comes out of upstream's cache, which gives it whole: of events it has none
+        let whole = query.text("resourceVersion") == "0" && token.is_none() && kind.storage_group != "events";
+        let limit = if whole { 0 } else { limit };
         Ok(Self {
             filter,
             limit: usize::try_from(limit).unwrap_or(0),
@@ -141,6 +154,10 @@ impl ListOptions {
             token,
         })
     }
+}
+
+fn syntax(number: &str) -> ApiError {
+    ApiError::bad_request(format!("strconv.ParseInt: parsing {number:?}: invalid syntax"))
 }
 
 fn list_errors(query: &Query) -> Vec<FieldError> {

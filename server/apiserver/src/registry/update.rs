@@ -39,7 +39,8 @@ impl Registry {
                 0,
                 "must be specified for an update",
             );
-            return Err(target.invalid(vec![error]));
+            // the resource is named as if it were the kind
+            return Err(ApiError::invalid(target.kind.group, target.kind.plural, &target.name, vec![error]));
         }
         self.modify(call, target, |_| Ok(body.clone())).await
     }

@@ -144,6 +144,15 @@ impl ApiServer {
                 (false, false) => format!("[-]{name} failed: reason withheld\n"),
             });
         }
+        let unknown = excluded.iter().filter(|name| checks.iter().all(|(check, _)| check != *name));
+        let unknown: std::collections::BTreeSet<String> = unknown.map(|name| format!("{name:?}")).collect();
+        if !unknown.is_empty() {
+            let unknown: Vec<String> = unknown.into_iter().collect();
+            text.push_str(&format!(
+                "warn: some health checks cannot be excluded: no matches for {}\n",
+                unknown.join(", ")
+            ));
+        }
         text.push_str(&format!("{endpoint} check {}\n", if failed { "failed" } else { "passed" }));
         respond::raw(if failed { 500 } else { 200 }, "text/plain; charset=utf-8", text)
     }

@@ -426,3 +426,63 @@ async fn system_priority_classes_stay() {
     assert_eq!(w.post(classes, own).await.code, 201);
     assert_eq!(w.delete(&format!("{classes}/mine")).await.code, 200);
 }
+
+#[tokio::test]
+async fn a_path_means_what_was_authorized_by_it() {
+    let w = world().await;
+    let nowhere = "the server could not find the requested resource";
+    for (method, path, code, message) in [
+        // authorized as of one namespace
+        ("GET", "/api/v1/namespaces/default/namespaces", 404, nowhere),
+        ("GET", "/api/v1/namespaces/default/namespaces/kube-system", 404, nowhere),
+        ("DELETE", "/api/v1/namespaces/default/namespaces/kube-public", 404, nowhere),
+        ("GET", "/api/v1/watch/namespaces/default/namespaces", 404, nowhere),
+        ("GET", "/api/v1/namespaces/default/nodes", 404, nowhere),
+    ] {
+        let refused = w.call(method, path, "application/json", "").await;
+        assert_eq!((refused.code, &refused.body["message"]), (code, &json!(message)), "{method} {path}");
+    }
+    assert_eq!(w.get("/api/v1/namespaces/default").await.code, 200);
+    // authorized by that name, and of another
+    let refused = w.post(&format!("{MAPS}/told"), map("other")).await;
+    assert_eq!((refused.code, &refused.body["reason"]), (405, &json!("MethodNotAllowed")));
+    assert_eq!(w.get(&format!("{MAPS}/other")).await.code, 404);
+}
+
+#[tokio::test]
+async fn only_options_of_a_deletion_delete() {
+    let w = world().await;
+    assert_eq!(w.post(MAPS, map("m")).await.code, 201);
+    let delete = async |body: Value| {
+        let left = w.call("DELETE", &format!("{MAPS}/m"), "application/json", &body.to_string()).await;
+        (left.code, left.body["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let (code, why) = delete(json!({"kind": "Pod", "apiVersion": "v1"})).await;
+    assert!(code == 400 && why.starts_with("no kind \"Pod\" is registered for version \"v1\""), "{why}");
+    let (code, why) = delete(json!({"kind": "Status", "apiVersion": "v1"})).await;
+    assert_eq!((code, &*why), (400, "decoded object cannot be converted to DeleteOptions"));
+    assert_eq!(delete(json!({"kind": "DeleteOptions", "apiVersion": "apps/v1"})).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_is_asked_in_a_query_is_checked() {
+    let w = world().await;
+    for name in ["a", "b"] {
+        assert_eq!(w.post(MAPS, map(name)).await.code, 201);
+    }
+    let (code, _, body) = w
+        .text("GET", &format!("{MAPS}?includeObject=Foo"), "application/json;as=Table;v=v1;g=meta.k8s.io")
+        .await;
+    assert!(code == 400 && body.contains("must be 'Metadata', 'Object', 'None', or empty"), "{body}");
+    assert_eq!(w.get(&format!("{MAPS}?timeoutSeconds=foo")).await.code, 400);
+    let all = w.get(&format!("{MAPS}?resourceVersion=0&limit=1")).await;
+    assert_eq!(all.body["items"].as_array().unwrap().len(), 2, "a cache gives all");
+    let slices = "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=";
+    assert_eq!(w.get(&format!("{slices}spec.nodeName%3Dx,spec.driver%3Dy")).await.code, 200);
+    let refused = w.get(&format!("{slices}spec.pool%3Dx")).await;
+    let why = "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: spec.pool";
+    assert_eq!((refused.code, &refused.body["message"]), (400, &json!(why)));
+    let events = "/apis/events.k8s.io/v1/events?fieldSelector=";
+    assert_eq!(w.get(&format!("{events}regarding.fieldPath%3Dx")).await.code, 200);
+    assert_eq!(w.get(&format!("{events}involvedObject.kind%3DPod")).await.code, 400);
+}

@@ -11,18 +11,21 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::PostParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::{Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
 use sampan_reconcile::{Controller, Error, HashSet, Informer, Key, Object, Recorder, Sources, reference};
+use serde_json::json;
 use tokio::time::Instant;
 
 use self::backoff::Backoff;
 use self::nodes::pod_for;
 use self::plan::{World, plan};
-use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
+use crate::claim::{self, claim};
+use crate::context::{Context, candidates, index_by_owner, owner_keys, suitors};
 use crate::history::History;
 use crate::pod_control::PodControl;
-use crate::words::{name, phase, resource_version, uid};
+use crate::words::{Map, matches, name, namespace, phase, resource_version, selects_all, uid};
 
 const HASH_LABEL: &str = "controller-revision-hash";
 
@@ -48,6 +51,44 @@ impl DaemonSets {
         Self { context, sets, nodes, history, control, recorder, backoff: Mutex::default() }
     }
 
+    /// The set's pods, after adoption and release: those that failed or succeeded as well, so that they are replaced.
+    async fn pods(&self, ds: &DaemonSet, selector: &LabelSelector) -> Result<Vec<Arc<Pod>>, Error> {
+        let found = candidates(&self.context.pods, uid(&ds.metadata), namespace(&ds.metadata));
+        let sorted = claim(&ds.metadata, selector, found);
+        claim::settle(&self.context, ds, &self.context.pods, sorted).await
+    }
+
+    /// Of several revisions of the present template only `present` stays, and has the pods of the others (upstream's
+    /// `dedupCurHistories`, which gives it also those of other templates).
+    async fn merge(
+        &self,
+        ds: &DaemonSet,
+        pods: Vec<Arc<Pod>>,
+        present: &ControllerRevision,
+    ) -> Result<Vec<Arc<Pod>>, Error> {
+        let twins = self.history.twins(&ds.metadata, present);
+        if twins.is_empty() {
+            return Ok(pods);
+        }
+        let hash = self.history.hash(present);
+        let hashes: Vec<&str> = twins.iter().map(|twin| self.history.hash(twin)).collect();
+        let patch = Patch::Merge(json!({"metadata": {"labels": {HASH_LABEL: hash}}}));
+        let api = self.context.namespaced::<Pod>(namespace(&ds.metadata));
+        let (mut merged, mut version) = (Vec::new(), 0);
+        for pod in pods {
+            if !is_renamed(&pod, hash, &hashes) {
+                merged.push(pod);
+                continue;
+            }
+            let written = api.patch(name(&pod.metadata), &PatchParams::default(), &patch).await?;
+            version = resource_version(&written.metadata).max(version);
+            merged.push(Arc::new(written));
+        }
+        self.context.pods.reached(version).await;
+        self.history.delete(&twins).await?;
+        Ok(merged)
+    }
+
     /// Forgets revisions that neither pods nor `revisionHistoryLimit` keep.
     async fn trim(
         &self,
@@ -55,12 +96,27 @@ impl DaemonSets {
         pods: &[Arc<Pod>],
         present: &ControllerRevision,
     ) -> Result<(), Error> {
-        let hash = |pod: &Arc<Pod>| pod.metadata.labels.as_ref()?.get(HASH_LABEL).cloned();
-        let names = pods.iter().filter_map(hash).map(|hash| format!("{}-{hash}", name(&ds.metadata)));
+        let hashes = pods.iter().filter_map(|pod| hash_of(pod));
+        let names = hashes.map(|hash| format!("{}-{hash}", name(&ds.metadata)));
         let live: HashSet<String> = names.chain([name(&present.metadata).to_owned()]).collect();
         let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);
         self.history.trim(&ds.metadata, limit, &live).await
     }
+}
+
+/// The hash of the template that a pod was made from.
+fn hash_of(pod: &Pod) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get(HASH_LABEL).map(String::as_str)
+}
+
+/// Whether a pod is of the present template, but by the hash of one of its `twins`.
+fn is_renamed(pod: &Pod, hash: &str, twins: &[&str]) -> bool {
+    hash_of(pod).is_some_and(|own| own != hash && twins.contains(&own))
+}
+
+/// Whether the set may adopt what has these labels.
+fn selects(ds: &DaemonSet, labels: Option<&Map>) -> bool {
+    ds.spec.as_ref().is_some_and(|spec| matches(&spec.selector, labels))
 }
 
 /// What of a node matters to daemons.
@@ -78,8 +134,14 @@ impl Controller for DaemonSets {
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.sets, |delta| vec![delta.key.clone()]);
-        sources.on(&self.context.pods, |delta| owner_keys(delta, "DaemonSet"));
-        sources.needs(self.history.informer());
+        let this = self.clone();
+        sources.on(&self.context.pods, move |delta| {
+            let mut keys = owner_keys(delta, "DaemonSet");
+            keys.extend(suitors(delta, &this.sets, selects));
+            keys
+        });
+        let this = self.clone();
+        sources.on(self.history.informer(), move |delta| suitors(delta, &this.sets, selects));
         let this = self.clone();
         sources.on(&self.nodes, move |delta| {
             if delta.old.as_ref().map(|node| face(node)) == delta.new.as_ref().map(|node| face(node)) {
@@ -93,11 +155,18 @@ impl Controller for DaemonSets {
         let Some(ds) = self.sets.get(key).filter(|ds| ds.metadata.deletion_timestamp.is_none()) else {
             return Ok(None);
         };
-        let template = ds.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+        let spec = ds.spec.clone().unwrap_or_default();
+        if selects_all(&spec.selector) {
+            let message = "This daemon set is selecting all pods. A non-empty selector is required.";
+            self.recorder.warning(&reference(&*ds), "SelectingAll", message);
+            return Ok(None);
+        }
+        self.history.claim(&*ds, &spec.selector).await?;
         let collisions = ds.status.as_ref().and_then(|status| status.collision_count);
-        let (revision, collisions) = self.history.present(&*ds, &template, collisions).await?;
+        let (revision, collisions) = self.history.present(&*ds, &spec.template, collisions).await?;
         let hash = self.history.hash(&revision).to_owned();
-        let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&ds.metadata));
+        let pods = self.pods(&ds, &spec.selector).await?;
+        let pods = self.merge(&ds, pods, &revision).await?;
         let mut nodes = self.nodes.list();
         nodes.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         let generation = ds.metadata.generation.unwrap_or_default();
@@ -144,7 +213,7 @@ impl Controller for DaemonSets {
             self.sets.reached(resource_version(&written.metadata)).await;
         }
         self.trim(&ds, &pods, &revision).await?;
-        let min_ready = ds.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+        let min_ready = spec.min_ready_seconds.unwrap_or(0);
         let waits =
             pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, sampan_reconcile::now()));
         let waits = waits.filter(|wait| *wait > 0).map(Duration::from_secs);

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
+use super::is_renamed;
 use super::nodes::pod_for;
 use super::plan::{Plan, World, plan};
 use crate::words::name;
@@ -115,6 +116,15 @@ fn who_surges_moves_to_other_nodes_without_a_gap() {
     assert_eq!((waits.create.len(), deleted(&waits)), (0, vec![]));
     assert_eq!(deleted(&look(&surge, &nodes, "a:old:ready b:new:ready", false)), ["a-old"]);
     assert_eq!(deleted(&look(&surge, &nodes, "a:old:not b:new:not", false)), ["a-old"]);
+}
+
+#[test]
+fn pods_of_a_revisions_twins_become_its_own() {
+    let all = pods(&set(json!({})), "a:new:ready b:twin:ready c:old:ready");
+    for (twins, expected) in [(&["twin"][..], vec!["b-twin"]), (&["new"], vec![]), (&[], vec![])] {
+        let renamed = all.iter().filter(|pod| is_renamed(pod, "new", twins));
+        assert_eq!(renamed.map(|pod| name(&pod.metadata)).collect::<Vec<_>>(), expected, "{twins:?}");
+    }
 }
 
 #[test]

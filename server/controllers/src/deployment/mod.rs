@@ -15,17 +15,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use kube::api::{Patch, PatchParams, PostParams};
-use sampan_reconcile::{Controller, Error, Informer, Key, Object, Recorder, Sources, reference};
+use sampan_reconcile::{Controller, Error, Informer, Key, Recorder, Sources, reference};
 use serde_json::json;
 
 use crate::claim::{self, claim};
-use crate::context::{
-    BY_CONTROLLER, BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys,
-};
+use crate::context::{BY_CONTROLLER, Context, candidates, index_by_owner, owner_keys, suitors};
 use crate::pod_control::{delete_params, is_terminating, message_of};
-use crate::words::{
-    controller_of, controller_reference, matches, name, namespace, resource_version, selects_all, uid,
-};
+use crate::words::{controller_of, matches, name, namespace, resource_version, selects_all, uid};
 use plan::{Change, Plan, World, plan};
 pub(crate) use util::resolve;
 use util::{REVISION, equal_ignoring_hash, set_condition, spec};
@@ -53,23 +49,7 @@ impl Deployments {
     async fn claim(&self, d: &Deployment) -> Result<Vec<Arc<ReplicaSet>>, Error> {
         let ns = namespace(&d.metadata);
         let sorted = claim(&d.metadata, &spec(d).selector, candidates(&self.sets, uid(&d.metadata), ns));
-        let mut owned = sorted.owned;
-        if !sorted.adopt.is_empty() && self.still_there(d).await? {
-            let adopted =
-                claim::adopt(&self.context.namespaced(ns), &controller_reference(d), &sorted.adopt).await?;
-            owned.extend(adopted);
-        }
-        let version = claim::release(&self.context.namespaced(ns), uid(&d.metadata), &sorted.release).await?;
-        self.sets.reached(version).await;
-        Ok(owned)
-    }
-
-    async fn still_there(&self, d: &Deployment) -> Result<bool, Error> {
-        let api = self.context.namespaced::<Deployment>(namespace(&d.metadata));
-        let live = api.get_opt(name(&d.metadata)).await?;
-        Ok(live.is_some_and(|live| {
-            live.metadata.uid == d.metadata.uid && live.metadata.deletion_timestamp.is_none()
-        }))
+        claim::settle(&self.context, d, &self.sets, sorted).await
     }
 
     async fn act(&self, d: &Deployment, plan: Plan) -> Result<(), Error> {
@@ -205,11 +185,7 @@ impl Controller for Deployments {
         let this = self.clone();
         sources.on(&self.sets, move |delta| {
             let mut keys = owner_keys(delta, "Deployment");
-            if let Some(rs) = delta.new.as_ref().filter(|_| is_orphan(delta)) {
-                let all = this.deployments.by_index(BY_NAMESPACE, namespace(&rs.metadata));
-                let selects = |d: &Deployment| matches(&spec(d).selector, rs.metadata.labels.as_ref());
-                keys.extend(all.iter().filter(|d| selects(d)).map(|d| d.key()));
-            }
+            keys.extend(suitors(delta, &this.deployments, |d, labels| matches(&spec(d).selector, labels)));
             keys
         });
         let this = self.clone();

@@ -18,6 +18,7 @@ use sampan_reconcile::{Controller, Delta, Error, Informer, Key, Recorder, Source
 use serde_json::json;
 
 use crate::context::{BY_NAMESPACE, Context};
+use crate::pod_control::disruption_target;
 use crate::words::{Map, matches, name, namespace, resource_version, uid};
 
 use owners::Owners;
@@ -141,9 +142,7 @@ impl Disruption {
             None => Ok(None),
             Some(wait) if !wait.is_zero() => Ok(Some(wait)),
             Some(_) => {
-                let condition = json!({
-                    "type": "DisruptionTarget", "status": "False", "reason": null, "message": null,
-                    "lastTransitionTime": sampan_reconcile::now().to_string()});
+                let condition = disruption_target(&pod, None, sampan_reconcile::now());
                 let body = json!({
                     "metadata": {"uid": uid(&pod.metadata), "resourceVersion": pod.metadata.resource_version},
                     "status": {"conditions": [condition]}});

@@ -21,7 +21,7 @@ use sampan_reconcile::{Controller, Error, Informer, Key, Recorder, Sources, refe
 use serde_json::json;
 
 use crate::claim::{self, claim};
-use crate::context::{BY_NAMESPACE, Context, candidates, index_by_owner, is_orphan, owner_keys};
+use crate::context::{Context, candidates, index_by_owner, owner_keys, suitors};
 use crate::pod_control::PodControl;
 use crate::words::{controller_reference, is_active, matches, name, namespace, resource_version, uid};
 
@@ -85,7 +85,7 @@ impl Jobs {
         let mut pods = sorted.owned;
         let adopt: Vec<_> = sorted.adopt.into_iter().filter(|pod| is_active(pod)).collect();
         let api = self.context.namespaced::<Pod>(place);
-        if !adopt.is_empty() && self.still_there(job).await? {
+        if !adopt.is_empty() && claim::still_there(&self.context, job).await? {
             let adopted = claim::adopt_with(&api, &controller_reference(job), &[FINALIZER], &adopt).await?;
             let version = adopted.iter().map(|pod| resource_version(&pod.metadata)).max().unwrap_or(0);
             self.context.pods.reached(version).await;
@@ -96,25 +96,6 @@ impl Jobs {
         let version = claim::release(&api, uid(&job.metadata), &sorted.release).await?;
         self.context.pods.reached(version).await;
         Ok(pods)
-    }
-
-    /// Asks the API itself before an adoption: the informer may lag behind a deletion.
-    async fn still_there(&self, job: &Job) -> Result<bool, Error> {
-        let live =
-            self.context.namespaced::<Job>(namespace(&job.metadata)).get_opt(name(&job.metadata)).await?;
-        let same =
-            |live: &Job| live.metadata.uid == job.metadata.uid && live.metadata.deletion_timestamp.is_none();
-        Ok(live.as_ref().is_some_and(same))
-    }
-
-    /// The Jobs that may want to adopt an orphan.
-    fn suitors(&self, pod: &Pod, place: &str) -> Vec<Key> {
-        let jobs = self.jobs.by_index(BY_NAMESPACE, place);
-        let selects = |job: &&Arc<Job>| {
-            let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            selector.is_some_and(|selector| matches(selector, pod.metadata.labels.as_ref()))
-        };
-        jobs.iter().filter(selects).map(|job| Key::namespaced(place, name(&job.metadata))).collect()
     }
 
     async fn strip(&self, pods: &[Arc<Pod>]) -> Result<(), Error> {
@@ -188,9 +169,10 @@ impl Controller for Jobs {
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| {
             let mut keys = owner_keys(delta, "Job");
-            if let Some(pod) = delta.new.as_ref().filter(|_| is_orphan(delta)) {
-                keys.extend(this.suitors(pod, delta.key.namespace()));
-            }
+            keys.extend(suitors(delta, &this.jobs, |job, labels| {
+                let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+                selector.is_some_and(|selector| matches(selector, labels))
+            }));
             keys
         });
     }

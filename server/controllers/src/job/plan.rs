@@ -306,7 +306,7 @@ fn restarts_exceed(spec: &JobSpec, limit: i32, pods: &[Arc<Pod>]) -> bool {
     if limit == 0 { restarts > 0 } else { restarts >= limit }
 }
 
-/// The condition Suspended; a Job that goes on begins its time anew.
+/// The condition Suspended; a suspended Job has no time, and one that goes on begins it anew.
 fn suspend(plan: &mut Plan, suspended: bool, now: Timestamp) {
     let was = has(&plan.status, "Suspended");
     let (reason, message, event) = match (was, suspended) {
@@ -315,9 +315,7 @@ fn suspend(plan: &mut Plan, suspended: bool, now: Timestamp) {
         _ => return,
     };
     set(&mut plan.status, "Suspended", suspended, (reason, message), now);
-    if was {
-        plan.status.start_time = Some(Time(now));
-    }
+    plan.status.start_time = was.then_some(Time(now));
     plan.events.push((EventType::Normal, event.to_owned(), message.to_owned()));
 }
 

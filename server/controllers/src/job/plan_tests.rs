@@ -148,6 +148,20 @@ fn suspension_and_resumption() {
 }
 
 #[test]
+fn a_job_that_is_suspended_while_it_runs_has_no_time() {
+    let mut job = job(&json!({"completions": 1, "parallelism": 1, "activeDeadlineSeconds": 10}));
+    job.status = Some(plan(&job, &[], now()).status);
+    assert_eq!(job.status.as_ref().unwrap().start_time, Some(Time(now())));
+    job.spec.as_mut().unwrap().suspend = Some(true);
+    let suspended = plan(&job, &pods(&["Running"]), now() + Duration::from_secs(20));
+    assert_eq!(reason(&suspended.status, "FailureTarget"), None, "its time does not run");
+    assert_eq!((suspended.status.start_time.clone(), suspended.requeue), (None, None));
+    job.status = Some(suspended.status);
+    let still = plan(&job, &[], now() + Duration::from_secs(30)).status;
+    assert_eq!((reason(&still, "Suspended").is_some(), still.start_time), (true, None));
+}
+
+#[test]
 fn deadlines() {
     for (passed, reached) in [(5, false), (10, true)] {
         let mut job = job(&json!({"completions": 1, "parallelism": 1, "activeDeadlineSeconds": 10}));

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use parking_lot::Mutex;
 use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Recorder, Sources, reference};
 use serde_json::json;
 
 use crate::context::{BY_NODE, Context};
-use crate::pod_control::delete_params;
+use crate::pod_control::{delete_params, disruption_target};
 use crate::words::{name, namespace, uid};
 
 /// How long a pod may stay.
@@ -84,9 +83,8 @@ impl TaintEviction {
         let message = format!("Marking for deletion Pod {}", pod.key());
         self.recorder.normal(&reference(pod), "TaintManagerEviction", message);
         let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": Time(sampan_reconcile::now())});
+        let why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint");
+        let condition = disruption_target(pod, Some(why), sampan_reconcile::now());
         let body = json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {"conditions": [condition]}});
         match api.patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),

@@ -13,12 +13,13 @@ use sampan_reconcile::{Controller, Delta, Error, HashSet, Informer, Key, Recorde
 use serde_json::json;
 
 use self::claims::claims_of;
-use crate::context::{BY_CONTROLLER, BY_NAMESPACE, Context, index_by_owner, owner_keys};
+use crate::claim::{self, claim_members};
+use crate::context::{BY_NAMESPACE, Context, candidates, index_by_owner, owner_keys, suitors};
 use crate::deployment::util::resolve;
 use crate::history::{History, template_of};
 use crate::pod_control::{PodControl, is_terminating, message_of, pod_from_template};
 use crate::words::{
-    controller_reference, created, is_available, is_ready, is_terminal, name, namespace, phase,
+    Map, controller_reference, created, is_available, is_ready, is_terminal, matches, name, namespace, phase,
     resource_version, uid,
 };
 
@@ -37,8 +38,29 @@ pub(crate) struct Plan {
     pub status: StatefulSetStatus,
 }
 
+/// What follows the set's name in the pod's, if that is a number.
+fn number<'a>(set: &StatefulSet, pod: &'a Pod) -> Option<&'a str> {
+    let rest = name(&pod.metadata).strip_prefix(name(&set.metadata))?.strip_prefix('-')?;
+    let digits = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then_some(rest)
+}
+
 fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
-    name(&pod.metadata).strip_prefix(name(&set.metadata))?.strip_prefix('-')?.parse().ok()
+    number(set, pod)?.parse().ok()
+}
+
+/// The labels that say which one the pod is, if it is to be there and does not say so yet: an adopted one may not.
+fn missing_identity(set: &StatefulSet, pod: &Pod) -> Option<Map> {
+    let ordinal = ordinal(set, pod).filter(|ordinal| {
+        set.spec.as_ref().is_some_and(|spec| range_of(spec).contains(ordinal))
+            && pod.metadata.deletion_timestamp.is_none()
+    })?;
+    let said = pod.metadata.labels.as_ref().and_then(|labels| labels.get(POD_NAME));
+    (said != pod.metadata.name.as_ref()).then(|| identity(name(&pod.metadata), ordinal))
+}
+
+fn identity(pod: &str, ordinal: i32) -> Map {
+    [(POD_NAME.to_owned(), pod.to_owned()), (POD_INDEX.to_owned(), ordinal.to_string())].into()
 }
 
 /// The ordinals that are to have a pod.
@@ -178,8 +200,7 @@ fn pod_of(set: &StatefulSet, ordinal: i32, revision: &str) -> Pod {
     pod.metadata.name = Some(pod_name.clone());
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(HASH_LABEL.to_owned(), revision.to_owned());
-    labels.insert(POD_NAME.to_owned(), pod_name.clone());
-    labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
+    labels.extend(identity(&pod_name, ordinal));
     let claims = claims_of(set, ordinal);
     let pod_spec = pod.spec.get_or_insert_default();
     pod_spec.hostname = Some(pod_name);
@@ -225,6 +246,42 @@ impl StatefulSets {
         self.claims.get(&Key::namespaced(namespace(meta), name(meta)))
     }
 
+    /// The set's pods, after adoption and release: those of its name and selector. Each says which one it is.
+    async fn pods(&self, set: &StatefulSet, spec: &StatefulSetSpec) -> Result<Vec<Arc<Pod>>, Error> {
+        let found = candidates(&self.context.pods, uid(&set.metadata), namespace(&set.metadata));
+        let is_member = |pod: &Pod| number(set, pod).is_some();
+        let sorted = claim_members(&set.metadata, &spec.selector, found, is_member);
+        let mut pods = claim::settle(&self.context, set, &self.context.pods, sorted).await?;
+        for pod in &mut pods {
+            if let Some(labels) = missing_identity(set, pod) {
+                *pod = Arc::new(self.identify(set, pod, &labels).await?);
+            }
+        }
+        Ok(pods)
+    }
+
+    /// Labels a pod, with upstream's events.
+    async fn identify(&self, set: &StatefulSet, pod: &Pod, labels: &Map) -> Result<Pod, Error> {
+        let about = reference(set);
+        let api = self.context.namespaced::<Pod>(namespace(&set.metadata));
+        let patch = Patch::Merge(json!({"metadata": {"uid": pod.metadata.uid, "labels": labels}}));
+        let (own, of) = (name(&pod.metadata), name(&set.metadata));
+        match api.patch(own, &PatchParams::default(), &patch).await {
+            Ok(written) => {
+                let message = format!("Update Pod {own} in StatefulSet {of} successful");
+                self.recorder.normal(&about, "SuccessfulUpdate", message);
+                self.context.pods.reached(resource_version(&written.metadata)).await;
+                Ok(written)
+            }
+            Err(error) => {
+                let why = message_of(&error);
+                let message = format!("Update Pod {own} in StatefulSet {of} failed error: {why}");
+                self.recorder.warning(&about, "FailedUpdate", message);
+                Err(error.into())
+            }
+        }
+    }
+
     /// Makes the claims of an ordinal; whether its pod may use them.
     async fn make_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<bool, Error> {
         let api = self.context.namespaced::<PersistentVolumeClaim>(namespace(&set.metadata));
@@ -236,7 +293,7 @@ impl StatefulSets {
                     if there.metadata.deletion_timestamp.is_some() {
                         let (claim, of) = (name(&there.metadata), name(&set.metadata));
                         let message = format!(
-                            "create Pod {pod} in StatefulSet {of} failed error: pvc {claim} is being deleted"
+                            "Create Pod {pod} in StatefulSet {of} failed error: pvc {claim} is being deleted"
                         );
                         self.recorder.warning(&about, "FailedCreate", message);
                     }
@@ -247,7 +304,7 @@ impl StatefulSets {
             let (own, of) = (name(&claim.metadata), name(&set.metadata));
             match api.create(&PostParams::default(), &claim).await {
                 Ok(_) => {
-                    let message = format!("create Claim {own} Pod {pod} in StatefulSet {of} success");
+                    let message = format!("Create Claim {own} Pod {pod} in StatefulSet {of} success");
                     self.recorder.normal(&about, "SuccessfulCreate", message);
                 }
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}
@@ -255,7 +312,7 @@ impl StatefulSets {
                     if !is_terminating(&error) {
                         let why = message_of(&error);
                         let message = format!(
-                            "create Claim {own} for Pod {pod} in StatefulSet {of} failed error: {why}"
+                            "Create Claim {own} for Pod {pod} in StatefulSet {of} failed error: {why}"
                         );
                         self.recorder.warning(&about, "FailedCreate", message);
                     }
@@ -286,6 +343,41 @@ impl StatefulSets {
         }
         self.claims.reached(version).await;
         Ok(())
+    }
+
+    /// Makes and deletes pods, with the claims that they use.
+    async fn act(
+        &self,
+        set: &StatefulSet,
+        spec: &StatefulSetSpec,
+        pods: &[Arc<Pod>],
+        plan: &Plan,
+    ) -> Result<(), Error> {
+        let about = reference(set);
+        self.own_claims(set, pods).await?;
+        let mut create = Vec::new();
+        for ordinal in &plan.create {
+            // what goes tells when it is gone
+            if self.make_claims(set, *ordinal).await? {
+                create.push(self.versioned(set, spec, &plan.status, *ordinal));
+            }
+        }
+        self.control.create(&about, create).await?;
+        for pod in plan.delete.iter().filter(|pod| is_terminal(pod)) {
+            let (failed, pod) = (phase(pod) == "Failed", name(&pod.metadata));
+            let of =
+                format!("StatefulSet {}/{} is recreating", namespace(&set.metadata), name(&set.metadata));
+            match failed {
+                true => {
+                    self.recorder.warning(&about, "RecreatingFailedPod", format!("{of} failed Pod {pod}"));
+                }
+                false => {
+                    let message = format!("{of} terminated Pod {pod}");
+                    self.recorder.normal(&about, "RecreatingTerminatedPod", message);
+                }
+            }
+        }
+        self.control.delete(&about, &plan.delete).await
     }
 
     /// The set whose claim has come, changed or gone.
@@ -344,7 +436,14 @@ impl Controller for StatefulSets {
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.sets, |delta| vec![delta.key.clone()]);
-        sources.on(&self.context.pods, |delta| owner_keys(delta, "StatefulSet"));
+        let this = self.clone();
+        sources.on(&self.context.pods, move |delta| {
+            let mut keys = owner_keys(delta, "StatefulSet");
+            keys.extend(suitors(delta, &this.sets, |set, labels| {
+                set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, labels))
+            }));
+            keys
+        });
         let this = self.clone();
         sources.on(&self.claims, move |delta| this.of_claim(delta));
         sources.needs(self.history.informer());
@@ -355,36 +454,15 @@ impl Controller for StatefulSets {
             return Ok(None);
         };
         let spec = set.spec.clone().unwrap_or_default();
+        self.history.adopt(&*set, &spec.selector).await?;
+        let pods = self.pods(&set, &spec).await?;
         let collisions = set.status.as_ref().and_then(|status| status.collision_count);
         let (revision, collisions) = self.history.present(&*set, &spec.template, collisions).await?;
-        let pods = self.context.pods.by_index(BY_CONTROLLER, uid(&set.metadata));
         let now = sampan_reconcile::now();
         let mut plan = plan(&set, &pods, name(&revision.metadata), now);
         plan.status.collision_count = Some(collisions.unwrap_or(0));
-        let about = reference(&*set);
-        self.own_claims(&set, &pods).await?;
-        let mut create = Vec::new();
-        for ordinal in &plan.create {
-            // what goes tells when it is gone
-            if self.make_claims(&set, *ordinal).await? {
-                create.push(self.versioned(&set, &spec, &plan.status, *ordinal));
-            }
-        }
-        self.control.create(&about, create).await?;
-        for pod in plan.delete.iter().filter(|pod| is_terminal(pod)) {
-            let (failed, pod) = (phase(pod) == "Failed", name(&pod.metadata));
-            let of = format!("StatefulSet {}/{} is recreating", key.namespace(), key.name);
-            match failed {
-                true => {
-                    self.recorder.warning(&about, "RecreatingFailedPod", format!("{of} failed Pod {pod}"));
-                }
-                false => {
-                    let message = format!("{of} terminated Pod {pod}");
-                    self.recorder.normal(&about, "RecreatingTerminatedPod", message);
-                }
-            }
-        }
-        self.control.delete(&about, &plan.delete).await?;
+        // the status tells what there is, whether or not the step succeeds
+        let acted = self.act(&set, &spec, &pods, &plan).await;
         self.trim(&set, &pods, &plan.status).await?;
         if set.status.as_ref() != Some(&plan.status) {
             let mut object = (*set).clone();
@@ -393,6 +471,7 @@ impl Controller for StatefulSets {
             let written = api.replace_status(&key.name, &PostParams::default(), &object).await?;
             self.sets.reached(resource_version(&written.metadata)).await;
         }
+        acted?;
         let min_ready = spec.min_ready_seconds.unwrap_or(0);
         let waits = pods.iter().filter_map(|pod| crate::words::available_in(pod, min_ready, now));
         Ok(waits.filter(|wait| *wait > 0).min().map(Duration::from_secs))
@@ -426,6 +505,32 @@ mod tests {
     fn steps(set: &StatefulSet, pods: &[Arc<Pod>], hash: &str) -> (Vec<i32>, Vec<String>) {
         let plan = plan(set, pods, hash, Timestamp::UNIX_EPOCH);
         (plan.create, plan.delete.iter().map(|pod| name(&pod.metadata).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_pods_name_says_whose_it_is_and_its_labels_which_one() {
+        let set = set(2, "OrderedReady");
+        let (own, other) = (json!({POD_NAME: "db-1"}), json!({POD_NAME: "web-0"}));
+        for (pod_name, labels, member, missing) in [
+            ("db-1", &own, Some("1"), None),
+            ("db-1", &other, Some("1"), Some("1")),
+            ("db-1", &json!({}), Some("1"), Some("1")),
+            ("db-2", &json!({}), Some("2"), None), // about to go
+            ("db-99999999999", &json!({}), Some("99999999999"), None),
+            ("db", &own, None, None),
+            ("db-", &own, None, None),
+            ("db--1", &own, None, None),
+            ("db-x", &own, None, None),
+            ("mydb-1", &own, None, None),
+            ("db-web-1", &own, None, None),
+        ] {
+            let pod = json!({"metadata": {"name": pod_name, "labels": labels}});
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(number(&set, &pod), member, "{pod_name}");
+            let labels = missing_identity(&set, &pod);
+            let index = labels.as_ref().map(|labels| labels[POD_INDEX].as_str());
+            assert_eq!(index, missing, "{pod_name} {labels:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use sampan_reconcile::{Deltas, Informer};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::events;
 use super::facts::{NodeFacts, architecture};
 use crate::context::{Context, Machine};
 
@@ -71,7 +72,11 @@ impl Keeper {
                 api.patch(&self.context.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
                 self.report().await
             }
-            created => created,
+            Ok(created) => {
+                node.status.iter().for_each(|status| events::written(&self.context, None, status));
+                Ok(created)
+            }
+            refused => refused,
         }
     }
 
@@ -126,13 +131,16 @@ impl Keeper {
         let node = api.get(&self.context.node_name).await?;
         let status = self.status(node.status.as_ref(), self.images().await, Timestamp::now());
         let patch = json!({"status": status});
-        api.patch_subresource(
-            "status",
-            &self.context.node_name,
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await
+        let written = api
+            .patch_subresource(
+                "status",
+                &self.context.node_name,
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await?;
+        events::written(&self.context, node.status.as_ref(), &status);
+        Ok(written)
     }
 
     fn metadata(&self) -> ObjectMeta {

@@ -1,5 +1,6 @@
-//! The node: its object, its conditions, its lease.
+//! The node: its object, its conditions, its lease, its events.
 
+pub mod events;
 mod facts;
 mod keeper;
 mod lease;

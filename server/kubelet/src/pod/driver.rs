@@ -3,7 +3,7 @@
 //! The driver is one task. Whatever takes time runs in a task of its own and comes back as an event, so that
 //! the pod always reacts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +93,7 @@ pub fn spawn(
         state: shared,
         mailbox,
         desired,
+        busy: watch::Sender::new(BTreeSet::new()),
         probes: HashMap::new(),
         runs: HashMap::new(),
         early_exits: Vec::new(),
@@ -117,6 +118,8 @@ struct Driver {
     state: Arc<RwLock<PodState>>,
     mailbox: UnboundedSender<Message>,
     desired: watch::Sender<Desired>,
+    /// Names of the containers that run or are about to.
+    busy: watch::Sender<BTreeSet<String>>,
     /// Ends the probes of a run, by container id.
     probes: HashMap<String, Drain>,
     /// Runs by container id.
@@ -167,6 +170,8 @@ impl Driver {
         self.note(&event);
         let (after, effects) = step(before, event, Timestamp::now());
         self.remember(&after);
+        let busy = after.slots.iter().filter(|slot| !slot.at_rest()).map(|slot| slot.spec.name.clone());
+        self.busy.send_replace(busy.collect());
         *self.state.write() = after;
         for effect in effects {
             self.perform(effect);
@@ -294,8 +299,9 @@ impl Driver {
             Effect::MountVolumes => self.mount(pod),
             Effect::Start(name, attempt) => self.start(pod, &name, attempt),
             Effect::AbortStarts => self.abort.start(),
-            Effect::Kill { container, id, grace, message } => {
-                self.kill(&pod, &container, id, grace, &message)
+            Effect::Kill { container, id, grace, message, after } => {
+                self.context.tell(&pod, false, "Killing", &message, Some(&container));
+                self.kill(&pod, id, grace, after);
             }
             Effect::Probe(name, run) => self.probe(&name, run),
             Effect::Resize(steps) => {
@@ -357,13 +363,17 @@ impl Driver {
         self.send_later("start container", start.run());
     }
 
-    fn kill(&self, pod: &Arc<Pod>, name: &str, id: String, grace: i64, message: &str) {
-        self.context.tell(pod, false, "Killing", message, Some(name));
+    fn kill(&self, pod: &Arc<Pod>, id: String, grace: i64, after: Vec<String>) {
         let Some((container, run)) = self.runs.get(&id).cloned() else { return };
         let (context, pod, mailbox) = (self.context.clone(), pod.clone(), self.mailbox.clone());
         let ip = pod_ip(&self.state.read(), &self.context);
+        let busy = self.busy.subscribe();
         self.context.tasks.spawn_until_drain("stop container", async move {
-            let grace = pre_stop(&context, &pod, &container, &id, &ip, grace).await;
+            let whole = Duration::from_secs(grace.unsigned_abs());
+            let left = pre_stop(&context, &pod, &container, &id, &ip, whole).await;
+            let left = wait_for_turn(busy, &after, left).await;
+            // upstream leaves at least two seconds to end by itself
+            let grace = if whole.is_zero() { whole } else { left.max(Duration::from_secs(2)) };
             if let Err(error) = context.runtime.stop_container(&id, grace).await {
                 tracing::warn!(id, %error, "container not stopped");
             }
@@ -467,6 +477,22 @@ async fn exit_of(context: &Context, container: &Container, run: &Run) -> super::
     }
 }
 
+/// Waits until none of those that end first is busy, within the grace period; returns what is left of it.
+async fn wait_for_turn(
+    mut busy: watch::Receiver<BTreeSet<String>>,
+    after: &[String],
+    grace: Duration,
+) -> Duration {
+    if after.is_empty() || grace.is_zero() {
+        return grace;
+    }
+    let began = tokio::time::Instant::now();
+    let turn = busy.wait_for(|busy| !after.iter().any(|name| busy.contains(name)));
+    // over time, or the driver has ended: nobody is waited for any longer
+    let _ = tokio::time::timeout(grace, turn).await;
+    grace.saturating_sub(began.elapsed())
+}
+
 /// Runs the preStop hook within the grace period; returns what is left of it.
 async fn pre_stop(
     context: &Context,
@@ -474,9 +500,8 @@ async fn pre_stop(
     container: &Container,
     id: &str,
     ip: &str,
-    grace: i64,
+    grace: Duration,
 ) -> Duration {
-    let grace = Duration::from_secs(grace.unsigned_abs());
     if grace.is_zero() {
         return grace;
     }
@@ -486,8 +511,7 @@ async fn pre_stop(
         tracing::warn!(container = container.name, why, "preStop hook failed");
         context.tell(pod, true, "FailedPreStopHook", "PreStopHook failed", Some(&container.name));
     }
-    // upstream leaves at least two seconds to end by itself
-    grace.saturating_sub(began.elapsed()).max(Duration::from_secs(2))
+    grace.saturating_sub(began.elapsed())
 }
 
 async fn keep_fresh(
@@ -506,5 +530,21 @@ async fn keep_fresh(
             context.tell(&pod, true, "FailedMount", &why, None);
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_comes_with_the_end_of_others_or_of_the_time() {
+        let busy = watch::Sender::new(BTreeSet::from(["c".to_owned(), "side".to_owned()]));
+        let (after, grace) = (["c".to_owned()], Duration::from_secs(30));
+        assert_eq!(wait_for_turn(busy.subscribe(), &[], grace).await, grace);
+        assert!(wait_for_turn(busy.subscribe(), &after, Duration::from_nanos(1)).await.is_zero());
+        let end = async { busy.send_replace(BTreeSet::from(["side".to_owned()])) };
+        let (left, _) = tokio::join!(wait_for_turn(busy.subscribe(), &after, grace), end);
+        assert!(left > Duration::ZERO);
     }
 }

@@ -1,5 +1,6 @@
 //! Sees to it that a container's image is there: upstream's `pkg/kubelet/images/image_manager.go`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine;
@@ -20,13 +21,13 @@ pub async fn ensure(
     context: &Context,
     pod: &Pod,
     container: &Container,
-    holdings: &Holdings,
+    secrets: &[Arc<Secret>],
 ) -> Result<ImageStatus, Failure> {
     let image = container.image.as_deref().unwrap_or_default();
     let tell = |warning: bool, reason: &str, text: &str| {
         context.tell(pod, warning, reason, text, Some(&container.name))
     };
-    let result = ensure_told(context, pod, container, holdings, image, &tell).await;
+    let result = ensure_told(context, container, secrets, image, &tell).await;
     if let Err((reason, _)) = &result {
         tell(true, "Failed", &format!("Error: {reason}"));
     }
@@ -35,9 +36,8 @@ pub async fn ensure(
 
 async fn ensure_told(
     context: &Context,
-    pod: &Pod,
     container: &Container,
-    holdings: &Holdings,
+    secrets: &[Arc<Secret>],
     image: &str,
     tell: &(dyn Fn(bool, &str, &str) + Sync),
 ) -> Result<ImageStatus, Failure> {
@@ -73,7 +73,7 @@ async fn ensure_told(
             tell(true, "ErrImageNeverPull", &text);
             Err(("ErrImageNeverPull", text))
         }
-        _ => pull(context, pod, image, holdings, tell).await,
+        _ => pull(context, image, secrets, tell).await,
     }
 }
 
@@ -83,14 +83,13 @@ fn pull_policy(container: &Container) -> &str {
 
 async fn pull(
     context: &Context,
-    pod: &Pod,
     image: &str,
-    holdings: &Holdings,
+    secrets: &[Arc<Secret>],
     tell: &(dyn Fn(bool, &str, &str) + Sync),
 ) -> Result<ImageStatus, Failure> {
     tell(false, "Pulling", &format!("Pulling image {image:?}"));
     let began = Instant::now();
-    let auth = credentials(context, pod, image, holdings).await;
+    let auth = secrets.iter().flat_map(|secret| matching(secret, image)).collect();
     match context.runtime.pull_image(image, auth).await {
         Ok(status) => {
             context.images_changed.notify_one();
@@ -129,24 +128,35 @@ fn remote_error(error: &RuntimeError) -> String {
     format!("rpc error: code = {code} desc = {text}")
 }
 
-/// Credentials for the image's registry from the pod's pull secrets, in their order.
-async fn credentials(context: &Context, pod: &Pod, image: &str, holdings: &Holdings) -> Vec<ImageAuth> {
+/// The pod's pull secrets that are there, in their order, with credentials for registries; an event tells of the others
+/// (upstream's `getPullSecretsForPod`).
+pub async fn pull_secrets(context: &Context, pod: &Pod, holdings: &Holdings) -> Vec<Arc<Secret>> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let mut found = Vec::new();
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
     for reference in pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
+        // validation lets names be empty
+        if reference.name.is_empty() {
+            continue;
+        }
         match holdings.secret(context, namespace, &reference.name, false).await {
-            Ok(Some(secret)) => found.extend(matching(&secret, image)),
-            // upstream goes on without it, and says so in an event
-            _ => {
-                let text = format!(
-                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                    reference.name
-                );
-                context.tell(pod, true, "FailedToRetrieveImagePullSecret", &text, None);
-            }
+            Ok(Some(secret)) => found.push(secret),
+            _ => missing.push(reference.name.as_str()),
         }
     }
+    if let Some(text) = without(&missing) {
+        context.tell(pod, true, "FailedToRetrieveImagePullSecret", &text, None);
+    }
     found
+}
+
+/// What is said of secrets that are missing.
+fn without(missing: &[&str]) -> Option<String> {
+    let names = missing.join(", ");
+    (!missing.is_empty()).then(|| {
+        format!(
+            "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
+        )
+    })
 }
 
 fn matching(secret: &Secret, image: &str) -> Vec<ImageAuth> {
@@ -190,6 +200,20 @@ fn auth_of(entry: &Value) -> Option<ImageAuth> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_pull_secrets_are_told_in_one_breath() {
+        let text = |names: &str| {
+            format!(
+                "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
+            )
+        };
+        for (missing, expected) in
+            [(&[][..], None), (&["nosuch"], Some(text("nosuch"))), (&["a", "b"], Some(text("a, b")))]
+        {
+            assert_eq!(without(missing), expected);
+        }
+    }
 
     #[test]
     fn a_key_serves_its_own_registry() {

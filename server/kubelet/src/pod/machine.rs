@@ -4,8 +4,8 @@
 //!               ┌────────────┐  deleted, removed, over its deadline,    ┌─────────────┐
 //!   new ───────►│   Active   │  or every main container has ended       │ Terminating │
 //!               │            ├─────────────────────────────────────────►│ main first, │
-//!               │ sandbox ∥  │                                          │ sidecars in │
-//!               │ volumes    │                                          │ reverse     │
+//!               │ volumes    │                                          │ sidecars in │
+//!               │  → sandbox │                                          │ reverse     │
 //!               │  → init…   │                                          └──────┬──────┘
 //!               │  → main    │                                 nothing runs    │
 //!               └────────────┘                                                 ▼
@@ -39,6 +39,7 @@ use super::state::{
 };
 use crate::container::amounts::shared_limits;
 use crate::container::qos;
+use crate::volume::at_once;
 
 /// Something that happened to a pod.
 #[derive(Clone, Debug)]
@@ -141,6 +142,8 @@ pub enum Effect {
         grace: i64,
         /// Text of the `Killing` event.
         message: String,
+        /// Names of the containers that are to end first, within the grace period.
+        after: Vec<String>,
     },
     /// Begin probing a run.
     Probe(String, Run),
@@ -284,10 +287,14 @@ fn absorb_verdict(state: &mut PodState, name: &str, id: &str, verdict: Verdict, 
 
 /// Asks a container that runs to stop.
 pub(super) fn kill(slot: &mut Slot, grace: i64, message: String, effects: &mut Vec<Effect>) {
+    kill_after(slot, grace, message, Vec::new(), effects);
+}
+
+fn kill_after(slot: &mut Slot, grace: i64, message: String, after: Vec<String>, effects: &mut Vec<Effect>) {
     if let Phase::Running(run) = &slot.phase {
         let run = run.clone();
         let container = slot.spec.name.clone();
-        effects.push(Effect::Kill { container, id: run.id.clone(), grace, message });
+        effects.push(Effect::Kill { container, id: run.id.clone(), grace, message, after });
         slot.phase = Phase::Stopping(run);
     }
 }
@@ -388,16 +395,17 @@ pub(super) fn wake_at(state: &mut PodState, at: Timestamp) {
     state.wake = Some(state.wake.map_or(at, |wake| wake.min(at)));
 }
 
-/// The active pod: sandbox and volumes side by side, then containers.
+/// The active pod: volumes, sandbox, then containers. Upstream makes no sandbox before the volumes are there; the
+/// two are side by side here for a pod whose volumes wait for nobody, which then shows its sandbox only after them.
 fn go_on(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     match state.sandbox {
         Sandbox::Failed(until) if now < until => wake_at(state, until),
-        Sandbox::Absent | Sandbox::Failed(_) => {
+        Sandbox::Absent | Sandbox::Failed(_) if state.volumes == Volumes::Ready || at_once(&state.pod) => {
             state.sandbox = Sandbox::Creating;
             state.resize.cgroup = Some(qos::pod_resources(&state.pod));
             effects.push(Effect::CreateSandbox(state.sandbox_attempt));
         }
-        Sandbox::Creating | Sandbox::Ready { .. } => {}
+        Sandbox::Absent | Sandbox::Failed(_) | Sandbox::Creating | Sandbox::Ready { .. } => {}
     }
     match state.volumes {
         Volumes::Failed(until, _) if now < until => wake_at(state, until),
@@ -550,20 +558,28 @@ fn back_off(slot: &mut Slot, pod: &str, now: Timestamp, effects: &mut Vec<Effect
     None
 }
 
-/// The ending pod: main containers first, then sidecars from the last to the first.
+/// Containers that a sidecar of an ending pod lets end before itself: the main ones and the sidecars after it
+/// (upstream's `newTerminationOrdering`). Nobody waits for ephemeral ones.
+fn ahead_of(slots: &[Slot], index: usize) -> Vec<String> {
+    if slots[index].kind != Kind::Sidecar {
+        return Vec::new();
+    }
+    let later = slots.iter().skip(index + 1).filter(|slot| matches!(slot.kind, Kind::Main | Kind::Sidecar));
+    later.filter(|slot| !slot.at_rest()).map(|slot| slot.spec.name.clone()).collect()
+}
+
+/// The ending pod: all are told at once; main containers end first, then sidecars from the last to the first.
 fn terminate(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     let Life::Terminating { deadline } = state.life else { return };
     let deadline = shorten(state, deadline, now, effects);
     let grace = deadline.duration_since(now).as_secs().max(MINIMUM_GRACE_SECONDS);
-    let message = |slot: &Slot| format!("Stopping container {}", slot.spec.name);
-    for slot in state.slots.iter_mut().filter(|slot| slot.kind != Kind::Sidecar) {
-        kill(slot, grace, message(slot), effects);
+    for index in 0..state.slots.len() {
+        let after = ahead_of(&state.slots, index);
+        let slot = &mut state.slots[index];
+        let message = format!("Stopping container {}", slot.spec.name);
+        kill_after(slot, grace, message, after, effects);
     }
-    if state.slots.iter().any(|slot| slot.kind != Kind::Sidecar && !slot.at_rest()) {
-        return;
-    }
-    if let Some(last) = state.slots.iter_mut().rev().find(|slot| !slot.at_rest()) {
-        kill(last, grace, message(last), effects);
+    if state.slots.iter().any(|slot| !slot.at_rest()) {
         return;
     }
     if state.sandbox == Sandbox::Creating || state.volumes == Volumes::Mounting {
@@ -587,12 +603,13 @@ fn shorten(
     // a grace period is counted from its own deletion; only a truly shorter one is news
     if deadline.duration_since(sooner) > SignedDuration::from_secs(1) {
         state.life = Life::Terminating { deadline: sooner };
-        for slot in &mut state.slots {
+        for (index, slot) in state.slots.iter().enumerate() {
             if let Phase::Stopping(run) = &slot.phase {
                 let grace = sooner.duration_since(now).as_secs().max(MINIMUM_GRACE_SECONDS);
                 let (container, id) = (slot.spec.name.clone(), run.id.clone());
                 let message = format!("Stopping container {container}");
-                effects.push(Effect::Kill { container, id, grace, message });
+                let after = ahead_of(&state.slots, index);
+                effects.push(Effect::Kill { container, id, grace, message, after });
             }
         }
         return sooner;

@@ -116,7 +116,8 @@ fn words(effect: &Effect) -> String {
         Effect::MountVolumes => "volumes".to_owned(),
         Effect::Start(name, n) => format!("start {name} {n}"),
         Effect::AbortStarts => "abort".to_owned(),
-        Effect::Kill { id, grace, .. } => format!("kill {id} {grace}"),
+        Effect::Kill { id, grace, after, .. } if after.is_empty() => format!("kill {id} {grace}"),
+        Effect::Kill { id, grace, after, .. } => format!("kill {id} {grace} after {}", after.join(" ")),
         Effect::Probe(name, _) => format!("probe {name}"),
         Effect::Resize(steps) => format!("resize {}", steps.len()),
         Effect::TearDown => "tear down".to_owned(),
@@ -404,4 +405,63 @@ fn a_failed_sandbox_is_made_again() {
     let told = script.send(Event::SandboxFailed("no address".to_owned()));
     assert_eq!(told, ["tell FailedCreatePodSandBox: Failed to create pod sandbox: no address"]);
     assert_eq!(script.pass(10), ["sandbox 0"]);
+}
+
+#[test]
+fn a_sandbox_comes_after_volumes_that_may_wait() {
+    let mut spec = one();
+    spec["volumes"] = json!([{"name": "v", "secret": {"secretName": "s"}}]);
+    let mut script = Script::new(spec);
+    assert_eq!(script.send(Event::Tick), ["volumes"]);
+    let missing = || Event::VolumesFailed("secret \"s\" not found".to_owned());
+    assert_eq!(script.send(missing()), ["tell FailedMount: secret \"s\" not found"]);
+    assert_eq!(script.pass(1), ["volumes"]);
+    assert_eq!(script.send(Event::VolumesReady), ["sandbox 0"]);
+    assert_eq!(script.sandbox(), ["start c 0"]);
+    // removed before its volumes were there, it leaves nothing but them
+    let mut spec = one();
+    spec["volumes"] = json!([{"name": "v", "secret": {"secretName": "s"}}]);
+    let mut script = Script::new(spec);
+    script.send(Event::Tick);
+    script.send(missing());
+    assert_eq!(script.delete(30), ["tear down"]);
+}
+
+#[test]
+fn a_sandbox_shows_once_the_volumes_are_there() {
+    let shown = |script: &Script| {
+        let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+        let conditions = status.conditions.unwrap();
+        let ready = conditions.into_iter().find(|c| c.type_ == "PodReadyToStartContainers").unwrap();
+        (ready.status, status.pod_ip)
+    };
+    let mut script = Script::new(one());
+    script.send(Event::Tick);
+    script.sandbox();
+    assert_eq!(shown(&script), ("False".to_owned(), None));
+    assert_eq!(script.send(Event::VolumesReady), ["start c 0"]);
+    assert_eq!(shown(&script), ("True".to_owned(), Some("10.244.0.5".to_owned())));
+}
+
+#[test]
+fn sidecars_of_an_ending_pod_are_told_at_once_and_end_in_their_turn() {
+    let mut script = Script::ready(json!({
+        "initContainers": [
+            {"name": "one", "image": "i", "restartPolicy": "Always"},
+            {"name": "two", "image": "i", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i"}],
+        "ephemeralContainers": [{"name": "debug", "image": "i"}]}));
+    script.sandbox();
+    script.started("one", "1");
+    script.started("two", "2");
+    script.started("c", "3");
+    script.started("debug", "4");
+    let told = ["kill 1 30 after two c", "kill 2 30 after c", "kill 3 30", "kill 4 30"];
+    assert_eq!(script.delete(30), told);
+    assert_eq!(script.exited("3", 0), [""; 0]);
+    assert_eq!(script.delete(5), ["kill 1 5 after two", "kill 2 5", "kill 4 5"]);
+    for id in ["2", "1"] {
+        assert_eq!(script.exited(id, 0), [""; 0], "{id}");
+    }
+    assert_eq!(script.exited("4", 0), ["tear down"]);
 }

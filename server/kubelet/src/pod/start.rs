@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use sampan_cri::{ContainerState, ContainerStatus, ImageStatus, RuntimeError};
 use sampan_process::Drain;
 
@@ -52,8 +52,9 @@ impl Start {
     }
 
     async fn start(&self) -> Result<Run, StartFailure> {
-        let image = self.pulled(&self.container).await?;
-        self.show_images().await?;
+        let secrets = self.pull_secrets().await?;
+        let image = self.pulled(&self.container, &secrets).await?;
+        self.show_images(&secrets).await?;
         let id = self.create(&image).await?;
         self.tell(false, "Created", "Container created");
         if let Err(error) = self.context.runtime.start_container(&id).await {
@@ -77,18 +78,30 @@ impl Start {
         Ok(run)
     }
 
-    async fn pulled(&self, container: &Container) -> Result<ImageStatus, StartFailure> {
+    async fn pull_secrets(&self) -> Result<Vec<Arc<Secret>>, StartFailure> {
         tokio::select! {
             biased;
             () = self.abort.wait() => Err(StartFailure::Aborted),
-            image = images::ensure(&self.context, &self.pod, container, &self.holdings) => {
+            secrets = images::pull_secrets(&self.context, &self.pod, &self.holdings) => Ok(secrets),
+        }
+    }
+
+    async fn pulled(
+        &self,
+        container: &Container,
+        secrets: &[Arc<Secret>],
+    ) -> Result<ImageStatus, StartFailure> {
+        tokio::select! {
+            biased;
+            () = self.abort.wait() => Err(StartFailure::Aborted),
+            image = images::ensure(&self.context, &self.pod, container, secrets) => {
                 image.map_err(|(reason, message)| StartFailure::Image(reason, message))
             }
         }
     }
 
     /// Mounts the images that the container shows as volumes, unless another container of the pod had them mounted.
-    async fn show_images(&self) -> Result<(), StartFailure> {
+    async fn show_images(&self, secrets: &[Arc<Secret>]) -> Result<(), StartFailure> {
         let dirs = self.context.dirs.pod(&self.pod);
         for (source, at) in volume::images(&self.pod, &self.container, &dirs) {
             let wanted = Container {
@@ -97,7 +110,7 @@ impl Start {
                 image_pull_policy: source.pull_policy,
                 ..Container::default()
             };
-            let image = self.pulled(&wanted).await?;
+            let image = self.pulled(&wanted, secrets).await?;
             let failed = |error: String| {
                 self.tell(true, "Failed", &format!("Error: {error}"));
                 StartFailure::Create("CreateContainerError", error)
@@ -166,7 +179,9 @@ impl Start {
         }
         for (name, path) in env::files(&self.container) {
             let Some(place) = volumes.get(name) else { continue };
-            let text = read(&place.path, Path::new(path)).map_err(|error| error.to_string());
+            let (root, within) = (place.path.clone(), path.to_owned());
+            let text = tokio::task::spawn_blocking(move || read(&root, Path::new(&within))).await;
+            let text = text.map_err(|error| error.to_string())?.map_err(|error| error.to_string());
             references.files.insert((name.to_owned(), path.to_owned()), text);
         }
         self.context.services.synced().await;

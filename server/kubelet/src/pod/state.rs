@@ -317,6 +317,11 @@ impl PodState {
         state
     }
 
+    /// The sandbox is of use: the volumes are there, or were when something ran in it.
+    pub fn usable(&self) -> bool {
+        self.volumes == Volumes::Ready || self.slots.iter().any(|slot| slot.phase != Phase::Idle)
+    }
+
     /// `spec.restartPolicy`.
     pub fn restart_policy(&self) -> &str {
         self.pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always")

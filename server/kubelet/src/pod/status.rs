@@ -97,7 +97,7 @@ fn pod_ips(state: &PodState, node: &NodeView, before: Option<&PodStatus>) -> Vec
         return node.host_ips.clone();
     }
     match &state.sandbox {
-        Sandbox::Ready { ips, .. } => ips.iter().map(ToString::to_string).collect(),
+        Sandbox::Ready { ips, .. } if state.usable() => ips.iter().map(ToString::to_string).collect(),
         // an ended pod keeps showing the addresses it had
         _ if state.life != Life::Active => {
             before.and_then(|b| b.pod_ips.as_ref()).into_iter().flatten().map(|p| p.ip.clone()).collect()
@@ -275,7 +275,7 @@ fn conditions(
 ) -> Vec<PodCondition> {
     let containers_ready = containers_ready(phase, init, main, state);
     let ready = ready(state, &containers_ready);
-    let sandbox = matches!(state.sandbox, Sandbox::Ready { .. });
+    let sandbox = matches!(state.sandbox, Sandbox::Ready { .. }) && state.usable();
     let all: [(&str, Verdict); 5] = [
         ("PodReadyToStartContainers", (sandbox, None, None)),
         ("Initialized", initialized(state, phase)),

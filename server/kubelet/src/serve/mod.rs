@@ -150,13 +150,14 @@ impl Kubelet {
         if let Some(component) = self.mirrored(namespace, pod) {
             return Ok(self.component_logs(&component, &options));
         }
-        let handle = self.pods.named(namespace, pod).ok_or_else(|| {
-            ApiError::new(Reason::NotFound, format!("pod {pod:?} not found in namespace {namespace:?}"))
-        })?;
+        let handle = self
+            .pods
+            .named(namespace, pod)
+            .ok_or_else(|| ApiError::new(Reason::NotFound, format!("pod {pod:?} does not exist")))?;
         let (path, id) = {
             let state = handle.state.read();
             let slot = state.slot(container).ok_or_else(|| {
-                ApiError::bad_request(format!("container {container} is not valid for pod {pod}"))
+                ApiError::new(Reason::NotFound, format!("container {container:?} not found in pod {pod:?}"))
             })?;
             log_of(&state, slot, &options)
                 .map(|(attempt, id)| (self.context.dirs.pod(&state.pod).log(container, attempt), id))?

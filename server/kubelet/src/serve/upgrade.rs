@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, StatusCode};
 use sampan_api::status::{ApiError, Reason};
 use sampan_cri::{AttachRequest, ExecRequest, ExecSession};
 use sampan_process::BoxedIo;
@@ -65,17 +65,57 @@ fn choose(ours: &[&'static str], offered: &[String], oldest: &'static str) -> Re
 pub async fn serve(kubelet: Arc<Kubelet>, request: Request<Bytes>, mut io: BoxedIo) {
     match prepare(&kubelet, &request) {
         Ok(plan) => plan.run(io).await,
-        Err(error) => {
-            let response = super::error_response(&error);
-            let body = error.to_value().to_string();
-            let head = format!(
-                "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                response.status(),
-                body.len()
-            );
-            let _ = io.write_all(head.as_bytes()).await;
+        Err(refused) => {
+            let _ = io.write_all(refused.answer().as_bytes()).await;
             let _ = io.shutdown().await;
         }
+    }
+}
+
+/// Why a connection is not taken over.
+#[derive(Debug)]
+enum Refused {
+    /// As the API says it.
+    Status(ApiError),
+    /// In upstream's bare words: a client says `unable to upgrade connection: …`.
+    Text(StatusCode, String),
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self::Status(error)
+    }
+}
+
+impl Refused {
+    /// The whole response.
+    fn answer(&self) -> String {
+        let (status, kind, body) = match self {
+            Self::Status(error) => {
+                let status = super::error_response(error).status();
+                (status, "application/json", error.to_value().to_string())
+            }
+            Self::Text(status, text) => (*status, "text/plain; charset=utf-8", text.clone()),
+        };
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+    }
+
+    /// Upstream's `GetExec` and `GetAttach` for a container that does not run.
+    fn no_container(namespace: &str, pod: &str, container: &str, attach: bool) -> Self {
+        let text = match attach {
+            true => format!("container {container} not found in pod {pod}_{namespace}"),
+            false => format!("container not found ({container:?})"),
+        };
+        Self::Text(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+
+    /// Upstream's `GetPortForward` for a pod of which nothing runs.
+    fn not_running(namespace: &str, pod: &str) -> Self {
+        let full_name = format!("{pod}_{namespace}");
+        Self::Text(StatusCode::INTERNAL_SERVER_ERROR, format!("pod not found ({full_name:?})"))
     }
 }
 
@@ -137,12 +177,13 @@ fn spdy_head(protocol: &str) -> String {
     )
 }
 
-fn prepare(kubelet: &Arc<Kubelet>, request: &Request<Bytes>) -> Result<Plan, ApiError> {
+fn prepare(kubelet: &Arc<Kubelet>, request: &Request<Bytes>) -> Result<Plan, Refused> {
     if !matches!(*request.method(), Method::GET | Method::POST) {
         return Err(ApiError::new(
             Reason::MethodNotAllowed,
             "the server does not allow this method on the requested resource",
-        ));
+        )
+        .into());
     }
     let query = query(request.uri().query().unwrap_or_default());
     let kind = kind(request)?;
@@ -156,18 +197,19 @@ fn prepare(kubelet: &Arc<Kubelet>, request: &Request<Bytes>) -> Result<Plan, Api
             session(kubelet, kind, &namespace, &pod, &container, &query, None)
         }
         Some(Route::PortForward { namespace, pod }) => port_forward(kubelet, kind, &namespace, &pod, &query),
-        _ => Err(ApiError::new(Reason::NotFound, "404 page not found")),
+        _ => Err(ApiError::new(Reason::NotFound, "404 page not found").into()),
     }
 }
 
-fn find(kubelet: &Kubelet, namespace: &str, pod: &str) -> Result<Handle, ApiError> {
+fn find(kubelet: &Kubelet, namespace: &str, pod: &str) -> Result<Handle, Refused> {
     if let Some(component) = kubelet.mirrored(namespace, pod) {
         let text = format!(
             "pod {pod:?} mirrors {component}, which runs inside the sampan daemon: there is no container to enter"
         );
-        return Err(ApiError::bad_request(text));
+        return Err(ApiError::bad_request(text).into());
     }
-    kubelet.pods.named(namespace, pod).ok_or_else(|| ApiError::not_found("", "pods", pod))
+    let missing = || Refused::Text(StatusCode::NOT_FOUND, "pod does not exist".to_owned());
+    kubelet.pods.named(namespace, pod).ok_or_else(missing)
 }
 
 fn session(
@@ -178,16 +220,16 @@ fn session(
     container: &str,
     query: &[(String, String)],
     command: Option<Vec<String>>,
-) -> Result<Plan, ApiError> {
+) -> Result<Plan, Refused> {
     let wanted = wanted(query);
     if !(wanted.stdin || wanted.stdout || wanted.stderr) {
-        return Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+        let text = "you must specify at least 1 of stdin, stdout, stderr";
+        return Err(Refused::Text(StatusCode::BAD_REQUEST, text.to_owned()));
     }
     let handle = find(kubelet, namespace, pod)?;
     let state = handle.state.read();
     let id = state.slot(container).and_then(|slot| slot.run()).map(|run| run.id.clone());
-    let id =
-        id.ok_or_else(|| ApiError::new(Reason::NotFound, format!("container not found ({container:?})")))?;
+    let id = id.ok_or_else(|| Refused::no_container(namespace, pod, container, command.is_none()))?;
     let runtime = kubelet.context.runtime.clone();
     let open: Open = match command {
         Some(command) => {
@@ -225,12 +267,10 @@ fn port_forward(
     namespace: &str,
     pod: &str,
     query: &[(String, String)],
-) -> Result<Plan, ApiError> {
+) -> Result<Plan, Refused> {
     let handle = find(kubelet, namespace, pod)?;
     let Sandbox::Ready { id, .. } = handle.state.read().sandbox.clone() else {
-        return Err(ApiError::bad_request(format!(
-            "unable to forward port because pod is not running: {pod}"
-        )));
+        return Err(Refused::not_running(namespace, pod));
     };
     let runtime = kubelet.context.runtime.clone();
     let connect: Connect = Arc::new(move |port| {
@@ -253,9 +293,46 @@ fn port_forward(
             let ports: Vec<u16> =
                 ports.flat_map(|(_, value)| value.split(',')).filter_map(|p| p.parse().ok()).collect();
             if ports.is_empty() {
-                return Err(ApiError::bad_request("query parameter \"port\" is required"));
+                return Err(ApiError::bad_request("query parameter \"port\" is required").into());
             }
             Ok(Plan::ForwardWebSocket { head, base64: protocol.contains("base64"), ports, connect })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_is_told_in_upstreams_words() {
+        for (refused, first, last) in [
+            (
+                Refused::no_container("ns", "p", "c", false),
+                "500 Internal Server Error",
+                "container not found (\"c\")",
+            ),
+            (
+                Refused::no_container("ns", "p", "c", true),
+                "500 Internal Server Error",
+                "container c not found in pod p_ns",
+            ),
+            (Refused::not_running("ns", "p"), "500 Internal Server Error", "pod not found (\"p_ns\")"),
+            (
+                Refused::Text(StatusCode::NOT_FOUND, "pod does not exist".to_owned()),
+                "404 Not Found",
+                "pod does not exist",
+            ),
+        ] {
+            let answer = refused.answer();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {first}\r\n")), "{answer}");
+            assert!(
+                answer
+                    .ends_with(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{last}", last.len())),
+                "{answer}"
+            );
+        }
+        let status = Refused::from(ApiError::bad_request("no")).answer();
+        assert!(status.contains("application/json") && status.contains("BadRequest"), "{status}");
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, HostPathVolumeSource, ImageVolumeSource, Pod, Secret, Volume,
+    ConfigMap, Container, HostPathVolumeSource, ImageVolumeSource, Pod, Secret, Volume, VolumeProjection,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -147,6 +147,25 @@ pub fn images(pod: &Pod, container: &Container, dirs: &PodDirs) -> Vec<(ImageVol
         |volume: &&Volume| container.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name);
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).filter(shown);
     volumes.filter_map(|volume| Some((volume.image.clone()?, host_path(volume, dirs)?))).collect()
+}
+
+/// The root certificate of the cluster that every namespace is given, for the token volume of every pod.
+const ROOT_CA: &str = "kube-root-ca.crt";
+
+/// Whether no volume of the pod waits for somebody else: for an object that may not be there yet, or for a path.
+pub fn at_once(pod: &Pod) -> bool {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).all(is_at_once)
+}
+
+fn is_at_once(volume: &Volume) -> bool {
+    let own = |source: &VolumeProjection| {
+        let root = source.config_map.as_ref().is_some_and(|map| map.name == ROOT_CA);
+        root || source.service_account_token.is_some() || source.downward_api.is_some()
+    };
+    match &volume.projected {
+        Some(projected) => projected.sources.iter().flatten().all(own),
+        None => volume.empty_dir.is_some() || volume.downward_api.is_some() || volume.image.is_some(),
+    }
 }
 
 /// Whether a volume's files are what somebody else wrote into the API.
@@ -343,5 +362,36 @@ pub async fn stale(holdings: &Holdings) {
             }
         }
         None => holdings.dirty.notified().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn volumes_that_wait_for_nobody() {
+        let token = json!([{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "kube-root-ca.crt"}},
+            {"downwardAPI": {"items": []}}]);
+        for (volume, expected) in [
+            (json!({"projected": {"sources": token}}), true),
+            (json!({"projected": {"sources": [{"configMap": {"name": "c"}}]}}), false),
+            (json!({"projected": {"sources": [{"secret": {"name": "s"}}]}}), false),
+            (json!({"emptyDir": {}}), true),
+            (json!({"downwardAPI": {}}), true),
+            (json!({"image": {"reference": "i"}}), true),
+            (json!({"configMap": {"name": "kube-root-ca.crt"}}), false),
+            (json!({"secret": {"secretName": "s"}}), false),
+            (json!({"hostPath": {"path": "/", "type": "File"}}), false),
+            (json!({"persistentVolumeClaim": {"claimName": "c"}}), false),
+        ] {
+            let mut named = volume.clone();
+            named["name"] = json!("v");
+            let volumes = json!([{"name": "first", "emptyDir": {}}, named]);
+            let pod = json!({"metadata": {}, "spec": {"containers": [], "volumes": volumes}});
+            assert_eq!(at_once(&serde_json::from_value(pod).unwrap()), expected, "{volume}");
+        }
     }
 }

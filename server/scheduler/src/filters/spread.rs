@@ -92,6 +92,11 @@ pub(super) fn has_hard_rules(pod: &PodInfo, world: &World) -> bool {
     }
 }
 
+/// Whether `other` counts for a hard rule of `pod`.
+pub(crate) fn counts(pod: &PodInfo, other: &PodInfo, world: &World) -> bool {
+    hard_rules(pod, world).iter().any(|rule| matches(rule, pod, other))
+}
+
 /// Whether the pod has no rules of its own, and its scheduler lists hard ones for such pods.
 pub(crate) fn is_listed_hard(pod: &PodInfo) -> bool {
     let none = pod.spec().topology_spread_constraints.as_ref().is_none_or(Vec::is_empty);

@@ -78,7 +78,7 @@ pub(super) fn forget(state: &mut State, key: &str) {
     let Some(node) = state.world.nominated_node(key).map(str::to_owned) else { return };
     state.world.forget_nominated(key);
     let (world, node) = (&state.world, state.world.node(&node));
-    state.queue.world_changed_for(|pod| hints::pod_left(pod, node, world));
+    state.queue.world_changed_for(|pod| hints::pod_left(pod, node, None, world));
 }
 
 /// The pod's status says which node it waits for. That it says nothing yet does not undo what was decided.

@@ -9,11 +9,11 @@ use sampan_reconcile::{Delta, reference};
 use tokio::time::Instant;
 
 use super::{Output, Scheduler, State, devices};
-use crate::binding;
 use crate::pods::PodInfo;
 use crate::queue::Hope;
 use crate::volumes::progress::Progress;
 use crate::volumes::{Choice, claim_key};
+use crate::{binding, hints};
 
 impl Scheduler {
     /// Writes what was chosen for the pod on its node.
@@ -98,7 +98,8 @@ impl Scheduler {
                 self.look(state, &pod);
             }
         }
-        state.queue.world_changed_for(|pod| !pod.claims.is_empty());
+        let world = &state.world;
+        state.queue.world_changed_for(|pod| hints::volume_changed(pod, world));
     }
 }
 
@@ -113,7 +114,8 @@ pub(super) fn forget_binding(state: &mut State, key: &str) {
 
 pub(super) fn drivers_changed(state: &mut State, delta: &Delta<CSINode>) {
     state.world.volumes_mut().set_drivers(&delta.key.name, delta.new.as_deref());
-    state.queue.world_changed_for(|pod| !pod.claims.is_empty());
+    let world = &state.world;
+    state.queue.world_changed_for(|pod| hints::volume_changed(pod, world));
 }
 
 pub(super) fn class_changed(state: &mut State, delta: &Delta<StorageClass>) {

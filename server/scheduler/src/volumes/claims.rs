@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, TopologySelectorTerm};
 use sampan_api::quantity::{Format, Quantity};
+use sampan_reconcile::Object;
 
-use super::{Volumes, claim_class, claim_key, is_bound, reachable, volume_class, volume_name};
+use super::{Volumes, claim_class, claim_key, is_bound, is_settled, reachable, volume_class, volume_name};
 use crate::pods::PodInfo;
 use crate::selectors::{Labels, label_selector_matches};
 
@@ -15,19 +16,21 @@ const UNREACHABLE: &str = "node(s) didn't match PersistentVolume's node affinity
 const NO_MATCH: &str = "node(s) didn't find available persistent volumes to bind";
 const MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
-/// The volumes chosen for a pod on a node, and the claims to be provisioned there.
+/// The volumes chosen for a pod on a node, the claims to be provisioned there, and those that are waited for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// Volume, and `namespace/name` of the claim it is for.
     pub bind: Vec<(String, String)>,
     /// `namespace/name` of claims.
     pub provision: Vec<String>,
+    /// `namespace/name` of claims that have their volume, and do not say so in their status yet.
+    pub settle: Vec<String>,
 }
 
 impl Choice {
     /// Whether nothing has to be done.
     pub fn is_empty(&self) -> bool {
-        self.bind.is_empty() && self.provision.is_empty()
+        self.bind.is_empty() && self.provision.is_empty() && self.settle.is_empty()
     }
 }
 
@@ -97,7 +100,13 @@ impl<'a> PodClaims<'a> {
             break;
         }
         match self.choose(node, volumes) {
-            Some(choice) if reasons.is_empty() => Ok(choice),
+            Some(choice) if reasons.is_empty() => {
+                let unsettled = self.bound.iter().filter(|claim| !is_settled(claim));
+                Ok(Choice {
+                    settle: unsettled.map(|claim| Object::key(&***claim).to_string()).collect(),
+                    ..choice
+                })
+            }
             Some(_) => Err(reasons),
             None => {
                 reasons.push(NO_MATCH.to_owned());

@@ -35,7 +35,8 @@ fn on(host: &str) -> Value {
 }
 
 fn bound(volume: &str) -> Value {
-    json!({"metadata": {"annotations": {super::super::BIND_COMPLETED: "yes"}}, "spec": {"volumeName": volume}})
+    json!({"metadata": {"annotations": {super::super::BIND_COMPLETED: "yes"}}, "spec": {"volumeName": volume},
+        "status": {"phase": "Bound"}})
 }
 
 fn selected(node: &str) -> Value {
@@ -116,8 +117,10 @@ fn the_claim_of_an_inline_volume_is_the_pods_own() {
 
 #[test]
 fn volumes_decide_over_nodes() {
-    let bind = |volume: &str| Ok(Choice { bind: vec![(volume.into(), "d/c".into())], provision: vec![] });
-    let provision = || Ok(Choice { bind: vec![], provision: vec!["d/c".into()] });
+    let bind = |volume: &str| Ok(Choice { bind: vec![(volume.into(), "d/c".into())], ..Choice::default() });
+    let provision = || Ok(Choice { provision: vec!["d/c".into()], ..Choice::default() });
+    let settle = || Ok(Choice { settle: vec!["d/c".into()], ..Choice::default() });
+    let unsaid = |volume: &str| merge(bound(volume), &json!({"status": {"phase": "Pending"}}));
     let no = |reason: &str| Err(vec![reason.to_owned()]);
     let kept = |uid: &str| json!({"spec": {"claimRef": {"namespace": "d", "name": "c", "uid": uid}}});
     let size = |amount: &str| json!({"spec": {"capacity": {"storage": amount}}});
@@ -126,6 +129,7 @@ fn volumes_decide_over_nodes() {
     let cases: Vec<Case<'_>> = vec![
         ("bound here", bound("v"), vec![("v", on("n"))], Ok(Choice::default())),
         ("bound anywhere", bound("v"), vec![("v", json!({}))], Ok(Choice::default())),
+        ("bound here, which its status does not say", unsaid("v"), vec![("v", on("n"))], settle()),
         ("bound elsewhere", bound("v"), vec![("v", on("m"))], no(UNREACHABLE)),
         ("its volume is gone", bound("v"), vec![], no(MISSING)),
         ("free", json!({}), vec![("v", json!({}))], bind("v")),
@@ -206,7 +210,7 @@ fn one_volume_is_not_chosen_twice() {
     volumes.give_up(&one);
     assert_eq!(choose(&volumes, &["e"]).bind, [pair("b", "d/e")]);
     // and so is a node for one that is to be made
-    let made = Choice { bind: vec![], provision: vec!["d/c".into()] };
+    let made = Choice { provision: vec!["d/c".into()], ..Choice::default() };
     volumes.assume("n", &made);
     assert!(PodClaims::new(&pod(&["c"]), &volumes).unwrap().on(&node("m"), &volumes).is_err());
     assert_eq!(choose(&volumes, &["c"]), made);

@@ -201,6 +201,11 @@ fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     !volume_name(claim).is_empty() && completed.is_some()
 }
 
+/// Whether its status says so, too: no kubelet mounts it before.
+fn is_settled(claim: &PersistentVolumeClaim) -> bool {
+    is_bound(claim) && claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+}
+
 /// Whether a volume can be used on a node.
 pub fn reachable(volume: &PersistentVolume, node: &Node) -> bool {
     let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use sampan_reconcile::{Object, reference};
 
 use super::{
-    BOUND_BY_CONTROLLER, Choice, SELECTED_NODE, Volumes, annotation, claim_key, is_bound, reachable,
+    BOUND_BY_CONTROLLER, Choice, SELECTED_NODE, Volumes, annotation, claim_key, is_settled, reachable,
     volume_name,
 };
 
@@ -60,7 +60,8 @@ pub fn progress(
     let mut so_far = Progress::Done;
     let bindings = choice.bind.iter().map(|(volume, claim)| binding(volume, claim, written, node, volumes));
     let provisions = choice.provision.iter().map(|claim| provision(claim, written, node, volumes));
-    for one in bindings.chain(provisions) {
+    let settlings = choice.settle.iter().map(|claim| settling(claim, node, volumes));
+    for one in bindings.chain(provisions).chain(settlings) {
         match one {
             Progress::Failed(why) => return Progress::Failed(format!("binding volumes: {why}")),
             Progress::Waiting => so_far = Progress::Waiting,
@@ -114,7 +115,7 @@ fn binding(
         None if uid.unwrap_or_default().is_empty() => {
             Progress::Failed(format!("ClaimRef got reset for pv {volume:?}"))
         }
-        None => whether(is_bound(claim)),
+        None => whether(is_settled(claim)),
     }
 }
 
@@ -137,7 +138,19 @@ fn provision(key: &str, written: &BTreeMap<String, u64>, node: &Node, volumes: &
     }
     match volumes.volume(volume_name(claim)) {
         None => Progress::Waiting,
-        Some(volume) => unreachable(volume, node).unwrap_or_else(|| whether(is_bound(claim))),
+        Some(volume) => unreachable(volume, node).unwrap_or_else(|| whether(is_settled(claim))),
+    }
+}
+
+fn settling(key: &str, node: &Node, volumes: &Volumes) -> Progress {
+    let Some(claim) = volumes.claim(key) else {
+        return Progress::Failed(format!(
+            "failed to check binding: could not find v1.PersistentVolumeClaim {key:?}"
+        ));
+    };
+    match volumes.volume(volume_name(claim)) {
+        None => Progress::Waiting,
+        Some(volume) => unreachable(volume, node).unwrap_or_else(|| whether(is_settled(claim))),
     }
 }
 

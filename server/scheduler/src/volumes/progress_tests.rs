@@ -11,7 +11,15 @@ use super::*;
 fn claim(volume: &str, annotations: Value, version: u64) -> PersistentVolumeClaim {
     let meta = json!({"name": "c", "namespace": "d", "uid": "u", "resourceVersion": version.to_string(),
         "annotations": annotations});
-    serde_json::from_value(json!({"metadata": meta, "spec": {"volumeName": volume}})).unwrap()
+    let status = json!({"phase": "Bound"});
+    serde_json::from_value(json!({"metadata": meta, "spec": {"volumeName": volume}, "status": status}))
+        .unwrap()
+}
+
+/// As the binder leaves it before it writes the status.
+fn unsaid(mut claim: PersistentVolumeClaim) -> PersistentVolumeClaim {
+    claim.status.get_or_insert_default().phase = Some("Pending".to_owned());
+    claim
 }
 
 fn volume(uid: Option<&str>, host: &str, version: u64) -> PersistentVolume {
@@ -42,12 +50,13 @@ fn failed(why: &str) -> Progress {
 
 #[test]
 fn a_chosen_volume_is_waited_for() {
-    let choice = Choice { bind: vec![("v".into(), "d/c".into())], provision: vec![] };
+    let choice = Choice { bind: vec![("v".into(), "d/c".into())], ..Choice::default() };
     let done = || Some(claim("v", json!({BIND_COMPLETED: "yes"}), 7));
     let pending = || Some(claim("", json!({}), 3));
     let missing = |what: &str| failed(&format!("failed to check binding: could not find {what}"));
     for (claim, volume, expected) in [
         (done(), Some(volume(Some("u"), "n", 5)), Progress::Done),
+        (done().map(unsaid), Some(volume(Some("u"), "n", 5)), Progress::Waiting),
         (pending(), Some(volume(Some("u"), "n", 5)), Progress::Waiting),
         (done(), Some(volume(None, "n", 4)), Progress::Waiting),
         (done(), Some(volume(None, "n", 6)), failed("ClaimRef got reset for pv \"v\"")),
@@ -65,7 +74,7 @@ fn a_chosen_volume_is_waited_for() {
 
 #[test]
 fn a_volume_that_is_made_is_waited_for() {
-    let choice = Choice { bind: vec![], provision: vec!["d/c".into()] };
+    let choice = Choice { provision: vec!["d/c".into()], ..Choice::default() };
     let selected = json!({SELECTED_NODE: "n"});
     let bound = json!({SELECTED_NODE: "n", BIND_COMPLETED: "yes"});
     let gone = failed("provisioning failed for PVC \"c\"");
@@ -77,6 +86,7 @@ fn a_volume_that_is_made_is_waited_for() {
         (Some(claim("", Value::Null, 6)), None, failed("selectedNode annotation reset for PVC \"c\"")),
         (Some(claim("v", selected, 6)), Some(volume(Some("u"), "n", 1)), Progress::Waiting),
         (Some(claim("v", bound.clone(), 6)), None, Progress::Waiting),
+        (Some(unsaid(claim("v", bound.clone(), 6))), Some(volume(Some("u"), "n", 1)), Progress::Waiting),
         (Some(claim("v", bound.clone(), 6)), Some(volume(Some("u"), "n", 1)), Progress::Done),
         (
             Some(claim("v", bound, 6)),
@@ -88,6 +98,26 @@ fn a_volume_that_is_made_is_waited_for() {
             None,
             failed("failed to check provisioning pvc: could not find v1.PersistentVolumeClaim \"d/c\""),
         ),
+    ] {
+        assert_eq!(look(&choice, claim.clone(), volume.clone()), expected, "{claim:?} {volume:?}");
+    }
+}
+
+#[test]
+fn a_claim_that_has_its_volume_is_waited_for_until_it_says_so() {
+    let choice = Choice { settle: vec!["d/c".into()], ..Choice::default() };
+    let bound = || claim("v", json!({BIND_COMPLETED: "yes"}), 1);
+    let there = |host: &str| Some(volume(Some("u"), host, 1));
+    for (claim, volume, expected) in [
+        (Some(bound()), there("n"), Progress::Done),
+        (Some(unsaid(bound())), there("n"), Progress::Waiting),
+        (Some(bound()), None, Progress::Waiting),
+        (
+            Some(unsaid(bound())),
+            there("m"),
+            failed("pv \"v\" node affinity doesn't match node \"n\": no matching NodeSelectorTerms"),
+        ),
+        (None, None, failed("failed to check binding: could not find v1.PersistentVolumeClaim \"d/c\"")),
     ] {
         assert_eq!(look(&choice, claim.clone(), volume.clone()), expected, "{claim:?} {volume:?}");
     }
