@@ -75,7 +75,8 @@ where
 {
     let api = context.namespaced::<K>(namespace(owner.meta()));
     let (mut owned, mut version) = (sorted.owned, 0);
-    if !sorted.adopt.is_empty() && still_there(context, owner).await? {
+    if !sorted.adopt.is_empty() {
+        still_there(context, owner).await?;
         let adopted = adopt(&api, &controller_reference(owner), &sorted.adopt).await?;
         version = adopted.iter().map(|object| resource_version(object.meta())).max().unwrap_or(0);
         owned.extend(adopted);
@@ -85,8 +86,9 @@ where
     Ok(owned)
 }
 
-/// Asks the API itself before an adoption: the informer may lag behind a deletion.
-pub(crate) async fn still_there<O>(context: &Context, owner: &O) -> Result<bool, Error>
+/// Asks the API itself before an adoption: the informer may lag behind a deletion. An owner that is gone ends the pass: what
+/// it left is not missing.
+pub(crate) async fn still_there<O>(context: &Context, owner: &O) -> Result<(), Error>
 where
     O: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -95,7 +97,13 @@ where
 {
     let live = context.namespaced::<O>(namespace(owner.meta())).get_opt(name(owner.meta())).await?;
     let same = |live: &O| live.meta().uid == owner.meta().uid && live.meta().deletion_timestamp.is_none();
-    Ok(live.as_ref().is_some_and(same))
+    match live.as_ref().is_some_and(same) {
+        true => Ok(()),
+        false => {
+            let (place, name) = (namespace(owner.meta()), name(owner.meta()));
+            Err(Error::Other(format!("original {} {place}/{name} is gone: it adopts nothing", O::kind(&()))))
+        }
+    }
 }
 
 /// Gives objects to `owner`; returns what is its own now. Those that changed meanwhile are left for later.

@@ -197,8 +197,8 @@ impl History {
                 Ok(written) => return Ok((self.seen(written).await, collisions)),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
                     let live = api.get(name(&revision.metadata)).await?;
-                    // another owner's too: that of a predecessor is about to be an orphan, or to go
-                    if live.data == revision.data {
+                    // another owner's too: that of a predecessor is about to be an orphan, or to go; not another kind's
+                    if live.data == revision.data && !self.hash(&live).is_empty() {
                         return Ok((self.seen(live).await, collisions));
                     }
                     collisions = Some(collisions.unwrap_or(0) + 1);

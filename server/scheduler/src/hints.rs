@@ -69,12 +69,15 @@ pub fn pod_left(pod: &PodInfo, node: Option<&NodeInfo>, gone: Option<&Gone>, wor
     if waits_for_claims(pod, world) {
         return false;
     }
+    // what kept the pod away may have been the last that had such rules
+    if gone.is_some_and(|gone| keeps_out(&gone.pod, pod, world)) {
+        return true;
+    }
     if is_local(pod, world) {
         return node.is_some_and(|node| makes_room(pod, node, None, world));
     }
     let Some(gone) = gone else { return true };
     concerns(pod, &gone.pod, world)
-        || keeps_out(&gone.pod, pod, world)
         || keeps_out(pod, &gone.pod, world)
         || shares_what_it_waits_for(pod, &gone.pod)
         || node.is_some_and(|node| makes_room(pod, node, Some(gone), world))
@@ -241,6 +244,17 @@ mod tests {
             pod_left(&labelled("p"), world.node("n"), Some(&gone), &world),
             "there is more beside what is promised"
         );
+    }
+
+    #[test]
+    fn the_last_that_kept_others_out_helps_them_everywhere() {
+        let world = World::default();
+        let kept = Gone::new(Arc::new(with_label("web", &term("podAntiAffinity", "p"))));
+        assert!(
+            pod_left(&labelled("p"), None, Some(&kept), &world),
+            "nobody has rules about others any more"
+        );
+        assert!(!pod_left(&labelled("q"), None, Some(&kept), &world), "it was not meant");
     }
 
     #[test]

@@ -85,7 +85,10 @@ pub(super) fn target(pod: &Pod) -> Option<String> {
     let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
     let terms = &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
     let mut fields = terms.iter().flat_map(|term| term.match_fields.iter().flatten());
-    fields.find(|field| field.key == "metadata.name")?.values.as_ref()?.first().cloned()
+    match fields.find(|field| field.key == "metadata.name" && field.operator == "In")?.values.as_deref()? {
+        [node] => Some(node.clone()),
+        _ => None,
+    }
 }
 
 /// The pod for one node, bound to it by affinity: the scheduler still looks at it.

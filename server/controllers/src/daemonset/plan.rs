@@ -92,7 +92,9 @@ pub(super) fn plan(world: &World<'_>) -> Plan {
 fn by_node(pods: &[Arc<Pod>]) -> HashMap<String, Vec<Arc<Pod>>> {
     let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::default();
     for pod in pods.iter().filter(|pod| !(leaving(pod) && is_terminal(pod))) {
-        by_node.entry(target(pod).unwrap_or_default()).or_default().push(pod.clone());
+        // one that is meant for no node in particular was adopted, and is nobody's business before it has one
+        let Some(node) = target(pod) else { continue };
+        by_node.entry(node).or_default().push(pod.clone());
     }
     for pods in by_node.values_mut() {
         pods.sort_by(|a, b| {

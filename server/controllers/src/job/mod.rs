@@ -85,7 +85,8 @@ impl Jobs {
         let mut pods = sorted.owned;
         let adopt: Vec<_> = sorted.adopt.into_iter().filter(|pod| is_active(pod)).collect();
         let api = self.context.namespaced::<Pod>(place);
-        if !adopt.is_empty() && claim::still_there(&self.context, job).await? {
+        if !adopt.is_empty() {
+            claim::still_there(&self.context, job).await?;
             let adopted = claim::adopt_with(&api, &controller_reference(job), &[FINALIZER], &adopt).await?;
             let version = adopted.iter().map(|pod| resource_version(&pod.metadata)).max().unwrap_or(0);
             self.context.pods.reached(version).await;
