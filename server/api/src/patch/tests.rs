@@ -146,7 +146,7 @@ fn answers_to_wrong_patches() {
     for (patch_type, patch, code) in [
         (PatchType::Json, r#"[{"op": "test", "path": "/metadata/labels/a", "value": "x"}]"#, 422),
         (PatchType::Json, r#"[{"op": "remove", "path": "/metadata/labels/x"}]"#, 422),
-        (PatchType::Json, r#"[{"op": "sing", "path": "/x"}]"#, 400),
+        (PatchType::Json, r#"[{"op": "sing", "path": "/x"}]"#, 422),
         (PatchType::Json, r#"{"metadata": {}}"#, 400),
         (PatchType::Json, r#"[{"op": "replace", "path": "", "value": 1}]"#, 422),
         (PatchType::Json, r#"[{"op": "replace", "path": "/spec", "value": 1}]"#, 422),
