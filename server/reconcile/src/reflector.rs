@@ -288,7 +288,7 @@ impl Reflector {
 
     /// One event; `version` follows.
     fn event(&self, line: &[u8], version: &mut u64) -> kube::Result<()> {
-        let line = std::str::from_utf8(line).map_err(|error| serde_json::Error::custom(error));
+        let line = std::str::from_utf8(line).map_err(serde_json::Error::custom);
         let event = line.and_then(Event::of).map_err(kube::Error::SerdeError)?;
         let read = match event.what {
             "ADDED" | "MODIFIED" => self.copy.apply(event.object),

@@ -232,7 +232,7 @@ impl View<'_> {
         let waits = word == "Waiting";
         let word = if waits { "Running" } else { word };
         let host = self.place.host_ip.to_string();
-        let own_network = !self.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+        let own_network = self.pod.spec.as_ref().is_none_or(|spec| spec.host_network != Some(true));
         let address = if own_network { self.place.pod_ip.to_string() } else { host.clone() };
         let started = phase != Phase::Created || !own_network;
         let address = started.then_some(address);

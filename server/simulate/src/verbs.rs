@@ -452,7 +452,7 @@ impl Steps {
     fn one(&mut self) -> Option<usize> {
         self.done += 1;
         let step = self.total.div_ceil(10).max(1);
-        (self.done == self.total || self.done % step == 0).then_some(self.done)
+        (self.done == self.total || self.done.is_multiple_of(step)).then_some(self.done)
     }
 }
 

@@ -151,7 +151,7 @@ enum Broken {
     /// It was too slow.
     Lagged,
     /// An object could not be shown in the version that is watched.
-    Unreadable(ApiError),
+    Unreadable(Box<ApiError>),
 }
 
 /// Changes of custom resources, in the version that is watched: those that are there are converted together.
@@ -184,7 +184,7 @@ impl Shown {
             if let Some(busy) = &mut self.busy {
                 match std::task::ready!(busy.poll_unpin(context)) {
                     Ok(events) => self.ready.extend(events),
-                    Err(error) => return Poll::Ready(Some(Err(Broken::Unreadable(error)))),
+                    Err(error) => return Poll::Ready(Some(Err(Broken::Unreadable(Box::new(error))))),
                 }
                 self.busy = None;
                 continue;

@@ -88,6 +88,9 @@ pub(super) fn plan(world: &World<'_>) -> Plan {
     plan
 }
 
+/// The new and the old pod of a place.
+type Pair<'p> = (Option<&'p Arc<Pod>>, Option<&'p Arc<Pod>>);
+
 /// The pods of each node, without those that have ended and are being deleted.
 fn by_node(pods: &[Arc<Pod>]) -> HashMap<String, Vec<Arc<Pod>>> {
     let mut by_node: HashMap<String, Vec<Arc<Pod>>> = HashMap::default();
@@ -188,7 +191,7 @@ impl World<'_> {
     }
 
     /// The new and the old pod of a place; `None` if there are more.
-    fn pair<'p>(&self, place: &'p Place<'_>) -> Option<(Option<&'p Arc<Pod>>, Option<&'p Arc<Pod>>)> {
+    fn pair<'p>(&self, place: &'p Place<'_>) -> Option<Pair<'p>> {
         let staying = place.here.iter().filter(|pod| !leaving(pod));
         let (new, old): (Vec<_>, Vec<_>) = staying.partition(|pod| self.is_new(pod));
         (new.len() <= 1 && old.len() <= 1).then(|| (new.first().copied(), old.first().copied()))

@@ -52,7 +52,7 @@ pub fn compile(expression: &str) -> Result<Selector, String> {
 struct Domains<'a>(BTreeMap<&'a str, BTreeMap<Key, Value<'a>>>);
 
 impl<'a> Domains<'a> {
-    fn new<V>(
+    fn lazy<V>(
         driver: &'a str,
         all: Option<&'a BTreeMap<String, V>>,
         value: impl Fn(&'a V) -> Result<Value<'a>, String>,
@@ -103,8 +103,8 @@ impl Selector {
     /// # Errors
     /// It has no value for it; cel-go's texts.
     pub fn matches(&self, driver: &str, device: &Device) -> Result<bool, String> {
-        let attributes = Domains::new(driver, device.attributes.as_ref(), attribute)?;
-        let capacity = Domains::new(driver, device.capacity.as_ref(), |one| made(&QUANTITY, &one.value.0))?;
+        let attributes = Domains::lazy(driver, device.attributes.as_ref(), attribute)?;
+        let capacity = Domains::lazy(driver, device.capacity.as_ref(), |one| made(&QUANTITY, &one.value.0))?;
         let shared = Value::Bool(device.allow_multiple_allocations == Some(true));
         let fields = [
             ("driver", Value::text(driver)),
