@@ -281,7 +281,8 @@ impl Script {
         }
         for pod in self.api.all("/pods") {
             let labels = &pod["metadata"]["labels"]["app"];
-            if controller(&pod).is_none() && (labels == "urgent" || labels == "free") {
+            // one that is let go of later than this keeps its name from a StatefulSet for good
+            if labels == "urgent" || labels == "free" {
                 let name = pod["metadata"]["name"].as_str().unwrap();
                 self.ask(Method::DELETE, &format!("{PODS}/{name}"), &Value::Null);
             }
