@@ -55,3 +55,21 @@ fn files_stay_rooms_that_can_be_read() {
         .collect();
     assert!(long.is_empty(), "files with a second room in them: {long:?}");
 }
+
+#[test]
+fn examples_in_documentation_are_where_they_are_run() {
+    let run = ["server/api/src/", "dashboard/view/src/"];
+    let opens = |line: &str| {
+        line.trim_start().trim_start_matches(['/', '!']).trim().strip_prefix("```").map(str::to_owned)
+    };
+    let has_example = |text: &str| {
+        let doc =
+            text.lines().filter(|line| ["///", "//!"].iter().any(|mark| line.trim_start().starts_with(mark)));
+        doc.filter_map(opens).step_by(2).any(|language| language.is_empty() || language.starts_with("rust"))
+    };
+    let wrong: Vec<_> = rust()
+        .filter(|(path, text)| !run.iter().any(|start| path.starts_with(start)) && has_example(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(wrong.is_empty(), "examples that .ci/test does not run: {wrong:?}");
+}

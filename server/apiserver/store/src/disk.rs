@@ -17,10 +17,8 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use crate::checkpoint::Checkpoint;
 use crate::config::Seal;
 use crate::error::WriteError;
+use crate::migrations::MIGRATOR;
 use crate::types::{Entry, Event, EventKind, Key};
-
-/// The schema, in numbered steps.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../../migrations");
 
 /// Marks the file as ours in SQLite's header: "SMPN".
 pub const APPLICATION_ID: i64 = 0x534d_504e;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{Connection, Row, SqliteConnection};
 
-use crate::disk::{APPLICATION_ID, Disk, MIGRATOR, code, is_full, primary_code};
+use crate::disk::{APPLICATION_ID, Disk, code, is_full, primary_code};
 use crate::error::OpenError;
+use crate::migrations::MIGRATOR;
 
 /// Up to this size a file is always checked as a whole. A larger one only when it was not closed in order;
 /// loading reads all its states anyway and sees most damage.

@@ -27,6 +27,7 @@ mod hub;
 mod inspect;
 mod load;
 mod memory;
+mod migrations;
 mod plan;
 mod store;
 mod types;

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use crate::error::Compacted;
 use crate::types::{Entry, Event, EventKind, Key};
@@ -50,6 +51,20 @@ impl Snapshot {
     /// The entry called `name`.
     pub fn get(&self, name: &str) -> Option<&Arc<Entry>> {
         self.map.get(name)
+    }
+
+    /// What is not as it was in another snapshot of the bucket: entries as they were, and as they are; all are new where
+    /// there is no other. Costs what has changed, not what there is.
+    pub fn changes(&self, before: Option<&Self>) -> Vec<(Option<Arc<Entry>>, Option<Arc<Entry>>)> {
+        let Some(before) = before else {
+            return self.map.values().map(|new| (None, Some(new.clone()))).collect();
+        };
+        let change = |item: DiffItem<'_, '_, Arc<str>, Arc<Entry>>| match item {
+            DiffItem::Add(_, new) => (None, Some(new.clone())),
+            DiffItem::Update { old, new } => (Some(old.1.clone()), Some(new.1.clone())),
+            DiffItem::Remove(_, old) => (Some(old.clone()), None),
+        };
+        before.map.diff(&self.map).map(change).collect()
     }
 
     /// How many entries there are.

@@ -203,6 +203,16 @@ fn failure(code: u16, reason: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason})
 }
 
+/// An event of the newer API, as the older one shows it.
+fn core_event(event: &mut Value) {
+    let Some(event) = event.as_object_mut() else { return };
+    for (new, old) in [("note", "message"), ("regarding", "involvedObject")] {
+        if let Some(value) = event.remove(new) {
+            event.insert(old.to_owned(), value);
+        }
+    }
+}
+
 /// A merge patch; conditions merge by type, and `$patch: delete` takes a list's entry away.
 fn merge(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
@@ -237,7 +247,10 @@ impl Handler for Fake {
         }
         let path = parse(request.uri().path());
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let body: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
+        let mut body: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
+        if request.uri().path().starts_with("/apis/events.k8s.io/") {
+            core_event(&mut body);
+        }
         let mut state = self.0.lock();
         if query.contains("watch=true") {
             let after =

@@ -35,6 +35,37 @@ async fn conditions_hold() {
 }
 
 #[tokio::test]
+async fn snapshots_know_what_has_changed_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for index in 0..300 {
+        store.write(put("pods", &format!("p{index:03}"), Condition::Absent, "old")).await.unwrap();
+    }
+    let before = store.list("pods");
+    store.write(put("pods", "p100", Condition::Any, "new")).await.unwrap();
+    store.write(delete("pods", "p200", Condition::Any)).await.unwrap();
+    store.write(put("pods", "q", Condition::Absent, "made")).await.unwrap();
+    let after = store.list("pods");
+    let told = |from: &sampan_store::Snapshot, to: &sampan_store::Snapshot| {
+        let name = |entry: Option<std::sync::Arc<sampan_store::Entry>>| {
+            entry.map(|entry| format!("{}@{}", entry.key.name, entry.revision))
+        };
+        to.changes(Some(from)).into_iter().map(|(old, new)| (name(old), name(new))).collect::<Vec<_>>()
+    };
+    let is = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        told(&before, &after),
+        [(is("p100@101"), is("p100@301")), (is("p200@201"), None), (None, is("q@303"))]
+    );
+    assert_eq!(
+        told(&after, &before),
+        [(is("p100@301"), is("p100@101")), (None, is("p200@201")), (is("q@303"), None)]
+    );
+    assert!(told(&after, &after).is_empty());
+    assert_eq!(after.changes(None).len(), 300);
+}
+
+#[tokio::test]
 async fn the_revision_is_in_the_value_and_survives_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;

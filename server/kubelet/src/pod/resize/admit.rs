@@ -68,7 +68,7 @@ mod tests {
     fn pod(cpu: &str, memory: &str) -> Arc<Pod> {
         let resources = json!({"requests": {"cpu": cpu, "memory": memory}});
         let spec = json!({"containers": [{"name": "c", "resources": resources}]});
-        serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+        Arc::new(serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap())
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Ledger {
         self.pending.retain(|waiting| waiting != uid);
     }
 
+    /// What a pod has.
+    pub fn allocation(&self, uid: &str) -> Option<&Allocation> {
+        self.allocated.get(uid).map(AsRef::as_ref)
+    }
+
     /// A pod with what it was allocated in place of what it asks for, if the kubelet has taken it.
     pub fn applied(&self, pod: &Arc<Pod>) -> Option<Arc<Pod>> {
         Some(self.allocated.get(uid(pod))?.applied(pod))

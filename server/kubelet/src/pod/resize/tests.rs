@@ -127,7 +127,7 @@ fn pod(name: &str, generation: i64, priority: i32, cpu: &str) -> Arc<Pod> {
     let given = json!({"requests": {"cpu": cpu, "memory": "1Mi"}});
     let spec = json!({"priority": priority, "containers": [{"name": "c", "resources": given}]});
     let meta = json!({"name": name, "uid": name, "generation": generation});
-    serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap()
+    Arc::new(serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
 }
 
 fn node() -> Machine {
@@ -169,6 +169,18 @@ fn a_resize_waits_until_there_is_room() {
     ledger.changed(&too_much);
     assert_eq!(verdicts(&mut ledger, &[too_much]), ["b Infeasible"]);
     assert!(!ledger.is_waiting(), "it never will fit");
+}
+
+#[test]
+fn a_resize_of_a_pod_that_is_not_taken_yet_is_judged_when_it_is() {
+    let mut ledger = Ledger::default();
+    let (before, wanted) = (pod("a", 1, 0, "300m"), pod("a", 2, 0, "2"));
+    ledger.take(&before, Arc::new(Allocation::of(&before)));
+    let kept = ledger.allocation("a").unwrap().clone();
+    assert_eq!(kept, Allocation::of(&before));
+    ledger.take(&wanted, Arc::new(kept));
+    assert_eq!(verdicts(&mut ledger, &[wanted]), ["a Infeasible"]);
+    assert_eq!((ledger.allocation("a"), ledger.allocation("b")), (Some(&Allocation::of(&before)), None));
 }
 
 #[test]
@@ -235,7 +247,7 @@ impl Script {
 
     fn object(&self) -> Arc<Pod> {
         let meta = json!({"name": "p", "namespace": "ns", "uid": "u", "generation": self.generation});
-        serde_json::from_value(json!({"metadata": meta, "spec": self.spec})).unwrap()
+        Arc::new(serde_json::from_value(json!({"metadata": meta, "spec": self.spec})).unwrap())
     }
 
     fn started(&mut self, id: &str) -> Vec<String> {

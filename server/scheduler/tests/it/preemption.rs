@@ -1,14 +1,9 @@
 //! The scheduler against an API in memory: who is important has room made for it, in upstream's words.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../controllers/tests/fake/mod.rs"]
-mod fake;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::Fake;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::PostParams;
 use kube::{Api, Resource};
@@ -17,6 +12,8 @@ use sampan_reconcile::{Informers, Key, Object};
 use sampan_scheduler::config::Configuration;
 use sampan_scheduler::{Config, Scheduler};
 use serde_json::{Value, json};
+
+use crate::fake::Fake;
 
 struct Cluster {
     client: kube::Client,

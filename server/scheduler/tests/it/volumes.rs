@@ -1,15 +1,10 @@
 //! The scheduler against an API in memory: pods wait for their volumes, and the volumes follow their pods. What the
 //! binder and a provisioner do, the tests do.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../controllers/tests/fake/mod.rs"]
-mod fake;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::Fake;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -19,6 +14,8 @@ use sampan_reconcile::{Informers, Key, Object};
 use sampan_scheduler::config::Configuration;
 use sampan_scheduler::{Config, Scheduler};
 use serde_json::{Value, json};
+
+use crate::fake::Fake;
 
 struct Cluster {
     client: kube::Client,

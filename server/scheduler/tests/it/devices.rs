@@ -1,14 +1,9 @@
 //! The scheduler against an API in memory: pods get the devices that their claims ask for, before they get their node.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../controllers/tests/fake/mod.rs"]
-mod fake;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::Fake;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -18,6 +13,8 @@ use sampan_reconcile::{Informers, Key, Object};
 use sampan_scheduler::config::Configuration;
 use sampan_scheduler::{Config, Scheduler};
 use serde_json::{Value, json};
+
+use crate::fake::Fake;
 
 struct Cluster {
     client: kube::Client,

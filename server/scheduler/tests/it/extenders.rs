@@ -1,8 +1,4 @@
 //! Extenders that are asked over HTTP: what they are sent, and what becomes of pods by what they say.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../controllers/tests/fake/mod.rs"]
-mod fake;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use fake::Fake;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
@@ -26,6 +21,8 @@ use sampan_scheduler::{Config, Scheduler};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+
+use crate::fake::Fake;
 
 /// Verb and body of a request in, status and answer out; an answer of `null` never comes.
 type Answers = fn(&str, &Value) -> (u16, Value);

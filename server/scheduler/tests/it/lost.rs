@@ -1,14 +1,9 @@
 //! The answer to a binding is lost: the pod itself says what became of it.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../controllers/tests/fake/mod.rs"]
-mod fake;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fake::Fake;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
@@ -20,6 +15,8 @@ use sampan_reconcile::Informers;
 use sampan_scheduler::config::Configuration;
 use sampan_scheduler::{Config, Scheduler};
 use serde_json::json;
+
+use crate::fake::Fake;
 
 /// Binds, and does not say so.
 struct Silent(Arc<Fake>);
