@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
+/// Beside all pods.
+const LOG_LINKS: &str = "container-logs";
+
 /// The kubelet's directories.
 #[derive(Clone, Debug)]
 pub struct Dirs {
@@ -29,6 +32,11 @@ impl Dirs {
         }
     }
 
+    /// A link to each log, see [`crate::logs`].
+    pub fn log_links(&self) -> PathBuf {
+        self.root.join(LOG_LINKS)
+    }
+
     /// Where localhost seccomp profiles are looked up.
     pub fn seccomp(&self) -> PathBuf {
         self.root.join("seccomp")
@@ -45,6 +53,16 @@ pub struct PodDirs {
 }
 
 impl PodDirs {
+    /// The logs of all pods.
+    pub fn all_logs(&self) -> PathBuf {
+        self.logs.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// [`Dirs::log_links`].
+    pub fn log_links(&self) -> PathBuf {
+        self.root.ancestors().nth(2).unwrap_or(&self.root).join(LOG_LINKS)
+    }
+
     /// The managed /etc/hosts.
     pub fn hosts(&self) -> PathBuf {
         self.root.join("etc-hosts")

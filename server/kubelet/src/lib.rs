@@ -10,6 +10,7 @@ mod container;
 mod context;
 mod dirs;
 mod housekeeping;
+mod logs;
 mod mirror;
 mod network;
 mod node;
@@ -125,7 +126,8 @@ struct Rest {
 impl Kubelet {
     /// Prepares a kubelet; nothing runs yet. `tasks` are its own.
     pub async fn new(config: Config, tasks: Tasks) -> Result<Arc<Self>, Error> {
-        for path in [&config.root_dir, &config.pod_logs_dir] {
+        let dirs = dirs::Dirs { root: config.root_dir, pod_logs: config.pod_logs_dir };
+        for path in [&dirs.root, &dirs.pod_logs, &dirs.log_links()] {
             std::fs::create_dir_all(path)
                 .map_err(|source| Error::Directory { path: path.display().to_string(), source })?;
         }
@@ -142,7 +144,7 @@ impl Kubelet {
             volumes: config.informers.of(),
             config_maps: Objects::new(config.client.clone(), drain.clone()),
             secrets: Objects::new(config.client.clone(), drain),
-            machine: node::machine(&config.root_dir),
+            machine: node::machine(&dirs.root),
             node_name: config.node_name,
             host_ips: config.node_ips,
             client: config.client,
@@ -153,7 +155,7 @@ impl Kubelet {
             images_reported: parking_lot::Mutex::default(),
             probed: probe::Tally::default(),
             tasks,
-            dirs: dirs::Dirs { root: config.root_dir, pod_logs: config.pod_logs_dir },
+            dirs,
             cluster_dns: config.cluster_dns.iter().map(ToString::to_string).collect(),
             cluster_domain: config.cluster_domain,
         };

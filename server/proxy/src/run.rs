@@ -16,7 +16,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Client;
 use sampan_process::{Component, Drain, Health, Tasks};
-use sampan_reconcile::{Delta, Informer, Informers, Key, Object, Recorder, reference};
+use sampan_reconcile::{Deed, Delta, EventType, Informer, Informers, Key, Object, SeriesRecorder, reference};
 use tokio::time::{Instant, sleep_until};
 
 use crate::blocks;
@@ -86,7 +86,7 @@ impl Config {
 /// The service proxy.
 pub struct Proxy {
     config: Config,
-    recorder: Recorder,
+    recorder: SeriesRecorder,
     tasks: Tasks,
 }
 
@@ -135,7 +135,7 @@ struct State {
 impl Proxy {
     /// Prepares the proxy; its event recorder and health check servers run under `tasks`.
     pub fn new(config: Config, tasks: &Tasks) -> Self {
-        let recorder = Recorder::new(config.client.clone(), "kube-proxy", &config.node_name, tasks);
+        let recorder = SeriesRecorder::new(config.client.clone(), "kube-proxy", tasks);
         Self { config, recorder, tasks: tasks.clone() }
     }
 
@@ -342,7 +342,9 @@ impl Proxy {
             format!("node {node} failed to start healthcheck {:?} on port {port}: {error}", key.to_string());
         tracing::warn!(service = %key, port, %error, "health check node port cannot be served");
         if let Some(service) = self.config.informers.of::<Service>().get(key) {
-            self.recorder.warning(&reference(&*service), "FailedToStartServiceHealthcheck", text);
+            let reason = "FailedToStartServiceHealthcheck";
+            let deed = Deed { kind: EventType::Warning, reason, action: "Listen" };
+            self.recorder.event(&reference(&*service), None, deed, text);
         }
     }
 

@@ -16,6 +16,7 @@ const SPAM_BURST: f64 = 25.0;
 const SPAM_REFILL_SECONDS: f64 = 300.0;
 const SIMILAR_MAX: usize = 10;
 const SIMILAR_SECONDS: i64 = 600;
+const SUBDOMAIN_MAX: usize = 253;
 
 /// What a component observed.
 #[derive(Clone, Debug)]
@@ -158,9 +159,19 @@ fn slot(seen: &Observation) -> Slot {
     }
 }
 
-/// `<object>.<hex of the nanoseconds>`, as upstream names events.
+/// `<object>.<hex of the nanoseconds>`, or a UUID where an event may not be named so (upstream's `GenerateEventName`).
 pub(crate) fn event_name(object: &ObjectReference, now: Timestamp) -> String {
-    format!("{}.{:x}", object.name.as_deref().unwrap_or_default(), now.as_nanosecond())
+    let name = format!("{}.{:x}", object.name.as_deref().unwrap_or_default(), now.as_nanosecond());
+    if is_subdomain(&name) { name } else { uuid::Uuid::new_v4().to_string() }
+}
+
+/// Whether this is a DNS subdomain, as RFC 1123 has it.
+fn is_subdomain(name: &str) -> bool {
+    let inner = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit() || one == b'-';
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= SUBDOMAIN_MAX && name.split('.').all(is_label)
 }
 
 /// Keeps a cache within its bound by dropping the older half.
@@ -199,6 +210,17 @@ mod tests {
         assert_eq!((&first.name, first.first), (&second.name, second.first));
         assert_eq!(first.name, "a.17979cfe362a0000");
         assert_eq!(correlator.observe(&seen("b", "m"), at(5)).unwrap().count, 1);
+    }
+
+    #[test]
+    fn an_event_has_a_name_that_the_api_takes() {
+        let name = |object: &str| event_name(&seen(object, "m").object, at(0));
+        let longest = "p".repeat(236);
+        assert_eq!(name(&longest), format!("{longest}.17979cfe362a0000"));
+        for object in [&"p".repeat(237), "system:node", "Upper", "-a", "a-", "a..b", ""] {
+            let name = name(object);
+            assert!(uuid::Uuid::parse_str(&name).is_ok(), "{object}: {name}");
+        }
     }
 
     #[test]

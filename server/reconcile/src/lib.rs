@@ -3,7 +3,7 @@
 //! [`Informers`] keeps one decoded copy of each kind per process ([`Informer`]), fed by one list and one watch.
 //! Whoever needs a kind reads that copy through indexes and subscribes to its deltas, which are never lost. A
 //! [`Controller`] maps deltas to keys; a [`Queue`] keeps each key once, gives it to one worker at a time and
-//! backs off per key. [`Recorder`] writes events as upstream's correlator does.
+//! backs off per key. [`Recorder`] writes events as upstream's correlator does, [`SeriesRecorder`] those of the newer API.
 //!
 //! Nothing here polls: an idle cluster costs parked tasks only. A controller that has written waits with
 //! [`Informer::reached`] until its own informer shows the write, so that the next pass over the same key
@@ -20,6 +20,8 @@ mod key;
 mod queue;
 mod recorder;
 mod reflector;
+mod series;
+mod series_recorder;
 mod store;
 
 pub use clock::{now, simulate};
@@ -31,6 +33,7 @@ pub use informers::{AbortOnDrop, Informers};
 pub use key::{Key, Object};
 pub use queue::Queue;
 pub use recorder::{EventType, Recorder, reference};
+pub use series_recorder::{Deed, SeriesRecorder};
 
 /// For [`decoded`].
 #[doc(hidden)]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::correlator::{Correlator, Observation, Write};
 
 /// Observations waiting to be written; more are dropped, as upstream's broadcaster does.
-const WAITING_MAX: usize = 1000;
+pub(crate) const WAITING_MAX: usize = 1000;
 
 /// Whether an event is good or bad news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             EventType::Normal => "Normal",
             EventType::Warning => "Warning",

@@ -26,7 +26,7 @@ use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use sampan_process::{Component, Drain, Health, Tasks};
-use sampan_reconcile::{Delta, Informer, Informers, Key, Recorder, reference};
+use sampan_reconcile::{Deed, Delta, EventType, Informer, Informers, Key, SeriesRecorder, reference};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
@@ -61,7 +61,7 @@ pub struct Scheduler {
     health: Health,
     configuration: Configuration,
     /// By the name of the scheduler, under which it speaks.
-    recorders: BTreeMap<String, Recorder>,
+    recorders: BTreeMap<String, SeriesRecorder>,
     /// In the order in which they are asked.
     extenders: Vec<Arc<Extender>>,
 }
@@ -143,17 +143,23 @@ impl Scheduler {
     /// Prepares the scheduler; its event recorder runs under `tasks`.
     pub fn new(config: Config, tasks: &Tasks) -> Self {
         let Config { client, informers, health, configuration } = config;
-        let recorder = |name: &String| (name.clone(), Recorder::new(client.clone(), name, "", tasks));
+        let recorder = |name: &String| (name.clone(), SeriesRecorder::new(client.clone(), name, tasks));
         let recorders = configuration.profiles.keys().map(recorder).collect();
         let extenders = configuration.extenders.iter().map(|one| Arc::new(Extender::new(one))).collect();
         Self { client, informers, health, configuration, recorders, extenders }
     }
 
     /// Speaks for the scheduler of a pod.
-    fn recorder(&self, pod: &PodInfo) -> &Recorder {
+    fn recorder(&self, pod: &PodInfo) -> &SeriesRecorder {
         // a pod is placed by a profile that there is
         #[allow(clippy::unwrap_used)]
         self.recorders.get(&pod.profile.name).or_else(|| self.recorders.values().next()).unwrap()
+    }
+
+    /// Tells why a pod has no node yet.
+    fn say_failed(&self, pod: &PodInfo, why: impl Into<String>) {
+        let deed = Deed { kind: EventType::Warning, reason: "FailedScheduling", action: "Scheduling" };
+        self.recorder(pod).event(&reference(&*pod.pod), None, deed, why);
     }
 
     /// Schedules until the drain.
@@ -326,7 +332,8 @@ impl Scheduler {
             Ok(()) => {
                 tracing::info!(pod = pod.key(), node, "bound");
                 let text = format!("Successfully assigned {} to {node}", pod.key());
-                self.recorder(&pod).normal(&reference(&*pod.pod), "Scheduled", text);
+                let deed = Deed { kind: EventType::Normal, reason: "Scheduled", action: "Binding" };
+                self.recorder(&pod).event(&reference(&*pod.pod), None, deed, text);
                 state.queue.remove(&pod.key());
             }
             Err(NotBound::Api(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
@@ -337,7 +344,7 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::warn!(pod = pod.key(), node, %error, "binding refused");
-                self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", error.to_string());
+                self.say_failed(&pod, error.to_string());
                 self.take_back(state, &pod);
                 state.world.delete_pod(&pod.key());
                 state.queue.failed(pod, Hope::Time, Instant::now());

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 #[path = "pods/beta.rs"]
 mod beta;
+#[path = "pods/evicted.rs"]
+mod evicted;
 #[path = "pods/limits.rs"]
 mod limits;
 #[path = "pods/refused.rs"]
@@ -63,6 +65,9 @@ const ASPECTS: &[(&str, Aspect)] = &[
     ("variables of files", beta::variables_of_files),
     ("groups", beta::groups),
     ("handlers", beta::handlers),
+    ("limits of the disk", evicted::limits_of_the_disk),
+    ("critical pods", evicted::critical_pods),
+    ("collected logs", evicted::collected_logs),
 ];
 
 #[test]

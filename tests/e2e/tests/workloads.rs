@@ -240,6 +240,13 @@ fn scheduling(cluster: &Cluster) -> Result<()> {
         "{apiVersion: v1, kind: Pod, metadata: {name: huge}, spec: {containers: [{name: a, image: busybox, resources: {requests: {cpu: 1k}}}]}}",
     )?;
     until_event(cluster, "FailedScheduling", "huge", "0/1 nodes are available: 1 Insufficient cpu.")?;
+    let of = |path: &str| format!("{{.items[?(@.regarding.name==\"huge\")].{path}}} ");
+    let told = ["reportingController", "action", "eventTime", "deprecatedSource.component"].map(of).concat();
+    let told = format!("jsonpath={told}");
+    let told = cluster.kubectl(&["get", "events.v1.events.k8s.io", "-o", &told])?;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    ensure!(words.contains(&"default-scheduler") && words.contains(&"Scheduling"), "{told}");
+    ensure!(words.iter().any(|word| word.parse::<jiff::Timestamp>().is_ok()), "{told}");
     cluster.kubectl(&["delete", "pod/huge", "deployment/web"])?;
     Ok(())
 }

@@ -82,7 +82,8 @@ pub fn Table(all: Vec<Value>) -> impl IntoView {
         <table class="plain"><tbody>
             {all.into_iter().map(|event| {
                 let health = if event["type"] == "Warning" { Health::Warning } else { Health::None };
-                let count = event["count"].as_i64().filter(|count| *count > 1).map(|count| format!(" ×{count}"));
+                let count = event["series"]["count"].as_i64().or_else(|| event["count"].as_i64());
+                let count = count.filter(|count| *count > 1).map(|count| format!(" ×{count}"));
                 let involved = format!("{}/{}", word(&event["involvedObject"]["kind"]), word(&event["involvedObject"]["name"]));
                 view! {
                     <tr>

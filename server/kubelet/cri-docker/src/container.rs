@@ -9,8 +9,8 @@ use bollard::models::{
     MountBindOptionsPropagationEnum, MountType,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StatsOptionsBuilder,
-    StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptionsBuilder, KillContainerOptionsBuilder,
+    StatsOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -162,6 +162,19 @@ impl DockerRuntime {
     pub(crate) async fn status(&self, container_id: &str) -> Result<ContainerStatus> {
         match self.docker.inspect_container(container_id, None).await {
             Ok(container) => Ok(status(container)),
+            Err(error) if convert::is_gone(&error) => {
+                Err(RuntimeError::NotFound { kind: "container", id: container_id.to_owned() })
+            }
+            Err(error) => Err(convert::error(error)),
+        }
+    }
+
+    pub(crate) async fn written_bytes(&self, container_id: &str) -> Result<u64> {
+        let sizes = InspectContainerOptionsBuilder::default().size(true).build();
+        match self.docker.inspect_container(container_id, Some(sizes)).await {
+            Ok(container) => {
+                Ok(container.size_rw.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default())
+            }
             Err(error) if convert::is_gone(&error) => {
                 Err(RuntimeError::NotFound { kind: "container", id: container_id.to_owned() })
             }

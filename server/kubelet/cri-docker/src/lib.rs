@@ -222,6 +222,10 @@ impl ContainerRuntime for DockerRuntime {
         self.stats().await
     }
 
+    async fn container_written_bytes(&self, container_id: &str) -> Result<u64> {
+        self.written_bytes(container_id).await
+    }
+
     fn events(&self) -> broadcast::Receiver<ContainerEvent> {
         self.events.subscribe()
     }

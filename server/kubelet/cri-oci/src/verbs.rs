@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use crate::host::protocol::{Reply, Verb};
 use crate::images::archive;
+use crate::images::reference::Reference;
 use crate::images::store::Record;
 use crate::records::{Phase, new_id};
 use crate::runtime::{EmbeddedRuntime, internal};
@@ -321,6 +322,8 @@ impl ContainerRuntime for EmbeddedRuntime {
         if let Some(record) = self.0.images.find(image) {
             return Ok(Some(record.status()));
         }
+        Reference::parse(image)
+            .map_err(|message| RuntimeError::InvalidImageName { image: image.to_owned(), message })?;
         Ok(self.0.import_from_docker(image).await.map(|record| record.status()))
     }
 
@@ -352,6 +355,17 @@ impl ContainerRuntime for EmbeddedRuntime {
     async fn container_stats(&self) -> Result<Vec<ContainerStats>> {
         let inner = self.0.clone();
         blocking(move || inner.stats()).await
+    }
+
+    async fn container_written_bytes(&self, container_id: &str) -> Result<u64> {
+        let upper = self.0.config.container_state(container_id).join("upper");
+        let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        match blocking(move || disk_bytes(&upper)).await? {
+            Err(error) if gone(&error) => {
+                Err(RuntimeError::NotFound { kind: "container", id: container_id.to_owned() })
+            }
+            bytes => bytes.map_err(internal("size of a container")),
+        }
     }
 
     fn events(&self) -> broadcast::Receiver<ContainerEvent> {

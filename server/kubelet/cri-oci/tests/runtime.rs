@@ -371,6 +371,7 @@ async fn images_are_pulled_shared_and_removed() {
     let error = runtime.pull_image(&nope, vec![]).await.expect_err("absent").to_string();
     assert!(error.starts_with(&format!("failed to pull and unpack image \"{nope}:latest\": failed to resolve reference \"{nope}:latest\": {nope}:latest: not found")), "{error}");
     assert!(matches!(runtime.pull_image("Bad", vec![]).await, Err(RuntimeError::InvalidImageName { .. })));
+    assert!(matches!(runtime.image_status("Bad").await, Err(RuntimeError::InvalidImageName { .. })));
     assert!(runtime.image_fs_info().await.expect("info").used_bytes > 0);
     assert_eq!(
         runtime.image_status(&image.repo_digests[0]).await.expect("status").expect("there").id,

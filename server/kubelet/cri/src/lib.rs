@@ -9,6 +9,7 @@
 //! - [`ContainerRuntime::events`] tells of every exit, also of those that happened while nobody listened
 //!   (at the latest through `list_containers` after a restart). The kubelet never polls.
 
+mod disk;
 #[cfg(feature = "suite")]
 pub mod suite;
 
@@ -23,6 +24,8 @@ use jiff::Timestamp;
 use sampan_process::BoxedIo;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
+
+pub use disk::disk_bytes;
 
 /// A runtime that a kubelet can run pods on.
 #[async_trait]
@@ -104,6 +107,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// CPU and memory used now, by container id.
     async fn container_stats(&self) -> Result<Vec<ContainerStats>>;
+    /// Bytes on disk of what a container has written to its own root file system. The runtime has to look at all of it.
+    async fn container_written_bytes(&self, container_id: &str) -> Result<u64>;
 
     /// Everything that happens to containers from now on.
     fn events(&self) -> broadcast::Receiver<ContainerEvent>;

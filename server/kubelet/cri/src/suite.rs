@@ -115,6 +115,10 @@ impl Suite {
         assert!(stats.cpu_nanos > 0 && stats.memory_bytes > 0 && stats.pids > 0, "{stats:?}");
         assert!(stats.working_set_bytes <= stats.memory_bytes, "{stats:?}");
         self.wait_log(&running.log_path, "up").await;
+        let fill = ["sh", "-c", "head -c 1048576 /dev/zero > /filled"].map(str::to_owned);
+        self.runtime.exec_sync(&id, &fill, None).await.expect("exec");
+        let written = self.runtime.container_written_bytes(&id).await.expect("size");
+        assert!(written >= 1 << 20, "{written}");
         self.runtime.stop_container(&id, Duration::from_secs(10)).await.expect("stop");
         let ContainerState::Exited(exit) = self.runtime.container_status(&id).await.expect("status").state
         else {

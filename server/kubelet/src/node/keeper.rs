@@ -29,6 +29,13 @@ const REPORT: Duration = Duration::from_secs(300);
 /// Upstream's `nodeStatusUpdateFrequency`: news of images waits until so long after the last report.
 const IMAGE_NEWS: Duration = Duration::from_secs(10);
 const MAX_IMAGES: usize = 50;
+/// What upstream's kubelet of this version declares (`component-helpers/nodedeclaredfeatures`), in order of name.
+const DECLARED: [&str; 4] = [
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
 
 /// What the housekeeping found scarce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,6 +201,7 @@ impl Keeper {
             }),
             features: Some(NodeFeatures { supplemental_groups_policy: Some(runtime.strict_groups) }),
             runtime_handlers: Some(handlers.collect()),
+            declared_features: Some(DECLARED.map(ToOwned::to_owned).into()),
             ..NodeStatus::default()
         }
     }

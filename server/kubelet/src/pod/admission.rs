@@ -3,10 +3,13 @@
 //! Ported from upstream's `pkg/kubelet/sysctl/allowlist.go`, without `--allowed-unsafe-sysctls`; which sysctls are safe
 //! is [`sysctl`]'s to say. And from `pkg/kubelet/lifecycle/predicate.go`: a pod that no scheduler placed may ask for more than
 //! is left ([`fit`]), for another node ([`place`]), or for ports that are another's. Where more than one is amiss the first is
-//! told, in upstream's order. Room that a critical pod lacks upstream makes by evicting others; here it is refused as well.
+//! told, in upstream's order. Where a critical pod lacks nothing but room, others have to go ([`preemption`]).
 
 mod fit;
 mod place;
+mod preemption;
+
+pub use preemption::is_critical;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ pub fn is_refusal(reason: &str) -> bool {
         place::OS_LABEL,
         place::OS_FIELD,
         place::GROUPS,
+        preemption::UNEXPECTED,
     ]
     .contains(&reason)
         || reason.starts_with(fit::OUT_OF)
@@ -43,15 +47,50 @@ pub fn is_of_node(refusal: &Refusal) -> bool {
     matches!(&*refusal.0, place::NODE_AFFINITY | place::TAINT_TOLERATION)
 }
 
-/// Why a pod that comes to the node is not run, beside those that are there.
-pub fn refused_beside(pod: &Pod, there: &[Arc<Pod>], node: &Node) -> Option<Refusal> {
+/// Whether a pod that comes to the node is run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is.
+    Admitted,
+    /// It is not, and why.
+    Refused(Refusal),
+    /// It is, once these have gone.
+    After(Vec<Arc<Pod>>),
+}
+
+/// Whether a pod that comes to the node is run, beside those that stay and those that are ended already so that critical
+/// ones have room. Another critical one has not to find room beside both, but may have to wait for these as well.
+pub fn judge(pod: &Pod, staying: &[Arc<Pod>], leaving: &[Arc<Pod>], node: &Node) -> Verdict {
+    let verdict = judge_beside(pod, &[staying, leaving].concat(), node);
+    if leaving.is_empty() || verdict == Verdict::Admitted || !preemption::is_critical(pod) {
+        return verdict;
+    }
+    match judge_beside(pod, staying, node) {
+        Verdict::Refused(refusal) => Verdict::Refused(refusal),
+        Verdict::Admitted => Verdict::After(leaving.to_vec()),
+        Verdict::After(victims) => Verdict::After([&victims, leaving].concat()),
+    }
+}
+
+fn judge_beside(pod: &Pod, there: &[Arc<Pod>], node: &Node) -> Verdict {
+    if let Some(refusal) = place::wrong_system(pod).or_else(|| place::strict_groups(pod, node)) {
+        return Verdict::Refused(refusal);
+    }
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    place::wrong_system(pod)
-        .or_else(|| place::strict_groups(pod, node))
-        .or_else(|| fit::short(pod, there, allocatable?))
-        .or_else(|| place::unwanted(pod, node))
-        .or_else(|| ports_taken(pod, there))
-        .or_else(|| place::repelled(pod, node))
+    let shortages = allocatable.map_or_else(Vec::new, |all| fit::shortages(pod, there, all));
+    let otherwise = || {
+        place::unwanted(pod, node).or_else(|| ports_taken(pod, there)).or_else(|| place::repelled(pod, node))
+    };
+    let critical = preemption::is_critical(pod);
+    let refusal = match shortages.first().filter(|_| !critical) {
+        Some(short) => Some(short.refusal()),
+        None => otherwise(),
+    };
+    match refusal {
+        Some(refusal) => Verdict::Refused(refusal),
+        None if shortages.is_empty() => Verdict::Admitted,
+        None => preemption::make_room(pod, there, &shortages).map_or_else(Verdict::Refused, Verdict::After),
+    }
 }
 
 fn predicate(name: &'static str, why: &str) -> Refusal {
@@ -115,6 +154,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn reason(verdict: Verdict) -> Option<String> {
+        match verdict {
+            Verdict::Admitted => None,
+            Verdict::Refused((reason, _)) => Some(reason.into_owned()),
+            Verdict::After(victims) => panic!("{victims:?}"),
+        }
+    }
+
     #[test]
     fn only_safe_sysctls_of_the_pods_own_namespaces_are_run() {
         let cases = [
@@ -163,10 +210,10 @@ mod tests {
         ];
         let there = [pod(443, "TCP", "").into(), pod(80, "TCP", "10.0.0.1").into()];
         for (pod, taken) in cases {
-            let refused = refused_beside(&pod, &there, &Node::default());
-            assert_eq!(refused.map(|(reason, _)| reason), taken.then_some("NodePorts".into()), "{pod:?}");
+            let reason = reason(judge(&pod, &there, &[], &Node::default()));
+            assert_eq!(reason.as_deref(), taken.then_some("NodePorts"), "{pod:?}");
         }
-        assert_eq!(refused_beside(&pod(80, "TCP", ""), &[], &Node::default()), None);
+        assert_eq!(judge(&pod(80, "TCP", ""), &[], &[], &Node::default()), Verdict::Admitted);
     }
 
     #[test]
@@ -192,9 +239,9 @@ mod tests {
             (&free, node("4", "ssd", "NoSchedule"), None),
         ];
         for (pod, node, expected) in cases {
-            let refused = refused_beside(pod, &there, &node);
-            assert_eq!(refused.as_ref().map(|(reason, _)| &**reason), expected);
-            assert!(refused.is_none_or(|(reason, _)| is_refusal(&reason)));
+            let reason = reason(judge(pod, &there, &[], &node));
+            assert_eq!(reason.as_deref(), expected);
+            assert!(reason.is_none_or(|reason| is_refusal(&reason)));
         }
     }
 }

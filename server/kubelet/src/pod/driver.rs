@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::hooks;
-use super::machine::{Effect, Event, step};
+use super::machine::{Effect, Event, looks_for_root_ca, step};
 use super::publisher::{self, Desired};
 use super::resize::actuate::carry_out;
 use super::resize::checkpoint::Checkpoint;
@@ -24,7 +24,9 @@ use super::sandbox::{create_sandbox, release_network};
 use super::start::{Start, end_of};
 use super::state::{Life, PodState, Run, Sandbox};
 use super::status::pod_status;
+use super::storage;
 use crate::context::Context;
+use crate::logs;
 use crate::probe;
 use crate::volume::{self, Holdings};
 
@@ -65,11 +67,12 @@ pub struct Leftovers {
     pub dead: HashMap<String, Vec<(String, u32)>>,
 }
 
-/// Starts the driver of one pod. `done` is told its uid at the end.
+/// Starts the driver of one pod, whose machine is told `first` before all else. `done` is told its uid at the end.
 pub fn spawn(
     context: Arc<Context>,
     state: PodState,
     leftovers: Leftovers,
+    first: Event,
     done: UnboundedSender<String>,
 ) -> Handle {
     let (mailbox, incoming) = unbounded_channel();
@@ -104,7 +107,7 @@ pub fn spawn(
     };
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     context.tasks.clone().spawn_until_drain("pod", async move {
-        driver.run(incoming).await;
+        driver.run(first, incoming).await;
         // the last status is written, and the object removed, before the pod is forgotten
         let _ = publisher.await;
         let _ = done.send(uid);
@@ -135,11 +138,12 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut incoming: UnboundedReceiver<Message>) {
+    async fn run(mut self, first: Event, mut incoming: UnboundedReceiver<Message>) {
         self.adopt();
-        self.step(Event::Tick);
+        self.step(first);
         loop {
             if self.state.read().life == Life::Deleting {
+                self.let_volumes_be();
                 self.delete().await;
                 return;
             }
@@ -155,11 +159,15 @@ impl Driver {
         }
     }
 
-    /// Takes up the probes of runs that an earlier process started.
+    /// Takes up the probes of runs that an earlier process started, and links the logs that an earlier version did not.
     fn adopt(&mut self) {
         let state = self.state.read().clone();
+        let dirs = self.context.dirs.pod(&state.pod);
         for slot in &state.slots {
             if let Some(run) = slot.run() {
+                if let Err(error) = logs::link(&dirs, &state.pod, &slot.spec.name, &run.id, slot.attempt) {
+                    tracing::warn!(id = run.id, %error, "log not linked");
+                }
                 self.probe(&slot.spec.name.clone(), run.clone());
             }
         }
@@ -233,8 +241,10 @@ impl Driver {
         }
         dead.push((id, attempt));
         let excess: Vec<(String, u32)> = dead.drain(..dead.len() - 1).collect();
-        let dirs = self.context.dirs.pod(&self.state.read().pod);
+        let pod = self.state.read().pod.clone();
+        let dirs = self.context.dirs.pod(&pod);
         for (id, attempt) in excess {
+            logs::unlink(&dirs, &pod, &name, &id);
             let (runtime, log) = (self.context.runtime.clone(), dirs.log(&name, attempt));
             self.context.tasks.spawn("remove container", async move {
                 if let Err(error) = runtime.remove_container(&id).await {
@@ -320,8 +330,13 @@ impl Driver {
     }
 
     fn mount(&mut self, pod: Arc<Pod>) {
-        let (context, holdings) = (self.context.clone(), self.holdings.clone());
+        let (context, holdings, mailbox) =
+            (self.context.clone(), self.holdings.clone(), self.mailbox.clone());
+        let looks = looks_for_root_ca(&self.state.read());
         self.send_later("volumes", async move {
+            if looks && volume::finds_root_ca(&context, &pod, &holdings).await {
+                let _ = mailbox.send(Message::Event(Event::RootCaFound));
+            }
             match volume::set_up(&context, &pod, &holdings).await {
                 Ok(()) => Event::VolumesReady,
                 Err(why) => Event::VolumesFailed(why),
@@ -329,15 +344,36 @@ impl Driver {
         });
     }
 
-    /// From the first time on that all volumes were set up, they are kept fresh.
+    /// From the first time on that all volumes were set up, they are kept fresh, and what they take of the disk is looked
+    /// at if there is a limit for it.
     fn keep_fresh(&mut self) {
-        self.fresh.get_or_insert_with(|| {
-            let drain = self.context.tasks.drain().child();
-            let fresh =
-                keep_fresh(self.context.clone(), self.state.clone(), self.holdings.clone(), drain.clone());
-            self.context.tasks.spawn("fresh volumes", fresh);
-            drain
-        });
+        if self.fresh.is_some() {
+            return;
+        }
+        let drain = self.context.tasks.drain().child();
+        let (context, state) = (self.context.clone(), self.state.clone());
+        let fresh = keep_fresh(context.clone(), state.clone(), self.holdings.clone(), drain.clone());
+        self.context.tasks.spawn("fresh volumes", fresh);
+        let limits = storage::limits(&self.state.read().pod);
+        if let Some(limits) = limits {
+            let (drain, mailbox) = (drain.clone(), self.mailbox.clone());
+            self.context.tasks.spawn("disk limits", async move {
+                tokio::select! {
+                    () = drain.wait() => {}
+                    eviction = storage::exceeded(context, state, limits) => {
+                        let _ = mailbox.send(Message::Event(Event::Evicted(eviction)));
+                    }
+                }
+            });
+        }
+        self.fresh = Some(drain);
+    }
+
+    /// Ends what [`Driver::keep_fresh`] began.
+    fn let_volumes_be(&mut self) {
+        if let Some(fresh) = self.fresh.take() {
+            fresh.start();
+        }
     }
 
     fn start(&mut self, pod: Arc<Pod>, name: &str, attempt: u32) {
@@ -409,9 +445,7 @@ impl Driver {
     }
 
     fn tear_down(&mut self, pod: &Arc<Pod>) {
-        if let Some(fresh) = self.fresh.take() {
-            fresh.start();
-        }
+        self.let_volumes_be();
         let (context, holdings, pod) = (self.context.clone(), self.holdings.clone(), pod.clone());
         let mut sandboxes = self.leftovers.stale_sandboxes.clone();
         sandboxes.extend(self.leftovers.sandbox.clone());

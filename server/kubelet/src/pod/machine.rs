@@ -30,6 +30,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::admission;
 use super::backoff::go_duration;
+use super::eviction::{self, Eviction};
 use super::resize::admit::Refusal;
 use super::resize::plan::Step;
 use super::resize::{Allocation, Work, step as resize};
@@ -39,7 +40,7 @@ use super::state::{
 };
 use crate::container::amounts::shared_limits;
 use crate::container::qos;
-use crate::volume::at_once;
+use crate::volume::{at_once, shows_root_ca};
 
 /// Something that happened to a pod.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub enum Event {
     },
     /// The sandbox could not be made.
     SandboxFailed(String),
+    /// The cluster's root certificate, which the volumes show, is there.
+    RootCaFound,
     /// The volumes are usable.
     VolumesReady,
     /// A volume could not be set up.
@@ -84,6 +87,8 @@ pub enum Event {
     ResizeRefused(Refusal),
     /// Steps of a resize that are done, and why the rest is not.
     Resized(Vec<Step>, Option<String>),
+    /// The kubelet ends the pod.
+    Evicted(Eviction),
     /// Sandbox, network and volumes are released.
     TornDown,
 }
@@ -186,6 +191,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
             let text = format!("Failed to create pod sandbox: {why}");
             effects.push(Effect::Tell(true, "FailedCreatePodSandBox".into(), text, None));
         }
+        Event::RootCaFound => state.root_ca_found = true,
         Event::VolumesReady => state.volumes = Volumes::Ready,
         Event::VolumesFailed(why) => absorb_volume_failure(state, why, now, effects),
         Event::Started(name, run) => {
@@ -211,6 +217,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, effects: &mut Vec<
             }
         }
         Event::Probe { container, id, verdict } => absorb_verdict(state, &container, &id, verdict, effects),
+        Event::Evicted(eviction) => eviction::evict(state, eviction, effects),
         Event::TornDown => {
             state.sandbox = Sandbox::Absent;
             state.volumes = Volumes::Absent;
@@ -346,7 +353,7 @@ fn end_if_due(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     let grace = match state.pod.metadata.deletion_grace_period_seconds {
         Some(seconds) if deleting(&state.pod) => seconds,
         _ if state.removed => 1,
-        _ => spec_grace(&state.pod),
+        _ => state.eviction.as_ref().and_then(|eviction| eviction.grace).unwrap_or(spec_grace(&state.pod)),
     };
     state.life = Life::Terminating { deadline: now + SignedDuration::from_secs(grace) };
     if state.slots.iter().any(|slot| slot.phase == Phase::Starting) {
@@ -400,7 +407,7 @@ pub(super) fn wake_at(state: &mut PodState, at: Timestamp) {
 fn go_on(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     match state.sandbox {
         Sandbox::Failed(until) if now < until => wake_at(state, until),
-        Sandbox::Absent | Sandbox::Failed(_) if state.volumes == Volumes::Ready || at_once(&state.pod) => {
+        Sandbox::Absent | Sandbox::Failed(_) if state.volumes == Volumes::Ready || wait_for_nobody(state) => {
             state.sandbox = Sandbox::Creating;
             state.resize.cgroup = Some(qos::pod_resources(&state.pod));
             effects.push(Effect::CreateSandbox(state.sandbox_attempt));
@@ -423,6 +430,16 @@ fn go_on(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     if matches!(state.sandbox, Sandbox::Ready { .. }) && state.volumes == Volumes::Ready {
         run_containers(state, now, effects);
     }
+}
+
+/// Whether the volumes will be there without anybody else's doing.
+fn wait_for_nobody(state: &PodState) -> bool {
+    at_once(&state.pod) && (state.root_ca_found || !shows_root_ca(&state.pod))
+}
+
+/// Whether the sandbox waits for nothing but to hear of the root certificate.
+pub fn looks_for_root_ca(state: &PodState) -> bool {
+    at_once(&state.pod) && !wait_for_nobody(state)
 }
 
 fn run_containers(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -582,11 +599,16 @@ fn terminate(state: &mut PodState, now: Timestamp, effects: &mut Vec<Effect>) {
     if state.slots.iter().any(|slot| !slot.at_rest()) {
         return;
     }
-    if state.sandbox == Sandbox::Creating || state.volumes == Volumes::Mounting {
+    if state.sandbox == Sandbox::Creating || mounting(state.volumes) {
         return;
     }
     state.life = Life::TearingDown;
     effects.push(Effect::TearDown);
+}
+
+/// Whether they are being set up, for the first time or again.
+fn mounting(volumes: Volumes) -> bool {
+    volumes == Volumes::Mounting || matches!(volumes, Volumes::Failed(until, _) if until == Timestamp::MAX)
 }
 
 /// A second delete with a shorter grace period moves the deadline forward.

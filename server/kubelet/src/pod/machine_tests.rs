@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::machine::{Effect, Event, ProbeKind, StartFailure, Verdict, step};
+use super::eviction::Eviction;
+use super::machine::{Effect, Event, ProbeKind, StartFailure, Verdict, looks_for_root_ca, step};
 use super::state::{End, Life, PodState, Run};
 use super::status::{NodeView, phase, pod_status};
 
@@ -428,6 +429,60 @@ fn a_sandbox_comes_after_volumes_that_may_wait() {
 }
 
 #[test]
+fn volumes_that_are_being_set_up_again_are_waited_for() {
+    let mut spec = one();
+    spec["volumes"] = json!([{"name": "v", "secret": {"secretName": "s"}}]);
+    let missing = || Event::VolumesFailed("no".to_owned());
+    for (result, told) in
+        [(Event::VolumesReady, vec!["tear down"]), (missing(), vec!["tell FailedMount: no", "tear down"])]
+    {
+        let mut script = Script::new(spec.clone());
+        script.send(Event::Tick);
+        script.send(missing());
+        assert_eq!(script.pass(1), ["volumes"]);
+        assert_eq!(script.delete(30), [""; 0]);
+        assert_eq!(script.send(result), told);
+    }
+}
+
+#[test]
+fn a_pod_that_goes_before_it_was_run_has_nothing_made() {
+    let mut script = Script::new(one());
+    let eviction =
+        Eviction { reason: "Preempting", message: "why".to_owned(), grace: None, disruption: None };
+    assert_eq!(script.send(Event::Evicted(eviction)), ["tell Preempting: why", "tear down"]);
+    script.send(Event::TornDown);
+    let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Preempting")));
+}
+
+#[test]
+fn a_sandbox_comes_beside_the_volumes_once_the_root_certificate_is_there() {
+    let mut spec = one();
+    spec["volumes"] =
+        json!([{"name": "v", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}]);
+    let mut script = Script::new(spec.clone());
+    assert_eq!(script.send(Event::Tick), ["volumes"]);
+    assert!(looks_for_root_ca(script.state()));
+    assert_eq!(script.send(Event::RootCaFound), ["sandbox 0"]);
+    assert!(!looks_for_root_ca(script.state()), "once it is there");
+    assert!(!looks_for_root_ca(Script::new(one()).state()));
+    let mut waits = spec.clone();
+    waits["volumes"].as_array_mut().unwrap().push(json!({"name": "s", "secret": {"secretName": "s"}}));
+    assert!(!looks_for_root_ca(Script::new(waits).state()), "of no use");
+    // in a namespace without it there is none until it comes
+    let mut script = Script::new(spec);
+    script.send(Event::Tick);
+    let why = "configmap \"kube-root-ca.crt\" not found";
+    assert_eq!(script.send(Event::VolumesFailed(why.to_owned())), [format!("tell FailedMount: {why}")]);
+    assert_eq!(script.pass(1), ["volumes"]);
+    assert_eq!(script.send(Event::RootCaFound), ["sandbox 0"]);
+    assert_eq!(script.delete(30), [""; 0], "waits for both");
+    assert_eq!(script.sandbox(), [""; 0]);
+    assert_eq!(script.send(Event::VolumesReady), ["tear down"]);
+}
+
+#[test]
 fn a_sandbox_shows_once_the_volumes_are_there() {
     let shown = |script: &Script| {
         let status = pod_status(script.state(), &NodeView::default(), None, script.now);
@@ -464,4 +519,30 @@ fn sidecars_of_an_ending_pod_are_told_at_once_and_end_in_their_turn() {
         assert_eq!(script.exited(id, 0), [""; 0], "{id}");
     }
     assert_eq!(script.exited("4", 0), ["tear down"]);
+}
+
+#[test]
+fn a_pod_that_is_evicted_ends_and_says_why() {
+    let eviction = |grace, disruption| {
+        Event::Evicted(Eviction { reason: "Evicted", message: "why".to_owned(), grace, disruption })
+    };
+    for (grace, disruption, kill) in [(Some(1), None, 2), (None, Some("for another"), 30)] {
+        let mut script = Script::ready(one());
+        script.sandbox();
+        script.started("c", "1");
+        let told = script.send(eviction(grace, disruption));
+        assert_eq!(told[0], "tell Evicted: why");
+        assert_eq!(
+            script.state().life,
+            Life::Terminating { deadline: script.now + SignedDuration::from_secs(grace.unwrap_or(30)) }
+        );
+        assert_eq!(told[1..], [format!("kill 1 {kill}")]);
+        assert_eq!(script.exited("1", 137), ["tear down"]);
+        let status = pod_status(script.state(), &NodeView::default(), None, script.now);
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+        let conditions = status.conditions.unwrap();
+        let target = conditions.iter().find(|condition| condition.type_ == "DisruptionTarget");
+        assert_eq!(target.and_then(|target| target.message.as_deref()), disruption);
+        assert_eq!(script.send(eviction(None, None)), [""; 0], "once");
+    }
 }

@@ -13,13 +13,16 @@ use sampan_reconcile::{Delta, Informer, Key};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::admission::{self, Refusal, refused_beside};
+use super::admission::{self, Refusal};
 use super::driver::{self, Handle, Leftovers, Message};
+use super::eviction::Eviction;
 use super::machine::Event;
 use super::recover::{Found, by_pod, recover};
+use super::resize::Allocation;
 use super::resize::checkpoint::Checkpoint;
 use super::resize::ledger::{Ledger, Verdict};
-use super::state::{PodState, terminal};
+use super::state::{PodState, full_name, terminal};
+use super::waiting::Waiting;
 use crate::context::Context;
 
 /// Annotation of pods that only mirror something; they are not run.
@@ -51,7 +54,7 @@ impl Pods {
     }
 }
 
-fn uid(pod: &Pod) -> String {
+pub(super) fn uid(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap_or_default()
 }
 
@@ -77,6 +80,8 @@ struct Manager {
     ledger: Ledger,
     /// Pods that have been deleted, until the informer has seen it.
     ended: HashSet<String>,
+    /// Critical pods for which others are ended.
+    waiting: Waiting,
 }
 
 /// Runs all pods of the node until the drain.
@@ -101,6 +106,7 @@ pub async fn run(
         done,
         ledger: Ledger::default(),
         ended: HashSet::new(),
+        waiting: Waiting::default(),
     };
     let mut deltas = informer.subscribe();
     tokio::join!(informer.synced(), manager.nodes.synced());
@@ -143,6 +149,7 @@ impl Manager {
         if let Some(old) = delta.old.as_ref().filter(|old| replaced(old)) {
             self.ended.remove(&uid(old));
             self.ledger.forget(&uid(old));
+            self.waiting.forget(&uid(old));
         }
         let changed = delta.old.as_ref().zip(delta.new.as_ref()).is_some_and(|(old, new)| {
             uid(old) == uid(new) && old.metadata.generation != new.metadata.generation
@@ -155,23 +162,70 @@ impl Manager {
                     }
                     handle.tell(Event::Spec(pod));
                 }
+                None if self.waiting.update(&pod) => {}
                 None => self.adopt(pod).await,
             }
         }
+        self.take_who_has_room();
     }
 
     async fn adopt(&mut self, pod: Arc<Pod>) {
+        let verdict = if self.is_known(&pod) { admission::Verdict::Admitted } else { self.judge(&pod).await };
+        match verdict {
+            admission::Verdict::Admitted => self.take(pod, None),
+            admission::Verdict::Refused(refusal) => self.take(pod, Some(refusal)),
+            admission::Verdict::After(victims) => self.make_room(pod, &victims),
+        }
+    }
+
+    /// Ends pods so that a critical one has room, and has that room be its own (upstream's `evictPodsToFreeRequests`).
+    fn make_room(&mut self, pod: Arc<Pod>, victims: &[Arc<Pod>]) {
+        self.ledger.take(&pod, Arc::new(Allocation::of(&pod)));
+        for victim in victims.iter().filter(|victim| !self.waiting.awaits(&uid(victim))) {
+            tracing::info!(
+                victim = full_name(victim),
+                pod = full_name(&pod),
+                "preempting for a critical pod"
+            );
+            // one without a driver is told when it gets one
+            if let Some(handle) = self.pods.get(&uid(victim)) {
+                handle.tell(Event::Evicted(preempted()));
+            }
+        }
+        for given_up in self.waiting.add(pod, victims) {
+            self.take(given_up, None);
+        }
+    }
+
+    /// Takes the critical pods for which all have ended that had to.
+    fn take_who_has_room(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let alive = self.informer.list().iter().filter(|pod| !terminal(pod)).map(|pod| uid(pod)).collect();
+        for pod in self.waiting.ready(&alive) {
+            self.take(pod, None);
+        }
+    }
+
+    fn take(&mut self, pod: Arc<Pod>, refused: Option<Refusal>) {
         let uid = uid(&pod);
         let now = Timestamp::now();
         let checkpoint = Checkpoint::read(&self.context.dirs.pod(&pod).resources());
+        // a pod that waited for room has what it was judged by
+        let checkpoint = checkpoint.or_else(|| {
+            let allocation = self.ledger.allocation(&uid)?.clone();
+            Some(Checkpoint { allocation, ..Checkpoint::default() })
+        });
         let found = self.found.remove(&uid);
-        let refused = if found.is_none() && !taken(&pod) { self.refused(&pod).await } else { None };
         let (state, leftovers) = recover(pod.clone(), &found.unwrap_or_default(), checkpoint, now);
         // what is not run takes nobody's room
         if refused.is_none() {
             self.ledger.take(&pod, state.resize.allocation.clone());
         }
-        self.spawn(uid, PodState { refused, ..state }, leftovers);
+        let goes = self.waiting.awaits(&uid);
+        let first = if goes { Event::Evicted(preempted()) } else { Event::Tick };
+        self.spawn(uid, PodState { refused, ..state }, leftovers, first);
     }
 
     /// Looks again whether there is room for the resizes that wait.
@@ -192,22 +246,25 @@ impl Manager {
         }
     }
 
-    /// Why a pod that the kubelet has not taken yet cannot be on the node, or not beside those that it has.
-    async fn refused(&self, pod: &Arc<Pod>) -> Option<Refusal> {
+    /// Whether a pod that the kubelet has not taken yet can be on the node, beside those that it has.
+    async fn judge(&self, pod: &Arc<Pod>) -> admission::Verdict {
         if let Some(refusal) = admission::refused(pod) {
-            return Some(refusal);
+            return admission::Verdict::Refused(refusal);
         }
-        let there = self.there(pod);
-        let node = self.nodes.get(&Key::cluster(&self.context.node_name))?;
-        let refusal = refused_beside(pod, &there, &node)?;
-        if !admission::is_of_node(&refusal) {
-            return Some(refusal);
+        let (leaving, staying): (Vec<_>, Vec<_>) =
+            self.there(pod).into_iter().partition(|other| self.waiting.awaits(&uid(other)));
+        let Some(node) = self.nodes.get(&Key::cluster(&self.context.node_name)) else {
+            return admission::Verdict::Admitted;
+        };
+        let verdict = admission::judge(pod, &staying, &leaving, &node);
+        if !matches!(&verdict, admission::Verdict::Refused(refusal) if admission::is_of_node(refusal)) {
+            return verdict;
         }
         // whoever placed the pod may have seen labels that have not come here yet
         let nodes: Api<Node> = Api::all(self.context.client.clone());
         match nodes.get_opt(&self.context.node_name).await {
-            Ok(Some(node)) => refused_beside(pod, &there, &node),
-            _ => Some(refusal),
+            Ok(Some(node)) => admission::judge(pod, &staying, &leaving, &node),
+            _ => verdict,
         }
     }
 
@@ -217,14 +274,19 @@ impl Manager {
         let mut all = self.informer.list();
         all.retain(|other| uid(other) != uid(pod) && !terminal(other) && !self.ended.contains(&uid(other)));
         let there = all.iter().filter_map(|other| {
-            let has_room = mirror(other) || taken(other);
+            let has_room = mirror(other) || self.is_known(other);
             self.ledger.applied(other).or_else(|| has_room.then(|| other.clone()))
         });
         there.collect()
     }
 
-    fn spawn(&self, uid: String, state: PodState, leftovers: Leftovers) {
-        let handle = driver::spawn(self.context.clone(), state, leftovers, self.done.clone());
+    /// Whether the pod is on the node already, by whatever kubelet's doing.
+    fn is_known(&self, pod: &Pod) -> bool {
+        self.found.contains_key(&uid(pod)) || taken(pod)
+    }
+
+    fn spawn(&self, uid: String, state: PodState, leftovers: Leftovers, first: Event) {
+        let handle = driver::spawn(self.context.clone(), state, leftovers, first, self.done.clone());
         self.pods.0.lock().insert(uid, handle);
     }
 
@@ -265,6 +327,16 @@ impl Manager {
                 crate::volume::remove_all(dirs).await;
             }
         }
+    }
+}
+
+/// Upstream's words of `pkg/kubelet/preemption`.
+fn preempted() -> Eviction {
+    Eviction {
+        reason: "Preempting",
+        message: "Preempted in order to admit critical pod".to_owned(),
+        grace: None,
+        disruption: Some("Pod was preempted by Kubelet to accommodate a critical pod."),
     }
 }
 

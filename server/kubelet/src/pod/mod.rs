@@ -3,6 +3,7 @@
 mod admission;
 pub mod backoff;
 pub mod driver;
+mod eviction;
 mod hooks;
 mod images;
 pub mod machine;
@@ -15,6 +16,8 @@ mod sandbox;
 mod start;
 pub mod state;
 pub mod status;
+mod storage;
+mod waiting;
 
 #[cfg(test)]
 mod machine_tests;

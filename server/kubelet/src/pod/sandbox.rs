@@ -45,7 +45,10 @@ async fn try_create_sandbox(
     let spec = pod.spec.clone().unwrap_or_default();
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let host = spec.host_network.unwrap_or(false);
-    check_handler(context, spec.runtime_class_name.as_deref()).await?;
+    let handler = handler(context, spec.runtime_class_name.as_deref()).await?;
+    if spec.host_users == Some(false) {
+        return Err(no_own_users(&handler));
+    }
     let joins = context.runtime.capabilities().joins_network_namespace;
     let (network, mut ips) = match (host, joins) {
         (true, _) => (SandboxNetwork::Host, context.host_ips.clone()),
@@ -70,9 +73,19 @@ async fn try_create_sandbox(
     Ok((status.id, ips))
 }
 
-/// Whether the pod's RuntimeClass means this node's runtime.
-async fn check_handler(context: &Context, class: Option<&str>) -> Result<(), String> {
-    let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(()) };
+/// Why a pod is not run that wants users of its own: it is promised that root in it is not the node's, and is let do what
+/// other pods are not (upstream's `GetOrCreateUserNamespaceMappings`).
+fn no_own_users(handler: &str) -> String {
+    let who = match handler {
+        "" => "runtime".to_owned(),
+        handler => format!("RuntimeClass handler {handler:?}"),
+    };
+    format!("can't set `spec.hostUsers: false`, {who} does not support user namespaces")
+}
+
+/// The handler that the pod's RuntimeClass means, if it is this node's runtime.
+async fn handler(context: &Context, class: Option<&str>) -> Result<String, String> {
+    let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(String::new()) };
     let classes: Api<RuntimeClass> = Api::all(context.client.clone());
     let handler = match classes.get(class).await {
         Ok(class) => class.handler,
@@ -80,7 +93,7 @@ async fn check_handler(context: &Context, class: Option<&str>) -> Result<(), Str
         Err(error) => return Err(error.to_string()),
     };
     if handler.is_empty() || context.runtime.capabilities().runtime_handlers.contains(&handler.as_str()) {
-        return Ok(());
+        return Ok(handler);
     }
     Err(format!("failed to get sandbox runtime: no runtime for {handler:?} is configured"))
 }
@@ -138,4 +151,17 @@ fn write_files(
         context.tell(pod, true, "DNSConfigForming", &told, None);
     }
     crate::dirs::write(&dirs.resolv_conf(), resolver.text().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_with_users_of_its_own_is_told_who_cannot_have_it() {
+        let rest = "does not support user namespaces";
+        assert_eq!(no_own_users(""), format!("can't set `spec.hostUsers: false`, runtime {rest}"));
+        let who = "RuntimeClass handler \"oci\"";
+        assert_eq!(no_own_users("oci"), format!("can't set `spec.hostUsers: false`, {who} {rest}"));
+    }
 }

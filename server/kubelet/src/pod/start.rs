@@ -16,6 +16,7 @@ use super::{hooks, images};
 use crate::container::config::{ANNOTATION_TERMINATION, Inputs, container_config, sub_paths};
 use crate::container::{downward::Facts, env};
 use crate::context::Context;
+use crate::logs;
 use crate::volume::subpath::{SubPath, prepare, read};
 use crate::volume::{self, Holdings, Place};
 
@@ -61,6 +62,10 @@ impl Start {
             return Err(self.not_started(&id, &image, error).await);
         }
         self.tell(false, "Started", "Container started");
+        let dirs = self.context.dirs.pod(&self.pod);
+        if let Err(error) = logs::link(&dirs, &self.pod, &self.container.name, &id, self.attempt) {
+            tracing::warn!(id, %error, "log not linked");
+        }
         let status = self.context.runtime.container_status(&id).await;
         let (image_name, image_id) = image_names(&image, self.container.image.as_deref().unwrap_or_default());
         let started = self.container.startup_probe.is_none();
@@ -149,7 +154,12 @@ impl Start {
             seccomp_profiles: &self.context.dirs.seccomp(),
             target: self.target.clone(),
         };
-        let config = container_config(&inputs).map_err(config_error)?;
+        let mut config = container_config(&inputs).map_err(config_error)?;
+        let shown = logs::besides(&config.mounts, &dirs);
+        // a machine that has no room for them has its own
+        if !shown.is_empty() && logs::make_places(&dirs).is_ok() {
+            config.mounts.extend(shown);
+        }
         let parts = sub_paths(&inputs).map_err(config_error)?;
         let termination = dirs.termination_log(&self.container.name, self.attempt);
         prepare_sub_paths(&parts, &self.container.name).map_err(config_error)?;

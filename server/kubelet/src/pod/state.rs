@@ -12,6 +12,7 @@ use sampan_cri::User;
 
 use super::admission::Refusal;
 use super::backoff::Backoff;
+use super::eviction::Eviction;
 use super::resize::{Allocation, Notice, Resize, report};
 
 /// Everything the machine knows of one pod.
@@ -31,6 +32,8 @@ pub struct PodState {
     pub sandbox_attempt: u32,
     /// Its volumes.
     pub volumes: Volumes,
+    /// The cluster's root certificate was there for them.
+    pub root_ca_found: bool,
     /// All containers: init, then main, then ephemeral, each in the order of the spec.
     pub slots: Vec<Slot>,
     /// All init containers are through; they do not run again in this sandbox.
@@ -39,6 +42,8 @@ pub struct PodState {
     pub start_time: Timestamp,
     /// Why the kubelet itself ended the pod: reason and message (`DeadlineExceeded`, `Evicted`).
     pub failure: Option<(String, String)>,
+    /// How it was ended if that was not its own doing.
+    pub eviction: Option<Eviction>,
     /// Why there is no place for it beside the pods that were there when it came.
     pub refused: Option<Refusal>,
     /// The object in the API says the pod is over, from an earlier life of this process: its status is
@@ -304,10 +309,12 @@ impl PodState {
             sandbox: Sandbox::Absent,
             sandbox_attempt: 0,
             volumes: Volumes::Absent,
+            root_ca_found: false,
             slots: Vec::new(),
             initialized: false,
             start_time,
             failure: None,
+            eviction: None,
             refused: None,
             frozen,
             removed: false,

@@ -263,7 +263,7 @@ fn terminated(end: &End, node: &NodeView) -> ContainerState {
 }
 
 /// Status, reason and message of one condition.
-type Verdict = (bool, Option<String>, Option<String>);
+pub type Verdict = (bool, Option<String>, Option<String>);
 
 fn conditions(
     state: &PodState,
@@ -274,16 +274,16 @@ fn conditions(
     now: Timestamp,
 ) -> Vec<PodCondition> {
     let containers_ready = containers_ready(phase, init, main, state);
-    let ready = ready(state, &containers_ready);
     let sandbox = matches!(state.sandbox, Sandbox::Ready { .. }) && state.usable();
     let all: [(&str, Verdict); 5] = [
         ("PodReadyToStartContainers", (sandbox, None, None)),
         ("Initialized", initialized(state, phase)),
-        ("Ready", ready),
+        ("Ready", ready(state, &containers_ready)),
         ("ContainersReady", containers_ready),
         ("PodScheduled", (true, None, None)),
     ];
     let all = all.into_iter().chain(all_anew(state).map(|verdict| ("AllContainersRestarting", verdict)));
+    let all = all.chain(state.eviction.as_ref().and_then(|e| Some(("DisruptionTarget", e.verdict()?))));
     let all = all.map(|(kind, verdict)| condition(state, kind, verdict, before, now));
     report::conditions(&state.resize).into_iter().chain(all).collect()
 }

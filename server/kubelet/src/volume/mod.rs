@@ -10,6 +10,7 @@ pub mod mounts;
 mod payload;
 pub mod subpath;
 mod token;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, HostPathVolumeSource, ImageVolumeSource, Pod, Secret, Volume, VolumeProjection,
+    ConfigMap, Container, HostPathVolumeSource, ImageVolumeSource, Pod, Secret, Volume,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,10 +27,12 @@ use tokio::sync::Notify;
 use crate::container::qos;
 use crate::context::Context;
 use crate::dirs::PodDirs;
+use crate::logs;
 use crate::objects::Watched;
 
 use claim::Source;
 pub use token::Tokens;
+pub use waits::{at_once, finds_root_ca, shows_root_ca};
 
 /// What a pod's volumes and environment hold on to while the pod lives.
 #[derive(Default)]
@@ -98,7 +101,7 @@ impl Holdings {
 /// Where a volume's files are on the host; `None` for kinds that cannot be served.
 pub fn host_path(volume: &Volume, dirs: &PodDirs) -> Option<PathBuf> {
     if let Some(source) = &volume.host_path {
-        return Some(PathBuf::from(&source.path));
+        return Some(logs::stand_in(Path::new(&source.path), dirs));
     }
     plugin(volume).map(|plugin| dirs.volume(plugin, &volume.name))
 }
@@ -149,25 +152,6 @@ pub fn images(pod: &Pod, container: &Container, dirs: &PodDirs) -> Vec<(ImageVol
     volumes.filter_map(|volume| Some((volume.image.clone()?, host_path(volume, dirs)?))).collect()
 }
 
-/// The root certificate of the cluster that every namespace is given, for the token volume of every pod.
-const ROOT_CA: &str = "kube-root-ca.crt";
-
-/// Whether no volume of the pod waits for somebody else: for an object that may not be there yet, or for a path.
-pub fn at_once(pod: &Pod) -> bool {
-    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).all(is_at_once)
-}
-
-fn is_at_once(volume: &Volume) -> bool {
-    let own = |source: &VolumeProjection| {
-        let root = source.config_map.as_ref().is_some_and(|map| map.name == ROOT_CA);
-        root || source.service_account_token.is_some() || source.downward_api.is_some()
-    };
-    match &volume.projected {
-        Some(projected) => projected.sources.iter().flatten().all(own),
-        None => volume.empty_dir.is_some() || volume.downward_api.is_some() || volume.image.is_some(),
-    }
-}
-
 /// Whether a volume's files are what somebody else wrote into the API.
 fn is_payload(volume: &Volume) -> bool {
     volume.config_map.is_some()
@@ -205,7 +189,7 @@ async fn set_up_one(
     holdings: &Holdings,
 ) -> Result<(), String> {
     if let Some(source) = &volume.host_path {
-        return check_host_path(source);
+        return check_host_path(&logs::stand_in(Path::new(&source.path), dirs), source);
     }
     let Some(path) = host_path(volume, dirs) else { return Err("no volume plugin matched".to_owned()) };
     if volume.image.is_some() {
@@ -243,7 +227,7 @@ async fn set_up_claim(
     let Some(claimed) = claim::find(context, pod, volume).await? else { return Ok(()) };
     let (name, path) = (claimed.volume.clone(), claimed.path());
     if let Source::Host(source) = &claimed.source {
-        return check_host_path(source)
+        return check_host_path(Path::new(&source.path), source)
             .map_err(|why| format!("MountVolume.SetUp failed for volume {name:?} : {why}"));
     }
     if !path.exists() {
@@ -295,9 +279,8 @@ fn empty_dir(path: &Path, memory: bool, limit: Option<i64>, group: Option<u32>) 
     Ok(())
 }
 
-/// Upstream's `pkg/volume/hostpath`: `checkTypeInternal`.
-fn check_host_path(source: &HostPathVolumeSource) -> Result<(), String> {
-    let path = Path::new(&source.path);
+/// Upstream's `pkg/volume/hostpath`: `checkTypeInternal`, for what stands for the source's path.
+fn check_host_path(path: &Path, source: &HostPathVolumeSource) -> Result<(), String> {
     let meta = std::fs::metadata(path).ok();
     let kind = source.type_.as_deref().unwrap_or_default();
     let fail = |what: &str| Err(format!("hostPath type check failed: {} is not {what}", source.path));
@@ -344,7 +327,8 @@ pub async fn tear_down(dirs: PodDirs, holdings: &Holdings) {
 /// Removes all the files the kubelet has of a pod, once its volumes are torn down.
 pub async fn remove_all(dirs: PodDirs) {
     let path = dirs.root.clone();
-    let result = blocking(move || mounts::remove(&dirs.root).and(mounts::remove(&dirs.logs))).await;
+    let all = move || logs::unlink_all(&dirs).and(mounts::remove(&dirs.root)).and(mounts::remove(&dirs.logs));
+    let result = blocking(all).await;
     if let Err(error) = result {
         tracing::warn!(path = %path.display(), %error, "files of a pod not removed");
     }
@@ -362,36 +346,5 @@ pub async fn stale(holdings: &Holdings) {
             }
         }
         None => holdings.dirty.notified().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn volumes_that_wait_for_nobody() {
-        let token = json!([{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "kube-root-ca.crt"}},
-            {"downwardAPI": {"items": []}}]);
-        for (volume, expected) in [
-            (json!({"projected": {"sources": token}}), true),
-            (json!({"projected": {"sources": [{"configMap": {"name": "c"}}]}}), false),
-            (json!({"projected": {"sources": [{"secret": {"name": "s"}}]}}), false),
-            (json!({"emptyDir": {}}), true),
-            (json!({"downwardAPI": {}}), true),
-            (json!({"image": {"reference": "i"}}), true),
-            (json!({"configMap": {"name": "kube-root-ca.crt"}}), false),
-            (json!({"secret": {"secretName": "s"}}), false),
-            (json!({"hostPath": {"path": "/", "type": "File"}}), false),
-            (json!({"persistentVolumeClaim": {"claimName": "c"}}), false),
-        ] {
-            let mut named = volume.clone();
-            named["name"] = json!("v");
-            let volumes = json!([{"name": "first", "emptyDir": {}}, named]);
-            let pod = json!({"metadata": {}, "spec": {"containers": [], "volumes": volumes}});
-            assert_eq!(at_once(&serde_json::from_value(pod).unwrap()), expected, "{volume}");
-        }
     }
 }

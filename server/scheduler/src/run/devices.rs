@@ -12,7 +12,7 @@ use k8s_openapi::api::resource::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use sampan_reconcile::{Delta, Key, Object, reference};
+use sampan_reconcile::{Delta, Key, Object};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -133,7 +133,7 @@ impl Scheduler {
                 let why = why.unwrap_or_else(|| "the node is gone".to_owned());
                 tracing::info!(pod = key, why, "its claims are not to be had");
                 let text = format!("running PreBind plugin \"DynamicResources\": {why}");
-                self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", text);
+                self.say_failed(&pod, text);
                 self.take_back(state, &pod);
                 state.world.delete_pod(&key);
                 state.queue.world_changed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use sampan_reconcile::reference;
+use sampan_reconcile::{Deed, EventType, reference};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ impl Scheduler {
         hope: Hope,
     ) {
         tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
-        self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
+        self.say_failed(&pod, message.clone());
         let nominated = match nomination {
             Nomination::Kept => None,
             Nomination::Cleared => {
@@ -46,7 +46,7 @@ impl Scheduler {
     /// Whether the pod fits somewhere could not be told.
     pub(super) fn failed(&self, state: &mut State, pod: Arc<PodInfo>, message: String) {
         tracing::warn!(pod = pod.key(), why = message, "not scheduled");
-        self.recorder(&pod).warning(&reference(&*pod.pod), "FailedScheduling", message.clone());
+        self.say_failed(&pod, message.clone());
         let told = Told { reason: "SchedulerError", message, nominated: None };
         state.calls.push(Box::pin(tell(self.client.clone(), pod.clone(), told)));
         state.queue.failed(pod, Hope::Time, Instant::now());
@@ -59,7 +59,8 @@ impl Scheduler {
         let (victims, outdone): (Vec<_>, _) = (victims.collect(), outdone(pod, node, &state.world));
         for victim in victims {
             let text = format!("Preempted by pod {uid} on node {}", preemption.node);
-            self.recorder(pod).normal(&reference(&*victim.pod), "Preempted", text);
+            let deed = Deed { kind: EventType::Normal, reason: "Preempted", action: "Preempting" };
+            self.recorder(pod).event(&reference(&*victim.pod), Some(reference(&*pod.pod)), deed, text);
             state.world.leaving.extend(victim.pod.metadata.uid.clone());
             state.calls.push(Box::pin(evict(self.client.clone(), victim, pod.clone())));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
-use sampan_reconcile::{Delta, reference};
+use sampan_reconcile::Delta;
 use tokio::time::Instant;
 
 use super::{Output, Scheduler, State, devices};
@@ -67,7 +67,7 @@ impl Scheduler {
         let Some(failed) = state.bindings.remove(key) else { return };
         tracing::info!(pod = key, node = failed.node, why, "volumes not bound");
         let text = format!("running PreBind plugin \"VolumeBinding\": {why}");
-        self.recorder(&failed.pod).warning(&reference(&*failed.pod.pod), "FailedScheduling", text);
+        self.say_failed(&failed.pod, text);
         state.world.volumes_mut().give_up(&failed.choice);
         devices::forget(state, key);
         state.world.delete_pod(key);

@@ -105,11 +105,21 @@ pub(super) fn handlers(world: &World) -> Result<()> {
     let class = |name: &str, handler: &str| json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": handler});
     super::apply(world, &[class("known", "runc"), class("unknown", "kata")])?;
     let spec = |class: &str| json!({"runtimeClassName": class, "containers": [sh(FOREVER)]});
-    super::apply(world, &[pod("handler-known", spec("known")), pod("handler-unknown", spec("unknown"))])?;
+    let own_users = json!({"hostUsers": false, "containers": [sh(FOREVER)]});
+    super::apply(
+        world,
+        &[
+            pod("handler-known", spec("known")),
+            pod("handler-unknown", spec("unknown")),
+            pod("own-users", own_users),
+        ],
+    )?;
     until(world, "handler-known", "running", |status| status["phase"] == "Running")?;
     let why =
         "Failed to create pod sandbox: failed to get sandbox runtime: no runtime for \"kata\" is configured";
     event(world, "handler-unknown", "FailedCreatePodSandBox", why)?;
     ensure!(get(world, "handler-unknown")?["status"]["phase"] == "Pending");
+    let why = "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+    event(world, "own-users", "FailedCreatePodSandBox", why)?;
     Ok(())
 }

@@ -328,6 +328,9 @@ pub(super) fn images(cluster: &World) -> Result<()> {
         "Container image \"library/nothing:1\" is not present with pull policy of Never",
     )?;
     status_column(cluster, "bad-name", "InvalidImageName")?;
+    let why = "Failed to apply default image tag \"Bad//Name\": couldn't parse image name \"Bad//Name\": invalid reference format: repository name (/Name) must be lowercase";
+    event(cluster, "bad-name", "InspectFailed", why)?;
+    event(cluster, "bad-name", "Failed", "Error: InvalidImageName")?;
     let waiting = cluster.kubectl_command().args(["logs", "no-image"]).output()?;
     let words = String::from_utf8_lossy(&waiting.stderr).into_owned();
     ensure!(

@@ -62,8 +62,10 @@ impl Reference {
 }
 
 fn split_registry(name: &str) -> (String, String) {
+    // a repository has no capitals, so what has some is a host
+    let is_host = |one: char| matches!(one, '.' | ':') || one.is_ascii_uppercase();
     match name.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+        Some((host, rest)) if host.contains(is_host) || host == "localhost" => {
             let host = if host == "index.docker.io" { "docker.io" } else { host };
             (host.to_owned(), rest.to_owned())
         }
@@ -115,6 +117,7 @@ mod tests {
             ("localhost/x", "localhost/x:latest"),
             ("localhost:5000/x:t", "localhost:5000/x:t"),
             ("quay.io/a/b/c", "quay.io/a/b/c:latest"),
+            ("Host/a", "Host/a:latest"),
             (&format!("x@{digest}"), &format!("docker.io/library/x@{digest}")),
             (&format!("x:t@{digest}"), &format!("docker.io/library/x@{digest}")),
         ] {
@@ -122,6 +125,10 @@ mod tests {
         }
         for text in ["", "Nginx", "a//b", "x:", "x:$", "x@sha256:12", "-x", "a b"] {
             assert!(Reference::parse(text).unwrap_err().starts_with(INVALID), "{text}");
+        }
+        for (text, repository) in [("Bad", "library/Bad"), ("Bad//Name", "/Name"), ("a/B:1", "a/B")] {
+            let why = format!("{INVALID}: repository name ({repository}) must be lowercase");
+            assert_eq!(Reference::parse(text), Err(why));
         }
     }
 }

@@ -13,35 +13,63 @@ use crate::container::qos::millis;
 /// What a node lets pods have.
 type Allocatable = BTreeMap<String, Quantity>;
 
-/// The first resource that is short.
-pub(super) fn short(pod: &Pod, others: &[Arc<Pod>], allocatable: &Allocatable) -> Option<Refusal> {
+/// A resource that is short.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shortage {
+    /// Which.
+    pub name: String,
+    requested: i128,
+    used: i128,
+    capacity: i128,
+}
+
+impl Shortage {
+    /// How much is missing.
+    pub fn missing(&self) -> i128 {
+        self.requested - (self.capacity - self.used)
+    }
+
+    /// What a pod is told that is not run for it.
+    pub fn refusal(&self) -> Refusal {
+        let Self { name, requested, used, capacity } = self;
+        let why = format!(
+            "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+        );
+        (format!("{OUT_OF}{name}").into(), why)
+    }
+}
+
+/// The resources that are short, in the order in which they are told.
+pub(super) fn shortages(pod: &Pod, others: &[Arc<Pod>], allocatable: &Allocatable) -> Vec<Shortage> {
     let capacity = |name: &str| allocatable.get(name).and_then(millis).map(|amount| count(name, amount));
     let pods = i128::try_from(others.len()).unwrap_or(i128::MAX);
-    if let Some(most) = capacity("pods").filter(|most| pods + 1 > *most) {
-        return Some(out_of("pods", 1, pods, most));
+    let mut shortages = Vec::new();
+    if let Some(capacity) = capacity(PODS).filter(|most| pods + 1 > *most) {
+        shortages.push(Shortage { name: PODS.to_owned(), requested: 1, used: pods, capacity });
     }
     let extended: BTreeSet<&str> = names(pod).filter(|name| !FIRST.contains(name)).collect();
     let all = FIRST.into_iter().chain(extended);
     // what no node has is somebody else's to give
     let all = all.filter(|name| !is_extended(name) || allocatable.contains_key(*name));
-    let mut short = all.filter_map(|name| {
-        let requested = count(name, total(pod, Side::Requests, name));
+    shortages.extend(all.filter_map(|name| {
+        let requested = request(pod, name);
         let used: i128 = others.iter().map(|other| count(name, given(other, Side::Requests, name))).sum();
         let capacity = capacity(name).unwrap_or_default();
-        (requested > 0 && requested > capacity - used).then(|| out_of(name, requested, used, capacity))
-    });
-    short.next()
+        let short = requested > 0 && requested > capacity - used;
+        short.then(|| Shortage { name: name.to_owned(), requested, used, capacity })
+    }));
+    shortages
 }
+
+/// What a pod asks for; of pods it is one.
+pub(super) fn request(pod: &Pod, name: &str) -> i128 {
+    if name == PODS { 1 } else { count(name, total(pod, Side::Requests, name)) }
+}
+
+const PODS: &str = "pods";
 
 /// Asked for in this order, all others by name.
 const FIRST: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-
-fn out_of(name: &str, requested: i128, used: i128, capacity: i128) -> Refusal {
-    let why = format!(
-        "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
-    );
-    (format!("{OUT_OF}{name}").into(), why)
-}
 
 /// How the reason begins.
 pub(super) const OUT_OF: &str = "OutOf";
@@ -78,7 +106,15 @@ mod tests {
 
     fn pod(requests: Value) -> Arc<Pod> {
         let container = json!({"name": "c", "resources": {"requests": requests}});
-        serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [container]}})).unwrap()
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [container]}})).unwrap(),
+        )
+    }
+
+    fn short(pod: &Pod, others: &[Arc<Pod>], allocatable: &Allocatable) -> Option<(String, String)> {
+        let first = shortages(pod, others, allocatable).into_iter().next()?;
+        let (reason, why) = first.refusal();
+        Some((reason.into_owned(), why))
     }
 
     #[test]
@@ -108,11 +144,12 @@ mod tests {
             (json!({"y.io/fpga": "1"}), None),
         ];
         for (requests, want) in cases {
-            let told = short(&pod(requests.clone()), &there, &node);
-            assert_eq!(told.map(|(reason, why)| (reason.into_owned(), why)), want, "{requests}");
+            assert_eq!(short(&pod(requests.clone()), &there, &node), want, "{requests}");
         }
         let three = [pod(json!({})), pod(json!({})), pod(json!({}))];
-        let told = short(&pod(json!({"cpu": "9"})), &three, &node);
-        assert_eq!(told.map(|(reason, why)| (reason.into_owned(), why)), short_of("pods", 1, 3, 3));
+        assert_eq!(short(&pod(json!({"cpu": "9"})), &three, &node), short_of("pods", 1, 3, 3));
+        let all = shortages(&pod(json!({"cpu": "9", "memory": "1Gi"})), &three, &node);
+        let all: Vec<_> = all.iter().map(|short| (short.name.as_str(), short.missing())).collect();
+        assert_eq!(all, [("pods", 1), ("cpu", 5000)]);
     }
 }
