@@ -232,6 +232,19 @@ pub fn other_group_body(name: &str, versions: &[&str]) -> Value {
     json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
 }
 
+/// Puts versions of [`other_group_body`] or [`aggregated_other`] ahead of those that a group of the registry has.
+pub fn put_ahead(group: &mut Value, mut more: Value) {
+    let Some(own) = group.get_mut("versions").and_then(Value::as_array_mut) else { return };
+    if let Some(more) = more.get_mut("versions").and_then(Value::as_array_mut) {
+        more.append(own);
+        std::mem::swap(own, more);
+    }
+    let first = own.first().cloned().unwrap_or_default();
+    if let Some(preferred) = group.get_mut("preferredVersion") {
+        *preferred = first;
+    }
+}
+
 /// `/apis/<group>` of an aggregated API server.
 pub fn other_group(name: &str, versions: &[&str]) -> Value {
     let mut group = json!({"kind": "APIGroup", "apiVersion": "v1"});

@@ -131,6 +131,10 @@ pub struct Field {
     pub merge_key: Option<&'static str>,
     /// The default that upstream's schema states, as JSON text.
     pub default: Option<&'static str>,
+    /// What Go calls the type, without a pointer, where that is not told by what it holds: `v1.RestartPolicy`.
+    pub go_type: Option<&'static str>,
+    /// The structs that JSON inlines between the type and the field: `VolumeSource`.
+    pub embedded: Option<&'static str>,
 }
 
 /// The type of that schema name.

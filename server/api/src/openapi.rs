@@ -7,6 +7,7 @@
 
 mod custom;
 mod gnostic;
+mod gnostic3;
 mod parameters;
 mod paths;
 mod schemas;
@@ -39,15 +40,23 @@ pub fn v3_path(group: &str, version: &str) -> String {
     }
 }
 
+/// Where the document of a group and version of the registry is.
+pub fn v3_own_place(group: &str, version: &str) -> Option<String> {
+    kinds::of_version(group, version).next().map(|_| v3_place(group, version, &hash()))
+}
+
+/// Where a document is whose content has this hash.
+pub fn v3_place(group: &str, version: &str, hash: &str) -> String {
+    format!("/openapi/v3/{}?hash={hash}", v3_path(group, version))
+}
+
 /// `/openapi/v3`: where the document of each group and version is.
 pub fn v3_index() -> Value {
-    let hash = hash();
-    let mut paths = Map::new();
+    let (hash, mut paths) = (hash(), Map::new());
     for group in kinds::groups() {
         for version in group.versions {
-            let path = v3_path(group.name, version);
-            let url = format!("/openapi/v3/{path}?hash={hash}");
-            paths.insert(path, json!({"serverRelativeURL": url}));
+            let url = v3_place(group.name, version, &hash);
+            paths.insert(v3_path(group.name, version), json!({"serverRelativeURL": url}));
         }
     }
     json!({"paths": paths})
@@ -80,6 +89,11 @@ pub fn v3_of(kinds: &[&'static Kind], server_version: &str) -> Option<String> {
     let bearer = json!({"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"});
     writer.text.push_str(&format!(r#"}},"securitySchemes":{{"BearerToken":{bearer}}}}}}}"#));
     Some(writer.text)
+}
+
+/// A document of [`v3`] as gnostic's protobuf, package `openapi.v3`; `None` if it is no JSON object.
+pub fn v3_proto(document: &[u8]) -> Option<Vec<u8>> {
+    gnostic3::document(document)
 }
 
 /// `/openapi/v2` as JSON text.

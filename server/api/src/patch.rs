@@ -17,7 +17,7 @@ pub use strategic::{Error as StrategicError, strategic};
 use serde_json::Value;
 
 use crate::status::{ApiError, FieldError, Reason};
-use crate::strict::{Decoded, Expected, FieldValidation, Format, Node, conform, parse};
+use crate::strict::{Decoded, Expected, FieldValidation, Format, Node, conform, json_type, parse};
 
 /// The patch's media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,10 @@ pub fn apply<N: Node>(
         PatchType::Json | PatchType::Merge => raw(patch_type, body, object, mode)?,
         PatchType::Strategic => {
             let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
-            let Value::Object(patch) = parsed.value else {
-                return Err(ApiError::bad_request("Invalid JSON document"));
+            let patch = match parsed.value {
+                Value::Object(patch) => patch,
+                Value::Null => serde_json::Map::new(),
+                other => return Err(ApiError::bad_request(no_map(&other))),
             };
             let mut value = object.clone();
             strategic(&mut value, patch, node).map_err(strategic_error)?;
@@ -74,13 +76,23 @@ pub(crate) fn raw(
     object: &Value,
     mode: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
-    let parsed = parse::<()>(body, Format::Json, None).map_err(ApiError::bad_request)?;
+    // strict decoding, which warnings need too, comes before the library's own
+    let lax = mode == FieldValidation::Ignore;
+    let undecodable = |why: String| {
+        ApiError::bad_request(match patch_type {
+            PatchType::Merge if lax => "invalid JSON Patch".to_owned(),
+            _ if lax => why,
+            _ => format!("error decoding patch: {why}"),
+        })
+    };
+    let parsed = parse::<()>(body, Format::Json, None).map_err(undecodable)?;
     let mut value = object.clone();
     match patch_type {
         PatchType::Json => json::apply(&mut value, &parsed.value, mode)?,
-        PatchType::Merge if !parsed.value.is_object() => {
+        PatchType::Merge if parsed.value.is_null() => {
             return Err(ApiError::bad_request("invalid JSON Patch"));
         }
+        PatchType::Merge if !parsed.value.is_object() => return Err(undecodable(no_map(&parsed.value))),
         PatchType::Merge => json_patch::merge(&mut value, &parsed.value),
         PatchType::Strategic => {
             return Err(ApiError::unsupported_media_type(&[
@@ -99,6 +111,11 @@ pub(crate) fn raw(
         _ => parsed.problems,
     };
     Ok((value, problems))
+}
+
+/// What Go says of a patch that is no object.
+fn no_map(value: &Value) -> String {
+    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", json_type(value))
 }
 
 fn finish<N: Node>(

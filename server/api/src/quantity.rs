@@ -74,7 +74,7 @@ impl Quantity {
         if fraction.contains('.') {
             return Err(ParseError::Format);
         }
-        let scale = Scale::parse(suffix)?;
+        let scale = Scale::parse(suffix).map_err(|_| wrong(suffix))?;
         let nanos = scale.apply(whole, fraction).min(LIMIT);
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format: scale.format() })
     }
@@ -179,6 +179,16 @@ enum Scale {
     Binary(u32),
     Decimal(i32),
     Exponent(i32),
+}
+
+/// A suffix that is like one is unknown; anything else is no quantity.
+fn wrong(suffix: &str) -> ParseError {
+    let rest = suffix.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    let digits = rest.strip_prefix(['-', '+']).unwrap_or(rest);
+    match digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        true => ParseError::Suffix,
+        false => ParseError::Format,
+    }
 }
 
 impl Scale {

@@ -18,13 +18,13 @@
 mod conform;
 mod node;
 mod parse;
+mod syntax;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod yaml;
 
-pub(crate) use conform::json_type;
-pub use conform::{conform, conform_object};
+pub use conform::{conform, conform_object, json_type};
 pub use node::{Merge, Node, Shape};
 pub use parse::{Format, Parsed, parse};
 pub use table::Spot;
@@ -137,7 +137,7 @@ pub fn unrecognized(body: &[u8], expected: Expected<'_>, why: &str) -> ApiError 
 /// As [`unrecognized`], but YAML is turned into JSON before anyone looks for a version and kind.
 pub(crate) fn unreadable(body: &[u8], format: Format, expected: Expected<'_>, why: &str) -> ApiError {
     match format {
-        Format::Json => unrecognized(body, expected, why),
+        Format::Json => unrecognized(body, expected, &format!("json parse error: {why}")),
         Format::Yaml => not_recognized(body, expected, why),
     }
 }
@@ -162,13 +162,18 @@ fn summary(body: &[u8]) -> String {
     if body.len() > SHOWN { shown + " ..." } else { shown }
 }
 
+/// What Go says when it looks for a version and kind in what is no object.
+pub fn without_kind(value: &Value) -> String {
+    format!(
+        "json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+        conform::json_type(value)
+    )
+}
+
 /// Fills in absent kind and apiVersion, refuses others than the endpoint's: the kind first, which upstream decodes by.
 pub(crate) fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
     let Value::Object(map) = value else {
-        let why = format!(
-            "json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-            conform::json_type(value)
-        );
+        let why = without_kind(value);
         return Err(unrecognized(value.to_string().as_bytes(), expected, &why));
     };
     let api_version = named(map, "apiVersion", expected)?;
@@ -242,8 +247,8 @@ fn not_registered(api_version: &str, kind: &str) -> String {
     format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
 }
 
-/// The Go package of a group's internal types.
-fn internal_package(group: &str) -> &str {
+/// The Go package of a group's internal types: `core`, `rbac`.
+pub fn internal_package(group: &str) -> &str {
     match group {
         "" | "events.k8s.io" => "core",
         "internal.apiserver.k8s.io" => "apiserverinternal",

@@ -55,6 +55,8 @@ mod workload;
 
 use serde_json::Value;
 
+pub use storage::fill_data_sources;
+
 use crate::kinds::Kind;
 use crate::status::FieldError;
 use crate::validation::{object_meta, object_meta_update, own_finalizers, rule_for};
@@ -106,11 +108,10 @@ fn names_finalizers(kind: &Kind) -> bool {
 
 /// What is wrong with the metadata of a changed object, whatever of it changed.
 pub fn changed_metadata(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
-    let metadata = |object: &Value| access::get(object, "metadata").clone();
-    let (new, old) = (metadata(new), metadata(old));
-    let mut errors = object_meta_update(&new, &old);
+    let (new, old) = (access::get(new, "metadata"), access::get(old, "metadata"));
+    let mut errors = object_meta_update(new, old);
     if names_finalizers(kind) {
-        errors.extend(own_finalizers(&new));
+        errors.extend(own_finalizers(new));
     }
     errors
 }

@@ -17,6 +17,7 @@ mod cluster_info;
 mod crd;
 mod dynamic;
 mod fairness;
+mod identity;
 mod outbound;
 pub mod pipeline;
 pub mod pki;

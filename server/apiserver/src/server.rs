@@ -19,9 +19,11 @@ use crate::auth::Auth;
 use crate::auth::issuers::Issuers;
 use crate::crd::{self, Customs};
 use crate::fairness::{self, Fairness};
+use crate::identity::{self, Identity};
 use crate::pipeline::Gate;
 use crate::pki::Pki;
 use crate::registry::{Admission, Registry, columns};
+use crate::routes::zpages::{self, Flags};
 use crate::secrets::{self, Sealer};
 use crate::strategies::services::{self, ServiceBlock};
 use crate::{NodeConnector, Peer, ResponseBody, UserInfo, bootstrap, pki, rim};
@@ -146,6 +148,8 @@ struct Inner {
     bind: IpAddr,
     advertise: IpAddr,
     port: u16,
+    identity: Identity,
+    flags: Flags,
     drain: Drain,
     tasks: Tasks,
 }
@@ -193,6 +197,7 @@ impl ApiServer {
         let port = listener.local_addr().map_or(config.port, |a| a.port());
         let advertise =
             config.addresses.iter().copied().find(|a| a.is_ipv4() && !a.is_loopback()).unwrap_or(config.bind);
+        let flags = zpages::flags(&config, advertise, port, ISSUER);
         let server = Self(Arc::new(Inner {
             registry: Registry::new(store.clone()),
             customs: Customs::new(store.clone()),
@@ -209,6 +214,8 @@ impl ApiServer {
             bind: config.bind,
             advertise,
             port,
+            identity: Identity::of(&config.node_name),
+            flags,
             drain: config.tasks.drain(),
             tasks: config.tasks,
         }));
@@ -224,7 +231,8 @@ impl ApiServer {
         }
         let noting = server.0.auth.tokens().uses().note(server.registry().clone());
         server.0.tasks.spawn_until_drain("uses of tokens", noting);
-        let following = aggregate::follow(server.registry().clone(), server.groups().clone());
+        let (registry, customs) = (server.registry().clone(), server.customs().clone());
+        let following = aggregate::follow(registry, server.groups().clone(), customs);
         server.0.tasks.spawn_until_drain("api services", following);
         let following = crd::follow(server.registry().clone(), server.customs().clone());
         server.0.tasks.spawn_until_drain("custom resources", following);
@@ -257,6 +265,7 @@ impl ApiServer {
         if let Some(auditor) = self.auditor() {
             auditor.close().await;
         }
+        self.0.identity.leave_soon(self.registry()).await;
         // nobody asks any more: what is not yet in the file goes there
         self.0.store.close().await;
         Ok(())
@@ -319,6 +328,8 @@ impl ApiServer {
     pub async fn secure(&self, tasks: &Tasks) -> Result<(), Error> {
         crate::auth::bootstrap::ensure(&self.0.store).await.map_err(Error::Roles)?;
         aggregate::local::ensure(&self.0.store).await.map_err(Error::ApiServices)?;
+        let following = aggregate::custom::follow(self.store().clone(), self.customs().clone());
+        tasks.spawn_until_drain("custom api services", following);
         aggregate::authentication::ensure(self.registry(), self.pki()).await?;
         let following = aggregate::authentication::follow(self.registry().clone(), self.pki().clone());
         tasks.spawn_until_drain("extension-apiserver-authentication", following);
@@ -328,6 +339,8 @@ impl ApiServer {
             // nobody here depends on it
             tracing::warn!(%error, "cannot write ConfigMap kube-public/cluster-info");
         }
+        let following = self.0.identity.clone().follow(self.registry().clone());
+        tasks.spawn_until_drain("identity", following);
         let following = crate::auth::legacy::follow(self.registry().clone());
         tasks.spawn_until_drain("legacy token tracking", following);
         let fairness = Fairness::new(self.0.store.clone(), fairness::SEATS, None);
@@ -394,6 +407,11 @@ impl ApiServer {
         &self.0.store
     }
 
+    /// What the server was told, by upstream's flags.
+    pub(crate) fn flags(&self) -> &Flags {
+        &self.0.flags
+    }
+
     /// Where tasks are spawned.
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.0.tasks
@@ -458,7 +476,9 @@ async fn open_store(folder: &std::path::Path, config: &Config, seal: Arc<dyn Sea
 fn relaxed(key: &Key) -> bool {
     match &*key.bucket {
         "events" => true,
-        "leases.coordination.k8s.io" => key.name.starts_with("kube-node-lease/"),
+        "leases.coordination.k8s.io" => {
+            key.name.starts_with("kube-node-lease/") || key.name.starts_with(identity::PREFIX)
+        }
         _ => false,
     }
 }

@@ -1,8 +1,8 @@
 //! `storageversion-garbage-collector-controller` (upstream's `pkg/controller/storageversiongc` and
 //! `apiserver/pkg/storageversion`): a StorageVersion keeps what API servers say that there are, and goes with the last of them.
 //!
-//! An API server is there while its identity Lease in kube-system is. Our own has none and writes no StorageVersion: what is
-//! collected here is others'.
+//! An API server is there while its identity Lease in kube-system is. Our own has one and writes no StorageVersion, as
+//! upstream's without the gate `StorageVersionAPI`: what is collected here is others'.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

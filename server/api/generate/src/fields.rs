@@ -51,6 +51,7 @@ struct Tables {
     numbers: BTreeMap<String, usize>,
     merges: Merges,
     newer: BTreeMap<(String, String), newer::Wire>,
+    go_types: BTreeMap<(String, String), [String; 2]>,
     notes: Vec<String>,
 }
 
@@ -68,6 +69,7 @@ pub fn generate(mut definitions: Map<String, Value>, kinds: &[(String, bool)]) -
         definitions,
         messages: protos::read()?,
         newer: newer::read()?,
+        go_types: newer::go_types()?,
         merges: merges::read()?,
         numbers,
         notes: Vec::new(),
@@ -243,6 +245,12 @@ impl Tables {
         for mark in marks(&code, required, markers, property) {
             write!(line, "\t{mark}")?;
         }
+        let told = self.go_types.get(&(owner.to_owned(), json.to_owned()));
+        for (mark, said) in ["g", "e"].into_iter().zip(told.into_iter().flatten()) {
+            if !said.is_empty() {
+                write!(line, "\t{mark}:{said}")?;
+            }
+        }
         Ok(line)
     }
 
@@ -300,7 +308,8 @@ impl Tables {
 }
 
 /// The marks of a field's line: `r` required, `la` `ls` `lm:keys` list type, `ma` map type atomic,
-/// `p:` patch strategy, `k:` patch merge key, `d:` default.
+/// `p:` patch strategy, `k:` patch merge key, `d:` default. Behind them come `g:`, what Go calls the type, and
+/// `e:`, the structs that JSON inlines.
 fn marks(code: &str, required: bool, markers: &protos::Markers, property: &Value) -> Vec<String> {
     let mut marks = Vec::new();
     if required {

@@ -12,6 +12,19 @@ pub struct Wire {
     pub keeps_zero: bool,
 }
 
+/// What Go's errors say of fields, by schema and JSON name: the type, and what JSON inlines; each may be empty.
+pub fn go_types() -> Result<BTreeMap<(String, String), [String; 2]>> {
+    let rows = include_str!("../go-types.tsv").lines().filter(|line| !line.starts_with('#'));
+    rows.map(|line| {
+        let cells: Vec<String> = line.split('\t').map(str::to_owned).collect();
+        let cells: [String; 4] =
+            cells.try_into().map_err(|_| anyhow::anyhow!("go-types.tsv: four cells in {line:?}"))?;
+        let [schema, json, name, inlined] = cells;
+        Ok(((schema, json), [name, inlined]))
+    })
+    .collect()
+}
+
 /// By schema and JSON name.
 pub fn read() -> Result<BTreeMap<(String, String), Wire>> {
     let rows = include_str!("../wire.tsv").lines().filter(|line| !line.starts_with('#'));

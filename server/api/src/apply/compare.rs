@@ -1,40 +1,38 @@
 //! What a write did to an object, as sets of paths. One walk, from which the sets come back as they are built:
 //! what is the same costs no memory.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::element::PathElement;
 use super::items::element;
-use super::set::Set;
+use super::set::{Node, Set};
 use super::shape::{Is, List, Map, Relation, Shape};
-use super::value::same;
+use super::value::{alike, beside, same};
 
 /// The difference of two objects. No path is in two of the sets.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Comparison {
+pub struct Comparison<'v> {
     /// What only the older one has.
-    pub removed: Set,
+    pub removed: Set<'v>,
     /// What both have, with other values.
-    pub modified: Set,
+    pub modified: Set<'v>,
     /// What only the newer one has.
-    pub added: Set,
+    pub added: Set<'v>,
 }
 
-impl Comparison {
+impl<'v> Comparison<'v> {
     /// Whether the two were the same.
     pub fn is_same(&self) -> bool {
         self.removed.is_empty() && self.modified.is_empty() && self.added.is_empty()
     }
 
     /// What the newer one has differently.
-    pub fn changed(&self) -> Set {
+    pub fn changed(&self) -> Set<'v> {
         self.modified.union(&self.added)
     }
 
     /// As [`Comparison::changed`], of one that is needed no more.
-    pub(super) fn into_changed(self) -> Set {
+    pub(super) fn into_changed(self) -> Set<'v> {
         match (self.modified.is_empty(), self.added.is_empty()) {
             (true, _) => self.added,
             (_, true) => self.modified,
@@ -44,7 +42,7 @@ impl Comparison {
 }
 
 /// Compares an older and a newer object of that shape.
-pub fn compare(shape: Shape<'_>, old: &Value, new: &Value) -> Comparison {
+pub fn compare<'v>(shape: Shape<'v>, old: &'v Value, new: &'v Value) -> Comparison<'v> {
     place(shape, Some(old), Some(new)).below
 }
 
@@ -53,33 +51,58 @@ static EMPTY: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Ob
 
 /// What was found at a place: of itself, and below it.
 #[derive(Default)]
-struct Found {
+struct Found<'v> {
     removed: bool,
     modified: bool,
     added: bool,
-    below: Comparison,
+    below: Comparison<'v>,
 }
 
 type Side<'v> = Option<&'v Value>;
 type Fields<'v> = Option<&'v serde_json::Map<String, Value>>;
 
-fn place(shape: Shape<'_>, old: Side<'_>, new: Side<'_>) -> Found {
-    let atom = shape.atom();
-    match (old, new, atom.of(old), atom.of(new)) {
-        (_, None, Some(is), _) | (None, _, _, Some(is)) => be(shape, is, old, new),
-        (_, _, Some(was), Some(is)) => {
+fn place<'v>(shape: Shape<'v>, old: Side<'v>, new: Side<'v>) -> Found<'v> {
+    match (old, new) {
+        (None, None) => Found::default(),
+        (None, Some(new)) => all(shape, new).map_or_else(Found::default, |added| {
+            let below = Comparison { added, ..Comparison::default() };
+            Found { added: true, below, ..Found::default() }
+        }),
+        (Some(old), None) => all(shape, old).map_or_else(Found::default, |removed| {
+            let below = Comparison { removed, ..Comparison::default() };
+            Found { removed: true, below, ..Found::default() }
+        }),
+        (Some(left), Some(right)) if alike(left, right) => Found::default(),
+        (Some(_), Some(_)) => {
+            let (Some(was), Some(is)) = (shape.is(old), shape.is(new)) else { return Found::default() };
             let mut found = be(shape, is, old, new);
             if std::mem::discriminant(&was) != std::mem::discriminant(&is) {
                 found.join(be(shape, was, old, new));
             }
             found
         }
-        _ => Found::default(),
     }
 }
 
+/// All that is below a place that only one of the two has; `None` where nothing can be.
+fn all<'v>(shape: Shape<'v>, value: &'v Value) -> Option<Set<'v>> {
+    Some(match (shape.is(Some(value))?, value) {
+        (Is::Map(map), Value::Object(object)) if !map.atomic => Set::of_nodes(
+            object.len(),
+            object.iter().filter_map(|(name, value)| {
+                let below = all(shape.under(name, &map)?, value)?;
+                Some(Node { element: PathElement::Field(name), member: true, below })
+            }),
+        ),
+        (Is::List(list), Value::Array(array)) if !matches!(list.relation, Relation::Atomic) => {
+            Set::of_items(&list, array, |item| all(list.item, item).unwrap_or_default())
+        }
+        _ => Set::default(),
+    })
+}
+
 /// Compares as what it is.
-fn be(shape: Shape<'_>, is: Is<'_>, old: Side<'_>, new: Side<'_>) -> Found {
+fn be<'v>(shape: Shape<'v>, is: Is<'v>, old: Side<'v>, new: Side<'v>) -> Found<'v> {
     match is {
         Is::Scalar(_) => leaf(old, new),
         Is::List(list) => {
@@ -89,10 +112,8 @@ fn be(shape: Shape<'_>, is: Is<'_>, old: Side<'_>, new: Side<'_>) -> Found {
                 return leaf(old, new);
             }
             let mut below = Comparison::default();
-            if left.is_none() || left != right {
-                items(&list, left.map_or(&[][..], |l| l), right.map_or(&[][..], |r| r), &mut below);
-            }
-            Found::branch(old, new, below)
+            items(&list, left.map_or(&[][..], |l| l), right.map_or(&[][..], |r| r), &mut below);
+            Found { below, ..Found::default() }
         }
         Is::Map(map) => {
             let (left, right) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
@@ -100,24 +121,18 @@ fn be(shape: Shape<'_>, is: Is<'_>, old: Side<'_>, new: Side<'_>) -> Found {
             if map.atomic || empty(left) && empty(right) {
                 return leaf(old, new);
             }
-            Found::branch(old, new, fields(shape, &map, left, right))
+            Found { below: fields(shape, &map, left, right), ..Found::default() }
         }
     }
 }
 
-fn leaf(old: Side<'_>, new: Side<'_>) -> Found {
-    match (old, new) {
-        (Some(old), Some(new)) => Found { modified: !same(old, new), ..Found::default() },
-        _ => Found::branch(old, new, Comparison::default()),
-    }
+fn leaf<'v>(old: Side<'v>, new: Side<'v>) -> Found<'v> {
+    let modified = old.zip(new).is_some_and(|(old, new)| !same(old, new));
+    Found { modified, ..Found::default() }
 }
 
-impl Found {
-    fn branch(old: Side<'_>, new: Side<'_>, below: Comparison) -> Self {
-        Self { added: old.is_none(), removed: old.is_some() && new.is_none(), modified: false, below }
-    }
-
-    fn join(&mut self, other: Found) {
+impl<'v> Found<'v> {
+    fn join(&mut self, other: Self) {
         self.removed |= other.removed;
         self.modified |= other.modified;
         self.added |= other.added;
@@ -131,7 +146,7 @@ impl Found {
     }
 
     /// Puts what was found at `element` into what was found above it.
-    fn put(self, element: impl Fn() -> PathElement, above: &mut Comparison) {
+    fn put(self, element: impl Fn() -> PathElement<'v>, above: &mut Comparison<'v>) {
         let Self { removed, modified, added, below } = self;
         for (set, member, below) in [
             (&mut above.removed, removed, below.removed),
@@ -145,15 +160,10 @@ impl Found {
     }
 }
 
-fn fields(shape: Shape<'_>, map: &Map<'_>, old: Fields<'_>, new: Fields<'_>) -> Comparison {
-    let gone =
-        old.into_iter().flatten().map(|(name, value)| (name, Some(value), new.and_then(|new| new.get(name))));
-    let fresh = new.into_iter().flatten().filter_map(|(name, value)| {
-        old.is_none_or(|old| !old.contains_key(name)).then_some((name, None, Some(value)))
-    });
+fn fields<'v>(shape: Shape<'v>, map: &Map<'v>, old: Fields<'v>, new: Fields<'v>) -> Comparison<'v> {
     let mut out = Comparison::default();
-    for (name, mut left, mut right) in gone.chain(fresh) {
-        let Some(field) = shape.under(name, map) else { continue };
+    let mut found = |name: &'v str, mut left: Side<'v>, mut right: Side<'v>| {
+        let Some(field) = shape.under(name, map) else { return };
         if (left.is_none() && old.is_some() || right.is_none() && new.is_some()) && field.always_there() {
             let zero = match field.atom().map {
                 Some(_) => &*EMPTY,
@@ -162,41 +172,51 @@ fn fields(shape: Shape<'_>, map: &Map<'_>, old: Fields<'_>, new: Fields<'_>) -> 
             left = left.or(Some(zero));
             right = right.or(Some(zero));
         }
-        place(field, left, right).put(|| PathElement::field(name), &mut out);
+        place(field, left, right).put(|| PathElement::Field(name), &mut out);
+    };
+    let mut shared = 0;
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            for (name, left, right) in beside(old, new) {
+                shared += usize::from(right.is_some());
+                found(name, Some(left), right);
+            }
+        }
+        (old, _) => old.into_iter().flatten().for_each(|(name, left)| found(name, Some(left), None)),
+    }
+    for (name, right) in new.filter(|new| new.len() > shared).into_iter().flatten() {
+        if old.is_none_or(|old| !old.contains_key(name)) {
+            found(name, None, Some(right));
+        }
     }
     out
 }
 
-fn items(list: &List<'_>, old: &[Value], new: &[Value], out: &mut Comparison) {
-    let mut found: BTreeMap<PathElement, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
-    for item in old {
-        if let Ok(element) = element(list, item) {
-            found.entry(element).or_default().0.push(item);
-        }
-    }
-    for item in new {
-        if let Ok(element) = element(list, item) {
-            found.entry(element).or_default().1.push(item);
-        }
-    }
-    for (element, (left, right)) in &found {
-        item(list, left, right).put(|| element.clone(), out);
+/// An item of the older (`false`) or newer (`true`) list.
+type Item<'v> = (PathElement<'v>, bool, &'v Value);
+
+fn items<'v>(list: &List<'v>, old: &'v [Value], new: &'v [Value], out: &mut Comparison<'v>) {
+    let both = old.iter().map(|item| (false, item)).chain(new.iter().map(|item| (true, item)));
+    let named = both.filter_map(|(newer, item)| Some((element(list, item).ok()?, newer, item)));
+    let mut named: Vec<Item<'v>> = named.collect();
+    // stable: of the same element first come the older ones
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    for same in named.chunk_by(|a, b| a.0 == b.0) {
+        let (left, right) = same.split_at(same.partition_point(|(_, newer, _)| !newer));
+        item(list, left, right).put(|| same[0].0.clone(), out);
     }
 }
 
 /// Items that only differ in what the keys do not say are compared together, as if they were one leaf.
-fn item(list: &List<'_>, old: &[&Value], new: &[&Value]) -> Found {
-    let one = |old: Side<'_>, new: Side<'_>| match (old, new) {
-        (None, None) => Found::default(),
-        _ => place(list.item, old, new),
-    };
+fn item<'v>(list: &List<'v>, old: &[Item<'v>], new: &[Item<'v>]) -> Found<'v> {
+    let first = |items: &[Item<'v>]| items.first().map(|(_, _, item)| *item);
     match (old, new) {
-        ([] | [_], [] | [_]) => one(old.first().copied(), new.first().copied()),
+        ([] | [_], [] | [_]) => place(list.item, first(old), first(new)),
         ([_, _, ..], [_, _, ..]) => {
-            let modified = old.len() != new.len() || old.iter().zip(new).any(|(a, b)| !same(a, b));
+            let modified = old.len() != new.len() || old.iter().zip(new).any(|(a, b)| !same(a.2, b.2));
             Found { modified, ..Found::default() }
         }
-        ([_, _, ..], rest) => Found { removed: true, ..one(None, rest.first().copied()) },
-        (rest, [_, _, ..]) => Found { added: true, ..one(rest.first().copied(), None) },
+        ([_, _, ..], rest) => Found { removed: true, ..place(list.item, None, first(rest)) },
+        (rest, [_, _, ..]) => Found { added: true, ..place(list.item, first(rest), None) },
     }
 }

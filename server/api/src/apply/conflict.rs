@@ -1,24 +1,27 @@
 //! Fields that an applier wants and others have.
 
-use super::element::PathElement;
+use super::element::{PathElement, shown_path};
 use super::managed::Entry;
 use super::set::Set;
 use crate::status::{ApiError, Reason};
 
 /// One field, and who has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Conflict {
+pub struct Conflict<'v> {
     /// Upstream's identifier of the manager, to sort by.
     pub manager: String,
     /// The manager as it is shown.
     pub shown: String,
     /// The field.
-    pub path: Vec<PathElement>,
+    pub path: Vec<PathElement<'v>>,
 }
 
-impl Conflict {
+impl<'v> Conflict<'v> {
     /// All fields of `set`, which `entry` has.
-    pub(super) fn with(entry: &Entry, set: &Set) -> Vec<Self> {
+    pub(super) fn with(entry: &Entry<'_>, set: &Set<'v>) -> Vec<Self> {
+        if set.is_empty() {
+            return Vec::new();
+        }
         let who = entry.identity();
         let (manager, shown) = (who.text(), who.shown());
         let mut out = Vec::new();
@@ -29,12 +32,12 @@ impl Conflict {
     }
 
     fn field(&self) -> String {
-        self.path.iter().map(ToString::to_string).collect()
+        shown_path(&self.path)
     }
 }
 
 /// 409 with a cause for each.
-pub(super) fn error(mut conflicts: Vec<Conflict>) -> ApiError {
+pub(super) fn error(mut conflicts: Vec<Conflict<'_>>) -> ApiError {
     conflicts.sort_by(|a, b| a.manager.cmp(&b.manager));
     let mut error = ApiError::new(Reason::Conflict, message(&conflicts));
     error.causes = conflicts
@@ -44,7 +47,7 @@ pub(super) fn error(mut conflicts: Vec<Conflict>) -> ApiError {
     error
 }
 
-fn message(conflicts: &[Conflict]) -> String {
+fn message(conflicts: &[Conflict<'_>]) -> String {
     if let [one] = conflicts {
         return format!("Apply failed with 1 conflict: conflict with {}: {}", one.shown, one.field());
     }

@@ -1,7 +1,12 @@
 //! One step of a path: structured-merge-diff's `fieldpath.PathElement`.
+//!
+//! It borrows what it names from the value or schema that it was found in: sets of paths are made and dropped
+//! with each write.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write};
+use std::ops::Deref;
 
 use serde_json::Value;
 
@@ -9,25 +14,45 @@ use super::value::{order, shown};
 
 /// One step of a path.
 #[derive(Clone, Debug)]
-pub enum PathElement {
+pub enum PathElement<'v> {
     /// A field or key of an object: `f:name`.
-    Field(Box<str>),
+    Field(&'v str),
     /// The item of a list with these fields, in order of their names: `k:{"name":"x"}`.
-    Key(Box<[(Box<str>, Value)]>),
+    Key(Box<[(Cow<'v, str>, Held<'v>)]>),
     /// The item of a set: `v:"x"`.
-    Value(Value),
+    Value(Held<'v>),
     /// The item at that place: `i:0`.
     Index(i64),
 }
 
-impl PathElement {
-    /// A field.
-    pub fn field(name: &str) -> Self {
-        Self::Field(name.into())
-    }
+/// A value of an object, or one that is in none: a default, or out of FieldsV1. Smaller than a `Cow`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the names say it
+pub enum Held<'v> {
+    Borrowed(&'v Value),
+    Owned(Box<Value>),
+}
 
+impl Deref for Held<'_> {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        match self {
+            Self::Borrowed(value) => value,
+            Self::Owned(value) => value,
+        }
+    }
+}
+
+impl From<Value> for Held<'_> {
+    fn from(value: Value) -> Self {
+        Self::Owned(value.into())
+    }
+}
+
+impl<'v> PathElement<'v> {
     /// Reads what [`PathElement::write`] writes. `None` for what a later version may know.
-    pub fn parse(text: &str) -> Result<Option<Self>, String> {
+    pub fn parse(text: &'v str) -> Result<Option<Self>, String> {
         let bytes = text.as_bytes();
         if bytes.len() < 2 {
             return Err("key must be 2 characters long:".to_owned());
@@ -37,11 +62,11 @@ impl PathElement {
         }
         let rest = &text[2..];
         Ok(Some(match bytes[0] {
-            b'f' => Self::field(rest),
-            b'v' => Self::Value(json(rest)?),
+            b'f' => Self::Field(rest),
+            b'v' => Self::Value(json(rest)?.into()),
             b'k' => {
                 let Value::Object(map) = json(rest)? else { return Err(format!("not an object: {rest}")) };
-                Self::key(map.into_iter().map(|(name, value)| (name.into(), value)).collect())
+                Self::key(map.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
             }
             b'i' => {
                 let wrong = || format!("strconv.Atoi: parsing {rest:?}: invalid syntax");
@@ -52,7 +77,7 @@ impl PathElement {
     }
 
     /// The item with these fields.
-    pub fn key(mut fields: Vec<(Box<str>, Value)>) -> Self {
+    pub fn key(mut fields: Vec<(Cow<'v, str>, Held<'v>)>) -> Self {
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         Self::Key(fields.into())
     }
@@ -61,18 +86,50 @@ impl PathElement {
     pub fn write(&self) -> String {
         match self {
             Self::Field(name) => ["f:", name].concat(),
-            Self::Value(value) => format!("v:{value}"),
-            Self::Index(index) => format!("i:{index}"),
+            _ => {
+                let mut out = String::with_capacity(self.length());
+                self.write_to(&mut out);
+                out
+            }
+        }
+    }
+
+    /// About how long its text is.
+    fn length(&self) -> usize {
+        let value = |value: &Value| value.as_str().map_or(5, |text| text.len() + 2);
+        match self {
+            Self::Field(name) => 2 + name.len(),
+            Self::Index(_) => 4,
+            Self::Value(item) => 2 + value(item),
             Self::Key(fields) => {
-                let mut out = String::from("k:{");
+                3 + fields.iter().map(|(name, key)| name.len() + 4 + value(key)).sum::<usize>()
+            }
+        }
+    }
+
+    /// As [`PathElement::write`], after what is in `out`.
+    pub(super) fn write_to(&self, out: &mut String) {
+        match self {
+            Self::Field(name) => out.extend(["f:", name]),
+            Self::Value(value) => {
+                out.push_str("v:");
+                write_json(value, out);
+            }
+            Self::Index(index) => {
+                // a String takes all
+                let _ = write!(out, "i:{index}");
+            }
+            Self::Key(fields) => {
+                out.push_str("k:{");
                 for (at, (name, value)) in fields.iter().enumerate() {
                     if at > 0 {
                         out.push(',');
                     }
-                    out.push_str(&format!("{}:{value}", Value::from(&**name)));
+                    write_text(name, out);
+                    out.push(':');
+                    write_json(value, out);
                 }
                 out.push('}');
-                out
             }
         }
     }
@@ -91,7 +148,24 @@ fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|why| why.to_string())
 }
 
-impl Ord for PathElement {
+fn write_json(value: &Value, out: &mut String) {
+    match value {
+        Value::String(text) => write_text(text, out),
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        out.push_str(&Value::from(text).to_string());
+    } else {
+        out.extend(["\"", text, "\""]);
+    }
+}
+
+impl Ord for PathElement<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Field(a), Self::Field(b)) => a.cmp(b),
@@ -107,22 +181,22 @@ impl Ord for PathElement {
     }
 }
 
-impl PartialOrd for PathElement {
+impl PartialOrd for PathElement<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for PathElement {
+impl PartialEq for PathElement<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for PathElement {}
+impl Eq for PathElement<'_> {}
 
 /// As paths are shown to people: `.spec.containers[name="x"].image`.
-impl fmt::Display for PathElement {
+impl fmt::Display for PathElement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Field(name) => write!(f, ".{name}"),
@@ -135,4 +209,9 @@ impl fmt::Display for PathElement {
             }
         }
     }
+}
+
+/// `path` as it is shown to people.
+pub(super) fn shown_path(path: &[PathElement<'_>]) -> String {
+    path.iter().map(ToString::to_string).collect()
 }

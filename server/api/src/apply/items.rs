@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::element::PathElement;
+use super::element::{Held, PathElement};
 use super::shape::{Keys, List, Relation};
 
 /// The element of an item of a set or of a list with keys; `None` for atomic lists, which are not walked.
-pub(super) fn element(list: &List<'_>, item: &Value) -> Result<PathElement, String> {
+pub(super) fn element<'v>(list: &List<'v>, item: &'v Value) -> Result<PathElement<'v>, String> {
     match list.relation {
         Relation::Map(keys) => keyed(list, keys, item),
         Relation::Set => valued(item),
@@ -14,16 +14,16 @@ pub(super) fn element(list: &List<'_>, item: &Value) -> Result<PathElement, Stri
     }
 }
 
-fn keyed(list: &List<'_>, keys: Keys<'_>, item: &Value) -> Result<PathElement, String> {
+fn keyed<'v>(list: &List<'v>, keys: Keys<'v>, item: &'v Value) -> Result<PathElement<'v>, String> {
     let fields = match item {
         Value::Object(fields) => fields,
         Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
-    let mut found = Vec::with_capacity(2);
+    let mut found = Vec::with_capacity(keys.count());
     for name in keys.names() {
-        let given = fields.get(name).cloned();
-        let value = given.or_else(|| list.item.field(name)?.default()).ok_or_else(|| {
+        let given = fields.get(name).map(Held::Borrowed);
+        let value = given.or_else(|| Some(list.item.field(name)?.default()?.into())).ok_or_else(|| {
             format!(
                 "associative list with keys has an element that omits key field {name:?} (and doesn't have default value)"
             )
@@ -33,12 +33,12 @@ fn keyed(list: &List<'_>, keys: Keys<'_>, item: &Value) -> Result<PathElement, S
     Ok(PathElement::key(found))
 }
 
-fn valued(item: &Value) -> Result<PathElement, String> {
+fn valued(item: &Value) -> Result<PathElement<'_>, String> {
     let wrong = match item {
         Value::Object(_) => "associative list without keys has an element that's a map type",
         Value::Array(_) => "not supported: associative list with lists as elements",
         Value::Null => "associative list without keys has an element that's an explicit null",
-        scalar => return Ok(PathElement::Value(scalar.clone())),
+        scalar => return Ok(PathElement::Value(Held::Borrowed(scalar))),
     };
     Err(wrong.to_owned())
 }

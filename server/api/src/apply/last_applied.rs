@@ -17,15 +17,24 @@ fn annotation(object: &Value) -> Option<&str> {
     crate::meta::annotation(object, ANNOTATION).filter(|text| !text.is_empty())
 }
 
+/// What a client-side apply has set.
+pub(super) fn configuration(live: &Value) -> Option<Value> {
+    serde_json::from_str(annotation(live)?).ok()
+}
+
 /// Fields that a client-side apply has set and nobody has changed since: they are the user's own, and taking
 /// them over is no conflict.
-pub(super) fn allowed(shape: Shape<'_>, live: &Value, api_version: &str) -> Option<Set> {
-    let applied: Value = serde_json::from_str(annotation(live)?).ok()?;
-    if crate::meta::api_version(&applied) != api_version || validate(shape, &applied).is_err() {
+pub(super) fn allowed<'v>(
+    shape: Shape<'v>,
+    live: &'v Value,
+    applied: &'v Value,
+    api_version: &str,
+) -> Option<Set<'v>> {
+    if crate::meta::api_version(applied) != api_version || validate(shape, applied).is_err() {
         return None;
     }
-    let change = compare(shape, &applied, live);
-    let set = to_set(shape, &applied);
+    let change = compare(shape, applied, live);
+    let set = to_set(shape, applied);
     Some(set.difference(&change.modified).difference(&change.added).difference(&change.removed))
 }
 

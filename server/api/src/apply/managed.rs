@@ -1,7 +1,8 @@
 //! `metadata.managedFields`: who manages what, since when, by which operation.
 //!
-//! Entries are read from an object and written back in upstream's order. The fields of an entry stay the value
-//! they came as until something has to be taken out or put in: a write touches few of an object's managers.
+//! Entries are read from an object, which they borrow, and written back in upstream's order. The fields of an entry
+//! stay the value they came as until something has to be taken out or put in: a write touches few of an object's
+//! managers.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -30,25 +31,27 @@ impl Operation {
 
 /// One manager's fields.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Entry<'v> {
     /// Who.
-    pub manager: String,
+    pub manager: &'v str,
     /// By which operation.
     pub operation: Operation,
     /// In which version the fields are named.
-    pub api_version: String,
+    pub api_version: &'v str,
     /// Through which subresource, empty for the object itself.
-    pub subresource: String,
+    pub subresource: &'v str,
     /// When last.
-    pub time: Option<String>,
-    fields: Fields,
+    pub time: Option<&'v str>,
+    fields: Fields<'v>,
 }
 
+static NULL: Value = Value::Null;
+
 #[derive(Clone, Debug)]
-enum Fields {
+enum Fields<'v> {
     /// FieldsV1 as it was stored.
-    Stored(Value),
-    Read(Set),
+    Stored(&'v Value),
+    Read(Set<'v>),
 }
 
 /// Who a manager is, over time: appliers are one whatever version they apply.
@@ -64,7 +67,7 @@ pub struct Identity<'a> {
     pub subresource: &'a str,
 }
 
-impl Identity<'_> {
+impl<'v> Identity<'v> {
     /// Upstream's identifier, a JSON text; what conflicts are sorted by.
     pub fn text(&self) -> String {
         let mut map = Map::new();
@@ -92,19 +95,19 @@ impl Identity<'_> {
     }
 
     /// An entry of this manager.
-    pub fn entry(&self, set: Set, time: Option<String>) -> Entry {
+    pub fn entry(&self, set: Set<'v>, time: Option<&'v str>) -> Entry<'v> {
         Entry {
-            manager: self.manager.to_owned(),
+            manager: self.manager,
             operation: self.operation,
-            api_version: self.api_version.to_owned(),
-            subresource: self.subresource.to_owned(),
+            api_version: self.api_version,
+            subresource: self.subresource,
             time,
             fields: Fields::Read(set),
         }
     }
 
     /// Whether the entry is this manager's.
-    pub fn is(&self, entry: &Entry) -> bool {
+    pub fn is(&self, entry: &Entry<'_>) -> bool {
         self.manager == entry.manager
             && self.operation == entry.operation
             && self.subresource == entry.subresource
@@ -112,45 +115,67 @@ impl Identity<'_> {
     }
 }
 
-impl Entry {
+impl<'v> Entry<'v> {
     /// Who it is.
-    pub fn identity(&self) -> Identity<'_> {
+    pub fn identity(&self) -> Identity<'v> {
         Identity {
-            manager: &self.manager,
+            manager: self.manager,
             operation: self.operation,
-            api_version: &self.api_version,
-            subresource: &self.subresource,
+            api_version: self.api_version,
+            subresource: self.subresource,
         }
     }
 
     /// The fields. What cannot be read is nothing, as upstream takes it.
-    pub fn set(&self) -> Cow<'_, Set> {
+    pub fn set(&self) -> Cow<'_, Set<'v>> {
         match &self.fields {
             Fields::Stored(value) => Cow::Owned(Set::from_value(value).unwrap_or_default()),
             Fields::Read(set) => Cow::Borrowed(set),
         }
     }
 
-    /// Replaces the fields.
-    pub fn put(&mut self, set: Set) {
-        self.fields = Fields::Read(set);
-    }
-
-    /// Takes `set` out; says whether nothing is left.
-    pub fn take(&mut self, set: &Set) -> bool {
-        let meets = match &self.fields {
-            Fields::Stored(value) => set.meets(value),
-            Fields::Read(_) => true,
-        };
-        if meets {
-            let left = self.set().difference(set);
-            self.put(left);
-        }
+    /// Whether it is known to have no fields.
+    pub(super) fn is_empty(&self) -> bool {
         matches!(&self.fields, Fields::Read(set) if set.is_empty())
     }
 
+    /// Replaces the fields.
+    pub fn put(&mut self, set: Set<'v>) {
+        self.fields = Fields::Read(set);
+    }
+
+    /// Gives `entry` these fields, as they are stored, if they are those that it has, in one version; says whether
+    /// they are.
+    pub(super) fn lend(&self, entry: &mut Self) -> bool {
+        let (Fields::Stored(stored), Fields::Read(set)) = (&self.fields, &entry.fields) else { return false };
+        let equal = self.api_version == entry.api_version && !set.is_empty() && set.is(stored);
+        if equal {
+            entry.fields = Fields::Stored(stored);
+        }
+        equal
+    }
+
+    /// Whether it may have fields of `set`.
+    pub(super) fn meets(&self, set: &Set<'_>) -> bool {
+        match &self.fields {
+            Fields::Stored(value) => set.meets(value),
+            Fields::Read(_) => true,
+        }
+    }
+
+    /// Takes `set` out; says whether nothing is left.
+    pub fn take(&mut self, set: &Set<'_>) -> bool {
+        if self.meets(set) {
+            match &mut self.fields {
+                Fields::Read(own) => own.subtract(set, false),
+                Fields::Stored(_) => self.put(self.set().difference(set)),
+            }
+        }
+        self.is_empty()
+    }
+
     /// Puts `set` in.
-    pub fn add(&mut self, set: &Set) {
+    pub fn add(&mut self, set: &Set<'v>) {
         let there = match &self.fields {
             Fields::Stored(value) => set.within(value),
             Fields::Read(_) => false,
@@ -161,9 +186,9 @@ impl Entry {
         }
     }
 
-    fn read(value: &Value, at: usize) -> Result<Self, String> {
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let operation = match text("operation").as_str() {
+    fn read(value: &'v Value, at: usize) -> Result<Self, String> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let operation = match text("operation") {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return Err("operation must be `Apply` or `Update`".to_owned()),
@@ -172,23 +197,22 @@ impl Entry {
         if api_version.is_empty() {
             return Err("apiVersion must not be empty".to_owned());
         }
-        match text("fieldsType").as_str() {
+        match text("fieldsType") {
             "FieldsV1" => {}
             "" => return Err(format!("missing fieldsType in managed fields entry {at}")),
             other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {at}")),
         }
-        let fields = value.get("fieldsV1").cloned().unwrap_or(Value::Null);
         Ok(Self {
             manager: text("manager"),
             operation,
             api_version,
             subresource: text("subresource"),
-            time: value.get("time").and_then(Value::as_str).map(str::to_owned),
-            fields: Fields::Stored(fields),
+            time: value.get("time").and_then(Value::as_str),
+            fields: Fields::Stored(value.get("fieldsV1").unwrap_or(&NULL)),
         })
     }
 
-    fn into_value(self) -> Value {
+    fn to_value(&self) -> Value {
         let mut map = Map::with_capacity(7);
         if !self.manager.is_empty() {
             map.insert("manager".into(), self.manager.into());
@@ -199,9 +223,9 @@ impl Entry {
             map.insert("time".into(), time.into());
         }
         map.insert("fieldsType".into(), "FieldsV1".into());
-        let fields = match self.fields {
+        let fields = match &self.fields {
             Fields::Stored(Value::Null) => Map::new().into(),
-            Fields::Stored(value) => value,
+            Fields::Stored(value) => (*value).clone(),
             Fields::Read(set) => set.to_value(),
         };
         map.insert("fieldsV1".into(), fields);
@@ -212,25 +236,25 @@ impl Entry {
     }
 
     fn order(&self, other: &Self) -> Ordering {
-        let key = |entry: &Self| entry.time.clone().unwrap_or_default();
+        let key = |entry: &Self| entry.time.unwrap_or_default();
         (self.operation.cmp(&other.operation))
-            .then_with(|| key(self).cmp(&key(other)))
-            .then_with(|| self.manager.cmp(&other.manager))
-            .then_with(|| self.api_version.cmp(&other.api_version))
-            .then_with(|| self.subresource.cmp(&other.subresource))
+            .then_with(|| key(self).cmp(key(other)))
+            .then_with(|| self.manager.cmp(other.manager))
+            .then_with(|| self.api_version.cmp(other.api_version))
+            .then_with(|| self.subresource.cmp(other.subresource))
     }
 }
 
 /// All managers of an object.
 #[derive(Clone, Debug, Default)]
-pub struct Managed {
+pub struct Managed<'v> {
     /// One entry for each, in no order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Entry<'v>>,
 }
 
-impl Managed {
+impl<'v> Managed<'v> {
     /// Reads `metadata.managedFields`; of entries of one manager the last counts.
-    pub fn read(list: &Value) -> Result<Self, String> {
+    pub fn read(list: &'v Value) -> Result<Self, String> {
         let mut managed = Self::default();
         for (at, value) in list.as_array().into_iter().flatten().enumerate() {
             let entry = Entry::read(value, at)?;
@@ -243,7 +267,7 @@ impl Managed {
     }
 
     /// As [`Managed::read`], with the fields read too: for what a client sent.
-    pub fn check(list: &Value) -> Result<Self, String> {
+    pub fn check(list: &'v Value) -> Result<Self, String> {
         let mut managed = Self::read(list)?;
         for entry in &mut managed.entries {
             if let Fields::Stored(value) = &entry.fields {
@@ -255,7 +279,7 @@ impl Managed {
     }
 
     /// Those of an object that is stored; none where they cannot be read.
-    pub fn of(object: &Value) -> Self {
+    pub fn of(object: &'v Value) -> Self {
         Self::read(&object["metadata"]["managedFields"]).unwrap_or_default()
     }
 
@@ -265,12 +289,12 @@ impl Managed {
     }
 
     /// The entry of that manager.
-    pub fn find(&self, who: &Identity<'_>) -> Option<&Entry> {
+    pub fn find(&self, who: &Identity<'_>) -> Option<&Entry<'v>> {
         self.entries.iter().find(|entry| who.is(entry))
     }
 
     /// The entry of that manager.
-    pub fn find_mut(&mut self, who: &Identity<'_>) -> Option<&mut Entry> {
+    pub fn find_mut(&mut self, who: &Identity<'_>) -> Option<&mut Entry<'v>> {
         self.entries.iter_mut().find(|entry| who.is(entry))
     }
 
@@ -280,7 +304,7 @@ impl Managed {
             return None;
         }
         self.entries.sort_by(Entry::order);
-        Some(self.entries.into_iter().map(Entry::into_value).collect::<Vec<_>>().into())
+        Some(self.entries.iter().map(Entry::to_value).collect::<Vec<_>>().into())
     }
 }
 
@@ -290,28 +314,28 @@ const MAX_UPDATERS: usize = 10;
 /// Who stands for the oldest updaters.
 const ANCIENT: &str = "ancient-changes";
 
-impl Managed {
+impl<'v> Managed<'v> {
     /// Merges the oldest updaters of a version into one, until there are no more than ten.
     pub fn cap(&mut self) {
-        let updaters = || |entry: &&Entry| entry.operation == Operation::Update;
+        let updaters = || |entry: &&Entry<'v>| entry.operation == Operation::Update;
         let mut count = self.entries.iter().filter(updaters()).count();
         if count <= MAX_UPDATERS {
             return;
         }
-        let key = |entry: &Entry| (entry.time.clone().unwrap_or_default(), entry.identity().text());
-        let (mut old, mut kept): (Vec<Entry>, Vec<Entry>) =
+        let key = |entry: &Entry<'v>| (entry.time.unwrap_or_default(), entry.identity().text());
+        let (mut old, mut kept): (Vec<Entry<'v>>, Vec<Entry<'v>>) =
             std::mem::take(&mut self.entries).into_iter().partition(|entry| updaters()(&entry));
         old.sort_by_key(key);
-        let mut first: Vec<Entry> = Vec::new();
-        for mut entry in old {
+        let mut first: Vec<Entry<'v>> = Vec::new();
+        for entry in old {
             let bucket = first.iter_mut().find(|other| other.api_version == entry.api_version);
             match bucket {
                 Some(bucket) if count > MAX_UPDATERS => {
                     // the first of a version is renamed only when a second one joins it
-                    bucket.manager = ANCIENT.to_owned();
-                    bucket.subresource.clear();
+                    bucket.manager = ANCIENT;
+                    bucket.subresource = "";
                     bucket.add(&entry.set());
-                    bucket.time = entry.time.take();
+                    bucket.time = entry.time;
                     count -= 1;
                 }
                 None if count > MAX_UPDATERS => first.push(entry),

@@ -16,14 +16,14 @@ use super::compare::{Comparison, compare};
 use super::conflict::{Conflict, error};
 use super::last_applied;
 use super::managed::{Entry, Identity, Managed, Operation};
-use super::merge::merge;
+use super::merge::merge_into;
 use super::remove::remove;
 use super::reset::Reset;
 use super::set::Set;
 use super::shape::Shape;
 use super::to_set::to_set;
 use super::validate::validate;
-use super::value::same;
+use super::value::{alike, beside, same};
 use crate::meta;
 use crate::status::{ApiError, Reason};
 
@@ -52,7 +52,7 @@ pub struct Tracker<'a> {
 }
 
 /// What nobody manages.
-static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
+static STRIPPED: LazyLock<Set<'static>> = LazyLock::new(|| {
     Set::of_fields(&[
         &["apiVersion"],
         &["kind"],
@@ -68,6 +68,10 @@ static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
         &["metadata", "resourceVersion"],
     ])
 });
+
+/// What a live object has and one that it is compared with does not.
+static MANAGED_FIELDS: LazyLock<Set<'static>> =
+    LazyLock::new(|| Set::of_fields(&[&["metadata", "managedFields"]]));
 
 /// Who manages what was there before anyone was asked.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -91,15 +95,14 @@ impl Tracker<'_> {
     /// the next apply.
     pub fn update(&self, live: Option<&Value>, new: &mut Value, manager: &str) {
         let Some(shape) = self.versions.shape(self.api_version) else { return };
-        let managed = self.starting_from(live, new);
+        let sent = taken(new);
+        let managed = self.starting_from(live, sent.as_ref());
         if managed.is_empty() && live.is_some_and(|live| !meta::uid(live).is_empty()) {
             return;
         }
-        let managed = match live {
-            Some(live) => self.tracked(shape, live, new, managed, manager),
-            None => self.tracked(shape, &self.nothing(), new, managed, manager),
-        };
-        put(new, managed);
+        let nothing = self.nothing();
+        let list = self.tracked(shape, live.unwrap_or(&nothing), new, managed, manager).into_value();
+        put(new, list);
     }
 
     /// An object with nothing in it.
@@ -111,19 +114,15 @@ impl Tracker<'_> {
         map.into()
     }
 
-    /// The managed fields to begin with, which are taken out of `new`.
-    fn starting_from(&self, live: Option<&Value>, new: &mut Value) -> Managed {
-        let sent = new
-            .get_mut("metadata")
-            .and_then(Value::as_object_mut)
-            .and_then(|metadata| metadata.shift_remove("managedFields"));
+    /// The managed fields to begin with; `sent` are those that the new object had.
+    fn starting_from<'v>(&self, live: Option<&'v Value>, sent: Option<&'v Value>) -> Managed<'v> {
         let stored = live.map(|live| &live["metadata"]["managedFields"]);
         let of_live = || live.map(Managed::of).unwrap_or_default();
         match sent {
             _ if !self.subresource.is_empty() => of_live(),
-            Some(sent) if Some(&sent) == stored => of_live(),
-            Some(Value::Array(list)) if is_reset(&list) => Managed::default(),
-            Some(sent) => match Managed::check(&sent) {
+            Some(sent) if stored.is_some_and(|stored| alike(sent, stored) || sent == stored) => of_live(),
+            Some(Value::Array(list)) if is_reset(list) => Managed::default(),
+            Some(sent) => match Managed::check(sent) {
                 Ok(managed) if !managed.is_empty() => managed,
                 _ => of_live(),
             },
@@ -131,21 +130,22 @@ impl Tracker<'_> {
         }
     }
 
-    fn tracked(
-        &self,
-        shape: Shape<'_>,
-        live: &Value,
-        new: &Value,
-        mut managed: Managed,
-        manager: &str,
-    ) -> Managed {
+    fn tracked<'v>(
+        &'v self,
+        shape: Shape<'v>,
+        live: &'v Value,
+        new: &'v Value,
+        mut managed: Managed<'v>,
+        manager: &'v str,
+    ) -> Managed<'v> {
         let whole = compare(shape, live, new);
-        let mut changes = Changes::new(self, live, new, &whole, &managed);
+        let converted = Converted::new(self, &|| live.clone(), new, &managed);
+        let changes = Changes::new(self, &whole, &converted, &managed);
         let mut own = self.reset.filter(whole.into_changed());
         own.subtract(&STRIPPED, false);
         let who = self.who(manager, Operation::Update);
         managed.entries.retain_mut(|entry| {
-            let Some(change) = changes.in_version(&entry.api_version) else { return false };
+            let Some(change) = changes.in_version(entry.api_version) else { return false };
             let mine = who.is(entry);
             let empty = if mine { entry.take(&change.removed) } else { entry.take(&change.touched) };
             !empty || mine && !own.is_empty()
@@ -154,9 +154,9 @@ impl Tracker<'_> {
             match managed.find_mut(&who) {
                 Some(entry) => {
                     entry.add(&own);
-                    entry.time = Some(self.now.to_owned());
+                    entry.time = Some(self.now);
                 }
-                None => managed.entries.push(who.entry(own, Some(self.now.to_owned()))),
+                None => managed.entries.push(who.entry(own, Some(self.now))),
             }
         }
         managed.cap();
@@ -175,24 +175,23 @@ impl Tracker<'_> {
     ) -> Result<Value, ApiError> {
         let shape = self.shape()?;
         self.check(shape, config)?;
-        let mut base = live.cloned().unwrap_or_else(|| self.nothing());
-        let mut managed = Managed::of(&base);
-        unmanage(&mut base);
+        let nothing = self.nothing();
+        let live = live.unwrap_or(&nothing);
+        let mut managed = Managed::of(live);
         if managed.is_empty() {
-            managed = self.tracked(shape, &self.nothing(), &base, managed, BEFORE_FIRST_APPLY);
+            managed = self.tracked(shape, &nothing, live, managed, BEFORE_FIRST_APPLY);
         }
-        let (mut object, managed) = match self.applied(shape, &base, config, managed.clone(), manager, force)
-        {
+        let (mut object, list) = match self.applied(shape, live, config, managed.clone(), manager, force) {
             Err(Refused::Conflicts(conflicts)) if manager == KUBECTL => {
-                let left = self.not_my_own(shape, &base, conflicts);
+                let left = self.not_my_own(shape, live, conflicts);
                 if !left.is_empty() {
                     return Err(error(left));
                 }
-                self.applied(shape, &base, config, managed, manager, true)?
+                self.applied(shape, live, config, managed, manager, true)?
             }
             other => other?,
         };
-        put(&mut object, managed);
+        put(&mut object, list);
         if manager == KUBECTL {
             last_applied::keep_in_step(&mut object, config);
         }
@@ -200,8 +199,15 @@ impl Tracker<'_> {
     }
 
     /// Conflicts but for fields that the same user applied from the client and nobody changed since.
-    fn not_my_own(&self, shape: Shape<'_>, live: &Value, conflicts: Vec<Conflict>) -> Vec<Conflict> {
-        match last_applied::allowed(shape, live, self.api_version) {
+    fn not_my_own<'v>(
+        &self,
+        shape: Shape<'_>,
+        live: &Value,
+        conflicts: Vec<Conflict<'v>>,
+    ) -> Vec<Conflict<'v>> {
+        let applied = last_applied::configuration(live);
+        let of = |applied| last_applied::allowed(shape, live, applied, self.api_version);
+        match applied.as_ref().and_then(of) {
             Some(allowed) => conflicts.into_iter().filter(|one| !allowed.has(&one.path)).collect(),
             None => conflicts,
         }
@@ -226,53 +232,66 @@ impl Tracker<'_> {
         })
     }
 
-    fn applied(
-        &self,
-        shape: Shape<'_>,
-        live: &Value,
-        config: &Value,
-        mut managed: Managed,
-        manager: &str,
+    /// The merged object, without managed fields, and these.
+    fn applied<'v>(
+        &'v self,
+        shape: Shape<'v>,
+        live: &'v Value,
+        config: &'v Value,
+        mut managed: Managed<'v>,
+        manager: &'v str,
         force: bool,
-    ) -> Result<(Value, Managed), Refused> {
-        let merged =
-            merge(shape, live, config).map_err(|why| plain(format!("failed to merge config: {why}")))?;
+    ) -> Result<(Value, Option<Value>), Refused<'v>> {
+        let mut merged = unmanaged(live);
+        merge_into(shape, &mut merged, config)
+            .map_err(|why| plain(format!("failed to merge config: {why}")))?;
         let who = self.who(manager, Operation::Apply);
         let set = self.reset.filter(to_set(shape, config));
+        let mut entry = who.entry(set.difference(&STRIPPED), None);
         let at = managed.entries.iter().position(|entry| who.is(entry));
         let last = at.map(|at| managed.entries.remove(at));
-        let object = match &last {
+        // what is mentioned still stays: most applies change values, not what they mention
+        let object = match last.as_ref().filter(|last| !last.lend(&mut entry)) {
             Some(last) => self.pruned(merged, last, &set, &managed)?,
             None => merged,
         };
-        let whole = compare(shape, live, &object);
+        let mut whole = compare(shape, live, &object);
+        whole.removed.subtract(&MANAGED_FIELDS, false);
+        let converted = Converted::new(self, &|| unmanaged(live), &object, &managed);
+        let changes = Changes::new(self, &whole, &converted, &managed);
         let mut conflicts = Vec::new();
-        let mut changes = Changes::new(self, live, &object, &whole, &managed);
         managed.entries.retain_mut(|entry| {
-            let Some(change) = changes.in_version(&entry.api_version) else { return false };
-            let wanted = entry.set().intersection(&change.changed);
-            conflicts.extend(Conflict::with(entry, &wanted));
+            let Some(change) = changes.in_version(entry.api_version) else { return false };
+            if entry.meets(&change.changed) {
+                conflicts.extend(Conflict::with(entry, &entry.set().intersection(&change.changed)));
+            }
             !entry.take(&change.touched)
         });
         if !force && !conflicts.is_empty() {
             return Err(Refused::Conflicts(conflicts));
         }
-        let noop = same(live, &object);
-        let time = match &last {
-            Some(last) if noop => last.time.clone(),
+        let noop = whole.is_same() && same_unmanaged(live, &object);
+        entry.time = match &last {
+            Some(last) if noop => last.time,
             None if noop => None,
-            _ => Some(self.now.to_owned()),
+            _ => Some(self.now),
         };
-        let own = set.difference(&STRIPPED);
-        if !own.is_empty() {
-            managed.entries.push(who.entry(own, time));
+        if !entry.is_empty() {
+            managed.entries.push(entry);
         }
-        Ok((object, managed))
+        let list = managed.into_value();
+        Ok((object, list))
     }
 
     /// Without what `last` mentioned, `set` does not, and nobody else manages.
-    fn pruned(&self, merged: Value, last: &Entry, set: &Set, others: &Managed) -> Result<Value, ApiError> {
-        let version = last.api_version.as_str();
+    fn pruned(
+        &self,
+        merged: Value,
+        last: &Entry<'_>,
+        set: &Set<'_>,
+        others: &Managed<'_>,
+    ) -> Result<Value, ApiError> {
+        let version = last.api_version;
         let Some(shape) = self.versions.shape(version) else { return Ok(merged) };
         let last = last.set();
         // what is mentioned still is added back below, which is all that `last` would have taken
@@ -287,18 +306,18 @@ impl Tracker<'_> {
         }
         // what is gone now and was not the applier's comes back
         let pruned = self.converted(&pruned, version)?;
-        let named = |value: &Value| to_set(shape, value).with_named(Some(shape));
-        let gone = named(&whole).difference(&named(&pruned)).intersection(&last);
+        let left = to_set(shape, &pruned).with_named(Some(shape));
+        let gone = to_set(shape, &whole).with_named(Some(shape)).difference(&left).intersection(&last);
         let out = remove(shape, &whole, &gone);
         Ok(self.converted(&out, self.api_version)?.into_owned())
     }
 
     /// What the others and the applier's new configuration manage, by version, that of the pruning first.
-    fn wanted<'m>(&'m self, first: &'m str, set: &Set, others: &'m Managed) -> Vec<(&'m str, Set)> {
-        let mut by: HashMap<&str, Set> = HashMap::new();
+    fn wanted<'v>(&'v self, first: &str, set: &Set<'v>, others: &Managed<'v>) -> Vec<(&'v str, Set<'v>)> {
+        let mut by: HashMap<&str, Set<'v>> = HashMap::new();
         by.insert(self.api_version, set.clone());
         for entry in &others.entries {
-            let all = by.entry(&entry.api_version).or_default();
+            let all = by.entry(entry.api_version).or_default();
             *all = all.union(&entry.set());
         }
         let mut list: Vec<_> = by.into_iter().collect();
@@ -312,13 +331,12 @@ impl Tracker<'_> {
         whole: &Value,
         pruned: &Value,
         version: &str,
-        managed: &Set,
+        managed: &Set<'_>,
     ) -> Result<Value, ApiError> {
         let Some(shape) = self.versions.shape(version) else { return Ok(pruned.clone()) };
         let (whole, pruned) = (self.converted(whole, version)?, self.converted(pruned, version)?);
-        let named = |set: Set| set.with_named(Some(shape));
-        let kept = named(to_set(shape, &pruned)).union(&managed.with_named(Some(shape)));
-        Ok(remove(shape, &whole, &named(to_set(shape, &whole)).difference(&kept)))
+        let kept = to_set(shape, &pruned).with_named(Some(shape)).union(&managed.with_named(Some(shape)));
+        Ok(remove(shape, &whole, &to_set(shape, &whole).with_named(Some(shape)).difference(&kept)))
     }
 
     fn converted<'v>(&self, object: &'v Value, version: &str) -> Result<Cow<'v, Value>, ApiError> {
@@ -330,19 +348,19 @@ impl Tracker<'_> {
     }
 }
 
-enum Refused {
-    Conflicts(Vec<Conflict>),
+enum Refused<'v> {
+    Conflicts(Vec<Conflict<'v>>),
     Error(ApiError),
 }
 
-impl From<ApiError> for Refused {
+impl From<ApiError> for Refused<'_> {
     fn from(error: ApiError) -> Self {
         Self::Error(error)
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl From<Refused<'_>> for ApiError {
+    fn from(refused: Refused<'_>) -> Self {
         match refused {
             Refused::Conflicts(conflicts) => error(conflicts),
             Refused::Error(error) => error,
@@ -364,37 +382,66 @@ fn is_reset(list: &[Value]) -> bool {
     }
 }
 
-fn unmanage(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.shift_remove("managedFields");
-    }
+/// The object's managed fields, which it has no more.
+fn taken(object: &mut Value) -> Option<Value> {
+    object.get_mut("metadata")?.as_object_mut()?.shift_remove("managedFields")
 }
 
-fn put(object: &mut Value, managed: Managed) {
-    unmanage(object);
-    if let Some(list) = managed.into_value() {
+/// A copy of the object without its managed fields.
+fn unmanaged(object: &Value) -> Value {
+    let (Value::Object(fields), Some(metadata)) = (object, object["metadata"].as_object()) else {
+        return object.clone();
+    };
+    let mut bare = Map::with_capacity(metadata.len());
+    let kept = metadata.iter().filter(|(name, _)| *name != "managedFields");
+    bare.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+    let mut bare = Value::from(bare);
+    let copy = |(name, value): (&String, &Value)| match name.as_str() {
+        "metadata" => (name.clone(), bare.take()),
+        _ => (name.clone(), value.clone()),
+    };
+    fields.iter().map(copy).collect()
+}
+
+/// Whether `object` is what [`unmanaged`] makes of `live`.
+fn same_unmanaged(live: &Value, object: &Value) -> bool {
+    let (Value::Object(left), Value::Object(right)) = (live, object) else { return same(live, object) };
+    let all_same = |left: &Map<String, Value>, right: &Map<String, Value>| {
+        let mut left = left.iter().filter(|(name, _)| *name != "managedFields");
+        left.all(|(name, left)| right.get(name).is_some_and(|right| same(left, right)))
+    };
+    left.len() == right.len()
+        && beside(left, right).all(|(name, left, right)| match (name, left, right) {
+            ("metadata", Value::Object(left), Some(Value::Object(right))) => {
+                let managed = usize::from(left.contains_key("managedFields"));
+                left.len() == right.len() + managed && all_same(left, right)
+            }
+            (_, left, right) => right.is_some_and(|right| same(left, right)),
+        })
+}
+
+fn put(object: &mut Value, list: Option<Value>) {
+    taken(object);
+    if let Some(list) = list {
         meta::metadata_mut(object).insert("managedFields".to_owned(), list);
     }
 }
 
 /// One difference, named in the versions that managers use.
-struct Changes<'a> {
-    tracker: &'a Tracker<'a>,
-    old: &'a Value,
-    new: &'a Value,
-    known: Vec<(String, Option<Change>)>,
+struct Changes<'v> {
+    known: Vec<(&'v str, Option<Change<'v>>)>,
 }
 
-struct Change {
+struct Change<'v> {
     /// Modified and added.
-    changed: Set,
-    removed: Set,
+    changed: Set<'v>,
+    removed: Set<'v>,
     /// All three.
-    touched: Set,
+    touched: Set<'v>,
 }
 
-impl Change {
-    fn new(comparison: &Comparison, reset: &Reset) -> Self {
+impl<'v> Change<'v> {
+    fn new(comparison: &Comparison<'v>, reset: &Reset) -> Self {
         let changed = reset.filter(comparison.changed());
         let removed = reset.filter(comparison.removed.clone());
         let touched = changed.union(&removed);
@@ -402,34 +449,53 @@ impl Change {
     }
 }
 
-impl<'a> Changes<'a> {
-    fn new(
-        tracker: &'a Tracker<'a>,
-        old: &'a Value,
-        new: &'a Value,
-        whole: &Comparison,
-        managed: &Managed,
-    ) -> Self {
-        let mut known = Vec::new();
-        if !managed.is_empty() {
-            known.push((tracker.api_version.to_owned(), Some(Change::new(whole, tracker.reset))));
+/// What is compared, in the other versions that managers use; `None` in one that is not served.
+struct Converted<'v>(Vec<(&'v str, Option<(Shape<'v>, Value, Value)>)>);
+
+impl<'v> Converted<'v> {
+    fn new(tracker: &'v Tracker<'_>, old: &dyn Fn() -> Value, new: &Value, managed: &Managed<'v>) -> Self {
+        let mut known = Self(Vec::new());
+        for version in managed.entries.iter().map(|entry| entry.api_version) {
+            if version != tracker.api_version && known.0.iter().all(|(known, _)| *known != version) {
+                known.0.push((version, Self::both(tracker, old, new, version)));
+            }
         }
-        Self { tracker, old, new, known }
+        known
+    }
+
+    fn both(
+        tracker: &'v Tracker<'_>,
+        old: &dyn Fn() -> Value,
+        new: &Value,
+        version: &str,
+    ) -> Option<(Shape<'v>, Value, Value)> {
+        let shape = tracker.versions.shape(version)?;
+        let old = tracker.versions.convert(&old(), version)?;
+        let new = tracker.versions.convert(new, version)?;
+        Some((shape, old, new))
+    }
+}
+
+impl<'v> Changes<'v> {
+    fn new(
+        tracker: &'v Tracker<'_>,
+        whole: &Comparison<'v>,
+        converted: &'v Converted<'_>,
+        managed: &Managed<'_>,
+    ) -> Self {
+        let mut known = Vec::with_capacity(1 + converted.0.len());
+        if !managed.is_empty() {
+            known.push((tracker.api_version, Some(Change::new(whole, tracker.reset))));
+        }
+        for (version, both) in &converted.0 {
+            let compared = both.as_ref().map(|(shape, old, new)| compare(*shape, old, new));
+            known.push((*version, compared.map(|compared| Change::new(&compared, tracker.reset))));
+        }
+        Self { known }
     }
 
     /// `None` for a version that is not served.
-    fn in_version(&mut self, version: &str) -> Option<&Change> {
-        let at = self.known.iter().position(|(known, _)| known == version).unwrap_or_else(|| {
-            self.known.push((version.to_owned(), self.converted(version)));
-            self.known.len() - 1
-        });
-        self.known[at].1.as_ref()
-    }
-
-    fn converted(&self, version: &str) -> Option<Change> {
-        let shape = self.tracker.versions.shape(version)?;
-        let old = self.tracker.versions.convert(self.old, version)?;
-        let new = self.tracker.versions.convert(self.new, version)?;
-        Some(Change::new(&compare(shape, &old, &new), self.tracker.reset))
+    fn in_version(&self, version: &str) -> Option<&Change<'v>> {
+        self.known.iter().find(|(known, _)| *known == version)?.1.as_ref()
     }
 }

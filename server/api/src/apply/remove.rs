@@ -9,12 +9,12 @@ use super::shape::{Is, List, Map, Relation, Shape};
 
 /// `value` without what `set` lists: `RemoveItems`. A map or list that is left empty stays, it was not listed itself: as
 /// a null, or as an empty object where Go has a struct by value, whose zero is one.
-pub fn remove(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
+pub fn remove(shape: Shape<'_>, value: &Value, set: &Set<'_>) -> Value {
     walk(shape, value, set, Mode::Remove).unwrap_or(Value::Null)
 }
 
 /// Of `value` just what `set` lists, and the keys of the items it is in.
-pub fn extract(shape: Shape<'_>, value: &Value, set: &Set) -> Value {
+pub fn extract(shape: Shape<'_>, value: &Value, set: &Set<'_>) -> Value {
     walk(shape, value, set, Mode::Extract).unwrap_or(Value::Null)
 }
 
@@ -24,8 +24,8 @@ enum Mode {
     Extract,
 }
 
-fn walk(shape: Shape<'_>, value: &Value, set: &Set, mode: Mode) -> Option<Value> {
-    match (shape.atom().of(Some(value)), value) {
+fn walk(shape: Shape<'_>, value: &Value, set: &Set<'_>, mode: Mode) -> Option<Value> {
+    match (shape.is(Some(value)), value) {
         (Some(Is::Scalar(_)), _) => Some(value.clone()),
         (Some(Is::List(List { relation: Relation::Atomic, .. })), Value::Array(list)) => {
             (mode == Mode::Extract && !list.is_empty()).then(|| value.clone())
@@ -45,14 +45,14 @@ fn nothing(field: Shape<'_>) -> Value {
     if by_value { Value::Object(serde_json::Map::new()) } else { Value::Null }
 }
 
-fn walk_items(list: &List<'_>, items: &[Value], set: &Set, mode: Mode) -> Option<Value> {
+fn walk_items(list: &List<'_>, items: &[Value], set: &Set<'_>, mode: Mode) -> Option<Value> {
     let mut out = Vec::with_capacity(items.len());
     for item in items {
         let (listed, below) = match element(list, item) {
             Ok(element) => set.at(&element),
             Err(_) => (false, None),
         };
-        let inner = |below: Option<&Set>| match below {
+        let inner = |below: Option<&Set<'_>>| match below {
             Some(below) => walk(list.item, item, below, mode),
             None => Some(item.clone()),
         };
@@ -70,12 +70,12 @@ fn walk_fields(
     shape: Shape<'_>,
     map: &Map<'_>,
     fields: &serde_json::Map<String, Value>,
-    set: &Set,
+    set: &Set<'_>,
     mode: Mode,
 ) -> Option<Value> {
     let mut out = serde_json::Map::with_capacity(fields.len());
     for (name, value) in fields {
-        let (listed, below) = set.at(&PathElement::field(name));
+        let (listed, below) = set.at(&PathElement::Field(name));
         let kept = match (mode, listed, below, shape.under(name, map)) {
             (Mode::Remove, true, _, _) | (Mode::Extract, false, None, _) => None,
             (Mode::Remove, _, Some(below), Some(field)) => {

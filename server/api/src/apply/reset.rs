@@ -8,7 +8,7 @@ use super::set::Set;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reset {
     /// All but these and what is below them.
-    But(Set),
+    But(Set<'static>),
     /// Only these and what is below them; `*` stands for any item of a list.
     Only(&'static [&'static [&'static str]]),
 }
@@ -21,7 +21,7 @@ impl Default for Reset {
 
 impl Reset {
     /// What of `set` can be managed.
-    pub fn filter(&self, mut set: Set) -> Set {
+    pub fn filter<'v>(&self, mut set: Set<'v>) -> Set<'v> {
         match self {
             Self::But(fields) => {
                 set.subtract(fields, true);
@@ -41,9 +41,9 @@ impl Reset {
 }
 
 /// Whether one of the two leads to the other.
-fn on_the_way(only: &[&str], path: &[PathElement]) -> bool {
+fn on_the_way(only: &[&str], path: &[PathElement<'_>]) -> bool {
     only.iter().zip(path).all(|(name, element)| match element {
-        PathElement::Field(field) => **field == **name,
+        PathElement::Field(field) => *field == *name,
         _ => *name == "*",
     })
 }

@@ -13,25 +13,24 @@ use super::set::Set;
 /// The version of Scale.
 pub const API_VERSION: &str = "autoscaling/v1";
 
-/// Where the replicas of an object are, by its version; `None` for a version that is not known.
-pub type Replicas<'a> = &'a dyn Fn(&str) -> Option<Vec<PathElement>>;
+/// Where the replicas of an object are, as names of fields, by its version; `None` for a version that is not known.
+pub type Replicas<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
-fn in_scale() -> Set {
+fn in_scale() -> Set<'static> {
     Set::of_fields(&[&["spec", "replicas"]])
 }
 
-/// The path of these field names.
-pub fn path(names: &[&str]) -> Vec<PathElement> {
-    names.iter().map(|name| PathElement::field(name)).collect()
+fn path<'v>(names: &'v [impl AsRef<str>]) -> Vec<PathElement<'v>> {
+    names.iter().map(|name| PathElement::Field(name.as_ref())).collect()
 }
 
-fn holds(entry: &Entry, replicas: Replicas<'_>) -> bool {
-    replicas(&entry.api_version).is_some_and(|path| entry.set().has(&path))
+fn holds(entry: &Entry<'_>, replicas: Replicas<'_>) -> bool {
+    replicas(entry.api_version).is_some_and(|names| entry.set().has(&path(&names)))
 }
 
-fn as_scale(entry: &Entry) -> Entry {
+fn as_scale<'v>(entry: &Entry<'v>) -> Entry<'v> {
     let who = Identity { api_version: API_VERSION, ..entry.identity() };
-    who.entry(in_scale(), entry.time.clone())
+    who.entry(in_scale(), entry.time)
 }
 
 /// The managed fields that a Scale of `object` has.
@@ -44,10 +43,12 @@ pub fn of_object(object: &Value, replicas: Replicas<'_>) -> Option<Value> {
 /// The managed fields of the object (in `api_version`) that had `live`, after a write to its Scale left
 /// `scale`.
 pub fn to_object(live: &Value, scale: &Value, api_version: &str, replicas: Replicas<'_>) -> Option<Value> {
+    let own_names = replicas(api_version);
     let (mut managed, scale) = (Managed::of(live), Managed::of(scale));
-    let kept = |entry: &Entry| scale.find(&as_scale(entry).identity()).is_some();
+    let kept = |entry: &Entry<'_>| scale.find(&as_scale(entry).identity()).is_some();
     managed.entries.retain_mut(|entry| {
-        let Some(path) = replicas(&entry.api_version) else { return false };
+        let Some(names) = replicas(entry.api_version) else { return false };
+        let path = path(&names);
         if !entry.set().has(&path) || kept(entry) {
             return true;
         }
@@ -55,15 +56,15 @@ pub fn to_object(live: &Value, scale: &Value, api_version: &str, replicas: Repli
         stolen.insert(&path);
         !entry.take(&stolen)
     });
-    let Some(path) = replicas(api_version) else { return managed.into_value() };
+    let Some(names) = &own_names else { return managed.into_value() };
     let mut own = Set::default();
-    own.insert(&path);
+    own.insert(&path(names));
     for entry in &scale.entries {
         let had = managed
             .entries
             .iter()
             .any(|other| holds(other, replicas) && as_scale(other).identity() == entry.identity());
-        if had || !entry.set().has(&self::path(&["spec", "replicas"])) {
+        if had || !entry.set().has(&path(&["spec", "replicas"])) {
             continue;
         }
         let who = Identity { api_version, ..entry.identity() };

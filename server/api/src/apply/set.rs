@@ -6,29 +6,52 @@
 use serde_json::{Map, Value};
 
 use super::element::PathElement;
-use super::shape::Shape;
+use super::items::element;
+use super::shape::{List, Shape};
 
 /// A set of paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Set {
-    nodes: Vec<Node>,
+pub struct Set<'v> {
+    nodes: Vec<Node<'v>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Node {
-    element: PathElement,
-    member: bool,
-    below: Set,
+pub(super) struct Node<'v> {
+    pub element: PathElement<'v>,
+    pub member: bool,
+    pub below: Set<'v>,
 }
 
-impl Set {
+impl<'v> Set<'v> {
     /// The set of these paths of field names.
-    pub fn of_fields(paths: &[&[&str]]) -> Self {
+    pub fn of_fields(paths: &[&[&'v str]]) -> Self {
         let mut set = Self::default();
         for path in paths {
-            let path: Vec<PathElement> = path.iter().map(|name| PathElement::field(name)).collect();
+            let path: Vec<PathElement<'v>> = path.iter().map(|name| PathElement::Field(name)).collect();
             set.insert(&path);
         }
+        set
+    }
+
+    /// The set of at most so many nodes, each of another element.
+    pub(super) fn of_nodes(most: usize, nodes: impl Iterator<Item = Node<'v>>) -> Self {
+        let mut sorted = Vec::with_capacity(most);
+        sorted.extend(nodes);
+        sorted.sort_by(|a: &Node<'v>, b| a.element.cmp(&b.element));
+        Self { nodes: sorted }
+    }
+
+    /// The set of a list's items with what is `below` each: nothing where several have one element.
+    pub(super) fn of_items(list: &List<'v>, items: &'v [Value], below: impl Fn(&'v Value) -> Self) -> Self {
+        let node = |item| Some(Node { element: element(list, item).ok()?, member: true, below: below(item) });
+        let mut set = Self::of_nodes(items.len(), items.iter().filter_map(node));
+        set.nodes.dedup_by(|again, first| {
+            let twice = again.element == first.element;
+            if twice {
+                first.below = Self::default();
+            }
+            twice
+        });
         set
     }
 
@@ -37,7 +60,7 @@ impl Set {
         self.nodes.is_empty()
     }
 
-    fn find(&self, element: &PathElement) -> Result<usize, usize> {
+    fn find(&self, element: &PathElement<'_>) -> Result<usize, usize> {
         // most sets are built in order
         match self.nodes.last() {
             None => Err(0),
@@ -46,7 +69,7 @@ impl Set {
         }
     }
 
-    fn descend(&mut self, element: &PathElement) -> &mut Node {
+    fn descend(&mut self, element: &PathElement<'v>) -> &mut Node<'v> {
         let at = self.find(element).unwrap_or_else(|at| {
             self.nodes.insert(at, Node { element: element.clone(), member: false, below: Set::default() });
             at
@@ -55,7 +78,7 @@ impl Set {
     }
 
     /// Adds an element that is not there yet, with what is below it.
-    pub(super) fn put(&mut self, element: PathElement, member: bool, below: Set) {
+    pub(super) fn put(&mut self, element: PathElement<'v>, member: bool, below: Set<'v>) {
         match self.find(&element) {
             Ok(at) => {
                 self.nodes[at].member |= member;
@@ -66,7 +89,7 @@ impl Set {
     }
 
     /// Adds a path; the empty one, the whole object, is never in a set.
-    pub fn insert(&mut self, path: &[PathElement]) {
+    pub fn insert(&mut self, path: &[PathElement<'v>]) {
         match path {
             [] => {}
             [last] => self.descend(last).member = true,
@@ -75,7 +98,7 @@ impl Set {
     }
 
     /// Whether the path itself is a member.
-    pub fn has(&self, path: &[PathElement]) -> bool {
+    pub fn has(&self, path: &[PathElement<'_>]) -> bool {
         match path {
             [] => false,
             [last] => self.find(last).is_ok_and(|at| self.nodes[at].member),
@@ -84,7 +107,7 @@ impl Set {
     }
 
     /// Whether `element` itself is a member, and what is below it.
-    pub(super) fn at(&self, element: &PathElement) -> (bool, Option<&Set>) {
+    pub(super) fn at(&self, element: &PathElement<'_>) -> (bool, Option<&Set<'v>>) {
         match self.find(element) {
             Ok(at) => {
                 let node = &self.nodes[at];
@@ -95,7 +118,7 @@ impl Set {
     }
 
     /// Members of either.
-    pub fn union(&self, other: &Set) -> Set {
+    pub fn union(&self, other: &Set<'v>) -> Set<'v> {
         if self.is_empty() || other.is_empty() {
             return if self.is_empty() { other.clone() } else { self.clone() };
         }
@@ -113,7 +136,7 @@ impl Set {
     }
 
     /// Members of both.
-    pub fn intersection(&self, other: &Set) -> Set {
+    pub fn intersection(&self, other: &Set<'_>) -> Set<'v> {
         let mut nodes = Vec::new();
         zip(self, other, |a, b| {
             if let (Some(a), Some(b)) = (a, b) {
@@ -125,21 +148,21 @@ impl Set {
 
     /// Members of this one only. A member stays when just something below it is in `other`, and what is below
     /// stays when just the member above is.
-    pub fn difference(&self, other: &Set) -> Set {
+    pub fn difference(&self, other: &Set<'_>) -> Set<'v> {
         let mut left = self.clone();
         left.subtract(other, false);
         left
     }
 
     /// As [`Set::difference`], but what is below a member of `other` goes too.
-    pub fn recursive_difference(&self, other: &Set) -> Set {
+    pub fn recursive_difference(&self, other: &Set<'_>) -> Set<'v> {
         let mut left = self.clone();
         left.subtract(other, true);
         left
     }
 
     /// Whether every member of `other` is one of this set.
-    pub(super) fn covers(&self, other: &Set) -> bool {
+    pub(super) fn covers(&self, other: &Set<'_>) -> bool {
         other.nodes.iter().all(|theirs| match self.find(&theirs.element) {
             Ok(at) => {
                 let mine = &self.nodes[at];
@@ -150,7 +173,7 @@ impl Set {
     }
 
     /// Takes the members of `other` out, `whole` with what is below them.
-    pub(super) fn subtract(&mut self, other: &Set, whole: bool) {
+    pub(super) fn subtract(&mut self, other: &Set<'_>, whole: bool) {
         for node in &other.nodes {
             let Ok(at) = self.find(&node.element) else { continue };
             let mine = &mut self.nodes[at];
@@ -166,7 +189,7 @@ impl Set {
     }
 
     /// With the declared fields on the way to members as members too: `EnsureNamedFieldsAreMembers`.
-    pub(super) fn with_named(&self, shape: Option<Shape<'_>>) -> Set {
+    pub(super) fn with_named(&self, shape: Option<Shape<'_>>) -> Set<'v> {
         let atom = shape.map(Shape::atom).unwrap_or_default();
         let nodes = self.nodes.iter().map(|node| {
             let (mut member, mut below) = (node.member, None);
@@ -184,11 +207,11 @@ impl Set {
     }
 
     /// Calls `each` with every member: first those of a level, then what is below.
-    pub fn each(&self, each: &mut impl FnMut(&[PathElement])) {
+    pub fn each(&self, each: &mut impl FnMut(&[PathElement<'v>])) {
         self.each_below(&mut Vec::new(), each);
     }
 
-    fn each_below(&self, path: &mut Vec<PathElement>, each: &mut impl FnMut(&[PathElement])) {
+    fn each_below(&self, path: &mut Vec<PathElement<'v>>, each: &mut impl FnMut(&[PathElement<'v>])) {
         for node in self.nodes.iter().filter(|node| node.member) {
             path.push(node.element.clone());
             each(path);
@@ -207,8 +230,11 @@ impl Set {
     }
 
     fn to_map(&self, member: bool) -> Map<String, Value> {
+        if self.is_empty() {
+            return Map::new();
+        }
         let mut map = Map::with_capacity(self.nodes.len() + usize::from(member));
-        if member && !self.is_empty() {
+        if member {
             map.insert(".".to_owned(), Map::new().into());
         }
         for node in &self.nodes {
@@ -218,7 +244,7 @@ impl Set {
     }
 
     /// From FieldsV1.
-    pub fn from_value(value: &Value) -> Result<Set, String> {
+    pub fn from_value(value: &'v Value) -> Result<Self, String> {
         match value {
             Value::Null => Ok(Set::default()),
             Value::Object(map) => Ok(read(map)?.0),
@@ -228,20 +254,67 @@ impl Set {
 
     /// Whether a member of this set is one of those that `fields`, a FieldsV1, lists: without reading it whole.
     pub(super) fn meets(&self, fields: &Value) -> bool {
+        self.meets_below(fields, &mut String::new())
+    }
+
+    fn meets_below(&self, fields: &Value, key: &mut String) -> bool {
         let Value::Object(map) = fields else { return false };
         self.nodes.iter().any(|node| {
-            let Some(below) = map.get(&node.element.write()) else { return false };
-            node.member && is_member(below) || node.below.meets(below)
+            let Some(below) = node.under(map, key) else { return false };
+            node.member && is_member(below) || node.below.meets_below(below, key)
         })
     }
 
     /// Whether every member of this set is one of those that `fields`, a FieldsV1, lists.
     pub(super) fn within(&self, fields: &Value) -> bool {
+        self.within_below(fields, &mut String::new())
+    }
+
+    fn within_below(&self, fields: &Value, key: &mut String) -> bool {
         let Value::Object(map) = fields else { return self.is_empty() };
         self.nodes.iter().all(|node| {
-            map.get(&node.element.write())
-                .is_some_and(|below| (!node.member || is_member(below)) && node.below.within(below))
+            node.under(map, key).is_some_and(|below| {
+                (!node.member || is_member(below)) && node.below.within_below(below, key)
+            })
         })
+    }
+
+    /// Whether `fields` is what [`Set::to_value`] makes of this set.
+    pub(super) fn is(&self, fields: &Value) -> bool {
+        fields.as_object().is_some_and(|map| self.is_map(false, map, &mut String::new()))
+    }
+
+    fn is_map(&self, member: bool, map: &Map<String, Value>, text: &mut String) -> bool {
+        let mut fields = map.iter();
+        let itself =
+            |(key, below): (&String, &Value)| key == "." && below.as_object().is_some_and(Map::is_empty);
+        if member && !self.is_empty() && !fields.next().is_some_and(itself) {
+            return false;
+        }
+        fields.len() == self.nodes.len()
+            && self.nodes.iter().zip(fields).all(|(node, (key, below))| {
+                node.writes(key, text)
+                    && below.as_object().is_some_and(|below| node.below.is_map(node.member, below, text))
+            })
+    }
+}
+
+impl Node<'_> {
+    /// What a FieldsV1 has under this node's element; `text` is for its text.
+    fn under<'m>(&self, map: &'m Map<String, Value>, text: &mut String) -> Option<&'m Value> {
+        text.clear();
+        self.element.write_to(text);
+        map.get(text.as_str())
+    }
+
+    /// Whether its element is written so.
+    fn writes(&self, key: &str, text: &mut String) -> bool {
+        if let PathElement::Field(name) = self.element {
+            return key.strip_prefix("f:") == Some(name);
+        }
+        text.clear();
+        self.element.write_to(text);
+        key == text
     }
 }
 
@@ -250,7 +323,7 @@ fn is_member(below: &Value) -> bool {
 }
 
 /// What is below, and whether the place itself is a member.
-fn read(map: &Map<String, Value>) -> Result<(Set, bool), String> {
+fn read(map: &Map<String, Value>) -> Result<(Set<'_>, bool), String> {
     let mut set = Set { nodes: Vec::with_capacity(map.len()) };
     let mut member = map.is_empty();
     for (key, value) in map {
@@ -268,14 +341,18 @@ fn read(map: &Map<String, Value>) -> Result<(Set, bool), String> {
     Ok((set, member))
 }
 
-fn push(nodes: &mut Vec<Node>, element: &PathElement, member: bool, below: Set) {
+fn push<'v>(nodes: &mut Vec<Node<'v>>, element: &PathElement<'v>, member: bool, below: Set<'v>) {
     if member || !below.is_empty() {
         nodes.push(Node { element: element.clone(), member, below });
     }
 }
 
 /// Walks both in order, pairing equal elements.
-fn zip<'a>(a: &'a Set, b: &'a Set, mut each: impl FnMut(Option<&'a Node>, Option<&'a Node>)) {
+fn zip<'a, 'v, 'w>(
+    a: &'a Set<'v>,
+    b: &'a Set<'w>,
+    mut each: impl FnMut(Option<&'a Node<'v>>, Option<&'a Node<'w>>),
+) {
     let (mut left, mut right) = (a.nodes.iter().peekable(), b.nodes.iter().peekable());
     loop {
         let order = match (left.peek(), right.peek()) {

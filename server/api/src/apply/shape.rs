@@ -102,6 +102,14 @@ pub enum Keys<'s> {
 }
 
 impl<'s> Keys<'s> {
+    /// How many there are.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Keys::Fixed(names) => names.len(),
+            Keys::Owned(names) => names.len(),
+        }
+    }
+
     /// The names, as the schema orders them.
     pub fn names(self) -> impl Iterator<Item = &'s str> {
         let (fixed, owned): (&[&'static str], &'s [String]) = match self {
@@ -140,6 +148,15 @@ impl<'s> Shape<'s> {
             Shape::Untyped => schemaless(true, Shape::Untyped),
             Shape::Other(schema) => schema.atom(),
         }
+    }
+
+    /// What `value` is there.
+    pub(super) fn is(self, value: Option<&Value>) -> Option<Is<'s>> {
+        let only = match self {
+            Shape::Table(place) => place.only(),
+            _ => None,
+        };
+        only.or_else(|| self.atom().of(value))
     }
 
     /// The declared field of that name.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::shape::{Atom, Keys, List, Map, Relation, Scalar, Shape};
+use super::shape::{Atom, Is, Keys, List, Map, Relation, Scalar, Shape};
 use crate::fields::{Field, FieldType, ListType, Type};
 
 /// A place in the field table.
@@ -31,39 +31,45 @@ impl Place {
     }
 
     pub(super) fn atom<'s>(self) -> Atom<'s> {
-        let scalar = |of| Atom { scalar: Some(of), ..Atom::default() };
-        match &self.ty {
-            FieldType::String | FieldType::Bytes | FieldType::Duration => scalar(Scalar::Text),
-            FieldType::Int32 | FieldType::Int64 | FieldType::Float => scalar(Scalar::Numeric),
-            FieldType::Bool => scalar(Scalar::Boolean),
+        match self.only() {
+            Some(Is::Scalar(scalar)) => Atom { scalar: Some(scalar), ..Atom::default() },
+            Some(Is::List(list)) => Atom { list: Some(list), ..Atom::default() },
+            Some(Is::Map(map)) => Atom { map: Some(map), ..Atom::default() },
+            None => Shape::Deduced.atom(),
+        }
+    }
+
+    /// What any value is there; `None` where there is no schema.
+    pub(super) fn only<'s>(self) -> Option<Is<'s>> {
+        Some(match &self.ty {
+            FieldType::String | FieldType::Bytes | FieldType::Duration => Is::Scalar(Scalar::Text),
+            FieldType::Int32 | FieldType::Int64 | FieldType::Float => Is::Scalar(Scalar::Numeric),
+            FieldType::Bool => Is::Scalar(Scalar::Boolean),
             FieldType::Time | FieldType::MicroTime | FieldType::Quantity | FieldType::IntOrString => {
-                scalar(Scalar::Untyped)
+                Is::Scalar(Scalar::Untyped)
             }
-            FieldType::Object(reference) => match reference.get().scalar {
-                Some(ty) => Self { ty, ..self }.atom(),
-                None => {
-                    let atomic = reference.get().atomic || self.field.is_some_and(|f| f.map_atomic);
-                    Atom { map: Some(Map { atomic, others: None }), ..Atom::default() }
+            FieldType::Object(reference) => match reference.get() {
+                Type { scalar: Some(ty), .. } => return Self { ty: *ty, ..self }.only(),
+                object => {
+                    let atomic = object.atomic || self.field.is_some_and(|f| f.map_atomic);
+                    Is::Map(Map { atomic, others: None })
                 }
             },
             FieldType::List(item) => {
-                let list = List { relation: self.relation(), item: Shape::Table(Self::bare(**item)) };
-                Atom { list: Some(list), ..Atom::default() }
+                Is::List(List { relation: self.relation(), item: Shape::Table(Self::bare(**item)) })
             }
             FieldType::Map(item) => {
                 let atomic = self.field.is_some_and(|f| f.map_atomic);
-                let others = Some(Shape::Table(Self::bare(**item)));
-                Atom { map: Some(Map { atomic, others }), ..Atom::default() }
+                Is::Map(Map { atomic, others: Some(Shape::Table(Self::bare(**item))) })
             }
             FieldType::RawExtension | FieldType::FieldsV1 => {
-                let map = Map { atomic: false, others: Some(Shape::Deduced) };
-                Atom { map: Some(map), ..Atom::default() }
+                Is::Map(Map { atomic: false, others: Some(Shape::Deduced) })
             }
             FieldType::Json
             | FieldType::SchemaOrArray
             | FieldType::SchemaOrBool
-            | FieldType::SchemaOrStrings => Shape::Deduced.atom(),
-        }
+            | FieldType::SchemaOrStrings => return None,
+        })
     }
 
     fn relation<'s>(self) -> Relation<'s> {

@@ -1,8 +1,10 @@
 //! A value against its shape, in structured-merge-diff's words: `.spec.x: field not declared in schema`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::element::PathElement;
+use super::element::{PathElement, shown_path};
 use super::items::element;
 use super::shape::{Is, List, Map, Relation, Scalar, Shape};
 use super::value::{plain, source, type_name};
@@ -25,7 +27,7 @@ impl std::fmt::Display for Wrong {
 /// Checks that `value` fits. Unlike a body's decoding this knows nothing of formats, and null fits anywhere.
 pub fn validate(shape: Shape<'_>, value: &Value) -> Result<(), String> {
     let mut wrong = Vec::new();
-    walk(shape, value, &mut String::new(), &mut wrong);
+    walk(shape, value, &mut Vec::new(), &mut wrong);
     match wrong.as_slice() {
         [] => Ok(()),
         [one] => Err(one.to_string()),
@@ -36,17 +38,19 @@ pub fn validate(shape: Shape<'_>, value: &Value) -> Result<(), String> {
     }
 }
 
-fn add(wrong: &mut Vec<Wrong>, path: &str, why: String) {
-    wrong.push(Wrong { path: path.to_owned(), why });
+type Path<'v> = Vec<PathElement<'v>>;
+
+fn add(wrong: &mut Vec<Wrong>, path: &Path<'_>, why: String) {
+    wrong.push(Wrong { path: shown_path(path), why });
 }
 
-fn walk(shape: Shape<'_>, value: &Value, path: &mut String, wrong: &mut Vec<Wrong>) {
+fn walk<'v>(shape: Shape<'v>, value: &'v Value, path: &mut Path<'v>, wrong: &mut Vec<Wrong>) {
     if value.is_null() {
         return;
     }
-    match (shape.atom().of(Some(value)), value) {
+    match (shape.is(Some(value)), value) {
         (Some(Is::Scalar(scalar)), _) => {
-            wrong.extend(unfit(scalar, value).map(|why| Wrong { path: path.clone(), why }))
+            wrong.extend(unfit(scalar, value).map(|why| Wrong { path: shown_path(path), why }))
         }
         (Some(Is::List(list)), Value::Array(items)) => walk_items(&list, items, path, wrong),
         (Some(Is::List(_)), _) => add(wrong, path, format!("expected list, got &{{{}}}", plain(value))),
@@ -73,18 +77,23 @@ fn unfit(scalar: Scalar, value: &Value) -> Option<String> {
     }
 }
 
-fn below(shape: Shape<'_>, value: &Value, step: &PathElement, path: &mut String, wrong: &mut Vec<Wrong>) {
-    let length = path.len();
-    path.push_str(&step.to_string());
+fn below<'v>(
+    shape: Shape<'v>,
+    value: &'v Value,
+    step: PathElement<'v>,
+    path: &mut Path<'v>,
+    wrong: &mut Vec<Wrong>,
+) -> Option<PathElement<'v>> {
+    path.push(step);
     walk(shape, value, path, wrong);
-    path.truncate(length);
+    path.pop()
 }
 
-fn walk_items(list: &List<'_>, items: &[Value], path: &mut String, wrong: &mut Vec<Wrong>) {
-    let mut seen = std::collections::BTreeSet::new();
+fn walk_items<'v>(list: &List<'v>, items: &'v [Value], path: &mut Path<'v>, wrong: &mut Vec<Wrong>) {
+    let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         if matches!(list.relation, Relation::Atomic) {
-            below(list.item, item, &PathElement::Index(index as i64), path, wrong);
+            below(list.item, item, PathElement::Index(index as i64), path, wrong);
             continue;
         }
         let step = match element(list, item) {
@@ -94,24 +103,28 @@ fn walk_items(list: &List<'_>, items: &[Value], path: &mut String, wrong: &mut V
         if seen.contains(&step) {
             add(wrong, path, format!("duplicate entries for key {step}"));
         }
-        below(list.item, item, &step, path, wrong);
-        seen.insert(step);
+        seen.extend(below(list.item, item, step, path, wrong));
     }
 }
 
-fn walk_fields(
-    shape: Shape<'_>,
-    map: &Map<'_>,
-    fields: &serde_json::Map<String, Value>,
-    path: &mut String,
+fn walk_fields<'v>(
+    shape: Shape<'v>,
+    map: &Map<'v>,
+    fields: &'v serde_json::Map<String, Value>,
+    path: &mut Path<'v>,
     wrong: &mut Vec<Wrong>,
 ) {
     for (name, value) in fields {
-        let step = PathElement::field(name);
+        let step = PathElement::Field(name);
         match shape.under(name, map) {
-            Some(field) => below(field, value, &step, path, wrong),
+            Some(field) => drop(below(field, value, step, path, wrong)),
             // upstream, too, says so of one field of an object only
-            None => return add(wrong, &format!("{path}{step}"), "field not declared in schema".to_owned()),
+            None => {
+                path.push(step);
+                add(wrong, path, "field not declared in schema".to_owned());
+                path.pop();
+                return;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Equal, where 1 and 1.0 are.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
@@ -12,10 +12,37 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
         }
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
         (Value::Object(x), Value::Object(y)) => {
-            x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| same(x, y)))
+            x.len() == y.len() && beside(x, y).all(|(_, x, y)| y.is_some_and(|y| same(x, y)))
         }
         _ => a == b,
     }
+}
+
+/// Equal, with all fields in one order too: sooner told, as nothing is looked up.
+pub(super) fn alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| alike(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.0 == y.0 && alike(x.1, y.1))
+        }
+        _ => a == b,
+    }
+}
+
+/// The fields of `one`, each with what `other` has under that name. Most often the two have one order, and then
+/// nothing is looked up.
+pub(super) fn beside<'a>(
+    one: &'a Map<String, Value>,
+    other: &'a Map<String, Value>,
+) -> impl Iterator<Item = (&'a str, &'a Value, Option<&'a Value>)> {
+    let mut next = other.iter().peekable();
+    one.iter().map(move |(name, value)| {
+        let found = match next.next_if(|(key, _)| *key == name) {
+            Some((_, found)) => Some(found),
+            None => other.get(name),
+        };
+        (name.as_str(), value, found)
+    })
 }
 
 fn rank(value: &Value) -> u8 {
@@ -43,17 +70,18 @@ pub(super) fn order(a: &Value, b: &Value) -> Ordering {
             differing.unwrap_or_else(|| x.len().cmp(&y.len()))
         }
         (Value::Object(x), Value::Object(y)) => {
-            let sorted = |map: &serde_json::Map<String, Value>| {
-                let mut list: Vec<_> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-                list.sort_by(|a, b| a.0.cmp(&b.0));
-                list
-            };
             let (x, y) = (sorted(x), sorted(y));
-            let differing = x.iter().zip(&y).map(|(x, y)| x.0.cmp(&y.0).then_with(|| order(&x.1, &y.1)));
+            let differing = x.iter().zip(&y).map(|(x, y)| x.0.cmp(y.0).then_with(|| order(x.1, y.1)));
             differing.into_iter().find(|o| o.is_ne()).unwrap_or_else(|| x.len().cmp(&y.len()))
         }
         _ => rank(a).cmp(&rank(b)),
     }
+}
+
+fn sorted(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut list: Vec<_> = map.iter().collect();
+    list.sort_by_key(|(name, _)| *name);
+    list
 }
 
 /// `value.ToString`: as keys are shown in paths.

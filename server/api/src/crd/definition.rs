@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::approval;
 use super::definition_schema;
 use super::schema::{Schema, Type};
 use super::structural::{flag, list, text};
@@ -29,7 +30,7 @@ pub fn create(new: &Value) -> Errors {
     }
     self::spec(spec, &mut errors);
     names(get(get(new, "status"), "acceptedNames"), "status.acceptedNames", &mut errors);
-    approval(new, None, &mut errors);
+    approval::errors(new, None, &mut errors);
     preserve(spec, &NULL, &mut errors);
     errors
 }
@@ -55,7 +56,7 @@ pub fn update(new: &Value, old: &Value, errors: &mut Errors) {
     immutable("spec.names.plural", "/names/plural");
     names(get(get(new, "status"), "acceptedNames"), "status.acceptedNames", errors);
     stored_versions(new, errors);
-    approval(new, Some(old), errors);
+    approval::errors(new, Some(old), errors);
     preserve(spec, old_spec, errors);
 }
 
@@ -349,55 +350,6 @@ fn review_versions(versions: &[Value], errors: &mut Errors) {
     if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
         let why = "must include at least one of v1, v1beta1";
         errors.push(FieldError::invalid(AT, versions.to_vec(), why));
-    }
-}
-
-const APPROVED: &str = "api-approved.kubernetes.io";
-const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
-
-#[derive(PartialEq, Eq)]
-enum Approval {
-    Missing,
-    Invalid,
-    Given,
-}
-
-fn approval_of(definition: &Value) -> Approval {
-    let said =
-        definition.pointer("/metadata/annotations").and_then(|a| a.get(APPROVED)).and_then(Value::as_str);
-    match said {
-        None | Some("") => Approval::Missing,
-        Some(text) if text.starts_with("unapproved") => Approval::Given,
-        Some(text) if text.parse::<http::Uri>().is_ok_and(|u| u.host().is_some() && u.scheme().is_some()) => {
-            Approval::Given
-        }
-        Some(_) => Approval::Invalid,
-    }
-}
-
-/// Groups of the community need its approval.
-fn approval(new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let group = text(get(new, "spec"), "group");
-    let protected = ["k8s.io", "kubernetes.io"]
-        .iter()
-        .any(|domain| group == *domain || group.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')));
-    if !protected || old.is_some_and(|old| approval_of(old) == approval_of(new)) {
-        return;
-    }
-    let field = format!("metadata.annotations[{APPROVED}]");
-    match approval_of(new) {
-        Approval::Given => {}
-        Approval::Missing => {
-            let why = format!("protected groups must have approval annotation {APPROVED:?}, {SEE}");
-            errors.push(FieldError::required(field, why));
-        }
-        Approval::Invalid => {
-            let said = new.pointer("/metadata/annotations").and_then(|a| a.get(APPROVED)).cloned();
-            let why = format!(
-                "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", {SEE}"
-            );
-            errors.push(FieldError::invalid(field, said.unwrap_or_default(), why));
-        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn fits(format: &str, text: &str) -> bool {
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => cidr(text),
         "ip" => text.parse::<IpAddr>().is_ok(),
-        "uri" => text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some()) || text.starts_with('/'),
+        "uri" => super::uri::parse(text).is_some(),
         "mac" => matches(&MAC, text),
         "uuid" => matches(&UUID, text),
         "uuid3" => uuid(text, '3'),

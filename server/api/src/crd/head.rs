@@ -1,6 +1,6 @@
 //! A definition without its schemas: what is read of every definition at start, and nothing more.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The definition.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,6 +30,21 @@ pub struct Metadata {
     pub deletion_timestamp: Option<String>,
     #[serde(default)]
     pub finalizers: Vec<String>,
+    annotations: Option<Annotations>,
+}
+
+/// The one that counts: others may be as large as the definition.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Annotations {
+    #[serde(default, rename = "api-approved.kubernetes.io")]
+    approved: String,
+}
+
+impl Metadata {
+    /// Annotation `api-approved.kubernetes.io`, or "".
+    pub(super) fn approval(&self) -> &str {
+        self.annotations.as_ref().map_or("", |annotations| &annotations.approved)
+    }
 }
 
 /// `spec`.
@@ -171,7 +186,7 @@ impl SelectableField {
 pub struct Status {
     #[serde(default)]
     pub accepted_names: Names,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
     #[serde(default)]
     pub stored_versions: Vec<String>,
@@ -190,6 +205,11 @@ pub struct Condition {
     pub reason: String,
     #[serde(default)]
     pub message: String,
+}
+
+/// Null is nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Head {

@@ -7,6 +7,7 @@
 //! Ported from `k8s.io/apiextensions-apiserver/pkg/apiserver` (`schema`, `validation`) and `pkg/apis/apiextensions`.
 
 mod apply;
+mod approval;
 mod columns;
 mod custom;
 mod decode;
@@ -23,12 +24,14 @@ mod places;
 mod prune;
 mod schema;
 mod structural;
+mod uri;
 mod validate;
 
 #[cfg(test)]
 mod tests;
 
 pub use apply::Root;
+pub use approval::condition as approval_condition;
 pub use columns::{cells, column_definitions};
 pub use custom::{Custom, Version};
 pub use decode::{conform, decode, patch};

@@ -66,6 +66,8 @@ fn field(line: &'static str) -> Field {
         patch_strategy: None,
         merge_key: None,
         default: None,
+        go_type: None,
+        embedded: None,
     };
     for mark in cells {
         apply(&mut field, mark);
@@ -87,6 +89,8 @@ fn apply(field: &mut Field, mark: &'static str) {
         Some(("p", strategy)) => field.patch_strategy = Some(strategy),
         Some(("k", key)) => field.merge_key = Some(key),
         Some(("d", default)) => field.default = Some(default),
+        Some(("g", name)) => field.go_type = Some(name),
+        Some(("e", structs)) => field.embedded = Some(structs),
         _ => unreachable!("the generator writes no mark {mark}"),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// A protobuf message being written.
 #[derive(Default)]
-struct Message(Vec<u8>);
+pub(super) struct Message(pub(super) Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut number: u64) {
@@ -18,33 +18,51 @@ impl Message {
         self.0.push(number as u8);
     }
 
-    fn bytes(&mut self, tag: u64, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, tag: u64, bytes: &[u8]) {
         self.varint(tag << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    fn string(&mut self, tag: u64, text: &str) {
+    pub(super) fn string(&mut self, tag: u64, text: &str) {
         if !text.is_empty() {
             self.bytes(tag, text.as_bytes());
         }
     }
 
-    fn boolean(&mut self, tag: u64, value: bool) {
+    pub(super) fn boolean(&mut self, tag: u64, value: bool) {
         if value {
             self.varint(tag << 3);
             self.0.push(1);
         }
     }
 
-    fn message(&mut self, tag: u64, fill: impl FnOnce(&mut Message)) {
+    /// A flag that is said even where it is false.
+    pub(super) fn stated(&mut self, tag: u64, value: bool) {
+        self.varint(tag << 3);
+        self.0.push(u8::from(value));
+    }
+
+    pub(super) fn integer(&mut self, tag: u64, value: i64) {
+        if value != 0 {
+            self.varint(tag << 3);
+            self.varint(value.cast_unsigned());
+        }
+    }
+
+    pub(super) fn double(&mut self, tag: u64, value: f64) {
+        self.varint(tag << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(super) fn message(&mut self, tag: u64, fill: impl FnOnce(&mut Message)) {
         let mut inner = Message::default();
         fill(&mut inner);
         self.bytes(tag, &inner.0);
     }
 
     /// A `Named…` message: a key and its value.
-    fn named(&mut self, tag: u64, name: &str, fill: impl FnOnce(&mut Message)) {
+    pub(super) fn named(&mut self, tag: u64, name: &str, fill: impl FnOnce(&mut Message)) {
         self.message(tag, |named| {
             named.bytes(1, name.as_bytes());
             named.message(2, fill);
@@ -59,24 +77,28 @@ impl Message {
         self.boolean(tag, object.get(member).and_then(Value::as_bool).unwrap_or_default());
     }
 
-    fn texts(&mut self, tag: u64, value: Option<&Value>) {
+    pub(super) fn texts(&mut self, tag: u64, value: Option<&Value>) {
         for text in value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             self.bytes(tag, text.as_bytes());
         }
     }
 
     /// gnostic's `Any`: YAML text.
-    fn any(&mut self, tag: u64, value: &Value) {
+    pub(super) fn any(&mut self, tag: u64, value: &Value) {
         self.message(tag, |any| any.string(2, &format!("{value}\n")));
     }
 
     fn extensions(&mut self, tag: u64, object: &Map<String, Value>) {
         for (name, value) in object.iter().filter(|(name, _)| name.starts_with("x-")) {
-            self.message(tag, |named| {
-                named.bytes(1, name.as_bytes());
-                named.any(2, value);
-            });
+            self.extension(tag, name, value);
         }
+    }
+
+    pub(super) fn extension(&mut self, tag: u64, name: &str, value: &Value) {
+        self.message(tag, |named| {
+            named.bytes(1, name.as_bytes());
+            named.any(2, value);
+        });
     }
 }
 

@@ -156,3 +156,32 @@ fn the_protobuf_reads_back() {
     let paths = fields_of(fields_of(&bytes, 8)[0], 2);
     assert!(paths.iter().any(|entry| fields_of(entry, 1) == [b"/api/v1/namespaces/{namespace}/pods/{name}"]));
 }
+
+#[test]
+fn the_protobuf_of_v3_reads_back() {
+    let document = v3("", "v1", VERSION).expect("a document");
+    let bytes = v3_proto(document.as_bytes()).expect("an object");
+    assert_eq!(fields_of(&bytes, 1), [b"3.0.0"]);
+    let named = |all: &[u8], tag: u64, name: &str| {
+        let found = fields_of(all, tag).into_iter().find(|entry| fields_of(entry, 1) == [name.as_bytes()]);
+        fields_of(found.unwrap_or_else(|| panic!("no {name}")), 2)[0].to_vec()
+    };
+    let schemas = fields_of(fields_of(&bytes, 5)[0], 1)[0].to_vec();
+    // 1 is a schema, 2 a reference to one
+    let spec = fields_of(&named(&schemas, 1, "io.k8s.api.core.v1.PodSpec"), 1)[0].to_vec();
+    assert_eq!(fields_of(&spec, 25), [b"object"]);
+    assert_eq!(fields_of(&spec, 23), [b"containers"]);
+    let containers = fields_of(&named(fields_of(&spec, 31)[0], 1, "containers"), 1)[0].to_vec();
+    let items = fields_of(fields_of(&containers, 30)[0], 1)[0].to_vec();
+    let reference: &[u8] = b"#/components/schemas/io.k8s.api.core.v1.Container";
+    assert_eq!(fields_of(fields_of(&items, 2)[0], 1), [reference]);
+    let strategy = named(&containers, 36, "x-kubernetes-patch-strategy");
+    assert_eq!(fields_of(&strategy, 2), [b"\"merge\"\n"]);
+    let path = named(fields_of(&bytes, 4)[0], 1, "/api/v1/namespaces/{namespace}/pods/{name}");
+    let get = fields_of(&path, 4)[0].to_vec();
+    assert_eq!(fields_of(&get, 5), [b"readCoreV1NamespacedPod"]);
+    let answer = named(fields_of(&get, 8)[0], 2, "200");
+    let content = fields_of(fields_of(&answer, 1)[0], 3)[0].to_vec();
+    assert!(!named(&content, 1, "application/json").is_empty());
+    assert_eq!(v3_proto(b"[]"), None);
+}

@@ -155,7 +155,7 @@ fn answers_to_wrong_patches() {
         (PatchType::Merge, r#"{"spec": {"containers": 1}}"#, 422),
         (PatchType::Merge, r#"{"kind": "Service"}"#, 400),
         (PatchType::Strategic, r#"{"spec": {"containers": [{}]}}"#, 422),
-        (PatchType::Strategic, "null", 400),
+        (PatchType::Strategic, "[]", 400),
     ] {
         assert_eq!(full(patch_type, patch, FieldValidation::Ignore).unwrap_err().code, code, "{patch}");
     }
@@ -269,4 +269,27 @@ fn a_json_patch_is_a_list_of_operations() {
     let body = br#"[{"op": "add", "path": "/a", "value": 1, "foo": 2}]"#;
     let problems = raw(PatchType::Json, body, &json!({}), FieldValidation::Strict).unwrap().1;
     assert_eq!(problems, ["json patch unknown field \"[0].foo\""]);
+}
+
+#[test]
+fn what_is_no_patch_is_told_in_gos_words() {
+    use FieldValidation::{Ignore, Warn};
+    let map = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    let syntax = "invalid character '}' looking for beginning of value";
+    #[rustfmt::skip]
+    let cases = [
+        (PatchType::Json, "[}", Warn, format!("error decoding patch: {syntax}")),
+        (PatchType::Json, "[}", Ignore, syntax.to_owned()),
+        (PatchType::Merge, "[}", Warn, format!("error decoding patch: {syntax}")),
+        (PatchType::Merge, "[}", Ignore, "invalid JSON Patch".to_owned()),
+        (PatchType::Merge, "[]", Warn, format!("error decoding patch: {map}")),
+        (PatchType::Merge, "null", Warn, "invalid JSON Patch".to_owned()),
+        (PatchType::Strategic, "[}", Warn, syntax.to_owned()),
+        (PatchType::Strategic, "[]", Warn, map.to_owned()),
+    ];
+    let expected = Expected { group: "", version: "v1", kind: "Pod" };
+    for (of, body, mode, why) in cases {
+        let refused = apply(of, body.as_bytes(), &json!({"kind": "Pod"}), Toy::of("Pod"), expected, mode);
+        assert_eq!(refused.unwrap_err().message, why, "{of:?} {body}");
+    }
 }

@@ -16,6 +16,10 @@ struct Place<'a> {
     key: Step<'a>,
     /// The struct that `key` is a field of.
     owner: &'static str,
+    /// What Go calls the field's type, where its shape does not tell.
+    go_type: Option<&'static str>,
+    /// The structs that JSON inlines between `owner` and the field.
+    embedded: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,10 +31,21 @@ enum Step<'a> {
 }
 
 impl<'a> Place<'a> {
-    const ROOT: Place<'static> = Place { parent: None, key: Step::Root, owner: "" };
+    const ROOT: Place<'static> =
+        Place { parent: None, key: Step::Root, owner: "", go_type: None, embedded: None };
 
     fn step(&'a self, key: Step<'a>, owner: &'static str) -> Place<'a> {
-        Place { parent: Some(self), key, owner }
+        Place { parent: Some(self), key, owner, go_type: None, embedded: None }
+    }
+
+    /// What Go calls the type of what is here: its own name, or that of an item of a list or map that has one.
+    fn named(&self) -> Option<&'static str> {
+        match self.key {
+            Step::Root => None,
+            Step::Field(_) => self.go_type,
+            Step::Index(_) => self.parent?.named()?.strip_prefix("[]"),
+            Step::Key(_) => Some(self.parent?.named()?.strip_prefix("map[")?.split_once(']')?.1),
+        }
     }
 
     /// `spec.containers`: upstream's errors of types name no indices.
@@ -40,6 +55,7 @@ impl<'a> Place<'a> {
         while let Some(place) = at {
             if let Step::Field(name) = place.key {
                 names.push(name);
+                names.extend(place.embedded);
             }
             at = place.parent;
         }
@@ -92,7 +108,7 @@ pub fn conform_object<N: Node>(
 }
 
 /// Go's name for the type of a JSON value.
-pub(crate) fn json_type(value: &Value) -> &'static str {
+pub fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -116,7 +132,7 @@ fn go_type<N: Node>(node: N) -> String {
         Shape::Time => "v1.Time".to_owned(),
         Shape::MicroTime => "v1.MicroTime".to_owned(),
         Shape::Bytes => "[]uint8".to_owned(),
-        Shape::Object => format!("v1.{}", node.name()),
+        Shape::Object => format!("{}.{}", node.package(), node.name()),
         Shape::List(item) => format!("[]{}", go_type(item)),
         Shape::Map(item) => format!("map[string]{}", go_type(item)),
     }
@@ -129,7 +145,10 @@ fn walk<N: Node>(
     unknown: &mut Vec<String>,
 ) -> Result<(), String> {
     let shape = node.shape();
-    let wrong = |value: &Value| Err(place.unmarshal_error(json_type(value), &go_type(node)));
+    let wrong = |value: &Value| {
+        let wanted = place.named().map_or_else(|| go_type(node), str::to_owned);
+        Err(place.unmarshal_error(json_type(value), &wanted))
+    };
     match (shape, &mut *value) {
         (Shape::Any, _)
         | (Shape::Text, Value::String(_))
@@ -165,13 +184,16 @@ fn walk<N: Node>(
         (Shape::IntOrString, Value::Number(number)) => {
             match number.as_i64().filter(|n| i32::try_from(*n).is_ok()) {
                 Some(_) => Ok(()),
-                None => Err(format!("json: cannot unmarshal number {number} into Go value of type int32")),
+                None => Err(place.unmarshal_error(&format!("number {number}"), "int32")),
             }
         }
-        (Shape::Quantity, Value::String(_) | Value::Number(_)) => quantity(value),
+        (Shape::Quantity, value) => quantity(value),
         (Shape::Time, Value::String(text)) => time(text, 0),
         (Shape::MicroTime, Value::String(text)) => time(text, 6),
         (Shape::Bytes, Value::String(text)) => bytes(text),
+        // these decode themselves, into something simpler
+        (Shape::Time | Shape::MicroTime, value) => Err(place.unmarshal_error(json_type(value), "string")),
+        (Shape::IntOrString, value) => Err(place.unmarshal_error(json_type(value), "int32")),
         (_, value) => wrong(value),
     }
 }
@@ -221,11 +243,12 @@ fn fields<N: Node>(
         if failed.is_some() {
             return true;
         }
-        let here = place.step(Step::Field(key), owner);
+        let mut here = place.step(Step::Field(key), owner);
         let Some(field) = node.field(key) else {
             unknown.push(format!("unknown field \"{}\"", here.path()));
             return false;
         };
+        (here.go_type, here.embedded) = (field.go_type(), field.embedded());
         if value.is_null() {
             return false;
         }

@@ -44,6 +44,18 @@ pub trait Node: Copy {
     fn field(self, json: &str) -> Option<Self>;
     /// The Go struct's name: `PodSpec`.
     fn name(self) -> &'static str;
+    /// The Go struct's package: `v1`.
+    fn package(self) -> &'static str {
+        "v1"
+    }
+    /// What Go calls a field's type, where its shape does not tell.
+    fn go_type(self) -> Option<&'static str> {
+        None
+    }
+    /// The structs that JSON inlines between a field and its owner, with dots between.
+    fn embedded(self) -> Option<&'static str> {
+        None
+    }
     /// Whether Go's JSON says it when it is zero: it is a pointer, or has no `omitempty`.
     fn keeps_zero(self) -> bool {
         true

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use super::node::{Node, Shape};
-use super::yaml;
+use super::{syntax, yaml};
 
 /// How the body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Parsed {
     pub problems: Vec<String>,
 }
 
-/// Reads one document. Without a `node` nothing is unknown.
+/// Reads one document. Without a `node` nothing is unknown. What cannot be read is told in Go's words.
 pub fn parse<N: Node>(body: &[u8], format: Format, node: Option<N>) -> Result<Parsed, String> {
     match format {
         Format::Json => json(body, node),
@@ -39,16 +39,18 @@ fn json<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
     let mut found = Found::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
     let seed = Seed { node, path: &Path::Root, found: &mut found };
-    let value = seed.deserialize(&mut reader).map_err(json_error)?;
-    reader.end().map_err(json_error)?;
-    Ok(Parsed { value, problems: found.problems })
-}
-
-fn json_error(error: serde_json::Error) -> String {
-    if error.is_eof() {
-        return "json parse error: unexpected end of JSON input".to_owned();
+    match seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
+        Ok(value) => Ok(Parsed { value, problems: found.problems }),
+        Err(error) => match (syntax::fault(body), std::str::from_utf8(body)) {
+            (Some(fault), _) => Err(fault),
+            // what is no UTF-8 Go replaces
+            (None, Err(_)) => json(String::from_utf8_lossy(body).as_bytes(), node),
+            (None, Ok(text)) => match syntax::paired(text) {
+                Some(paired) => json(paired.as_bytes(), node),
+                None => Err(syntax::too_deep(body).unwrap_or_else(|| error.to_string())),
+            },
+        },
     }
-    format!("json parse error: {error}")
 }
 
 fn yaml<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {

@@ -77,6 +77,19 @@ impl Node for Spot {
         }
     }
 
+    fn package(self) -> &'static str {
+        let FieldType::Object(reference) = self.ty else { return "v1" };
+        reference.get().package().rsplit('.').next().unwrap_or("v1")
+    }
+
+    fn go_type(self) -> Option<&'static str> {
+        self.field.and_then(|field| field.go_type)
+    }
+
+    fn embedded(self) -> Option<&'static str> {
+        self.field.and_then(|field| field.embedded)
+    }
+
     fn keeps_zero(self) -> bool {
         self.field.is_none_or(|field| match field.ty {
             // maxSurge and its like are pointers, targetPort is not
@@ -114,6 +127,33 @@ mod tests {
 
     use super::super::conform::conform;
     use super::*;
+
+    #[test]
+    fn types_have_the_names_that_go_gives_them() {
+        let (pod, scaler) = ("io.k8s.api.core.v1.Pod", "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler");
+        let capabilities = |add| json!({"spec": {"containers": [{"name": "c", "securityContext": {"capabilities": {"add": add}}}]}});
+        let field = "json: cannot unmarshal number into Go struct field";
+        let inner = "Capabilities.spec.containers.securityContext.capabilities.add";
+        let quantities =
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+        #[rustfmt::skip]
+        let cases = [
+            (pod, json!({"spec": {"restartPolicy": 5}}), format!("{field} PodSpec.spec.restartPolicy of type v1.RestartPolicy")),
+            (pod, capabilities(json!([1])), format!("{field} {inner} of type v1.Capability")),
+            (pod, capabilities(json!(1)), format!("{field} {inner} of type []v1.Capability")),
+            (pod, json!({"metadata": {"uid": 1}}), format!("{field} ObjectMeta.metadata.uid of type types.UID")),
+            (pod, json!({"metadata": {"creationTimestamp": 1}}), format!("{field} ObjectMeta.metadata.creationTimestamp of type string")),
+            (pod, json!({"spec": {"volumes": [{"hostPath": {"type": 3}}]}}), format!("{field} HostPathVolumeSource.spec.volumes.VolumeSource.hostPath.type of type v1.HostPathType")),
+            (pod, json!({"spec": {"containers": [{"livenessProbe": {"httpGet": {"port": 1.5}}}]}}), "json: cannot unmarshal number 1.5 into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32".to_owned()),
+            (pod, json!({"spec": {"overhead": {"cpu": true}}}), quantities.to_owned()),
+            (pod, json!({"spec": {"overhead": 5}}), format!("{field} PodSpec.spec.overhead of type v1.ResourceList")),
+            (scaler, json!({"spec": 1}), format!("{field} HorizontalPodAutoscaler.spec of type v2.HorizontalPodAutoscalerSpec")),
+        ];
+        for (schema, mut value, why) in cases {
+            let root = Spot::root(schema).expect("a schema");
+            assert_eq!(conform(&mut value, root), Err(why), "{value}");
+        }
+    }
 
     #[test]
     fn what_is_empty_is_left_out_where_go_leaves_it_out() {

@@ -195,7 +195,11 @@ fn type_errors_are_upstreams() {
             r#"{"metadata": {"labels": {"a": true}}}"#,
             "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string",
         ),
-        (r#"{"spec": {"containers": [{"limits": {"cpu": "1x"}}]}}"#, "unable to parse quantity's suffix"),
+        (r#"{"spec": {"containers": [{"limits": {"cpu": "1KK"}}]}}"#, "unable to parse quantity's suffix"),
+        (
+            r#"{"spec": {"containers": [{"limits": {"cpu": "1x"}}]}}"#,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
         (r#"{"spec": 5}"#, "json: cannot unmarshal number into Go struct field Pod.spec of type v1.PodSpec"),
     ] {
         let error = pod(body, FieldValidation::Ignore).unwrap_err();
@@ -253,7 +257,7 @@ fn a_body_must_be_of_its_endpoint() {
         ),
         (
             "nonsense",
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: expected ident at line 1 column 2 (6e6f6e73656e7365)",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: invalid character 'o' in literal null (expecting 'u') (6e6f6e73656e7365)",
         ),
         (
             r#"{"kind": "Service"}"#,
@@ -273,12 +277,30 @@ fn a_body_must_be_of_its_endpoint() {
 }
 
 #[test]
+fn what_is_no_text_is_replaced_as_go_does() {
+    let read = |body: &[u8]| parse::<()>(body, Format::Json, None).map(|parsed| parsed.value);
+    let replaced = json!({"a": "\u{fffd}b"});
+    assert_eq!(read(b"{\"a\": \"\\ud800b\"}"), Ok(replaced.clone()));
+    assert_eq!(read(b"{\"a\": \"\xffb\"}"), Ok(replaced));
+    assert_eq!(read(b"{\"a\": \"\xff\\udc00\"}"), Ok(json!({"a": "\u{fffd}\u{fffd}"})));
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     for (open, format) in
         [("[", Format::Json), ("{\"a\":", Format::Json), ("[", Format::Yaml), ("- ", Format::Yaml)]
     {
         let body = open.repeat(100_000);
         assert!(parse::<()>(body.as_bytes(), format, None).is_err());
+    }
+    for (depth, refused) in [
+        (127, None),
+        (128, Some("invalid character '[' exceeded max depth")),
+        (20_000, Some("invalid character '[' exceeded max depth")),
+    ] {
+        let body = "[".repeat(depth) + &"]".repeat(depth);
+        let why = parse::<()>(body.as_bytes(), Format::Json, None).err();
+        assert_eq!(why.as_deref(), refused, "{depth}");
     }
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
     assert!(parse::<()>(bomb.as_bytes(), Format::Yaml, None).is_err());

@@ -307,6 +307,21 @@ fn data_source(source: &Value, at: &str, errors: &mut Errors) {
     optional_text(source, "namespace", at, is_dns1123_label, errors);
 }
 
+/// `NormalizeDataSources`: the older field and the newer one of a claim's spec say the same, unless both are there or the older
+/// one cannot say it.
+pub fn fill_data_sources(spec: &mut Value) {
+    let (source, reference) = (get(spec, "dataSource"), get(spec, "dataSourceRef"));
+    let (field, from) = match (source.is_null(), reference.is_null()) {
+        (false, true) => ("dataSourceRef", source),
+        (true, false) if text(reference, "namespace").is_empty() => ("dataSource", reference),
+        _ => return,
+    };
+    let said = ["apiGroup", "kind", "name"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), from.get(key)?.clone())));
+    spec[field] = Value::Object(said.collect());
+}
+
 fn same_data_source(source: &Value, reference: &Value, at: &str, errors: &mut Errors) {
     if source.is_null() || reference.is_null() {
         return;
@@ -323,7 +338,10 @@ fn same_data_source(source: &Value, reference: &Value, at: &str, errors: &mut Er
 }
 
 pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
-    let (after, before) = (get(new, "spec"), get(old, "spec"));
+    // as a server has left it that did not fill in the other field
+    let mut before = get(old, "spec").clone();
+    fill_data_sources(&mut before);
+    let (after, before) = (get(new, "spec"), &before);
     let mut allowed = after.clone();
     let bound = text(get(new, "status"), "phase") == "Bound";
     allow_once(&mut allowed, new, old, errors);

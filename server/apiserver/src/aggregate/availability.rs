@@ -4,7 +4,7 @@
 //! and, as nothing tells of a server that has died where it is, again after a pause: a short and growing one while it is
 //! unavailable, upstream's 30 seconds while it is not. Without a server behind a Service nothing is ever due.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +12,16 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use sampan_api::kinds;
-use sampan_store::{Store, Watch};
+use sampan_store::{Entry, Event, EventKind, Key, Lagged, Store, Watch};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::backend::{Backend, is_ready, service, slices};
 use super::openapi::Published;
-use super::table::{Reference, Spec};
+use super::table::{Reference, Spec, Specs, name_of, place_of};
 use super::{API_SERVICES, Groups, Place};
 use crate::UserInfo;
+use crate::crd::{Customs, DEFINITIONS};
 use crate::registry::{Call, Registry, Target, WriteOptions};
 use crate::value::{at, items, meta, now, set, text};
 
@@ -37,13 +38,16 @@ fn passed() -> Verdict {
     ("True", "Passed", "all checks passed".to_owned())
 }
 
-/// What can be said without asking anyone; `served` tells whether someone in this process answers.
-fn local(object: &Value, served: bool) -> Option<Verdict> {
+/// What can be said without asking anyone; `served` tells whether someone in this process answers, `defined` whether a
+/// definition does. Upstream has no one in its process who may not be there.
+fn local(object: &Value, served: bool, defined: bool) -> Option<Verdict> {
     let (group, version) = (text(object, &["spec", "group"]), text(object, &["spec", "version"]));
     let (_, spec) = Spec::parse(object);
     let own = kinds::group(group).is_some() || spec.managed;
     match spec.service {
-        None if served || own => Some(("True", "Local", "Local APIServices are always available".to_owned())),
+        None if served || own || defined => {
+            Some(("True", "Local", "Local APIServices are always available".to_owned()))
+        }
         None => {
             Some(("False", "ServiceNotFound", format!("nobody in this process serves {group}/{version}")))
         }
@@ -141,6 +145,7 @@ struct Looked {
 struct Keeper {
     registry: Registry,
     groups: Arc<Groups>,
+    customs: Customs,
     watched: HashMap<Place, Watched>,
 }
 
@@ -148,82 +153,100 @@ struct Keeper {
 type Looks = FuturesUnordered<BoxFuture<'static, Looked>>;
 
 /// Keeps the conditions true until the store closes.
-pub(crate) async fn follow(registry: Registry, groups: Arc<Groups>) {
+pub(crate) async fn follow(registry: Registry, groups: Arc<Groups>, customs: Customs) {
     let Some(mut doubts) = groups.doubted.lock().take() else { return };
     let mut changes = groups.changes.subscribe();
     let store = registry.store.clone();
-    let mut keeper = Keeper { registry, groups, watched: HashMap::new() };
+    let mut keeper = Keeper { registry, groups, customs, watched: HashMap::new() };
     let mut looks = Looks::new();
     loop {
         let from = store.revision();
         let watch = |bucket| store.watch(bucket, "", from);
-        let (Ok(mut own), Ok(mut services), Ok(mut slices)) =
-            (watch(API_SERVICES), watch("services"), watch("endpointslices.discovery.k8s.io"))
-        else {
+        let (Ok(mut own), Ok(mut services), Ok(mut slices), Ok(mut definitions)) = (
+            watch(API_SERVICES),
+            watch("services"),
+            watch("endpointslices.discovery.k8s.io"),
+            watch(DEFINITIONS),
+        ) else {
             continue;
         };
         keeper.all(&mut looks).await;
         loop {
-            let more = tokio::select! {
-                changed = changes.changed() => changed.is_ok().then_some(true),
-                relevant = relevant(&mut own, |_, _| true) => relevant,
-                relevant = relevant(&mut services, |name, _| keeper.names(name)) => relevant,
-                relevant = relevant(&mut slices, |_, slice| keeper.names(&owner(slice))) => relevant,
-                Some(place) = doubts.recv() => {
-                    keeper.one(&place, &mut looks).await;
-                    continue;
-                }
+            let news = tokio::select! {
+                changed = changes.changed() => changed.is_ok().then_some(Ok(News::Served)),
+                event = own.next() => event.map(|event| event.map(News::Object)),
+                led = leading(&mut services, |entry| keeper.led(&entry.key.name)) => led,
+                led = leading(&mut slices, |entry| keeper.led(&owner(entry))) => led,
+                led = leading(&mut definitions, |entry| keeper.defined(&entry.key.name)) => led,
+                Some(place) = doubts.recv() => Some(Ok(News::Places(vec![place]))),
                 Some(looked) = looks.next() => {
                     keeper.looked(looked, &mut looks).await;
                     continue;
                 }
-                () = sleep_until(keeper.due()) => {
-                    keeper.overdue(&mut looks).await;
-                    continue;
-                }
+                () = sleep_until(keeper.due()) => Some(Ok(News::Places(keeper.overdue()))),
             };
-            match more {
+            match news {
                 None => return,
-                Some(true) => keeper.all(&mut looks).await,
+                Some(Ok(news)) => keeper.hear(news, &mut looks).await,
                 // a change may have been missed
-                Some(false) => break,
+                Some(Err(Lagged)) => break,
             }
         }
     }
 }
 
-/// The next change that `matters`; false when some were missed, `None` when the store has closed.
-async fn relevant(watch: &mut Watch, matters: impl Fn(&str, &[u8]) -> bool) -> Option<bool> {
+/// Why something is looked at.
+enum News {
+    /// An APIService has changed.
+    Object(Arc<Event>),
+    /// What these places' condition is about has.
+    Places(Vec<Place>),
+    /// Another group is served in this process than before.
+    Served,
+}
+
+/// The next change of something that leads to servers; `None` when the store has closed.
+async fn leading(watch: &mut Watch, led: impl Fn(&Entry) -> Vec<Place>) -> Option<Result<News, Lagged>> {
     loop {
-        match watch.next().await? {
-            Ok(event) if matters(&event.entry.key.name, &event.entry.value) => return Some(true),
-            Ok(_) => {}
-            Err(_lagged) => return Some(false),
+        let event = match watch.next().await? {
+            Ok(event) => event,
+            Err(lagged) => return Some(Err(lagged)),
+        };
+        let places = led(&event.entry);
+        if !places.is_empty() {
+            return Some(Ok(News::Places(places)));
         }
     }
 }
 
 /// `namespace/name` of a slice's Service.
-fn owner(slice: &[u8]) -> String {
-    let slice: Value = serde_json::from_slice(slice).unwrap_or_default();
-    let name = text(&slice, &["metadata", "labels", "kubernetes.io/service-name"]);
-    format!("{}/{name}", meta(&slice, "namespace"))
-}
-
-fn objects(store: &Store) -> BTreeMap<Place, Value> {
-    let all = store.list(API_SERVICES);
-    let parsed = all.map.values().filter_map(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-    parsed.map(|object| (Spec::parse(&object).0, object)).collect()
+fn owner(slice: &Entry) -> String {
+    let namespace = slice.key.name.split_once('/').map_or("", |(namespace, _)| namespace);
+    let label = slice.columns.labels.iter().find(|(key, _)| &**key == "kubernetes.io/service-name");
+    format!("{namespace}/{}", label.map_or("", |(_, name)| name))
 }
 
 impl Keeper {
-    /// Whether an APIService's Service is `name`, with its namespace.
-    fn names(&self, name: &str) -> bool {
-        let specs = self.groups.table.now(&self.registry.store);
-        specs.values().filter_map(|spec| spec.service.as_ref()).any(|service| {
-            name.split_once('/')
-                .is_some_and(|(namespace, name)| namespace == service.namespace && name == service.name)
-        })
+    fn specs(&self) -> Arc<Specs> {
+        self.groups.table.now(&self.registry.store)
+    }
+
+    /// The places whose server is behind the Service `name`, with its namespace.
+    fn led(&self, name: &str) -> Vec<Place> {
+        let Some((namespace, name)) = name.split_once('/') else { return Vec::new() };
+        let leads = |spec: &Spec| {
+            spec.service.as_ref().is_some_and(|to| to.namespace == namespace && to.name == name)
+        };
+        let specs = self.specs();
+        specs.foreign().filter(|(_, spec)| leads(spec)).map(|(place, _)| place.clone()).collect()
+    }
+
+    /// The places of a definition's group whose object names no server, and is not kept by this process.
+    fn defined(&self, name: &str) -> Vec<Place> {
+        let Some((_, group)) = name.split_once('.') else { return Vec::new() };
+        let specs = self.specs();
+        let here = specs.foreign().filter(|(place, spec)| place.0 == group && spec.service.is_none());
+        here.map(|(place, _)| place.clone()).collect()
     }
 
     fn due(&self) -> Instant {
@@ -231,35 +254,60 @@ impl Keeper {
         next.unwrap_or_else(|| Instant::now() + NEVER)
     }
 
-    async fn all(&mut self, looks: &mut Looks) {
-        let objects = objects(&self.registry.store);
-        let gone: BTreeSet<Place> =
-            self.watched.keys().filter(|place| !objects.contains_key(*place)).cloned().collect();
-        self.watched.retain(|place, _| !gone.contains(place));
-        self.groups.backends.keep(|place| objects.contains_key(place));
-        for (place, object) in objects {
-            self.judge(&place, object, looks).await;
-        }
-    }
-
-    async fn one(&mut self, place: &Place, looks: &mut Looks) {
-        if let Some(object) = objects(&self.registry.store).remove(place) {
-            self.judge(place, object, looks).await;
-        }
-    }
-
-    async fn overdue(&mut self, looks: &mut Looks) {
+    fn overdue(&self) -> Vec<Place> {
         let now = Instant::now();
         let due = self.watched.iter().filter(|(_, one)| !one.busy && one.due.is_some_and(|due| due <= now));
-        for place in due.map(|(place, _)| place.clone()).collect::<Vec<_>>() {
-            self.one(&place, looks).await;
+        due.map(|(place, _)| place.clone()).collect()
+    }
+
+    /// Looks at whatever may need it. Those that this process keeps for its own groups are made available.
+    async fn all(&mut self, looks: &mut Looks) {
+        let specs = self.specs();
+        self.watched.retain(|place, _| specs.get(place).is_some());
+        self.groups.backends.keep(|place| specs.get(place).is_some());
+        for (place, _) in specs.iter().filter(|(_, spec)| spec.is_foreign() || !spec.available) {
+            self.one(place, looks).await;
+        }
+    }
+
+    async fn hear(&mut self, news: News, looks: &mut Looks) {
+        match news {
+            News::Object(event) => {
+                let place = place_of(&event.entry.key.name);
+                if event.kind == EventKind::Deleted {
+                    self.watched.remove(&place);
+                    self.groups.backends.keep(|kept| *kept != place);
+                }
+                self.one(&place, looks).await;
+            }
+            News::Places(places) => {
+                for place in places {
+                    self.one(&place, looks).await;
+                }
+            }
+            News::Served => {
+                let specs = self.specs();
+                for (place, _) in specs.foreign() {
+                    self.one(place, looks).await;
+                }
+            }
+        }
+    }
+
+    /// Looks at one, if it is there.
+    async fn one(&mut self, place: &Place, looks: &mut Looks) {
+        let entry = self.registry.store.get(&Key::new(API_SERVICES, name_of(&place.0, &place.1)));
+        let object = entry.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
+        if let Some(object) = object {
+            self.judge(place, object, looks).await;
         }
     }
 
     /// Says what can be said at once, or begins to look.
     async fn judge(&mut self, place: &Place, object: Value, looks: &mut Looks) {
         let served = self.groups.handler(&place.0, &place.1).is_some();
-        if let Some(verdict) = local(&object, served) {
+        let defined = self.customs.defines(&place.0, &place.1);
+        if let Some(verdict) = local(&object, served, defined) {
             self.watched.remove(place);
             return say(&self.registry, &object, &verdict).await;
         }
@@ -346,74 +394,4 @@ async fn say(registry: &Registry, object: &Value, verdict: &Verdict) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_this_process_serves_is_available() {
-        let here = |group: &str| json!({"spec": {"group": group, "version": "v1beta1"}});
-        let mut custom = here("x.y");
-        set(&mut custom, &["metadata", "labels", "kube-aggregator.kubernetes.io/automanaged"], "true");
-        let remote = json!({"spec": {"group": "x.y", "version": "v1beta1", "service": {"namespace": "a", "name": "b"}}});
-        let cases = [
-            (here("x.y"), true, Some(("True", "Local"))),
-            (here("apps"), false, Some(("True", "Local"))),
-            (custom, false, Some(("True", "Local"))),
-            (here("x.y"), false, Some(("False", "ServiceNotFound"))),
-            (remote.clone(), true, Some(("True", "Passed"))),
-            (remote, false, None),
-        ];
-        for (object, served, wanted) in cases {
-            assert_eq!(local(&object, served).map(|v| (v.0, v.1)), wanted, "{object} {served}");
-        }
-    }
-
-    #[test]
-    fn a_service_that_leads_nowhere_is_told_in_upstreams_words() {
-        let reference = Reference { namespace: "ns".into(), name: "api".into(), port: 443 };
-        let service = json!({"spec": {"type": "ClusterIP", "ports": [{"name": "https", "port": 443}]}});
-        let slice = |ready: bool, port: &str| json!({"endpoints": [{"conditions": {"ready": ready}}], "ports": [{"name": port, "port": 1}]});
-        let other = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80}]}});
-        let missing = "endpointslices for service/api in \"ns\" have no addresses with port name \"https\"";
-        let cases = [
-            (Value::Null, vec![], "ServiceNotFound", "service/api in \"ns\" is not present"),
-            (other, vec![], "ServicePortError", "service/api in \"ns\" is not listening on port 443"),
-            (
-                service.clone(),
-                vec![],
-                "EndpointsNotFound",
-                "cannot find endpointslices for service/api in \"ns\"",
-            ),
-            (service.clone(), vec![slice(false, "https")], "MissingEndpoints", missing),
-            (service.clone(), vec![slice(true, "http")], "MissingEndpoints", missing),
-        ];
-        for (service, slices, reason, message) in cases {
-            let verdict = unreachable(&reference, &service, &slices).unwrap();
-            assert_eq!(verdict, ("False", reason, message.to_owned()));
-        }
-        assert_eq!(unreachable(&reference, &service, &[slice(false, "https"), slice(true, "https")]), None);
-        assert_eq!(unreachable(&reference, &json!({"spec": {"type": "ExternalName"}}), &[]), None);
-    }
-
-    #[test]
-    fn pauses_grow_while_it_fails() {
-        let pauses = [0, 1, 2, 3, 9, 99].map(|failures| pause(failures).as_millis());
-        assert_eq!(pauses, [30_000, 500, 1000, 2000, 30_000, 30_000]);
-    }
-
-    #[test]
-    fn a_condition_is_written_when_it_differs() {
-        let object = json!({"status": {"conditions": [{"type": "Other"}]}});
-        let told = judged(&object, &("True", "Local", "m".into())).unwrap();
-        assert_eq!(told["status"]["conditions"][0]["type"], "Other");
-        assert_eq!(told["status"]["conditions"][1]["status"], "True");
-        assert!(judged(&told, &("True", "Local", "m".into())).is_none());
-        let mut earlier = told.clone();
-        earlier["status"]["conditions"][1]["lastTransitionTime"] = json!("2020-01-01T00:00:00Z");
-        let reworded = judged(&earlier, &("True", "Local", "n".into())).unwrap();
-        assert_eq!(reworded["status"]["conditions"][1]["lastTransitionTime"], "2020-01-01T00:00:00Z");
-        let turned = judged(&earlier, &("False", "ServiceNotFound", "n".into())).unwrap();
-        assert_ne!(turned["status"]["conditions"][1]["lastTransitionTime"], "2020-01-01T00:00:00Z");
-    }
-}
+mod tests;

@@ -4,18 +4,22 @@
 //! As upstream's they are made at start and left alone until the next.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use sampan_api::kinds;
-use sampan_store::{Action, Condition, Key, Store, Write};
+use sampan_store::{Action, Condition, Entry, Key, Store, Write, WriteError};
 use serde_json::{Value, json};
 
 use super::API_SERVICES;
+use super::table::name_of;
 use crate::registry::encoded;
 use crate::value::{at, meta, now, set, text};
 
 /// The label of what is made here, and its value.
-const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+pub(super) const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 const ON_START: &str = "onstart";
+/// The value of what definitions have made.
+pub(super) const ALWAYS: &str = "true";
 
 /// Group, version, `groupPriorityMinimum`, `versionPriority`.
 const PRIORITIES: &[(&str, &str, u32, u32)] = &[
@@ -94,11 +98,13 @@ pub(super) fn version_rank(version: &str) -> Reverse<(u8, u64, u64)> {
     Reverse(parsed().unwrap_or((0, 0, 0)))
 }
 
-fn name_of(group: &str, version: &str) -> String {
-    format!("{version}.{group}")
-}
-
-fn object(group: &str, version: &str, priority: u32, version_priority: u32) -> Value {
+/// An object that is kept as `managed` says, available from the beginning.
+pub(super) fn object(
+    (group, version): (&str, &str),
+    priority: u32,
+    version_priority: u32,
+    managed: &str,
+) -> Value {
     let mut spec =
         json!({"version": version, "groupPriorityMinimum": priority, "versionPriority": version_priority});
     if !group.is_empty() {
@@ -112,10 +118,15 @@ fn object(group: &str, version: &str, priority: u32, version_priority: u32) -> V
         "kind": "APIService", "apiVersion": "apiregistration.k8s.io/v1",
         "metadata": {
             "name": name_of(group, version), "uid": uuid::Uuid::new_v4().to_string(),
-            "creationTimestamp": now(), "labels": {MANAGED: ON_START},
+            "creationTimestamp": now(), "labels": {MANAGED: managed},
         },
         "spec": spec, "status": {"conditions": [condition]},
     })
+}
+
+/// Whether an entry's label says that it is kept so.
+pub(super) fn is_managed(entry: &Entry, how: &str) -> bool {
+    entry.columns.labels.iter().any(|(key, value)| &**key == MANAGED && &**value == how)
 }
 
 /// The writes that make the stored objects those of this version.
@@ -125,49 +136,52 @@ fn due(store: &Store) -> Vec<Write> {
     let mut writes = Vec::new();
     for (group, version, priority, version_priority) in PRIORITIES.iter().filter(served) {
         let key = Key::new(API_SERVICES, name_of(group, version));
-        let wanted = object(group, version, *priority, *version_priority);
+        let wanted = object((group, version), *priority, *version_priority, ON_START);
         let Some(entry) = store.get(&key) else {
             let action = Action::Put(encoded(&wanted));
             writes.push(Write { key, condition: Condition::Absent, action });
             continue;
         };
         let Ok(mut stored) = serde_json::from_slice::<Value>(&entry.value) else { continue };
-        let managed = text(&stored, &["metadata", "labels", MANAGED]) == ON_START;
-        if managed && at(&stored, &["spec"]) != at(&wanted, &["spec"]) {
+        let managed = text(&stored, &["metadata", "labels", MANAGED]);
+        // a definition may have served it until this version does
+        let ours = matches!(managed, ON_START | ALWAYS);
+        if ours && (managed != ON_START || at(&stored, &["spec"]) != at(&wanted, &["spec"])) {
             set(&mut stored, &["spec"], at(&wanted, &["spec"]).clone());
+            set(&mut stored, &["metadata", "labels", MANAGED], ON_START);
             crate::value::remove(&mut stored, &["metadata", "resourceVersion"]);
             let condition = Condition::Revision(entry.revision);
             writes.push(Write { key, condition, action: Action::Put(encoded(&stored)) });
         }
     }
-    for entry in store.list(API_SERVICES).map.values() {
-        let Ok(stored) = serde_json::from_slice::<Value>(&entry.value) else { continue };
-        let ours = PRIORITIES
-            .iter()
-            .filter(served)
-            .any(|(group, version, ..)| name_of(group, version) == *entry.key.name);
-        if text(&stored, &["metadata", "labels", MANAGED]) == ON_START && !ours {
-            let condition = Condition::Revision(entry.revision);
-            writes.push(Write {
-                key: entry.key.clone(),
-                condition,
-                action: Action::Delete(encoded(&stored)),
-            });
+    let ours: HashSet<String> =
+        PRIORITIES.iter().filter(served).map(|(group, version, ..)| name_of(group, version)).collect();
+    for entry in store.list(API_SERVICES).map.values().filter(|entry| !ours.contains(&*entry.key.name)) {
+        if !is_managed(entry, ON_START) {
+            continue;
         }
+        let Ok(stored) = serde_json::from_slice::<Value>(&entry.value) else { continue };
+        let (key, condition) = (entry.key.clone(), Condition::Revision(entry.revision));
+        writes.push(Write { key, condition, action: Action::Delete(encoded(&stored)) });
     }
     writes
 }
 
 /// Makes them what they are to be, in one commit.
 pub(crate) async fn ensure(store: &Store) -> Result<(), String> {
-    let writes = due(store);
-    if writes.is_empty() {
-        return Ok(());
+    loop {
+        let writes = due(store);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        for outcome in store.write_all(writes).await {
+            match outcome {
+                // whoever tells whether they are available was faster: what is still due is seen anew
+                Ok(_) | Err(WriteError::Exists(_) | WriteError::Missing | WriteError::Changed(_)) => {}
+                Err(error) => return Err(format!("API services: {error}")),
+            }
+        }
     }
-    for outcome in store.write_all(writes).await {
-        outcome.map_err(|error| format!("API services: {error}"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

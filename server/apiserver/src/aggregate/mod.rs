@@ -7,11 +7,13 @@
 //!
 //! - `table`: the APIService objects. `backend`: a server elsewhere. `forward`: requests to it. `availability`: whether
 //!   it answers. `openapi`: what it publishes. `local`: the registry's own APIServices, and the order of groups.
+//!   `custom`: those of custom resources' groups.
 //! - `authentication`: what such servers have to believe.
 
 pub(crate) mod authentication;
 mod availability;
 mod backend;
+pub(crate) mod custom;
 mod forward;
 pub(crate) mod local;
 mod openapi;
@@ -169,11 +171,16 @@ impl ApiServer {
         }
         let place = (group.to_owned(), version.to_owned());
         let specs = self.groups().table.now(self.store());
-        let spec = specs.get(&place).filter(|spec| spec.service.is_some() || !spec.managed)?;
+        let spec = specs.get(&place).filter(|spec| self.is_elsewhere(&place, spec))?;
         let Some(backend) = self.groups().backend(&place, spec).filter(|_| spec.available) else {
             return Some(unavailable());
         };
         Some(self.forwarded(context, place, &backend).await)
+    }
+
+    /// Whether an APIService says that somebody else than the registry answers, be it nobody at present.
+    fn is_elsewhere(&self, place: &Place, spec: &Spec) -> bool {
+        spec.service.is_some() || spec.is_foreign() && !self.customs().defines(&place.0, &place.1)
     }
 
     async fn forwarded(&self, context: &Context, place: Place, backend: &Backend) -> Response<ResponseBody> {
@@ -197,12 +204,12 @@ impl ApiServer {
         let served: BTreeMap<Place, GroupHandler> = groups.served.read().clone();
         let specs = groups.table.now(self.store());
         let mut places: Vec<Place> = served.keys().cloned().collect();
-        let registered = specs.iter().filter(|(_, spec)| spec.service.is_some() || !spec.managed);
-        places.extend(registered.map(|(place, _)| place.clone()));
+        let elsewhere = specs.foreign().filter(|(place, spec)| self.is_elsewhere(place, spec));
+        places.extend(elsewhere.map(|(place, _)| place.clone()));
         places.retain(|(group, _)| kinds::group(group).is_none() && !self.customs().has_group(group));
         let rank = |place: &Place| specs.get(place).map_or(0, |spec| spec.version_priority);
         places.sort_by_cached_key(|place| {
-            let group = Reverse(self.group_priority(&place.0));
+            let group = Reverse(specs.group_priority(&place.0).unwrap_or(0));
             (group, place.0.clone(), Reverse(rank(place)), local::version_rank(&place.1), place.1.clone())
         });
         places.dedup();
@@ -228,13 +235,7 @@ impl ApiServer {
 
     /// Where a group that is not the registry's stands in discovery.
     pub(crate) fn group_priority(&self, group: &str) -> u32 {
-        let specs = self.groups().table.now(self.store());
-        specs
-            .iter()
-            .filter(|(place, _)| place.0 == group)
-            .map(|(_, spec)| spec.group_priority)
-            .max()
-            .unwrap_or(0)
+        self.groups().table.now(self.store()).group_priority(group).unwrap_or(0)
     }
 
     /// `/openapi` where servers elsewhere have a part in it.
@@ -246,7 +247,7 @@ impl ApiServer {
         let specs = self.groups().table.now(self.store());
         let published = || {
             let remote = specs
-                .iter()
+                .foreign()
                 .filter(|(place, spec)| spec.service.is_some() && kinds::group(&place.0).is_none());
             remote.filter_map(|(place, spec)| {
                 let backend = self.groups().backend(place, spec)?;

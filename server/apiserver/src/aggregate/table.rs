@@ -1,7 +1,7 @@
 //! The APIService objects, parsed, by group and version. As RBAC's index it compares the store's snapshots: an object
-//! written by one request counts for the next, and where nothing changed nothing is parsed.
+//! written by one request counts for the next, and what has not changed is not parsed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sampan_store::{Snapshot, Store};
 use serde_json::Value;
 
+use super::local::MANAGED;
 use super::{API_SERVICES, Place};
 use crate::outbound::Trust;
 use crate::value::{at, items, meta, text};
@@ -38,6 +39,11 @@ pub(super) struct Reference {
 }
 
 impl Spec {
+    /// Whether it says who serves its place.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.service.is_some() || !self.managed
+    }
+
     pub(super) fn parse(object: &Value) -> (Place, Self) {
         let service = at(object, &["spec", "service"]);
         let number =
@@ -64,30 +70,142 @@ impl Spec {
             group_priority: number(&["spec", "groupPriorityMinimum"]),
             version_priority: number(&["spec", "versionPriority"]),
             available: available.is_some_and(|one| text(one, &["status"]) == "True"),
-            managed: !text(object, &["metadata", "labels", "kube-aggregator.kubernetes.io/automanaged"])
-                .is_empty(),
+            managed: !text(object, &["metadata", "labels", MANAGED]).is_empty(),
         };
         (place, spec)
     }
 }
 
-pub(super) type Specs = Arc<BTreeMap<Place, Arc<Spec>>>;
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Specs {
+    all: BTreeMap<Place, Arc<Spec>>,
+    /// The places of those that are not kept by this process for groups of its own.
+    foreign: BTreeSet<Place>,
+}
+
+impl Specs {
+    pub(super) fn get(&self, place: &Place) -> Option<&Arc<Spec>> {
+        self.all.get(place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Arc<Spec>)> {
+        self.all.iter()
+    }
+
+    /// Those that say who serves what: all but those that this process keeps for groups of its own.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = (&Place, &Arc<Spec>)> {
+        self.foreign.iter().filter_map(|place| self.all.get_key_value(place))
+    }
+
+    /// The highest `groupPriorityMinimum` of a group's versions.
+    pub(super) fn group_priority(&self, group: &str) -> Option<u32> {
+        let from = self.all.range((group.to_owned(), String::new())..);
+        from.take_while(|(place, _)| place.0 == group).map(|(_, spec)| spec.group_priority).max()
+    }
+
+    fn put(&mut self, place: Place, spec: Spec) {
+        match spec.is_foreign() {
+            true => self.foreign.insert(place.clone()),
+            false => self.foreign.remove(&place),
+        };
+        self.all.insert(place, Arc::new(spec));
+    }
+
+    fn remove(&mut self, place: &Place) {
+        self.foreign.remove(place);
+        self.all.remove(place);
+    }
+}
 
 /// The table as it was looked at last.
 #[derive(Default)]
-pub(super) struct Table(Mutex<(Option<Snapshot>, Specs)>);
+pub(super) struct Table(Mutex<(Option<Snapshot>, Arc<Specs>)>);
 
 impl Table {
-    /// As it is now.
-    pub(super) fn now(&self, store: &Store) -> Specs {
+    /// As it is now. Only what has changed since it was looked at is parsed.
+    pub(super) fn now(&self, store: &Store) -> Arc<Specs> {
         let snapshot = store.list(API_SERVICES);
         let mut kept = self.0.lock();
-        if !kept.0.as_ref().is_some_and(|seen| seen.map.ptr_eq(&snapshot.map)) {
-            let parsed = snapshot.map.values().filter_map(|entry| serde_json::from_slice(&entry.value).ok());
-            let specs = parsed.map(|object: Value| Spec::parse(&object));
-            kept.1 = Arc::new(specs.map(|(place, spec)| (place, Arc::new(spec))).collect());
-            kept.0 = Some(snapshot);
+        let (seen, specs) = &mut *kept;
+        if !seen.as_ref().is_some_and(|seen| seen.map.ptr_eq(&snapshot.map)) {
+            let specs = Arc::make_mut(specs);
+            for (old, new) in snapshot.changes(seen.as_ref()) {
+                old.iter().for_each(|old| specs.remove(&place_of(&old.key.name)));
+                let new = new.and_then(|new| serde_json::from_slice::<Value>(&new.value).ok());
+                if let Some((place, spec)) = new.as_ref().map(Spec::parse) {
+                    specs.put(place, spec);
+                }
+            }
+            *seen = Some(snapshot);
         }
-        kept.1.clone()
+        specs.clone()
+    }
+}
+
+/// Group and version of the object of that name, which the validation has as `VERSION.GROUP`.
+pub(super) fn place_of(name: &str) -> Place {
+    let (version, group) = name.split_once('.').unwrap_or((name, ""));
+    (group.to_owned(), version.to_owned())
+}
+
+/// The name of the object of a group and version.
+pub(super) fn name_of(group: &str, version: &str) -> String {
+    format!("{version}.{group}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(place: &Place, more: Value) -> (Place, Spec) {
+        let (group, version) = place;
+        let mut object = json!({"metadata": {"name": name_of(group, version)}, "spec": {
+            "group": group, "version": version, "groupPriorityMinimum": 7, "versionPriority": 1}});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            object["spec"][field] = value.clone();
+        }
+        if more.get("service").is_none() {
+            object["metadata"]["labels"] = json!({MANAGED: "true"});
+        }
+        Spec::parse(&object)
+    }
+
+    #[test]
+    fn names_are_places() {
+        for (group, version) in [("", "v1"), ("apps", "v1"), ("x.example.com", "v1beta1")] {
+            assert_eq!(place_of(&name_of(group, version)), (group.to_owned(), version.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_group_has_the_highest_priority_of_its_versions_alone() {
+        let (mut specs, place) = (Specs::default(), |version: &str| ("b".to_owned(), version.to_owned()));
+        for (version, priority) in [("v1", 5), ("v2", 9), ("v3", 1)] {
+            let (place, spec) = spec(&place(version), json!({"groupPriorityMinimum": priority}));
+            specs.put(place, spec);
+        }
+        for other in ["a", "b.c", "ba"] {
+            let (place, spec) =
+                spec(&(other.to_owned(), "v1".to_owned()), json!({"groupPriorityMinimum": 100}));
+            specs.put(place, spec);
+        }
+        assert_eq!(specs.group_priority("b"), Some(9));
+        specs.remove(&place("v2"));
+        assert_eq!(specs.group_priority("b"), Some(5));
+        assert_eq!(specs.group_priority("c"), None);
+    }
+
+    #[test]
+    fn what_this_process_keeps_is_not_foreign() {
+        let (mut specs, place) = (Specs::default(), ("a".to_owned(), "v1".to_owned()));
+        let service = json!({"service": {"namespace": "n", "name": "s"}});
+        for (more, foreign) in [(json!({}), 0), (service, 1), (json!({}), 0)] {
+            let (place, spec) = spec(&place, more);
+            specs.put(place, spec);
+            assert_eq!((specs.foreign().count(), specs.iter().count()), (foreign, 1));
+        }
     }
 }

@@ -7,14 +7,11 @@
 //!                                                                                      └─► ResponseStarted ─► body ends
 //! ```
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -26,8 +23,9 @@ use super::bodies;
 use super::policy::{Level, Stage};
 use super::record::{Record, is_status, status_of, without_managed_fields};
 use crate::auth::{Attributes, Decision};
+use crate::pipeline::held::until_its_end;
 use crate::pipeline::info::RequestInfo;
-use crate::{BoxError, Peer, ResponseBody, Takeover, TakeoverSlot, UserInfo};
+use crate::{Peer, ResponseBody, UserInfo};
 
 tokio::task_local! {
     static SCOPE: Arc<Scope>;
@@ -235,45 +233,6 @@ struct Ending(Arc<Scope>);
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.finish();
-    }
-}
-
-/// The answer, which holds `ending` for as long as it goes on.
-fn until_its_end(mut response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
-    if let Some(taken) = response.extensions_mut().remove::<TakeoverSlot>().and_then(|slot| slot.take()) {
-        let over = Takeover(Box::new(move |io| {
-            Box::pin(async move {
-                (taken.0)(io).await;
-                drop(ending);
-            })
-        }));
-        response.extensions_mut().insert(TakeoverSlot::new(over));
-        return response;
-    }
-    response.map(|inner| Held { inner, _ending: ending }.boxed_unsync())
-}
-
-/// A body that holds something.
-struct Held {
-    inner: ResponseBody,
-    _ending: Ending,
-}
-
-impl Body for Held {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -12,7 +12,7 @@ use sampan_store::{Key, Store};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, Validity, X509Certificate};
 
-use super::{AUTHENTICATED, Auth, UserInfo, jwt};
+use super::{AUTHENTICATED, Auth, UserInfo, jwt, metrics};
 use crate::value::{at, meta, text};
 use crate::{Certificates, Peer};
 
@@ -72,7 +72,9 @@ pub(super) fn is_certified(peer: &Peer) -> bool {
 }
 
 fn certificate_user(certificates: &Certificates) -> Option<Arc<UserInfo>> {
-    certificates.user().filter(|certified| certified.is_valid()).map(|certified| certified.user.clone())
+    let certified = certificates.user().filter(|certified| certified.is_valid())?;
+    metrics::shown(certified.validity.not_after.timestamp());
+    Some(certified.user.clone())
 }
 
 /// What a certificate says of who shows it.

@@ -26,6 +26,7 @@ pub mod index;
 pub mod issuers;
 pub mod jwt;
 pub(crate) mod legacy;
+mod metrics;
 pub mod node;
 pub mod reviews;
 pub mod rules;

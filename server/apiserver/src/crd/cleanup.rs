@@ -20,41 +20,39 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(super) async fn empty(registry: Registry, head: Arc<Head>) -> String {
     let name = head.metadata.name.as_str();
     loop {
-        match once(&registry, &head).await {
+        let why = match once(&registry, &head).await {
             Ok(()) => return head.metadata.uid.clone(),
             Err(error) if error.reason == Reason::NotFound => return head.metadata.uid.clone(),
-            Err(error) => tracing::warn!(%error, definition = name, "cannot delete its objects yet"),
-        }
-        let why = "could not delete all instances yet".to_owned();
-        let _ = condition(&registry, name, "True", "InstanceDeletionFailed", &why).await;
+            Err(error) => {
+                tracing::warn!(%error, definition = name, "cannot delete its objects yet");
+                format!("could not issue all deletes: {error}")
+            }
+        };
+        let _ = condition(&registry, name, ("True", "InstanceDeletionFailed", &why), |_| {}).await;
         tokio::time::sleep(AGAIN).await;
     }
 }
 
 async fn once(registry: &Registry, head: &Head) -> Result<(), ApiError> {
     let name = head.metadata.name.as_str();
-    condition(registry, name, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
-        .await?;
-    // as it was last established; one that never was has no objects
-    if !head.status.accepted_names.plural.is_empty() {
-        objects(registry, head).await?;
-    }
-    condition(registry, name, "False", "InstanceDeletionCompleted", "removed all instances").await?;
-    let user = user();
-    let call = Call::new(&user, WriteOptions::default());
-    let target = target(name, "")?;
-    let written = registry.modify(&call, &target, |old| {
-        let mut new = old.clone();
-        let mut finalizers = strings(at(&new, &["metadata", "finalizers"]));
+    let begun = ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress");
+    condition(registry, name, begun, |_| {}).await?;
+    let done = match head.is("Established") {
+        true => {
+            objects(registry, head).await?;
+            ("False", "InstanceDeletionCompleted", "removed all instances")
+        }
+        false => ("False", "NeverEstablished", "resource was never established"),
+    };
+    condition(registry, name, done, |new| {
+        let mut finalizers = strings(at(new, &["metadata", "finalizers"]));
         finalizers.retain(|finalizer| finalizer != CLEANUP);
         match finalizers.is_empty() {
-            true => drop(remove(&mut new, &["metadata", "finalizers"])),
-            false => set(&mut new, &["metadata", "finalizers"], finalizers),
+            true => drop(remove(new, &["metadata", "finalizers"])),
+            false => set(new, &["metadata", "finalizers"], finalizers),
         }
-        remove(&mut new, &["metadata", "resourceVersion"]);
-        Ok(new)
-    });
-    written.await.map(drop)
+    })
+    .await
 }
 
 /// Deletes every object, and waits until the last one's finalizers have let it go. None can come: creating is refused.
@@ -96,12 +94,12 @@ async fn objects(registry: &Registry, head: &Head) -> Result<(), ApiError> {
     }
 }
 
+/// Tells how far it is (status, reason, message), with another change in the same write.
 async fn condition(
     registry: &Registry,
     name: &str,
-    status: &str,
-    reason: &str,
-    message: &str,
+    (status, reason, message): (&str, &str, &str),
+    change: impl Fn(&mut Value),
 ) -> Result<(), ApiError> {
     let user = user();
     let call = Call::new(&user, WriteOptions::default());
@@ -109,6 +107,7 @@ async fn condition(
     let written = registry.modify(&call, &target, |old| {
         let mut new: Value = old.clone();
         set_condition(&mut new, "Terminating", status, reason, message);
+        change(&mut new);
         remove(&mut new, &["metadata", "resourceVersion"]);
         Ok(new)
     });

@@ -1,14 +1,15 @@
-//! Tells definitions' conditions: which names they get, that they are served (`naming_controller.go`,
-//! `establishing_controller.go`), and starts to empty those that are deleted.
+//! Tells definitions' conditions: which names they get, that they are served, whether the community approves
+//! (`naming_controller.go`, `establishing_controller.go`, `apiapproval_controller.go`), and starts to empty those that are deleted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use sampan_api::crd::{CLEANUP, Condition, Head, name_conditions};
+use sampan_api::crd::{CLEANUP, Condition, Head, approval_condition, name_conditions};
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, Reason};
+use sampan_store::Watch;
 use serde_json::{Value, json};
 
 use super::definition::set_condition;
@@ -51,7 +52,7 @@ pub(crate) async fn follow(registry: Registry, customs: Customs) {
                     // a change may have been missed
                     Some(Err(_lagged)) => break,
                     // what came meanwhile is seen at once
-                    Some(Ok(_)) => while let Some(Ok(_)) = watch.try_next() {},
+                    Some(Ok(_)) => if lags(&mut watch) { break },
                 },
                 Some(done) = emptying.next(), if !emptying.is_empty() => {
                     let uid: String = done;
@@ -60,6 +61,11 @@ pub(crate) async fn follow(registry: Registry, customs: Customs) {
             }
         }
     }
+}
+
+/// Takes what is there; whether a change may have been missed.
+fn lags(watch: &mut Watch) -> bool {
+    std::iter::from_fn(|| watch.try_next()).any(|next| next.is_err())
 }
 
 /// Gives names to definitions that have not the names they ask for.
@@ -78,7 +84,11 @@ async fn settle(registry: &Registry, customs: &Customs) {
 }
 
 fn is_settled(head: &Head) -> bool {
-    head.is("NamesAccepted") && head.is("Established") && head.status.accepted_names == head.spec.names
+    let approval = approval_condition(head);
+    head.is("NamesAccepted")
+        && head.is("Established")
+        && head.status.accepted_names == head.spec.names
+        && approval.is_none_or(|approval| head.status.conditions.contains(&approval))
 }
 
 /// Names in use in a group, by the definition that has them.
@@ -111,7 +121,8 @@ fn is_trustful(head: &Head) -> bool {
 async fn tell(registry: &Registry, head: &Head, taken: &mut Names) -> Result<(), ApiError> {
     let name = &head.metadata.name;
     let (resources, kinds) = taken.others(name);
-    let (names, mut conditions) = name_conditions(head, &resources, &kinds);
+    let (names, about_names) = name_conditions(head, &resources, &kinds);
+    let mut conditions: Vec<Condition> = approval_condition(head).into_iter().chain(about_names).collect();
     for condition in conditions.iter_mut().filter(|one| one.ty == "Established" && !is_trustful(head)) {
         *condition = Condition {
             ty: "Established".into(),

@@ -9,7 +9,7 @@ use crate::value::{at, items, meta, now, set, strings, text};
 pub(crate) fn prepare_create(new: &mut Value) {
     let stored: Vec<String> = storage_version(new).into_iter().collect();
     let status = json!({
-        "conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
+        "conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
     });
     set(new, &["status"], status);
 }
@@ -40,7 +40,7 @@ pub(crate) fn before_delete(new: &mut Value) {
         finalizers.push(CLEANUP.into());
         set(new, &["metadata", "finalizers"], finalizers);
     }
-    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will occur soon";
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
     set_condition(new, "Terminating", "True", "InstanceDeletionPending", message);
 }
 

@@ -1,6 +1,7 @@
 //! OpenAPI of custom resources: documents made when asked for, kept as long as nothing that is served changes.
 
 use bytes::Bytes;
+use sampan_api::kinds::Kind;
 use sampan_api::openapi;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -14,25 +15,23 @@ impl Customs {
         let mut paths = Vec::new();
         for (group, versions) in self.groups() {
             for (version, kinds) in versions {
-                let mut hash = Sha256::new();
-                for kind in kinds {
-                    let said = kind.custom.and_then(|custom| custom.version());
-                    let head = said.as_ref().map(|version| &version.head.metadata);
-                    hash.update(format!(
-                        "{} {} {}",
-                        head.map_or("", |head| &head.uid),
-                        kind.plural,
-                        kind.kind
-                    ));
-                    hash.update(head.map_or(0, |head| head.generation).to_le_bytes());
-                }
-                let hash: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02X}")).collect();
-                let path = openapi::v3_path(&group, &version);
-                let url = format!("/openapi/v3/{path}?hash={hash}");
-                paths.push((path, json!({"serverRelativeURL": url})));
+                let url = place(&group, &version, &kinds);
+                paths.push((openapi::v3_path(&group, &version), json!({"serverRelativeURL": url})));
             }
         }
         paths
+    }
+
+    /// Where the document of a group and version is; `None` if it has no custom resources.
+    pub(crate) fn v3_place(&self, group: &str, version: &str) -> Option<String> {
+        let kinds = self.of_version(group, version);
+        (!kinds.is_empty()).then(|| place(group, version, &kinds))
+    }
+
+    /// [`Customs::v3`]'s document as protobuf.
+    pub(crate) fn v3_proto(&self, group: &str, version: &str, document: &Bytes) -> Option<Bytes> {
+        let key = format!("{} protobuf", openapi::v3_path(group, version));
+        self.document(&key, || openapi::v3_proto(document).map(Bytes::from))
     }
 
     /// The document of a group and version; `None` if it has no custom resources.
@@ -53,7 +52,7 @@ impl Customs {
         self.document("v2 protobuf", || Some(openapi::v2_proto_with(&self.all()?, VERSION).into()))
     }
 
-    fn all(&self) -> Option<Vec<&'static sampan_api::kinds::Kind>> {
+    fn all(&self) -> Option<Vec<&'static Kind>> {
         let all: Vec<_> = self
             .groups()
             .into_iter()
@@ -62,4 +61,18 @@ impl Customs {
             .collect();
         (!all.is_empty()).then_some(all)
     }
+}
+
+/// What tells one document from another: the definitions it is made of, and who made it.
+fn place(group: &str, version: &str, kinds: &[&'static Kind]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(VERSION);
+    for kind in kinds {
+        let said = kind.custom.and_then(|custom| custom.version());
+        let head = said.as_ref().map(|version| &version.head.metadata);
+        hash.update(format!("{} {} {}", head.map_or("", |head| &head.uid), kind.plural, kind.kind));
+        hash.update(head.map_or(0, |head| head.generation).to_le_bytes());
+    }
+    let hash: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02X}")).collect();
+    openapi::v3_place(group, version, &hash)
 }

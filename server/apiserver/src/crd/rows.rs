@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use parking_lot::Mutex;
 use sampan_api::crd::{Custom, Names};
-use sampan_api::kinds::{Kind, Subresource};
+use sampan_api::kinds::{self, Kind, Subresource};
 use sha2::{Digest, Sha256};
 
 /// What a row says.
@@ -95,13 +95,23 @@ fn leak(content: &Content) -> &'static Kind {
         namespaced: content.namespaced,
         verbs: if content.terminating { LAST_VERBS } else { VERBS },
         subresources: Box::leak(subresources.into_boxed_slice()),
-        storage_group: text(&format!("{}.{group}", names.plural)),
+        storage_group: text(&bucket(group, &names.plural)),
         storage_version: text(&content.storage_version),
         storage_hash: text(&storage_hash(group, &content.storage_version, kind)),
         virtual_: false,
         schema,
         custom: Some(Box::leak(Box::new(Custom::new(names.list_kind.clone())))),
     }))
+}
+
+/// Where objects are: the definition's name, but never where those of a kind of the registry are. As upstream's
+/// `/registry/GROUP/PLURAL` that holds even for a definition that is named as such a kind.
+fn bucket(group: &str, plural: &str) -> String {
+    let name = format!("{plural}.{group}");
+    match kinds::all().iter().any(|kind| kind.storage_group == name) {
+        true => format!("{group}/{plural}"),
+        false => name,
+    }
 }
 
 /// `com.example.v1.CronTab`: the group's words backwards.
@@ -125,6 +135,15 @@ mod tests {
     fn hashes_and_names_are_upstreams() {
         assert_eq!(storage_hash("", "v1", "Pod"), "xPOwRZ+Yhw8=");
         assert_eq!(schema_name("stable.example.com", "v1", "CronTab"), "com.example.stable.v1.CronTab");
+    }
+
+    #[test]
+    fn nothing_lies_where_objects_of_the_registry_do() {
+        assert_eq!(bucket("stable.example.com", "crontabs"), "crontabs.stable.example.com");
+        for kind in kinds::all().iter().filter(|kind| !kind.group.is_empty()) {
+            let bucket = bucket(kind.group, kind.plural);
+            assert!(kinds::all().iter().all(|kind| kind.storage_group != bucket), "{bucket}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use sampan_api::crd::{Head, Version, compare_versions};
-use sampan_api::kinds::Kind;
+use sampan_api::kinds::{self, Kind};
 use sampan_store::{Entry, Snapshot, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,6 @@ struct State {
 
 /// One definition, and what is served of it.
 struct Definition {
-    revision: u64,
     /// The revision at which its spec became what it is, as far as is known.
     since: u64,
     head: Arc<Head>,
@@ -72,6 +71,14 @@ impl Customs {
         self.read(|state| state.groups.contains_key(group))
     }
 
+    /// Whether a definition serves the group's version, or will when it is established.
+    pub fn defines(&self, group: &str, version: &str) -> bool {
+        let serves = |head: &Head| {
+            head.spec.group == group && head.spec.versions.iter().any(|one| one.served && one.name == version)
+        };
+        self.read(|state| state.definitions.values().any(|definition| serves(&definition.head)))
+    }
+
     /// What is served, by group.
     pub fn groups(&self) -> Vec<Group> {
         self.read(|state| state.groups.iter().map(|(name, names)| group(state, name, names)).collect())
@@ -88,8 +95,8 @@ impl Customs {
 
     /// Ends when what is served of `kind` changes or ends.
     pub fn over(&self, kind: &Kind) -> CancellationToken {
-        let found =
-            self.read(|state| state.definitions.get(kind.storage_group).map(|found| found.over.clone()));
+        let name = kind.qualified();
+        let found = self.read(|state| state.definitions.get(name.as_str()).map(|found| found.over.clone()));
         found.unwrap_or_else(|| {
             let over = CancellationToken::new();
             over.cancel();
@@ -100,6 +107,11 @@ impl Customs {
     /// Heads of all definitions.
     pub fn heads(&self) -> Vec<Arc<Head>> {
         self.read(|state| state.definitions.values().map(|definition| definition.head.clone()).collect())
+    }
+
+    /// The head of a definition, by its name.
+    pub fn head(&self, name: &str) -> Option<Arc<Head>> {
+        self.read(|state| state.definitions.get(name).map(|definition| definition.head.clone()))
     }
 
     /// Counts changes of what is served.
@@ -157,20 +169,11 @@ fn group(state: &State, name: &str, names: &BTreeSet<Arc<str>>) -> Group {
 
 impl State {
     fn refresh(&mut self, now: Snapshot) {
-        let known = &self.definitions;
-        let changed: Vec<Arc<Entry>> = now
-            .map
-            .values()
-            .filter(|entry| known.get(&entry.key.name).is_none_or(|known| known.revision != entry.revision))
-            .cloned()
-            .collect();
-        let gone: Vec<Arc<str>> =
-            known.keys().filter(|name| !now.map.contains_key(&***name)).cloned().collect();
-        for name in gone {
-            self.remove(&name);
-        }
-        for entry in changed {
-            self.put(&entry);
+        for (old, new) in now.changes(self.seen.as_ref()) {
+            match new {
+                Some(new) => self.put(&new),
+                None => old.iter().for_each(|old| self.remove(&old.key.name)),
+            }
         }
         self.seen = Some(now);
     }
@@ -232,7 +235,7 @@ impl State {
         if changed || !free.is_empty() {
             self.generation += 1;
         }
-        self.definitions.insert(name, Definition { revision: entry.revision, since, head, rows, over });
+        self.definitions.insert(name, Definition { since, head, rows, over });
     }
 }
 
@@ -243,7 +246,7 @@ fn same_meaning(old: &Head, new: &Head) -> bool {
         && old.status.accepted_names == new.status.accepted_names
 }
 
-/// The rows of what is served, with the index of their version.
+/// The rows of what is served, with the index of their version. Versions of the registry's groups are the registry's alone.
 fn served(head: &Head) -> Vec<(usize, Content)> {
     if !head.is("Established") {
         return Vec::new();
@@ -261,5 +264,8 @@ fn served(head: &Head) -> Vec<(usize, Content)> {
         };
         (index, content)
     };
-    head.spec.versions.iter().enumerate().filter(|(_, version)| version.served).map(content).collect()
+    let group = head.spec.group.as_str();
+    let ours = |version: &str| kinds::of_version(group, version).next().is_some();
+    let versions = head.spec.versions.iter().enumerate();
+    versions.filter(|(_, version)| version.served && !ours(&version.name)).map(content).collect()
 }

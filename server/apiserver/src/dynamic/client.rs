@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use sampan_api::strict;
 use sampan_store::{Key, Store};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -102,6 +103,20 @@ fn parse_url(url: &str) -> Result<(Address, String), String> {
     Ok((Address::Url(host.to_owned(), port), path.to_owned()))
 }
 
+/// What comes of a call that fails.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Nothing {
+    pub why: String,
+    /// The answer's, or 503 where there is none that can be read.
+    pub code: u16,
+}
+
+impl Nothing {
+    fn unavailable(why: String) -> Self {
+        Self { why, code: 503 }
+    }
+}
+
 /// Makes calls.
 #[derive(Default)]
 pub struct Caller {
@@ -133,19 +148,31 @@ impl Caller {
         timeout: Duration,
         longest: usize,
     ) -> Result<Value, String> {
+        self.ask_for(store, place, body, timeout, longest).await.map_err(|nothing| nothing.why)
+    }
+
+    /// As [`Caller::post`]; with what fails comes a code.
+    pub async fn ask_for(
+        &self,
+        store: &Store,
+        place: &Place,
+        body: Bytes,
+        timeout: Duration,
+        longest: usize,
+    ) -> Result<Value, Nothing> {
         let answer = tokio::time::timeout(timeout, self.exchange(store, place, body, timeout, longest)).await;
         let wrapped = |why: String| format!("Post {:?}: {why}", place.url(timeout));
         let (status, bytes) = match answer {
-            Err(_) => return Err(wrapped("context deadline exceeded".into())),
-            Ok(Err(why)) => return Err(wrapped(why)),
+            Err(_) => return Err(Nothing::unavailable(wrapped("context deadline exceeded".into()))),
+            Ok(Err(why)) => return Err(Nothing::unavailable(wrapped(why))),
             Ok(Ok(answer)) => answer,
         };
         if !status.is_success() {
             return Err(refused(status, &bytes));
         }
-        serde_json::from_slice(&bytes).map_err(|why| {
+        strict::parse::<()>(&bytes, strict::Format::Json, None).map(|parsed| parsed.value).map_err(|why| {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
-            format!("couldn't get version/kind; json parse error: {why} ({shown:?})")
+            Nothing::unavailable(format!("couldn't get version/kind; json parse error: {why} ({shown:?})"))
         })
     }
 
@@ -297,14 +324,16 @@ fn ready(slice: &Value, port: &str) -> Vec<(String, u16)> {
 }
 
 /// An answer that is none: client-go's words.
-fn refused(status: StatusCode, body: &[u8]) -> String {
+fn refused(status: StatusCode, body: &[u8]) -> Nothing {
     if let Ok(told) = serde_json::from_slice::<Value>(body)
         && text(&told, &["kind"]) == "Status"
     {
-        return text(&told, &["message"]).to_owned();
+        let code = at(&told, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok());
+        let code = code.filter(|code| *code != 0).unwrap_or(status.as_u16());
+        return Nothing { why: text(&told, &["message"]).to_owned(), code };
     }
     let shown = String::from_utf8_lossy(&body[..body.len().min(1024)]).trim().to_owned();
-    match status.as_u16() {
+    let why = match status.as_u16() {
         404 => "the server could not find the requested resource".into(),
         401 => "the server has asked for the client to provide credentials".into(),
         403 => format!("forbidden: {shown}"),
@@ -316,7 +345,8 @@ fn refused(status: StatusCode, body: &[u8]) -> String {
         }
         code if code >= 400 => "the server rejected our request for an unknown reason".into(),
         code => format!("unexpected status {code}"),
-    }
+    };
+    Nothing { why, code: status.as_u16() }
 }
 
 #[cfg(test)]
@@ -353,5 +383,17 @@ mod tests {
             {"addresses": ["10.0.0.3"]}]});
         assert_eq!(ready(&slice, "b"), [("10.0.0.2".to_owned(), 2), ("10.0.0.3".to_owned(), 2)]);
         assert_eq!(ready(&slice, "c"), []);
+    }
+    #[test]
+    fn what_is_refused_has_a_code() {
+        let of = |status: u16, body: &str| {
+            let Nothing { why, code } =
+                refused(StatusCode::from_u16(status).expect("a status"), body.as_bytes());
+            (why, code)
+        };
+        let status = json!({"kind": "Status", "message": "no", "code": 418}).to_string();
+        assert_eq!(of(400, &status), ("no".to_owned(), 418));
+        assert_eq!(of(409, "{\"kind\": \"Status\", \"message\": \"no\"}"), ("no".to_owned(), 409));
+        assert_eq!(of(403, "oh"), ("forbidden: oh".to_owned(), 403));
     }
 }

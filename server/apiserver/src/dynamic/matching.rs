@@ -101,12 +101,7 @@ pub(super) fn subresource<'a>(review: &Review<'a>) -> &'a str {
 
 /// As `AdmissionRequest.operation` says it.
 pub(super) fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
+    operation.name()
 }
 
 /// Configurations are never subject to each other.

@@ -35,7 +35,14 @@ struct OfLevel {
     priority_level: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfKind {
+    request_kind: &'static str,
+}
+
 struct Metrics {
+    executing_of: [Gauge; 2],
+    waiting_of: [Gauge; 2],
     dispatched: Family<OfSchema, Counter>,
     refused: Family<Refused, Counter>,
     waited: Family<Waited, Histogram, fn() -> Histogram>,
@@ -50,7 +57,15 @@ fn histogram() -> Histogram {
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    let of_kinds = || {
+        let family = Family::<OfKind, Gauge>::default();
+        let of = |request_kind| family.get_or_create_owned(&OfKind { request_kind });
+        ([of("readOnly"), of("mutating")], family.clone())
+    };
+    let ((executing_of, executing_all), (waiting_of, waiting_all)) = (of_kinds(), of_kinds());
     let metrics = Metrics {
+        executing_of,
+        waiting_of,
         dispatched: Family::default(),
         refused: Family::default(),
         waited: Family::new_with_constructor(histogram as fn() -> Histogram),
@@ -61,6 +76,16 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     };
     let registry = sampan_process::metrics::registry();
     let mut registry = registry.lock();
+    registry.register(
+        "apiserver_current_inflight_requests",
+        "Number of requests that are being executed, by request kind",
+        executing_all,
+    );
+    registry.register(
+        "apiserver_current_inqueue_requests",
+        "Number of requests that wait to be executed, by request kind",
+        waiting_all,
+    );
     registry.register(
         "apiserver_flowcontrol_dispatched_requests",
         "Number of requests executed by API Priority and Fairness subsystem",
@@ -96,25 +121,52 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "Nominal number of execution seats configured for each priority level",
         metrics.nominal.clone(),
     );
+    // seats are lent one by one: what a level may use at least is what it has
+    registry.register(
+        "apiserver_flowcontrol_current_limit_seats",
+        "current derived number of execution seats available to each priority level",
+        metrics.nominal.clone(),
+    );
     metrics
 });
+
+/// How many requests are executed that change something, or do not.
+pub(super) fn in_flight(mutating: bool) -> &'static Gauge {
+    let [reading, writing] = &METRICS.executing_of;
+    if mutating { writing } else { reading }
+}
+
+/// How many wait.
+pub(super) fn in_queue(mutating: bool) -> &'static Gauge {
+    let [reading, writing] = &METRICS.waiting_of;
+    if mutating { writing } else { reading }
+}
 
 /// What is counted of one schema.
 pub(super) struct Counts {
     level: String,
     schema: String,
     dispatched: Counter,
+    waited: Histogram,
 }
 
 impl Counts {
     pub(super) fn of(level: &str, schema: &str) -> Self {
         let labels = OfSchema { priority_level: level.to_owned(), flow_schema: schema.to_owned() };
         let dispatched = METRICS.dispatched.get_or_create(&labels).clone();
-        Self { level: level.to_owned(), schema: schema.to_owned(), dispatched }
+        let OfSchema { priority_level, flow_schema } = labels;
+        let labels = Waited { priority_level, flow_schema, execute: "true" };
+        let waited = METRICS.waited.get_or_create_owned(&labels);
+        Self { level: level.to_owned(), schema: schema.to_owned(), dispatched, waited }
     }
 
     pub(super) fn dispatched(&self) {
         self.dispatched.inc();
+    }
+
+    /// It was in a queue for no time.
+    pub(super) fn at_once(&self) {
+        self.waited.observe(0.0);
     }
 
     pub(super) fn refused(&self, reason: &'static str) {
@@ -130,6 +182,7 @@ impl Counts {
 }
 
 /// What is measured of one level.
+#[derive(Clone)]
 pub(super) struct Gauges {
     waiting: Gauge,
     executing: Gauge,

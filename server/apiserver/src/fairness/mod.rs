@@ -2,6 +2,7 @@
 //!
 //! - [`schema`]: FlowSchemas, which request belongs to which flow. [`limits`]: how many seats a level has.
 //!   [`queues`]: whose turn it is. All pure.
+//! - `state`: who sits and who waits. `ledger`: which requests are being executed. `dump`: both, for whoever debugs.
 //! - `objects`: the default objects, and the conditions. `metrics`: upstream's.
 //!
 //! One lock guards all levels; it is held for a classification's worth of arithmetic, never while anyone waits. A request
@@ -10,11 +11,14 @@
 //!
 //! What is not here: seats for the watch events that a write causes (upstream's `finalSeats`).
 
+mod dump;
+mod ledger;
 mod limits;
 mod metrics;
 mod objects;
 mod queues;
 mod schema;
+mod state;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +28,7 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response};
 use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::gauge::Gauge;
 use sampan_api::kinds;
 use sampan_store::{Snapshot, Store};
 use serde_json::Value;
@@ -31,9 +36,11 @@ use tokio::sync::oneshot;
 
 use crate::ResponseBody;
 use crate::pipeline::{Context, respond};
+use ledger::{Ledger, Record, Tally};
 use limits::{Kind, Level, Seats};
-use queues::{Arrival, Id, Queues};
+use queues::Id;
 use schema::FlowSchema;
+use state::{Come, Place, State};
 
 const SCHEMAS: &str = "flowschemas.flowcontrol.apiserver.k8s.io";
 const LEVELS: &str = "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io";
@@ -52,7 +59,12 @@ pub(crate) struct Fairness {
     hasher: RandomState,
     view: RwLock<Option<Arc<View>>>,
     state: Mutex<State>,
+    ledger: Ledger,
+    /// What became of requests, by level: it outlives views.
+    tallies: Mutex<HashMap<String, Arc<Tally>>>,
     began: Instant,
+    /// When that was.
+    began_at: jiff::Timestamp,
 }
 
 /// The objects, parsed, as they were in two snapshots.
@@ -62,8 +74,15 @@ struct View {
     schemas: Vec<Schema>,
     levels: Vec<Level>,
     seats: Vec<Seats>,
+    told: Vec<Told>,
     /// Told apart by this.
     version: u64,
+}
+
+/// What is told of a level.
+struct Told {
+    gauges: metrics::Gauges,
+    tally: Arc<Tally>,
 }
 
 struct Schema {
@@ -73,49 +92,37 @@ struct Schema {
     counts: metrics::Counts,
 }
 
-#[derive(Default)]
-struct State {
-    /// Of which view the levels are.
-    version: u64,
-    levels: Vec<Running>,
-    seats: Vec<Seats>,
-    next: Id,
-}
-
-struct Running {
-    name: String,
-    queues: Option<Queues>,
-    waiting: HashMap<Id, oneshot::Sender<Place>>,
-    gauges: metrics::Gauges,
-}
-
-/// Where a request is executed.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    queue: Option<usize>,
-    seats: u32,
-    began: u64,
-}
-
 /// A request's leave to be executed. It ends when this is dropped.
 pub(crate) struct Ticket {
     headers: [HeaderValue; 2],
-    _seat: Option<Seat>,
+    _leave: Option<Leave>,
+    waited: Duration,
 }
 
-struct Seat {
+/// A place in the ledger, and a seat where the level has any.
+struct Leave {
     fairness: Arc<Fairness>,
-    level: String,
-    place: Place,
+    at: usize,
+    place: Option<Place>,
 }
 
-impl Drop for Seat {
+impl Drop for Leave {
     fn drop(&mut self) {
-        self.fairness.leave(&self.level, self.place);
+        let Some(record) = self.fairness.ledger.remove(self.at) else { return };
+        match (self.place, record.level()) {
+            (Some(place), Some(level)) => self.fairness.leave(&level.name, place),
+            (None, _) => record.over(),
+            (Some(_), None) => {}
+        }
     }
 }
 
 impl Ticket {
+    /// How long the request was in a queue.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// Says in the answer which schema and level the request was of.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
         let [schema, level] = &self.headers;
@@ -131,10 +138,12 @@ struct Waits<'a> {
     queue: usize,
     id: Id,
     seated: oneshot::Receiver<Place>,
+    gauge: &'static Gauge,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
+        self.gauge.dec();
         self.fairness.give_up(self);
     }
 }
@@ -148,7 +157,10 @@ impl Fairness {
             hasher: RandomState::new(),
             view: RwLock::default(),
             state: Mutex::default(),
+            ledger: Ledger::default(),
+            tallies: Mutex::default(),
             began: Instant::now(),
+            began_at: jiff::Timestamp::now(),
         })
     }
 
@@ -172,43 +184,55 @@ impl Fairness {
             return Ok(None);
         }
         let view = self.view();
-        let Some(schema) = view.schemas.iter().find(|schema| schema.is.matches(&context.user, info)) else {
+        let of = view.schemas.iter().position(|schema| schema.is.matches(&context.user, info));
+        let Some((at, schema)) = of.and_then(|at| Some((at, view.schemas.get(at)?))) else {
             // without the mandatory objects there is nothing to go by
             return Ok(None);
         };
-        let Some(level) = view.levels.get(schema.level) else { return Ok(None) };
-        let ticket = |seat| Ticket { headers: schema.headers.clone(), _seat: seat };
-        if level.kind == Kind::Exempt {
+        let (Some(level), Some(told)) = (view.levels.get(schema.level), view.told.get(schema.level)) else {
+            return Ok(None);
+        };
+        let mut record = Record::new(&view, at, context, self.now());
+        let seated = |record: Record, place: Option<Place>, waited: Duration| {
             schema.counts.dispatched();
-            return Ok(Some(ticket(None)));
+            told.tally.dispatched();
+            if waited.is_zero() && place.is_some_and(|place| place.queue.is_some()) {
+                schema.counts.at_once();
+            }
+            let at = self.ledger.enter(record.seated(place));
+            let leave = Leave { fairness: self.clone(), at, place };
+            Ok(Some(Ticket { headers: schema.headers.clone(), _leave: Some(leave), waited }))
+        };
+        if level.kind == Kind::Exempt {
+            told.gauges.executing(record.seats, true);
+            return seated(record, None, Duration::ZERO);
         }
-        let flow = schema.is.flow(&context.user, info);
-        let hash = self.hasher.hash_one((&schema.is.name, flow));
+        let hash = self.hasher.hash_one((&schema.is.name, record.flow()));
         let most = limits::most(view.seats.get(schema.level).map_or(1, |seats| seats.nominal));
-        let wanted = self.width(context).min(most);
-        let seat = |place| Seat { fairness: self.clone(), level: level.name.clone(), place };
+        record.seats = self.width(context).min(most);
         let refused = |reason: &'static str| {
             schema.counts.refused(reason);
             let mut response = too_many();
-            ticket(None).mark(response.headers_mut());
+            Ticket { headers: schema.headers.clone(), _leave: None, waited: Duration::ZERO }
+                .mark(response.headers_mut());
             response
         };
-        match self.arrive(&view, schema.level, level, hash, wanted) {
-            Come::Seated(place) => {
-                schema.counts.dispatched();
-                Ok(Some(ticket(Some(seat(place)))))
+        match self.arrive(&view, &record, level, hash) {
+            Come::Seated(place) => seated(record, Some(place), Duration::ZERO),
+            Come::Refused(reason) => {
+                told.tally.refused();
+                Err(refused(reason))
             }
-            Come::Refused(reason) => Err(refused(reason)),
-            Come::Waits(id, queue, seated) => {
-                let mut waits = Waits { fairness: self, level: &level.name, queue, id, seated };
+            Come::Waits(id, queue, seat) => {
+                let gauge = metrics::in_queue(record.mutates());
+                gauge.inc();
+                let mut waits = Waits { fairness: self, level: &level.name, queue, id, seated: seat, gauge };
                 let since = Instant::now();
                 let outcome = tokio::time::timeout(self.patience, &mut waits.seated).await;
-                schema.counts.waited(since.elapsed(), matches!(outcome, Ok(Ok(_))));
+                let waited = since.elapsed();
+                schema.counts.waited(waited, matches!(outcome, Ok(Ok(_))));
                 match outcome {
-                    Ok(Ok(place)) => {
-                        schema.counts.dispatched();
-                        Ok(Some(ticket(Some(seat(place)))))
-                    }
+                    Ok(Ok(place)) => seated(record, Some(place), waited),
                     Ok(Err(_)) => Err(refused("cancelled")),
                     Err(_) => Err(refused("time-out")),
                 }
@@ -248,184 +272,21 @@ impl Fairness {
             return view.clone();
         }
         let version = kept.as_ref().map_or(0, |view| view.version) + 1;
-        let made = Arc::new(View::new(schemas, levels, self.server, version));
+        let made = View::new(schemas, levels, self.server, version, &mut self.tallies.lock());
+        let made = Arc::new(made);
         *kept = Some(made.clone());
         made
-    }
-
-    fn arrive(&self, view: &View, index: usize, level: &Level, hash: u64, wanted: u32) -> Come {
-        let now = self.now();
-        let mut state = self.state.lock();
-        state.follow(view);
-        let State { levels, seats, next, .. } = &mut *state;
-        // the state may be of a later view than this one
-        let Some(at) = position(levels, index, &level.name) else {
-            return Come::Refused("concurrency-limit");
-        };
-        let room = limits::room(seats, at, wanted);
-        let (Some(running), Some(own)) = (levels.get_mut(at), seats.get_mut(at)) else {
-            return Come::Refused("concurrency-limit");
-        };
-        let limit = own.nominal;
-        let Some(queues) = &mut running.queues else {
-            if !room {
-                return Come::Refused("concurrency-limit");
-            }
-            own.used += wanted;
-            running.gauges.executing(wanted, true);
-            return Come::Seated(Place { queue: None, seats: wanted, began: now });
-        };
-        *next += 1;
-        let id = *next;
-        let queue = match queues.arrive(now, limit, hash, id, wanted) {
-            Arrival::Queued(queue) => queue,
-            Arrival::Full => return Come::Refused("queue-full"),
-        };
-        if queues.waiting() == 1 && room && queues.begin(now, limit, |_| true).is_some() {
-            own.used += wanted;
-            running.gauges.executing(wanted, true);
-            return Come::Seated(Place { queue: Some(queue), seats: wanted, began: now });
-        }
-        let (tell, seated) = oneshot::channel();
-        running.waiting.insert(id, tell);
-        running.gauges.waiting(1);
-        state.dispatch(now);
-        Come::Waits(id, queue, seated)
-    }
-
-    fn leave(&self, level: &str, place: Place) {
-        let now = self.now();
-        let mut state = self.state.lock();
-        state.vacate(now, level, place);
-        state.dispatch(now);
-    }
-
-    fn give_up(&self, waits: &mut Waits<'_>) {
-        let now = self.now();
-        let mut state = self.state.lock();
-        let Some(at) = position(&state.levels, usize::MAX, waits.level) else { return };
-        let limit = state.seats.get(at).map_or(1, |seats| seats.nominal);
-        if let Some(running) = state.levels.get_mut(at)
-            && running.waiting.remove(&waits.id).is_some()
-        {
-            running.gauges.waiting(-1);
-            if let Some(queues) = &mut running.queues {
-                queues.leave(now, limit, waits.queue, waits.id);
-            }
-        }
-        // seated in the very moment, and nobody took the seat
-        if let Ok(place) = waits.seated.try_recv() {
-            state.vacate(now, waits.level, place);
-        }
-        state.dispatch(now);
-    }
-}
-
-/// What became of a request that came.
-enum Come {
-    Seated(Place),
-    Waits(Id, usize, oneshot::Receiver<Place>),
-    Refused(&'static str),
-}
-
-fn position(levels: &[Running], guess: usize, name: &str) -> Option<usize> {
-    match levels.get(guess) {
-        Some(level) if level.name == name => Some(guess),
-        _ => levels.iter().position(|level| level.name == name),
-    }
-}
-
-impl State {
-    /// Becomes that of `view`: levels of the same name keep who waits and who sits. A level that is no more is kept
-    /// until it is empty.
-    fn follow(&mut self, view: &View) {
-        if self.version >= view.version {
-            return;
-        }
-        self.version = view.version;
-        let mut old: HashMap<String, (Running, Seats)> = std::mem::take(&mut self.levels)
-            .into_iter()
-            .zip(std::mem::take(&mut self.seats))
-            .map(|(running, seats)| (running.name.clone(), (running, seats)))
-            .collect();
-        for (level, seats) in view.levels.iter().zip(&view.seats) {
-            let shape = match level.kind {
-                Kind::Queue(shape) => Some(shape),
-                Kind::Exempt | Kind::Reject => None,
-            };
-            let before = old.remove(&level.name);
-            let used = before.as_ref().map_or(0, |(_, seats)| seats.used);
-            let mut running = before.map_or_else(|| Running::new(&level.name), |(running, _)| running);
-            if running.waiting.is_empty() && running.queues.as_ref().map(Queues::shape) != shape {
-                running.queues = shape.map(Queues::new);
-            }
-            running.gauges.limit(seats.nominal);
-            self.levels.push(running);
-            self.seats.push(Seats { used, ..*seats });
-        }
-        for (_, (running, seats)) in
-            old.into_iter().filter(|(_, (running, seats))| seats.used > 0 || !running.waiting.is_empty())
-        {
-            self.levels.push(running);
-            self.seats.push(Seats { lendable: 0, ..seats });
-        }
-    }
-
-    /// Takes a seat back.
-    fn vacate(&mut self, now: u64, level: &str, place: Place) {
-        let Some(at) = position(&self.levels, usize::MAX, level) else { return };
-        let (Some(running), Some(seats)) = (self.levels.get_mut(at), self.seats.get_mut(at)) else { return };
-        seats.used = seats.used.saturating_sub(place.seats);
-        running.gauges.executing(place.seats, false);
-        if let (Some(queues), Some(queue)) = (&mut running.queues, place.queue) {
-            queues.end(now, seats.nominal, queue, place.seats, now.saturating_sub(place.began));
-        }
-    }
-
-    /// Seats whoever can be seated.
-    fn dispatch(&mut self, now: u64) {
-        for at in 0..self.levels.len() {
-            loop {
-                let seats = &self.seats;
-                let limit = seats.get(at).map_or(1, |own| own.nominal);
-                let Some(running) = self.levels.get_mut(at) else { break };
-                let Some(queues) = running.queues.as_mut().filter(|queues| queues.waiting() > 0) else {
-                    break;
-                };
-                let Some((id, queue, wanted)) =
-                    queues.begin(now, limit, |wanted| limits::room(seats, at, wanted))
-                else {
-                    break;
-                };
-                let place = Place { queue: Some(queue), seats: wanted, began: now };
-                running.gauges.waiting(-1);
-                let taken = running.waiting.remove(&id).is_some_and(|tell| tell.send(place).is_ok());
-                if taken {
-                    running.gauges.executing(wanted, true);
-                    if let Some(own) = self.seats.get_mut(at) {
-                        own.used += wanted;
-                    }
-                } else {
-                    queues.end(now, limit, queue, wanted, 0);
-                }
-            }
-        }
-    }
-}
-
-impl Running {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            queues: None,
-            waiting: HashMap::new(),
-            gauges: metrics::Gauges::of(name),
-        }
     }
 }
 
 impl View {
-    fn new(schemas_seen: Snapshot, levels_seen: Snapshot, server: u32, version: u64) -> Self {
+    fn new(
+        schemas_seen: Snapshot,
+        levels_seen: Snapshot,
+        server: u32,
+        version: u64,
+        tallies: &mut HashMap<String, Arc<Tally>>,
+    ) -> Self {
         let values = |snapshot: &Snapshot| -> Vec<Value> {
             snapshot.map.values().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect()
         };
@@ -444,7 +305,12 @@ impl View {
             .collect();
         schemas.sort_by(|a, b| a.is.order().cmp(&b.is.order()));
         let seats = limits::seats(&levels, server);
-        Self { schemas_seen, levels_seen, schemas, levels, seats, version }
+        let tell = |level: &Level| Told {
+            gauges: metrics::Gauges::of(&level.name),
+            tally: tallies.entry(level.name.clone()).or_default().clone(),
+        };
+        let told = levels.iter().map(tell).collect();
+        Self { schemas_seen, levels_seen, schemas, levels, seats, told, version }
     }
 }
 

@@ -50,7 +50,7 @@ fn context(name: &str, uri: &str) -> Context {
     let request = Request::builder().uri(uri).body(Bytes::new()).unwrap();
     let (head, body) = request.into_parts();
     let query = Query::parse(head.uri.query().unwrap_or(""));
-    let info = info::parse(&head.method, head.uri.path(), &query);
+    let info = Arc::new(info::parse(&head.method, head.uri.path(), &query));
     Context { head, body, query, info, user: Arc::new(user(name)) }
 }
 
@@ -204,4 +204,62 @@ async fn default_objects_come_back_and_conditions_are_true() {
     schemas.next().await.unwrap().unwrap();
     let (_, stray) = w.call("admin", "GET", &format!("{FLOW}/flowschemas/stray"), Value::Null).await;
     assert_eq!(stray["status"]["conditions"][0]["reason"], "NotFound");
+}
+
+/// The rows of a page below its header, without the spaces between columns.
+fn rows(page: &str) -> Vec<Vec<String>> {
+    let cells = |row: &str| row.split(',').map(|cell| cell.trim().to_owned()).collect();
+    page.lines().skip(1).map(cells).collect()
+}
+
+#[tokio::test]
+async fn who_debugs_sees_levels_queues_and_requests() {
+    let w = world().await;
+    let fairness = w.narrow(None).await;
+    let asked = context("storm", PODS);
+    let first = fairness.admit(&asked).await.ok().unwrap().unwrap();
+    let mut second = Box::pin(fairness.admit(&asked));
+    assert!(second.as_mut().now_or_never().is_none(), "it waits");
+    assert!(fairness.admit(&asked).await.is_err(), "the queue is full");
+    let exempt = fairness.admit(&context("admin", "/version")).await.ok().unwrap();
+    let level = |name: &str| {
+        let all = rows(&fairness.dump("dump_priority_levels", false).unwrap());
+        all.into_iter().find(|row| row[0] == name).unwrap()[1..].join(" ")
+    };
+    assert_eq!(level("narrow"), "1 false false 1 1 1 1 0 0");
+    assert_eq!(level("exempt"), "0 false false 0 1 1 0 0 0");
+    assert_eq!(level("workload-low"), "0 true false 0 0 0 0 0 0");
+    let queues = rows(&fairness.dump("dump_queues", false).unwrap());
+    let narrow: Vec<_> = queues.iter().filter(|row| row[0] == "narrow").collect();
+    assert_eq!(narrow.len(), 1);
+    assert_eq!(narrow[0][1..5].join(" "), "0 1 1 1");
+    assert_eq!(narrow[0][6..].join(" "), "1 1 0.00300000ss");
+    let requests = rows(&fairness.dump("dump_requests", true).unwrap());
+    let of: Vec<_> = requests.iter().filter(|row| row[0] == "narrow").collect();
+    assert_eq!(of[0][1..5].join(" "), "storm 0 0 storm");
+    assert_eq!(of[0][9], "0001-01-01T00:00:00Z");
+    assert_eq!(of[1][1..5].join(" "), "storm 0 -1 storm");
+    assert_eq!(of[1][10..].join(" "), format!("storm list {PODS} default  v1 pods "));
+    let other: Vec<_> = requests.iter().filter(|row| row[0] == "exempt").collect();
+    assert_eq!(other[0][2..4].join(" "), "-1 -1");
+    assert_eq!(requests.len(), 3);
+    drop((first, exempt));
+    drop(second.await.ok().unwrap());
+    assert_eq!(level("narrow"), "0 true false 0 0 2 1 0 0");
+    assert_eq!(level("exempt"), "0 true false 0 0 1 0 0 0");
+    assert!(fairness.dump("dump_anything", false).is_none());
+}
+
+#[tokio::test]
+async fn the_pages_of_who_debugs_are_for_those_who_may() {
+    let w = world().await;
+    let uri = "/debug/api_priority_and_fairness/dump_priority_levels";
+    assert_eq!(w.call("jane", "GET", uri, Value::Null).await.0.status(), 403);
+    let (head, _) = w.call("admin", "GET", uri, Value::Null).await;
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.headers()["content-type"], "text/plain; charset=utf-8");
+    assert_eq!(
+        w.call("admin", "GET", "/debug/api_priority_and_fairness/x", Value::Null).await.0.status(),
+        404
+    );
 }

@@ -31,7 +31,10 @@ pub(super) fn config(context: &Context, call: &Call<'_>) -> Result<Value, ApiErr
         ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"))
     })?;
     if !parsed.value.is_object() {
-        let why = "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal into Go value of type map[string]interface {}";
+        let found = strict::json_type(&parsed.value);
+        let why = format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        );
         return Err(ApiError::bad_request(why));
     }
     match call.options.field_validation {

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use sampan_api::proto;
 use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::{self, Decoded, Expected, FieldValidation, Format, Spot};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Upstream's `DefaultMaxRequestSizeBytes`.
 const LIMIT: usize = 3 * 1024 * 1024;
@@ -106,11 +106,24 @@ pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>,
     let mut value = match is_protobuf(headers) {
         true => proto::decode(body, schema).map_err(ApiError::bad_request)?,
         false => {
-            strict::parse(body, format(headers)?, Some(spot(schema)?)).map_err(ApiError::bad_request)?.value
+            let format = format(headers)?;
+            let unreadable = |why: String| {
+                ApiError::bad_request(match format {
+                    Format::Json => format!("couldn't get version/kind; json parse error: {why}"),
+                    Format::Yaml => why,
+                })
+            };
+            strict::parse(body, format, Some(spot(schema)?)).map_err(unreadable)?.value
         }
     };
-    if !value.is_object() {
-        return Err(ApiError::bad_request("the body of a delete has to be DeleteOptions"));
+    match value {
+        Value::Object(_) => {}
+        // to Go that is nothing to be set
+        Value::Null => value = Value::Object(Map::new()),
+        _ => {
+            let why = strict::without_kind(&value);
+            return Err(ApiError::bad_request(format!("couldn't get version/kind; {why}")));
+        }
     }
     known_options(&value)?;
     let expected = Expected { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" };

@@ -34,6 +34,16 @@ pub struct RequestInfo {
     pub rest: String,
 }
 
+impl RequestInfo {
+    /// What stands in the path ahead of the resource and says what is done with it: `watch`, or `proxy`.
+    pub fn special(&self) -> Option<&str> {
+        let above = if self.prefix == "apis" { 3 } else { 2 };
+        let word = self.path.trim_start_matches('/').split('/').nth(above)?;
+        let special = self.is_resource && word == self.verb && word != self.resource;
+        (special && matches!(word, "watch" | "proxy")).then_some(word)
+    }
+}
+
 /// Reads a request's head. A malformed `watch` prefix is no resource request.
 pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
     let mut info =
@@ -145,6 +155,7 @@ mod tests {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             let info = parse(&method, path, &Query::parse(query));
             assert!(info.is_resource, "{uri}");
+            assert_eq!(info.special(), uri.contains("/watch/").then_some("watch"), "{uri}");
             assert_eq!(
                 (&*info.verb, &*info.namespace, &*info.resource, &*info.name, &*info.subresource),
                 (verb, namespace, resource, name, subresource),

@@ -4,7 +4,9 @@
 
 pub mod body;
 mod gate;
+pub(crate) mod held;
 pub mod info;
+pub(crate) mod latency;
 mod lifecycle;
 mod messages;
 mod metrics;
@@ -41,6 +43,7 @@ use futures::FutureExt;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::Body as _;
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
@@ -56,7 +59,7 @@ pub(crate) struct Context {
     pub head: Parts,
     pub body: Bytes,
     pub query: Query,
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     pub user: Arc<UserInfo>,
 }
 
@@ -65,7 +68,7 @@ struct Asked {
     head: Parts,
     body: Bytes,
     query: Query,
-    info: RequestInfo,
+    info: Arc<RequestInfo>,
     peer: Peer,
 }
 
@@ -100,9 +103,13 @@ impl ApiServer {
         let began = Instant::now();
         let (mut head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or(""));
-        let info = info::parse(&head.method, head.uri.path(), &query);
+        let info = Arc::new(info::parse(&head.method, head.uri.path(), &query));
         let seen = info.clone();
         let id = audit_id(&mut head, matches!(peer, Peer::Tls { .. }) || self.auditor().is_some());
+        let manner = metrics::Manner {
+            applies: seen.verb == "patch" && body::media_type(&head.headers) == crate::registry::patch::APPLY,
+            dry_run: metrics::dry_run(&query),
+        };
         let (form, mut ticket) = (FailureForm::wanted(&head.headers), None);
         let answer = self.caught(Asked { head, body, query, info, peer }, form, &mut ticket);
         let answered = async {
@@ -111,8 +118,9 @@ impl ApiServer {
                 Some(auditor) => Box::pin(auditor.begin().observe(answer)).await,
             }
         };
-        let (mut response, told) = warnings::collect(answered).await;
+        let ((mut response, told), asked) = latency::collect(warnings::collect(answered)).await;
         respond::warn(&mut response, &told);
+        let waited = ticket.as_ref().map(Ticket::waited).unwrap_or_default();
         if let Some(ticket) = ticket {
             ticket.mark(response.headers_mut());
         }
@@ -121,8 +129,14 @@ impl ApiServer {
         }
         // upstream's `WithCacheControl`: what is told to one client is for no other
         response.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
-        metrics::record(&seen, response.status().as_u16(), began.elapsed());
-        tracing::debug!(verb = %seen.verb, path = %seen.path, code = response.status().as_u16(), took = ?began.elapsed(), "request");
+        let (code, size) = (response.status().as_u16(), response.body().size_hint().exact());
+        let kind = self.kind_of(&seen);
+        let outcome = metrics::Outcome { code, began, waited: waited + asked, size };
+        tracing::debug!(verb = %seen.verb, path = %seen.path, code, took = ?began.elapsed(), "request");
+        if audit::long_running(&seen) {
+            return metrics::while_running(&seen, kind, manner, outcome, response);
+        }
+        metrics::record(&seen, kind, manner, &outcome);
         response
     }
 
@@ -166,7 +180,11 @@ impl ApiServer {
         if let Some(fairness) = self.fairness() {
             match fairness.admit(&context).await {
                 Ok(admitted) => *ticket = admitted,
-                Err(refused) => return Ok(refused),
+                Err(refused) => {
+                    let kind = self.kind_of(&context.info);
+                    metrics::terminated(&context.info, kind, refused.status().as_u16());
+                    return Ok(refused);
+                }
             }
         }
         self.admitted(context).await

@@ -25,8 +25,10 @@ pub enum As {
     Object,
     /// `meta.k8s.io/v1 Table`.
     Table,
-    /// `meta.k8s.io/v1 PartialObjectMetadata` and its list.
+    /// `meta.k8s.io/v1 PartialObjectMetadata`.
     Metadata,
+    /// `meta.k8s.io/v1 PartialObjectMetadataList`.
+    MetadataList,
 }
 
 /// The outcome.
@@ -130,7 +132,8 @@ fn shape(clause: &Clause<'_>, offer: Offer, encoding: Encoding) -> Option<As> {
     match clause.param("as") {
         "" => Some(As::Object),
         "Table" if known && offer.shapes && encoding != Encoding::Protobuf => Some(As::Table),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if known && offer.shapes => Some(As::Metadata),
+        "PartialObjectMetadata" if known && offer.shapes => Some(As::Metadata),
+        "PartialObjectMetadataList" if known && offer.shapes => Some(As::MetadataList),
         _ => None,
     }
 }
@@ -156,7 +159,7 @@ mod tests {
             (table, Some((Encoding::Json, As::Table))),
             (
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-                Some((Encoding::Json, As::Metadata)),
+                Some((Encoding::Json, As::MetadataList)),
             ),
             ("application/json;as=Table;v=v9;g=meta.k8s.io", None),
         ];

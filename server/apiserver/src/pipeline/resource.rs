@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::Response;
+use http::{Method, Response};
 use sampan_api::kinds::{self, Kind};
 use sampan_api::patch::PatchType;
 use sampan_api::selector::FieldSelector;
@@ -34,11 +34,17 @@ fn serves(kind: &'static Kind, info: &RequestInfo) -> bool {
 
 impl ApiServer {
     pub(super) async fn resource(&self, context: Context) -> Answer {
-        let info = &context.info;
+        let Some(kind) = self.kind_of(&context.info) else {
+            return nobody(kinds::group(&context.info.group).is_some());
+        };
+        self.of_kind(context, kind).await
+    }
+
+    /// The registry's kind that a request is for, if there is one.
+    pub(super) fn kind_of(&self, info: &RequestInfo) -> Option<&'static Kind> {
         let built_in = kinds::by_resource(&info.group, &info.version, &info.resource);
         let custom = || self.customs().by_resource(&info.group, &info.version, &info.resource);
-        let Some(kind) = built_in.or_else(custom) else { return nobody(kinds::group(&info.group).is_some()) };
-        self.of_kind(context, kind).await
+        built_in.or_else(|| if info.is_resource { custom() } else { None })
     }
 
     async fn of_kind(&self, context: Context, kind: &'static Kind) -> Answer {
@@ -46,6 +52,9 @@ impl ApiServer {
         // the handler of custom resources lets go what is not where its definition says
         if kind.custom.is_some() && is_misplaced(&context, kind) {
             return nobody(false);
+        }
+        if kind.custom.is_none() {
+            check_route(&context, kind)?;
         }
         check_place(&context, kind)?;
         // only what is below an object is created by its path: the name there has been authorized, the body's not
@@ -262,6 +271,27 @@ fn is_misplaced(context: &Context, kind: &Kind) -> bool {
         (true, true) => !across,
         (false, false) => true,
         _ => false,
+    }
+}
+
+/// Paths and methods that upstream's routes of built-in kinds do not have, whatever a request info makes of them: HEAD goes
+/// to proxies only, and what is watched by path is one object in its place or all.
+fn check_route(context: &Context, kind: &Kind) -> Result<(), ApiError> {
+    let (info, method) = (&context.info, &context.head.method);
+    if *method == Method::HEAD && info.subresource != "proxy" {
+        return Err(not_allowed());
+    }
+    match info.special() {
+        None => Ok(()),
+        Some("watch") => {
+            let nowhere = kind.namespaced && info.namespace.is_empty() && !info.name.is_empty();
+            match nowhere || !info.subresource.is_empty() {
+                true => Err(ApiError::unknown_resource()),
+                false if *method != Method::GET => Err(not_allowed()),
+                false => Ok(()),
+            }
+        }
+        Some(_) => Err(ApiError::unknown_resource()),
     }
 }
 

@@ -6,8 +6,8 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use sampan_api::kinds::Kind;
 use sampan_api::parts::{self, Parts, Read};
-use sampan_api::proto;
-use sampan_api::status::{ApiError, FieldError};
+use sampan_api::status::{ApiError, FieldError, Reason};
+use sampan_api::{proto, strict};
 use sampan_store::Entry;
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ type Answer = Result<Response<ResponseBody>, ApiError>;
 pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, context: &Context) -> Answer {
     let headers = &context.head.headers;
     let shaped = match format.shape {
+        As::MetadataList => return Err(mismatch(kind, false)),
         As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
             let body = encoded(kind, format.shape, &json).map_err(ApiError::internal)?;
             return Ok(respond::compressed(code, PROTOBUF, body, headers));
@@ -45,12 +46,13 @@ pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context)
     let headers: &HeaderMap = &context.head.headers;
     let objects = page.entries.iter().map(|entry| in_version(entry, kind));
     let shaped = match format.shape {
-        As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
+        As::Metadata => return Err(mismatch(kind, true)),
+        As::Object | As::MetadataList if format.encoding == Encoding::Protobuf => {
             let body = protobuf_list(kind, format.shape, page).map_err(ApiError::internal)?;
             return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
         }
         As::Object => list::encode(kind, page),
-        As::Metadata => {
+        As::MetadataList => {
             let mut out = format!("{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{},\"items\":[", list::list_meta(page)).into_bytes();
             separated(&mut out, objects, |out, json| {
                 put_metadata(out, stored(parts::metadata(&json))?);
@@ -64,10 +66,26 @@ pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context)
     Ok(respond::encoded(200, shaped, format, headers))
 }
 
+/// 406 for a list that is wanted as one object's metadata, or the other way round: upstream's `asPartialObjectMetadata`,
+/// which names the Go type of what there is.
+fn mismatch(kind: &Kind, list: bool) -> ApiError {
+    let ty = match kind.custom {
+        Some(_) if list => "unstructured.UnstructuredList".to_owned(),
+        Some(_) => "unstructured.Unstructured".to_owned(),
+        None => {
+            let name = if list { kind.list_kind() } else { kind.kind.into() };
+            format!("{}.{name}", strict::internal_package(kind.group))
+        }
+    };
+    let (asked, is) = if list { ("", "a list") } else { ("List", "not a list") };
+    let why = format!("you requested PartialObjectMetadata{asked}, but the requested object is {is} (*{ty})");
+    ApiError::new(Reason::NotAcceptable, why)
+}
+
 /// One object's protobuf.
 fn encoded(kind: &Kind, shape: As, json: &[u8]) -> Result<Bytes, String> {
     let body = match shape {
-        As::Metadata => proto::encode_metadata(json),
+        As::Metadata | As::MetadataList => proto::encode_metadata(json),
         _ => proto::encode(json, kind.schema, &kind.api_version(), kind.kind),
     };
     body.map(Bytes::from)
@@ -78,7 +96,7 @@ fn protobuf_list(kind: &'static Kind, shape: As, page: &Page) -> Result<Vec<u8>,
     let objects: Vec<Bytes> = page.entries.iter().map(|entry| in_version(entry, kind)).collect();
     let (items, meta) = (objects.iter().map(|object| &**object), list::list_meta(page).to_string());
     match shape {
-        As::Metadata => {
+        As::MetadataList => {
             proto::list_of(items, meta.as_bytes(), None, "meta.k8s.io/v1", "PartialObjectMetadataList")
         }
         _ => {
@@ -195,10 +213,14 @@ fn metadata(object: &Value) -> Value {
 /// The shape of a watch.
 pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Result<Box<dyn Shape>, ApiError> {
     Ok(match format.shape {
-        shape @ (As::Object | As::Metadata) if format.encoding == Encoding::Protobuf => {
-            Box::new(Protobuf { kind, shape })
+        // no event has a list: upstream says so in its log and sends what there is
+        As::Object | As::MetadataList if format.encoding == Encoding::Protobuf => {
+            Box::new(Protobuf { kind, shape: As::Object })
         }
-        As::Object => Box::new(Plain(kind)),
+        As::Metadata if format.encoding == Encoding::Protobuf => {
+            Box::new(Protobuf { kind, shape: As::Metadata })
+        }
+        As::Object | As::MetadataList => Box::new(Plain(kind)),
         As::Metadata => Box::new(Metadata(kind)),
         As::Table => Box::new(Table { kind, include: include(context)?, first: true }),
     })

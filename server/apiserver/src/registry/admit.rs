@@ -26,6 +26,18 @@ pub enum Operation {
     Connect,
 }
 
+impl Operation {
+    /// As `AdmissionRequest.operation` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
 /// One write on its way: upstream's `admission.Attributes`.
 pub struct Review<'a> {
     /// What is done.

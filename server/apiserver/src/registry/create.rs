@@ -53,6 +53,7 @@ impl Registry {
         strategies::rules::defaults(kind, &mut new);
         let review = call.review(self, target, Operation::Create, None);
         self.admit(&review, &mut new).await?;
+        strategies::prepare_admitted(kind, &target.subresource, None, &mut new);
         strategies::rules::defaults(kind, &mut new);
         let dry_run = call.options.dry_run;
         let mut allocation = self.services.begin(&self.store, target, None, &mut new, dry_run)?;

@@ -308,6 +308,7 @@ async fn snapshot(
             let revision = now.revision;
             return Ok((now, revision));
         };
+        not_older(store, revision).await?;
         return at(revision).map_err(|_| expired_token(token));
     }
     if options.revision.is_empty() || options.revision == "0" {

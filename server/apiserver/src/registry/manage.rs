@@ -123,7 +123,8 @@ const FIELDS: &[&str] = &["metadata", "managedFields"];
 /// upstream's `IgnoreManagedFieldsTimestampsTransformer`.
 pub(super) fn ignore_times(old: &Value, new: &mut Value) {
     let (was, is) = (at(old, FIELDS), at(new, FIELDS));
-    if is.is_null() || was == is || !same_but_times(was, is) || !same_but_fields(old, new) {
+    // a time is new most often because something else is, which is told sooner
+    if is.is_null() || was == is || !same_but_fields(old, new) || !same_but_times(was, is) {
         return;
     }
     keep(new, old, FIELDS);
@@ -141,20 +142,20 @@ fn same_but_times(was: &Value, is: &Value) -> bool {
 
 fn same_but_fields(old: &Value, new: &Value) -> bool {
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return false };
-    let meta_same = |a: &Value, b: &Value| {
-        let bare = |v: &Value| {
-            let fields = v.as_object().into_iter().flatten();
-            fields
-                .filter(|(key, _)| !matches!(key.as_str(), "managedFields" | "resourceVersion"))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect::<serde_json::Map<_, _>>()
-        };
-        bare(a) == bare(b)
-    };
     old.len() == new.len()
         && old.iter().all(|(key, a)| {
-            new.get(key).is_some_and(|b| if key == "metadata" { meta_same(a, b) } else { a == b })
+            new.get(key).is_some_and(|b| if key == "metadata" { same_but_managed(a, b) } else { a == b })
         })
+}
+
+/// Metadata that say the same but for what a write says of itself.
+fn same_but_managed(was: &Value, is: &Value) -> bool {
+    let (was, is) = (was.as_object(), is.as_object());
+    let own = |(key, _): &(&String, &Value)| !matches!(key.as_str(), "managedFields" | "resourceVersion");
+    let mut fields = was.into_iter().flatten().filter(own);
+    let count =
+        |side: Option<&serde_json::Map<String, Value>>| side.into_iter().flatten().filter(own).count();
+    count(was) == count(is) && fields.all(|(key, a)| is.and_then(|is| is.get(key)) == Some(a))
 }
 
 /// One applied configuration.
@@ -263,13 +264,13 @@ fn named(target: &Target, new: &Value) -> Result<(), ApiError> {
 }
 
 /// Where the replicas are in a built-in kind that has a Scale.
-fn replicas(kind: &'static Kind, api_version: &str) -> Option<Vec<sampan_api::apply::PathElement>> {
+fn replicas(kind: &'static Kind, api_version: &str) -> Option<Vec<String>> {
     if let Some(custom) = kind.custom {
         let versions = CustomVersions::of(kind, custom);
-        let path = versions.get(api_version)?.about().scale()?.spec_replicas_path.clone();
-        return Some(scale::path(&path.split('.').filter(|step| !step.is_empty()).collect::<Vec<_>>()));
+        let path = &versions.get(api_version)?.about().scale()?.spec_replicas_path;
+        return Some(path.split('.').filter(|step| !step.is_empty()).map(str::to_owned).collect());
     }
-    BuiltIn(kind).version(api_version).map(|_| scale::path(&["spec", "replicas"]))
+    BuiltIn(kind).version(api_version).map(|_| vec!["spec".to_owned(), "replicas".to_owned()])
 }
 
 /// What a write to a Scale is.

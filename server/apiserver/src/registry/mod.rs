@@ -10,6 +10,7 @@ pub mod create;
 pub mod delete;
 pub mod list;
 pub mod manage;
+mod metrics;
 mod notes;
 mod options;
 pub mod patch;
@@ -19,6 +20,7 @@ mod update;
 pub mod watch;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, FieldError, Reason};
@@ -257,9 +259,14 @@ impl Registry {
 
     /// Runs the mutating admission plugins.
     pub async fn admit(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
-        self.round(review, object).await?;
+        let began = Instant::now();
+        let mut admitted = self.round(review, object).await;
         // what webhooks or policies changed, the others see once more
-        if review.notes.begin_second_round() { self.round(review, object).await } else { Ok(()) }
+        if admitted.is_ok() && review.notes.begin_second_round() {
+            admitted = self.round(review, object).await;
+        }
+        metrics::admitted("admit", review.operation, began.elapsed(), admitted.is_err());
+        admitted
     }
 
     /// Admission of what is created below an object and never stored: a binding, an eviction, a token's request.
@@ -283,10 +290,16 @@ impl Registry {
 
     /// Runs the validating admission plugins.
     pub async fn admit_validate(&self, review: &Review<'_>, object: &Value) -> Result<(), ApiError> {
+        let began = Instant::now();
+        let mut admitted = Ok(());
         for plugin in self.plugins.get().into_iter().flatten() {
-            plugin.validate(review, object).await?;
+            admitted = plugin.validate(review, object).await;
+            if admitted.is_err() {
+                break;
+            }
         }
-        Ok(())
+        metrics::admitted("validate", review.operation, began.elapsed(), admitted.is_err());
+        admitted
     }
 
     /// Puts `object` under `target`, together with other writes, or pretends to.
@@ -307,11 +320,16 @@ impl Registry {
 
     /// One write, and others that are done only if it is, and it only if they are.
     async fn write(&self, write: Write, beside: Vec<Write>) -> Result<bytes::Bytes, WriteError> {
-        if beside.is_empty() {
-            return Ok(self.store.write(write).await?.value.clone());
-        }
-        let written = self.store.write_together(std::iter::once(write).chain(beside).collect()).await?;
-        Ok(written.first().map(|entry| entry.value.clone()).unwrap_or_default())
+        let (bucket, act, began) = (write.key.bucket.clone(), metrics::Act::of(&write), Instant::now());
+        let written = match beside.is_empty() {
+            true => self.store.write(write).await.map(|entry| entry.value.clone()),
+            false => {
+                let all = self.store.write_together(std::iter::once(write).chain(beside).collect()).await;
+                all.map(|all| all.first().map(|entry| entry.value.clone()).unwrap_or_default())
+            }
+        };
+        metrics::wrote(bucket, act, began.elapsed(), written.as_ref().err());
+        written
     }
 
     /// What [`Registry::put`] would answer.

@@ -147,6 +147,7 @@ impl Registry {
         strategies::rules::defaults(kind, new);
         let review = call.review(self, target, Operation::Update, Some(old));
         self.admit(&review, new).await?;
+        strategies::prepare_admitted(kind, &target.subresource, Some(old), new);
         let allocation = self.services.begin(&self.store, target, Some(old), new, call.options.dry_run)?;
         bump_generation(target, old, new);
         let mut warnings = Vec::new();

@@ -23,7 +23,7 @@ mod upgrade;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_http::{HttpMessage, HttpService, KeepAlive, Protocol};
@@ -34,6 +34,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use prometheus_client::metrics::counter::Counter;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use sampan_api::status::{ApiError, Reason};
@@ -174,6 +175,18 @@ fn service(
         .and_then(http.map_err(drop).map_init_err(drop))
 }
 
+/// `apiserver_tls_handshake_errors_total`.
+static HANDSHAKE_ERRORS: LazyLock<Counter> = LazyLock::new(|| {
+    let errors = Counter::default();
+    let help = "Number of requests dropped with 'TLS handshake error from' error";
+    sampan_process::metrics::registry().lock().register(
+        "apiserver_tls_handshake_errors",
+        help,
+        errors.clone(),
+    );
+    errors
+});
+
 fn acceptor(
     mut tls: ServerConfig,
 ) -> impl actix_service::ServiceFactory<
@@ -186,7 +199,11 @@ fn acceptor(
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut acceptor = Acceptor::new(tls);
     acceptor.set_handshake_timeout(Duration::from_secs(10));
-    acceptor.map_err(drop).map_init_err(drop)
+    let errors = HANDSHAKE_ERRORS.clone();
+    let failed = move |_| {
+        errors.inc();
+    };
+    acceptor.map_err(failed).map_init_err(drop)
 }
 
 /// An ordinary request.

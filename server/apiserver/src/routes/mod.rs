@@ -1,7 +1,9 @@
 //! Paths that are no resources: discovery, OpenAPI, health, version, metrics.
 
+mod measured;
 pub(crate) mod openapi;
 mod slis;
+pub(crate) mod zpages;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
@@ -31,19 +33,44 @@ impl ApiServer {
                 _ => nobody(false),
             };
         }
+        if context.head.method == Method::HEAD && is_routed(&parts) {
+            return Err(crate::pipeline::not_allowed());
+        }
         match parts.as_slice() {
-            [""] => self.json(&index(&self.other_groups().await), &context),
+            [""] => self.json(&json!({"paths": self.listed().await}), &context),
             ["healthz" | "livez" | "readyz", rest @ ..] => Ok(self.health(parts[0], rest, &context)),
             ["version"] => self.json(&version(), &context),
-            ["metrics"] => Ok(metrics()),
+            ["metrics"] => Ok(self.metrics()),
             ["metrics", "slis"] => Ok(slis::page()),
+            ["flagz"] => zpages::flagz(self.flags(), &context),
+            ["statusz"] => {
+                let mut paths = self.listed().await;
+                // it lists what there was before it
+                paths.retain(|path| path != "/statusz");
+                zpages::statusz(&paths, &context)
+            }
+            ["debug", "api_priority_and_fairness", page] => {
+                let details = !context.query.text("includeRequestDetails").is_empty();
+                let text = self.fairness().and_then(|fairness| fairness.dump(page, details));
+                Ok(text.map_or_else(respond::page_not_found, |text| {
+                    respond::raw(200, "text/plain; charset=utf-8", text)
+                }))
+            }
             ["api"] => match Aggregated::accepted(context.accept()) {
                 Some(format) => Ok(aggregated(&discovery::aggregated_core(format), format, &context)),
                 None => self.json(&discovery::api_versions(&self.address()), &context),
             },
             ["apis"] => self.groups_document(&context).await,
             ["apis", group] => match discovery::api_group(group) {
-                Some(document) => self.json(&document, &context),
+                Some(mut document) => {
+                    if let Some((_, versions)) = self.joined().into_iter().find(|(name, _)| name == group) {
+                        discovery::put_ahead(
+                            &mut document,
+                            discovery::other_group_body(group, &names(&versions)),
+                        );
+                    }
+                    self.json(&document, &context)
+                }
                 None => {
                     let others = self.other_groups().await;
                     let found = others.iter().find(|(name, _)| name == group);
@@ -69,6 +96,18 @@ impl ApiServer {
         }
     }
 
+    /// What `/` lists, in order.
+    async fn listed(&self) -> Vec<String> {
+        let mut paths = index(&self.other_groups().await);
+        for endpoint in ["healthz", "livez", "readyz"] {
+            paths.extend(self.checks(endpoint).iter().map(|(check, _)| format!("/{endpoint}/{check}")));
+        }
+        paths.sort();
+        // a group may have versions from here and from elsewhere
+        paths.dedup();
+        paths
+    }
+
     /// A document, or what upstream says where there is none: its routes' words, if they know what is above.
     fn found(&self, value: Option<Value>, routed: bool, context: &Context) -> Answer {
         match value {
@@ -88,9 +127,14 @@ impl ApiServer {
 
     /// `/apis`: the registry's groups, then the others.
     async fn groups_document(&self, context: &Context) -> Answer {
-        let others = self.other_groups().await;
+        let mut others = self.other_groups().await;
+        others.retain(|(name, _)| kinds::group(name).is_none());
+        let joined = self.joined();
         let Some(format) = Aggregated::accepted(context.accept()) else {
             let mut document = discovery::api_group_list();
+            for (name, versions) in &joined {
+                join(&mut document, "groups", name, discovery::other_group_body(name, &names(versions)));
+            }
             let more =
                 others.iter().map(|(name, versions)| discovery::other_group_body(name, &names(versions)));
             extend(&mut document, "groups", more);
@@ -98,13 +142,32 @@ impl ApiServer {
             return self.json(&document, context);
         };
         let mut document = discovery::aggregated_groups(format);
-        let more = others.iter().map(|(name, versions)| {
+        let body = |(name, versions): &(String, Vec<Version>)| {
             let versions = versions.iter().map(|version| (&*version.name, version.resources.as_ref()));
             discovery::aggregated_other(name, versions)
-        });
-        extend(&mut document, "items", more);
+        };
+        for group in &joined {
+            join(&mut document, "items", &group.0, body(group));
+        }
+        extend(&mut document, "items", others.iter().map(body));
         self.order(&mut document, "items");
         Ok(aggregated(&document, format, context))
+    }
+
+    /// What definitions add to the registry's groups: versions that it has not. They stand ahead, as their APIServices have the
+    /// higher `versionPriority`.
+    fn joined(&self) -> Vec<(String, Vec<Version>)> {
+        let groups = self.customs().groups().into_iter().filter(|(group, _)| kinds::group(group).is_some());
+        let added = groups.map(|(group, versions)| {
+            let new = |name: &str| kinds::of_version(&group, name).next().is_none();
+            let versions = versions.into_iter().filter(|(name, _)| new(name)).map(|(name, kinds)| {
+                let resources = discovery::resource_list(&group, &name, kinds.into_iter());
+                Version { name, resources }
+            });
+            let versions = versions.collect();
+            (group, versions)
+        });
+        added.filter(|(_, versions): &(String, Vec<Version>)| !versions.is_empty()).collect()
     }
 
     fn order(&self, document: &mut Value, list: &str) {
@@ -123,8 +186,9 @@ impl ApiServer {
         let excluded: Vec<&str> = context.query.all("exclude").collect();
         let checks = self.checks(endpoint);
         slis::observe(endpoint, &checks);
-        if let [name] = rest {
-            return match checks.iter().find(|(check, _)| check == name) {
+        if !rest.is_empty() {
+            let name = rest.join("/");
+            return match checks.iter().find(|(check, _)| *check == name) {
                 Some((_, true)) => respond::raw(200, "text/plain; charset=utf-8", "ok"),
                 Some(_) => {
                     respond::raw(500, "text/plain; charset=utf-8", "internal server error: not ready\n")
@@ -177,7 +241,7 @@ impl ApiServer {
 }
 
 /// What upstream begins once it listens, in its order. Here all of it is done, or runs, before the first request is answered.
-const HOOKS: [&str; 28] = [
+const HOOKS: [&str; 30] = [
     "poststarthook/start-apiserver-admission-initializer",
     "poststarthook/generic-apiserver-start-informers",
     "poststarthook/priority-and-fairness-config-consumer",
@@ -189,6 +253,8 @@ const HOOKS: [&str; 28] = [
     "poststarthook/crd-informer-synced",
     "poststarthook/start-system-namespaces-controller",
     "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
     "poststarthook/start-legacy-token-tracking-controller",
     "poststarthook/start-service-ip-repair-controllers",
     "poststarthook/rbac/bootstrap-roles",
@@ -208,8 +274,28 @@ const HOOKS: [&str; 28] = [
     "poststarthook/apiservice-openapiv3-controller",
 ];
 
+/// Whether upstream has a route for GET alone there: what other servers serve, and its aggregator, answer HEAD as well.
+fn is_routed(parts: &[&str]) -> bool {
+    match parts {
+        ["api" | "version", ..] => true,
+        ["apis", group, _] => kinds::group(group).is_some(),
+        _ => false,
+    }
+}
+
 fn names(versions: &[Version]) -> Vec<&str> {
     versions.iter().map(|version| &*version.name).collect()
+}
+
+/// Adds versions to a group that the document has.
+fn join(document: &mut Value, list: &str, name: &str, more: Value) {
+    let groups = document.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    let named = |group: &&mut Value| {
+        [group.get("name"), group.pointer("/metadata/name")].iter().flatten().any(|found| **found == name)
+    };
+    if let Some(group) = groups.into_iter().find(named) {
+        discovery::put_ahead(group, more);
+    }
 }
 
 fn extend(document: &mut Value, list: &str, more: impl Iterator<Item = Value>) {
@@ -266,8 +352,8 @@ fn architecture() -> &'static str {
     }
 }
 
-/// `/`: what there is.
-fn index(others: &[(String, Vec<Version>)]) -> Value {
+/// What there is, for `/`.
+fn index(others: &[(String, Vec<Version>)]) -> Vec<String> {
     let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
     for group in kinds::groups().iter().filter(|group| !group.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
@@ -278,6 +364,7 @@ fn index(others: &[(String, Vec<Version>)]) -> Value {
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{}", version.name)));
     }
     let rest = [
+        "/flagz",
         "/healthz",
         "/livez",
         "/metrics",
@@ -286,12 +373,12 @@ fn index(others: &[(String, Vec<Version>)]) -> Value {
         "/openapi/v3",
         "/openid/v1/jwks",
         "/readyz",
+        "/statusz",
         "/version",
         "/.well-known/openid-configuration",
     ];
     paths.extend(rest.map(str::to_owned));
-    paths.sort();
-    json!({"paths": paths})
+    paths
 }
 
 /// What the issuer of tokens publishes: `k8s.io/kubernetes/pkg/routes/openidmetadata.go`.
@@ -301,12 +388,4 @@ fn issuer_document(path: &str, document: &Value) -> Response<ResponseBody> {
     let cache = HeaderValue::from_static("public, max-age=3600");
     response.headers_mut().insert(CACHE_CONTROL, cache);
     response
-}
-
-fn metrics() -> Response<ResponseBody> {
-    respond::raw(
-        200,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        sampan_process::metrics::encode(),
-    )
 }

@@ -5,18 +5,23 @@ use std::sync::{LazyLock, OnceLock};
 
 use bytes::Bytes;
 use http::Response;
-use http::header::{CACHE_CONTROL, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, VARY};
 use parking_lot::Mutex;
+use sampan_api::kinds;
 use sampan_api::openapi;
 use sampan_api::status::ApiError;
 use serde_json::Value;
 
 use super::with_etag;
 use crate::crd::Customs;
-use crate::pipeline::Context;
+use crate::pipeline::negotiate::clauses;
+use crate::pipeline::{Context, respond};
 use crate::{ResponseBody, VERSION};
 
 const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V3_PROTO: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+/// The same, as old clients ask for it.
+const V3_PROTO_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 
 static V3: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Mutex::default);
 
@@ -70,6 +75,47 @@ fn built_in_proto() -> Bytes {
     BYTES.get_or_init(|| openapi::v2_proto(VERSION).into()).clone()
 }
 
+/// In which form a v3 document is wanted: the first clause that names one.
+fn v3_form(accept: &str) -> Option<&'static str> {
+    if accept.is_empty() {
+        return Some("application/json");
+    }
+    clauses(accept).iter().find_map(|clause| match clause.media {
+        "application/json" | "application/*" | "*/*" | "*/json" => Some("application/json"),
+        V3_PROTO | V3_PROTO_OLD => Some(V3_PROTO),
+        _ => None,
+    })
+}
+
+/// Whether the registry has kinds of that group and version: definitions may add versions to its groups.
+fn is_own(group: &str, version: &str) -> bool {
+    kinds::of_version(group, version).next().is_some()
+}
+
+/// A document in protobuf.
+fn v3_proto(group: &str, version: &str, document: &Bytes, customs: &Customs) -> Bytes {
+    if !is_own(group, version) {
+        return customs.v3_proto(group, version, document).unwrap_or_default();
+    }
+    let key = format!("{} protobuf", openapi::v3_path(group, version));
+    let kept = V3.lock().get(&key).cloned();
+    kept.unwrap_or_else(|| {
+        let made = Bytes::from(openapi::v3_proto(document).unwrap_or_default());
+        V3.lock().insert(key, made.clone());
+        made
+    })
+}
+
+/// To whom has an old document's address, where the new one is.
+fn moved(place: &str) -> Response<ResponseBody> {
+    let mut response = respond::raw(301, "application/json", "");
+    if let Ok(place) = HeaderValue::from_str(place) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
 fn v3(
     group: &str,
     version: &str,
@@ -77,8 +123,19 @@ fn v3(
     context: &Context,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let key = openapi::v3_path(group, version);
+    let Some(media) = v3_form(context.accept()) else {
+        return Ok(respond::raw(406, "text/plain; charset=utf-8", ""));
+    };
+    let asked = context.query.text("hash");
+    if !asked.is_empty()
+        && let Some(place) =
+            openapi::v3_own_place(group, version).or_else(|| customs.v3_place(group, version))
+        && !place.ends_with(&format!("?hash={asked}"))
+    {
+        return Ok(moved(&place));
+    }
     let kept = V3.lock().get(&key).cloned();
-    let custom = || sampan_api::kinds::group(group).is_none().then(|| customs.v3(group, version)).flatten();
+    let custom = || (!is_own(group, version)).then(|| customs.v3(group, version)).flatten();
     let text = match kept.or_else(custom) {
         Some(text) => text,
         None => {
@@ -88,8 +145,12 @@ fn v3(
             text
         }
     };
-    let mut response = with_etag(text, "application/json", &context.head.headers);
-    if context.query.get("hash").is_some() {
+    let body = match media {
+        V3_PROTO => v3_proto(group, version, &text, customs),
+        _ => text,
+    };
+    let mut response = with_etag(body, media, &context.head.headers);
+    if !asked.is_empty() {
         // hashed URLs name their content: it never changes
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }

@@ -47,7 +47,7 @@ static SLIS: LazyLock<Slis> = LazyLock::new(|| {
 });
 
 /// When this process began, in seconds since 1970: the kernel counts hundredths since it was booted.
-fn began() -> Option<f64> {
+pub(super) fn began() -> Option<f64> {
     let (own, all) =
         (std::fs::read_to_string("/proc/self/stat").ok()?, std::fs::read_to_string("/proc/stat").ok()?);
     let booted: f64 = all.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;

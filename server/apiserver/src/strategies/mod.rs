@@ -3,8 +3,10 @@
 //! The registry asks; each answer here is a function of the kind and plain values. Defaults and validation are
 //! `sampan-api`'s. Ported from the `strategy.go` files below `pkg/registry`.
 
+mod claims;
 pub mod columns;
 pub mod convert;
+mod gates;
 pub mod pod;
 pub mod rules;
 pub mod services;
@@ -107,7 +109,6 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
         ("", "Secret") => string_data(new),
         ("", "PersistentVolumeClaim") => {
             set(new, &["status"], json!({"phase": "Pending"}));
-            data_sources(new);
         }
         ("", "PersistentVolume") => {
             let since = crate::value::now();
@@ -123,6 +124,14 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
         _ if kind.custom.is_some() || keeps_status_on_create(kind) => {}
         _ if has_status_subresource(kind) => empty_status(kind, new),
         _ => {}
+    }
+}
+
+/// The part of `PrepareForCreate` and `PrepareForUpdate` that has to see what admission has made of the object.
+pub fn prepare_admitted(kind: &Kind, subresource: &str, old: Option<&Value>, new: &mut Value) {
+    gates::drop_disabled(kind, old, new);
+    if is(kind, "", "PersistentVolumeClaim") && subresource.is_empty() {
+        claims::data_sources(old, new);
     }
 }
 
@@ -166,17 +175,6 @@ fn prepare_namespace(new: &mut Value) {
     if !name.is_empty() {
         words::set_label(new, "kubernetes.io/metadata.name", &name);
     }
-}
-
-/// `NormalizeDataSources` of `pkg/api/persistentvolumeclaim`: the older field and the newer one say the same.
-fn data_sources(claim: &mut Value) {
-    let (source, reference) = (at(claim, &["spec", "dataSource"]), at(claim, &["spec", "dataSourceRef"]));
-    let (field, value) = match (source.is_null(), reference.is_null()) {
-        (false, true) => ("dataSourceRef", source.clone()),
-        (true, false) if text(reference, &["namespace"]).is_empty() => ("dataSource", reference.clone()),
-        _ => return,
-    };
-    set(claim, &["spec", field], value);
 }
 
 /// A Job's pods are told from all others by its uid, unless the user said how (`generateSelectorIfNeeded`).

@@ -461,6 +461,11 @@ async fn only_options_of_a_deletion_delete() {
     assert!(code == 400 && why.starts_with("no kind \"Pod\" is registered for version \"v1\""), "{why}");
     let (code, why) = delete(json!({"kind": "Status", "apiVersion": "v1"})).await;
     assert_eq!((code, &*why), (400, "decoded object cannot be converted to DeleteOptions"));
+    let (code, why) = delete(json!("x")).await;
+    let words = "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value of type struct { APIVersion string ";
+    assert_eq!((code, why.starts_with(words)), (400, true), "{why}");
+    assert_eq!(delete(Value::Null).await.0, 200);
+    assert_eq!(w.post(MAPS, map("m")).await.code, 201);
     assert_eq!(delete(json!({"kind": "DeleteOptions", "apiVersion": "apps/v1"})).await.0, 200);
 }
 

@@ -321,6 +321,31 @@ async fn a_webhook_that_fails_refuses_unless_it_is_to_be_ignored() {
             assert_eq!(w.map(name).await.code, 201);
         }
     }
+    let text = sampan_process::metrics::encode();
+    let of = "name=\"hangs.x.io\",type=\"admit\"";
+    let how = "operation=\"CREATE\"";
+    for line in [
+        format!(
+            "rejection_count{{{of},{how},error_type=\"calling_webhook_error\",rejection_code=\"503\"}} 1\n"
+        ),
+        format!("fail_open_count{{{of}}} 1\n"),
+        format!("request_total{{{of},{how},code=\"503\",rejected=\"false\"}} 1\n"),
+        format!("admission_duration_seconds_count{{{of},{how},rejected=\"true\"}} 1\n"),
+        format!(
+            "request_total{{name=\"broken.x.io\",type=\"admit\",{how},code=\"500\",rejected=\"true\"}} 1\n"
+        ),
+        format!(
+            "request_total{{name=\"text.x.io\",type=\"admit\",{how},code=\"503\",rejected=\"true\"}} 1\n"
+        ),
+        format!(
+            "request_total{{name=\"empty.x.io\",type=\"admit\",{how},code=\"503\",rejected=\"true\"}} 1\n"
+        ),
+        format!(
+            "rejection_count{{name=\"patch.x.io\",type=\"admit\",{how},error_type=\"apiserver_internal_error\",rejection_code=\"0\"}} 1\n"
+        ),
+    ] {
+        assert!(text.contains(&format!("apiserver_admission_webhook_{line}")), "{line}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -28,10 +28,9 @@ impl Versions for One {
 }
 
 /// Who owns what: the manager with the operation, and each path.
-fn owned(object: &Value) -> Vec<(String, Vec<PathElement>)> {
+fn owned(object: &Value) -> Vec<(String, Vec<PathElement<'_>>)> {
     let mut out = Vec::new();
-    let empty = Vec::new();
-    for entry in object["metadata"]["managedFields"].as_array().unwrap_or(&empty) {
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
         let who = format!("{} {}", entry["manager"], entry["operation"]);
         let set = Set::from_value(&entry["fieldsV1"]).expect("fields are well formed");
         assert_eq!(set.to_value(), entry["fieldsV1"], "fields are written as they are read");
@@ -44,23 +43,23 @@ fn owned(object: &Value) -> Vec<(String, Vec<PathElement>)> {
 /// having it. So it is upstream: `prune` leaves null what others have and out of which all is taken (structured-merge-diff,
 /// `typed/remove.go`), which is nothing once it is decoded into Go; and `Compare` finds only that removed which is not there
 /// at all.
-fn leads(shape: Option<Shape<'_>>, value: &Value, path: &[PathElement]) -> bool {
+fn leads(shape: Option<Shape<'_>>, value: &Value, path: &[PathElement<'_>]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     match first {
         PathElement::Field(name) => {
             let below = shape.and_then(|shape| shape.field(name).or(shape.atom().map?.others));
-            match value.get(&**name) {
+            match value.get(*name) {
                 Some(value) => leads(below, value, rest),
                 None => below.is_some_and(|below| may_be_empty(below, rest)),
             }
         }
         PathElement::Index(at) => value.get(*at as usize).is_some_and(|below| leads(None, below, rest)),
-        PathElement::Value(item) => value.as_array().is_some_and(|list| list.contains(item)),
+        PathElement::Value(item) => value.as_array().is_some_and(|list| list.contains(&**item)),
         PathElement::Key(keys) => {
             value.as_array().is_some_and(|list| {
                 // a key that the item leaves out has its default
                 let is = |item: &&Value| {
-                    keys.iter().all(|(name, key)| item.get(&**name).is_none_or(|have| have == key))
+                    keys.iter().all(|(name, key)| item.get(&**name).is_none_or(|have| *have == **key))
                 };
                 list.iter().filter(is).any(|item| leads(shape.and_then(Shape::item), item, rest))
             }) || shape.and_then(Shape::item).is_some_and(|item| !rest.is_empty() && may_be_empty(item, rest))
@@ -69,7 +68,7 @@ fn leads(shape: Option<Shape<'_>>, value: &Value, path: &[PathElement]) -> bool 
 }
 
 /// Whether what `path` leads to below a place is a map or list whose parts are owned one by one, or is there by itself.
-fn may_be_empty(place: Shape<'_>, path: &[PathElement]) -> bool {
+fn may_be_empty(place: Shape<'_>, path: &[PathElement<'_>]) -> bool {
     let Some((first, rest)) = path.split_first() else {
         let atom = place.atom();
         let map = atom.map.is_some_and(|map| !map.atomic);
@@ -85,7 +84,12 @@ fn may_be_empty(place: Shape<'_>, path: &[PathElement]) -> bool {
 /// Whether a manager has the items and free keys on the way to what it has. An item goes with whoever applied it last, and
 /// takes along what others have in it: upstream's `EnsureNamedFieldsAreMembers`, by which `prune` keeps what leads to
 /// others' fields, keeps declared fields only.
-fn holds(shape: Shape<'_>, all: &[(String, Vec<PathElement>)], who: &str, path: &[PathElement]) -> bool {
+fn holds(
+    shape: Shape<'_>,
+    all: &[(String, Vec<PathElement<'_>>)],
+    who: &str,
+    path: &[PathElement<'_>],
+) -> bool {
     let mut place = Some(shape);
     (0..path.len()).all(|at| {
         let declared = match &path[at] {

@@ -61,21 +61,34 @@ fn fields_v1_goes_through_a_set_unchanged() {
 
 #[test]
 fn sets_are_added_and_taken_apart() {
-    let set = |fields: Value| Set::from_value(&fields).expect("well formed");
-    let left = set(json!({"f:a": {".": {}, "f:b": {}, "f:c": {}}, "f:d": {}}));
-    let right = set(json!({"f:a": {"f:b": {}}, "f:e": {}}));
+    fn set(fields: &Value) -> Set<'_> {
+        Set::from_value(fields).expect("well formed")
+    }
+    let values = [
+        json!({"f:a": {".": {}, "f:b": {}, "f:c": {}}, "f:d": {}}),
+        json!({"f:a": {"f:b": {}}, "f:e": {}}),
+        json!({"f:a": {}}),
+        json!({"f:a": {"f:c": {}}}),
+    ];
+    let [left, right, parent, below] = values.each_ref().map(set);
     assert_eq!(
         left.union(&right).to_value(),
         json!({"f:a": {".": {}, "f:b": {}, "f:c": {}}, "f:d": {}, "f:e": {}})
     );
     assert_eq!(left.intersection(&right).to_value(), json!({"f:a": {"f:b": {}}}));
     assert_eq!(left.difference(&right).to_value(), json!({"f:a": {".": {}, "f:c": {}}, "f:d": {}}));
-    let parent = set(json!({"f:a": {}}));
     assert_eq!(left.difference(&parent).to_value(), json!({"f:a": {"f:b": {}, "f:c": {}}, "f:d": {}}));
     assert_eq!(left.recursive_difference(&parent).to_value(), json!({"f:d": {}}));
     let raw = left.to_value();
-    assert!(right.meets(&raw) && !right.within(&raw) && set(json!({"f:a": {"f:c": {}}})).within(&raw));
-    assert!(!set(json!({"f:x": {}, "f:a": {"f:z": {}}})).meets(&raw));
+    assert!(right.meets(&raw) && !right.within(&raw) && below.within(&raw));
+    assert!(
+        left.is(&raw)
+            && !right.is(&raw)
+            && !left.is(&values[1])
+            && !parent.is(&raw)
+            && !left.is(&json!(null))
+    );
+    assert!(!set(&json!({"f:x": {}, "f:a": {"f:z": {}}})).meets(&raw));
 }
 
 #[test]
@@ -154,7 +167,8 @@ fn differences_are_found_where_they_are() {
         ),
     ];
     for (old, new, expected) in cases {
-        let found = compare(pod(), &spec(old.clone()), &spec(new.clone()));
+        let (before, after) = (spec(old.clone()), spec(new.clone()));
+        let found = compare(pod(), &before, &after);
         let found = [shown(&found.added), shown(&found.modified), shown(&found.removed)].map(|l| l.join(" "));
         assert_eq!(found, expected.map(str::to_owned), "{old} -> {new}");
     }
@@ -205,11 +219,11 @@ fn fields_are_taken_out_or_taken_alone() {
         "metadata": {"labels": {"a": "1", "b": "2"}},
         "spec": {"hostname": "h", "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]},
     });
-    let set = Set::from_value(&json!({
+    let fields = json!({
         "f:metadata": {"f:labels": {"f:a": {}}},
         "f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {}, "k:{\"name\":\"b\"}": {"f:image": {}}}},
-    }))
-    .expect("well formed");
+    });
+    let set = Set::from_value(&fields).expect("well formed");
     assert_eq!(
         remove(pod(), &value, &set),
         json!({"metadata": {"labels": {"b": "2"}}, "spec": {"hostname": "h", "containers": [{"name": "b"}]}})

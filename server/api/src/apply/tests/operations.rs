@@ -315,7 +315,8 @@ fn a_scale_takes_the_replicas_and_nothing_else() {
     let mut deployment = Object::new(&DEPLOYMENT);
     deployment.apply("one", json!({"spec": {"replicas": 1, "paused": true}})).expect("first");
     let live = deployment.object();
-    let replicas = |version: &str| (version == "apps/v1").then(|| scale::path(&["spec", "replicas"]));
+    let replicas =
+        |version: &str| (version == "apps/v1").then(|| vec!["spec".to_owned(), "replicas".to_owned()]);
     let mut shown = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"uid": "u"}, "spec": {"replicas": 1}});
     shown["metadata"]["managedFields"] = scale::of_object(live, &replicas).expect("one has them");
     assert_eq!(shown["metadata"]["managedFields"][0]["apiVersion"], "autoscaling/v1");

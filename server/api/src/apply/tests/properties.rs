@@ -81,24 +81,24 @@ fn run(pod: &mut Object, act: &Act) -> bool {
 }
 
 /// Every path of every manager's set.
-fn owned(pod: &Object) -> Vec<(String, Vec<PathElement>)> {
+fn owned(managers: &[(String, Value)]) -> Vec<(&str, Vec<PathElement<'_>>)> {
     let mut out = Vec::new();
-    for (name, fields) in pod.managers() {
-        let set = Set::from_value(&fields).expect("well formed");
-        set.each(&mut |path| out.push((name.clone(), path.to_vec())));
+    for (name, fields) in managers {
+        let set = Set::from_value(fields).expect("well formed");
+        set.each(&mut |path| out.push((name.as_str(), path.to_vec())));
     }
     out
 }
 
 /// Whether the path leads to something.
-fn leads(value: &Value, path: &[PathElement]) -> bool {
+fn leads(value: &Value, path: &[PathElement<'_>]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     match first {
-        PathElement::Field(name) => value.get(&**name).is_some_and(|below| leads(below, rest)),
+        PathElement::Field(name) => value.get(name).is_some_and(|below| leads(below, rest)),
         PathElement::Index(at) => value.get(*at as usize).is_some_and(|below| leads(below, rest)),
-        PathElement::Value(item) => value.as_array().is_some_and(|list| list.contains(item)),
+        PathElement::Value(item) => value.as_array().is_some_and(|list| list.contains(&**item)),
         PathElement::Key(keys) => value.as_array().is_some_and(|list| {
-            let is = |item: &&Value| keys.iter().all(|(name, key)| item.get(&**name) == Some(key));
+            let is = |item: &&Value| keys.iter().all(|(name, key)| item.get(&**name) == Some(&**key));
             list.iter().find(is).is_some_and(|item| leads(item, rest))
         }),
     }
@@ -113,7 +113,7 @@ proptest! {
         for act in &acts {
             run(&mut pod, act);
             if pod.live.is_some() {
-                for (who, path) in owned(&pod) {
+                for (who, path) in owned(&pod.managers()) {
                     prop_assert!(leads(pod.object(), &path), "{who} {path:?} after {act:?}: {}", pod.object());
                 }
             }
@@ -127,9 +127,11 @@ proptest! {
             run(&mut pod, act);
         }
         let Some(before) = pod.live.clone() else { return Ok(()) };
-        let had: Vec<_> = owned(&pod).into_iter().filter(|(who, _)| who != "zoe Apply").collect();
+        let managers = pod.managers();
+        let had: Vec<_> = owned(&managers).into_iter().filter(|(who, _)| *who != "zoe Apply").collect();
         if pod.apply("zoe", last).is_ok() {
-            let has = owned(&pod);
+            let managers = pod.managers();
+            let has = owned(&managers);
             // who had nothing tracked had everything before the first apply
             for one in had {
                 prop_assert!(has.contains(&one), "{one:?} was lost: {before} -> {}", pod.object());
@@ -172,11 +174,13 @@ proptest! {
         let again = Set::from_value(&text).expect("well formed");
         prop_assert_eq!(&again, &set);
         prop_assert_eq!(again.to_value().to_string(), text.to_string());
+        prop_assert!(set.is(&text) && (set.is_empty() || !Set::default().is(&text)));
     }
 
     #[test]
     fn sets_obey_algebra(a in fields_v1(3), b in fields_v1(3)) {
         let (a, b) = (Set::from_value(&a).expect("ok"), Set::from_value(&b).expect("ok"));
+        prop_assert_eq!(a == b, a.is(&b.to_value()));
         prop_assert_eq!(a.union(&b), b.union(&a));
         prop_assert_eq!(a.intersection(&b), b.intersection(&a));
         prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a.clone());

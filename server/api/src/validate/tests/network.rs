@@ -555,6 +555,29 @@ fn claims() {
 }
 
 #[test]
+fn a_claim_may_have_its_source_said_in_one_field_alone() {
+    let source = json!({"kind": "PersistentVolumeClaim", "name": "a"});
+    let claim = |fields: &[&str], source: &Value| {
+        let mut claim = valid("PersistentVolumeClaim");
+        for field in fields {
+            claim["spec"][field] = source.clone();
+        }
+        claim
+    };
+    let both = &["dataSource", "dataSourceRef"];
+    let errors = |new: &Value, old: &Value| shown(update(kind("PersistentVolumeClaim"), new, old));
+    for old in [&["dataSource"][..], &["dataSourceRef"], both] {
+        assert_eq!(errors(&claim(both, &source), &claim(old, &source)), "", "{old:?}");
+        let other = claim(both, &json!({"kind": "PersistentVolumeClaim", "name": "b"}));
+        assert!(errors(&other, &claim(old, &source)).contains("spec is immutable"), "{old:?}");
+    }
+    let mut far = source.clone();
+    far["namespace"] = json!("n");
+    assert_eq!(errors(&claim(&["dataSourceRef"], &far), &claim(&["dataSourceRef"], &far)), "");
+    assert!(errors(&claim(both, &source), &claim(&[], &source)).contains("spec is immutable"));
+}
+
+#[test]
 fn classes() {
     check_create(&[
         ("StorageClass", "/provisioner", json!(""), "provisioner: Required value"),

@@ -15,16 +15,21 @@ use crate::value::{at, items, strings, text};
 pub(super) enum Refusal {
     /// The webhook says no.
     Denied(Box<ApiError>),
-    /// The webhook could not be asked, or answers nonsense.
-    Failed(String),
+    /// What is asked cannot be done with webhooks, whatever they say.
+    Unable(Box<ApiError>),
+    /// The webhook could not be asked, or answers nonsense; the code is for whoever counts.
+    Failed { why: String, code: u16 },
 }
 
 impl Refusal {
     pub(super) fn denied(error: ApiError) -> Self {
         Self::Denied(Box::new(error))
     }
-    pub(super) fn failed(why: impl Into<String>) -> Self {
-        Self::Failed(why.into())
+    pub(super) fn unable(error: ApiError) -> Self {
+        Self::Unable(Box::new(error))
+    }
+    pub(super) fn failed(code: u16, why: impl Into<String>) -> Self {
+        Self::Failed { why: why.into(), code }
     }
 }
 
@@ -91,8 +96,9 @@ pub(super) fn patched(
     object: &Value,
     kind: &'static Kind,
 ) -> Result<Option<Value>, Refusal> {
-    let operations: Value = serde_json::from_slice(patch)
-        .map_err(|why| Refusal::failed(format!("received undecodable patch in webhook response: {why}")))?;
+    let operations: Value = serde_json::from_slice(patch).map_err(|why| {
+        Refusal::failed(503, format!("received undecodable patch in webhook response: {why}"))
+    })?;
     if operations.as_array().is_some_and(Vec::is_empty) {
         return Ok(None);
     }
@@ -100,13 +106,13 @@ pub(super) fn patched(
         let why = format!(
             "admission webhook {hook:?} attempted to modify the object, which is not supported for this operation"
         );
-        return Err(Refusal::denied(ApiError::internal(why)));
+        return Err(Refusal::unable(ApiError::internal(why)));
     }
     if patch_type != "JSONPatch" {
-        return Err(Refusal::failed(format!("unsupported patch type {patch_type:?}")));
+        return Err(Refusal::failed(400, format!("unsupported patch type {patch_type:?}")));
     }
     let changed = request::patched(patch, object, kind);
-    let changed = changed.map_err(|why| Refusal::denied(ApiError::internal(why)))?;
+    let changed = changed.map_err(|why| Refusal::unable(ApiError::internal(why)))?;
     Ok(Some(changed).filter(|changed| changed != object))
 }
 

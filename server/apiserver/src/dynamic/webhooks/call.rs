@@ -1,5 +1,7 @@
 //! Asking one webhook.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
@@ -7,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Refusal};
 use super::hook::Hook;
-use crate::dynamic::client::{Caller, LONGEST};
+use crate::dynamic::client::{Caller, LONGEST, Nothing};
 use crate::dynamic::request::{describe, restored, shown};
+use crate::pipeline::latency;
 use crate::registry::Review;
 
 impl Caller {
@@ -23,24 +26,28 @@ impl Caller {
     ) -> Result<Option<Value>, Refusal> {
         if review.dry_run && !hook.dry_run {
             let why = format!("admission webhook {:?} does not support dry run", hook.name);
-            return Err(Refusal::denied(ApiError::bad_request(why)));
+            return Err(Refusal::unable(ApiError::bad_request(why)));
         }
         let version = hook.version.ok_or_else(|| {
-            Refusal::failed("could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)")
+            Refusal::failed(400, "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)")
         })?;
         let place = hook
             .place
             .as_ref()
-            .map_err(|why| Refusal::failed(format!("could not get REST client: {why}")))?;
+            .map_err(|why| Refusal::failed(500, format!("could not get REST client: {why}")))?;
         let uid = uuid::Uuid::new_v4().to_string();
-        let unreadable = |why: String| Refusal::denied(ApiError::internal(why));
+        let unreadable = |why: String| Refusal::unable(ApiError::internal(why));
         let seen = shown(review, object, kind).await.map_err(unreadable)?;
         let old = shown(review, review.old.unwrap_or(&Value::Null), kind).await.map_err(unreadable)?;
         let body = self::review(version, &uid, review, kind, &seen, old);
-        let told = self.post(review.store, place, body, hook.timeout, LONGEST).await;
-        let told = told.map_err(|why| Refusal::failed(format!("failed to call webhook: {why}")))?;
+        let began = Instant::now();
+        let told = self.ask_for(review.store, place, body, hook.timeout, LONGEST).await;
+        latency::waited(mutating, began.elapsed());
+        let told = told.map_err(|Nothing { why, code }| {
+            Refusal::failed(code, format!("failed to call webhook: {why}"))
+        })?;
         let answer = answer::verify(&told, version, &uid, mutating)
-            .map_err(|why| Refusal::failed(format!("received invalid webhook response: {why}")))?;
+            .map_err(|why| Refusal::failed(503, format!("received invalid webhook response: {why}")))?;
         for (key, value) in &answer.annotations {
             review.notes.annotate(format!("{}/{key}", hook.name), value.as_str());
         }

@@ -7,8 +7,10 @@
 mod answer;
 mod call;
 mod hook;
+mod metrics;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::{BoxFuture, join_all};
 use sampan_api::kinds::Kind;
@@ -92,6 +94,21 @@ impl Hooks {
         Ok(hold.then_some(kind))
     }
 
+    /// Asks, and counts what becomes of it.
+    async fn ask(
+        &self,
+        hook: &Hook,
+        review: &Review<'_>,
+        kind: &'static Kind,
+        object: &Value,
+        mutating: bool,
+    ) -> Result<Option<Value>, Refusal> {
+        let began = Instant::now();
+        let outcome = self.caller.ask(hook, review, kind, object, mutating).await;
+        metrics::asked(hook, review, mutating, began.elapsed(), outcome.as_ref().err());
+        outcome
+    }
+
     async fn mutate(&self, review: &Review<'_>, object: &mut Value) -> Result<(), ApiError> {
         let all = self.shelf.now(review.store);
         if all.is_empty() || is_exempt(review.kind) {
@@ -104,7 +121,7 @@ impl Hooks {
             if !review.notes.is_due(MUTATING, &hook.uid) {
                 continue;
             }
-            let outcome = self.caller.ask(hook, review, kind, object, true).await;
+            let outcome = self.ask(hook, review, kind, object, true).await;
             let changed = matches!(&outcome, Ok(Some(_)));
             review.notes.asked(MUTATING, &hook.uid, hook.repeatable, changed);
             hook.note_mutation(review, round, index, changed);
@@ -129,7 +146,7 @@ impl Hooks {
                 wanted.push((hook, kind));
             }
         }
-        let asking = wanted.iter().map(|(hook, kind)| self.caller.ask(hook, review, kind, object, false));
+        let asking = wanted.iter().map(|(hook, kind)| self.ask(hook, review, kind, object, false));
         for (outcome, (hook, _)) in join_all(asking).await.into_iter().zip(&wanted) {
             if let Err(refusal) = outcome {
                 self.failed(hook, review, refusal, None)?;
@@ -147,11 +164,11 @@ impl Hooks {
         place: Option<(usize, usize)>,
     ) -> Result<(), ApiError> {
         match refusal {
-            Refusal::Denied(error) => Err(*error),
-            Refusal::Failed(why) if hook.fail => {
+            Refusal::Denied(error) | Refusal::Unable(error) => Err(*error),
+            Refusal::Failed { why, .. } if hook.fail => {
                 Err(ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name)))
             }
-            Refusal::Failed(why) => {
+            Refusal::Failed { why, .. } => {
                 tracing::warn!(webhook = hook.name, %why, "failed calling webhook, failing open");
                 hook.note_failure(review, place);
                 Ok(())
