@@ -29,6 +29,9 @@ pub enum Verb {
     /// Start the cluster; returns when the node is Ready
     Start(Start),
     /// Stop the cluster and its pods; nothing is lost
+    ///
+    /// Containers get TERM (or the stop signal of their own), all at once, and are killed after at most ten seconds,
+    /// whatever their grace period; preStop hooks are not run.
     Stop {
         /// Stop the control plane only; containers go on running
         #[arg(long)]

@@ -1,9 +1,11 @@
 //! A cluster by name: its directories, its settings, its locks.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,8 @@ use crate::failure::{Failure, Kind};
 const HOME: &str = "/var/lib/sampan";
 /// Where profiles keep what a reboot may take, unless `SAMPAN_RUN` says otherwise.
 const RUN: &str = "/run/sampan";
+/// The file of [`Settings`] in a profile's data.
+const SETTINGS: &str = "config.json";
 
 /// One cluster of this machine.
 #[derive(Clone, Debug)]
@@ -211,7 +215,7 @@ impl Profile {
     }
 
     fn settings_file(&self) -> PathBuf {
-        self.data.join("config.json")
+        self.data.join(SETTINGS)
     }
 
     /// Creates both directories: the data for root's eyes only; through the run directory anybody may go (to the
@@ -247,6 +251,16 @@ impl Profile {
     /// for `delete`, which has to work whatever is there.
     pub fn settings_or_default(&self) -> Settings {
         std::fs::read(self.settings_file()).map_or_else(|_| Settings::default(), |b| Settings::salvaged(&b))
+    }
+
+    /// What this cluster runs with, or was last started with; none where that cannot be known. A daemon may have been
+    /// started with another `SAMPAN_HOME` than ours and have its settings there.
+    pub fn known_settings(&self) -> Option<Settings> {
+        let environment =
+            self.daemon_pid().and_then(|pid| std::fs::read(format!("/proc/{pid}/environ")).ok());
+        let data = environment.map_or_else(|| self.data.clone(), |bytes| home_in(&bytes).join(&self.name));
+        let bytes = std::fs::read(data.join(SETTINGS)).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Keeps `settings` for the next start.
@@ -310,6 +324,13 @@ fn bases() -> [PathBuf; 2] {
         PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| default.into()))
     };
     [base("SAMPAN_HOME", HOME), base("SAMPAN_RUN", RUN)]
+}
+
+/// Where a process keeps what lasts, by its environment as `/proc` shows it.
+fn home_in(environment: &[u8]) -> PathBuf {
+    let mut variables = environment.split(|byte| *byte == 0);
+    let home = variables.find_map(|variable| variable.strip_prefix(b"SAMPAN_HOME="));
+    home.map_or_else(|| PathBuf::from(HOME), |home| PathBuf::from(OsStr::from_bytes(home)))
 }
 
 /// Names of the directories below one that may not be there.
@@ -377,6 +398,31 @@ mod tests {
         assert_eq!(settings.container_runtime, RuntimeKind::Docker);
         assert_eq!((settings.apiserver_port, settings.pod_cidr.as_str()), (6443, "10.9.0.0/16"));
         assert_eq!(Settings::salvaged(b"{ no"), Settings::default());
+    }
+
+    #[test]
+    fn a_daemons_home_is_in_its_environment() {
+        for (environment, home) in [
+            ("A=1\0SAMPAN_HOME=/tmp/h\0B=2\0", "/tmp/h"),
+            ("OLD_SAMPAN_HOME=/tmp/h\0SAMPAN_HOMES=/tmp/h\0", HOME),
+            ("", HOME),
+        ] {
+            assert_eq!(home_in(environment.as_bytes()), Path::new(home), "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_are_not_known() {
+        let base = std::env::temp_dir().join(format!("sampan-settings-{}", std::process::id()));
+        let profile = Profile { name: "one".into(), data: base.join("home/one"), run: base.join("run/one") };
+        profile.create().expect("created");
+        assert_eq!(profile.known_settings(), None);
+        let settings = Settings { apiserver_port: 6445, ..Settings::default() };
+        profile.save(&settings).expect("saved");
+        assert_eq!(profile.known_settings(), Some(settings));
+        std::fs::write(profile.data.join(SETTINGS), "{ no").expect("written");
+        assert_eq!(profile.known_settings(), None);
+        std::fs::remove_dir_all(base).expect("removed");
     }
 
     #[test]

@@ -120,7 +120,7 @@ def make():
     image(["pause:3.10.2"], [agnhost], {"Entrypoint": ["/agnhost", "pause"]})
     image(["e2e-test-images/busybox:1.37.0-1", "e2e-test-images/busybox:1.36.1-1"], [small], {"Cmd": ["sh"]})
     image(["e2e-test-images/nonroot:1.5"], [small], {"User": "1234", "Cmd": ["sh"]})
-    image([f"e2e-test-images/{name}" for name in ("perl:5.26", "ipc-utils:1.4")], [debian], {"Cmd": ["sh"]})
+    image([f"e2e-test-images/{name}" for name in ("perl:5.26", "ipc-utils:1.4", "glibc-dns-testing:2.0.0")], [debian], {"Cmd": ["sh"]})
     for version in ["1.15-4", "1.27-0"]:
         settings = (b"worker_processes 1; daemon off; error_log /dev/stderr; pid /run/nginx.pid;\nevents {}\n"
                     b"http { access_log /dev/stdout; server { listen 80; root /usr/share/nginx/html; } }\n")

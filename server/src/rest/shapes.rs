@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use sampan_cri::ImageStatus;
+use sampan_cri::{ImageStatus, LoadedImage};
 use sampan_process::{Component, ComponentHealth, State};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -122,6 +122,9 @@ pub struct ImageSummary {
     pub repo_digests: Vec<String>,
     /// On disk, unpacked.
     pub size_bytes: u64,
+    /// Of an image that was just loaded: the names that the archive gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Vec<String>>,
 }
 
 /// Where a database was saved.
@@ -175,9 +178,15 @@ impl ComponentStatus {
     }
 }
 
+impl From<&LoadedImage> for ImageSummary {
+    fn from(loaded: &LoadedImage) -> Self {
+        Self { loaded: Some(loaded.names.clone()), ..Self::from(&loaded.image) }
+    }
+}
+
 impl From<&ImageStatus> for ImageSummary {
     fn from(image: &ImageStatus) -> Self {
         let ImageStatus { id, repo_tags, repo_digests, size_bytes, .. } = image.clone();
-        Self { id, repo_tags, repo_digests, size_bytes }
+        Self { id, repo_tags, repo_digests, size_bytes, loaded: None }
     }
 }

@@ -69,15 +69,30 @@ async fn load(context: &mut Context, archive: &std::path::Path) -> Outcome {
     })?;
     context.ui.step(&Message::Loading { path: archive.display().to_string() });
     let images = ask(context, Request::ImageLoad { archive }).await?;
-    for image in images.as_array().into_iter().flatten() {
-        let name = image["repoTags"][0].as_str().or(image["id"].as_str()).unwrap_or_default();
-        context.ui.step(&Message::Loaded { image: name.to_owned() });
+    for image in images.as_array().into_iter().flatten().flat_map(loaded) {
+        context.ui.step(&Message::Loaded { image });
     }
     Ok(0)
 }
 
+/// What to call an image that was loaded: each name that the archive gave it, or its id.
+fn loaded(image: &Value) -> Vec<String> {
+    let names = image["loaded"].as_array().filter(|names| !names.is_empty());
+    let names = names.map_or(std::slice::from_ref(&image["id"]), Vec::as_slice);
+    names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn each_name_of_the_archive_is_told() {
+        let image = |loaded: &[&str]| json!({"id": "sha256:1", "repoTags": ["old:1"], "loaded": loaded});
+        assert_eq!(super::loaded(&image(&["bb:1", "bb:2"])), ["bb:1", "bb:2"]);
+        assert_eq!(super::loaded(&image(&[])), ["sha256:1"]);
+    }
+
     #[test]
     fn sizes_have_one_decimal() {
         assert_eq!(super::size(12_345_678), "12.3MB");

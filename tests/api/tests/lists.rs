@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 
 #[tokio::test]
 async fn lists_and_watches() -> Result<()> {
@@ -120,7 +121,9 @@ async fn shapes(client: &Client) -> Result<()> {
     let table = get(client, MAPS, TABLE).await?.json();
     ensure!(table["kind"] == "Table" && table["columnDefinitions"][1]["name"] == "Data", "{table}");
     ensure!(table["rows"][0]["object"]["kind"] == "PartialObjectMetadata");
-    let list = get(client, MAPS, METADATA).await?.json();
+    let answer = get(client, MAPS, METADATA).await?;
+    ensure!(answer.code == 406, "a list is not one object: {}", answer.text);
+    let list = get(client, MAPS, METADATA_LIST).await?.json();
     ensure!(list["kind"] == "PartialObjectMetadataList" && list["items"][0].get("data").is_none());
     let watch = format!("{MAPS}?watch=1&timeoutSeconds=1");
     let rows = events(&get(client, &watch, TABLE).await?.text);

@@ -1,6 +1,10 @@
 //! JSON patch, operation by operation, so that what it may cost is bounded.
+//!
+//! Done as `gopkg.in/evanphx/json-patch.v4` does it, which upstream uses, and not as RFC 6902 says where they differ: what
+//! is not in a map is null when it is replaced, copied or tested, and negative indices count from the end.
 
-use json_patch::PatchOperation;
+use std::num::{IntErrorKind, ParseIntError};
+
 use serde_json::Value;
 
 use super::unprocessable;
@@ -27,14 +31,7 @@ pub(super) fn apply(object: &mut Value, patch: &Value, mode: FieldValidation) ->
     }
     let mut copied = 0;
     for operation in patch.as_array().into_iter().flatten() {
-        let operation = &read(operation).map_err(unprocessable)?;
-        if nothing_to_test(object, operation) {
-            continue;
-        }
-        bound(object, operation, &mut copied)?;
-        if let Err(why) = json_patch::patch_unsafe(object, std::slice::from_ref(operation)) {
-            return Err(unprocessable(describe(object, operation, &why)));
-        }
+        Operation { said: operation, copied: &mut copied }.apply(object).map_err(unprocessable)?;
     }
     Ok(())
 }
@@ -46,37 +43,6 @@ pub(super) fn unknown_fields(patch: &Value) -> Vec<String> {
         operations.flat_map(|(at, one)| one.as_object().into_iter().flatten().map(move |(key, _)| (at, key)));
     let unknown = fields.filter(|(_, key)| !["op", "path", "from", "value"].contains(&key.as_str()));
     unknown.map(|(at, key)| format!("unknown field \"[{at}].{key}\"")).collect()
-}
-
-/// One operation as evanphx/json-patch reads it: what it does not say is null, and a path's beginning up to the first slash
-/// is not looked at.
-fn read(operation: &Value) -> Result<PatchOperation, String> {
-    const KINDS: &[&str] = &["add", "remove", "replace", "move", "test", "copy"];
-    let said = |key: &str| operation.get(key).filter(|value| !value.is_null());
-    let kind = said("op").and_then(Value::as_str).unwrap_or("unknown");
-    if !KINDS.contains(&kind) {
-        return Err(format!("Unexpected kind: {kind}"));
-    }
-    let pointer = |key: &str| {
-        let Some(path) = said(key).and_then(Value::as_str) else {
-            let what = if key == "from" { "from" } else { "path" };
-            return Err(format!("{kind} operation failed to decode {what}: missing value"));
-        };
-        match path.split_once('/') {
-            None if path.is_empty() => Ok(String::new()),
-            None => {
-                Err(format!("{kind} operation does not apply: doc is missing path: {path:?}: missing value"))
-            }
-            Some((_, rest)) => Ok(format!("/{rest}")),
-        }
-    };
-    let mut whole = serde_json::json!({"op": kind, "path": pointer("path")?});
-    match kind {
-        "move" | "copy" => whole["from"] = pointer("from")?.into(),
-        "remove" => {}
-        _ => whole["value"] = operation.get("value").cloned().unwrap_or_default(),
-    }
-    serde_json::from_value(whole).map_err(|why| why.to_string())
 }
 
 /// Whether Go could decode it. Strict decoding, which warnings need too, goes into the handler's own type before the
@@ -112,37 +78,6 @@ fn well_formed(patch: &Value, mode: FieldValidation) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Testing for null what is not there succeeds upstream.
-fn nothing_to_test(object: &Value, operation: &PatchOperation) -> bool {
-    match operation {
-        PatchOperation::Test(test) => test.value.is_null() && object.pointer(test.path.as_str()).is_none(),
-        _ => false,
-    }
-}
-
-fn bound(object: &Value, operation: &PatchOperation, copied: &mut usize) -> Result<(), ApiError> {
-    let (path, value) = match operation {
-        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
-        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
-        PatchOperation::Copy(copy) => (&copy.path, object.pointer(copy.from.as_str())),
-        PatchOperation::Move(moved) => (&moved.path, object.pointer(moved.from.as_str())),
-        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
-    };
-    let Some(value) = value else { return Ok(()) };
-    if path.as_str().matches('/').count() + depth(value) > MAX_DEPTH {
-        return Err(unprocessable("the patched object would be nested too deeply"));
-    }
-    if matches!(operation, PatchOperation::Copy(_)) {
-        *copied += value.to_string().len();
-        if *copied > MAX_COPIED {
-            return Err(unprocessable(format!(
-                "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
@@ -151,32 +86,233 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// evanphx/json-patch's words, which upstream passes on.
-fn describe(object: &Value, operation: &PatchOperation, why: &json_patch::PatchError) -> String {
-    let path = operation.path();
-    let (parent, key) = path.as_str().rsplit_once('/').unwrap_or_default();
-    let parent = object.pointer(parent);
-    match operation {
-        PatchOperation::Test(_) => format!("testing value {path} failed: test failed"),
-        PatchOperation::Remove(_) => match parent {
-            Some(Value::Object(_)) => format!(
-                "error in remove for path: '{path}': Unable to remove nonexistent key: {key}: missing value"
-            ),
-            Some(Value::Array(_)) => format!(
-                "error in remove for path: '{path}': Unable to access invalid index: {key}: invalid index referenced"
-            ),
-            _ => format!("remove operation does not apply: doc is missing path: \"{path}\": missing value"),
-        },
-        PatchOperation::Replace(_) if parent.is_none() => {
-            format!("replace operation does not apply: doc is missing path: {path}: missing value")
+const MISSING: &str = "missing value";
+const INVALID_INDEX: &str = "invalid index referenced";
+
+struct Operation<'a> {
+    said: &'a Value,
+    /// Bytes that all copies together have made.
+    copied: &'a mut usize,
+}
+
+impl Operation<'_> {
+    fn apply(&mut self, object: &mut Value) -> Result<(), String> {
+        match self.said("op").and_then(Value::as_str).unwrap_or("unknown") {
+            "add" => self.add(object),
+            "remove" => self.remove(object),
+            "replace" => self.replace(object),
+            "move" => self.moved(object),
+            "test" => self.test(object),
+            "copy" => self.copy(object),
+            kind => Err(format!("Unexpected kind: {kind}")),
         }
-        PatchOperation::Replace(_) => {
-            format!("replace operation does not apply: doc is missing key: {path}: missing value")
+    }
+
+    fn said(&self, key: &str) -> Option<&Value> {
+        self.said.get(key).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, key: &str, otherwise: &str) -> Result<String, String> {
+        self.said(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| otherwise.to_owned())
+    }
+
+    /// The operation's path.
+    fn path(&self, kind: &str) -> Result<String, String> {
+        let why = match kind {
+            "add" | "remove" | "copy" => MISSING.to_owned(),
+            _ => format!("operation missing path field: {MISSING}"),
+        };
+        self.text("path", &format!("{kind} operation failed to decode path: {why}"))
+    }
+
+    fn from(&self, kind: &str) -> Result<String, String> {
+        let why = format!("{kind} operation failed to decode from: operation, missing from field: {MISSING}");
+        self.text("from", &why)
+    }
+
+    fn value(&self) -> Value {
+        self.said.get("value").cloned().unwrap_or_default()
+    }
+
+    fn add(&self, object: &mut Value) -> Result<(), String> {
+        let path = self.path("add")?;
+        let Some((place, key)) = find(object, &path) else {
+            return Err(format!("add operation does not apply: doc is missing path: \"{path}\": {MISSING}"));
+        };
+        put(place, &key, bounded(&path, self.value())?)
+            .map_err(|why| format!("error in add for path: '{path}': {why}"))
+    }
+
+    fn remove(&self, object: &mut Value) -> Result<(), String> {
+        let path = self.path("remove")?;
+        let Some((place, key)) = find(object, &path) else {
+            return Err(format!(
+                "remove operation does not apply: doc is missing path: \"{path}\": {MISSING}"
+            ));
+        };
+        take(place, &key).map(drop).map_err(|why| format!("error in remove for path: '{path}': {why}"))
+    }
+
+    fn replace(&self, object: &mut Value) -> Result<(), String> {
+        let path = self.path("replace")?;
+        let value = bounded(&path, self.value())?;
+        if path.is_empty() {
+            if !value.is_object() && !value.is_array() {
+                return Err("replace operation value must be object or array: %!w(<nil>)".to_owned());
+            }
+            *object = value;
+            return Ok(());
         }
-        PatchOperation::Add(_) => {
-            format!("add operation does not apply: doc is missing path: \"{path}\": missing value")
+        let Some((place, key)) = find(object, &path) else {
+            return Err(format!("replace operation does not apply: doc is missing path: {path}: {MISSING}"));
+        };
+        match place {
+            Value::Array(list) => match index(&key, list.len(), list.len()) {
+                Ok(at) => list[at] = value,
+                Err(_) => {
+                    return Err(format!(
+                        "replace operation does not apply: doc is missing key: {path}: {MISSING}"
+                    ));
+                }
+            },
+            place => _ = put(place, &key, value),
         }
-        PatchOperation::Move(_) => format!("move operation does not apply: {}", why.kind),
-        PatchOperation::Copy(_) => format!("copy operation does not apply: {}", why.kind),
+        Ok(())
+    }
+
+    fn moved(&self, object: &mut Value) -> Result<(), String> {
+        let from = self.from("move")?;
+        let Some((place, key)) = find(object, &from) else {
+            return Err(format!(
+                "move operation does not apply: doc is missing from path: {from}: {MISSING}"
+            ));
+        };
+        let value = take(place, &key).map_err(|why| format!("error in move for path: '{key}': {why}"))?;
+        let path = self.path("move")?;
+        let value = bounded(&path, value)?;
+        let Some((place, key)) = find(object, &path) else {
+            return Err(format!(
+                "move operation does not apply: doc is missing destination path: {path}: {MISSING}"
+            ));
+        };
+        put(place, &key, value).map_err(|why| format!("error in move for path: '{path}': {why}"))
+    }
+
+    fn test(&self, object: &mut Value) -> Result<(), String> {
+        let path = self.path("test")?;
+        let wanted = self.said.get("value").unwrap_or(&Value::Null);
+        let same = if path.is_empty() {
+            object == wanted
+        } else {
+            let Some((place, key)) = find(object, &path) else {
+                return Err(format!("test operation does not apply: is missing path: {path}: {MISSING}"));
+            };
+            let found = get(place, &key).map_err(|why| format!("error in test for path: '{path}': {why}"))?;
+            found.unwrap_or(&Value::Null) == wanted
+        };
+        if same { Ok(()) } else { Err(format!("testing value {path} failed: test failed")) }
+    }
+
+    fn copy(&mut self, object: &mut Value) -> Result<(), String> {
+        let from = self.from("copy")?;
+        let Some((place, key)) = find(object, &from) else {
+            return Err(format!(
+                "copy operation does not apply: doc is missing from path: {from}: {MISSING}"
+            ));
+        };
+        let value = get(place, &key).map_err(|why| format!("error in copy for from: '{from}': {why}"))?;
+        let value = value.cloned().unwrap_or_default();
+        let path = self.path("copy")?;
+        let Some((place, key)) = find(object, &path) else {
+            return Err(format!(
+                "copy operation does not apply: doc is missing destination path: {path}: {MISSING}"
+            ));
+        };
+        *self.copied += value.to_string().len();
+        if *self.copied > MAX_COPIED {
+            return Err(format!(
+                "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {MAX_COPIED}",
+                self.copied
+            ));
+        }
+        put(place, &key, bounded(&path, value)?)
+            .map_err(|why| format!("error while adding value during copy: {why}"))
+    }
+}
+
+fn bounded(path: &str, value: Value) -> Result<Value, String> {
+    if path.matches('/').count() + depth(&value) > MAX_DEPTH {
+        return Err("the patched object would be nested too deeply".to_owned());
+    }
+    Ok(value)
+}
+
+/// The map or list that a path ends in, and the key there. What is before a path's first slash is not looked at.
+fn find<'v>(object: &'v mut Value, path: &str) -> Option<(&'v mut Value, String)> {
+    let (_, path) = path.split_once('/')?;
+    let (parents, last) = path.rsplit_once('/').map_or((None, path), |(parents, last)| (Some(parents), last));
+    let key = |part: &str| part.replace("~1", "/").replace("~0", "~");
+    let mut place = object;
+    for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
+        place = match place {
+            Value::Object(map) => map.get_mut(&key(part))?,
+            Value::Array(list) => {
+                let at = index(&key(part), list.len(), list.len()).ok()?;
+                &mut list[at]
+            }
+            _ => return None,
+        };
+    }
+    matches!(place, Value::Object(_) | Value::Array(_)).then(|| (place, key(last)))
+}
+
+/// An index below `end`; a negative one counts from `length`.
+fn index(key: &str, length: usize, end: usize) -> Result<usize, String> {
+    let at: i64 = key.parse().map_err(|why| not_a_number(key, &why))?;
+    let wrong = || format!("Unable to access invalid index: {at}: {INVALID_INDEX}");
+    let counted = if at < 0 { at.checked_add_unsigned(length as u64) } else { Some(at) };
+    counted.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < end).ok_or_else(wrong)
+}
+
+/// As Go's `strconv.Atoi` says it.
+fn not_a_number(key: &str, why: &ParseIntError) -> String {
+    let what = match why.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.Atoi: parsing {key:?}: {what}")
+}
+
+fn get<'v>(place: &'v Value, key: &str) -> Result<Option<&'v Value>, String> {
+    match place {
+        Value::Array(list) => index(key, list.len(), list.len()).map(|at| Some(&list[at])),
+        place => Ok(place.get(key)),
+    }
+}
+
+fn put(place: &mut Value, key: &str, value: Value) -> Result<(), String> {
+    match place {
+        Value::Array(list) if key == "-" => list.push(value),
+        Value::Array(list) => {
+            let end = list.len() + 1;
+            let proper = |why: String| match why.strip_prefix("strconv") {
+                Some(_) => format!("value was not a proper array index: '{key}': {why}"),
+                None => why,
+            };
+            list.insert(index(key, end, end).map_err(proper)?, value);
+        }
+        Value::Object(map) => _ = map.insert(key.to_owned(), value),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn take(place: &mut Value, key: &str) -> Result<Value, String> {
+    match place {
+        Value::Array(list) => index(key, list.len(), list.len()).map(|at| list.remove(at)),
+        Value::Object(map) => {
+            map.shift_remove(key).ok_or_else(|| format!("Unable to remove nonexistent key: {key}: {MISSING}"))
+        }
+        _ => Ok(Value::Null),
     }
 }

@@ -263,12 +263,63 @@ fn a_json_patch_is_a_list_of_operations() {
             r#"[{"op": "remove", "path": "/a/b"}]"#,
             refused("remove operation does not apply: doc is missing path: \"/a/b\": missing value"),
         ),
+        (
+            r#"[{"op": "move", "path": "/a"}]"#,
+            refused("move operation failed to decode from: operation, missing from field: missing value"),
+        ),
     ] {
         assert_eq!(of(body, FieldValidation::Warn), expected, "{body}");
     }
     let body = br#"[{"op": "add", "path": "/a", "value": 1, "foo": 2}]"#;
     let problems = raw(PatchType::Json, body, &json!({}), FieldValidation::Strict).unwrap().1;
     assert_eq!(problems, ["json patch unknown field \"[0].foo\""]);
+}
+
+#[test]
+fn a_json_patch_is_done_as_evanphx_does_it() {
+    let object = json!({"m": {"a": 1, "n": null}, "l": ["x", "y"], "b/c": {"~": 1}});
+    #[rustfmt::skip]
+    let cases = [
+        // what is not there is null
+        (r#"{"op": "replace", "path": "/m/new", "value": 2}"#, Ok(("/m/new", json!(2)))),
+        (r#"{"op": "copy", "from": "/nope", "path": "/m/a"}"#, Ok(("/m/a", Value::Null))),
+        (r#"{"op": "test", "path": "/nope", "value": null}"#, Ok(("/m/a", json!(1)))),
+        (r#"{"op": "test", "path": "/m/n"}"#, Ok(("/m/a", json!(1)))),
+        (r#"{"op": "test", "path": "/m/a"}"#, Err("testing value /m/a failed: test failed")),
+        (r#"{"op": "test", "path": "/nope/a", "value": 1}"#, Err("test operation does not apply: is missing path: /nope/a: missing value")),
+        (r#"{"op": "test", "path": "", "value": {}}"#, Err("testing value  failed: test failed")),
+        // lists
+        (r#"{"op": "add", "path": "/l/-1", "value": "z"}"#, Ok(("/l", json!(["x", "y", "z"])))),
+        (r#"{"op": "add", "path": "/l/-3", "value": "z"}"#, Ok(("/l", json!(["z", "x", "y"])))),
+        (r#"{"op": "add", "path": "/l/-", "value": "z"}"#, Ok(("/l", json!(["x", "y", "z"])))),
+        (r#"{"op": "add", "path": "/l/1", "value": "z"}"#, Ok(("/l", json!(["x", "z", "y"])))),
+        (r#"{"op": "test", "path": "/l/-1", "value": "y"}"#, Ok(("/l", json!(["x", "y"])))),
+        (r#"{"op": "replace", "path": "/l/-2", "value": "z"}"#, Ok(("/l", json!(["z", "y"])))),
+        (r#"{"op": "remove", "path": "/l/-1"}"#, Ok(("/l", json!(["x"])))),
+        (r#"{"op": "move", "from": "/l/0", "path": "/l/1"}"#, Ok(("/l", json!(["y", "x"])))),
+        (r#"{"op": "add", "path": "/l/9", "value": 1}"#, Err("error in add for path: '/l/9': Unable to access invalid index: 9: invalid index referenced")),
+        (r#"{"op": "add", "path": "/l/q", "value": 1}"#, Err("error in add for path: '/l/q': value was not a proper array index: 'q': strconv.Atoi: parsing \"q\": invalid syntax")),
+        (r#"{"op": "replace", "path": "/l/2", "value": 1}"#, Err("replace operation does not apply: doc is missing key: /l/2: missing value")),
+        (r#"{"op": "remove", "path": "/l/2"}"#, Err("error in remove for path: '/l/2': Unable to access invalid index: 2: invalid index referenced")),
+        (r#"{"op": "test", "path": "/l/q", "value": 1}"#, Err("error in test for path: '/l/q': strconv.Atoi: parsing \"q\": invalid syntax")),
+        // places
+        (r#"{"op": "add", "path": "/b~1c/~0", "value": 2}"#, Ok(("/b~1c/~0", json!(2)))),
+        (r#"{"op": "move", "from": "/m/nope", "path": "/x"}"#, Err("error in move for path: 'nope': Unable to remove nonexistent key: nope: missing value")),
+        (r#"{"op": "move", "from": "/nope/a", "path": "/x"}"#, Err("move operation does not apply: doc is missing from path: /nope/a: missing value")),
+        (r#"{"op": "copy", "from": "/m", "path": "/x/y"}"#, Err("copy operation does not apply: doc is missing destination path: /x/y: missing value")),
+        (r#"{"op": "add", "path": "", "value": {}}"#, Err("add operation does not apply: doc is missing path: \"\": missing value")),
+        (r#"{"op": "add", "path": "/m/a/b", "value": 1}"#, Err("add operation does not apply: doc is missing path: \"/m/a/b\": missing value")),
+        (r#"{"op": "replace", "path": "", "value": {"k": 1}}"#, Ok(("/k", json!(1)))),
+    ];
+    for (operation, expected) in cases {
+        let mut object = object.clone();
+        let patch: Value = serde_json::from_str(&format!("[{operation}]")).unwrap();
+        match (super::json::apply(&mut object, &patch, FieldValidation::Warn), expected) {
+            (Ok(()), Ok((path, value))) => assert_eq!(object.pointer(path), Some(&value), "{operation}"),
+            (Err(error), Err(why)) => assert!(error.message.ends_with(why), "{operation}: {}", error.message),
+            (done, _) => panic!("{operation}: {done:?}"),
+        }
+    }
 }
 
 #[test]

@@ -214,7 +214,7 @@ impl Eval<'_> {
             Value::Map(map) => map.field(field).is_some(),
             Value::Struct(_, fields) => fields.contains_key(field),
             Value::Lazy(lazy) => lazy.get(field).is_some(),
-            _ => return Err(EvalError::overload()),
+            other => find_field(other, field)?.is_some(),
         }))
     }
 
@@ -418,65 +418,84 @@ fn no_key(key: &str) -> EvalError {
     EvalError::new(format!("no such key: {key}"))
 }
 
+/// cel-go's `refQualify`: what has no fields has none of that name either, but a list is not asked for one.
+fn find_field<'a>(operand: &Value<'a>, field: &str) -> Result<Option<Value<'a>>, EvalError> {
+    match operand {
+        Value::Map(map) => Ok(map.field(field)),
+        Value::Struct(_, fields) => Ok(fields.get(field).cloned()),
+        Value::Lazy(lazy) => lazy.get(field).transpose(),
+        Value::List(_) => Err(EvalError::new("unsupported index type 'string' in list")),
+        _ => Ok(None),
+    }
+}
+
 fn field_of<'a>(operand: &Value<'a>, field: &str) -> Evaluated<'a> {
     match operand {
-        Value::Map(map) => map.field(field).ok_or_else(|| no_key(field)),
-        Value::Struct(_, fields) => fields.get(field).cloned().ok_or_else(|| no_key(field)),
-        Value::Lazy(lazy) => lazy.get(field).unwrap_or_else(|| Err(no_key(field))),
         Value::Optional(_) => optional_field(operand, field),
-        _ => Err(EvalError::overload()),
+        _ => find_field(operand, field)?.ok_or_else(|| no_key(field)),
     }
 }
 
 fn optional_field<'a>(operand: &Value<'a>, field: &str) -> Evaluated<'a> {
-    Ok(match operand {
-        Value::Optional(None) => Value::Optional(None),
-        Value::Optional(Some(inner)) => return optional_field(inner, field),
-        Value::Map(map) => Value::optional(map.field(field)),
-        Value::Struct(_, fields) => Value::optional(fields.get(field).cloned()),
-        Value::Lazy(lazy) => Value::optional(lazy.get(field).transpose()?),
-        _ => return Err(EvalError::overload()),
-    })
+    match operand {
+        Value::Optional(None) => Ok(Value::Optional(None)),
+        Value::Optional(Some(inner)) => optional_field(inner, field),
+        _ => Ok(Value::optional(find_field(operand, field)?)),
+    }
 }
 
-fn position(index: &Value<'_>) -> Option<i128> {
-    match index.key()? {
-        Key::Int(value) => Some(value),
-        _ => None,
+/// The same by a value: a position, or a key.
+fn find_index<'a>(operand: &Value<'a>, index: &Value<'a>) -> Result<Option<Value<'a>>, EvalError> {
+    match operand {
+        Value::List(list) => at(list, index),
+        Value::Map(map) => Ok(map.get(&key_of(index)?)),
+        Value::Lazy(_) | Value::Struct(..) => {
+            find_field(operand, index.as_str().ok_or_else(EvalError::overload)?)
+        }
+        _ => Ok(None),
     }
 }
 
 fn index_of<'a>(operand: &Value<'a>, index: &Value<'a>) -> Evaluated<'a> {
-    match operand {
-        Value::List(list) => at(list, index)?.ok_or_else(|| {
-            EvalError::new(format!("index out of bounds: {}", position(index).unwrap_or_default()))
-        }),
-        Value::Map(map) => {
-            let key = key_of(index)?;
-            map.get(&key).ok_or_else(|| no_key(&library::convert::show_key(&key)))
-        }
-        Value::Lazy(_) | Value::Struct(..) => {
-            field_of(operand, index.as_str().ok_or_else(EvalError::overload)?)
-        }
-        Value::Optional(_) => optional_index(operand, index),
-        _ => Err(EvalError::overload()),
+    if let Value::Optional(_) = operand {
+        return optional_index(operand, index);
     }
-}
-
-fn at<'a>(list: &List<'a>, index: &Value<'a>) -> Result<Option<Value<'a>>, EvalError> {
-    let position = position(index).ok_or_else(EvalError::overload)?;
-    Ok(usize::try_from(position).ok().and_then(|index| list.get(index)))
+    if let Some(found) = find_index(operand, index)? {
+        return Ok(found);
+    }
+    let key = shown(index)?;
+    Err(match operand {
+        Value::List(_) => EvalError::new(format!("index out of bounds: {key}")),
+        _ => no_key(&key),
+    })
 }
 
 fn optional_index<'a>(operand: &Value<'a>, index: &Value<'a>) -> Evaluated<'a> {
-    Ok(match operand {
-        Value::Optional(None) => Value::Optional(None),
-        Value::Optional(Some(inner)) => return optional_index(inner, index),
-        Value::List(list) => Value::optional(at(list, index)?),
-        Value::Map(map) => Value::optional(map.get(&key_of(index)?)),
-        Value::Lazy(_) | Value::Struct(..) => {
-            return optional_field(operand, index.as_str().ok_or_else(EvalError::overload)?);
+    match operand {
+        Value::Optional(None) => Ok(Value::Optional(None)),
+        Value::Optional(Some(inner)) => optional_index(inner, index),
+        _ => Ok(Value::optional(find_index(operand, index)?)),
+    }
+}
+
+/// An index in an error's words.
+fn shown(index: &Value<'_>) -> Result<String, EvalError> {
+    match index {
+        Value::Double(value) => Ok(library::convert::show_double(*value)),
+        other => key_of(other).map(|key| library::convert::show_key(&key)),
+    }
+}
+
+/// The item there, if the list is that long; `types.IndexOrError` says what is no position.
+fn at<'a>(list: &List<'a>, index: &Value<'a>) -> Result<Option<Value<'a>>, EvalError> {
+    match (index, index.key()) {
+        (Value::Int(_) | Value::Uint(_) | Value::Double(_), Some(Key::Int(position))) => {
+            Ok(usize::try_from(position).ok().and_then(|index| list.get(index)))
         }
-        _ => return Err(EvalError::overload()),
-    })
+        (Value::Double(value), _) => {
+            let value = library::convert::show_double(*value);
+            Err(EvalError::new(format!("unsupported index value {value} in list")))
+        }
+        (other, _) => Err(EvalError::new(format!("unsupported index type '{}' in list", other.type_name()))),
+    }
 }

@@ -131,6 +131,33 @@ fn failures_have_upstreams_words() {
     fails("optional.none().value() == 1", "optional.none() dereference");
 }
 
+/// As cel-go 0.26 says of the same.
+#[test]
+fn what_has_no_fields_has_none_of_that_name() {
+    let scalars =
+        ["null", "1", "2u", "1.5", "true", "'s'", "b'b'", "type(1)", "duration('1h')", "quantity('1')"];
+    for scalar in scalars.map(|source| format!("dyn({source})")) {
+        is(&format!("has({scalar}.f)"), json!(false));
+        is(&format!("{scalar}.?f.hasValue()"), json!(false));
+        is(&format!("{scalar}.?f.g.orValue(3)"), json!(3));
+        is(&format!("{scalar}[?'a'].hasValue() || {scalar}[?0].hasValue()"), json!(false));
+        is(&format!("has(optional.of({scalar}).f)"), json!(false));
+        fails(&format!("{scalar}.f == 1"), "no such key: f");
+        fails(&format!("has({scalar}.f.g)"), "no such key: f");
+        fails(&format!("{scalar}['a'] == 1"), "no such key: a");
+        fails(&format!("{scalar}[0] == 1"), "no such key: 0");
+        fails(&format!("{scalar}[1.5] == 1"), "no such key: 1.5");
+    }
+    for source in
+        ["has(dyn([1]).f)", "dyn([1]).f == 1", "dyn([1]).?f.hasValue()", "dyn([1])[?'a'].hasValue()"]
+    {
+        fails(source, "unsupported index type 'string' in list");
+    }
+    fails("dyn([1])[true] == 1", "unsupported index type 'bool' in list");
+    fails("[1][dyn(1.5)] == 1", "unsupported index value 1.5 in list");
+    fails("[1][5] == 1", "index out of bounds: 5");
+}
+
 #[test]
 fn complaints_point_at_their_place() {
     let check = |source: &str, expected: &str| {

@@ -79,14 +79,23 @@ const UNVERSIONED: &[&str] = &[
     "UpdateOptions",
 ];
 
-/// An object of another kind is not what is to be deleted: upstream's `DeleteResource`.
-fn known_options(value: &Value) -> Result<(), ApiError> {
+/// An object of another kind is not what is to be deleted: upstream's `DeleteResource`. `DeleteOptions` are known in
+/// every version there is a word for, `v9` too (`AddUnversionedTypes` in `meta/internalversion/register.go`).
+fn known_options(value: &Value, body: &[u8]) -> Result<(), ApiError> {
     let said = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
     let (kind, version) = (said("kind"), said("apiVersion"));
+    if version.matches('/').count() > 1 {
+        return Err(ApiError::bad_request(format!("unexpected GroupVersion string: {version}")));
+    }
+    if version.len() > 1 && version.ends_with('/') {
+        let body = String::from_utf8_lossy(body);
+        return Err(ApiError::bad_request(format!("Object 'apiVersion' is missing in '{body}'")));
+    }
     match kind {
         "" | "DeleteOptions" => Ok(()),
         kind if UNVERSIONED.contains(&kind) => {
-            Err(ApiError::bad_request("decoded object cannot be converted to DeleteOptions"))
+            let why = format!("converting (v1.{kind}) to (v1.DeleteOptions): unknown conversion");
+            Err(ApiError::bad_request(why))
         }
         kind => {
             let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
@@ -125,8 +134,32 @@ pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>,
             return Err(ApiError::bad_request(format!("couldn't get version/kind; {why}")));
         }
     }
-    known_options(&value)?;
+    known_options(&value, body)?;
     let expected = Expected { group: "meta.k8s.io", version: "v1", kind: "DeleteOptions" };
     strict::conform_object(&mut value, spot(schema)?, expected)?;
     Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `metainternalversionscheme.Codecs` of 1.36 says of the same bodies.
+    #[test]
+    fn options_of_a_deletion_are_known_in_every_version() {
+        let read = |version: &str, kind: &str| {
+            let body = format!(r#"{{"kind":"{kind}","apiVersion":"{version}"}}"#);
+            delete_options(&HeaderMap::new(), body.as_bytes()).map(drop).map_err(|error| error.message)
+        };
+        for version in ["", "/", "v1", "v9", "/v9", "apps/v1", "foo/v2", "meta.k8s.io/v1"] {
+            assert_eq!(read(version, "DeleteOptions"), Ok(()), "{version}");
+        }
+        for (version, kind, why) in [
+            ("a/b/c", "DeleteOptions", "unexpected GroupVersion string: a/b/c"),
+            ("a/", "", r#"Object 'apiVersion' is missing in '{"kind":"","apiVersion":"a/"}'"#),
+            ("v9", "Status", "converting (v1.Status) to (v1.DeleteOptions): unknown conversion"),
+        ] {
+            assert_eq!(read(version, kind), Err(why.to_owned()), "{version}");
+        }
+    }
 }

@@ -74,7 +74,7 @@ impl Registry {
             let error = match self.put(target, &new, Condition::Absent, beside, dry_run).await {
                 Ok(json) => {
                     allocation.keep();
-                    call.warnings.lock().extend(sampan_api::validate::warnings(kind, &new, None));
+                    call.warnings.lock().extend(strategies::rules::warnings(kind, &new, None));
                     return Ok(Written { json: self.answered(json, kind).await?, created: true });
                 }
                 Err(error) => error,

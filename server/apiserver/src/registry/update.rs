@@ -111,7 +111,7 @@ impl Registry {
                 Ok(json) => {
                     allocation.keep();
                     if target.subresource.is_empty() {
-                        let told = sampan_api::validate::warnings(target.kind, &new, Some(old));
+                        let told = strategies::rules::warnings(target.kind, &new, Some(old));
                         call.warnings.lock().extend(told);
                     }
                     let json = self.answered(json, target.kind).await?;
@@ -151,7 +151,8 @@ impl Registry {
         let allocation = self.services.begin(&self.store, target, Some(old), new, call.options.dry_run)?;
         bump_generation(target, old, new);
         let mut warnings = Vec::new();
-        let errors = match target.subresource.as_str() {
+        let mut errors = strategies::rules::finalizer_errors(new);
+        errors.extend(match target.subresource.as_str() {
             "" => strategies::rules::update_errors(kind, new, old, &mut warnings),
             // a scale of no type of its own: it is the object that changes
             "scale" if kind.custom.is_some() => {
@@ -163,7 +164,7 @@ impl Registry {
                 errors.extend(strategies::subresource_errors(kind, other, new, old));
                 errors
             }
-        };
+        });
         {
             // a change may be tried more than once
             let mut told = call.warnings.lock();

@@ -259,6 +259,27 @@ async fn versions_status_scale_selectors_and_tables() {
 }
 
 #[tokio::test]
+async fn finalizers_are_named_well_whenever_they_are_added() {
+    let world = World::with_crontabs().await;
+    let one = format!("{TABS}/a");
+    let told = |got: &Got| got.headers.get("warning").map(|text| text.to_str().unwrap().to_owned());
+    let mut new = tab("a", json!({"cronSpec": "* * * * *"}));
+    new["metadata"]["finalizers"] = json!(["foo"]);
+    let made = world.post(TABS, new).await;
+    let warning = told(&made).unwrap_or_default();
+    assert!(made.code == 201 && warning.contains("prefer a domain-qualified finalizer name to"), "{warning}");
+    let refused = world.merge(&one, json!({"metadata": {"finalizers": ["a b"]}})).await;
+    let why = refused.body["message"].as_str().unwrap_or_default();
+    assert!(refused.code == 422 && why.contains("metadata.finalizers: Invalid value: \"a b\""), "{why}");
+    let added = world.merge(&one, json!({"metadata": {"finalizers": ["foo", "a.b"]}})).await;
+    let warning = told(&added).unwrap_or_default();
+    assert!(warning.contains("a.b") && warning.contains("including a path (/)"), "{warning}");
+    assert!(!warning.contains("foo"), "{warning}");
+    let freed = world.merge(&one, json!({"metadata": {"finalizers": ["a.b"]}})).await;
+    assert_eq!((freed.code, told(&freed)), (200, None));
+}
+
+#[tokio::test]
 async fn a_deleted_definition_takes_its_objects_and_watches_with_it() {
     let world = World::with_crontabs().await;
     let mut held = tab("held", json!({"cronSpec": "* * * * *"}));

@@ -460,7 +460,7 @@ async fn only_options_of_a_deletion_delete() {
     let (code, why) = delete(json!({"kind": "Pod", "apiVersion": "v1"})).await;
     assert!(code == 400 && why.starts_with("no kind \"Pod\" is registered for version \"v1\""), "{why}");
     let (code, why) = delete(json!({"kind": "Status", "apiVersion": "v1"})).await;
-    assert_eq!((code, &*why), (400, "decoded object cannot be converted to DeleteOptions"));
+    assert_eq!((code, &*why), (400, "converting (v1.Status) to (v1.DeleteOptions): unknown conversion"));
     let (code, why) = delete(json!("x")).await;
     let words = "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value of type struct { APIVersion string ";
     assert_eq!((code, why.starts_with(words)), (400, true), "{why}");

@@ -206,6 +206,9 @@ fn failure(code: u16, reason: &str) -> Value {
 /// An event of the newer API, as the older one shows it.
 fn core_event(event: &mut Value) {
     let Some(event) = event.as_object_mut() else { return };
+    if event.contains_key("apiVersion") {
+        event.insert("apiVersion".to_owned(), json!("v1"));
+    }
     for (new, old) in [("note", "message"), ("regarding", "involvedObject")] {
         if let Some(value) = event.remove(new) {
             event.insert(old.to_owned(), value);

@@ -104,7 +104,7 @@ impl DockerRuntime {
         }
     }
 
-    pub(crate) async fn load(&self, archive: PathBuf) -> Result<Vec<ImageStatus>> {
+    pub(crate) async fn load(&self, archive: PathBuf) -> Result<Vec<LoadedImage>> {
         let file = tokio::fs::File::open(&archive).await;
         let file = file.map_err(|error| {
             RuntimeError::InvalidConfig(format!("archive {}: {error}", archive.display()))
@@ -117,11 +117,12 @@ impl DockerRuntime {
             let said = line.stream.unwrap_or_default();
             names.extend(said.lines().filter_map(loaded_name).map(str::to_owned));
         }
-        let mut images = Vec::new();
+        let mut loaded = Vec::new();
         for name in names {
-            images.push(self.present(&name).await?);
+            let image = self.present(&name).await?;
+            add_loaded(&mut loaded, image, name);
         }
-        Ok(images)
+        Ok(loaded)
     }
 
     pub(crate) async fn disk(&self) -> Result<ImageFsInfo> {
@@ -142,6 +143,15 @@ impl DockerRuntime {
 /// `Loaded image: name` and `Loaded image ID: id` as `docker load` says them.
 fn loaded_name(line: &str) -> Option<&str> {
     line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: ")).map(str::trim)
+}
+
+/// One image for all the names under which the engine tells of it; its id is no name.
+fn add_loaded(loaded: &mut Vec<LoadedImage>, image: ImageStatus, name: String) {
+    let names = Some(name).filter(|name| *name != image.id);
+    match loaded.iter_mut().find(|one| one.image.id == image.id) {
+        Some(same) => same.names.extend(names),
+        None => loaded.push(LoadedImage { image, names: names.into_iter().collect() }),
+    }
 }
 
 fn credentials(auth: ImageAuth) -> DockerCredentials {
@@ -203,6 +213,17 @@ fn status(image: ImageInspect) -> ImageStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_of_several_names_is_loaded_once() {
+        let mut loaded = Vec::new();
+        for (id, name) in [("sha256:1", "bb:1"), ("sha256:2", "sha256:2"), ("sha256:1", "bb:2")] {
+            let image = ImageStatus { id: id.into(), ..Default::default() };
+            add_loaded(&mut loaded, image, name.into());
+        }
+        let told: Vec<_> = loaded.iter().map(|one| (one.image.id.as_str(), one.names.join(" "))).collect();
+        assert_eq!(told, [("sha256:1", "bb:1 bb:2".to_owned()), ("sha256:2", String::new())]);
+    }
 
     #[test]
     fn names_are_split_as_docker_does() {

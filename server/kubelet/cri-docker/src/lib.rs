@@ -206,7 +206,7 @@ impl ContainerRuntime for DockerRuntime {
         self.forget_image(image).await
     }
 
-    async fn load_images(&self, archive: PathBuf) -> Result<Vec<ImageStatus>> {
+    async fn load_images(&self, archive: PathBuf) -> Result<Vec<LoadedImage>> {
         self.load(archive).await
     }
 

@@ -73,7 +73,7 @@ async fn bench() -> Bench {
     pause(&archive);
     runtime.load_images(archive.clone()).await.expect("load");
     Image::busybox().expect("busybox").save("sampan-test-busybox:1", &archive).expect("archive");
-    let image = runtime.load_images(archive).await.expect("load").remove(0);
+    let image = runtime.load_images(archive).await.expect("load").remove(0).image;
     // the same image may have other names on this Engine
     assert!(image.repo_tags.iter().any(|tag| tag == "sampan-test-busybox:1"), "{:?}", image.repo_tags);
     let suite = Suite { runtime: runtime.clone(), image: image.id, directory: directory.path().to_owned() };

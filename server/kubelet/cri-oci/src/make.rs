@@ -343,7 +343,9 @@ impl Inner {
         };
         let _ = std::fs::remove_file(&temporary);
         match loaded {
-            Ok(records) => self.images.find(image).or_else(|| records.into_iter().next()),
+            Ok(imported) => {
+                self.images.find(image).or_else(|| imported.into_iter().next().map(|one| one.record))
+            }
             Err(error) => {
                 tracing::warn!(image, %error, "image could not be imported from the node's Docker Engine");
                 None

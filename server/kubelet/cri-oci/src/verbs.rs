@@ -12,7 +12,7 @@ use sampan_process::BoxedIo;
 use tokio::sync::broadcast;
 
 use crate::host::protocol::{Reply, Verb};
-use crate::images::archive;
+use crate::images::archive::{self, Imported};
 use crate::images::reference::Reference;
 use crate::images::store::Record;
 use crate::records::{Phase, new_id};
@@ -336,10 +336,11 @@ impl ContainerRuntime for EmbeddedRuntime {
         blocking(move || inner.remove_unused_image(&image)).await?
     }
 
-    async fn load_images(&self, archive: PathBuf) -> Result<Vec<ImageStatus>> {
+    async fn load_images(&self, archive: PathBuf) -> Result<Vec<LoadedImage>> {
         let images = self.0.images.clone();
-        let records = blocking(move || archive::load(&images, &archive)).await?;
-        Ok(records.map_err(internal("loading images"))?.iter().map(Record::status).collect())
+        let imported = blocking(move || archive::load(&images, &archive)).await?;
+        let loaded = |one: Imported| LoadedImage { image: one.record.status(), names: one.names };
+        Ok(imported.map_err(internal("loading images"))?.into_iter().map(loaded).collect())
     }
 
     async fn mount_image(&self, image: &str, at: PathBuf) -> Result<()> {

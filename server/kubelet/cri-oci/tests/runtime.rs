@@ -93,10 +93,10 @@ async fn bench() -> Bench {
     let archive = directory.path().join("busybox.tar");
     docker_archive(&archive, "busybox:test");
     let images = runtime.load_images(archive).await.expect("load");
-    assert_eq!(images[0].repo_tags, ["docker.io/library/busybox:test"]);
+    assert_eq!(images[0].image.repo_tags, ["docker.io/library/busybox:test"]);
     let suite = Suite {
         runtime: Arc::new(runtime.clone()),
-        image: images[0].id.clone(),
+        image: images[0].image.id.clone(),
         directory: directory.path().to_owned(),
     };
     Bench { runtime, suite, config, _directory: directory }

@@ -95,7 +95,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Removes an image and the layers that nothing else uses.
     async fn remove_image(&self, image: &str) -> Result<()>;
     /// Imports the images of a docker-save or OCI-layout tar archive (optionally gzipped).
-    async fn load_images(&self, archive: PathBuf) -> Result<Vec<ImageStatus>>;
+    async fn load_images(&self, archive: PathBuf) -> Result<Vec<LoadedImage>>;
     /// Shows the files of an image (by [`ImageStatus::id`]), for reading, at this empty directory of the host. Who
     /// asked unmounts it; until then the image cannot be removed.
     ///
@@ -631,6 +631,15 @@ pub struct ImageStatus {
     pub username: String,
     /// Never collected as garbage.
     pub pinned: bool,
+}
+
+/// An image out of an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// As it is now: other names may have been there before.
+    pub image: ImageStatus,
+    /// The names that the archive gave it, in the archive's order; it may give none.
+    pub names: Vec<String>,
 }
 
 /// Space used by images.

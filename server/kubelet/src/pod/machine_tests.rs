@@ -158,7 +158,7 @@ fn a_forbidden_sysctl_fails_the_pod_before_anything_is_made() {
         (Some("Failed"), Some("SysctlForbidden"))
     );
     assert_eq!(status.message, Some(format!("Pod was rejected: {why}")));
-    assert_eq!(status.container_statuses, None);
+    assert_eq!((status.container_statuses, status.conditions), (None, None));
 }
 
 #[test]
@@ -209,6 +209,35 @@ fn crashes_back_off_as_upstream_does() {
     // ten minutes of running forgive everything
     script.now += SignedDuration::from_secs(601);
     assert_eq!(script.exited("4", 1), ["start c 4"]);
+}
+
+#[test]
+fn another_image_or_other_resources_forgive_crashes() {
+    let mut script = Script::ready(one());
+    script.sandbox();
+    let crash = |script: &mut Script, id: &str, image: &str| {
+        script.send(Event::Started("c".to_owned(), Run { wanted: image.to_owned(), ..run(id) }));
+        script.exited(id, 1);
+    };
+    crash(&mut script, "1", "i");
+    crash(&mut script, "2", "i");
+    assert_eq!(script.shown(), "waiting CrashLoopBackOff 1");
+    let changed = |change: serde_json::Value| {
+        let mut spec = one();
+        spec["containers"][0].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        Event::Spec(pod(spec))
+    };
+    assert_eq!(script.send(changed(json!({"env": [{"name": "A"}]}))), [""; 0]);
+    assert_eq!(script.send(changed(json!({"image": "other"}))), ["start c 2"]);
+    crash(&mut script, "3", "other");
+    assert_eq!(script.shown(), "terminated Error 2", "the first restart is immediate again");
+    crash(&mut script, "4", "other");
+    assert_eq!(script.shown(), "waiting CrashLoopBackOff 3");
+    let resources = json!({"image": "other", "resources": {"limits": {"memory": "1Gi"}}});
+    let Event::Spec(object) = changed(resources) else { unreachable!() };
+    let allocation = Arc::new(crate::pod::resize::Allocation::of(&object));
+    script.send(Event::Spec(object));
+    assert!(script.send(Event::Allocated(allocation)).contains(&"start c 4".to_owned()));
 }
 
 #[test]

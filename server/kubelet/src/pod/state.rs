@@ -223,6 +223,19 @@ pub struct Wait {
 }
 
 impl Slot {
+    /// Takes a changed spec. Another image or other resources begin with no delays (upstream's `GetBackoffKey`).
+    pub fn renew(&mut self, spec: Container) {
+        let image = spec.image != self.spec.image;
+        if image {
+            (self.pulls, self.wait) = (Backoff::default(), None);
+        }
+        if image || spec.resources != self.spec.resources {
+            self.crashes.reset();
+            self.wait = self.wait.take().filter(|wait| wait.reason != "CrashLoopBackOff");
+        }
+        self.spec = spec;
+    }
+
     /// A container that has never run.
     pub fn new(kind: Kind, spec: Container, target: Option<String>) -> Self {
         Self {
@@ -322,6 +335,11 @@ impl PodState {
         };
         state.slots = slots_of(&state.pod);
         state
+    }
+
+    /// The generation of the object that the status speaks of.
+    pub fn observed_generation(&self) -> Option<i64> {
+        self.resize.before.or(self.pod.metadata.generation)
     }
 
     /// The sandbox is of use: the volumes are there, or were when something ran in it.

@@ -40,6 +40,9 @@ pub fn pod_status(
 ) -> PodStatus {
     let phase = phase(state);
     let refused = state.failure.as_ref().is_some_and(|(reason, _)| is_refusal(reason));
+    if refused && state.slots.iter().all(Slot::at_rest) {
+        return rejected(state);
+    }
     let list = |kinds: &[Kind]| -> Vec<ContainerStatus> {
         state
             .slots
@@ -70,9 +73,23 @@ pub fn pod_status(
         qos_class: Some(qos::class(&state.pod).name().to_owned()),
         reason: state.failure.as_ref().map(|(reason, _)| reason.clone()),
         message: state.failure.as_ref().map(|(_, message)| message.clone()),
-        observed_generation: state.pod.metadata.generation,
+        observed_generation: state.observed_generation(),
         allocated_resources: some_of(totals(&state.pod, Side::Requests)),
         resources: Some(given(state, before)),
+        ..PodStatus::default()
+    }
+}
+
+/// Of a pod that was refused before anything of it was: upstream's `rejectPod`.
+fn rejected(state: &PodState) -> PodStatus {
+    let (reason, message) = state.failure.clone().unzip();
+    PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason,
+        message,
+        start_time: Some(Time(state.start_time)),
+        qos_class: Some(qos::class(&state.pod).name().to_owned()),
+        observed_generation: state.observed_generation(),
         ..PodStatus::default()
     }
 }
@@ -315,7 +332,7 @@ fn condition(
         message,
         last_transition_time: Some(since.unwrap_or(Time(now))),
         last_probe_time: None,
-        observed_generation: state.pod.metadata.generation,
+        observed_generation: state.observed_generation(),
     }
 }
 

@@ -78,8 +78,17 @@ impl Manifest {
     }
 }
 
+/// What came of an image of an archive.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The image with all its names.
+    pub record: Record,
+    /// Those that the archive gave it.
+    pub names: Vec<String>,
+}
+
 /// Imports all images of an archive. Blocking.
-pub fn load(store: &ImageStore, archive: &Path) -> io::Result<Vec<Record>> {
+pub fn load(store: &ImageStore, archive: &Path) -> io::Result<Vec<Imported>> {
     let directory = store.temporary();
     std::fs::create_dir_all(&directory)?;
     let result = extract(archive, &directory).and_then(|()| import(store, &directory));
@@ -95,7 +104,7 @@ fn extract(archive: &Path, into: &Path) -> io::Result<()> {
     tar.unpack(into).map_err(named)
 }
 
-fn import(store: &ImageStore, directory: &Path) -> io::Result<Vec<Record>> {
+fn import(store: &ImageStore, directory: &Path) -> io::Result<Vec<Imported>> {
     if directory.join("manifest.json").exists() {
         return import_docker(store, directory);
     }
@@ -114,20 +123,22 @@ fn inside(directory: &Path, name: &str) -> io::Result<std::path::PathBuf> {
     }
 }
 
-fn import_docker(store: &ImageStore, directory: &Path) -> io::Result<Vec<Record>> {
+fn import_docker(store: &ImageStore, directory: &Path) -> io::Result<Vec<Imported>> {
     let entries: Vec<DockerEntry> = serde_json::from_slice(&std::fs::read(directory.join("manifest.json"))?)?;
-    let mut records = Vec::new();
+    let mut imported = Vec::new();
     for entry in entries {
         let config = std::fs::read(inside(directory, &entry.config)?)?;
         add_layers(store, directory, &config, &entry.layers)?;
         let mut record = store.add_image(&config, None, &[])?;
+        let mut names = Vec::new();
         for tag in entry.repo_tags.unwrap_or_default() {
             let reference = Reference::parse(&tag).map_err(io::Error::other)?;
             record = store.add_image(&config, Some(&reference), &[])?;
+            names.push(reference.full());
         }
-        records.push(record);
+        imported.push(Imported { record, names });
     }
-    Ok(records)
+    Ok(imported)
 }
 
 fn add_layers(store: &ImageStore, directory: &Path, config: &[u8], layers: &[String]) -> io::Result<()> {
@@ -147,11 +158,11 @@ fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 
-fn import_oci(store: &ImageStore, directory: &Path) -> io::Result<Vec<Record>> {
+fn import_oci(store: &ImageStore, directory: &Path) -> io::Result<Vec<Imported>> {
     let read = |name: &str| -> io::Result<Manifest> {
         Ok(serde_json::from_slice(&std::fs::read(inside(directory, name)?)?)?)
     };
-    let mut records = Vec::new();
+    let mut imported = Vec::new();
     for descriptor in read("index.json")?.manifests {
         let mut digest = descriptor.digest.clone();
         let mut manifest = read(&blob(&digest))?;
@@ -166,9 +177,10 @@ fn import_oci(store: &ImageStore, directory: &Path) -> io::Result<Vec<Record>> {
         let layers: Vec<String> = manifest.layers.iter().map(|layer| blob(&layer.digest)).collect();
         add_layers(store, directory, &config, &layers)?;
         let reference = oci_name(&descriptor).and_then(|name| Reference::parse(&name).ok());
-        records.push(store.add_image(&config, reference.as_ref(), &[digest])?);
+        let record = store.add_image(&config, reference.as_ref(), &[digest])?;
+        imported.push(Imported { record, names: reference.iter().map(Reference::full).collect() });
     }
-    Ok(records)
+    Ok(imported)
 }
 
 /// containerd writes the whole name; others only the tag, or the name where the tag should be.
@@ -180,4 +192,41 @@ fn oci_name(descriptor: &Descriptor) -> Option<String> {
             annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']))
         })
         .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A docker-save archive of one image without layers.
+    fn save(path: &Path, tags: &[&str]) {
+        let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": tags, "Layers": []}]);
+        let config = serde_json::json!({"rootfs": {"diff_ids": []}});
+        let mut archive = tar::Builder::new(File::create(path).unwrap());
+        for (name, content) in [("manifest.json", manifest), ("config.json", config)] {
+            let content = content.to_string();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap();
+    }
+
+    #[test]
+    fn the_names_that_an_archive_gives_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(&root.path().join("store")).unwrap();
+        let archive = root.path().join("bb.tar");
+        for (tags, names) in [
+            (&["old:1"][..], &["docker.io/library/old:1"][..]),
+            (&["bb:2", "bb:1"], &["docker.io/library/bb:2", "docker.io/library/bb:1"]),
+            (&[], &[]),
+        ] {
+            save(&archive, tags);
+            assert_eq!(load(&store, &archive).unwrap()[0].names, names, "{tags:?}");
+        }
+        // the image has kept all of them
+        assert_eq!(store.list()[0].repo_tags.len(), 3);
+    }
 }

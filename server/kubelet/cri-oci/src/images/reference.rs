@@ -18,6 +18,12 @@ pub struct Reference {
 impl Reference {
     /// Parses and fills in defaults.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() == 64 && text.bytes().all(is_hex) {
+            return Err(format!(
+                "invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
+            ));
+        }
+        check_case(text)?;
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(checked_digest(digest)?)),
             None => (text, None),
@@ -27,10 +33,6 @@ impl Reference {
             _ => (rest, None),
         };
         let (registry, repository) = split_registry(name);
-        let repository = match (registry.as_str(), repository.contains('/')) {
-            ("docker.io", false) => format!("library/{repository}"),
-            _ => repository,
-        };
         check_repository(&repository)?;
         let tag = tag.or_else(|| digest.is_none().then(|| "latest".to_owned()));
         Ok(Reference { registry, repository, tag, digest })
@@ -66,19 +68,33 @@ fn split_registry(name: &str) -> (String, String) {
     let is_host = |one: char| matches!(one, '.' | ':') || one.is_ascii_uppercase();
     match name.split_once('/') {
         Some((host, rest)) if host.contains(is_host) || host == "localhost" => {
-            let host = if host == "index.docker.io" { "docker.io" } else { host };
-            (host.to_owned(), rest.to_owned())
+            let host = if host == "index.docker.io" { DOCKER } else { host };
+            let official = if host == DOCKER && !rest.contains('/') { "library/" } else { "" };
+            (host.to_owned(), format!("{official}{rest}"))
         }
-        _ => ("docker.io".to_owned(), name.to_owned()),
+        Some(_) => (DOCKER.to_owned(), name.to_owned()),
+        None => (DOCKER.to_owned(), format!("library/{name}")),
     }
 }
 
-const INVALID: &str = "invalid reference format";
-
-fn check_repository(repository: &str) -> Result<(), String> {
-    if repository.chars().any(|one| one.is_ascii_uppercase()) {
+/// Said before all else is looked at, of what stands before the first colon.
+fn check_case(text: &str) -> Result<(), String> {
+    let (_, rest) = split_registry(text);
+    let repository = rest.split(':').next().unwrap_or_default();
+    if repository.chars().any(char::is_uppercase) {
         return Err(format!("{INVALID}: repository name ({repository}) must be lowercase"));
     }
+    Ok(())
+}
+
+fn is_hex(one: u8) -> bool {
+    matches!(one, b'0'..=b'9' | b'a'..=b'f')
+}
+
+const INVALID: &str = "invalid reference format";
+const DOCKER: &str = "docker.io";
+
+fn check_repository(repository: &str) -> Result<(), String> {
     let fine = |part: &str| {
         let inner = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit();
         part.bytes().all(|one| inner(one) || matches!(one, b'.' | b'_' | b'-'))
@@ -98,7 +114,7 @@ fn checked_tag(tag: &str) -> Result<String, String> {
 
 fn checked_digest(digest: &str) -> Result<String, String> {
     let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-    let valid = hex.len() == 64 && hex.bytes().all(|one| matches!(one, b'0'..=b'9' | b'a'..=b'f'));
+    let valid = hex.len() == 64 && hex.bytes().all(is_hex);
     if valid { Ok(digest.to_owned()) } else { Err(INVALID.into()) }
 }
 
@@ -126,9 +142,14 @@ mod tests {
         for text in ["", "Nginx", "a//b", "x:", "x:$", "x@sha256:12", "-x", "a b"] {
             assert!(Reference::parse(text).unwrap_err().starts_with(INVALID), "{text}");
         }
-        for (text, repository) in [("Bad", "library/Bad"), ("Bad//Name", "/Name"), ("a/B:1", "a/B")] {
+        for (text, repository) in
+            [("Bad", "library/Bad"), ("Bad//Name", "/Name"), ("a/B:1", "a/B"), ("BB:1:2", "library/BB")]
+        {
             let why = format!("{INVALID}: repository name ({repository}) must be lowercase");
             assert_eq!(Reference::parse(text), Err(why));
         }
+        let hex = "0123456789abcdef".repeat(4);
+        let why = format!("invalid repository name ({hex}), cannot specify 64-byte hexadecimal strings");
+        assert_eq!(Reference::parse(&hex), Err(why));
     }
 }

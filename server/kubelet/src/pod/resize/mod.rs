@@ -58,6 +58,8 @@ pub struct Resize {
     pub work: Work,
     /// Limits of the pod's cgroup, as last set.
     pub cgroup: Option<Resources>,
+    /// The generation before that whose resize nobody has judged yet: the last that the status speaks of.
+    pub before: Option<i64>,
 }
 
 /// What a condition says.

@@ -17,12 +17,15 @@ use crate::pod::machine::{Effect, RETRY, kill, spec_grace, wake_at};
 use crate::pod::state::{Kind, Phase, PodState, Slot, slots_of};
 
 /// Takes a new object, with the allocated resources in place of those that it asks for; containers keep their state by
-/// name, new ephemeral ones appear.
+/// name, new ephemeral ones appear. A resize is judged a moment later: until then the status speaks of the object before,
+/// or who waits for `observedGeneration` would take what is there still for the resize's outcome.
 pub fn take(state: &mut PodState, object: Arc<Pod>) {
+    let unjudged = object.metadata.deletion_timestamp.is_none() && state.resize.allocation.differs(&object);
+    state.resize.before = state.observed_generation().filter(|_| unjudged);
     let pod = state.resize.allocation.applied(&object);
     for fresh in slots_of(&pod) {
         match state.slot_mut(&fresh.spec.name) {
-            Some(slot) => slot.spec = fresh.spec,
+            Some(slot) => slot.renew(fresh.spec),
             None => state.slots.push(fresh),
         }
     }
@@ -54,6 +57,7 @@ pub fn allocated(
 
 /// There is no room.
 pub fn refused(state: &mut PodState, refusal: &Refusal, now: Timestamp, effects: &mut Vec<Effect>) {
+    state.resize.before = None;
     let generation = state.desired.metadata.generation;
     let before = state.resize.pending.take().filter(|notice| notice.reason == refusal.reason);
     if before.as_ref().is_none_or(|before| before.generation != generation) {

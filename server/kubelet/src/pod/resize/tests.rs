@@ -334,6 +334,11 @@ impl Script {
         self.send(Event::Resized(steps, None))
     }
 
+    /// The generation that the status speaks of.
+    fn observed(&self) -> Option<i64> {
+        pod_status(self.state.as_ref().unwrap(), &NodeView::default(), None, self.now).observed_generation
+    }
+
     /// Conditions of resizes with reason and generation, then what the container shows as its CPU: allocated, actual.
     fn shown(&self) -> String {
         let state = self.state.as_ref().unwrap();
@@ -369,8 +374,10 @@ fn a_resize_goes_through_its_conditions() {
     assert_eq!(script.shown(), "100m 100m");
     assert_eq!(script.wants(&resources("200m/400m", "10/20")), [""; 0]);
     assert_eq!(script.shown(), "100m 100m", "nothing is allocated yet");
+    assert_eq!(script.observed(), Some(1), "and nothing judged");
     assert_eq!(script.allocated(), ["ResizeStarted", "pod quota 40000, pod shares 204, c cpu"]);
     assert_eq!(script.shown(), "InProgress  2; 200m 100m");
+    assert_eq!(script.observed(), Some(2));
     assert_eq!(script.done(), ["ResizeCompleted"]);
     assert_eq!(script.shown(), "200m 200m");
     assert_eq!(script.send(Event::Tick), [""; 0]);
@@ -383,12 +390,15 @@ fn a_refused_resize_is_told_once_and_goes_when_it_is_taken_back() {
     script.wants(&resources("5/", ""));
     assert_eq!(script.refused(INFEASIBLE), ["ResizeInfeasible"]);
     assert_eq!(script.shown(), "Pending Infeasible 2; 100m 100m");
+    assert_eq!(script.observed(), Some(2));
     script.wants(&resources("4/", ""));
+    assert_eq!(script.observed(), Some(2), "that of the object before");
     assert_eq!(script.refused(DEFERRED), ["ResizeDeferred"]);
     assert_eq!(script.refused(DEFERRED), [""; 0]);
     assert_eq!(script.shown(), "Pending Deferred 3; 100m 100m");
     assert_eq!(script.wants(&before), [""; 0]);
     assert_eq!(script.shown(), "100m 100m");
+    assert_eq!(script.observed(), Some(4), "what is taken back needs no judge");
 }
 
 #[test]
