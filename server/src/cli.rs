@@ -25,6 +25,8 @@ pub struct Cli {
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
+// there is one, and it is taken apart at once
+#[allow(clippy::large_enum_variant)]
 pub enum Verb {
     /// Start the cluster; returns when the node is Ready
     Start(Start),

@@ -289,7 +289,7 @@ mod tests {
             }
         };
         let panicking = operations.begin("backup", "", "me");
-        let broken: Option<Value> = None;
+        let broken: Option<Value> = serde_json::from_str("").ok();
         panicking.carry_out(async { Ok(broken.expect("a value")) }, Drain::new()).await;
         assert!(ended(panicking).await.contains("panicked"));
         let cut_off = operations.begin("backup", "", "me");

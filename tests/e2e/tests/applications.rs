@@ -204,7 +204,7 @@ fn guarded(cluster: &Cluster) -> Result<()> {
     until(cluster, "deployment/guarded", "{.status.readyReplicas}", "2", SOON)?;
     let said = squeezed(&cluster.kubectl(&["describe", "pdb", "guarded"])?);
     for words in ["Min available: 2", "Allowed disruptions: 0", "Total: 2", "Desired: 2"] {
-        ensure!(said.contains(&words), "no {words:?} in {said}");
+        ensure!(said.contains(words), "no {words:?} in {said}");
     }
     cluster.kubectl(&["patch", "pdb", "guarded", "-p", r#"{"spec": {"minAvailable": 0}}"#])?;
     until(cluster, "pdb/guarded", "{.status.disruptionsAllowed}", "2", SOON)?;

@@ -450,7 +450,10 @@ impl<'v> Change<'v> {
 }
 
 /// What is compared, in the other versions that managers use; `None` in one that is not served.
-struct Converted<'v>(Vec<(&'v str, Option<(Shape<'v>, Value, Value)>)>);
+struct Converted<'v>(Vec<(&'v str, Option<Pair<'v>>)>);
+
+/// A version's shape, and both objects in it.
+type Pair<'v> = (Shape<'v>, Value, Value);
 
 impl<'v> Converted<'v> {
     fn new(tracker: &'v Tracker<'_>, old: &dyn Fn() -> Value, new: &Value, managed: &Managed<'v>) -> Self {

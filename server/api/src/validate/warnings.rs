@@ -327,7 +327,7 @@ mod tests {
         };
         let told = "spec.jobTemplate.spec.template.spec.imagePullSecrets[0].name: invalid empty name \"\""
             .to_owned();
-        assert_eq!(warnings(kind, &object(1), None), [told.clone()]);
+        assert_eq!(warnings(kind, &object(1), None), std::slice::from_ref(&told));
         assert_eq!(warnings(kind, &object(2), Some(&object(1))), [told]);
         assert_eq!(warnings(kind, &object(1), Some(&object(1))), Vec::<String>::new());
         let pod = kinds::by_kind("", "v1", "Pod").unwrap();

@@ -13,6 +13,9 @@ use crate::types::{Entry, Event, EventKind, Key};
 /// The entries of one bucket by name.
 pub type Map = OrdMap<Arc<str>, Arc<Entry>>;
 
+/// An entry as it was, and as it is.
+pub type Change = (Option<Arc<Entry>>, Option<Arc<Entry>>);
+
 /// One bucket at one revision; never changes, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -55,7 +58,7 @@ impl Snapshot {
 
     /// What is not as it was in another snapshot of the bucket: entries as they were, and as they are; all are new where
     /// there is no other. Costs what has changed, not what there is.
-    pub fn changes(&self, before: Option<&Self>) -> Vec<(Option<Arc<Entry>>, Option<Arc<Entry>>)> {
+    pub fn changes(&self, before: Option<&Self>) -> Vec<Change> {
         let Some(before) = before else {
             return self.map.values().map(|new| (None, Some(new.clone()))).collect();
         };

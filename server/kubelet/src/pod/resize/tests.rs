@@ -164,7 +164,7 @@ fn a_resize_waits_until_there_is_room() {
     ledger.changed(&back);
     assert_eq!(verdicts(&mut ledger, &[wanted.clone(), back.clone()]), ["b Deferred"]);
     ledger.forget("a");
-    assert_eq!(verdicts(&mut ledger, &[back.clone()]), ["b allocated"]);
+    assert_eq!(verdicts(&mut ledger, std::slice::from_ref(&back)), ["b allocated"]);
     let too_much = pod("b", 4, 0, "2");
     ledger.changed(&too_much);
     assert_eq!(verdicts(&mut ledger, &[too_much]), ["b Infeasible"]);
