@@ -229,7 +229,8 @@ impl Slot {
         if image {
             (self.pulls, self.wait) = (Backoff::default(), None);
         }
-        if image || spec.resources != self.spec.resources {
+        let given = |one: &Container| one.resources.clone().unwrap_or_default();
+        if image || given(&spec) != given(&self.spec) {
             self.crashes.reset();
             self.wait = self.wait.take().filter(|wait| wait.reason != "CrashLoopBackOff");
         }
