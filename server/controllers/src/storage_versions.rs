@@ -262,6 +262,7 @@ mod tests {
     #[test]
     fn what_names_nobody_that_is_there_goes_and_the_rest_stays() {
         let now = NOW.parse().unwrap();
+        #[allow(clippy::type_complexity)] // a table of cases
         let cases: [(&[(&str, &str)], &[&str], Step); 5] = [
             (&[("x", "v1")], &["x"], Step::Delete),
             (&[("x", "v1"), ("y", "v1")], &["x", "y"], Step::Delete),

@@ -89,6 +89,7 @@ fn lives() {
     let run = |seconds: &str, code: &str| {
         told(json!({"sampan.dev/simulate-run-seconds": seconds, "sampan.dev/simulate-exit-code": code}))
     };
+    #[allow(clippy::type_complexity)] // a table of cases
     let lives: [(&str, Pod, &[(i64, &str)]); 9] = [
         ("for ever", pod("Always", none(), none()), &[(0, "Running runs ready, rest"), (9_999, "rest")]),
         (

@@ -190,6 +190,7 @@ mod tests {
             |versions: &[&str]| versions.iter().map(|version| place(version)).collect::<BTreeSet<_>>();
         let mut wanted = Wanted::default();
         // a definition, what it serves now; what that changes, what is wanted then
+        #[allow(clippy::type_complexity)] // a table of cases
         let steps: [(&str, &[&str], &[&str], &[&str]); 7] = [
             ("x", &["v1", "v2"], &["v1", "v2"], &["v1", "v2"]),
             ("x", &["v1", "v2"], &[], &["v1", "v2"]),

@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn streams_are_cut_where_their_encoding_says() {
         let text = |text: &str| Message::text(text.to_owned());
+        #[allow(clippy::type_complexity)] // a table of cases
         let cases: [(Cut, &[u8], Vec<Message>, &[u8]); 5] = [
             (Cut::Lines, b"{\"a\":1}\n{\"b\"", vec![text("{\"a\":1}\n")], b"{\"b\""),
             (Cut::Lengths, b"\0\0\0\x02ab\0\0\0\x03c", vec![Message::binary(&b"ab"[..])], b"\0\0\0\x03c"),

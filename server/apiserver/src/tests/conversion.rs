@@ -297,6 +297,7 @@ async fn labels_and_annotations_may_be_changed_and_nothing_else_of_metadata() {
 
 #[tokio::test]
 async fn failures_are_told_in_upstreams_words() {
+    #[allow(clippy::type_complexity)] // a table of cases
     let cases: Vec<(fn(&Value) -> Reply, &str)> = vec![
         (
             |_| Reply::Raw(500, "broken".into()),

@@ -161,6 +161,7 @@ mod tests {
         const SIGNS: (&str, &str) = ("usage-bootstrap-signing", "true");
         let now = "2026-06-01T10:00:00Z".parse().unwrap();
         let named = "bootstrap-token-abcdef";
+        #[allow(clippy::type_complexity)] // a table of cases
         let cases: [(&str, &[(&str, &str)], bool); 11] = [
             (named, &[ID, SECRET, SIGNS], true),
             (named, &[ID, SECRET, SIGNS, ("expiration", "2026-06-01T10:00:01Z")], true),
