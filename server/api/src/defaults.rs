@@ -3,6 +3,8 @@
 //! [`apply`] runs on every object that is created, updated or patched, before validation; running it again
 //! changes nothing. What depends on more than the object itself (names, UIDs, addresses, finalizers,
 //! selectors of Jobs) is the registry's business, as it is upstream's strategies'.
+//!
+//! First comes what Go's structs have without being told ([`fill_object`]), as they have it when upstream's functions see them.
 
 mod apps;
 mod cluster;
@@ -11,15 +13,22 @@ mod devices;
 mod pod;
 #[cfg(test)]
 mod tests;
+mod unsaid;
 
 pub use pod::{image_pull_policy, pod_spec};
+pub use unsaid::{fill_object, forget_empty};
 
 use serde_json::{Map, Value};
+
+use crate::kinds;
 
 type Object = Map<String, Value>;
 
 /// Fills in the defaults of a `kind` of `group` and `version`.
 pub fn apply(kind: &str, group: &str, version: &str, object: &mut Value) {
+    if let Some(kind) = kinds::by_kind(group, version, kind) {
+        fill_object(object, kind.schema);
+    }
     let Value::Object(object) = object else { return };
     match group {
         "" => core::apply(kind, object),

@@ -15,6 +15,9 @@ mod docs;
 mod parse;
 
 use std::fmt;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
 
 pub use docs::Docs;
 
@@ -74,6 +77,17 @@ pub enum ListType {
     Map,
 }
 
+/// What Go's JSON says of a field of which nothing was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaid {
+    /// Nothing: `omitempty` or `omitzero`.
+    Nothing,
+    /// Its zero, see [`Field::zero`]: it has no `omitempty`, or is a struct by value, which `omitempty` does not leave out.
+    Zero,
+    /// Null: a pointer without `omitempty`.
+    Null,
+}
+
 /// A type by its place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypeRef(u16);
@@ -82,6 +96,11 @@ impl TypeRef {
     /// The type.
     pub fn get(self) -> &'static Type {
         parse::nth(usize::from(self.0))
+    }
+
+    /// Its place.
+    pub(crate) fn number(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -117,6 +136,8 @@ pub struct Field {
     pub tags: &'static [u32],
     /// Whether Go's JSON says a scalar that is zero: a pointer, or no `omitempty`.
     pub keeps_zero: bool,
+    /// What Go's JSON says where nothing was said.
+    pub unsaid: Unsaid,
     /// Whether upstream's schema requires it.
     pub required: bool,
     /// How list items are told apart; `None` where upstream says nothing (then atomic for apply).
@@ -147,6 +168,11 @@ pub fn all() -> impl Iterator<Item = &'static Type> {
     (0..parse::count()).map(parse::nth)
 }
 
+/// How many types there are.
+pub(crate) fn count() -> usize {
+    parse::count()
+}
+
 /// A number that changes when the table does.
 pub fn fingerprint() -> u64 {
     *parse::FINGERPRINT
@@ -174,7 +200,34 @@ impl Type {
     }
 }
 
+static NULL: Value = Value::Null;
+static FALSE: Value = Value::Bool(false);
+static NO_TEXT: Value = Value::String(String::new());
+static NUMBER: LazyLock<Value> = LazyLock::new(|| 0.into());
+static AMOUNT: LazyLock<Value> = LazyLock::new(|| "0".into());
+static DURATION: LazyLock<Value> = LazyLock::new(|| "0s".into());
+static OBJECT: LazyLock<Value> = LazyLock::new(|| Map::new().into());
+
 impl FieldType {
+    /// Go's zero value, as JSON.
+    fn zero(&self) -> &'static Value {
+        match self {
+            Self::String => &NO_TEXT,
+            Self::Bool => &FALSE,
+            Self::Int32 | Self::Int64 | Self::Float | Self::IntOrString => &NUMBER,
+            Self::Quantity => &AMOUNT,
+            Self::Duration => &DURATION,
+            Self::Object(reference) => match &reference.get().scalar {
+                Some(scalar) => scalar.zero(),
+                None => &OBJECT,
+            },
+            // nil slices and maps, and structs that write themselves so
+            Self::List(_) | Self::Map(_) | Self::Bytes | Self::Time | Self::MicroTime => &NULL,
+            Self::RawExtension | Self::FieldsV1 | Self::Json => &NULL,
+            Self::SchemaOrArray | Self::SchemaOrBool | Self::SchemaOrStrings => &NULL,
+        }
+    }
+
     /// The object type that the value or its items have.
     pub fn object(&self) -> Option<&'static Type> {
         match self {
@@ -186,6 +239,16 @@ impl FieldType {
 }
 
 impl Field {
+    /// What the field is where nothing was said: `None` if it is not there at all. Of an object by value this is `{}`: what
+    /// it always has itself is for who asks.
+    pub fn zero(&self) -> Option<&'static Value> {
+        match self.unsaid {
+            Unsaid::Nothing => None,
+            Unsaid::Null => Some(&NULL),
+            Unsaid::Zero => Some(self.ty.zero()),
+        }
+    }
+
     /// Whether the patch strategy contains the word.
     pub fn has_strategy(&self, word: &str) -> bool {
         self.patch_strategy.is_some_and(|strategy| strategy.split(',').any(|part| part == word))

@@ -4,7 +4,9 @@
 //! server, the controllers, the dashboard and the tests all speak through this crate.
 //!
 //! - [`crd`]: custom resources: definitions, structural schemas, and what is done with them.
+//! - [`declared`]: features that nodes say they have.
 //! - [`kinds`]: every resource that v1.36 serves, one row each.
+//! - [`go`]: what Go's standard library says and accepts.
 //! - [`fields`]: every field of every built-in type, generated, one row each; strict decoding, pruning,
 //!   strategic merge patch, OpenAPI and protobuf are driven by it.
 //! - [`status`]: errors as upstream words them.
@@ -18,9 +20,11 @@
 pub mod apply;
 pub mod crd;
 pub mod cron;
+pub mod declared;
 pub mod defaults;
 pub mod discovery;
 pub mod fields;
+pub mod go;
 pub mod kinds;
 pub mod meta;
 pub mod openapi;

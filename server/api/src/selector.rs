@@ -15,6 +15,7 @@ pub use field::{FieldSelector, FieldTerm};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
+use crate::go::Quote as _;
 use crate::validation::{is_label_value, is_qualified_name};
 
 /// Where labels (or fields) are looked up by key: slices of pairs and maps.
@@ -98,7 +99,8 @@ impl Requirement {
         errors.extend(operator_errors(operator, &values));
         errors.extend(values.iter().flat_map(|value| {
             let errors = is_label_value(value).join("; ");
-            (!errors.is_empty()).then(|| format!("values[0][{key}]: Invalid value: {value:?}: {errors}"))
+            (!errors.is_empty())
+                .then(|| format!("values[0][{key}]: Invalid value: {}: {errors}", value.quoted()))
         }));
         match errors.len() {
             0 => Ok(Self { key: key.into(), operator, values }),
@@ -146,7 +148,7 @@ impl Requirement {
 
 fn key_errors(key: &str) -> Vec<String> {
     let errors = is_qualified_name(key).join("; ");
-    if errors.is_empty() { vec![] } else { vec![format!("key: Invalid value: {key:?}: {errors}")] }
+    if errors.is_empty() { vec![] } else { vec![format!("key: Invalid value: {}: {errors}", key.quoted())] }
 }
 
 fn operator_errors(operator: Operator, values: &[Box<str>]) -> Option<String> {
@@ -165,8 +167,8 @@ fn operator_errors(operator: Operator, values: &[Box<str>]) -> Option<String> {
         }
         Operator::GreaterThan | Operator::LessThan if values[0].parse::<i64>().is_err() => {
             return Some(format!(
-                "values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer",
-                values[0]
+                "values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
+                values[0].quoted()
             ));
         }
         _ => return None,
@@ -265,7 +267,7 @@ fn expression_requirement(expression: &Value) -> Result<Requirement, String> {
         "NotIn" => Operator::NotIn,
         "Exists" => Operator::Exists,
         "DoesNotExist" => Operator::DoesNotExist,
-        other => return Err(format!("{other:?} is not a valid label selector operator")),
+        other => return Err(format!("{} is not a valid label selector operator", other.quoted())),
     };
     let values = expression.get("values").and_then(Value::as_array);
     let values = values.into_iter().flatten().map(|v| v.as_str().unwrap_or_default().to_owned());

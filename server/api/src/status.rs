@@ -2,7 +2,11 @@
 //!
 //! Ported from `k8s.io/apimachinery/pkg/api/errors` and `pkg/util/validation/field`.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
+
+use crate::go::Quote as _;
 
 /// Upstream's `metav1.StatusReason`, with the HTTP code it travels with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +188,7 @@ impl FieldError {
     }
     /// `field: Unsupported value: value: supported values: "a", "b"`.
     pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let mut quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let mut quoted: Vec<String> = supported.iter().map(|s| s.quoted().to_string()).collect();
         quoted.sort();
         let detail = format!("supported values: {}", quoted.join(", "));
         Self { field: field.into(), cause: Cause::NotSupported, value: Some(value.into()), detail }
@@ -195,7 +199,7 @@ impl FieldError {
         value: impl Into<Value>,
         supported: &[&str],
     ) -> Self {
-        let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let quoted: Vec<String> = supported.iter().map(|s| s.quoted().to_string()).collect();
         let detail = format!("supported values: {}", quoted.join(", "));
         Self { field: field.into(), cause: Cause::NotSupported, value: Some(value.into()), detail }
     }
@@ -216,7 +220,7 @@ impl FieldError {
         if let Some(value) = &self.value {
             text.push_str(": ");
             match value {
-                Value::String(s) => text.push_str(&format!("{s:?}")),
+                Value::String(s) => text.push_str(&s.quoted().to_string()),
                 other => text.push_str(&other.to_string()),
             }
         }
@@ -299,7 +303,7 @@ impl ApiError {
 
     /// `pods "a" not found`.
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        Self::new(Reason::NotFound, format!("{} {name:?} not found", qualified(group, resource)))
+        Self::new(Reason::NotFound, format!("{} {} not found", qualified(group, resource), name.quoted()))
             .about(group, resource, name)
     }
     /// `the server could not find the requested resource`, for paths that name no resource.
@@ -313,13 +317,19 @@ impl ApiError {
     }
     /// `pods "a" already exists`.
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
-        Self::new(Reason::AlreadyExists, format!("{} {name:?} already exists", qualified(group, resource)))
-            .about(group, resource, name)
+        Self::new(
+            Reason::AlreadyExists,
+            format!("{} {} already exists", qualified(group, resource), name.quoted()),
+        )
+        .about(group, resource, name)
     }
     /// `Operation cannot be fulfilled on pods "a": …`.
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message =
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        let message = format!(
+            "Operation cannot be fulfilled on {} {}: {why}",
+            qualified(group, resource),
+            name.quoted()
+        );
         Self::new(Reason::Conflict, message).about(group, resource, name)
     }
     /// The optimistic-concurrency conflict.
@@ -334,15 +344,18 @@ impl ApiError {
         let message = match (what.is_empty(), name.is_empty()) {
             (true, _) => format!("forbidden: {why}"),
             (false, true) => format!("{what} is forbidden: {why}"),
-            (false, false) => format!("{what} {name:?} is forbidden: {why}"),
+            (false, false) => format!("{what} {} is forbidden: {why}", name.quoted()),
         };
         Self::new(Reason::Forbidden, message).about(group, resource, name)
     }
     /// `Pod "a" is invalid: [spec.x: …, spec.y: …]` with a cause each.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Self {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let mut list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // what is said twice is shown once
+        let mut shown = HashSet::with_capacity(list.len());
+        list.retain(|text| shown.insert(text.clone()));
         let list = if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) };
-        let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
+        let message = format!("{} {} is invalid: {list}", qualified(group, kind), name.quoted());
         let mut error = Self::new(Reason::Invalid, message).about(group, kind, name);
         error.causes = errors.into_iter().map(|e| (e.cause.reason().to_owned(), e.body(), e.field)).collect();
         error
@@ -358,7 +371,7 @@ impl ApiError {
     /// 405 for a verb that the resource does not have.
     pub fn method_not_supported(group: &str, resource: &str, verb: &str) -> Self {
         let message =
-            format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
+            format!("{verb} is not supported on resources of kind {}", qualified(group, resource).quoted());
         Self::new(Reason::MethodNotAllowed, message).about(group, resource, "")
     }
     /// 410 `Expired`: a revision that history no longer holds.

@@ -27,10 +27,12 @@ mod yaml;
 pub use conform::{conform, conform_object, json_type};
 pub use node::{Merge, Node, Shape};
 pub use parse::{Format, Parsed, parse};
+pub use syntax::fault;
 pub use table::Spot;
 
 use serde_json::{Map, Value};
 
+use crate::go::Quote as _;
 use crate::status::ApiError;
 
 /// The `fieldValidation` parameter: what becomes of unknown and duplicate fields.
@@ -53,7 +55,8 @@ impl FieldValidation {
             "Ignore" => Ok(Self::Ignore),
             "Strict" => Ok(Self::Strict),
             other => Err(ApiError::bad_request(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+                "fieldValidation: Unsupported value: {}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+                other.quoted()
             ))),
         }
     }
@@ -78,7 +81,10 @@ impl Expected<'_> {
     /// `Pod in version "v1" cannot be handled as a Pod: why`.
     pub fn unfit(&self, why: impl std::fmt::Display) -> ApiError {
         let Self { version, kind, .. } = self;
-        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+        ApiError::bad_request(format!(
+            "{kind} in version {} cannot be handled as a {kind}: {why}",
+            version.quoted()
+        ))
     }
 
     fn api_version(&self) -> String {
@@ -105,6 +111,11 @@ pub fn decode<N: Node>(
 ) -> Result<Decoded, ApiError> {
     let parsed = parse(body, format, Some(node)).map_err(|why| unreadable(body, format, expected, &why))?;
     let mut value = parsed.value;
+    interpret(&value, body, format, expected)?;
+    if value.is_null() {
+        // to Go that is an object of which nothing is said
+        value = Value::Object(Map::new());
+    }
     identify(&mut value, expected)?;
     let patched = conform(&mut value, node).map_err(|why| expected.unfit(why))?;
     debug_assert!(patched.is_empty(), "parse has pruned already");
@@ -166,18 +177,54 @@ fn summary(body: &[u8]) -> String {
 pub fn without_kind(value: &Value) -> String {
     format!(
         "json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-        conform::json_type(value)
+        json_type(value)
     )
 }
 
+/// What upstream looks at ahead of everything else (`DefaultMetaFactory`): that version and kind are texts, if they are
+/// there at all.
+pub(crate) fn interpret(
+    value: &Value,
+    body: &[u8],
+    format: Format,
+    expected: Expected<'_>,
+) -> Result<(), ApiError> {
+    let map = match value {
+        Value::Object(map) => map,
+        Value::Null => return Ok(()),
+        other => return Err(unrecognized(body, expected, &without_kind(other))),
+    };
+    let typed = |key: &str| {
+        let found = map.get(key).filter(|value| !value.is_string() && !value.is_null())?;
+        Some(format!(
+            "json parse error: json: cannot unmarshal {} into Go struct field .{key} of type string",
+            json_type(found)
+        ))
+    };
+    let mut keys = ["apiVersion", "kind"];
+    // the first one counts; YAML's are sorted
+    if format == Format::Json
+        && map.keys().find(|key| keys.contains(&key.as_str())).is_some_and(|key| key == "kind")
+    {
+        keys.reverse();
+    }
+    if let Some(why) = keys.into_iter().find_map(typed) {
+        return Err(unrecognized(body, expected, &why));
+    }
+    let version = map.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    if version.matches('/').count() > 1 {
+        return Err(not_recognized(body, expected, &format!("unexpected GroupVersion string: {version}")));
+    }
+    Ok(())
+}
+
 /// Fills in absent kind and apiVersion, refuses others than the endpoint's: the kind first, which upstream decodes by.
-pub(crate) fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
+fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
     let Value::Object(map) = value else {
         let why = without_kind(value);
         return Err(unrecognized(value.to_string().as_bytes(), expected, &why));
     };
-    let api_version = named(map, "apiVersion", expected)?;
-    let kind = named(map, "kind", expected)?;
+    let (api_version, kind) = (named(map, "apiVersion"), named(map, "kind"));
     if let Some(other) = kind.as_deref().filter(|kind| *kind != expected.kind) {
         return Err(of_another_kind(api_version.as_deref(), other, expected));
     }
@@ -198,18 +245,8 @@ pub(crate) fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), 
 }
 
 /// What a body says of itself under `key`; nothing and the empty text are the same.
-fn named(map: &Map<String, Value>, key: &str, expected: Expected<'_>) -> Result<Option<String>, ApiError> {
-    match map.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-        Some(other) => {
-            let why = format!(
-                "json: cannot unmarshal {} into Go struct field .{key} of type string",
-                conform::json_type(other)
-            );
-            Err(unrecognized(b"", expected, &why))
-        }
-    }
+fn named(map: &Map<String, Value>, key: &str) -> Option<String> {
+    map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// The group and version are served, or at least known, but not here.
@@ -238,13 +275,17 @@ fn of_another_kind(api_version: Option<&str>, found: &str, expected: Expected<'_
 
 fn cannot_be(found: &str, version: &str, expected: Expected<'_>, why: &str) -> ApiError {
     let kind = expected.kind;
-    ApiError::bad_request(format!("{found} in version {version:?} cannot be handled as a {kind}: {why}"))
+    ApiError::bad_request(format!(
+        "{found} in version {} cannot be handled as a {kind}: {why}",
+        version.quoted()
+    ))
 }
 
 fn not_registered(api_version: &str, kind: &str) -> String {
     // the place where upstream's scheme is made is part of the words
     const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
-    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+    let (kind, version) = (kind.quoted(), api_version.quoted());
+    format!("no kind {kind} is registered for version {version} in scheme \"{SCHEME}\"")
 }
 
 /// The Go package of a group's internal types: `core`, `rbac`.

@@ -153,7 +153,7 @@ pub fn default_row(object: &Value) -> Vec<Value> {
     vec![access::name(object), access::text(object, "/metadata/creationTimestamp").into()]
 }
 
-/// The columns and cells of a `Scale`.
+/// The columns of a built-in kind's `Scale`.
 pub fn scale_columns() -> &'static [Column] {
     workloads::SCALE_COLUMNS
 }

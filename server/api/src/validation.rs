@@ -15,8 +15,8 @@ pub use address::{
     is_canonical_cidr, is_canonical_ip, is_cidr, is_ip, is_ipv6, is_non_special_ip, is_strict_subset,
 };
 pub use meta::{
-    object_meta, object_meta_update, own_finalizers, validate_annotations, validate_label_selector,
-    validate_labels,
+    label_requirement_errors, object_meta, object_meta_update, own_finalizers, validate_annotations,
+    validate_label_selector, validate_labels,
 };
 pub use names::{NameRule, generate_name, name_errors, rule_for};
 pub use text::*;

@@ -34,6 +34,7 @@ mod rights;
 mod rules;
 mod services;
 mod storage;
+mod unsaid;
 mod upstream;
 mod webhooks;
 

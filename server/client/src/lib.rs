@@ -5,13 +5,17 @@
 //! pipeline. It carries the identity of the component that calls, so that authorization, admission and
 //! audit hold for our own components, without a socket, TLS or a copy.
 
+mod metrics;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -55,7 +59,11 @@ impl tower::Service<Request<kube::client::Body>> for Loopback {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok(handler.handle(Request::from_parts(head, body)).await)
+            let (method, began) = (head.method.clone(), Instant::now());
+            let response = handler.handle(Request::from_parts(head, body)).await;
+            let whole = response.body().size_hint().exact().is_some();
+            metrics::answered(&method, response.status().as_u16(), whole.then(|| began.elapsed()));
+            Ok(response)
         })
     }
 }

@@ -76,6 +76,10 @@ impl Controller for ClusterRoleAggregation {
         NAME
     }
 
+    fn queue(&self) -> &'static str {
+        "ClusterRoleAggregator"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         // there are few roles, and who selects whom is known only by asking all

@@ -262,6 +262,10 @@ impl Controller for Namespaces {
         "namespace-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "namespace"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.namespaces, |delta| match &delta.new {
             Some(ns) if ns.metadata.deletion_timestamp.is_some() => vec![delta.key.clone()],

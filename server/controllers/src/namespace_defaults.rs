@@ -26,6 +26,7 @@ pub(crate) trait Wanted: Send + Sync + 'static {
         + serde::Serialize
         + std::fmt::Debug;
     const CONTROLLER: &'static str;
+    const QUEUE: &'static str;
     const NAME: &'static str;
     /// What the object should be, given what it is; `None` if it is right.
     fn wanted(&self, namespace: &str, current: Option<&Self::Object>) -> Option<Self::Object>;
@@ -37,6 +38,7 @@ pub(crate) struct DefaultServiceAccount;
 impl Wanted for DefaultServiceAccount {
     type Object = ServiceAccount;
     const CONTROLLER: &'static str = "service-account-controller";
+    const QUEUE: &'static str = "serviceaccount";
     const NAME: &'static str = "default";
 
     fn wanted(&self, namespace: &str, current: Option<&ServiceAccount>) -> Option<ServiceAccount> {
@@ -55,6 +57,7 @@ pub(crate) struct RootCa(pub String);
 impl Wanted for RootCa {
     type Object = ConfigMap;
     const CONTROLLER: &'static str = "root-ca-certificate-publisher-controller";
+    const QUEUE: &'static str = "root_ca_cert_publisher";
     const NAME: &'static str = ROOT_CA;
 
     fn wanted(&self, namespace: &str, current: Option<&ConfigMap>) -> Option<ConfigMap> {
@@ -97,6 +100,10 @@ impl<D: Wanted> Controller for NamespaceDefaults<D> {
 
     fn name(&self) -> &'static str {
         D::CONTROLLER
+    }
+
+    fn queue(&self) -> &'static str {
+        D::QUEUE
     }
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {

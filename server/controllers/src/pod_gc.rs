@@ -137,6 +137,10 @@ impl Controller for PodGc {
         "pod-garbage-collector-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "orphaned_pods_nodes"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         sources.on(&self.nodes, move |delta| {

@@ -32,12 +32,14 @@ pub(crate) trait Replicated:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Object + serde::Serialize + std::fmt::Debug
 {
     const CONTROLLER: &'static str;
+    const QUEUE: &'static str;
     fn view(&self) -> ReplicaSet;
     fn set_status(&mut self, status: ReplicaSetStatus);
 }
 
 impl Replicated for ReplicaSet {
     const CONTROLLER: &'static str = "replicaset-controller";
+    const QUEUE: &'static str = "replicaset";
 
     fn view(&self) -> ReplicaSet {
         self.clone()
@@ -50,6 +52,7 @@ impl Replicated for ReplicaSet {
 
 impl Replicated for ReplicationController {
     const CONTROLLER: &'static str = "replication-controller";
+    const QUEUE: &'static str = "replicationmanager";
 
     fn view(&self) -> ReplicaSet {
         let spec = self.spec.clone().unwrap_or_default();
@@ -324,6 +327,10 @@ impl<K: Replicated> Controller for ReplicaSets<K> {
 
     fn name(&self) -> &'static str {
         K::CONTROLLER
+    }
+
+    fn queue(&self) -> &'static str {
+        K::QUEUE
     }
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {

@@ -228,6 +228,10 @@ impl Controller for ServiceCidrs {
         "service-cidr-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "ipaddresses"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         // one that comes or goes may decide over another
         let this = self.clone();

@@ -163,6 +163,10 @@ impl Controller for StorageVersions {
         "storageversion-garbage-collector-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "storage_version_garbage_collector_storageversions"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.versions, |delta| delta.new.iter().map(|_| delta.key.clone()).collect());
         let this = self.clone();

@@ -41,6 +41,11 @@ pub trait Controller: Send + Sync + 'static {
     /// Upstream's name of the controller, e.g. `replicaset-controller`.
     fn name(&self) -> &'static str;
 
+    /// What the metrics call its queue: upstream's name of that.
+    fn queue(&self) -> &'static str {
+        self.name()
+    }
+
     /// How many keys may be worked on at once.
     fn workers(&self) -> usize {
         5
@@ -90,7 +95,7 @@ impl<T: Send + 'static> Sources<T> {
 pub async fn run<C: Controller>(controller: Arc<C>, drain: Drain) {
     let mut sources = Sources::new();
     controller.sources(&mut sources);
-    let queue = Queue::new();
+    let queue = Queue::named(controller.queue());
     let Sources { mut streams, synced } = sources;
     tokio::select! {
         biased;

@@ -1,5 +1,8 @@
 //! A work queue of keys: each waits at most once, is worked on by one worker at a time, may be delayed, and
-//! backs off on its own (client-go `util/workqueue`, default controller rate limiter: 5 ms … 1000 s).
+//! backs off on its own (client-go `util/workqueue`, default controller rate limiter: 5 ms … 1000 s). One with a name
+//! tells of itself in the metrics.
+
+mod metrics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
@@ -10,42 +13,52 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::hashing::{HashMap, HashSet};
+use crate::hashing::HashMap;
+use metrics::{Load, Measured, Meter};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1000);
 
 struct State<T> {
     ready: VecDeque<T>,
-    /// What is in `ready`, or was added while it was being worked on.
-    dirty: HashSet<T>,
-    working: HashSet<T>,
+    /// What is in `ready`, or was added while it was being worked on; since when.
+    dirty: HashMap<T, Instant>,
+    /// What is being worked on, since when.
+    working: HashMap<T, Instant>,
     delayed: BTreeMap<(Instant, u64), T>,
     due: HashMap<T, (Instant, u64)>,
     failures: HashMap<T, u32>,
     sequence: u64,
+    meter: Option<Meter>,
 }
 
 impl<T> Default for State<T> {
     fn default() -> Self {
         Self {
             ready: VecDeque::new(),
-            dirty: HashSet::default(),
-            working: HashSet::default(),
+            dirty: HashMap::default(),
+            working: HashMap::default(),
             delayed: BTreeMap::new(),
             due: HashMap::default(),
             failures: HashMap::default(),
             sequence: 0,
+            meter: None,
         }
     }
 }
 
 impl<T: Clone + Eq + Hash> State<T> {
     fn add(&mut self, item: T) {
-        if !self.dirty.insert(item.clone()) || self.working.contains(&item) {
+        if self.dirty.contains_key(&item) {
             return;
         }
-        self.ready.push_back(item);
+        self.dirty.insert(item.clone(), Instant::now());
+        if let Some(meter) = &self.meter {
+            meter.adds.inc();
+        }
+        if !self.working.contains_key(&item) {
+            self.ready.push_back(item);
+        }
     }
 
     /// Keeps the earlier of two delays, as upstream does.
@@ -74,15 +87,40 @@ impl<T: Clone + Eq + Hash> State<T> {
     }
 
     fn take(&mut self) -> Option<T> {
-        let item = self.ready.pop_front()?;
-        self.dirty.remove(&item);
-        self.working.insert(item.clone());
+        let (item, now) = (self.ready.pop_front()?, Instant::now());
+        if let (Some(since), Some(meter)) = (self.dirty.remove(&item), &self.meter) {
+            meter.waited.observe((now - since).as_secs_f64());
+        }
+        self.working.insert(item.clone(), now);
         Some(item)
+    }
+
+    fn done(&mut self, item: &T) {
+        if let (Some(since), Some(meter)) = (self.working.remove(item), &self.meter) {
+            meter.worked.observe(since.elapsed().as_secs_f64());
+        }
+        if self.dirty.contains_key(item) {
+            self.ready.push_back(item.clone());
+        }
     }
 }
 
 /// The queue. Cheap to clone; clones share their items.
-pub struct Queue<T>(Arc<(Mutex<State<T>>, Notify)>);
+pub struct Queue<T>(Arc<Shared<T>>);
+
+struct Shared<T>(Mutex<State<T>>, Notify);
+
+impl<T: Send> Measured for Shared<T> {
+    fn load(&self) -> Load {
+        let state = self.0.lock();
+        let ages = state.working.values().map(|since| since.elapsed().as_secs_f64());
+        ages.fold(Load { depth: state.dirty.len(), ..Load::default() }, |load, age| Load {
+            unfinished_seconds: load.unfinished_seconds + age,
+            longest_seconds: load.longest_seconds.max(age),
+            ..load
+        })
+    }
+}
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
@@ -99,7 +137,18 @@ impl<T: Clone + Eq + Hash> Default for Queue<T> {
 impl<T: Clone + Eq + Hash> Queue<T> {
     /// An empty queue.
     pub fn new() -> Self {
-        Self(Arc::new((Mutex::new(State::default()), Notify::new())))
+        Self(Arc::new(Shared(Mutex::new(State::default()), Notify::new())))
+    }
+
+    /// An empty queue that the metrics tell of under that name.
+    pub fn named(name: &'static str) -> Self
+    where
+        T: Send + 'static,
+    {
+        let shared = Arc::new(Shared(Mutex::new(State::default()), Notify::new()));
+        let measured: Arc<dyn Measured> = shared.clone();
+        shared.0.lock().meter = Some(metrics::meter(name, Arc::downgrade(&measured)));
+        Self(shared)
     }
 
     /// Adds `item`, unless it already waits. An item being worked on comes again when that is done.
@@ -109,12 +158,17 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
     /// Adds `item` after `delay`; of several delays of one item the earliest holds.
     pub fn add_after(&self, item: T, delay: Duration) {
-        if delay.is_zero() {
-            return self.add(item);
-        }
         let now = Instant::now();
         let at = now.checked_add(delay).unwrap_or(now + Duration::from_secs(86_400 * 365));
-        self.with(|state| state.delay(item, at));
+        self.with(|state| {
+            if let Some(meter) = &state.meter {
+                meter.retries.inc();
+            }
+            match delay.is_zero() {
+                true => state.add(item),
+                false => state.delay(item, at),
+            }
+        });
     }
 
     /// Adds `item` after its own back-off, which doubles at each call until [`Queue::forget`].
@@ -166,12 +220,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
     /// The caller has finished with `item`.
     pub fn done(&self, item: &T) {
-        self.with(|state| {
-            state.working.remove(item);
-            if state.dirty.contains(item) {
-                state.ready.push_back(item.clone());
-            }
-        });
+        self.with(|state| state.done(item));
     }
 
     /// How many items are ready now.
@@ -237,6 +286,36 @@ mod tests {
             queue.done(&item);
         }
         assert_eq!(seen, [("early", 3), ("late", 9)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_named_queue_tells_of_itself() {
+        let queue = Queue::named("told");
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let item = queue.next().await;
+        queue.add(item);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let load = Load { depth: 2, unfinished_seconds: 3.0, longest_seconds: 3.0 };
+        assert_eq!(queue.0.load(), load);
+        queue.add_after("c", Duration::ZERO);
+        queue.done(&item);
+        let text = sampan_process::metrics::encode();
+        for line in [
+            "workqueue_adds_total{name=\"told\"} 4",
+            "workqueue_retries_total{name=\"told\"} 1",
+            "workqueue_depth{name=\"told\"} 3",
+            "workqueue_unfinished_work_seconds{name=\"told\"} 0.0",
+            "workqueue_longest_running_processor_seconds{name=\"told\"} 0.0",
+            "workqueue_queue_duration_seconds_sum{name=\"told\"} 2.0",
+            "workqueue_work_duration_seconds_sum{name=\"told\"} 3.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        drop(queue);
+        assert!(!sampan_process::metrics::encode().contains("workqueue_depth{name=\"told\"}"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, PodAffinityTerm};
 
 use crate::filters::devices::concern;
-use crate::filters::{is_local, local, spread};
+use crate::filters::{declares, is_local, local, spread};
 use crate::pods::{PodInfo, term_selects};
 use crate::preempt::awaits_victims;
 use crate::volumes::PodClaims;
@@ -45,7 +45,7 @@ fn waits_for_claims(pod: &PodInfo, world: &World) -> bool {
 
 /// The node has room now, or could be given some.
 fn may_take(node: &NodeInfo, pod: &PodInfo) -> bool {
-    local(pod, node).map_or_else(|refusal| refusal.preemptable, |()| true)
+    declares(pod, node) && local(pod, node).map_or_else(|refusal| refusal.preemptable, |()| true)
 }
 
 /// A node came or changed from what it was. Rules about other pods, volumes and devices go by its labels and taints.
@@ -185,10 +185,29 @@ mod tests {
             (term("podAntiAffinity", "web"), true, false),
             (with("there"), true, true),
             (with("missing"), false, false),
+            (restarts_all(), true, false),
         ] {
             let pod = pod(spec.clone());
             assert_eq!(node_changed(&pod, None, world.node("n"), &world), by_node, "{spec}");
             assert_eq!(pod_came(&pod, &company, &world), by_arrival, "{spec}");
+        }
+    }
+
+    fn restarts_all() -> Value {
+        json!({"containers": [{"name": "a", "restartPolicyRules": [{"action": "RestartAllContainers"}]}]})
+    }
+
+    #[test]
+    fn a_node_helps_when_it_declares_what_a_pod_needs() {
+        let node = |features: &[&str]| -> Arc<Node> {
+            let node = json!({"metadata": {"name": "n"}, "status": {"declaredFeatures": features,
+                "allocatable": {"cpu": "2", "memory": "1Gi", "pods": "9"}}});
+            Arc::new(serde_json::from_value(node).unwrap())
+        };
+        let (pod, mut world) = (pod(restarts_all()), World::default());
+        for (features, helps) in [(&[][..], false), (&["RestartAllContainersOnContainerExits"], true)] {
+            world.apply_node(node(features));
+            assert_eq!(node_changed(&pod, Some(&node(&["X"])), world.node("n"), &world), helps);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec};
+use sampan_api::declared;
 
 use crate::config::Profile;
 use crate::resources::{Resources, pod_non_zero, pod_requests};
@@ -50,6 +51,8 @@ pub struct PodInfo {
     pub ports: Vec<HostPort>,
     /// Claims that it uses, by name; whether they are made for it.
     pub claims: Vec<(String, bool)>,
+    /// Features that its node has to declare.
+    pub features: Vec<&'static str>,
     key: String,
     shape: OnceLock<Arc<str>>,
     kind: OnceLock<Arc<str>>,
@@ -68,11 +71,12 @@ impl PodInfo {
         let claims = crate::volumes::names(&pod);
         let non_zero = pod_non_zero(&pod);
         let images = spec.map(images).unwrap_or_default();
+        let features = spec.map(features).unwrap_or_default();
         let (shape, kind) = (OnceLock::new(), OnceLock::new());
         let metadata = &pod.metadata;
         let text = |of: &Option<String>| of.clone().unwrap_or_default();
         let key = format!("{}/{}", text(&metadata.namespace), text(&metadata.name));
-        Self { pod, profile, requests, non_zero, images, ports, claims, key, shape, kind }
+        Self { pod, profile, requests, non_zero, images, ports, claims, features, key, shape, kind }
     }
 
     /// All that a node by itself decides by: pods of one shape are refused by the same nodes for the same reasons.
@@ -204,6 +208,16 @@ fn images(spec: &PodSpec) -> Vec<String> {
     named.map(|name| if tagged(name) { name.to_owned() } else { format!("{name}:latest") }).collect()
 }
 
+/// `InferForPodScheduling` of `component-helpers/nodedeclaredfeatures`.
+fn features(spec: &PodSpec) -> Vec<&'static str> {
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut rules = containers.flat_map(|container| container.restart_policy_rules.iter().flatten());
+    let restarts_all = rules.any(|rule| rule.action == "RestartAllContainers");
+    let own_users = spec.host_network == Some(true) && spec.host_users == Some(false);
+    let all = [(restarts_all, declared::RESTARTS_ALL), (own_users, declared::OWN_USERS)];
+    all.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect()
+}
+
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars =
         spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
@@ -251,4 +265,36 @@ fn in_namespaces(term: &PodAffinityTerm, own: &str, namespace: &str, namespaces:
         || term.namespace_selector.as_ref().is_some_and(|selector| {
             label_selector_matches(Some(selector), namespaces.get(namespace).unwrap_or(&NONE))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn some_pods_need_features_of_their_node() {
+        let rule = |action: &str| json!({"name": "a", "restartPolicyRules": [{"action": action}]});
+        let network =
+            |host: bool, users: Value| json!({"containers": [], "hostNetwork": host, "hostUsers": users});
+        for (spec, needed) in [
+            (json!({"containers": [{"name": "a"}]}), vec![]),
+            (json!({"containers": [rule("Restart")]}), vec![]),
+            (json!({"containers": [rule("RestartAllContainers")]}), vec![declared::RESTARTS_ALL]),
+            (
+                json!({"containers": [], "initContainers": [rule("RestartAllContainers")]}),
+                vec![declared::RESTARTS_ALL],
+            ),
+            (network(true, json!(false)), vec![declared::OWN_USERS]),
+            (network(true, json!(true)), vec![]),
+            (network(true, Value::Null), vec![]),
+            (network(false, json!(false)), vec![]),
+        ] {
+            let pod = json!({"spec": spec});
+            let info = PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()));
+            assert_eq!(info.features, needed, "{spec}");
+        }
+    }
 }

@@ -495,8 +495,11 @@ fn node_changed(state: &mut State, delta: &Delta<Node>) {
 /// Whether a change of a node can matter to a pod: a heartbeat cannot.
 fn node_differs(delta: &Delta<Node>) -> bool {
     let (Some(old), Some(new)) = (&delta.old, &delta.new) else { return true };
-    let room = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
-    old.spec != new.spec || old.metadata.labels != new.metadata.labels || room(old) != room(new)
+    let offers = |node: &Node| {
+        let status = node.status.as_ref();
+        status.map(|status| (status.allocatable.clone(), status.declared_features.clone()))
+    };
+    old.spec != new.spec || old.metadata.labels != new.metadata.labels || offers(old) != offers(new)
 }
 
 fn namespace_changed(state: &mut State, delta: &Delta<Namespace>) {

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use sampan_api::declared;
 use serde_json::{Value, json};
 
 use crate::words;
@@ -236,6 +237,9 @@ pub(crate) fn status(
         capacity: before.is_none_or(|before| before.capacity.is_none()).then(|| capacity.clone()),
         allocatable: before.is_none_or(|before| before.allocatable.is_none()).then(|| capacity.clone()),
         conditions: Some(conditions(before, ready, now)),
+        declared_features: before
+            .is_none_or(|before| before.declared_features.is_none())
+            .then(|| declared::OF_KUBELET.map(str::to_owned).into()),
         node_info: Some(NodeSystemInfo {
             architecture: text("amd64"),
             container_runtime_version: format!("simulated://{}", env!("CARGO_PKG_VERSION")),

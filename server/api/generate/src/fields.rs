@@ -232,7 +232,7 @@ impl Tables {
         if let Some(path) = newer_wire.map(|wire| &wire.tags).filter(|path| !path.is_empty()) {
             tag.clone_from(path);
         }
-        let keeps_zero = newer_wire.is_some_and(|wire| wire.keeps_zero);
+        let wire_marks = newer_wire.map(|wire| wire.marks.clone()).unwrap_or_default();
         if tag == "0" && !(json == "apiVersion" || json == "kind") {
             self.notes.push(format!("no tag: {owner}.{json}"));
         }
@@ -241,7 +241,10 @@ impl Tables {
         if said.is_some() && marker(markers, "listType").is_none() {
             self.notes.push(format!("only DeepMerge tells list items apart: {owner}.{json} {newer:?}"));
         }
-        let mut line = format!("{json}\t{code}\t{tag}{}", if keeps_zero { "\tz" } else { "" });
+        let mut line = format!("{json}\t{code}\t{tag}");
+        for mark in wire_marks.chars() {
+            write!(line, "\t{mark}")?;
+        }
         for mark in marks(&code, required, markers, property) {
             write!(line, "\t{mark}")?;
         }
@@ -308,8 +311,8 @@ impl Tables {
 }
 
 /// The marks of a field's line: `r` required, `la` `ls` `lm:keys` list type, `ma` map type atomic,
-/// `p:` patch strategy, `k:` patch merge key, `d:` default. Behind them come `g:`, what Go calls the type, and
-/// `e:`, the structs that JSON inlines.
+/// `p:` patch strategy, `k:` patch merge key, `d:` default. Ahead of them are those of `wire.tsv` (`z`, `w`, `n`), behind them
+/// come `g:`, what Go calls the type, and `e:`, the structs that JSON inlines.
 fn marks(code: &str, required: bool, markers: &protos::Markers, property: &Value) -> Vec<String> {
     let mut marks = Vec::new();
     if required {

@@ -1,4 +1,5 @@
-//! `wire.tsv`: what k8s-pb does not say of the messages: tags that are newer than it, and where Go keeps a zero.
+//! `wire.tsv`: what k8s-pb does not say of the messages: tags that are newer than it, where Go keeps a zero, and what it
+//! writes of a field of which nothing was said.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use anyhow::{Context, Result};
 pub struct Wire {
     /// The path of tags, with dots between; empty where k8s-pb has it.
     pub tags: String,
-    /// A pointer, or no `omitempty`.
-    pub keeps_zero: bool,
+    /// `z`: a pointer, or no `omitempty`. `w` or `n`: Go writes it always, its zero or null.
+    pub marks: String,
 }
 
 /// What Go's errors say of fields, by schema and JSON name: the type, and what JSON inlines; each may be empty.
@@ -32,7 +33,7 @@ pub fn read() -> Result<BTreeMap<(String, String), Wire>> {
         let mut cells = line.split('\t').map(str::to_owned);
         let mut next = || cells.next().with_context(|| format!("wire.tsv: four cells in {line:?}"));
         let key = (next()?, next()?);
-        Ok((key, Wire { tags: next()?, keeps_zero: next()? == "z" }))
+        Ok((key, Wire { tags: next()?, marks: next()? }))
     })
     .collect()
 }

@@ -46,9 +46,6 @@ pub fn compare<'v>(shape: Shape<'v>, old: &'v Value, new: &'v Value) -> Comparis
     place(shape, Some(old), Some(new)).below
 }
 
-static NULL: Value = Value::Null;
-static EMPTY: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Object(Default::default()));
-
 /// What was found at a place: of itself, and below it.
 #[derive(Default)]
 struct Found<'v> {
@@ -164,13 +161,10 @@ fn fields<'v>(shape: Shape<'v>, map: &Map<'v>, old: Fields<'v>, new: Fields<'v>)
     let mut out = Comparison::default();
     let mut found = |name: &'v str, mut left: Side<'v>, mut right: Side<'v>| {
         let Some(field) = shape.under(name, map) else { return };
-        if (left.is_none() && old.is_some() || right.is_none() && new.is_some()) && field.always_there() {
-            let zero = match field.atom().map {
-                Some(_) => &*EMPTY,
-                None => &NULL,
-            };
-            left = left.or(Some(zero));
-            right = right.or(Some(zero));
+        if left.is_none() && old.is_some() || right.is_none() && new.is_some() {
+            let zero = field.zero();
+            left = left.or(zero);
+            right = right.or(zero);
         }
         place(field, left, right).put(|| PathElement::Field(name), &mut out);
     };

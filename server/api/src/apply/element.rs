@@ -11,6 +11,7 @@ use std::ops::Deref;
 use serde_json::Value;
 
 use super::value::{order, shown};
+use crate::go::Quote as _;
 
 /// One step of a path.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl<'v> PathElement<'v> {
                 Self::key(map.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
             }
             b'i' => {
-                let wrong = || format!("strconv.Atoi: parsing {rest:?}: invalid syntax");
+                let wrong = || format!("strconv.Atoi: parsing {}: invalid syntax", rest.quoted());
                 Self::Index(rest.parse().map_err(|_| wrong())?)
             }
             _ => return Ok(None),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::element::{Held, PathElement};
 use super::shape::{Keys, List, Relation};
+use crate::go::Quote as _;
 
 /// The element of an item of a set or of a list with keys; `None` for atomic lists, which are not walked.
 pub(super) fn element<'v>(list: &List<'v>, item: &'v Value) -> Result<PathElement<'v>, String> {
@@ -25,7 +26,8 @@ fn keyed<'v>(list: &List<'v>, keys: Keys<'v>, item: &'v Value) -> Result<PathEle
         let given = fields.get(name).map(Held::Borrowed);
         let value = given.or_else(|| Some(list.item.field(name)?.default()?.into())).ok_or_else(|| {
             format!(
-                "associative list with keys has an element that omits key field {name:?} (and doesn't have default value)"
+                "associative list with keys has an element that omits key field {} (and doesn't have default value)",
+                name.quoted()
             )
         })?;
         found.push((name.into(), value));

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::set::Set;
 use super::value::quoted;
+use crate::go::Quote as _;
 
 /// `metav1.ManagedFieldsOperationType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,7 +201,9 @@ impl<'v> Entry<'v> {
         match text("fieldsType") {
             "FieldsV1" => {}
             "" => return Err(format!("missing fieldsType in managed fields entry {at}")),
-            other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {at}")),
+            other => {
+                return Err(format!("invalid fieldsType {} in managed fields entry {at}", other.quoted()));
+            }
         }
         Ok(Self {
             manager: text("manager"),

@@ -41,8 +41,7 @@ fn walk(shape: Shape<'_>, value: &Value, set: &Set<'_>, mode: Mode) -> Option<Va
 
 /// What is left of a field out of which all is taken.
 fn nothing(field: Shape<'_>) -> Value {
-    let by_value = field.always_there() && field.atom().map.is_some();
-    if by_value { Value::Object(serde_json::Map::new()) } else { Value::Null }
+    field.zero().filter(|zero| zero.is_object()).cloned().unwrap_or_default()
 }
 
 fn walk_items(list: &List<'_>, items: &[Value], set: &Set<'_>, mode: Mode) -> Option<Value> {

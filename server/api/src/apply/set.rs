@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::element::PathElement;
 use super::items::element;
 use super::shape::{List, Shape};
+use crate::go::Quote as _;
 
 /// A set of paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -332,7 +333,9 @@ fn read(map: &Map<String, Value>) -> Result<(Set<'_>, bool), String> {
             continue;
         }
         let Some(element) = PathElement::parse(key)? else { continue };
-        let Value::Object(below) = value else { return Err(format!("expected a map under {key:?}")) };
+        let Value::Object(below) = value else {
+            return Err(format!("expected a map under {}", key.quoted()));
+        };
         let (below, is_member) = read(below)?;
         let node = set.descend(&element);
         node.member |= is_member || below.is_empty();

@@ -182,9 +182,13 @@ impl<'s> Shape<'s> {
         self.atom().list.map(|list| list.item)
     }
 
-    /// Whether the field is there even in an empty object: Go keeps it by value, not by pointer.
-    pub fn always_there(self) -> bool {
-        matches!(self, Shape::Table(place) if place.always_there())
+    /// What the field is in an object that says nothing of it, if it is there even then: Go keeps it by value, not by
+    /// pointer, or writes it always.
+    pub fn zero(self) -> Option<&'static Value> {
+        match self {
+            Shape::Table(place) => place.zero(),
+            _ => None,
+        }
     }
 
     /// Declared or not, what is under `key` of an object.

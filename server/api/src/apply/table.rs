@@ -10,8 +10,6 @@ use crate::fields::{Field, FieldType, ListType, Type};
 pub struct Place {
     ty: FieldType,
     field: Option<&'static Field>,
-    /// The type that `field` is of.
-    owner: Option<&'static Type>,
 }
 
 impl Place {
@@ -20,7 +18,7 @@ impl Place {
     }
 
     fn bare(ty: FieldType) -> Self {
-        Self { ty, field: None, owner: None }
+        Self { ty, field: None }
     }
 
     fn object(self) -> Option<&'static Type> {
@@ -81,57 +79,16 @@ impl Place {
     }
 
     pub(super) fn field(self, name: &str) -> Option<Self> {
-        let owner = self.object()?;
-        let field = owner.field(name)?;
-        Some(Self { ty: field.ty, field: Some(field), owner: Some(owner) })
+        let field = self.object()?.field(name)?;
+        Some(Self { ty: field.ty, field: Some(field) })
     }
 
     pub(super) fn default(self) -> Option<Value> {
         serde_json::from_str(self.field?.default?).ok()
     }
 
-    /// Fields that are structs by value, and what has to be there: Go's zero value has both.
-    pub(super) fn always_there(self) -> bool {
-        let (Some(field), Some(owner)) = (self.field, self.owner) else { return false };
-        match self.ty {
-            FieldType::Object(_) => by_value(owner, field),
-            FieldType::List(_) | FieldType::Map(_) => field.required,
-            _ => false,
-        }
+    /// What the field is in an object that says nothing of it.
+    pub(super) fn zero(self) -> Option<&'static Value> {
+        self.field?.zero()
     }
-}
-
-/// Struct fields that Go holds by value, wherever they occur: the table knows no pointers. Types that differ
-/// are in [`POINTERS`].
-const BY_VALUE: &[&str] = &[
-    "acceptedNames",
-    "daemonEndpoints",
-    "deprecatedSource",
-    "jobTemplate",
-    "kubeletEndpoint",
-    "loadBalancer",
-    "metadata",
-    "names",
-    "nodeInfo",
-    "resources",
-    "scaleTargetRef",
-    "spec",
-    "status",
-    "strategy",
-    "template",
-    "updateStrategy",
-];
-
-/// Fields of those names that are pointers after all.
-const POINTERS: &[(&str, &str)] = &[
-    ("ReplicationControllerSpec", "template"),
-    ("ContainerStatus", "resources"),
-    ("PodSpec", "resources"),
-    ("PodStatus", "resources"),
-];
-
-fn by_value(owner: &Type, field: &Field) -> bool {
-    let name = owner.name.rsplit_once('.').map_or(owner.name, |(_, last)| last);
-    let source = matches!((name, field.json), ("Event" | "VolumeAttachmentSpec", "source"));
-    (source || BY_VALUE.contains(&field.json)) && !POINTERS.contains(&(name, field.json))
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::head::{Condition, Head};
 use super::uri;
+use crate::go::Quote as _;
 use crate::status::FieldError;
 
 type Errors = Vec<FieldError>;
@@ -34,11 +35,14 @@ fn approval(said: &str) -> Approval {
 
 fn reason(said: &str) -> String {
     match approval(said) {
-        Approval::Missing => format!("protected groups must have approval annotation {APPROVED:?}, {SEE}"),
+        Approval::Missing => {
+            format!("protected groups must have approval annotation {}, {SEE}", APPROVED.quoted())
+        }
         Approval::Invalid => format!(
-            "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", {SEE}"
+            "protected groups must have approval annotation {} with either a URL or a reason starting with \"unapproved\", {SEE}",
+            APPROVED.quoted()
         ),
-        Approval::Bypassed => format!("not approved: {said:?}"),
+        Approval::Bypassed => format!("not approved: {}", said.quoted()),
         Approval::Approved => format!("approved in {said}"),
     }
 }

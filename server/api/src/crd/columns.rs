@@ -1,23 +1,72 @@
 //! Tables of custom resources (`registry/customresource/tableconvertor`), and the simple JSONPath they are written in.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::head::{PrinterColumn, VersionHead};
+use super::head::{PrinterColumn, Scale, VersionHead};
 use crate::table;
 
 /// `columnDefinitions`.
 pub fn column_definitions(version: &VersionHead) -> Value {
-    let name = table::default_columns()[0].to_json();
-    let mut columns = vec![name];
-    if version.additional_printer_columns.is_empty() {
-        let created = table::default_columns()[1].description;
-        columns.push(
-            json!({"name": "Age", "type": "date", "format": "", "description": created, "priority": 0}),
-        );
+    definitions(&columns(version))
+}
+
+/// The cells of one object.
+pub fn cells(version: &VersionHead, object: &Value, now: Timestamp) -> Vec<Value> {
+    row(&columns(version), object, now)
+}
+
+/// `columnDefinitions` of a Scale (`getScaleColumnsForVersion`).
+pub fn scale_column_definitions(scale: &Scale) -> Value {
+    definitions(&scale_columns(scale))
+}
+
+/// The cells of a Scale.
+pub fn scale_cells(scale: &Scale, object: &Value, now: Timestamp) -> Vec<Value> {
+    row(&scale_columns(scale), object, now)
+}
+
+fn columns(version: &VersionHead) -> Cow<'_, [PrinterColumn]> {
+    match version.additional_printer_columns.as_slice() {
+        [] => vec![age()].into(),
+        columns => columns.into(),
     }
-    columns.extend(version.additional_printer_columns.iter().map(definition));
-    columns.into()
+}
+
+fn age() -> PrinterColumn {
+    PrinterColumn {
+        name: "Age".to_owned(),
+        ty: "date".to_owned(),
+        description: table::default_columns()[1].description.to_owned(),
+        json_path: ".metadata.creationTimestamp".to_owned(),
+        ..PrinterColumn::default()
+    }
+}
+
+fn scale_columns(scale: &Scale) -> Vec<PrinterColumn> {
+    let count = |name: &str, what: &str, json_path: &str| PrinterColumn {
+        name: name.to_owned(),
+        ty: "integer".to_owned(),
+        description: format!("Number of {what} replicas"),
+        json_path: json_path.to_owned(),
+        ..PrinterColumn::default()
+    };
+    let mut columns = Vec::with_capacity(3);
+    if !scale.spec_replicas_path.is_empty() {
+        columns.push(count("Desired", "desired", ".spec.replicas"));
+    }
+    if !scale.status_replicas_path.is_empty() {
+        columns.push(count("Available", "actual", ".status.replicas"));
+    }
+    columns.push(age());
+    columns
+}
+
+fn definitions(columns: &[PrinterColumn]) -> Value {
+    let name = table::default_columns()[0].to_json();
+    std::iter::once(name).chain(columns.iter().map(definition)).collect()
 }
 
 fn definition(column: &PrinterColumn) -> Value {
@@ -29,16 +78,10 @@ fn definition(column: &PrinterColumn) -> Value {
         "priority": column.priority})
 }
 
-/// The cells of one object.
-pub fn cells(version: &VersionHead, object: &Value, now: Timestamp) -> Vec<Value> {
+fn row(columns: &[PrinterColumn], object: &Value, now: Timestamp) -> Vec<Value> {
     let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
-    let mut cells = vec![name];
-    if version.additional_printer_columns.is_empty() {
-        cells.push(cell("date", &json_path(".metadata.creationTimestamp", object), now));
-    }
-    let columns = version.additional_printer_columns.iter();
-    cells.extend(columns.map(|column| cell(&column.ty, &json_path(&column.json_path, object), now)));
-    cells
+    let cells = columns.iter().map(|column| cell(&column.ty, &json_path(&column.json_path, object), now));
+    std::iter::once(name).chain(cells).collect()
 }
 
 fn cell(ty: &str, found: &[&Value], now: Timestamp) -> Value {

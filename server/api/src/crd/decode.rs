@@ -100,6 +100,7 @@ pub fn decode(
     let parsed = parse(body, format, Some(At::Resource(schema)))
         .map_err(|why| strict::unreadable(body, format, expected, &why))?;
     let mut value = parsed.value;
+    strict::interpret(&value, body, format, expected)?;
     identify(&value, body, expected)?;
     metadata(&mut value, schema, expected)?;
     match mode {

@@ -8,6 +8,7 @@ use super::approval;
 use super::definition_schema;
 use super::schema::{Schema, Type};
 use super::structural::{flag, list, text};
+use crate::go::Quote as _;
 use crate::status::FieldError;
 use crate::validation::{FIELD_IS_IMMUTABLE, NameRule, is_dns1035_label, is_dns1123_subdomain, object_meta};
 
@@ -291,14 +292,16 @@ fn selectable(fields: &[Value], schema: &Value, at: &str, errors: &mut Errors) {
 }
 
 fn selected<'a>(path: &str, schema: &'a Schema) -> Result<&'a Schema, String> {
-    let Some(names) = path.strip_prefix('.') else { return Err(format!("expected '.' but got: {path:?}")) };
+    let Some(names) = path.strip_prefix('.') else {
+        return Err(format!("expected '.' but got: {}", path.quoted()));
+    };
     let mut here = schema;
     let mut said = String::new();
     for name in names.split('.') {
         said = format!("{said}.{name}");
-        here = here
-            .field(name)
-            .ok_or_else(|| format!("does not refer to a valid field: {:?}", said.trim_start_matches('.')))?;
+        here = here.field(name).ok_or_else(|| {
+            format!("does not refer to a valid field: {}", said.trim_start_matches('.').quoted())
+        })?;
     }
     Ok(here)
 }

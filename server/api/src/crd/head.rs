@@ -57,7 +57,7 @@ pub struct Spec {
     pub names: Names,
     #[serde(default)]
     pub scope: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub versions: Vec<VersionHead>,
     pub conversion: Option<Conversion>,
 }
@@ -79,7 +79,7 @@ pub struct Conversion {
 pub struct WebhookConversion {
     #[serde(default)]
     pub client_config: serde_json::Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub conversion_review_versions: Vec<String>,
 }
 
@@ -188,7 +188,7 @@ pub struct Status {
     pub accepted_names: Names,
     #[serde(default, deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub stored_versions: Vec<String>,
 }
 

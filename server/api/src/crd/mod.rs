@@ -32,7 +32,7 @@ mod tests;
 
 pub use apply::Root;
 pub use approval::condition as approval_condition;
-pub use columns::{cells, column_definitions};
+pub use columns::{cells, column_definitions, scale_cells, scale_column_definitions};
 pub use custom::{Custom, Version};
 pub use decode::{conform, decode, patch};
 pub use default::default;

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::head::{Condition, Head, Names};
+use crate::go::Quote as _;
 
 /// The names that a definition gets and its conditions, when the other definitions of the group have `resources` and
 /// `kinds`.
@@ -64,7 +65,7 @@ fn free(asked: &str, has: &str, used: &HashSet<String>) -> Result<(), String> {
     if asked == has || !used.contains(asked) {
         return Ok(());
     }
-    Err(format!("{asked:?} is already in use"))
+    Err(format!("{} is already in use", asked.quoted()))
 }
 
 /// Upstream's `CompareKubeAwareVersionStrings`, most preferred first: v2, v1, v1beta2, v1beta1, v1alpha1, others by name.

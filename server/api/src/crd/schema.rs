@@ -3,11 +3,14 @@
 //! Reading is lenient, for what is stored has been checked; [`super::structural`] is what checks. Nested value
 //! validations (`allOf`, `anyOf`, `oneOf`, `not`) are schemas too, of which only the values count.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use regex::Regex;
 use serde_json::{Map, Value};
+
+use crate::go;
 
 /// `type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,12 +144,15 @@ pub struct Values {
     pub not: Option<Box<Schema>>,
 }
 
+/// What a compiled pattern may take.
+pub(super) const PATTERN_BYTES: usize = 10 << 20;
+
 /// A regular expression, compiled when first asked.
 #[derive(Debug)]
 pub struct Pattern {
     /// As written.
-    pub text: String,
-    compiled: OnceLock<Option<Regex>>,
+    text: String,
+    compiled: OnceLock<Result<Regex, String>>,
 }
 
 impl Pattern {
@@ -154,10 +160,13 @@ impl Pattern {
         Self { text: text.to_owned(), compiled: OnceLock::new() }
     }
 
-    /// Whether it occurs in `value`; what does not compile matches nothing.
-    pub fn matches(&self, value: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| Regex::new(&self.text).ok());
-        compiled.as_ref().is_some_and(|regex| regex.is_match(value))
+    /// What `value` should match, if it does not. What does not compile matches nothing.
+    pub fn missed(&self, value: &str) -> Option<Cow<'_, str>> {
+        let compiled = self.compiled.get_or_init(|| go::regexp::compile(&self.text, PATTERN_BYTES));
+        match compiled {
+            Ok(regex) => (!regex.is_match(value)).then_some(Cow::Borrowed(&self.text)),
+            Err(why) => Some(format!("{}, but pattern is invalid: {why}", self.text).into()),
+        }
     }
 }
 

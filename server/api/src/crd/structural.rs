@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::schema::PATTERN_BYTES;
+use crate::go;
 use crate::status::FieldError;
 
 type Errors = Vec<FieldError>;
@@ -175,7 +177,7 @@ fn values(schema: &Value, skip_any: bool, skip_all: bool, level: Level, at: &str
         nested(below, skip, level, &format!("{at}.{junctor}"), errors);
     }
     let pattern = text(schema, "pattern");
-    if let Err(why) = regex::Regex::new(pattern) {
+    if let Err(why) = go::regexp::compile(pattern, PATTERN_BYTES) {
         let why = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(format!("{at}.pattern"), pattern, why));
     }

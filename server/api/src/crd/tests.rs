@@ -244,3 +244,24 @@ fn what_is_not_structural() {
         "anyOf": [{"type": "integer"}, {"type": "string"}]}}});
     assert_eq!(structural::errors(&fine, "s"), []);
 }
+
+#[test]
+fn a_scale_has_columns_for_the_paths_that_there_are() {
+    let now: jiff::Timestamp = "2026-01-01T00:05:00Z".parse().unwrap();
+    let scale = |spec| json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec, "status": {"replicas": 1}});
+    let path = ".spec.replicas".to_owned();
+    let both =
+        Scale { spec_replicas_path: path.clone(), status_replicas_path: path.clone(), ..Scale::default() };
+    let wanted = Scale { spec_replicas_path: path, ..Scale::default() };
+    for (paths, spec, columns, cells) in [
+        (&both, json!({"replicas": 3}), "Name Desired Available Age", json!(["a", 3, 1, "5m"])),
+        (&both, json!({}), "Name Desired Available Age", json!(["a", null, 1, "5m"])),
+        (&wanted, json!({"replicas": 3}), "Name Desired Age", json!(["a", 3, "5m"])),
+    ] {
+        let definitions = scale_column_definitions(paths);
+        let names = definitions.as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap());
+        assert_eq!(names.collect::<Vec<_>>().join(" "), columns);
+        assert_eq!(definitions[1]["description"], "Number of desired replicas");
+        assert_eq!(Value::from(scale_cells(paths, &scale(spec), now)), cells);
+    }
+}

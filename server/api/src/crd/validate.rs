@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::path::Path;
 use super::schema::{Additional, ListType, Schema, Type, Values};
 use super::{formats, lists};
+use crate::go::Quote as _;
 use crate::kinds::Kind;
 use crate::status::{Cause, FieldError};
 use crate::validation::{NameRule, object_meta, object_meta_update};
@@ -156,7 +157,7 @@ pub(super) fn value(value: &Value, schema: &Schema, at: &Path<'_>, root: bool, e
     }
     let wrong_type = |wanted: &str, errors: &mut Errors| {
         let found = type_name(value);
-        let why = format!("{at} in body must be of type {wanted}: {found:?}");
+        let why = format!("{at} in body must be of type {wanted}: {}", found.quoted());
         errors.push(FieldError::type_invalid(shown(at), found, why));
     };
     if schema.int_or_string {
@@ -240,8 +241,8 @@ fn same(a: &Value, b: &Value) -> bool {
 
 fn unsupported(value: &Value, allowed: &[Value], at: &Path<'_>) -> FieldError {
     let quoted = allowed.iter().map(|v| match v {
-        Value::String(text) => format!("{text:?}"),
-        other => format!("{:?}", other.to_string()),
+        Value::String(text) => text.quoted().to_string(),
+        other => other.to_string().quoted().to_string(),
     });
     let detail = format!("supported values: {}", quoted.collect::<Vec<_>>().join(", "));
     FieldError { field: shown(at), cause: Cause::NotSupported, value: Some(value.clone()), detail }
@@ -284,14 +285,14 @@ fn texts(text: &str, rules: &Values, ty: Type, at: &Path<'_>, errors: &mut Error
     if let Some(min) = rules.min_length.filter(|min| length < *min) {
         says(format!("{at} in body should be at least {min} chars long"));
     }
-    if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
-        says(format!("{at} in body should match '{}'", pattern.text));
+    if let Some(pattern) = rules.pattern.as_ref().and_then(|pattern| pattern.missed(text)) {
+        says(format!("{at} in body should match '{pattern}'"));
     }
     if let Some(max) = rules.max_length.filter(|max| length > *max) {
         errors.push(FieldError::too_long(shown(at), max));
     }
     if ty == Type::String && !formats::fits(&rules.format, text) {
-        let why = format!("{at} in body must be of type {}: {text:?}", rules.format);
+        let why = format!("{at} in body must be of type {}: {}", rules.format, text.quoted());
         errors.push(FieldError::type_invalid(shown(at), text, why));
     }
 }
@@ -316,7 +317,7 @@ fn junctors(value: &Value, rules: &Values, at: &Path<'_>, errors: &mut Errors) {
     if !rules.any_of.is_empty() {
         let all = tried(&rules.any_of);
         if all.iter().all(|errors| !errors.is_empty()) {
-            says(format!("{path:?} must validate at least one schema (anyOf)"));
+            says(format!("{} must validate at least one schema (anyOf)", path.quoted()));
             best.extend(closest(&all));
         }
     }
@@ -325,11 +326,15 @@ fn junctors(value: &Value, rules: &Values, at: &Path<'_>, errors: &mut Errors) {
         match all.iter().filter(|errors| errors.is_empty()).count() {
             1 => {}
             0 => {
-                says(format!("{path:?} must validate one and only one schema (oneOf). Found none valid"));
+                says(format!(
+                    "{} must validate one and only one schema (oneOf). Found none valid",
+                    path.quoted()
+                ));
                 best.extend(closest(&all));
             }
             n => says(format!(
-                "{path:?} must validate one and only one schema (oneOf). Found {n} valid alternatives"
+                "{} must validate one and only one schema (oneOf). Found {n} valid alternatives",
+                path.quoted()
             )),
         }
     }
@@ -337,7 +342,7 @@ fn junctors(value: &Value, rules: &Values, at: &Path<'_>, errors: &mut Errors) {
         let all = tried(&rules.all_of);
         if all.iter().any(|errors| !errors.is_empty()) {
             let none = if all.iter().all(|errors| !errors.is_empty()) { ". None validated" } else { "" };
-            says(format!("{path:?} must validate all the schemas (allOf){none}"));
+            says(format!("{} must validate all the schemas (allOf){none}", path.quoted()));
             best.extend(all.into_iter().flatten());
         }
     }
@@ -345,7 +350,7 @@ fn junctors(value: &Value, rules: &Values, at: &Path<'_>, errors: &mut Errors) {
         let mut found = Vec::new();
         self::value(value, not, at, false, &mut found);
         if found.is_empty() {
-            says(format!("{path:?} must not validate the schema (not)"));
+            says(format!("{} must not validate the schema (not)", path.quoted()));
         }
     }
     errors.extend(best);

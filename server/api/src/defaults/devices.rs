@@ -33,8 +33,8 @@ fn claim(spec: &mut Object) {
     let Some(devices) = child(spec, "devices") else { return };
     for one in items(devices, "requests") {
         items(one, "firstAvailable").for_each(request);
-        // in v1beta1 a request is its own
-        if one.contains_key("deviceClassName") {
+        // in v1beta1 a request is its own, or has subrequests
+        if !text(one, "deviceClassName").is_empty() {
             request(one);
         }
         if let Some(exactly) = child(one, "exactly") {

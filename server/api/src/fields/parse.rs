@@ -5,7 +5,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use super::{Field, FieldType, ListType, Type, TypeRef};
+use super::{Field, FieldType, ListType, Type, TypeRef, Unsaid};
 
 static TEXT: &str = include_str!("fields.txt");
 
@@ -59,6 +59,7 @@ fn field(line: &'static str) -> Field {
         ty: code(cells.next().unwrap_or_default()),
         tags: tags(cells.next().unwrap_or_default()),
         keeps_zero: false,
+        unsaid: Unsaid::Nothing,
         required: false,
         list_type: None,
         map_keys: &[],
@@ -78,6 +79,8 @@ fn field(line: &'static str) -> Field {
 fn apply(field: &mut Field, mark: &'static str) {
     match mark.split_once(':') {
         None if mark == "z" => field.keeps_zero = true,
+        None if mark == "w" => field.unsaid = Unsaid::Zero,
+        None if mark == "n" => field.unsaid = Unsaid::Null,
         None if mark == "r" => field.required = true,
         None if mark == "la" => field.list_type = Some(ListType::Atomic),
         None if mark == "ls" => field.list_type = Some(ListType::Set),

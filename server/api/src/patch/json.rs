@@ -8,6 +8,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use serde_json::Value;
 
 use super::unprocessable;
+use crate::go::Quote as _;
 use crate::status::{ApiError, Reason};
 use crate::strict::{FieldValidation, json_type};
 
@@ -280,7 +281,7 @@ fn not_a_number(key: &str, why: &ParseIntError) -> String {
         IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
         _ => "invalid syntax",
     };
-    format!("strconv.Atoi: parsing {key:?}: {what}")
+    format!("strconv.Atoi: parsing {}: {what}", key.quoted())
 }
 
 fn get<'v>(place: &'v Value, key: &str) -> Result<Option<&'v Value>, String> {

@@ -1,6 +1,7 @@
 //! The label selector grammar: a lexer and a recursive-descent parser with upstream's error texts.
 
 use super::{Operator, Requirement};
+use crate::go::Quote as _;
 use crate::validation::is_qualified_name;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +115,7 @@ impl Parser<'_> {
         };
         let errors = is_qualified_name(&key).join("; ");
         if !errors.is_empty() {
-            return Err(format!("key: Invalid value: {key:?}: {errors}"));
+            return Err(format!("key: Invalid value: {}: {errors}", key.quoted()));
         }
         let alone = matches!(self.peek(), Token::End | Token::Comma);
         let operator = match (absent, alone) {

@@ -32,7 +32,7 @@ struct Scan<'a> {
 }
 
 /// The first fault of `body`; `None` if Go would find none.
-pub(super) fn fault(body: &[u8]) -> Option<String> {
+pub fn fault(body: &[u8]) -> Option<String> {
     Scan { bytes: body, at: 0, deepest: MAX_DEPTH }.check().err()
 }
 

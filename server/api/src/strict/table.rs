@@ -100,9 +100,9 @@ impl Node for Spot {
 
     fn omits_empty(self, owner: &str) -> bool {
         self.field.is_some_and(|field| match field.ty {
-            _ if field.required => false,
+            _ if field.required || field.zero().is_some() => false,
             FieldType::Map(_) => true,
-            // the table does not say which lists have no `omitempty`; what pods and templates are compared by has it
+            // of other types some tell an empty list from none: an autoscaler's policies, a slice's devices
             FieldType::List(_) => {
                 matches!(owner, "ObjectMeta" | "PodSpec" | "Container" | "EphemeralContainer")
             }

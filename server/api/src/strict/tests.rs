@@ -163,6 +163,91 @@ fn yaml_duplicates_have_lines() {
     assert_eq!(decoded.value["spec"], json!({"replicas": 2}));
 }
 
+/// What upstream says of the same documents.
+#[test]
+fn yaml_duplicates_are_where_their_values_begin() {
+    #[rustfmt::skip]
+    let cases = [
+        ("{a: 1, a: 2}", "1 \"a\""),
+        ("{a: 1,\n a: 2, b: {c: 1,\nc: 3}}", "2 \"a\", 3 \"c\""),
+        ("data: {a: b,\n  a: c, \"a\": d}", "2 \"a\", 2 \"a\""),
+        ("metadata: {name: a, name: b}\ndata:\n  a: \"1\"\n  a: \"2\"", "1 \"name\", 4 \"a\""),
+        ("labels:\n  ? a\n  : b\n  ? a\n  : c", "5 \"a\""),
+        ("data:\n  1: a\n  \"1\": b", ""),
+        ("data:\n  1: a\n  1: b", "3 1"),
+        ("data:\n  0x1: a\n  1: b\n  1.0: c\nfoo: 1\nfoo: 2", "3 1, 6 \"foo\""),
+        ("data:\n  a: |\n    x: 1\n    x: 2\n  b: >\n    a: 1\n    a: 2\n  a: z", "8 \"a\""),
+        ("data:\n  a: b\n  # c\n\n  'a': c", "5 \"a\""),
+        ("data:\n  a: b\n  a : c\n\"data\": {}", "3 \"a\", 4 \"data\""),
+        ("metadata:\n  labels:\n  labels:\n    a: b", "4 \"labels\""),
+        ("metadata:\n  labels: {}\n  labels:\n\n    a: b\n    a: c", "6 \"a\", 5 \"labels\""),
+        ("metadata:\n  finalizers: []\n  finalizers:\n\n  - a", "5 \"finalizers\""),
+        ("metadata:\n  finalizers: []\n  finalizers: [\n a]", "3 \"finalizers\""),
+        ("foo: {a: 1, a: 2}\nfoo: 5", "1 \"a\", 2 \"foo\""),
+        ("foo: [{a: 1,\na: 2}]", "2 \"a\""),
+        ("a: b\na: !!str c\n\"a\\n\": 1\n\"a\\n\": 2", "2 \"a\", 4 \"a\\n\""),
+        ("a: &x {b: c}\nd: *x\nd: 1", "3 \"d\""),
+    ];
+    for (body, want) in cases {
+        let problems = parse::<()>(body.as_bytes(), Format::Yaml, None).expect(body).problems;
+        let lines = problems.iter().flat_map(|problem| problem.lines().skip(1));
+        let lines: Vec<String> = lines
+            .map(|line| line.replace("  line ", "").replace(": key", "").replace(" already set in map", ""))
+            .collect();
+        assert_eq!(lines.join(", "), want, "{body}");
+    }
+    // nobody wants what is unknown, and yet
+    let body = "spec:\n  unknown: {a: 1, a: 2}\n";
+    let decoded =
+        decode(body.as_bytes(), Format::Yaml, Toy::of("Deployment"), DEPLOYMENT, FieldValidation::Warn);
+    assert_eq!(
+        decoded.expect(body).warnings,
+        ["yaml: unmarshal errors:\n  line 2: key \"a\" already set in map", "unknown field \"spec.unknown\""]
+    );
+}
+
+#[test]
+fn a_body_says_what_it_is_in_words_or_not_at_all() {
+    let begin = "the object provided is unrecognized (must be of type Pod): ";
+    let typed = |what: &str, key: &str, shown: &str| {
+        format!(
+            "{begin}couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go struct field .{key} of type string ({shown})"
+        )
+    };
+    let other = |what: &str, shown: &str| {
+        format!(
+            "{begin}couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }} ({shown})"
+        )
+    };
+    use Format::{Json, Yaml};
+    #[rustfmt::skip]
+    let cases = [
+        (Json, "null", String::new()),
+        (Json, r#"{"kind":null,"apiVersion":""}"#, String::new()),
+        (Yaml, "~", String::new()),
+        (Yaml, "", String::new()),
+        (Json, r#"{"kind":5}"#, typed("number", "kind", r#"{"kind":5}"#)),
+        (Json, r#"{"apiVersion":[]}"#, typed("array", "apiVersion", r#"{"apiVersion":[]}"#)),
+        (Json, r#"{"kind":5,"apiVersion":[]}"#, typed("number", "kind", r#"{"kind":5,"apiVersion":[]}"#)),
+        (Json, r#"{"apiVersion":{},"kind":true}"#, typed("object", "apiVersion", r#"{"apiVersion":{},"kind":true}"#)),
+        (Yaml, "kind: 5\napiVersion: []", typed("array", "apiVersion", "6b696e643a20350a61706956657273696f6e3a205b5d")),
+        (Json, "[]", other("array", "5b5d")),
+        (Json, "5", other("number", "35")),
+        (Json, "\"a\"", other("string", "226122")),
+        (Yaml, "- a", other("array", "2d2061")),
+        (Json, r#"{"apiVersion":"a/b/c"}"#, format!("{begin}unexpected GroupVersion string: a/b/c ({{\"apiVersion\":\"a/b/c\"}})")),
+    ];
+    for (format, body, want) in cases {
+        match decode(body.as_bytes(), format, Toy::of("Pod"), POD, FieldValidation::Strict) {
+            Ok(decoded) => {
+                assert_eq!(want, "", "{body}");
+                assert_eq!(decoded.value, json!({"apiVersion": "v1", "kind": "Pod"}), "{body}");
+            }
+            Err(error) => assert_eq!((error.message, error.code), (want, 400), "{body}"),
+        }
+    }
+}
+
 #[test]
 fn yaml_has_merge_keys_and_one_document() {
     let body = "spec:\n  containers:\n  - &a {name: x, image: i}\n  - {<<: *a, name: y}\n";
@@ -271,7 +356,7 @@ fn a_body_must_be_of_its_endpoint() {
         let error = pod(body, FieldValidation::Strict).unwrap_err();
         assert_eq!((error.message.as_str(), error.code), (message, 400));
     }
-    for body in ["null", "[]", "1", "", "{} {}", "\u{0}"] {
+    for body in ["[]", "1", "", "{} {}", "\u{0}"] {
         assert_eq!(pod(body, FieldValidation::Ignore).unwrap_err().code, 400, "{body}");
     }
 }

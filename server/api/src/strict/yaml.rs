@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::parse::Twice;
+
 /// Resolves `<<`: the entries of the mapping (or mappings) it names, under those that are there.
 pub(super) fn merge_keys(map: &mut Map<String, Value>) {
     let Some(merged) = map.shift_remove("<<") else { return };
@@ -42,22 +44,31 @@ pub(super) fn words(error: &str) -> String {
     }
 }
 
+/// The line that an error of the reader names.
+pub(super) fn line(said: &str) -> Option<usize> {
+    let (_, place) = said.rsplit_once(" at line ")?;
+    let digits: String = place.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
 /// go-yaml's words for keys given twice.
-pub(super) fn already_set(text: &str, keys: &[String]) -> String {
-    let mut lines = duplicate_lines(text);
+pub(super) fn already_set(text: &str, keys: &[Twice]) -> String {
+    let unknown = keys.iter().any(|twice| twice.line.is_none());
+    let mut lines = if unknown { duplicate_lines(text) } else { vec![] };
     let mut out = "yaml: unmarshal errors:".to_owned();
-    for key in keys {
-        let line = match lines.iter().position(|(_, found)| found == key) {
-            Some(at) => lines.remove(at).0,
-            None => 1,
+    for Twice { key, line } in keys {
+        let guessed = || {
+            let at = lines.iter().position(|(_, found)| *found == key.text)?;
+            Some(lines.remove(at).0)
         };
-        out.push_str(&format!("\n  line {line}: key {key:?} already set in map"));
+        let line = line.or_else(guessed).unwrap_or(1);
+        out.push_str(&format!("\n  line {line}: key {} already set in map", key.shown()));
     }
     out
 }
 
 /// Keys of block mappings that come a second time, with their line. The parser says *that* a key is there
-/// twice, but not where; flow mappings and odd layouts are not followed here and fall back to line 1.
+/// twice, but not where if there are aliases; flow mappings and odd layouts are not followed here and fall back to line 1.
 fn duplicate_lines(text: &str) -> Vec<(usize, String)> {
     let mut open: Vec<(usize, Vec<String>)> = Vec::new();
     let mut found = Vec::new();

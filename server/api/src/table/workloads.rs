@@ -132,7 +132,8 @@ static REVISION: &[Column] = &[
 ];
 
 pub(super) static SCALE_COLUMNS: &[Column] = &[
-    NAME,
+    // upstream does not say that it is one
+    Column { format: "", ..NAME },
     integer("Desired", "replicas is the desired number of instances for the scaled object."),
     integer("Available", "replicas is the actual number of observed instances of the scaled object."),
     AGE,

@@ -19,7 +19,7 @@ pub(super) fn ingress(object: &Value, old: &Value, errors: &mut Errors) {
     let (spec, was) = (get(object, "spec"), get(old, "spec"));
     if list(spec, "rules").is_empty() && !has(spec, "defaultBackend") {
         let why = "either `defaultBackend` or `rules` must be specified";
-        errors.push(FieldError::invalid("spec", Value::Array(Vec::new()), why));
+        errors.push(FieldError::invalid("spec", get(spec, "rules").clone(), why));
     }
     if has(spec, "defaultBackend") {
         backend(get(spec, "defaultBackend"), "spec.defaultBackend", errors);

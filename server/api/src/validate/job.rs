@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::access::*;
 use super::job_status::indexes_in;
 use super::workload;
+use crate::go::Quote as _;
 use crate::selector::Selector;
 use crate::status::FieldError;
 use crate::validation::{
@@ -211,7 +212,7 @@ fn too_many(holder: &Value, key: &str, most: usize, at: &str, errors: &mut Error
 /// As [`listed`], but absent is `Required`, with what there is.
 fn required_of(value: &Value, key: &str, at: &str, supported: &[&str], errors: &mut Errors) {
     if text(value, key).is_empty() {
-        let quoted: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
+        let quoted: Vec<String> = supported.iter().map(|one| one.quoted().to_string()).collect();
         errors.push(FieldError::required(join(at, key), format!("valid values: [{}]", quoted.join(" "))));
     } else {
         listed(value, key, at, supported, errors);

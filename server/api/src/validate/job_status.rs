@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::access::*;
+use crate::go::Quote as _;
 use crate::status::FieldError;
 
 /// The conditions that a Job does not lose again.
@@ -192,15 +193,17 @@ fn parse(text: &str, completions: i64) -> Result<Vec<Interval>, String> {
         let ends: Vec<&str> = part.split('-').collect();
         if ends.len() > 2 {
             return Err(format!(
-                "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+                "the fragment {} violates the requirement that an index interval can have at most two parts separated by '-'",
+                part.quoted()
             ));
         }
         let mut numbers = Vec::new();
         for end in ends {
-            let number: i64 =
-                end.parse().map_err(|_| format!("cannot convert string to integer for index: {end:?}"))?;
+            let number: i64 = end
+                .parse()
+                .map_err(|_| format!("cannot convert string to integer for index: {}", end.quoted()))?;
             if number >= completions {
-                return Err(format!("too large index: {end:?}"));
+                return Err(format!("too large index: {}", end.quoted()));
             }
             if last.is_some_and(|last| number <= last) {
                 let last = last.unwrap_or(0);

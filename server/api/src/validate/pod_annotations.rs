@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::access::*;
 use super::container::local_path;
 use super::pod::every_container;
+use crate::go::Quote as _;
 use crate::status::FieldError;
 
 /// A pod that the kubelet mirrors.
@@ -59,7 +60,7 @@ fn app_armor(container: &str, profile: &str, spec: &Value, at: &str, errors: &mu
         errors.push(FieldError::invalid(at, container, "container not found"));
     }
     if !matches!(profile, "" | "runtime/default" | "unconfined") && !profile.starts_with(LOCAL) {
-        let why = format!("invalid AppArmor profile name: {profile:?}");
+        let why = format!("invalid AppArmor profile name: {}", profile.quoted());
         errors.push(FieldError::invalid(at, profile, why));
     }
 }

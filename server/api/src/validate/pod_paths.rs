@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::access::*;
+use crate::go::Quote as _;
 
 /// Adds what is odd about the files of the volumes of a pod's `spec`.
 pub(super) fn overlaps(spec: &Value, told: &mut Vec<String>) {
@@ -20,10 +21,10 @@ pub(super) fn overlaps(spec: &Value, told: &mut Vec<String>) {
                 continue;
             }
             let what = match named {
-                Some(key) => format!("{what} {:?}", text(source, key)),
+                Some(key) => format!("{what} {}", text(source, key).quoted()),
                 None => what.to_owned(),
             };
-            check(&items(source), &format!("volume {name:?} ({what}): overlapping paths"), told);
+            check(&items(source), &format!("volume {} ({what}): overlapping paths", name.quoted()), told);
         }
         projected(get(volume, "projected"), name, told);
     }
@@ -37,11 +38,11 @@ fn projected(projected: &Value, volume: &str, told: &mut Vec<String>) {
     let mut before = BTreeSet::new();
     for source in list(projected, "sources") {
         if source.as_object().is_none_or(|source| source.is_empty()) {
-            told.push(format!("volume {volume:?} (Projected) has no sources provided"));
+            told.push(format!("volume {} (Projected) has no sources provided", volume.quoted()));
             continue;
         }
         let Some((paths, what)) = files(source) else { continue };
-        let what = format!("volume {volume:?} (Projected {what}): overlapping paths");
+        let what = format!("volume {} (Projected {what}): overlapping paths", volume.quoted());
         check(&paths, &what, told);
         // what the sources before put there, and this one's, each path once and in order
         let own: BTreeSet<&str> = paths.into_iter().collect();
@@ -56,7 +57,8 @@ fn projected(projected: &Value, volume: &str, told: &mut Vec<String>) {
 fn files(source: &Value) -> Option<(Vec<&str>, String)> {
     let named = |key: &str, what: &str| {
         let of = get(source, key);
-        Some((items(of), format!("{what} {:?}", text(of, "name")))).filter(|(items, _)| !items.is_empty())
+        Some((items(of), format!("{what} {}", text(of, "name").quoted())))
+            .filter(|(items, _)| !items.is_empty())
     };
     let one = |key: &str| Some(text(get(source, key), "path")).filter(|_| has(source, key));
     let downward = || {
@@ -67,7 +69,7 @@ fn files(source: &Value) -> Option<(Vec<&str>, String)> {
     let bundle = || {
         let bundle = get(source, "clusterTrustBundle");
         let name = if has(bundle, "name") { text(bundle, "name") } else { text(bundle, "signerName") };
-        Some((vec![one("clusterTrustBundle")?], format!("ClusterTrustBundle {name:?}")))
+        Some((vec![one("clusterTrustBundle")?], format!("ClusterTrustBundle {}", name.quoted())))
     };
     named("configMap", "ConfigMap")
         .or_else(|| named("secret", "Secret"))
@@ -86,7 +88,7 @@ fn check(paths: &[&str], what: &str, told: &mut Vec<String>) {
         };
         let empty = path.is_empty() || seen.contains("");
         if let Some(other) = seen.iter().find(collides).filter(|_| !empty) {
-            told.push(format!("{what}: {path:?} with {other:?}"));
+            told.push(format!("{what}: {} with {}", path.quoted(), other.quoted()));
         }
         seen.insert(path);
     }

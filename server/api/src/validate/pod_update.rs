@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::access::*;
 use super::diff;
 use super::pod;
+use crate::go::Quote as _;
 use crate::status::FieldError;
 use crate::validation::{FIELD_IS_IMMUTABLE, is_dns1123_subdomain, is_ip, is_ipv6, range_error};
 
@@ -207,13 +208,14 @@ pub fn ephemeral_containers(new: &Value, old: &Value) -> Errors {
         // of two with one name the last counts
         let mut all = list(new, "ephemeralContainers").iter().rev();
         let Some(after) = all.find(|after| text(after, "name") == name) else {
-            let why = format!("existing ephemeral containers {name:?} may not be removed\n");
+            let why = format!("existing ephemeral containers {} may not be removed\n", name.quoted());
             errors.push(FieldError::forbidden(FIELD, why));
             continue;
         };
         let differences = diff::lines(after, before, &at);
         if !differences.is_empty() {
-            let why = format!("existing ephemeral containers {name:?} may not be changed\n{differences}");
+            let why =
+                format!("existing ephemeral containers {} may not be changed\n{differences}", name.quoted());
             errors.push(FieldError::forbidden(FIELD, why));
         }
     }

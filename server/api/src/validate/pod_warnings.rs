@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::access::*;
+use crate::go::Quote as _;
 
 /// The sorts of containers, in the order in which upstream visits them.
 const CONTAINERS: &[&str] = &["initContainers", "containers", "ephemeralContainers"];
@@ -155,7 +156,7 @@ fn twice(spec: &Value, field: &str, key: &str, at: &str, told: &mut Vec<String>)
     let mut seen = BTreeSet::new();
     for (at, item) in each(spec, field, at) {
         if !seen.insert(text(item, key)) {
-            told.push(format!("{at}.{key}: duplicate {key} {:?}", text(item, key)));
+            told.push(format!("{at}.{key}: duplicate {key} {}", text(item, key).quoted()));
         }
     }
 }
@@ -167,7 +168,8 @@ fn fractions(value: &Value, field: &str, at: &str, names: &[&str], told: &mut Ve
         if let Some(amount) = amount.filter(|amount| amount.milli_value() % 1000 != 0) {
             let shown = amount.to_string();
             told.push(format!(
-                "{at}.{field}[{name}]: fractional byte value {shown:?} is invalid, must be an integer"
+                "{at}.{field}[{name}]: fractional byte value {} is invalid, must be an integer",
+                shown.quoted()
             ));
         }
     }
@@ -225,7 +227,8 @@ fn env(container: &Value, at: &str, told: &mut Vec<String>) {
         let reference = format!("$({name})");
         if has(variable, "valueFrom") || value == reference || !value.contains(&reference) {
             told.push(format!(
-                "{at}: hides previous definition of {name:?}, which may be dropped when using apply"
+                "{at}: hides previous definition of {}, which may be dropped when using apply",
+                name.quoted()
             ));
         }
     }

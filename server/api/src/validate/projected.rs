@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::access::*;
 use super::volume_sources::{downward_file, key_paths, own_path};
+use crate::go::Quote as _;
 use crate::status::FieldError;
 use crate::validation::{is_dns1123_label, is_dns1123_subdomain, is_qualified_name, validate_label_selector};
 
@@ -193,7 +194,7 @@ fn signer_name(name: &str, at: &str, errors: &mut Errors) {
         for (label, why) in
             first.into_iter().flat_map(|(label, all)| all.into_iter().map(move |why| (label, why)))
         {
-            wrong(all, format!("validating label {label:?}: {why}"));
+            wrong(all, format!("validating label {}: {why}", label.quoted()));
         }
     }
     if !domain.contains('.') {

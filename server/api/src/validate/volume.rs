@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::access::*;
 use super::pod::Holder;
 use super::{storage, volume_sources};
+use crate::go::Quote as _;
 use crate::status::FieldError;
 use crate::validation::{is_dns1123_label, is_dns1123_subdomain, validate_annotations, validate_labels};
 
@@ -150,7 +151,7 @@ fn ephemeral(volume: &Value, at: &str, volume_at: &str, holder: Holder, errors: 
     if !pod.is_empty() && !name.is_empty() {
         let claim = format!("{pod}-{name}");
         let why = is_dns1123_subdomain(&claim);
-        let why = why.into_iter().map(|why| format!("PVC name {claim:?}: {why}")).collect();
+        let why = why.into_iter().map(|why| format!("PVC name {}: {why}", claim.quoted())).collect();
         invalid_each(errors, &join(volume_at, "name"), name, why);
     }
 }

@@ -129,10 +129,13 @@ fn selector(kind: &str, spec: &Value, errors: &mut Errors) {
 
 fn replication_controller(spec: &Value, errors: &mut Errors) {
     let selector = get(spec, "selector").as_object().filter(|map| !map.is_empty());
+    if selector.is_none() {
+        errors.push(FieldError::required("spec.selector", ""));
+    }
     if !has(spec, "template") {
         errors.push(FieldError::required("spec.template", ""));
     }
-    let Some(selector) = selector else { return errors.push(FieldError::required("spec.selector", "")) };
+    let Some(selector) = selector else { return };
     let labels = get(get(get(spec, "template"), "metadata"), "labels");
     if has(spec, "template") && !Selector::from_map(selector).matches(labels) {
         let why = "`selector` does not match template `labels`";

@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::go::Quote as _;
+
 const INVALID_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const INVALID_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
@@ -51,7 +53,7 @@ pub fn is_canonical_ip(value: &str) -> Vec<String> {
 }
 
 fn canonical(form: &str) -> String {
-    format!("must be in canonical form ({form:?})")
+    format!("must be in canonical form ({})", form.quoted())
 }
 
 /// A block's address as written, how long its prefix is, and its first address.

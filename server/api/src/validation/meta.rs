@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::FIELD_IS_IMMUTABLE;
 use super::names::{NameRule, name_errors};
 use super::text::{is_dns1123_label, is_label_value, is_qualified_name};
+use crate::go::Quote as _;
 use crate::status::FieldError;
 
 /// 256 KiB: keys and values of all annotations together.
@@ -96,12 +97,13 @@ pub fn validate_annotations(annotations: Option<&Value>, field: &str) -> Vec<Fie
 pub fn validate_label_selector(selector: &Value, field: &str) -> Vec<FieldError> {
     let mut errors = validate_labels(selector.get("matchLabels"), &format!("{field}.matchLabels"));
     for (index, expression) in items(selector, "matchExpressions").enumerate() {
-        errors.extend(expression_errors(expression, &format!("{field}.matchExpressions[{index}]")));
+        errors.extend(label_requirement_errors(expression, &format!("{field}.matchExpressions[{index}]")));
     }
     errors
 }
 
-fn expression_errors(expression: &Value, at: &str) -> Vec<FieldError> {
+/// `ValidateLabelSelectorRequirement` at `at`.
+pub fn label_requirement_errors(expression: &Value, at: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let values = strings(expression, "values");
     match text(expression, "operator") {
@@ -227,7 +229,7 @@ fn new_finalizers(new: &Value, old: &Value) -> Option<FieldError> {
         strings(new, "finalizers").into_iter().filter(|f| !known.contains(f)).collect();
     extra.sort_unstable();
     extra.dedup();
-    let shown: Vec<String> = extra.iter().map(|f| format!("{f:?}")).collect();
+    let shown: Vec<String> = extra.iter().map(|f| f.quoted().to_string()).collect();
     (!extra.is_empty()).then(|| {
         let shown = shown.join(", ");
         FieldError::forbidden(

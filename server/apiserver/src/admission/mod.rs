@@ -12,6 +12,7 @@ mod kept;
 mod lifecycle;
 mod limit_ranger;
 pub(crate) mod node_audience;
+mod node_features;
 pub(crate) mod node_restriction;
 mod pod_resize;
 mod pod_security;
@@ -54,6 +55,7 @@ pub(crate) fn plugins(auth: Arc<Auth>, customs: crate::crd::Customs) -> Vec<Admi
         certificates::CertificateSubjectRestriction.into(),
         ingress_class::DefaultIngressClass.into(),
         pod_topology_labels::PodTopologyLabels.into(),
+        node_features::NodeDeclaredFeatureValidator.into(),
         pod_resize::PodResizeValidator.into(),
         rbac::EscalationCheck(auth.clone()).into(),
     ];

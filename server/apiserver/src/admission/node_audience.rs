@@ -1,6 +1,7 @@
 //! For whom a kubelet may have tokens: `NodeRestriction`'s `validateNodeServiceAccountAudience`
 //! (`ServiceAccountNodeAudienceRestriction`, on since 1.33).
 
+use sampan_api::go::Quote as _;
 use sampan_store::Store;
 use serde_json::Value;
 
@@ -31,7 +32,8 @@ pub(crate) fn audience(
         return Ok(());
     }
     Err(format!(
-        "audience {wanted:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",
+        "audience {} not found in pod spec volume, {} is not authorized to request tokens for this audience",
+        wanted.quoted(),
         user.name
     ))
 }

@@ -1,5 +1,6 @@
 //! `NodeRestriction`: a kubelet changes itself and its own pods, nothing else; `plugin/pkg/admission/noderestriction`.
 
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 use sampan_store::Store;
 use serde_json::Value;
@@ -39,16 +40,17 @@ impl Plugin for NodeRestriction {
             ("", "pods", "") => pod(node, review, object),
             ("", "pods", "status") => own_pod(node, review, "update status"),
             ("", "pods", "eviction") => own_pod_evicted(node, review),
-            ("", "pods", sub) => {
-                Err(format!("unexpected pod subresource {sub:?}, only 'status' and 'eviction' are allowed"))
-            }
+            ("", "pods", sub) => Err(format!(
+                "unexpected pod subresource {}, only 'status' and 'eviction' are allowed",
+                sub.quoted()
+            )),
             ("", "nodes", _) => self_node(node, review, object),
             ("", "serviceaccounts", "token") => token(node, review.store, review.namespace, object),
             ("coordination.k8s.io", "leases", _) => named(node, review, object, "kube-node-lease", "lease"),
             ("storage.k8s.io", "csinodes", _) => named(node, review, object, "", "CSINode"),
             ("certificates.k8s.io", "certificatesigningrequests", "") => certificate(review, object),
             ("", "persistentvolumeclaims", sub) if sub != "status" => {
-                Err(format!("may only update PVC status, not {sub:?}"))
+                Err(format!("may only update PVC status, not {}", sub.quoted()))
             }
             _ => Ok(()),
         };
@@ -64,8 +66,9 @@ fn pod(node: &str, review: &Review<'_>, pod: &Value) -> Verdict {
         Operation::Create => mirror(node, pod),
         Operation::Delete => own_pod(node, review, "delete"),
         operation => Err(format!(
-            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
-            format!("{operation:?}").to_uppercase()
+            "unexpected operation {}, node {} can only create and delete mirror pods",
+            format!("{operation:?}").to_uppercase().quoted(),
+            node.quoted()
         )),
     }
 }
@@ -73,20 +76,25 @@ fn pod(node: &str, review: &Review<'_>, pod: &Value) -> Verdict {
 fn mirror(node: &str, pod: &Value) -> Verdict {
     if at(pod, &["metadata", "annotations", MIRROR]).is_null() {
         return Err(format!(
-            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+            "pod does not have {} annotation, node {} can only create mirror pods",
+            MIRROR.quoted(),
+            node.quoted()
         ));
     }
     let on = text(pod, &["spec", "nodeName"]);
     if on != node {
-        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+        return Err(format!("node {} can only create pods with spec.nodeName set to itself", node.quoted()));
     }
     for owner in items(at(pod, &["metadata", "ownerReferences"])) {
         if text(owner, &["kind"]) != "Node" || text(owner, &["name"]) != node {
-            return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
+            return Err(format!(
+                "node {} can only create pods with an owner reference set to itself",
+                node.quoted()
+            ));
         }
     }
     if !text(pod, &["spec", "serviceAccountName"]).is_empty() {
-        return Err(format!("node {node:?} can not create pods that reference a service account"));
+        return Err(format!("node {} can not create pods that reference a service account", node.quoted()));
     }
     let spec = at(pod, &["spec"]);
     let refers =
@@ -97,7 +105,7 @@ fn mirror(node: &str, pod: &Value) -> Verdict {
         ("persistentvolumeclaims", "persistentVolumeClaim"),
     ] {
         if refers("volumes", &[path]) {
-            return Err(format!("node {node:?} can not create pods that reference {what}"));
+            return Err(format!("node {} can not create pods that reference {what}", node.quoted()));
         }
     }
     Ok(())
@@ -123,7 +131,8 @@ fn own_pod(node: &str, review: &Review<'_>, what: &str) -> Verdict {
     match text(pod, &["spec", "nodeName"]) == node {
         true => Ok(()),
         false => Err(format!(
-            "node {node:?} can only {what} {} with spec.nodeName set to itself",
+            "node {} can only {what} {} with spec.nodeName set to itself",
+            node.quoted(),
             if what == "delete" { "pods" } else { "for pods" }
         )),
     }
@@ -132,7 +141,7 @@ fn own_pod(node: &str, review: &Review<'_>, what: &str) -> Verdict {
 fn own_pod_evicted(node: &str, review: &Review<'_>) -> Verdict {
     match stored(review.store, "pods", review.namespace, review.name) {
         Some(pod) if text(&pod, &["spec", "nodeName"]) != node => {
-            Err(format!("node {node:?} can only evict pods with spec.nodeName set to itself"))
+            Err(format!("node {} can only evict pods with spec.nodeName set to itself", node.quoted()))
         }
         _ => Ok(()),
     }
@@ -141,19 +150,21 @@ fn own_pod_evicted(node: &str, review: &Review<'_>) -> Verdict {
 fn self_node(node: &str, review: &Review<'_>, object: &Value) -> Verdict {
     let name = if review.name.is_empty() { meta(object, "name") } else { review.name };
     if name != node {
-        return Err(format!("node {node:?} is not allowed to modify node {name:?}"));
+        return Err(format!("node {} is not allowed to modify node {}", node.quoted(), name.quoted()));
     }
     match review.operation {
         Operation::Create => {
             if !at(object, &["spec", "configSource"]).is_null() {
                 return Err(format!(
-                    "node {node:?} is not allowed to create pods with a non-nil configSource"
+                    "node {} is not allowed to create pods with a non-nil configSource",
+                    node.quoted()
                 ));
             }
             let forbidden = forbidden_labels(&[], &labels(object));
             if !forbidden.is_empty() {
                 return Err(format!(
-                    "node {node:?} is not allowed to set the following labels: {}",
+                    "node {} is not allowed to set the following labels: {}",
+                    node.quoted(),
                     forbidden.join(", ")
                 ));
             }
@@ -164,10 +175,10 @@ fn self_node(node: &str, review: &Review<'_>, object: &Value) -> Verdict {
             if review.subresource.is_empty()
                 && at(old, &["spec", "taints"]) != at(object, &["spec", "taints"])
             {
-                return Err(format!("node {node:?} is not allowed to modify taints"));
+                return Err(format!("node {} is not allowed to modify taints", node.quoted()));
             }
             if at(old, &["metadata", "ownerReferences"]) != at(object, &["metadata", "ownerReferences"]) {
-                return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
+                return Err(format!("node {} is not allowed to modify ownerReferences", node.quoted()));
             }
             let forbidden = forbidden_labels(&labels(old), &labels(object));
             if !forbidden.is_empty() {
@@ -175,7 +186,9 @@ fn self_node(node: &str, review: &Review<'_>, object: &Value) -> Verdict {
             }
             Ok(())
         }
-        Operation::Delete => Err(format!("node {node:?} is not allowed to delete node {name:?}")),
+        Operation::Delete => {
+            Err(format!("node {} is not allowed to delete node {}", node.quoted(), name.quoted()))
+        }
         Operation::Connect => Ok(()),
     }
 }
@@ -220,7 +233,7 @@ pub(crate) fn token(node: &str, store: &Store, namespace: &str, request: &Value)
         return Err("node requested token with a pod binding without a uid".into());
     }
     let Some(pod) = stored(store, "pods", namespace, name) else {
-        return Err(format!("pod {name:?} not found"));
+        return Err(format!("pod {} not found", name.quoted()));
     };
     if meta(&pod, "uid") != uid {
         return Err(format!(
@@ -249,7 +262,7 @@ fn certificate(review: &Review<'_>, request: &Value) -> Verdict {
 
 fn named(node: &str, review: &Review<'_>, object: &Value, namespace: &str, kind: &str) -> Verdict {
     if !namespace.is_empty() && review.namespace != namespace {
-        return Err(format!("can only access leases in the {namespace:?} system namespace"));
+        return Err(format!("can only access leases in the {} system namespace", namespace.quoted()));
     }
     let name = if review.name.is_empty() { meta(object, "name") } else { review.name };
     match name == node {

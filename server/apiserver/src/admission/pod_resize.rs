@@ -1,6 +1,7 @@
 //! `PodResizeValidator`: no pod on a node is resized to more than the node has at all, nor where nobody can resize it;
 //! `plugin/pkg/admission/podresize`.
 
+use sampan_api::go::Quote as _;
 use sampan_api::quantity::Quantity;
 use sampan_api::quota;
 use sampan_api::status::ApiError;
@@ -21,13 +22,17 @@ impl Plugin for PodResizeValidator {
         }
         let forbidden = |why: &str| ApiError::forbidden("", "pods", review.name, why);
         let Some(node) = look_up(review.store, "nodes", name) else {
-            return Err(forbidden(&format!("node {name:?} not found")));
+            return Err(forbidden(&format!("node {} not found", name.quoted())));
         };
         let refused = match (too_much(pod, &node), text(&node, &["metadata", "labels", "kubernetes.io/os"])) {
             (Some(why), _) => ("NodeCapacity", why),
             (None, "linux") => return Ok(()),
             (None, os) => {
-                let why = format!("pod resize is only supported on linux nodes, node {name:?} is {os:?}");
+                let why = format!(
+                    "pod resize is only supported on linux nodes, node {} is {}",
+                    name.quoted(),
+                    os.quoted()
+                );
                 ("UnsupportedPlatform", why)
             }
         };

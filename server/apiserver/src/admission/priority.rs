@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 use sampan_store::Store;
 use serde_json::Value;
@@ -56,8 +57,8 @@ impl Plugin for Priority {
         match default_class(review.store) {
             Some(other) if meta(&other, "name") != meta(class, "name") => {
                 let why = format!(
-                    "PriorityClass {:?} is already marked as default. Only one default can exist",
-                    meta(&other, "name")
+                    "PriorityClass {} is already marked as default. Only one default can exist",
+                    meta(&other, "name").quoted()
                 );
                 Err(ApiError::forbidden("scheduling.k8s.io", "priorityclasses", meta(class, "name"), &why))
             }

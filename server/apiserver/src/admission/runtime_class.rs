@@ -1,6 +1,7 @@
 //! `RuntimeClass`: a pod gets the overhead, node selector and tolerations of its class;
 //! `plugin/pkg/admission/runtimeclass`.
 
+use sampan_api::go::Quote as _;
 use sampan_api::quota;
 use std::sync::Arc;
 
@@ -54,7 +55,9 @@ fn class_of(review: &Review<'_>, pod: &Value) -> Result<Option<Arc<Value>>, ApiE
         return Ok(None);
     }
     let class = kept::look_up(review.store, "runtimeclasses.node.k8s.io", name);
-    class.map(Some).ok_or_else(|| refused(pod, &format!("pod rejected: RuntimeClass {name:?} not found")))
+    class
+        .map(Some)
+        .ok_or_else(|| refused(pod, &format!("pod rejected: RuntimeClass {} not found", name.quoted())))
 }
 
 fn overhead(pod: &mut Value, class: &Value) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! `ServiceAccount`: every pod runs as one, with its token mounted; `plugin/pkg/admission/serviceaccount`.
 
 use rand::RngExt;
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
@@ -37,7 +38,8 @@ impl Plugin for ServiceAccount {
         let account = kept::look_up(review.store, "serviceaccounts", &format!("{namespace}/{name}"))
             .ok_or_else(|| {
                 let why = format!(
-                    "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+                    "error looking up service account {namespace}/{name}: serviceaccount {} not found",
+                    name.quoted()
                 );
                 ApiError::forbidden("", "pods", meta(pod, "name"), &why)
             })?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds;
 use sampan_store::{Entry, Event, EventKind, Key, Lagged, Store, Watch};
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ fn unreachable(reference: &Reference, service: &Value, slices: &[Value]) -> Opti
     let Reference { namespace, name, port } = reference;
     let no = |reason, message| Some(("False", reason, message));
     if service.is_null() {
-        return no("ServiceNotFound", format!("service/{name} in {namespace:?} is not present"));
+        return no("ServiceNotFound", format!("service/{name} in {} is not present", namespace.quoted()));
     }
     if !matches!(text(service, &["spec", "type"]), "" | "ClusterIP") {
         return None;
@@ -70,13 +71,13 @@ fn unreachable(reference: &Reference, service: &Value, slices: &[Value]) -> Opti
     let Some(found) = ports.iter().find(|one| at(one, &["port"]).as_u64() == Some((*port).into())) else {
         return no(
             "ServicePortError",
-            format!("service/{name} in {namespace:?} is not listening on port {port}"),
+            format!("service/{name} in {} is not listening on port {port}", namespace.quoted()),
         );
     };
     if slices.is_empty() {
         return no(
             "EndpointsNotFound",
-            format!("cannot find endpointslices for service/{name} in {namespace:?}"),
+            format!("cannot find endpointslices for service/{name} in {}", namespace.quoted()),
         );
     }
     let port = text(found, &["name"]);
@@ -91,7 +92,9 @@ fn unreachable(reference: &Reference, service: &Value, slices: &[Value]) -> Opti
         false => no(
             "MissingEndpoints",
             format!(
-                "endpointslices for service/{name} in {namespace:?} have no addresses with port name {port:?}"
+                "endpointslices for service/{name} in {} have no addresses with port name {}",
+                namespace.quoted(),
+                port.quoted()
             ),
         ),
     }
@@ -383,13 +386,18 @@ async fn say(registry: &Registry, object: &Value, verdict: &Verdict) {
     let call = Call::new(&user, WriteOptions::default()).tracked(crate::registry::manage::SELF);
     let Some(kind) = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices") else { return };
     let target = Target { subresource: "status".to_owned(), ..Target::new(kind, "", meta(object, "name")) };
+    let mut change = (Value::Null, Value::Null);
     let written = registry.modify(&call, &target, |old| {
         let mut new = judged(old, verdict).unwrap_or_else(|| old.clone());
+        change = (old.clone(), new.clone());
         crate::value::remove(&mut new, &["metadata", "resourceVersion"]);
         Ok(new)
     });
-    if let Err(error) = written.await {
-        tracing::warn!(%error, api_service = target.name, "cannot tell whether it is available");
+    match written.await {
+        Ok(_) => super::metrics::judged(&change.0, &change.1),
+        Err(error) => {
+            tracing::warn!(%error, api_service = target.name, "cannot tell whether it is available");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
+use sampan_api::go::Quote as _;
 use sampan_store::{Key, Snapshot, Store};
 use serde_json::Value;
 
@@ -141,7 +142,7 @@ impl Backend {
         let failing = |why: String| format!("failing or missing response from {url}: {why}");
         let response =
             match tokio::time::timeout(PATIENCE, ask(&destination, &path, "application/json")).await {
-                Ok(response) => response.map_err(|why| failing(format!("Get {url:?}: {why}")))?,
+                Ok(response) => response.map_err(|why| failing(format!("Get {}: {why}", url.quoted())))?,
                 Err(_) => return Err(format!("timed out waiting for {url}")),
             };
         match response.status().is_success() {

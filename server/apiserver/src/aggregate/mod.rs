@@ -16,6 +16,7 @@ mod backend;
 pub(crate) mod custom;
 mod forward;
 pub(crate) mod local;
+pub(crate) mod metrics;
 mod openapi;
 mod table;
 

@@ -3,7 +3,8 @@
 //! Ported from `k8s.io/apiserver/pkg/audit/policy` and `pkg/apis/audit/validation`. Pure: a policy is a value, and
 //! asking it allocates nothing.
 
-use serde_json::{Map, Value};
+use sampan_api::go::Quote as _;
+use serde_json::{Map, Value, json};
 
 use crate::UserInfo;
 use crate::auth::Attributes;
@@ -178,8 +179,9 @@ impl Rule {
         let list = |key: &str| strings(rule, at, key);
         let urls = list("nonResourceURLs")?;
         for (i, url) in urls.iter().enumerate() {
-            check_url(url)
-                .map_err(|why| format!("{at}.nonResourceURLs[{i}]: Invalid value: {url:?}: {why}"))?;
+            check_url(url).map_err(|why| {
+                format!("{at}.nonResourceURLs[{i}]: Invalid value: {}: {why}", url.quoted())
+            })?;
         }
         let resources = match rule.get("resources") {
             None | Some(Value::Null) => Vec::new(),
@@ -193,7 +195,8 @@ impl Rule {
         let of_resources = !resources.is_empty() || !namespaces.is_empty();
         if !urls.is_empty() && of_resources {
             return Err(format!(
-                "{at}.nonResourceURLs: Invalid value: {urls:?}: rules cannot apply to both regular resources and non-resource URLs"
+                "{at}.nonResourceURLs: Invalid value: {}: rules cannot apply to both regular resources and non-resource URLs",
+                json!(urls)
             ));
         }
         let own = stages(rule, &format!("{at}.omitStages"))?;
@@ -236,12 +239,13 @@ impl Resources {
         if !group.is_empty() {
             let wrong = sampan_api::validation::is_dns1123_subdomain(&group);
             if !wrong.is_empty() {
-                return Err(format!("{at}.group: Invalid value: {group:?}: {}", wrong.join(",")));
+                return Err(format!("{at}.group: Invalid value: {}: {}", group.quoted(), wrong.join(",")));
             }
         }
         if !names.is_empty() && resources.is_empty() {
             return Err(format!(
-                "{at}.resourceNames: Invalid value: {names:?}: using resourceNames requires at least one resource"
+                "{at}.resourceNames: Invalid value: {}: using resourceNames requires at least one resource",
+                json!(names)
             ));
         }
         Ok(Self { group, resources, names })
@@ -291,7 +295,7 @@ fn fields<'a>(value: &'a Value, at: &str, known: &[&str]) -> Result<&'a Map<Stri
         return Err(format!("{}: must be an object", if at.is_empty() { "policy" } else { at }));
     };
     match map.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!("strict decoding error: unknown field {:?}", place(key))),
+        Some(key) => Err(format!("strict decoding error: unknown field {}", place(key).quoted())),
         None => Ok(map),
     }
 }
@@ -325,7 +329,8 @@ fn level(rule: &Map<String, Value>, at: &str) -> Result<Level, String> {
     };
     LEVELS.iter().find(|(name, _)| name == said).map(|(_, level)| *level).ok_or_else(|| {
         format!(
-            "{at}.level: Unsupported value: {said:?}: supported values: \"Metadata\", \"None\", \"Request\", \"RequestResponse\""
+            "{at}.level: Unsupported value: {}: supported values: \"Metadata\", \"None\", \"Request\", \"RequestResponse\"",
+            said.quoted()
         )
     })
 }
@@ -337,7 +342,8 @@ fn stages(map: &Map<String, Value>, at: &str) -> Result<Omitted, String> {
         match STAGES.iter().find(|(name, _)| name == word) {
             Some((_, stage)) => Ok(omitted.with(*stage)),
             None => Err(format!(
-                "{at}[{i}]: Invalid value: {word:?}: allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic"
+                "{at}[{i}]: Invalid value: {}: allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic",
+                word.quoted()
             )),
         }
     })

@@ -33,7 +33,7 @@ impl Auth {
             (_, Some(token)) => token,
         };
         let found = self.token_user(&token, &self.tokens.api_audiences());
-        found.map(|(user, _)| Some(Arc::new(user))).map_err(|why| {
+        found.map(|(user, _)| Some(user)).map_err(|why| {
             tracing::debug!(%why, "bearer token refused");
             ApiError::unauthorized()
         })
@@ -44,7 +44,7 @@ impl Auth {
         &self,
         token: &str,
         wanted: &[String],
-    ) -> Result<(UserInfo, Vec<String>), String> {
+    ) -> Result<(Arc<UserInfo>, Vec<String>), String> {
         let now = Timestamp::now();
         let user = match self.issuers().user(token, now) {
             Some(user) => user?,
@@ -58,7 +58,7 @@ impl Auth {
         let common: Vec<String> = wanted.iter().filter(|audience| own.contains(audience)).cloned().collect();
         match common.is_empty() {
             true => Err("the token is for no audience that was asked for".into()),
-            false => Ok((user, common)),
+            false => Ok((Arc::new(user), common)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Nobody may give what they do not have: `pkg/registry/rbac/{role,clusterrole,rolebinding,…}/policybased`.
 
+use sampan_api::go::{Quote as _, quoted_list};
 use sampan_api::status::ApiError;
 use serde_json::Value;
 
@@ -59,9 +60,9 @@ impl Auth {
         let mut missing: Vec<String> = missing.iter().map(Rule::compact).collect();
         missing.sort();
         let why = format!(
-            "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
-            user.name,
-            user.groups,
+            "user {} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+            user.name.quoted(),
+            quoted_list(&user.groups),
             missing.join("\n")
         );
         Err(ApiError::forbidden(API, resource, name, &why))

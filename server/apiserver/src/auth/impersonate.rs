@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 
 use super::{
@@ -30,8 +31,8 @@ pub fn impersonate(
         return match uid.is_empty() && groups.is_empty() && extra.is_empty() {
             true => Ok(None),
             false => Err(ApiError::bad_request(format!(
-                "requested {:?} without impersonating a user",
-                groups.first().map(String::as_str).unwrap_or(uid)
+                "requested {} without impersonating a user",
+                groups.first().map(String::as_str).unwrap_or(uid).quoted()
             ))),
         };
     }

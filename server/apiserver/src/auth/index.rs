@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use sampan_api::go::Quote as _;
 use sampan_store::{Entry, Snapshot, Store};
 use serde_json::Value;
 
@@ -244,11 +245,16 @@ fn reason(binding: &Binding) -> String {
         false => ("RoleBinding", format!("{}/{}", binding.name, binding.namespace)),
     };
     let subject = match binding.subjects.first() {
-        Some(Subject::User(user)) => format!("User {user:?}"),
-        Some(Subject::Group(group)) => format!("Group {group:?}"),
+        Some(Subject::User(user)) => format!("User {}", user.quoted()),
+        Some(Subject::Group(group)) => format!("Group {}", group.quoted()),
         None => String::new(),
     };
-    format!("RBAC: allowed by {kind} {name:?} of {} {:?} to {subject}", binding.role_kind, binding.role)
+    format!(
+        "RBAC: allowed by {kind} {} of {} {} to {subject}",
+        name.quoted(),
+        binding.role_kind,
+        binding.role.quoted()
+    )
 }
 
 fn labels(value: &Value) -> Vec<(String, String)> {

@@ -17,6 +17,7 @@
 //!
 //! What is not here: records of what was decided (`audit`), and which request means which verb (that is the pipeline's).
 
+mod asked;
 pub mod authenticate;
 pub mod bootstrap;
 mod escalate;
@@ -25,6 +26,7 @@ pub mod impersonate;
 pub mod index;
 pub mod issuers;
 pub mod jwt;
+mod known;
 pub(crate) mod legacy;
 mod metrics;
 pub mod node;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::request::Parts;
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 use sampan_store::Store;
 use tokio::sync::watch;
@@ -146,16 +149,21 @@ pub fn forbidden(user: &UserInfo, attributes: &Attributes<'_>, why: &str) -> Api
     let Attributes { verb, group, resource, subresource, namespace, name, .. } = *attributes;
     let tail = if why.is_empty() { String::new() } else { format!(": {why}") };
     if !attributes.is_resource {
-        let why = format!("User {:?} cannot {verb} path {:?}{tail}", user.name, attributes.path);
+        let why =
+            format!("User {} cannot {verb} path {}{tail}", user.name.quoted(), attributes.path.quoted());
         return ApiError::forbidden("", "", "", &why);
     }
     let what = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
     let place = match namespace {
         "" => "at the cluster scope".to_owned(),
-        namespace => format!("in the namespace {namespace:?}"),
+        namespace => format!("in the namespace {}", namespace.quoted()),
     };
-    let why =
-        format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}{tail}", user.name);
+    let why = format!(
+        "User {} cannot {verb} resource {} in API group {} {place}{tail}",
+        user.name.quoted(),
+        what.quoted(),
+        group.quoted()
+    );
     ApiError::forbidden(group, resource, name, &why)
 }
 

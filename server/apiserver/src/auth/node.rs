@@ -3,6 +3,7 @@
 //! Ported from `plugin/pkg/auth/authorizer/node/node_authorizer.go`. Upstream keeps a graph; here the pods of a
 //! node (at most some hundreds) are asked directly, out of the store's memory.
 
+use sampan_api::go::Quote as _;
 use sampan_store::{Key, Store};
 use serde_json::Value;
 
@@ -199,7 +200,7 @@ fn nodes(node: &str, request: &Attributes<'_>) -> Verdict {
             "node '{node}' cannot read {}, only its own Node object",
             match request.name {
                 "" => "all nodes".to_owned(),
-                name => format!("{name:?}"),
+                name => name.quoted().to_string(),
             }
         )),
     }

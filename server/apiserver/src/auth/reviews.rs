@@ -1,12 +1,12 @@
 //! Questions about authentication and authorization, answered by what answers requests, so that they agree.
 
-use sampan_api::status::{ApiError, FieldError};
+use sampan_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
-use super::{Attributes, Auth, Decision, UserInfo};
-use crate::value::{at, items, set, strings, text};
+use super::{Attributes, Auth, Decision, UserInfo, asked};
+use crate::value::{at, now, set, strings, text};
 
-const GROUP: &str = "authorization.k8s.io";
+pub(super) const GROUP: &str = "authorization.k8s.io";
 
 impl Auth {
     /// Answers the creation of a review of `kind` in `namespace` (empty for the cluster's) by `user`.
@@ -18,13 +18,18 @@ impl Auth {
         mut review: Value,
     ) -> Result<Value, ApiError> {
         match kind {
-            "SelfSubjectReview" => set(&mut review, &["status"], json!({"userInfo": user_value(user)})),
+            "SelfSubjectReview" => {
+                set(&mut review, &["metadata"], json!({"creationTimestamp": now()}));
+                set(&mut review, &["status"], json!({"userInfo": user_value(user)}));
+            }
             "TokenReview" => self.token_review(&mut review)?,
-            "SelfSubjectAccessReview" => self.access_review(user, "SelfSubjectAccessReview", &mut review)?,
-            "SubjectAccessReview" => self.access_review(&subject(&review, kind)?, kind, &mut review)?,
-            "LocalSubjectAccessReview" => {
-                check_local(namespace, &review)?;
-                self.access_review(&subject(&review, kind)?, kind, &mut review)?;
+            "SelfSubjectAccessReview" => {
+                asked::check(kind, namespace, &review)?;
+                self.access_review(user, &mut review);
+            }
+            "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+                asked::check(kind, namespace, &review)?;
+                self.access_review(&subject(&review), &mut review);
             }
             "SelfSubjectRulesReview" => self.rules_review(user, &mut review)?,
             _ => return Err(ApiError::unknown_resource()),
@@ -52,27 +57,11 @@ impl Auth {
         Ok(())
     }
 
-    fn access_review(&self, user: &UserInfo, kind: &str, review: &mut Value) -> Result<(), ApiError> {
+    fn access_review(&self, user: &UserInfo, review: &mut Value) {
         let spec = at(review, &["spec"]);
         let (resource, path) = (at(spec, &["resourceAttributes"]), at(spec, &["nonResourceAttributes"]));
-        let why = match (resource.is_null(), path.is_null()) {
-            (false, false) => Some("cannot be specified in combination with resourceAttributes"),
-            (true, true) => {
-                Some("exactly one of nonResourceAttributes or resourceAttributes must be specified")
-            }
-            _ => None,
-        };
-        if let Some(why) = why {
-            let error = FieldError::invalid("spec.nonResourceAttributes", path.clone(), why);
-            return Err(ApiError::invalid(GROUP, kind, "", vec![error]));
-        }
-        let errors = selector_errors(resource);
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(GROUP, kind, "", errors));
-        }
         let status = self.access(user, resource, path);
         set(review, &["status"], status);
-        Ok(())
     }
 
     fn access(&self, user: &UserInfo, resource: &Value, path: &Value) -> Value {
@@ -132,35 +121,13 @@ impl Auth {
     }
 }
 
-fn check_local(namespace: &str, review: &Value) -> Result<(), ApiError> {
-    let asked = text(review, &["spec", "resourceAttributes", "namespace"]);
-    if !at(review, &["spec", "nonResourceAttributes"]).is_null() {
-        let error = FieldError::invalid(
-            "spec.nonResourceAttributes",
-            Value::Null,
-            "disallowed on this kind of request",
-        );
-        return Err(ApiError::invalid(GROUP, "LocalSubjectAccessReview", "", vec![error]));
-    }
-    if asked != namespace {
-        let why = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
-        return Err(ApiError::bad_request(why));
-    }
-    Ok(())
-}
-
 /// The subject of a review's spec.
-fn subject(review: &Value, kind: &str) -> Result<UserInfo, ApiError> {
+fn subject(review: &Value) -> UserInfo {
     let spec = at(review, &["spec"]);
-    let groups = strings(at(spec, &["groups"]));
-    let name = text(spec, &["user"]);
-    if name.is_empty() && groups.is_empty() {
-        let error = FieldError::invalid("spec.user", "", "at least one of user or group must be specified");
-        return Err(ApiError::invalid(GROUP, kind, "", vec![error]));
-    }
     let extra = at(spec, &["extra"]).as_object().into_iter().flatten();
     let extra = extra.map(|(key, values)| (key.clone(), strings(values))).collect();
-    Ok(UserInfo { name: name.to_owned(), uid: text(spec, &["uid"]).to_owned(), groups, extra })
+    let (name, uid) = (text(spec, &["user"]).to_owned(), text(spec, &["uid"]).to_owned());
+    UserInfo { name, uid, groups: strings(at(spec, &["groups"])), extra }
 }
 
 /// `authentication.k8s.io/v1` UserInfo.
@@ -175,29 +142,4 @@ pub fn user_value(user: &UserInfo) -> Value {
         value.insert("extra".into(), json!(user.extra));
     }
     value.into()
-}
-/// What is asked of fields or labels is one text or a list: `validateFieldSelectorAttributes` and its like for labels.
-fn selector_errors(resource: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for name in ["fieldSelector", "labelSelector"] {
-        let selector = at(resource, &[name]);
-        if selector.is_null() {
-            continue;
-        }
-        let place = format!("spec.resourceAttributes.{name}");
-        let (raw, listed) = (text(selector, &["rawSelector"]), items(at(selector, &["requirements"])));
-        match (raw.is_empty(), listed.is_empty()) {
-            (false, false) => errors.push(FieldError::invalid(
-                format!("{place}.rawSelector"),
-                raw,
-                "may not specified at the same time as requirements",
-            )),
-            (true, true) => errors.push(FieldError::required(
-                format!("{place}.requirements"),
-                format!("when {place} is specified, requirements or rawSelector is required"),
-            )),
-            _ => {}
-        }
-    }
-    errors
 }

@@ -1,6 +1,7 @@
 //! Rules of roles, and whether they cover a request: upstream's `rbac/v1/evaluation_helpers.go` and
 //! `component-helpers/auth/rbac/validation/policy_comparator.go`.
 
+use sampan_api::go::Quote as _;
 use serde_json::{Map, Value, json};
 
 use super::Attributes;
@@ -121,7 +122,7 @@ impl Rule {
     /// As upstream's `CompactString` prints it.
     pub fn compact(&self) -> String {
         let list = |name: &str, words: &[String]| {
-            let words: Vec<String> = words.iter().map(|w| format!("{w:?}")).collect();
+            let words: Vec<String> = words.iter().map(|w| w.quoted().to_string()).collect();
             (!words.is_empty()).then(|| format!("{name}:[{}]", words.join(" ")))
         };
         let parts = [

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sampan_api::go::{Quote as _, quoted_list};
 use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Key, Store};
 use serde_json::{Map, Value, json};
 
+use super::known::{Cache, Known};
 use super::legacy::Uses;
 use super::{AUTHENTICATED, UserInfo, jwt};
 use crate::pki::TokenKey;
@@ -32,12 +34,13 @@ pub struct Tokens {
     key: Arc<TokenKey>,
     issuer: String,
     uses: Uses,
+    known: Cache,
 }
 
 /// A verified token.
 pub struct Verified {
     /// Who it says.
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     /// For whom it is.
     pub audiences: Vec<String>,
 }
@@ -45,7 +48,7 @@ pub struct Verified {
 impl Tokens {
     /// Tokens of `issuer` signed by `key`.
     pub fn new(store: Store, key: Arc<TokenKey>, issuer: impl Into<String>) -> Self {
-        Self { store, key, issuer: issuer.into(), uses: Uses::default() }
+        Self { store, key, issuer: issuer.into(), uses: Uses::default(), known: Cache::default() }
     }
 
     /// Uses of tokens that Secrets hold.
@@ -162,7 +165,8 @@ impl Tokens {
         if kind == "Pod" {
             if text(&object, &["spec", "serviceAccountName"]) != account {
                 let why = format!(
-                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                    "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+                    account.quoted()
                 );
                 return Err(ApiError::bad_request(why));
             }
@@ -178,31 +182,41 @@ impl Tokens {
 
     /// Checks a token: signature, issuer, times, audiences, and that everything it names still lives.
     pub fn verify(&self, token: &str, wanted: &[String], now: Timestamp) -> Result<Verified, String> {
+        if let Some(known) = self.known.get(token, &self.store, now) {
+            let audiences = common(&known.audiences, wanted)?;
+            return Ok(Verified { user: known.user.clone(), audiences });
+        }
         let claims = jwt::verify(&self.key, token)?;
         if text(&claims, &["iss"]) != self.issuer {
             return Err("unexpected issuer".into());
         }
         let time = |claim: &str| at(&claims, &[claim]).as_i64();
         let second = now.as_second();
-        if time("exp").is_none_or(|exp| second >= exp) {
-            return Err("service account token has expired".into());
-        }
-        if time("nbf").is_some_and(|nbf| second + LEEWAY_SECONDS < nbf) {
+        let end = time("exp").filter(|end| second < *end).ok_or("service account token has expired")?;
+        let begin = time("nbf").map_or(i64::MIN, |begin| begin - LEEWAY_SECONDS);
+        if second < begin {
             return Err("service account token is not valid yet".into());
         }
-        let audiences: Vec<String> =
+        let all: Vec<String> =
             items(at(&claims, &["aud"])).iter().filter_map(|a| a.as_str()).map(str::to_owned).collect();
-        let common: Vec<String> = audiences.iter().filter(|a| wanted.contains(a)).cloned().collect();
-        if common.is_empty() {
-            return Err(format!(
-                "token audiences {audiences:?} is invalid for the target audiences {wanted:?}"
-            ));
+        let audiences = common(&all, wanted)?;
+        let (user, objects) = self.user(&claims, token, now)?;
+        let user = Arc::new(user);
+        // each use of one that a Secret holds is looked at: see `legacy`
+        if at(&claims, &["kubernetes.io", "secret"]).is_null() {
+            let known = Known { user: user.clone(), audiences: all, seconds: begin..end, objects };
+            self.known.put(token, Arc::new(known));
         }
-        let user = self.user(&claims, token, now)?;
-        Ok(Verified { user, audiences: common })
+        Ok(Verified { user, audiences })
     }
 
-    fn user(&self, claims: &Value, token: &str, now: Timestamp) -> Result<UserInfo, String> {
+    /// The user, and the objects at the revisions that were looked at.
+    fn user(
+        &self,
+        claims: &Value,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(UserInfo, Vec<(Key, u64)>), String> {
         let private = at(claims, &["kubernetes.io"]);
         let namespace = text(private, &["namespace"]);
         let (name, uid) =
@@ -212,7 +226,8 @@ impl Tokens {
             return Err("token subject does not match its claims".into());
         }
         let mut user = account_user(namespace, name, uid);
-        let account = self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid)?;
+        let mut objects = Vec::new();
+        let account = self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid, &mut objects)?;
         let id = format!("JTI={}", text(claims, &["jti"]));
         user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
         for (claim, bucket) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
@@ -224,7 +239,7 @@ impl Tokens {
             let key = if claim == "node" { name.to_owned() } else { format!("{namespace}/{name}") };
             // a pod's token names its node for information; only a token bound to a node dies with it
             if claim != "node" || private.get("pod").is_none() {
-                let object = self.alive(bucket, &key, uid)?;
+                let object = self.alive(bucket, &key, uid, &mut objects)?;
                 if claim == "secret" {
                     self.uses.shown(&object, &account, token, now)?;
                 }
@@ -238,16 +253,38 @@ impl Tokens {
                 }
             }
         }
-        Ok(user)
+        Ok((user, objects))
     }
 
-    fn alive(&self, bucket: &str, name: &str, uid: &str) -> Result<Value, String> {
-        let object =
-            self.object(bucket, name).ok_or_else(|| format!("{bucket} {name:?} of the token not found"))?;
+    /// The object if it is the one with this uid, noted in `looked_at`.
+    fn alive(
+        &self,
+        bucket: &str,
+        name: &str,
+        uid: &str,
+        looked_at: &mut Vec<(Key, u64)>,
+    ) -> Result<Value, String> {
+        let missing = || format!("{bucket} {name:?} of the token not found");
+        let entry = self.store.get(&Key::new(bucket, name)).ok_or_else(missing)?;
+        let object: Value = serde_json::from_slice(&entry.value).map_err(|_| missing())?;
         if meta(&object, "uid") != uid {
             return Err(format!("{bucket} {name:?} is another one than the token was made for"));
         }
+        looked_at.push((entry.key.clone(), entry.revision));
         Ok(object)
+    }
+}
+
+/// Those of a token's audiences that are `wanted`, of which there must be one.
+fn common(audiences: &[String], wanted: &[String]) -> Result<Vec<String>, String> {
+    let common: Vec<String> = audiences.iter().filter(|a| wanted.contains(a)).cloned().collect();
+    match common.is_empty() {
+        true => Err(format!(
+            "token audiences {} is invalid for the target audiences {}",
+            quoted_list(audiences),
+            quoted_list(wanted)
+        )),
+        false => Ok(common),
     }
 }
 

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use sampan_api::go::Quote as _;
 use sampan_api::strict;
 use sampan_store::{Key, Store};
 use serde_json::Value;
@@ -53,6 +54,9 @@ impl Place {
     pub fn parse(config: &Value) -> Result<Self, String> {
         let bundle = text(config, &["caBundle"]);
         let ca = STANDARD.decode(bundle).map_err(|why| format!("illegal caBundle: {why}"))?;
+        if !ca.is_empty() {
+            trust::authorities(&ca)?;
+        }
         let service = at(config, &["service"]);
         if service.is_null() {
             let (address, path) = parse_url(text(config, &["url"]))?;
@@ -91,11 +95,11 @@ impl Place {
 }
 
 fn parse_url(url: &str) -> Result<(Address, String), String> {
-    let rest = url.strip_prefix("https://").ok_or_else(|| format!("{url:?} is no https URL"))?;
+    let rest = url.strip_prefix("https://").ok_or_else(|| format!("{} is no https URL", url.quoted()))?;
     let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
-            (host, port.parse().map_err(|_| format!("invalid port in {url:?}"))?)
+            (host, port.parse().map_err(|_| format!("invalid port in {}", url.quoted()))?)
         }
         _ => (authority, 443),
     };
@@ -133,7 +137,8 @@ struct Line {
 impl Line {
     fn new(place: &Place) -> Result<Self, String> {
         let host = place.host();
-        let name = ServerName::try_from(host.clone()).map_err(|_| format!("invalid host name {host:?}"))?;
+        let name =
+            ServerName::try_from(host.clone()).map_err(|_| format!("invalid host name {}", host.quoted()))?;
         Ok(Self { tls: trust::config(&place.ca)?, name, idle: Mutex::default() })
     }
 }
@@ -161,7 +166,7 @@ impl Caller {
         longest: usize,
     ) -> Result<Value, Nothing> {
         let answer = tokio::time::timeout(timeout, self.exchange(store, place, body, timeout, longest)).await;
-        let wrapped = |why: String| format!("Post {:?}: {why}", place.url(timeout));
+        let wrapped = |why: String| format!("Post {}: {why}", place.url(timeout).quoted());
         let (status, bytes) = match answer {
             Err(_) => return Err(Nothing::unavailable(wrapped("context deadline exceeded".into()))),
             Ok(Err(why)) => return Err(Nothing::unavailable(wrapped(why))),
@@ -172,7 +177,10 @@ impl Caller {
         }
         strict::parse::<()>(&bytes, strict::Format::Json, None).map(|parsed| parsed.value).map_err(|why| {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
-            Nothing::unavailable(format!("couldn't get version/kind; json parse error: {why} ({shown:?})"))
+            Nothing::unavailable(format!(
+                "couldn't get version/kind; json parse error: {why} ({})",
+                shown.quoted()
+            ))
         })
     }
 
@@ -291,13 +299,14 @@ fn endpoint(store: &Store, namespace: &str, name: &str, port: u16) -> Result<(St
     let entry = store.get(&Key::new("services", format!("{namespace}/{name}")));
     let service: Value = entry
         .and_then(|entry| serde_json::from_slice(&entry.value).ok())
-        .ok_or_else(|| format!("service {name:?} not found"))?;
+        .ok_or_else(|| format!("service {} not found", name.quoted()))?;
     if text(&service, &["spec", "type"]) == "ExternalName" {
         return Ok((text(&service, &["spec", "externalName"]).to_owned(), port));
     }
     let ports = items(at(&service, &["spec", "ports"]));
     let wanted = ports.iter().find(|one| at(one, &["port"]).as_u64() == Some(u64::from(port)));
-    let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+    let wanted =
+        wanted.ok_or_else(|| format!("no service port {port} found for service {}", name.quoted()))?;
     let slices = store.list("endpointslices.discovery.k8s.io");
     let prefix = format!("{namespace}/");
     let parsed = slices.prefix(&prefix).filter_map(|entry| serde_json::from_slice(&entry.value).ok());
@@ -308,7 +317,7 @@ fn endpoint(store: &Store, namespace: &str, name: &str, port: u16) -> Result<(St
         found.extend(ready(&slice, text(wanted, &["name"])));
     }
     let chosen = found.get(rand::random_range(0..found.len().max(1)));
-    chosen.cloned().ok_or_else(|| format!("no endpoints available for service {name:?}"))
+    chosen.cloned().ok_or_else(|| format!("no endpoints available for service {}", name.quoted()))
 }
 
 fn ready(slice: &Value, port: &str) -> Vec<(String, u16)> {
@@ -341,7 +350,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Nothing {
         415 => "the body of the request was in an unknown format - accepted media types include: ".into(),
         503 => "the server is currently unable to handle the request".into(),
         code if code >= 500 => {
-            format!("an error on the server ({shown:?}) has prevented the request from succeeding")
+            format!("an error on the server ({}) has prevented the request from succeeding", shown.quoted())
         }
         code if code >= 400 => "the server rejected our request for an unknown reason".into(),
         code => format!("unexpected status {code}"),

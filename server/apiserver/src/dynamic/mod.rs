@@ -17,6 +17,7 @@
 pub mod client;
 mod expressions;
 mod matching;
+mod pem;
 pub(crate) mod policies;
 mod request;
 mod shelf;

@@ -1,5 +1,6 @@
 //! `admission.k8s.io` `AdmissionRequest`: what webhooks and expressions are told of a write.
 
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::patch::{PatchType, apply};
 use sampan_api::strict::{Expected, FieldValidation};
@@ -175,7 +176,7 @@ pub(super) fn settled(mut new: Value, old: &Value, kind: &'static Kind) -> Resul
         let other = ["name", "namespace"].into_iter().find(|field| meta(&new, field) != meta(old, field));
         if let Some(field) = other {
             let value = meta(&new, field);
-            return Err(format!("metadata.{field}: Invalid value: {value:?}: field is immutable"));
+            return Err(format!("metadata.{field}: Invalid value: {}: field is immutable", value.quoted()));
         }
     }
     if text(&new, &["kind"]) == kind.kind {

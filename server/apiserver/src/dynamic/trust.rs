@@ -9,6 +9,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::FromDer;
 
+use super::pem;
+
 /// Where Debian, Alpine and Fedora keep the authorities that the machine trusts.
 const SYSTEM: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
@@ -16,14 +18,12 @@ const SYSTEM: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/c
 pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
     let certificates = match bundle {
         [] => system(),
-        bundle => CertificateDer::pem_slice_iter(bundle)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|why| format!("unable to load root certificates: {why}"))?,
+        bundle => authorities(bundle)?,
     };
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
     if added == 0 {
-        return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
+        return Err("unable to load root certificates: no valid certificate authority data seen".into());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -37,6 +37,30 @@ pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The certificates of a bundle, of which there must be one: client-go's `rootCertPool`. Others are passed over.
+pub(super) fn authorities(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let (mut found, mut wrong, mut rest) = (Vec::new(), None, bundle);
+    while !rest.is_empty() {
+        let Some((block, after)) = pem::decode(rest) else {
+            wrong.get_or_insert("unable to parse bytes as PEM block");
+            break;
+        };
+        rest = after;
+        if block.label != "CERTIFICATE" || block.headers {
+            continue;
+        }
+        match x509_parser::certificate::X509Certificate::from_der(&block.bytes) {
+            Ok(([], _)) => found.push(CertificateDer::from(block.bytes)),
+            _ => drop(wrong.get_or_insert("failed to parse certificate: x509: malformed certificate")),
+        }
+    }
+    if found.is_empty() {
+        let wrong = wrong.unwrap_or("no valid certificate authority data seen");
+        return Err(format!("unable to load root certificates: {wrong}"));
+    }
+    Ok(found)
 }
 
 fn system() -> Vec<CertificateDer<'static>> {
@@ -150,4 +174,31 @@ pub(super) fn describe(why: &std::io::Error) -> String {
         other => other.to_string(),
     };
     format!("tls: failed to verify certificate: x509: {wrong}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_without_an_authority_are_told_of_as_client_go_does() {
+        let block =
+            |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        let cases = [
+            ("x".to_owned(), "unable to parse bytes as PEM block"),
+            (block("FOO", "YWJj"), "no valid certificate authority data seen"),
+            (block("FOO", "YWJj") + "x", "unable to parse bytes as PEM block"),
+            (block("CERTIFICATE", "YWJj"), "failed to parse certificate: x509: malformed certificate"),
+            (
+                block("FOO", "YQ==") + &block("CERTIFICATE", "YWJj"),
+                "failed to parse certificate: x509: malformed certificate",
+            ),
+            (block("CERTIFICATE", "!!!!"), "unable to parse bytes as PEM block"),
+            (block("CERTIFICATE", "a: b\n\nYWJj"), "no valid certificate authority data seen"),
+        ];
+        for (bundle, why) in cases {
+            let said = authorities(bundle.as_bytes()).expect_err(&bundle);
+            assert_eq!(said, format!("unable to load root certificates: {why}"), "{bundle}");
+        }
+    }
 }

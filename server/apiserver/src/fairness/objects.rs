@@ -4,6 +4,7 @@
 //! The mandatory ones are what they are, whatever anyone writes. The suggested ones follow this program until someone
 //! takes them over by annotating `apf.kubernetes.io/autoupdate-spec: "false"`.
 
+use sampan_api::go::Quote as _;
 use sampan_store::{Action, Condition, Key, Store, Write};
 use serde_json::{Value, json};
 
@@ -208,8 +209,10 @@ fn dangling(level: &str, exists: bool) -> Value {
         true => ("False", "Found", "and it exists"),
         false => ("True", "NotFound", "but there is no such object"),
     };
-    let message =
-        format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} {what}");
+    let message = format!(
+        "This FlowSchema references the PriorityLevelConfiguration object named {} {what}",
+        level.quoted()
+    );
     json!({"type": "Dangling", "status": status, "lastTransitionTime": now(), "reason": reason, "message": message})
 }
 

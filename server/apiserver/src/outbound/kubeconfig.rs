@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri};
+use sampan_api::go::Quote as _;
 use serde_json::Value;
 
 use super::{Destination, Identity, Trust, client_config};
@@ -41,8 +42,9 @@ pub(crate) fn read(file: &Path) -> Result<Target, String> {
     let (cluster, user) = (at(&cluster, &["cluster"]), at(&user, &["user"]));
     let server = text(cluster, &["server"]);
     let uri: Uri =
-        server.parse().map_err(|error| format!("clusters[].cluster.server: {server:?}: {error}"))?;
-    let host = uri.host().ok_or_else(|| format!("clusters[].cluster.server: {server:?}: no host"))?;
+        server.parse().map_err(|error| format!("clusters[].cluster.server: {}: {error}", server.quoted()))?;
+    let host =
+        uri.host().ok_or_else(|| format!("clusters[].cluster.server: {}: no host", server.quoted()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let destination = match uri.scheme_str() {
         Some("http") => Destination::plain(host, uri.port_u16().unwrap_or(80)),
@@ -51,7 +53,7 @@ pub(crate) fn read(file: &Path) -> Result<Target, String> {
             let name = Some(text(cluster, &["tls-server-name"])).filter(|name| !name.is_empty());
             Destination::tls(host, uri.port_u16().unwrap_or(443), name.unwrap_or(host), Arc::new(config))?
         }
-        _ => return Err(format!("clusters[].cluster.server: {server:?}: http or https is wanted")),
+        _ => return Err(format!("clusters[].cluster.server: {}: http or https is wanted", server.quoted())),
     };
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     Ok(Target { destination, path, authorization: authorization(user, &here)? })

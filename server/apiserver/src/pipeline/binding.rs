@@ -1,5 +1,6 @@
 //! `/binding` of pods: `pkg/registry/core/pod/storage/storage.go`.
 
+use sampan_api::go::Quote as _;
 use sampan_api::kinds;
 use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
@@ -71,7 +72,7 @@ fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Va
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
     if let Some(node) = pod::node(old) {
-        return conflict(format!("pod {name} is already assigned to node {node:?}"));
+        return conflict(format!("pod {name} is already assigned to node {}", node.quoted()));
     }
     if pod::gated(old) {
         return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));

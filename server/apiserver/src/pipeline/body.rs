@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use sampan_api::go::Quote as _;
 use sampan_api::proto;
 use sampan_api::status::{ApiError, Reason};
 use sampan_api::strict::{self, Decoded, Expected, FieldValidation, Format, Spot};
@@ -100,7 +101,10 @@ fn known_options(value: &Value, body: &[u8]) -> Result<(), ApiError> {
         kind => {
             let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
             Err(ApiError::bad_request(format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme {OPTIONS_SCHEME:?}"
+                "no kind {} is registered for version {} in scheme {}",
+                kind.quoted(),
+                version.quoted(),
+                OPTIONS_SCHEME.quoted()
             )))
         }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, FieldError, Reason};
 use serde_json::{Value, json};
@@ -195,7 +196,7 @@ fn check_log_options(name: &str, query: &super::query::Query) -> Result<(), ApiE
     for (field, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         let Some(text) = query.get(field).filter(|text| !text.is_empty()) else { continue };
         let number: i64 = text.parse().map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", text.quoted()))
         })?;
         if number < least {
             let why =

@@ -112,8 +112,8 @@ fn protocol(offered: &[&str]) -> Result<Option<&'static str>, ApiError> {
         (false, Some(protocol)) => Ok(Some(protocol)),
         (false, None) => {
             let why = format!(
-                "unable to negotiate protocol: client supports {offered:?}, server accepts {:?}",
-                [PLAIN, BASE64]
+                "unable to negotiate protocol: client supports [{}], server accepts [{PLAIN} {BASE64}]",
+                offered.join(" ")
             );
             Err(ApiError::new(Reason::Forbidden, why))
         }

@@ -44,6 +44,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
@@ -235,7 +236,8 @@ fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
     if streams || text.is_empty() || sampan_api::proto::go_duration(text).is_some() {
         return Ok(());
     }
-    let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
+    let why =
+        format!("invalid timeout specified in the request URL - time: invalid duration {}", text.quoted());
     Err(ApiError::bad_request(why))
 }
 

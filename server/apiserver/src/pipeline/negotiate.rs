@@ -65,6 +65,9 @@ impl Offer {
     /// Objects in every encoding.
     pub const OBJECT: Self = Self { shapes: false, protobuf: true };
 
+    /// Objects of a built-in type, in every shape.
+    pub const SHAPES: Self = Self { shapes: true, protobuf: true };
+
     /// Objects of a kind, in every shape.
     pub fn of(kind: &Kind) -> Self {
         Self { shapes: true, protobuf: fields::type_of(kind.schema).is_some() }

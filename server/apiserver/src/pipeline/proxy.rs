@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper_util::rt::TokioIo;
+use sampan_api::go::Quote as _;
 use sampan_api::status::{ApiError, Reason};
 use sampan_process::{BoxedIo, Duplex};
 use serde_json::Value;
@@ -44,9 +45,9 @@ fn split(id: &str) -> Option<(&str, &str, &str)> {
 pub(super) async fn forward(server: &ApiServer, context: Context, target: &Target) -> Answer {
     let invalid = || {
         ApiError::bad_request(format!(
-            "invalid {} request {:?}",
+            "invalid {} request {}",
             target.kind.kind.to_lowercase(),
-            target.name
+            target.name.quoted()
         ))
     };
     let (scheme, name, port) = split(&target.name).ok_or_else(invalid)?;
@@ -55,7 +56,7 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
     if target.kind.kind != "Pod"
         && let Some(number) = missing_port(&object, port)
     {
-        let message = format!("no service port {number} found for service {name:?}");
+        let message = format!("no service port {number} found for service {}", name.quoted());
         return Err(ApiError::new(Reason::ServiceUnavailable, message));
     }
     let (host, port) = match target.kind.kind {
@@ -63,7 +64,7 @@ pub(super) async fn forward(server: &ApiServer, context: Context, target: &Targe
         _ => endpoint(server, &object, port).ok_or_else(|| {
             ApiError::new(
                 Reason::ServiceUnavailable,
-                format!("no endpoints available for service {:?}", target.name),
+                format!("no endpoints available for service {}", target.name.quoted()),
             )
         })?,
     };
@@ -118,7 +119,7 @@ fn pod_address(pod: &Value, port: &str) -> Result<(String, u16), ApiError> {
     match (found, port) {
         (Some(number), _) => Ok((ip.to_owned(), number)),
         (None, "") => Ok((ip.to_owned(), 80)),
-        (None, port) => Err(ApiError::bad_request(format!("invalid pod port {port:?}"))),
+        (None, port) => Err(ApiError::bad_request(format!("invalid pod port {}", port.quoted()))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `/scale`: the autoscaling/v1 view of what has replicas.
 
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::selector::Selector;
 use sampan_api::status::{ApiError, FieldError};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::Offer;
 use super::resource::{Answer, decode_as, not_allowed, patch_type};
-use super::{Context, respond};
+use super::{Context, shape};
 use crate::ApiServer;
 use crate::registry::manage::{Applied, ToScale, rescale};
 use crate::registry::patch::{Patch, check_name, patched};
@@ -27,12 +28,12 @@ enum Wanted<'a> {
 
 impl ApiServer {
     pub(super) async fn scale(&self, context: &Context, target: &Target) -> Answer {
-        let format = context.format(Offer::OBJECT)?;
+        let format = context.format(Offer::SHAPES)?;
         if context.info.verb == "get" {
             let entry = self.registry().entry(target)?;
             let object = self.registry().decoded(&entry, target.kind).await?;
             let scale = checked_scale(target.kind, &object)?;
-            return Ok(respond::value(200, &scale, format, &context.head.headers));
+            return shape::scale(target.kind, &scale, format, context);
         }
         let apply = super::apply::is_apply(context);
         let options = match context.info.verb.as_str() {
@@ -70,7 +71,7 @@ impl ApiServer {
         });
         let written = written.await?;
         let object: Value = serde_json::from_slice(&written.json).map_err(ApiError::internal)?;
-        Ok(respond::value(200, &scale_of(target.kind, &object), format, &context.head.headers))
+        shape::scale(target.kind, &scale_of(target.kind, &object), format, context)
     }
 }
 
@@ -111,7 +112,10 @@ fn checked_scale(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
     if let Some(paths) = custom_scale(kind) {
         let path = &paths.spec_replicas_path;
         if at(object, &steps(path)).is_null() {
-            return Err(ApiError::internal(format!("the spec replicas field {path:?} does not exist")));
+            return Err(ApiError::internal(format!(
+                "the spec replicas field {} does not exist",
+                path.quoted()
+            )));
         }
     }
     Ok(scale_of(kind, object))

@@ -41,6 +41,40 @@ pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, conte
     Ok(respond::encoded(code, shaped, format, headers))
 }
 
+/// The Scale of an object of `kind`.
+pub fn scale(kind: &'static Kind, scale: &Value, format: Format, context: &Context) -> Answer {
+    let headers = &context.head.headers;
+    let json = || Bytes::from(scale.to_string());
+    let shaped = match format.shape {
+        As::Object => json(),
+        As::Metadata if format.encoding == Encoding::Protobuf => {
+            let body = proto::encode_metadata(&json()).map_err(ApiError::internal)?;
+            return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
+        }
+        As::Metadata => metadata(scale).to_string().into(),
+        As::MetadataList => {
+            let package = if kind.custom.is_some() { "v1" } else { "autoscaling" };
+            return Err(mismatch_of(&format!("{package}.Scale"), false));
+        }
+        As::Table => {
+            let row = crate::strategies::columns::scale_row(kind, scale, jiff::Timestamp::now());
+            let object = match include(context)? {
+                Include::None => Value::Null,
+                Include::Metadata => metadata(scale),
+                Include::Object => scale.clone(),
+            };
+            let table = json!({
+                "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+                "metadata": {"resourceVersion": meta(scale, "resourceVersion")},
+                "columnDefinitions": crate::strategies::columns::scale_definitions(kind),
+                "rows": [{"cells": row, "object": object}],
+            });
+            table.to_string().into()
+        }
+    };
+    Ok(respond::encoded(200, shaped, format, headers))
+}
+
 /// A page.
 pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context) -> Answer {
     let headers: &HeaderMap = &context.head.headers;
@@ -77,6 +111,10 @@ fn mismatch(kind: &Kind, list: bool) -> ApiError {
             format!("{}.{name}", strict::internal_package(kind.group))
         }
     };
+    mismatch_of(&ty, list)
+}
+
+fn mismatch_of(ty: &str, list: bool) -> ApiError {
     let (asked, is) = if list { ("", "a list") } else { ("List", "not a list") };
     let why = format!("you requested PartialObjectMetadata{asked}, but the requested object is {is} (*{ty})");
     ApiError::new(Reason::NotAcceptable, why)

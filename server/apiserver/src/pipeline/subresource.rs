@@ -7,8 +7,11 @@ use super::resource::{Answer, decode_as, not_allowed};
 use super::{Context, respond};
 use crate::ApiServer;
 use crate::registry::{Call, Target, WriteOptions};
+use sampan_api::defaults::fill_object;
 use sampan_api::status::ApiError;
 use sampan_api::strict::Expected;
+
+const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
 impl ApiServer {
     pub(super) async fn subresource(&self, context: Context, target: Target) -> Answer {
@@ -49,7 +52,9 @@ impl ApiServer {
             (_, "create") => {
                 let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
                 let body = super::resource::decode(&context, &target, &call)?;
-                let answer = self.gate().review(&context.user, target.kind, &target.namespace, body).await?;
+                let gate = self.gate();
+                let mut answer = gate.review(&context.user, target.kind, &target.namespace, body).await?;
+                fill_object(&mut answer, target.kind.schema);
                 Ok(respond::value(201, &answer, format, &context.head.headers))
             }
             _ => Err(not_allowed()),
@@ -60,9 +65,10 @@ impl ApiServer {
         let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
         let expected = Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" };
-        let mut body = decode_as(context, "io.k8s.api.authentication.v1.TokenRequest", expected, &call)?;
+        let mut body = decode_as(context, TOKEN_REQUEST, expected, &call)?;
         self.registry().admit_creation(&call, target, &mut body).await?;
-        let answer = self.gate().token(&context.user, target, body).await?;
+        let mut answer = self.gate().token(&context.user, target, body).await?;
+        fill_object(&mut answer, TOKEN_REQUEST);
         Ok(respond::value(201, &answer, format, &context.head.headers))
     }
 }

@@ -2,6 +2,7 @@
 //! `registry/rest/delete.go` `BeforeDelete`.
 
 use bytes::Bytes;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::{ApiError, FieldError};
@@ -117,7 +118,7 @@ fn query_options(query: &Query) -> Result<Value, ApiError> {
     let mut options = json!({});
     if let Some(grace) = query.get("gracePeriodSeconds") {
         let seconds: i64 = grace.parse().map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {grace:?}: invalid syntax"))
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", grace.quoted()))
         })?;
         set(&mut options, &["gracePeriodSeconds"], seconds);
     }

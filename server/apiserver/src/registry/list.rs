@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::selector::{FieldSelector, Selector};
 use sampan_api::status::{ApiError, FieldError};
@@ -96,9 +97,14 @@ fn unsupported(kind: &Kind, field: &str) -> String {
             format!("field label not supported for {version}: {field}")
         }
         _ if kind.custom.is_some() => format!("field label not supported: {field}"),
-        "replicasets.apps" | "jobs.batch" => format!("field label {field:?} not supported for {}", kind.kind),
+        "replicasets.apps" | "jobs.batch" => {
+            format!("field label {} not supported for {}", field.quoted(), kind.kind)
+        }
         _ => {
-            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            format!(
+                "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                field.quoted()
+            )
         }
     }
 }
@@ -127,6 +133,12 @@ impl ListOptions {
             "" => 0,
             text => text.parse::<i64>().map_err(|_| syntax(text))?.max(0),
         };
+        let matching = query.text("resourceVersionMatch");
+        match query.text("timeoutSeconds") {
+            "" => {}
+            text if text.parse::<i64>().is_ok() => {}
+            text => return Err(syntax(text)),
+        }
         let token = match query.text("continue") {
             "" => None,
             text => Some(Token::decode(text)?),
@@ -135,12 +147,6 @@ impl ListOptions {
             return Err(ApiError::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
-        }
-        let matching = query.text("resourceVersionMatch");
-        match query.text("timeoutSeconds") {
-            "" => {}
-            text if text.parse::<i64>().is_ok() => {}
-            text => return Err(syntax(text)),
         }
         // what may be of any age comes out of upstream's cache, which gives it whole: of events it has none
         let whole = query.text("resourceVersion") == "0" && token.is_none() && kind.storage_group != "events";
@@ -157,7 +163,7 @@ impl ListOptions {
 }
 
 fn syntax(number: &str) -> ApiError {
-    ApiError::bad_request(format!("strconv.ParseInt: parsing {number:?}: invalid syntax"))
+    ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", number.quoted()))
 }
 
 fn list_errors(query: &Query) -> Vec<FieldError> {
@@ -212,7 +218,7 @@ pub fn parse_revision(text: &str) -> Result<u64, ApiError> {
         let error = FieldError::invalid(
             "resourceVersion",
             text,
-            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
+            format!("strconv.ParseUint: parsing {}: invalid syntax", text.quoted()),
         );
         ApiError::invalid("", "", "", vec![error])
     })

@@ -1,6 +1,7 @@
 //! update: `registry/generic/registry/store.go` `Update` and `registry/rest/update.go` `BeforeUpdate`.
 
 use bytes::Bytes;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::ApiError;
@@ -230,7 +231,7 @@ fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), 
             let error = sampan_api::status::FieldError::invalid(
                 "metadata.resourceVersion",
                 asked,
-                format!("strconv.ParseUint: parsing {asked:?}: invalid syntax"),
+                format!("strconv.ParseUint: parsing {}: invalid syntax", asked.quoted()),
             );
             Err(target.invalid(vec![error]))
         }

@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame};
-use sampan_api::kinds::Kind;
+use sampan_api::go::Quote as _;
+use sampan_api::kinds::{self, Kind};
 use sampan_api::status::{ApiError, FieldError, Reason};
 use sampan_store::{Entry, Event, EventKind, Watch};
 use serde_json::json;
@@ -59,7 +60,7 @@ impl WatchOptions {
         let seconds = match query.text("timeoutSeconds") {
             "" | "0" => MIN_TIMEOUT_SECONDS + rand::random::<u64>() % MIN_TIMEOUT_SECONDS,
             text => text.parse().map_err(|_| {
-                ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+                ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", text.quoted()))
             })?,
         };
         let revision = query.text("resourceVersion").to_owned();
@@ -137,13 +138,18 @@ impl Shape for Plain {
     }
 }
 
-/// A bookmark of `kind`.
+/// A bookmark of `kind`: an object that says nothing but its version.
 pub fn bookmark(kind: &str, api_version: &str, revision: u64, initial_end: bool) -> String {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial_end {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string()
+    let mut object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+    let (group, version) = sampan_api::meta::group_version(api_version);
+    if let Some(kind) = kinds::by_kind(group, version, kind) {
+        sampan_api::defaults::fill_object(&mut object, kind.schema);
+    }
+    object.to_string()
 }
 
 /// Why a watch ends before its time.

@@ -35,6 +35,7 @@ impl ApiServer {
         build(&mut measured);
         process(&mut measured);
         self.objects(&mut measured);
+        self.measure_api_services(&mut measured);
         let text = sampan_process::metrics::encode_with(&measured);
         respond::raw(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
     }

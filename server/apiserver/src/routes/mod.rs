@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method, Response};
 use sampan_api::discovery::{self, Aggregated};
+use sampan_api::go::Quote as _;
 use sampan_api::kinds;
 use sampan_api::status::ApiError;
 use sampan_process::{Component, State};
@@ -209,7 +210,8 @@ impl ApiServer {
             });
         }
         let unknown = excluded.iter().filter(|name| checks.iter().all(|(check, _)| check != *name));
-        let unknown: std::collections::BTreeSet<String> = unknown.map(|name| format!("{name:?}")).collect();
+        let unknown: std::collections::BTreeSet<String> =
+            unknown.map(|name| name.quoted().to_string()).collect();
         if !unknown.is_empty() {
             let unknown: Vec<String> = unknown.into_iter().collect();
             text.push_str(&format!(
@@ -305,6 +307,7 @@ fn extend(document: &mut Value, list: &str, more: impl Iterator<Item = Value>) {
 }
 
 fn aggregated(document: &Value, format: Aggregated, context: &Context) -> Response<ResponseBody> {
+    crate::aggregate::metrics::discovered();
     let text = Bytes::from(document.to_string());
     let mut response = with_etag(text, format.content_type(), &context.head.headers);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));

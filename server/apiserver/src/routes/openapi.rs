@@ -5,7 +5,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use bytes::Bytes;
 use http::Response;
-use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, VARY};
 use parking_lot::Mutex;
 use sampan_api::kinds;
 use sampan_api::openapi;
@@ -18,7 +18,10 @@ use crate::pipeline::negotiate::clauses;
 use crate::pipeline::{Context, respond};
 use crate::{ResponseBody, VERSION};
 
+const JSON: &str = "application/json";
 const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// The same, as old clients ask for it.
+const V2_PROTO_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 const V3_PROTO: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 /// The same, as old clients ask for it.
 const V3_PROTO_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
@@ -33,11 +36,12 @@ pub(super) fn serve(
 ) -> Result<Response<ResponseBody>, ApiError> {
     let headers = &context.head.headers;
     match rest {
-        ["v2"] if context.accept().contains("proto-openapi.spec.v2") => {
-            Ok(with_etag(v2_proto(customs), V2_PROTO, headers))
-        }
-        ["v2"] => Ok(with_etag(v2(customs), "application/json", headers)),
-        ["v3"] => Ok(with_etag(index(customs).to_string().into(), "application/json", headers)),
+        ["v2"] => Ok(match form(context.accept(), &[V2_PROTO_OLD, V2_PROTO]) {
+            Some(V2_PROTO | V2_PROTO_OLD) => with_etag(v2_proto(customs), V2_PROTO, headers),
+            Some(_) => with_etag(v2(customs), JSON, headers),
+            None => not_acceptable(),
+        }),
+        ["v3"] => Ok(with_etag(index(customs).to_string().into(), JSON, headers)),
         ["v3", "api", version] => v3("", version, customs, context),
         ["v3", "apis", group, version] => v3(group, version, customs, context),
         _ => Err(ApiError::unknown_resource()),
@@ -75,16 +79,24 @@ fn built_in_proto() -> Bytes {
     BYTES.get_or_init(|| openapi::v2_proto(VERSION).into()).clone()
 }
 
-/// In which form a v3 document is wanted: the first clause that names one.
-fn v3_form(accept: &str) -> Option<&'static str> {
-    if accept.is_empty() {
-        return Some("application/json");
-    }
-    clauses(accept).iter().find_map(|clause| match clause.media {
-        "application/json" | "application/*" | "*/*" | "*/json" => Some("application/json"),
-        V3_PROTO | V3_PROTO_OLD => Some(V3_PROTO),
-        _ => None,
-    })
+/// In which form a document is wanted, of JSON and these: what the first clause is content with.
+fn form(accept: &str, others: &[&'static str]) -> Option<&'static str> {
+    let accept = if accept.is_empty() { "*/*" } else { accept };
+    let fits = |clause: &str, form: &str| {
+        let (ty, subtype) = clause.split_once('/').unwrap_or((clause, if clause == "*" { "*" } else { "" }));
+        let (own, sub) = form.split_once('/').unwrap_or((form, ""));
+        [(ty.trim(), own), (subtype.trim(), sub)].iter().all(|(asked, given)| asked == given || *asked == "*")
+    };
+    let first = |clause: &str| std::iter::once(&JSON).chain(others).copied().find(|form| fits(clause, form));
+    clauses(accept).iter().find_map(|clause| first(clause.media))
+}
+
+/// 406, and nothing else to say.
+fn not_acceptable() -> Response<ResponseBody> {
+    let mut response = respond::raw(406, JSON, "");
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
 /// Whether the registry has kinds of that group and version: definitions may add versions to its groups.
@@ -108,7 +120,7 @@ fn v3_proto(group: &str, version: &str, document: &Bytes, customs: &Customs) -> 
 
 /// To whom has an old document's address, where the new one is.
 fn moved(place: &str) -> Response<ResponseBody> {
-    let mut response = respond::raw(301, "application/json", "");
+    let mut response = respond::raw(301, JSON, "");
     if let Ok(place) = HeaderValue::from_str(place) {
         response.headers_mut().insert(LOCATION, place);
     }
@@ -123,9 +135,8 @@ fn v3(
     context: &Context,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let key = openapi::v3_path(group, version);
-    let Some(media) = v3_form(context.accept()) else {
-        return Ok(respond::raw(406, "text/plain; charset=utf-8", ""));
-    };
+    let Some(media) = form(context.accept(), &[V3_PROTO, V3_PROTO_OLD]) else { return Ok(not_acceptable()) };
+    let media = if media == V3_PROTO_OLD { V3_PROTO } else { media };
     let asked = context.query.text("hash");
     if !asked.is_empty()
         && let Some(place) =
@@ -155,4 +166,35 @@ fn v3(
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_clause_that_can_be_served_says_the_form() {
+        let cases = [
+            ("", Some(JSON)),
+            ("*", Some(JSON)),
+            ("*/*", Some(JSON)),
+            ("application/*", Some(JSON)),
+            ("*/json;q=0.5", Some(JSON)),
+            ("text/html", None),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Some(JSON)),
+            ("application/yaml", None),
+            ("application", None),
+            (V2_PROTO, Some(V2_PROTO)),
+            (V2_PROTO_OLD, Some(V2_PROTO_OLD)),
+            (
+                "application/json;q=0.5, application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+                Some(V2_PROTO_OLD),
+            ),
+            ("application/com.github.proto-openapi.spec.v3.v1.0+protobuf", None),
+        ];
+        for (accept, want) in cases {
+            assert_eq!(form(accept, &[V2_PROTO_OLD, V2_PROTO]), want, "{accept}");
+        }
+        assert!(not_acceptable().headers().get(CONTENT_TYPE).is_none());
+    }
 }

@@ -13,6 +13,24 @@ pub fn definitions(kind: &'static Kind) -> Value {
     table::columns(kind).iter().map(table::Column::to_json).collect()
 }
 
+/// `columnDefinitions` of the Scales of a kind.
+pub fn scale_definitions(kind: &'static Kind) -> Value {
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        let scale = version.about().scale();
+        return scale.map(sampan_api::crd::scale_column_definitions).unwrap_or_default();
+    }
+    table::scale_columns().iter().map(table::Column::to_json).collect()
+}
+
+/// The cells of a Scale.
+pub fn scale_row(kind: &'static Kind, scale: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    if let Some(version) = kind.custom.and_then(|custom| custom.version()) {
+        let cells = |paths| sampan_api::crd::scale_cells(paths, scale, now);
+        return version.about().scale().map(cells).unwrap_or_default();
+    }
+    table::scale_row(scale, now)
+}
+
 /// One row, without its object.
 pub struct Row {
     /// One for each column.

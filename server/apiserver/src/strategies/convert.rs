@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use sampan_api::kinds::{self, Kind, api_version};
 use sampan_api::status::ApiError;
+use sampan_api::strict::{Spot, conform};
+use sampan_api::{defaults, meta};
 use serde_json::{Value, json};
 
 use crate::value::{at, object, remove, set, text};
@@ -36,16 +38,17 @@ pub fn to_version(object: &mut Value, kind: &'static Kind) -> Result<(), ApiErro
     Ok(())
 }
 
-/// Turns an object of a built-in `kind`'s version into the stored one.
+/// Turns an object of a built-in `kind`'s version into the stored one, without what storing it forgets.
 pub fn to_storage(object: &mut Value, kind: &Kind) {
     let group = if kind.storage_group == "events" { "" } else { kind.group };
     let found = text(object, &["apiVersion"]).to_owned();
     let wanted = api_version(group, kind.storage_version);
-    if kind.storage_version.is_empty() || found == wanted || !many_versions(kind) {
-        return;
+    if !kind.storage_version.is_empty() && found != wanted && many_versions(kind) {
+        convert(object, &found, &wanted);
+        set(object, &["apiVersion"], wanted);
     }
-    convert(object, &found, &wanted);
-    set(object, &["apiVersion"], wanted);
+    let stored = kinds::by_kind(group, kind.storage_version, kind.kind).unwrap_or(kind);
+    defaults::forget_empty(object, stored.schema);
 }
 
 fn convert(object: &mut Value, from: &str, to: &str) {
@@ -55,8 +58,20 @@ fn convert(object: &mut Value, from: &str, to: &str) {
         ("autoscaling/v1", "autoscaling/v2") => scaler_up(object),
         ("autoscaling/v2", "autoscaling/v1") => scaler_down(object),
         // other versions differ in name only, for the fields that sampan knows
-        _ => {}
+        _ => return,
     }
+    settle(object, to);
+}
+
+/// What one version writes of a field that is not set another may leave out, and the other way round.
+fn settle(object: &mut Value, api_version: &str) {
+    let (group, version) = meta::group_version(api_version);
+    let Some(kind) = kinds::by_kind(group, version, meta::kind(object)) else { return };
+    if let Some(spot) = Spot::root(kind.schema) {
+        // of the fields that are left each was one of the other version, which has been decoded
+        let _ = conform(object, spot);
+    }
+    defaults::fill_object(object, kind.schema);
 }
 
 /// core/v1 Event's fields, and events.k8s.io/v1's names for them.

@@ -116,13 +116,13 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::prepare_create(new),
         ("batch", "Job") => {
-            empty_status(kind, new);
+            empty_status(new);
             job_selector(new);
         }
         // a pointer there, or said by the creator
         ("resource.k8s.io", "ResourcePoolStatusRequest") => {}
         _ if kind.custom.is_some() || keeps_status_on_create(kind) => {}
-        _ if has_status_subresource(kind) => empty_status(kind, new),
+        _ if has_status_subresource(kind) => empty_status(new),
         _ => {}
     }
 }
@@ -142,26 +142,9 @@ pub fn write_only(kind: &Kind, new: &mut Value) {
     }
 }
 
-/// The status that Go's zero value prints.
-fn empty_status(kind: &Kind, new: &mut Value) {
-    let status = match kind.kind {
-        "Service" | "Ingress" => json!({"loadBalancer": {}}),
-        "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
-        "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
-        "DaemonSet" => {
-            json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
-        }
-        "PodDisruptionBudget" => {
-            json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
-        }
-        "HorizontalPodAutoscaler" if kind.version == "v1" => {
-            json!({"currentReplicas": 0, "desiredReplicas": 0})
-        }
-        "HorizontalPodAutoscaler" => json!({"currentMetrics": null, "desiredReplicas": 0}),
-        "VolumeAttachment" => json!({"attached": false}),
-        _ => json!({}),
-    };
-    set(new, &["status"], status);
+/// The status of what has just come to be: what Go's zero value says comes with the defaults.
+fn empty_status(new: &mut Value) {
+    set(new, &["status"], json!({}));
 }
 
 fn prepare_namespace(new: &mut Value) {

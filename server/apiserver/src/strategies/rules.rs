@@ -1,5 +1,6 @@
 //! Defaults and validation of each kind: the calls into `sampan-api`.
 
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::status::FieldError;
 use sampan_api::validation::{NameRule, object_meta};
@@ -102,8 +103,9 @@ fn finalizer_warnings(new: &Value, old: &Value) -> Vec<String> {
     let told = added.iter().map(|name| {
         let path = if name.contains('.') { " including a path (/)" } else { "" };
         format!(
-            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name{path} to avoid accidental \
-             conflicts with other finalizer writers"
+            "metadata.finalizers: {}: prefer a domain-qualified finalizer name{path} to avoid accidental \
+             conflicts with other finalizer writers",
+            name.quoted()
         )
     });
     told.collect()

@@ -85,7 +85,9 @@ async fn every_write_says_who_made_it() {
     assert_eq!(
         fields_of(&got.body, "kubelet Update status"),
         json!({"f:status": {
-            "f:conditions": {"k:{\"type\":\"Ready\"}": {".": {}, "f:status": {}, "f:type": {}}},
+            "f:conditions": {"k:{\"type\":\"Ready\"}": {
+                ".": {}, "f:lastProbeTime": {}, "f:lastTransitionTime": {}, "f:status": {}, "f:type": {},
+            }},
             "f:podIP": {},
         }})
     );

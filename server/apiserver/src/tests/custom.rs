@@ -256,6 +256,13 @@ async fn versions_status_scale_selectors_and_tables() {
         table["rows"][0]["cells"].as_array().unwrap()[..3],
         [json!("a"), json!("* * * * *"), json!(4)]
     );
+    let table = world.raw("GET", &format!("{TABS}/a/scale"), "", accept, "").await.into_body();
+    let table: Value = serde_json::from_slice(&table.collect().await.unwrap().to_bytes()).unwrap();
+    let columns = table["columnDefinitions"].as_array().unwrap();
+    let names: Vec<&str> = columns.iter().map(|column| column["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("a"), json!(4), json!(1)]);
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
 }
 
 #[tokio::test]

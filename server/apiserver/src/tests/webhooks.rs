@@ -363,6 +363,15 @@ async fn connections_are_refused_without_trust_or_listener() {
     assert_eq!(refused.body["message"], text);
     let gone = w.delete(&format!("{GROUP}/validatingwebhookconfigurations/a")).await;
     assert_eq!(gone.code, 200);
+    // a bundle of nothing is taken, and found out when it is needed
+    let mut entry = asked.entry("c.x.io", json!({}));
+    entry["clientConfig"]["caBundle"] = "Cg==".into();
+    w.configure("validating", "c", vec![entry]).await;
+    let refused = w.map("a").await;
+    let text = "Internal error occurred: failed calling webhook \"c.x.io\": could not get REST client: unable to load root certificates: unable to parse bytes as PEM block";
+    assert_eq!((refused.code, &refused.body["message"]), (500, &json!(text)));
+    let gone = w.delete(&format!("{GROUP}/validatingwebhookconfigurations/c")).await;
+    assert_eq!(gone.code, 200);
     let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let mut entry = asked.entry("b.x.io", json!({}));
     entry["clientConfig"]["url"] = format!("https://{free}/").into();

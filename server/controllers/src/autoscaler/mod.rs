@@ -250,6 +250,10 @@ impl Controller for Autoscalers {
         "horizontal-pod-autoscaler-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "horizontalpodautoscaler"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.autoscalers, |delta| {
             let generation = |hpa: &Option<Arc<HorizontalPodAutoscaler>>| {

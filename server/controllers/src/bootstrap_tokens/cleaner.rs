@@ -62,6 +62,10 @@ impl Controller for TokenCleaner {
         "token-cleaner-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "token_cleaner"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.tokens, |delta| {
             delta.new.iter().filter(|secret| is_token(secret)).map(|_| delta.key.clone()).collect()

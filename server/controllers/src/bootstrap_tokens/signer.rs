@@ -77,6 +77,10 @@ impl Controller for BootstrapSigner {
         "bootstrap-signer-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "bootstrap_signer_queue"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let info = Key::namespaced(NAMESPACE, NAME);
         let of_map = info.clone();

@@ -88,6 +88,10 @@ impl Controller for Approver {
         "certificatesigningrequest-approving-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "certificate"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.requests, |delta| match &delta.new {
             Some(request) if waits(request) => vec![delta.key.clone()],

@@ -65,6 +65,10 @@ impl Controller for Signer {
         "certificatesigningrequest-signing-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "certificate"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.requests, |delta| match &delta.new {
             Some(request) if waits(request) => vec![delta.key.clone()],

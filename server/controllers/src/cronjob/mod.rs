@@ -116,6 +116,10 @@ impl Controller for CronJobs {
         "cronjob-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "cronjob"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.crons, |delta| vec![delta.key.clone()]);
         sources.on(&self.jobs, |delta| owner_keys(delta, "CronJob"));

@@ -132,6 +132,10 @@ impl Controller for DaemonSets {
         "daemonset-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "daemonset"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.sets, |delta| vec![delta.key.clone()]);
         let this = self.clone();

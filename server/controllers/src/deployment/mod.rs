@@ -180,6 +180,10 @@ impl Controller for Deployments {
         "deployment-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "deployment"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.deployments, |delta| vec![delta.key.clone()]);
         let this = self.clone();

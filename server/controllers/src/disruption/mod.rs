@@ -161,6 +161,10 @@ impl Controller for Disruption {
         "disruption-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "disruption"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Work>) {
         sources.on(&self.budgets, |delta| vec![Work::Budget(delta.key.clone())]);
         let this = self.clone();

@@ -181,6 +181,10 @@ impl Controller for LegacyEndpoints {
         "endpoints-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "endpoint"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         sources.on(&self.services, move |delta| {

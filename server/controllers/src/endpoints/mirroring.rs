@@ -164,6 +164,10 @@ impl Controller for Mirroring {
         "endpointslice-mirroring-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "endpoint_slice_mirroring"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.services, |delta| {
             let chosen = |service: &Service| selector(service).is_some();

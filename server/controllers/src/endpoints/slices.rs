@@ -121,6 +121,10 @@ impl Controller for Slices {
         "endpointslice-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "endpoint_slice"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.services, |delta| vec![delta.key.clone()]);
         sources.needs(&self.nodes);

@@ -304,6 +304,10 @@ impl Controller for GarbageCollector {
         "garbage-collector-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "garbage_collector_attempt_to_delete"
+    }
+
     fn workers(&self) -> usize {
         20
     }

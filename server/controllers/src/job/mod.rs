@@ -165,6 +165,10 @@ impl Controller for Jobs {
         "job-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "job"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.jobs, |delta| vec![delta.key.clone()]);
         let this = self.clone();

@@ -104,6 +104,10 @@ impl Controller for TaintEviction {
         "taint-eviction-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "noexec_taint_pod"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         sources.on(&self.nodes, move |delta| {

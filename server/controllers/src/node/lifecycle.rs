@@ -348,6 +348,10 @@ impl Controller for NodeLifecycle {
         "node-lifecycle-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "node_lifecycle_controller"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         sources.on(&self.nodes, move |delta| this.changed(delta));

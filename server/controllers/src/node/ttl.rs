@@ -73,6 +73,10 @@ impl Controller for NodeTtl {
         "ttl-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "ttlcontroller"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         sources.on(&self.nodes, move |delta| {

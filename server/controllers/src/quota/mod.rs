@@ -224,6 +224,10 @@ impl Controller for ResourceQuotas {
         "resourcequota-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "resourcequota_primary"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         let this = self.clone();
         sources.on(&self.quotas, move |delta| match (&delta.old, &delta.new) {

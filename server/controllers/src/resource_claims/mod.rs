@@ -220,6 +220,10 @@ impl Controller for ResourceClaims {
         "resourceclaim-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "resource_claim"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Subject>) {
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| this.of_pod(delta));

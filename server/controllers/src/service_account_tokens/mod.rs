@@ -202,6 +202,10 @@ impl Controller for ServiceAccountTokens {
         "serviceaccount-token-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "serviceaccount_tokens_service"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Work>) {
         sources.on(&self.secrets, |delta| match (&delta.old, &delta.new) {
             (_, Some(new)) if is_token(new) => vec![Work::Secret(delta.key.clone())],

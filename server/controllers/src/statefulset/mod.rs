@@ -204,7 +204,7 @@ fn pod_of(set: &StatefulSet, ordinal: i32, revision: &str) -> Pod {
     let claims = claims_of(set, ordinal);
     let pod_spec = pod.spec.get_or_insert_default();
     pod_spec.hostname = Some(pod_name);
-    pod_spec.subdomain = spec.service_name;
+    pod_spec.subdomain = spec.service_name.filter(|name| !name.is_empty());
     let volumes = pod_spec.volumes.get_or_insert_default();
     for (volume, claim) in claims {
         volumes.retain(|other| other.name != volume);
@@ -432,6 +432,10 @@ impl Controller for StatefulSets {
 
     fn name(&self) -> &'static str {
         "statefulset-controller"
+    }
+
+    fn queue(&self) -> &'static str {
+        "statefulset"
     }
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {

@@ -246,6 +246,10 @@ impl Controller for Binder {
         "persistentvolume-binder-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "claims"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Work>) {
         let this = self.clone();
         sources.on(&self.claims, move |delta| this.claim_changed(delta));

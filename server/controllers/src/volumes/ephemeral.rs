@@ -85,6 +85,10 @@ impl Controller for EphemeralVolumes {
         "ephemeral-volume-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "ephemeral_volume"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.context.pods, |delta| {
             let came = delta.new.iter().filter(|pod| delta.old.is_none() && has_inline(pod));

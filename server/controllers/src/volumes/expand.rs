@@ -47,6 +47,10 @@ impl Controller for Expansion {
         "persistentvolume-expander-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "volume_expand"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.needs(&self.volumes);
         sources.on(&self.claims, |delta| {

@@ -101,6 +101,10 @@ impl Controller for ClaimProtection {
         "persistentvolumeclaim-protection-controller"
     }
 
+    fn queue(&self) -> &'static str {
+        "pvcprotection"
+    }
+
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {
         sources.on(&self.claims, |delta| vec![delta.key.clone()]);
         sources.on(&self.context.pods, pod_changed);
@@ -138,6 +142,10 @@ impl Controller for VolumeProtection {
 
     fn name(&self) -> &'static str {
         "persistentvolume-protection-controller"
+    }
+
+    fn queue(&self) -> &'static str {
+        "pvprotection"
     }
 
     fn sources(self: &Arc<Self>, sources: &mut Sources<Key>) {

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use sampan_api::declared;
 use sampan_reconcile::{Deltas, Informer};
 use serde_json::json;
 use tokio::sync::watch;
@@ -29,13 +30,6 @@ const REPORT: Duration = Duration::from_secs(300);
 /// Upstream's `nodeStatusUpdateFrequency`: news of images waits until so long after the last report.
 const IMAGE_NEWS: Duration = Duration::from_secs(10);
 const MAX_IMAGES: usize = 50;
-/// What upstream's kubelet of this version declares (`component-helpers/nodedeclaredfeatures`), in order of name.
-const DECLARED: [&str; 4] = [
-    "ExtendWebSocketsToKubelet",
-    "InPlacePodLevelResourcesVerticalScaling",
-    "InPlacePodVerticalScalingInitContainers",
-    "RestartAllContainersOnContainerExits",
-];
 
 /// What the housekeeping found scarce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,7 +195,7 @@ impl Keeper {
             }),
             features: Some(NodeFeatures { supplemental_groups_policy: Some(runtime.strict_groups) }),
             runtime_handlers: Some(handlers.collect()),
-            declared_features: Some(DECLARED.map(ToOwned::to_owned).into()),
+            declared_features: Some(declared::OF_KUBELET.map(ToOwned::to_owned).into()),
             ..NodeStatus::default()
         }
     }

@@ -43,7 +43,8 @@ fn passing(wanted: &Desired) -> bool {
         && containers.all(|container| {
             let waiting =
                 container.state.as_ref().and_then(|state| state.waiting.as_ref()?.reason.as_deref());
-            matches!(waiting, Some("ContainerCreating" | "PodInitializing")) && container.last_state.is_none()
+            let ended = container.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
+            matches!(waiting, Some("ContainerCreating" | "PodInitializing")) && !ended
         })
 }
 

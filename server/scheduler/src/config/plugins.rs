@@ -23,12 +23,13 @@ pub enum Plugin {
     NodeResourcesBalancedAllocation,
     ImageLocality,
     DefaultBinder,
+    NodeDeclaredFeatures,
 }
 
 use Plugin as P;
 
 /// All of them in upstream's order, each with its weight, 0 if it does not score.
-pub(super) const DEFAULTS: [(Plugin, i64); 19] = [
+pub(super) const DEFAULTS: [(Plugin, i64); 20] = [
     (P::SchedulingGates, 0),
     (P::PrioritySort, 0),
     (P::NodeUnschedulable, 0),
@@ -48,6 +49,7 @@ pub(super) const DEFAULTS: [(Plugin, i64); 19] = [
     (P::NodeResourcesBalancedAllocation, 1),
     (P::ImageLocality, 1),
     (P::DefaultBinder, 0),
+    (P::NodeDeclaredFeatures, 0),
 ];
 
 impl Plugin {
@@ -73,6 +75,7 @@ impl Plugin {
                 | P::PodTopologySpread
                 | P::InterPodAffinity
                 | P::DynamicResources
+                | P::NodeDeclaredFeatures
         );
         match point {
             "preEnqueue" => matches!(self, P::SchedulingGates | P::DynamicResources | P::DefaultPreemption),

@@ -8,7 +8,7 @@ mod node;
 pub(crate) mod spread;
 mod volumes;
 
-use crate::config::{Plugin, Profile};
+use crate::config::Plugin;
 use crate::devices::Grant;
 use crate::pods::PodInfo;
 use crate::volumes::Choice;
@@ -52,7 +52,7 @@ impl Refusal {
 
 /// What is computed once per pod, before nodes are looked at.
 pub struct Filters<'a> {
-    profile: &'a Profile,
+    pod: &'a PodInfo,
     affinity: PodAffinity<'a>,
     spread: Spread<'a>,
     volumes: VolumeFilters<'a>,
@@ -65,7 +65,7 @@ impl<'a> Filters<'a> {
         let volumes = VolumeFilters::new(pod, world)?;
         let devices = DeviceFilter::new(pod, world)?;
         let (affinity, spread) = (PodAffinity::new(pod, world), Spread::new(pod, world));
-        Ok(Self { profile: &pod.profile, affinity, spread, volumes, devices })
+        Ok(Self { pod, affinity, spread, volumes, devices })
     }
 
     /// The devices for the pod on a node that passed.
@@ -80,14 +80,19 @@ impl<'a> Filters<'a> {
 
     /// Whether the pod can run on `node`, which has passed [`local`].
     pub fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
+        let is_on = |plugin| self.pod.profile.filters(plugin);
         self.volumes.check(node)?;
-        if self.profile.filters(Plugin::PodTopologySpread) {
+        if is_on(Plugin::PodTopologySpread) {
             self.spread.check(node)?;
         }
-        if self.profile.filters(Plugin::InterPodAffinity) {
+        if is_on(Plugin::InterPodAffinity) {
             self.affinity.check(node)?;
         }
-        self.devices.check(node)
+        self.devices.check(node)?;
+        match is_on(Plugin::NodeDeclaredFeatures) {
+            true => node::features(self.pod, node),
+            false => Ok(()),
+        }
     }
 }
 
@@ -107,8 +112,13 @@ pub fn local(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
         .try_for_each(|(_, check)| check(pod, node))
 }
 
+/// Whether the node declares what the pod needs, which is asked for last.
+pub(crate) fn declares(pod: &PodInfo, node: &NodeInfo) -> bool {
+    !pod.profile.filters(Plugin::NodeDeclaredFeatures) || node::features(pod, node).is_ok()
+}
+
 /// Whether anything but [`local`] may refuse the pod.
 pub fn is_local(pod: &PodInfo, world: &World) -> bool {
-    let waits = !pod.claims.is_empty() || devices::concern(pod);
+    let waits = !pod.claims.is_empty() || devices::concern(pod) || !pod.features.is_empty();
     !waits && !pod.is_social() && !world.is_social() && !spread::has_hard_rules(pod, world)
 }

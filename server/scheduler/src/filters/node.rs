@@ -1,4 +1,4 @@
-//! NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts.
+//! NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeDeclaredFeatures.
 
 use k8s_openapi::api::core::v1::Taint;
 
@@ -73,6 +73,16 @@ pub fn required_affinity_matches(pod: &PodInfo, node: &NodeInfo) -> bool {
         && required.is_none_or(|selector| {
             selector.node_selector_terms.iter().any(|term| term_matches(term, &node.node))
         })
+}
+
+/// Features that the pod needs and the node declares.
+pub fn features(pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
+    let declared = node.node.status.as_ref().and_then(|status| status.declared_features.as_deref());
+    let declared = declared.unwrap_or(&[]);
+    match pod.features.iter().all(|needed| declared.iter().any(|one| one == needed)) {
+        true => Ok(()),
+        false => Err(Refusal::fixed("node(s) didn't match Pod's required features")),
+    }
 }
 
 /// Ports of the host.

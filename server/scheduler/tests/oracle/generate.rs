@@ -64,10 +64,14 @@ pub fn node(random: &mut Random, at: u64) -> Node {
         .filter(|_| random.one_in(3))
         .map(|name| json!({"names": [name], "sizeBytes": 400_000_000}))
         .collect();
+    let mut declared = vec!["ExtendWebSocketsToKubelet"];
+    if !random.one_in(3) {
+        declared.push("RestartAllContainersOnContainerExits");
+    }
     let node = json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {"unschedulable": random.one_in(12), "taints": taints},
-        "status": {"images": images, "allocatable": {
+        "status": {"images": images, "declaredFeatures": declared, "allocatable": {
             "cpu": format!("{}m", 500 * (1 + random.below(6))), "memory": format!("{}Mi", 512 * (1 + random.below(6))),
             "pods": (2 + random.below(6)).to_string(), "x.io/gpu": random.below(3).to_string()}},
     });
@@ -90,7 +94,12 @@ fn container(random: &mut Random, name: &str) -> Value {
         ports = json!([{"containerPort": 1, "hostPort": random.of(&[80, 81]), "protocol": "TCP",
             "hostIP": random.of(&["", "10.0.0.1"])}]);
     }
-    json!({"name": name, "image": random.of(&["i:1", "j", "k"]), "ports": ports, "resources": {"requests": requests}})
+    let mut rules = json!([]);
+    if random.one_in(12) {
+        rules = json!([{"action": random.of(&["Restart", "RestartAllContainers"])}]);
+    }
+    json!({"name": name, "image": random.of(&["i:1", "j", "k"]), "ports": ports, "resources": {"requests": requests},
+        "restartPolicyRules": rules})
 }
 
 fn expressions(random: &mut Random) -> Value {

@@ -13,6 +13,18 @@ use crate::objects::{
 const HOST: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
+/// Of the features that pods can need one is generated.
+fn lacks(pod: &Pod, node: &Node) -> Option<&'static str> {
+    let spec = pod.spec.as_ref().unwrap();
+    let mut containers = spec.containers.clone();
+    containers.extend(list(spec.init_containers.as_ref()));
+    let rules = containers.iter().flat_map(|container| list(container.restart_policy_rules.as_ref()));
+    let needed = rules.filter(|rule| rule.action == "RestartAllContainers").count() > 0;
+    let declared = list(node.status.as_ref().unwrap().declared_features.as_ref());
+    let there = declared.contains(&"RestartAllContainersOnContainerExits".to_owned());
+    (needed && !there).then_some("node(s) didn't match Pod's required features")
+}
+
 /// The objects.
 #[derive(Default)]
 pub struct Cluster {
@@ -166,7 +178,8 @@ impl Cluster {
         if !short.is_empty() {
             return short;
         }
-        self.skews(pod, node).or_else(|| self.quarrels(pod, node)).map(str::to_owned).into_iter().collect()
+        let around = self.skews(pod, node).or_else(|| self.quarrels(pod, node));
+        around.or_else(|| lacks(pod, node)).map(str::to_owned).into_iter().collect()
     }
 
     fn resources_score(&self, pod: &Pod, node: &Node) -> i64 {

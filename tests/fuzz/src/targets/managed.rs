@@ -73,7 +73,7 @@ fn may_be_empty(place: Shape<'_>, path: &[PathElement<'_>]) -> bool {
         let atom = place.atom();
         let map = atom.map.is_some_and(|map| !map.atomic);
         let list = atom.list.is_some_and(|list| !matches!(list.relation, Relation::Atomic));
-        return place.always_there() || atom.scalar.is_none() && (map || list);
+        return place.zero().is_some() || atom.scalar.is_none() && (map || list);
     };
     match first {
         PathElement::Field(name) => place.field(name).is_some_and(|below| may_be_empty(below, rest)),

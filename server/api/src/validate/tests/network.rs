@@ -286,6 +286,11 @@ fn ingresses() {
             json!([]),
             "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified".to_owned(),
         ),
+        (
+            "/spec".to_owned(),
+            json!({"tls": [{}]}),
+            "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified".to_owned(),
+        ),
         ("/spec/rules/0/host".to_owned(), json!("*.example.com"), String::new()),
         (
             "/spec/tls".to_owned(),

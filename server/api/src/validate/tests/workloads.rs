@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{create, update};
-use super::{changed, kind, kinds, shown, valid};
+use super::{changed, defaults, kind, kinds, shown, valid};
 
 #[test]
 fn a_job_says_what_failure_and_success_are() {
@@ -187,4 +187,46 @@ fn drivers_nodes_and_attachments_name_each_other() {
 fn a_stateful_sets_pods_are_named_by_their_controller() {
     let set = changed("StatefulSet", "/spec/template/spec/hostname", json!("Not a name"));
     assert_eq!(shown(create(kind("StatefulSet"), &set)), "");
+}
+
+#[test]
+fn without_a_template_the_pods_are_those_of_an_empty_one() {
+    let mismatch =
+        "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`";
+    let empty = "spec.template.spec.containers: Required value";
+    let restarts = "restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"";
+    let in_job = "spec.jobTemplate.spec.template.spec.";
+    let selected = json!({"selector": {"matchLabels": {"a": "b"}}});
+    let replicas = format!("spec.selector: Required value; {mismatch}; {empty}");
+    let cases = [
+        ("Deployment", json!({}), replicas.clone()),
+        ("Deployment", selected.clone(), format!("{mismatch}; {empty}")),
+        ("ReplicaSet", json!({}), replicas.clone()),
+        ("DaemonSet", selected.clone(), format!("{mismatch}; {empty}")),
+        ("StatefulSet", json!({}), replicas),
+        (
+            "Job",
+            json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}}),
+            format!("{empty}; spec.template.spec.{restarts}; {mismatch}"),
+        ),
+        (
+            "CronJob",
+            json!({"schedule": "* * * * *"}),
+            format!("{in_job}containers: Required value; {in_job}{restarts}"),
+        ),
+        (
+            "ReplicationController",
+            json!({}),
+            "spec.selector: Required value; spec.template: Required value".to_owned(),
+        ),
+        ("PodTemplate", Value::Null, "template.spec.containers: Required value".to_owned()),
+    ];
+    for (name, spec, expected) in cases {
+        let mut object = json!({"metadata": {"name": "n", "namespace": "d", "uid": "u"}});
+        if !spec.is_null() {
+            object["spec"] = spec;
+        }
+        defaults::apply(name, kind(name).group, "v1", &mut object);
+        assert_eq!(shown(create(kind(name), &object)), expected, "{name}");
+    }
 }

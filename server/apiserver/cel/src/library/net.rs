@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use sampan_api::go::Quote as _;
+
 use super::{Called, Special, special};
 use crate::error::EvalError;
 use crate::value::Value;
@@ -22,11 +24,15 @@ impl fmt::Display for Cidr {
 
 fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
     let ip: IpAddr = text.parse().map_err(|_| {
-        EvalError::new(format!("IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): unable to parse IP"))
+        EvalError::new(format!(
+            "IP Address {} parse error during conversion from string: ParseAddr({}): unable to parse IP",
+            text.quoted(),
+            text.quoted()
+        ))
     })?;
     match ip {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
-            Err(EvalError::new(format!("IPv4-mapped IPv6 address {text:?} is not allowed")))
+            Err(EvalError::new(format!("IPv4-mapped IPv6 address {} is not allowed", text.quoted())))
         }
         ip => Ok(ip),
     }
@@ -35,7 +41,8 @@ fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
 fn parse_cidr(text: &str) -> Result<Cidr, EvalError> {
     let wrong = || {
         EvalError::new(format!(
-            "network address parse error during conversion from string: netip.ParsePrefix({text:?})"
+            "network address parse error during conversion from string: netip.ParsePrefix({})",
+            text.quoted()
         ))
     };
     let (ip, bits) = text.split_once('/').ok_or_else(wrong)?;

@@ -1,4 +1,4 @@
-//! Regular expressions (RE2's, which are Rust's but for names of classes).
+//! Regular expressions, in Go's syntax.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use crate::value::Value;
 /// Patterns are few and used again and again; when there are too many, all are forgotten.
 static KNOWN: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
 const MOST: usize = 256;
+const SIZE_LIMIT: usize = 4 << 20;
 
 pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,8 +29,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
 }
 
 fn build(pattern: &str) -> Result<Regex, EvalError> {
-    let built = regex::RegexBuilder::new(pattern).size_limit(1 << 22).build();
-    built.map_err(|error| EvalError::new(format!("error parsing regexp: {error}")))
+    sampan_api::go::regexp::compile(pattern, SIZE_LIMIT).map_err(EvalError::new)
 }
 
 fn prepared(target: &Value<'_>, pattern: &Value<'_>, budget: &Budget) -> Result<(String, Regex), EvalError> {

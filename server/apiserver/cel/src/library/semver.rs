@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use sampan_api::go::Quote as _;
+
 use super::{Called, Special, special};
 use crate::error::EvalError;
 use crate::value::Value;
@@ -25,7 +27,7 @@ pub(super) fn make<'a>(name: &str, values: &[Value<'_>]) -> Called<'a> {
     match (name, parsed) {
         ("isSemver", parsed) => Ok(Value::Bool(parsed.is_some())),
         (_, Some(version)) => Ok(special(Special::Semver(version))),
-        (_, None) => Err(EvalError::new(format!("invalid semver string: {text:?}"))),
+        (_, None) => Err(EvalError::new(format!("invalid semver string: {}", text.quoted()))),
     }
 }
 

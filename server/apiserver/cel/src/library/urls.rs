@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sampan_api::go::Quote as _;
+
 use super::{Called, Special, special};
 use crate::error::EvalError;
 use crate::value::{Key, Map, Value};
@@ -29,7 +31,7 @@ pub(super) fn make<'a>(name: &str, value: &Value<'_>) -> Called<'a> {
 }
 
 pub(super) fn parse(text: &str) -> Result<Url, String> {
-    let wrong = |why: &str| Err(format!("parse {text:?}: {why}"));
+    let wrong = |why: &str| Err(format!("parse {}: {why}", text.quoted()));
     if text.is_empty() {
         return wrong("empty url");
     }

@@ -9,6 +9,7 @@ mod requests;
 use std::sync::Arc;
 
 use base64::Engine;
+use sampan_api::go::Quote as _;
 use sampan_api::status::ApiError;
 use serde_json::Value;
 
@@ -74,7 +75,7 @@ impl Plugin for CertificateApproval {
         Err(refused(
             review,
             object,
-            &format!("user not permitted to approve requests with signerName {signer:?}"),
+            &format!("user not permitted to approve requests with signerName {}", signer.quoted()),
         ))
     }
 }
@@ -101,7 +102,7 @@ impl Plugin for CertificateSigning {
         Err(refused(
             review,
             object,
-            &format!("user not permitted to sign requests with signerName {signer:?}"),
+            &format!("user not permitted to sign requests with signerName {}", signer.quoted()),
         ))
     }
 }
@@ -120,7 +121,11 @@ impl Plugin for ClusterTrustBundleAttest {
         if signer.is_empty() || same || may(&self.0, review.user, "attest", signer) {
             return Ok(());
         }
-        Err(refused(review, object, &format!("user not permitted to attest for signerName {signer:?}")))
+        Err(refused(
+            review,
+            object,
+            &format!("user not permitted to attest for signerName {}", signer.quoted()),
+        ))
     }
 }
 

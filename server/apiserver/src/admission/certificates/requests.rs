@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use sampan_api::go::Quote as _;
 use sampan_api::status::{ApiError, FieldError};
 use serde_json::{Value, json};
 
@@ -193,14 +194,14 @@ fn change_errors(object: &Value, old: &Value) -> Vec<FieldError> {
     }
     for kind in ["Approved", "Denied", "Failed"] {
         if condition(old, kind).is_some() && condition(object, kind).is_none() {
-            let why = format!("updates may not remove a condition of type {kind:?}");
+            let why = format!("updates may not remove a condition of type {}", kind.quoted());
             errors.push(FieldError::forbidden(field, why));
         }
         if review_adds(object, old, kind)
             && kind != "Failed"
             && !at(old, &["status", "certificate"]).is_null()
         {
-            let why = format!("updates may not add a condition of type {kind:?}");
+            let why = format!("updates may not add a condition of type {}", kind.quoted());
             errors.push(FieldError::forbidden(field, why));
         }
     }

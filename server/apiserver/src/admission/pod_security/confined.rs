@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use sampan_api::go::Quote as _;
 use serde_json::Value;
 
 use super::view::{PodView, Set, Violation, containers, plural, quoted, setters};
@@ -61,7 +62,7 @@ fn app_armor_annotations(pod: PodView<'_>) -> Vec<String> {
     let wrong = all.filter_map(|(key, value)| {
         let value = value.as_str()?;
         let fine = value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
-        (key.starts_with(APP_ARMOR_ANNOTATION) && !fine).then(|| format!("{key}={value:?}"))
+        (key.starts_with(APP_ARMOR_ANNOTATION) && !fine).then(|| format!("{key}={}", value.quoted()))
     });
     let mut wrong: Vec<String> = wrong.collect();
     wrong.sort();
@@ -174,7 +175,7 @@ pub(super) fn seccomp(pod: PodView<'_>) -> Option<Violation> {
     let wrong = std::iter::once(SECCOMP_POD.to_owned()).chain(keys).filter_map(|key| {
         let value = pod.annotation(&key)?;
         let fine = matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/");
-        (!fine).then(|| format!("{key}={value:?}"))
+        (!fine).then(|| format!("{key}={}", value.quoted()))
     });
     let wrong: Vec<String> = wrong.collect::<BTreeSet<String>>().into_iter().collect();
     if wrong.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use sampan_api::go::Quote as _;
 use serde_json::Value;
 
 use super::checks;
@@ -42,7 +43,8 @@ fn warnings(namespace: &str, standard: Standard, pods: Vec<Value>) -> Vec<String
     }
     if !told.is_empty() {
         texts.push(format!(
-            "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{standard}\""
+            "existing pods in namespace {} violate the new PodSecurity enforce level \"{standard}\"",
+            namespace.quoted()
         ));
     }
     let mut each: Vec<String> = told.into_iter().map(|(reasons, names)| counted(names, &reasons)).collect();

@@ -1,6 +1,7 @@
 //! `apiserver.config.k8s.io` `AuthenticationConfiguration`: what the file may say
 //! (`k8s.io/apiserver/pkg/apis/apiserver/validation`).
 
+use sampan_api::go::Quote as _;
 use sampan_api::status::FieldError;
 use sampan_cel::{Env, Program, Type};
 use serde::Deserialize;
@@ -136,8 +137,9 @@ pub(super) fn read(content: &str, own: &[String]) -> Result<Configuration, Strin
     let known = ["v1", "v1beta1", "v1alpha1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
     if !known.contains(&found.api_version) || found.kind != "AuthenticationConfiguration" {
         return Err(format!(
-            "no kind {:?} is registered for version {:?} in scheme: apiserver.config.k8s.io/v1 AuthenticationConfiguration is wanted",
-            found.kind, found.api_version
+            "no kind {} is registered for version {} in scheme: apiserver.config.k8s.io/v1 AuthenticationConfiguration is wanted",
+            found.kind.quoted(),
+            found.api_version.quoted()
         ));
     }
     let errors = check(&found, own);
@@ -275,7 +277,7 @@ fn url(address: &str, own: &[String], field: &str, errors: &mut Errors) {
         wrong("URL scheme must be https".into());
     } else {
         match address.parse::<http::Uri>() {
-            Err(why) => wrong(format!("parse {address:?}: {why}")),
+            Err(why) => wrong(format!("parse {}: {why}", address.quoted())),
             Ok(uri) if uri.host().is_none_or(str::is_empty) => wrong("URL must have a host".into()),
             Ok(_) => {}
         }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{
     self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
+use sampan_api::go::Quote as _;
 use serde_json::Value;
 
 use crate::value::{at, items, text};
@@ -56,7 +57,7 @@ fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 fn unsupported(name: &str) -> String {
-    format!("oidc: id token signed with unsupported algorithm, got {name:?}")
+    format!("oidc: id token signed with unsupported algorithm, got {}", name.quoted())
 }
 
 /// Whether keys can make signatures of that sort.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sampan_api::go::Quote as _;
 use sampan_cel::{Budget, Program, Type, Value as Cel, Vars};
 use serde_json::{Value, json};
 
@@ -123,8 +124,9 @@ impl Mapping {
             Source::Claim(claim, prefix) => {
                 let name = at(claims, &[claim.as_str()]);
                 let why = if name.is_null() { "claim not present" } else { "no text" };
-                let name =
-                    name.as_str().ok_or_else(|| format!("oidc: parse username claims {claim:?}: {why}"))?;
+                let name = name
+                    .as_str()
+                    .ok_or_else(|| format!("oidc: parse username claims {}: {why}", claim.quoted()))?;
                 let verified = at(claims, &["email_verified"]);
                 match verified.as_bool() {
                     _ if claim != "email" || verified.is_null() => {}
@@ -145,8 +147,9 @@ impl Mapping {
                 groups.map_err(|why| format!("oidc: error evaluating group claim expression: {why}"))
             }
             Some(Source::Claim(claim, prefix)) => {
-                let wrong =
-                    || format!("oidc: parse groups claim {claim:?}: neither a text nor a list of texts");
+                let wrong = || {
+                    format!("oidc: parse groups claim {}: neither a text nor a list of texts", claim.quoted())
+                };
                 let names: Vec<&str> = match at(claims, &[claim.as_str()]) {
                     Value::Null => Vec::new(),
                     Value::String(one) => vec![one],
@@ -165,7 +168,7 @@ impl Mapping {
             None => Ok(String::new()),
             Some(Source::Claim(claim, _)) => {
                 let uid = at(claims, &[claim.as_str()]).as_str().map(str::to_owned);
-                uid.ok_or_else(|| format!("oidc: parse uid claim {claim:?}: claim not present"))
+                uid.ok_or_else(|| format!("oidc: parse uid claim {}: claim not present", claim.quoted()))
             }
             Some(Source::Made(program)) => {
                 const WHAT: &str = "oidc: error evaluating uid claim expression";

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use sampan_api::go::quoted_list;
 use sampan_process::{Component, Drain, Tasks};
 use serde_json::Value;
 
@@ -188,9 +189,10 @@ impl Issuer {
             all => strings(all),
         };
         if !audiences.iter().any(|one| self.audiences.contains(one)) {
-            let wanted = &self.audiences;
             return Err(format!(
-                "oidc: verify token: oidc: expected audience in {wanted:?} got {audiences:?}"
+                "oidc: verify token: oidc: expected audience in {} got {}",
+                quoted_list(&self.audiences),
+                quoted_list(&audiences)
             ));
         }
         let (time, now) = (|claim: &str| at(claims, &[claim]).as_f64(), now.as_second() as f64);

@@ -13,6 +13,7 @@ use http::{Request, Uri};
 use http_body_util::BodyExt;
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
+use sampan_api::go::Quote as _;
 use sampan_process::Tasks;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -119,14 +120,16 @@ impl Source {
         if told != self.url {
             let wanted = &self.url;
             return Err(format!(
-                "oidc: issuer did not match the issuer returned by provider, expected {wanted:?} got {told:?}"
+                "oidc: issuer did not match the issuer returned by provider, expected {} got {}",
+                wanted.quoted(),
+                told.quoted()
             ));
         }
         Ok(Keys::read(&self.get(text(&found, &["jwks_uri"])).await?))
     }
 
     async fn get(&self, address: &str) -> Result<Value, String> {
-        let failed = |why: String| format!("Get {address:?}: {why}");
+        let failed = |why: String| format!("Get {}: {why}", address.quoted());
         let uri: Uri = address.parse().map_err(|why| failed(format!("{why}")))?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https"));
         let host = host.ok_or_else(|| failed("https is wanted".into()))?;

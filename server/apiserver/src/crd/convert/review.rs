@@ -2,6 +2,7 @@
 //! (`apiextensions-apiserver/pkg/apiserver/conversion/webhook_converter.go`).
 
 use bytes::Bytes;
+use sampan_api::go::Quote as _;
 use sampan_api::status::FieldError;
 use sampan_api::validation::{validate_annotations, validate_labels};
 use serde_json::{Map, Value, json};
@@ -47,7 +48,7 @@ pub(super) fn objects(version: &str, uid: &str, mut told: Value) -> Result<Vec<V
     }
     let given = text(response, &["uid"]);
     if version == "v1" && given != uid {
-        return Err(format!("expected response.uid={uid:?}, got {given:?}"));
+        return Err(format!("expected response.uid={}, got {}", uid.quoted(), given.quoted()));
     }
     let (status, message) =
         (text(response, &["result", "status"]), text(response, &["result", "message"]).to_owned());

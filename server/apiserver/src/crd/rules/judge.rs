@@ -1,5 +1,6 @@
 //! What an object comes to under its rules (`cel/validation.go`).
 
+use sampan_api::go::Quote as _;
 use sampan_api::status::{Cause, FieldError};
 use sampan_cel::{Budget, EvalError, Type, Value as Cel, Vars};
 use serde_json::{Map, Value};
@@ -218,8 +219,8 @@ impl Judge {
                 Err("messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run".into())
             }
             Err(EvalError::CostLimit) => Err(format!(
-                "no further validation rules will be run due to call cost exceeds limit for messageExpression: {:?}",
-                rule.message_source
+                "no further validation rules will be run due to call cost exceeds limit for messageExpression: {}",
+                rule.message_source.quoted()
             )),
             Err(EvalError::Failed(why)) => {
                 tracing::debug!(why, rule = rule.source, "messageExpression evaluation failed");

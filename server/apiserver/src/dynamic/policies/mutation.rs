@@ -1,6 +1,7 @@
 //! One of `spec.mutations`: a JSON patch, or an object to be applied. Ported from upstream's `mutating/patch`.
 
-use sampan_api::apply::Shape;
+use sampan_api::apply::{Shape, validate};
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::strict::{Spot, conform};
 use sampan_cel::{Budget, Env, Type, Value};
@@ -41,7 +42,11 @@ impl Mutation {
             return request::patched(patch.to_string().as_bytes(), scene.object, kind)
                 .map_err(|why| format!("JSON Patch: {why}"));
         }
-        check_names(&made, "Object").map_err(|why| format!("type mismatch: {why}"))?;
+        if !matches!(made, Value::Struct(..)) {
+            let ty = made.type_name();
+            return Err(format!("unsupported return type from ApplyConfiguration expression: {ty}"));
+        }
+        check_names(&made)?;
         let applied = made.to_json().ok_or("applyConfiguration cannot be converted to JSON")?;
         applied_to(scene.object, &applied, kind)
     }
@@ -70,25 +75,28 @@ pub(in crate::dynamic) fn configuration(env: &Env, source: &str) -> Expression {
     compiled
 }
 
-/// A constructed object's type has to name the place that it stands at; of a list's items also as `….item`.
-fn check_names(value: &Value<'_>, expected: &str) -> Result<(), String> {
+/// A constructed object's type has to name the place that it stands at; lists and maps between are no places.
+fn check_names(made: &Value<'_>) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    misnamed(made, "Object", &mut wrong);
+    if wrong.is_empty() { Ok(()) } else { Err(format!("type mismatch: {}", wrong.join("\n"))) }
+}
+
+fn misnamed(value: &Value<'_>, place: &str, wrong: &mut Vec<String>) {
     match value {
         Value::Struct(name, fields) => {
-            if name.strip_suffix(".item").unwrap_or(name) != expected {
-                return Err(format!(
-                    "unexpected type name {name:?}, expected {expected:?}, which matches field name path from root Object type"
+            if &**name != place {
+                wrong.push(format!(
+                    "unexpected type name {}, expected {}, which matches field name path from root Object type",
+                    name.quoted(),
+                    place.quoted()
                 ));
             }
-            fields.iter().try_for_each(|(field, inner)| match inner {
-                Value::List(items) => {
-                    items.iter().try_for_each(|item| check_names(&item, &format!("{name}.{field}")))
-                }
-                inner => check_names(inner, &format!("{name}.{field}")),
-            })
+            fields.iter().for_each(|(field, inner)| misnamed(inner, &format!("{place}.{field}"), wrong));
         }
-        Value::List(items) => items.iter().try_for_each(|item| check_names(&item, expected)),
-        Value::Map(entries) => entries.entries().try_for_each(|(_, inner)| check_names(&inner, expected)),
-        _ => Ok(()),
+        Value::List(items) => items.iter().for_each(|item| misnamed(&item, place, wrong)),
+        Value::Map(entries) => entries.entries().for_each(|(_, inner)| misnamed(&inner, place, wrong)),
+        _ => {}
     }
 }
 
@@ -101,26 +109,29 @@ fn applied_to(object: &Json, applied: &Json, kind: &'static Kind) -> Result<Json
         Some(version) => Shape::Other(version.root()),
         None => root.and_then(|_| Shape::root(kind.schema)).unwrap_or(Shape::Deduced),
     };
-    let whole = merge::atomics(applied, shape);
+    let mut applied = applied.clone();
+    for field in ["apiVersion", "kind"] {
+        applied[field] = object.get(field).cloned().unwrap_or_default();
+    }
+    let refused = |why: String| format!("error applying patch: {why}");
+    validate(shape, &applied)
+        .map_err(|why| refused(format!("failed to convert patch object to typed object: {why}")))?;
+    let whole = merge::atomics(&applied, shape);
     if !whole.is_empty() {
         let places = whole.join(", ");
-        return Err(format!(
-            "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {places}"
-        ));
+        return Err(refused(format!(
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {places}"
+        )));
     }
     let mut merged = object.clone();
-    merge::merge(&mut merged, applied, shape);
-    let refused =
-        |why: String| format!("error applying patch: failed to convert patch object to typed object: {why}");
+    merge::merge(&mut merged, &applied, shape);
     if let Some(version) = &version {
         sampan_api::crd::conform(&mut merged, version.schema(), kind.into())
             .map_err(|why| refused(why.message))?;
     }
     if let Some(root) = root {
-        let unknown = conform(&mut merged, Spot::of(root)).map_err(refused)?;
-        if !unknown.is_empty() {
-            return Err(refused(unknown.join(", ")));
-        }
+        // what is not known was refused above
+        conform(&mut merged, Spot::of(root))?;
     }
     request::settled(merged, object, kind)
 }
@@ -139,7 +150,7 @@ mod tests {
         let expression = configuration(&Envs::new(false, true).env(true), expression);
         let program = expression.program.as_ref().map_err(Clone::clone)?;
         let made = program.eval(&Vars::new(), &Budget::default()).map_err(|why| why.to_string())?;
-        check_names(&made, "Object")?;
+        check_names(&made)?;
         let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": [
             {"name": "one", "image": "i"}, {"name": "two", "image": "j"}]}});
         let kind = kinds::by_kind("", "v1", "Pod").ok_or("no kind")?;
@@ -148,27 +159,49 @@ mod tests {
 
     #[test]
     fn lists_are_merged_by_their_keys() {
-        for item in ["Object.spec.containers", "Object.spec.containers.item"] {
-            let pod = applied(&format!(
-                "Object{{spec: Object.spec{{containers: [{item}{{name: 'two', image: 'k'}}]}}}}"
-            ));
-            let pod = pod.expect(item);
-            let images: Vec<&Json> = ["/spec/containers/0/image", "/spec/containers/1/image"]
-                .iter()
-                .filter_map(|path| pod.pointer(path))
-                .collect();
-            assert_eq!(pod["spec"]["containers"].as_array().map(Vec::len), Some(2), "{pod}");
-            assert!(images.contains(&&json!("i")) && images.contains(&&json!("k")), "{pod}");
-        }
+        let pod = applied(
+            "Object{spec: Object.spec{containers: [Object.spec.containers{name: 'two', image: 'k'}]}}",
+        );
+        let pod = pod.expect("it fits");
+        let images: Vec<&Json> = ["/spec/containers/0/image", "/spec/containers/1/image"]
+            .iter()
+            .filter_map(|path| pod.pointer(path))
+            .collect();
+        assert_eq!(pod["spec"]["containers"].as_array().map(Vec::len), Some(2), "{pod}");
+        assert!(images.contains(&&json!("i")) && images.contains(&&json!("k")), "{pod}");
     }
 
     #[test]
-    fn types_name_their_places() {
-        let wrong = applied("Object{spec: Object.metadata{}}").expect_err("a wrong place");
-        assert!(
-            wrong.starts_with("unexpected type name \"Object.metadata\", expected \"Object.spec\""),
-            "{wrong}"
-        );
-        assert_eq!(applied("'a'").expect_err("no object"), "must evaluate to Object");
+    fn what_does_not_fit_is_refused_in_upstreams_words() {
+        let misnamed = |name: &str, place: &str| {
+            format!(
+                "unexpected type name \"{name}\", expected \"{place}\", which matches field name path from root Object type"
+            )
+        };
+        let unfit = "error applying patch: failed to convert patch object to typed object: ";
+        #[rustfmt::skip]
+        let cases = [
+            ("'a'", "must evaluate to Object".to_owned()),
+            ("Object{spec: Object.metadata{}}", format!("type mismatch: {}", misnamed("Object.metadata", "Object.spec"))),
+            (
+                "Object{spec: Object.a{containers: [Object.spec.containers.item{}]}}",
+                format!("type mismatch: {}\n{}", misnamed("Object.a", "Object.spec"),
+                    misnamed("Object.spec.containers.item", "Object.spec.containers")),
+            ),
+            ("Object{spec: Object.spec{nope: 1}}", format!("{unfit}.spec.nope: field not declared in schema")),
+            (
+                "Object{spec: Object.spec{containers: [Object.spec.containers{name: 'one', nope: 1}], hostNetwork: 'x'}}",
+                format!("{unfit}errors:\n  .spec.containers[name=\"one\"].nope: field not declared in schema\n  \
+                    .spec.hostNetwork: expected boolean, got &{{x}}"),
+            ),
+            (
+                "Object{spec: Object.spec{nodeSelector: {'a': 'b'}}}",
+                "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.nodeSelector"
+                    .to_owned(),
+            ),
+        ];
+        for (expression, why) in cases {
+            assert_eq!(applied(expression).expect_err(expression), why);
+        }
     }
 }

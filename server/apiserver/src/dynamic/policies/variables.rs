@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sampan_api::go::Quote as _;
 use sampan_cel::{Budget, EvalError, Lazy, Value, Vars};
 
 use crate::dynamic::expressions::Expression;
@@ -27,17 +28,18 @@ impl<'a> Variables<'a> {
 
     fn evaluate(&self, name: &'a str, expression: &'a Expression) -> Result<Value<'a>, EvalError> {
         let program = expression.program.as_ref().map_err(|why| {
-            EvalError::Failed(format!("composited variable {name:?} fails to compile: {why}"))
+            EvalError::Failed(format!("composited variable {} fails to compile: {why}", name.quoted()))
         })?;
         let vars = self.0.vars.clone().with("variables", Value::Lazy(Arc::new(self.clone())));
         match program.eval(&vars, self.0.budget) {
             // it would keep itself alive
             Ok(Value::Lazy(_)) => {
-                Err(EvalError::Failed(format!("composited variable {name:?} is all variables")))
+                Err(EvalError::Failed(format!("composited variable {} is all variables", name.quoted())))
             }
-            Err(EvalError::Failed(why)) => {
-                Err(EvalError::Failed(format!("composited variable {name:?} fails to evaluate: {why}")))
-            }
+            Err(EvalError::Failed(why)) => Err(EvalError::Failed(format!(
+                "composited variable {} fails to evaluate: {why}",
+                name.quoted()
+            ))),
             other => other,
         }
     }

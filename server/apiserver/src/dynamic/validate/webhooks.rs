@@ -169,7 +169,7 @@ pub(crate) fn ca_error(config: &Value) -> Option<String> {
     match text(config, &["caBundle"]) {
         "" => None,
         bundle => match STANDARD.decode(bundle) {
-            Ok(bundle) => trust::config(&bundle).err(),
+            Ok(bundle) => trust::authorities(&bundle).err(),
             Err(why) => Some(format!("unable to load root certificates: {why}")),
         },
     }

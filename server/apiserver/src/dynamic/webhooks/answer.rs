@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::status::{ApiError, Reason};
 use serde_json::Value;
@@ -56,7 +57,7 @@ pub(super) fn verify(told: &Value, version: &str, uid: &str, mutating: bool) -> 
     if version == "v1" {
         let given = text(response, &["uid"]);
         if given != uid {
-            return Err(format!("expected response.uid={uid:?}, got {given:?}"));
+            return Err(format!("expected response.uid={}, got {}", uid.quoted(), given.quoted()));
         }
         if group != "admission.k8s.io/v1" || kind != "AdmissionReview" {
             return Err(format!(
@@ -104,12 +105,13 @@ pub(super) fn patched(
     }
     if object.is_null() {
         let why = format!(
-            "admission webhook {hook:?} attempted to modify the object, which is not supported for this operation"
+            "admission webhook {} attempted to modify the object, which is not supported for this operation",
+            hook.quoted()
         );
         return Err(Refusal::unable(ApiError::internal(why)));
     }
     if patch_type != "JSONPatch" {
-        return Err(Refusal::failed(400, format!("unsupported patch type {patch_type:?}")));
+        return Err(Refusal::failed(400, format!("unsupported patch type {}", patch_type.quoted())));
     }
     let changed = request::patched(patch, object, kind);
     let changed = changed.map_err(|why| Refusal::unable(ApiError::internal(why)))?;
@@ -144,7 +146,7 @@ fn reason_named(name: &str) -> Option<Reason> {
 /// What the client sees of a webhook's no: the webhook's own status, with who says it ahead of the message. A code below 400 says
 /// 400 instead.
 pub(super) fn denial(status: &Value, hook: &str) -> ApiError {
-    let by = format!("admission webhook {hook:?} denied the request");
+    let by = format!("admission webhook {} denied the request", hook.quoted());
     let (message, reason) = (text(status, &["message"]), text(status, &["reason"]));
     let why = match (message, reason) {
         ("", "") => format!("{by} without explanation"),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ impl Caller {
         mutating: bool,
     ) -> Result<Option<Value>, Refusal> {
         if review.dry_run && !hook.dry_run {
-            let why = format!("admission webhook {:?} does not support dry run", hook.name);
+            let why = format!("admission webhook {} does not support dry run", hook.name.quoted());
             return Err(Refusal::unable(ApiError::bad_request(why)));
         }
         let version = hook.version.ok_or_else(|| {

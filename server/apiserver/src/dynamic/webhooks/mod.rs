@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::{BoxFuture, join_all};
+use sampan_api::go::Quote as _;
 use sampan_api::kinds::Kind;
 use sampan_api::status::ApiError;
 use serde_json::Value;
@@ -166,7 +167,7 @@ impl Hooks {
         match refusal {
             Refusal::Denied(error) | Refusal::Unable(error) => Err(*error),
             Refusal::Failed { why, .. } if hook.fail => {
-                Err(ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name)))
+                Err(ApiError::internal(format!("failed calling webhook {}: {why}", hook.name.quoted())))
             }
             Refusal::Failed { why, .. } => {
                 tracing::warn!(webhook = hook.name, %why, "failed calling webhook, failing open");

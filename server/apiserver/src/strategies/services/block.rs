@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use sampan_api::go::Quote as _;
+
 /// An IPv4 block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceBlock {
@@ -61,7 +63,7 @@ impl std::str::FromStr for ServiceBlock {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is not an IPv4 block such as 10.96.0.0/12");
+        let bad = || format!("{} is not an IPv4 block such as 10.96.0.0/12", text.quoted());
         let (address, length) = text.split_once('/').ok_or_else(bad)?;
         let length: u8 = length.parse().ok().filter(|length| (1..=32).contains(length)).ok_or_else(bad)?;
         Ok(Self::new(address.parse().map_err(|_| bad())?, length))
