@@ -73,6 +73,11 @@ impl Extender {
         !self.config.preempt_verb.is_empty()
     }
 
+    /// Whether it is shown pods that are to make room, whole.
+    pub fn shows_victims(&self) -> bool {
+        self.preempts() && !self.config.node_cache_capable
+    }
+
     /// Whether the pod is its business: it manages everything, or something that a container asks for.
     pub fn is_interested(&self, pod: &PodInfo) -> bool {
         let spec = pod.spec();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sampan_api::declared;
 
 use crate::config::Profile;
@@ -77,6 +78,11 @@ impl PodInfo {
         let text = |of: &Option<String>| of.clone().unwrap_or_default();
         let key = format!("{}/{}", text(&metadata.namespace), text(&metadata.name));
         Self { pod, profile, requests, non_zero, images, ports, claims, features, key, shape, kind }
+    }
+
+    /// The same of a pod that has a node: of the object is kept what others can ask of it, which is a tenth.
+    pub fn placed(pod: &Arc<Pod>, profile: Arc<Profile>) -> Self {
+        Self { pod: Arc::new(essence(pod)), ..Self::with(pod.clone(), profile) }
     }
 
     /// All that a node by itself decides by: pods of one shape are refused by the same nodes for the same reasons.
@@ -198,6 +204,46 @@ impl PodInfo {
         let affinity = self.spec().affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()).unwrap_or(&[])
     }
+}
+
+/// What is asked of a pod that has a node: its name and owners, where it may be, what it says of other pods, its claims, how it
+/// fares. What its containers ask for is computed from the whole.
+fn essence(pod: &Pod) -> Pod {
+    let metadata = &pod.metadata;
+    let spec = pod.spec.as_ref().map(|spec| PodSpec {
+        affinity: spec.affinity.clone(),
+        node_name: spec.node_name.clone(),
+        node_selector: spec.node_selector.clone(),
+        preemption_policy: spec.preemption_policy.clone(),
+        priority: spec.priority,
+        priority_class_name: spec.priority_class_name.clone(),
+        resource_claims: spec.resource_claims.clone(),
+        scheduler_name: spec.scheduler_name.clone(),
+        tolerations: spec.tolerations.clone(),
+        topology_spread_constraints: spec.topology_spread_constraints.clone(),
+        ..PodSpec::default()
+    });
+    let status = pod.status.as_ref().map(|status| PodStatus {
+        conditions: status.conditions.clone(),
+        nominated_node_name: status.nominated_node_name.clone(),
+        phase: status.phase.clone(),
+        resource_claim_statuses: status.resource_claim_statuses.clone(),
+        start_time: status.start_time.clone(),
+        ..PodStatus::default()
+    });
+    let metadata = ObjectMeta {
+        creation_timestamp: metadata.creation_timestamp.clone(),
+        deletion_timestamp: metadata.deletion_timestamp.clone(),
+        generation: metadata.generation,
+        labels: metadata.labels.clone(),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        owner_references: metadata.owner_references.clone(),
+        resource_version: metadata.resource_version.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectMeta::default()
+    };
+    Pod { metadata, spec, status }
 }
 
 /// A name without a tag means `latest`.

@@ -23,11 +23,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
-use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Request};
+use kube::{Api, Client, Resource as _};
 use sampan_process::{Component, Drain, Health, Tasks};
 use sampan_reconcile::{Deed, Delta, EventType, Informer, Informers, Key, SeriesRecorder, reference};
-use serde_json::json;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use crate::binding::Bindings;
@@ -137,6 +138,8 @@ struct State {
     /// Answers that came while an extender was asked.
     late: VecDeque<Output>,
     tie: u64,
+    /// Whether extenders are shown pods that are to make room, whole.
+    shows_victims: bool,
 }
 
 impl Scheduler {
@@ -218,6 +221,7 @@ impl Scheduler {
             calls: FuturesUnordered::new(),
             late: VecDeque::new(),
             tie: 0,
+            shows_victims: self.extenders.iter().any(|extender| extender.shows_victims()),
         };
         loop {
             let due = state.queue.advance(Instant::now()).into_iter().chain(state.bindings.deadline()).min();
@@ -384,7 +388,10 @@ impl State {
     /// The pod, for the scheduler that it names; for upstream's defaults if that is not here.
     fn info(&self, pod: &Arc<Pod>) -> PodInfo {
         let profile = self.profiles.get(scheduler_of(pod)).cloned().unwrap_or_else(Profile::standard);
-        PodInfo::with(pod.clone(), profile)
+        match node_of(pod).is_some() && !self.shows_victims {
+            true => PodInfo::placed(pod, profile),
+            false => PodInfo::with(pod.clone(), profile),
+        }
     }
 
     /// Whether a pod without a node is ours to place, now.
@@ -520,6 +527,24 @@ fn api(client: Client, pod: &PodInfo) -> (Api<Pod>, String) {
     (Api::namespaced(client, pod.namespace()), pod.pod.metadata.name.clone().unwrap_or_default())
 }
 
+/// Changes a pod's status. What the pod is then comes by the watch: the answer is not read.
+async fn patch_status(client: &Client, pod: &PodInfo, patch: Value) -> kube::Result<()> {
+    let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+    let request = Request::new(Pod::url_path(&(), Some(pod.namespace())));
+    let patch = Patch::Strategic(patch);
+    let request = request.patch_subresource("status", name, &PatchParams::default(), &patch);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    client.request::<IgnoredAny>(request).await.map(drop)
+}
+
+/// Deletes a pod, without reading what it was.
+async fn delete(client: &Client, pod: &PodInfo) -> kube::Result<()> {
+    let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
+    let request = Request::new(Pod::url_path(&(), Some(pod.namespace())));
+    let request = request.delete(name, &DeleteParams::default()).map_err(kube::Error::BuildRequest)?;
+    client.request::<IgnoredAny>(request).await.map(drop)
+}
+
 async fn bind(client: Client, pod: Arc<PodInfo>, node: String) -> Output {
     let (api, name) = api(client, &pod);
     let binding = json!({
@@ -588,6 +613,7 @@ mod tests {
             calls,
             late: VecDeque::new(),
             tie: 0,
+            shows_victims: false,
         };
         let tried = Arc::new(PodInfo::new(pod("1", None)));
         state.world.apply_pod(tried.clone(), "n");

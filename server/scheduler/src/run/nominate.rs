@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{DeleteParams, Patch, PatchParams};
 use sampan_reconcile::{Deed, EventType, reference};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Output, Scheduler, State, api};
+use super::{Output, Scheduler, State, delete, patch_status};
 use crate::hints;
 use crate::plan::Nomination;
 use crate::pods::PodInfo;
@@ -95,7 +94,6 @@ pub(super) fn follow(state: &mut State, old: Option<&Pod>, pod: &Arc<PodInfo>) {
 
 async fn evict(client: Client, victim: Arc<PodInfo>, by: Arc<PodInfo>) -> Output {
     let scheduler = by.spec().scheduler_name.as_deref().unwrap_or(crate::pods::DEFAULT_SCHEDULER);
-    let (api, name) = api(client, &victim);
     let condition = json!({"status": {"conditions": [{
         "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
         "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
@@ -103,9 +101,9 @@ async fn evict(client: Client, victim: Arc<PodInfo>, by: Arc<PodInfo>) -> Output
         "lastTransitionTime": sampan_reconcile::now(),
     }]}});
     // a victim that is gone already has made its room
-    let _ = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(condition)).await;
-    match api.delete(&name, &DeleteParams::default()).await {
-        Ok(_) => {}
+    let _ = patch_status(&client, &victim, condition).await;
+    match delete(&client, &victim).await {
+        Ok(()) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => {
             tracing::warn!(pod = victim.key(), %error, "victim of a preemption not deleted");
@@ -129,9 +127,8 @@ pub(super) fn left(state: &mut State, pod: &Pod) {
 }
 
 async fn unnominate(client: Client, pod: Arc<PodInfo>) -> Output {
-    let (api, name) = api(client, &pod);
-    let patch = Patch::Strategic(json!({"status": {"nominatedNodeName": null}}));
-    if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+    let patch = json!({"status": {"nominatedNodeName": null}});
+    if let Err(error) = patch_status(&client, &pod, patch).await {
         tracing::debug!(pod = pod.key(), %error, "nomination not taken back");
     }
     Output::Told
@@ -167,9 +164,7 @@ async fn tell(client: Client, pod: Arc<PodInfo>, told: Told) -> Output {
     if let Some(node) = nominated {
         status["nominatedNodeName"] = node;
     }
-    let (api, name) = api(client, &pod);
-    let patch = Patch::Strategic(json!({ "status": status }));
-    if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+    if let Err(error) = patch_status(&client, &pod, json!({ "status": status })).await {
         tracing::debug!(pod = pod.key(), %error, "condition not written");
     }
     Output::Told
