@@ -22,6 +22,7 @@ use crate::fairness::{self, Fairness};
 use crate::identity::{self, Identity};
 use crate::pipeline::Gate;
 use crate::pki::Pki;
+use crate::registry::watch::InProcess;
 use crate::registry::{Admission, Registry, columns};
 use crate::routes::zpages::{self, Flags};
 use crate::secrets::{self, Sealer};
@@ -371,7 +372,8 @@ impl ApiServer {
     /// A function that answers requests as `user`, without a socket.
     pub fn loopback(&self, user: UserInfo) -> LoopbackHandler {
         let (server, user) = (self.clone(), Arc::new(user));
-        Arc::new(move |request| {
+        Arc::new(move |mut request: Request<Bytes>| {
+            request.extensions_mut().insert(InProcess);
             let (server, peer) = (server.clone(), Peer::Loopback(user.clone()));
             Box::pin(async move { server.handle(request, peer).await })
         })

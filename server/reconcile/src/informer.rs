@@ -1,11 +1,14 @@
 //! One kind's shared copy, as its readers see it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use crate::held::{Cooled, Held, Kept};
 use crate::key::{Key, Object};
 use crate::store::Store;
 
@@ -63,6 +66,43 @@ impl<K> Deltas<K> {
     }
 }
 
+/// Lets go of decoded objects that nobody asks for, for ever; `freed` is told how many bytes of text those had that went.
+pub(crate) async fn cooling(copy: Arc<dyn Cools>, freed: impl Fn(usize)) {
+    loop {
+        copy.warmed().notified().await;
+        tokio::time::sleep(REST).await;
+        freed(copy.cool());
+    }
+}
+
+/// A copy whose objects cool down.
+pub(crate) trait Cools: Send + Sync {
+    /// Told when something is decoded that may go.
+    fn warmed(&self) -> &Notify;
+    /// Lets go of decoded objects that nobody has asked for since the last time; how many bytes of text they have.
+    fn cool(&self) -> usize;
+}
+
+impl<K: Object> Cools for Informer<K> {
+    fn warmed(&self) -> &Notify {
+        &self.0.warmed
+    }
+
+    fn cool(&self) -> usize {
+        self.0.warm.store(false, Ordering::Relaxed);
+        let all = self.0.store.read().all();
+        let mut freed = 0;
+        for held in all {
+            match held.cool() {
+                Cooled::Never => {}
+                Cooled::Later => self.warm(),
+                Cooled::Now(bytes) => freed += bytes,
+            }
+        }
+        freed
+    }
+}
+
 /// How far the informer has come. Synced once `version` is known.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -70,9 +110,15 @@ struct Progress {
     version: u64,
 }
 
+/// Who has not been asked for between two such moments goes.
+const REST: Duration = Duration::from_secs(10);
+
 struct Shared<K> {
     store: RwLock<Store<K>>,
     progress: watch::Sender<Progress>,
+    /// Whether anything may have been decoded since [`Cools::cool`]; told by `warmed`.
+    warm: AtomicBool,
+    warmed: Notify,
 }
 
 /// The process's copy of one kind. Cheap to clone.
@@ -87,24 +133,28 @@ impl<K> Clone for Informer<K> {
 impl<K: Object> Informer<K> {
     pub(crate) fn empty() -> Self {
         let progress = watch::Sender::new(Progress::default());
-        Self(Arc::new(Shared { store: RwLock::default(), progress }))
+        let (warm, warmed) = (AtomicBool::new(false), Notify::new());
+        Self(Arc::new(Shared { store: RwLock::default(), progress, warm, warmed }))
     }
 
     /// An informer that holds exactly `objects` and never changes: for tests of code that reads informers.
     pub fn fixed(objects: Vec<K>) -> Self {
         let informer = Self::empty();
         let version = objects.iter().map(Object::version).max().unwrap_or(0);
-        informer.replace(objects, version);
+        let held = objects.into_iter().map(|object| (object.key(), Held::new(object, None)));
+        informer.replace(held.collect(), version);
         informer
     }
 
     /// The object under `key`.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.warm();
         self.0.store.read().get(key)
     }
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<K>> {
+        self.warm();
         self.0.store.read().list()
     }
 
@@ -125,12 +175,14 @@ impl<K: Object> Informer<K> {
 
     /// The objects that an index has under `term`; empty for an unknown index.
     pub fn by_index(&self, name: &str, term: &str) -> Vec<Arc<K>> {
+        self.warm();
         self.0.store.read().by_index(name, term)
     }
 
     /// Additions for all that is present, then every change, without loss or bound.
     pub fn subscribe(&self) -> Deltas<K> {
         let (sender, receiver) = unbounded_channel();
+        self.warm();
         self.0.store.write().subscribe(sender);
         Deltas(receiver)
     }
@@ -168,22 +220,29 @@ impl<K: Object> Informer<K> {
         }
     }
 
-    pub(crate) fn replace(&self, mut objects: Vec<K>, version: u64) {
-        objects.iter_mut().for_each(Object::trim);
+    pub(crate) fn replace(&self, objects: Vec<(Key, Held<K>)>, version: u64) {
+        self.warm();
         self.0.store.write().replace(objects);
         self.advance(version);
     }
 
-    pub(crate) fn apply(&self, mut object: K) {
-        object.trim();
-        let version = object.version();
-        self.0.store.write().set(object.key(), Some(Arc::new(object)));
+    pub(crate) fn apply(&self, object: K, text: Option<Kept>) {
+        self.warm();
+        let (key, version) = (object.key(), object.version());
+        self.0.store.write().set(key, Some(Held::new(object, text)));
         self.advance(version);
     }
 
     pub(crate) fn remove(&self, object: &K) {
         self.0.store.write().set(object.key(), None);
         self.advance(object.version());
+    }
+
+    /// Something may be decoded from here on.
+    fn warm(&self) {
+        if !self.0.warm.load(Ordering::Relaxed) && !self.0.warm.swap(true, Ordering::Relaxed) {
+            self.0.warmed.notify_one();
+        }
     }
 
     pub(crate) fn advance(&self, version: u64) {

@@ -9,9 +9,12 @@ use parking_lot::Mutex;
 use sampan_process::Tasks;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::informer::Informer;
+use crate::informer::{Cools, Informer, cooling};
 use crate::key::Object;
 use crate::reflector::{Copied, Reflector, Target};
+
+/// Bytes of text whose decoded form is much memory.
+const MUCH: usize = 1 << 20;
 
 type Running = HashMap<(TypeId, String), Box<dyn Any + Send>>;
 
@@ -31,18 +34,38 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Keeps a copy as the API is, and as small as its use allows. One for all kinds: tasks are large code.
+async fn follow(reflector: Reflector, cools: Option<Arc<dyn Cools>>, give_back: Option<fn()>) {
+    let freed = |bytes| {
+        if let Some(give_back) = give_back.filter(|_| bytes > MUCH) {
+            tokio::task::spawn_blocking(give_back);
+        }
+    };
+    match cools {
+        Some(copy) => drop(tokio::join!(reflector.run(), cooling(copy, freed))),
+        None => reflector.run().await,
+    }
+}
+
 /// Gives out informers and starts each at its first use. Cheap to clone.
 #[derive(Clone)]
 pub struct Informers {
     client: kube::Client,
     tasks: Tasks,
     running: Arc<Mutex<Running>>,
+    give_back: Option<fn()>,
 }
 
 impl Informers {
     /// Informers that read through `client` and end with the drain of `tasks`.
     pub fn new(client: kube::Client, tasks: Tasks) -> Self {
-        Self { client, tasks, running: Arc::default() }
+        Self { client, tasks, running: Arc::default(), give_back: None }
+    }
+
+    /// The same, which call this on a thread of its own after much memory has been let go of: what makes the allocator give
+    /// it back.
+    pub fn giving_back(self, give_back: fn()) -> Self {
+        Self { give_back: Some(give_back), ..self }
     }
 
     /// The one informer of all objects of a kind.
@@ -125,7 +148,8 @@ impl Informers {
             target,
             copy: Box::new(Copied { informer: informer.clone(), gathered: Vec::new() }),
         };
-        let task = self.tasks.spawn_until_drain("informer", reflector.run());
+        let cools: Option<Arc<dyn Cools>> = T::AS_TEXT.then(|| Arc::new(informer.clone()) as _);
+        let task = self.tasks.spawn_until_drain("informer", follow(reflector, cools, self.give_back));
         (informer, task)
     }
 }

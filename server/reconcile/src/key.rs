@@ -42,6 +42,8 @@ impl fmt::Display for Key {
 /// Anything an [`crate::Informer`] can hold. All of Kubernetes' types are; a room that wants to keep less of an
 /// object than its type does declares a smaller one.
 pub trait Object: Decode + Clone + Send + Sync + 'static {
+    /// Whether what nobody reads for a while is kept as its text: for types that keep the whole of an object.
+    const AS_TEXT: bool = false;
     /// Namespace and name.
     fn key(&self) -> Key;
     /// The object's resourceVersion; 0 if it has none.
@@ -54,6 +56,8 @@ impl<K> Object for K
 where
     K: kube::Resource + Decode + Clone + Send + Sync + 'static,
 {
+    const AS_TEXT: bool = true;
+
     fn key(&self) -> Key {
         let meta = self.meta();
         Key { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() }

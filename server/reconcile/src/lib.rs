@@ -1,6 +1,7 @@
 //! Keyed, level-triggered control loops over shared informers.
 //!
-//! [`Informers`] keeps one decoded copy of each kind per process ([`Informer`]), fed by one list and one watch.
+//! [`Informers`] keeps one copy of each kind per process ([`Informer`]), fed by one list and one watch: decoded what is read,
+//! as text what nobody has read for a while.
 //! Whoever needs a kind reads that copy through indexes and subscribes to its deltas, which are never lost. A
 //! [`Controller`] maps deltas to keys; a [`Queue`] keeps each key once, gives it to one worker at a time and
 //! backs off per key. [`Recorder`] writes events as upstream's correlator does, [`SeriesRecorder`] those of the newer API.
@@ -14,6 +15,7 @@ mod controller;
 mod correlator;
 mod decode;
 mod hashing;
+mod held;
 mod informer;
 mod informers;
 mod key;

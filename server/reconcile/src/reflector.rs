@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use kube::core::Request;
 use kube::core::params::{ListParams, WatchParams};
@@ -17,8 +18,9 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
 
+use crate::held::{Held, Text};
 use crate::informer::Informer;
-use crate::key::{Object, parse_version};
+use crate::key::{Key, Object, parse_version};
 
 const PAGE: u32 = 500;
 /// How long one watch lives before it is resumed, in seconds; kube allows less than 295.
@@ -89,7 +91,7 @@ pub(crate) trait Kept: Send + Sync {
     /// Drops what was gathered.
     fn forget(&mut self);
     /// Adds or changes an object; its resourceVersion.
-    fn apply(&self, object: &str) -> serde_json::Result<u64>;
+    fn apply(&self, object: Text<'_>) -> serde_json::Result<u64>;
     /// Removes an object; its resourceVersion.
     fn remove(&self, object: &str) -> serde_json::Result<u64>;
     /// Is complete up to `version`.
@@ -99,14 +101,15 @@ pub(crate) trait Kept: Send + Sync {
 /// An informer's copy, and the objects of the list that is coming in.
 pub(crate) struct Copied<K> {
     pub informer: Informer<K>,
-    pub gathered: Vec<K>,
+    pub gathered: Vec<(Key, Held<K>)>,
 }
 
 impl<K: Object> Kept for Copied<K> {
     fn gather(&mut self, items: &[&RawValue]) -> serde_json::Result<()> {
         self.gathered.reserve(items.len());
         for item in items {
-            self.gathered.push(K::decode(item.get())?);
+            let (object, text) = Text::Passing(item.get()).decode::<K>()?;
+            self.gathered.push((object.key(), Held::new(object, text)));
         }
         Ok(())
     }
@@ -119,10 +122,10 @@ impl<K: Object> Kept for Copied<K> {
         self.gathered = Vec::new();
     }
 
-    fn apply(&self, object: &str) -> serde_json::Result<u64> {
-        let object = K::decode(object)?;
+    fn apply(&self, object: Text<'_>) -> serde_json::Result<u64> {
+        let (object, text) = object.decode::<K>()?;
         let version = object.version();
-        self.informer.apply(object);
+        self.informer.apply(object, text);
         Ok(version)
     }
 
@@ -145,18 +148,68 @@ struct PageMeta {
     next: Option<String>,
 }
 
-/// Lines out of pieces. In this process a piece is a line, which is then read where it lies.
+/// Events out of pieces. In this process a piece is some lines, which are then read where they lie, or what is before, in and
+/// behind an object's own bytes.
 #[derive(Default)]
 struct Lines {
     /// The beginning of a line whose end is to come.
     rest: Vec<u8>,
+    /// An event's beginning, and the object, each a piece.
+    apart: Vec<Bytes>,
+}
+
+/// An event that is to be read.
+#[derive(Debug, PartialEq)]
+enum Said<'a> {
+    /// As a line.
+    Line(&'a [u8]),
+    /// As what happened and to which object.
+    Apart(&'a str, &'a Bytes),
+}
+
+/// What is before and behind the kind of event, and the end of one.
+const HEAD: (&[u8], &[u8]) = (b"{\"type\":\"", b"\",\"object\":");
+const END: &[u8] = b"}\n";
+
+/// What happens, if the piece says that alone.
+fn happens(piece: &[u8]) -> Option<&str> {
+    let what = piece.strip_prefix(HEAD.0)?.strip_suffix(HEAD.1)?;
+    std::str::from_utf8(what).ok().filter(|what| what.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 
 impl Lines {
     fn take(
         &mut self,
+        piece: &Bytes,
+        mut with: impl FnMut(Said<'_>) -> kube::Result<()>,
+    ) -> kube::Result<()> {
+        match &self.apart[..] {
+            [] if self.rest.is_empty() && happens(piece).is_some() => {
+                self.apart.push(piece.clone());
+                return Ok(());
+            }
+            [_] => {
+                self.apart.push(piece.clone());
+                return Ok(());
+            }
+            [head, object] if piece == END => {
+                let done = happens(head).map_or(Ok(()), |what| with(Said::Apart(what, object)));
+                self.apart.clear();
+                return done;
+            }
+            _ => {}
+        }
+        // a network's pieces, which end anywhere
+        for apart in std::mem::take(&mut self.apart) {
+            self.lines(&apart, &mut with)?;
+        }
+        self.lines(piece, &mut with)
+    }
+
+    fn lines(
+        &mut self,
         mut piece: &[u8],
-        mut with: impl FnMut(&[u8]) -> kube::Result<()>,
+        with: &mut impl FnMut(Said<'_>) -> kube::Result<()>,
     ) -> kube::Result<()> {
         while let Some(at) = memchr::memchr(b'\n', piece) {
             let (line, after) = (&piece[..at], &piece[at + 1..]);
@@ -164,9 +217,9 @@ impl Lines {
             if !self.rest.is_empty() {
                 self.rest.extend_from_slice(line);
                 let whole = std::mem::take(&mut self.rest);
-                with(&whole)?;
+                with(Said::Line(&whole))?;
             } else if !line.is_empty() {
-                with(line)?;
+                with(Said::Line(line))?;
             }
         }
         self.rest.extend_from_slice(piece);
@@ -276,7 +329,7 @@ impl Reflector {
                 lines.rest.extend_from_slice(&bytes);
                 continue;
             }
-            lines.take(&bytes, |line| self.event(line, version))?;
+            lines.take(&bytes, |said| self.event(&said, version))?;
         }
         match refused {
             true => {
@@ -287,19 +340,25 @@ impl Reflector {
     }
 
     /// One event; `version` follows.
-    fn event(&self, line: &[u8], version: &mut u64) -> kube::Result<()> {
-        let line = std::str::from_utf8(line).map_err(serde_json::Error::custom);
-        let event = line.and_then(Event::of).map_err(kube::Error::SerdeError)?;
-        let read = match event.what {
-            "ADDED" | "MODIFIED" => self.copy.apply(event.object),
-            "DELETED" => self.copy.remove(event.object),
-            "BOOKMARK" => serde_json::from_str(event.object).map(|bookmark: Bookmark| {
+    fn event(&self, said: &Said<'_>, version: &mut u64) -> kube::Result<()> {
+        let (what, text) = match said {
+            Said::Apart(what, object) => (*what, Text::Shared(object)),
+            Said::Line(line) => {
+                let line = std::str::from_utf8(line).map_err(serde_json::Error::custom);
+                let event = line.and_then(Event::of).map_err(kube::Error::SerdeError)?;
+                (event.what, Text::Passing(event.object))
+            }
+        };
+        let read = match what {
+            "ADDED" | "MODIFIED" => self.copy.apply(text),
+            "DELETED" => text.read().and_then(|text| self.copy.remove(text)),
+            "BOOKMARK" => text.read().and_then(serde_json::from_str).map(|bookmark: Bookmark| {
                 let version = parse_version(bookmark.metadata.resource_version.as_deref());
                 self.copy.advance(version);
                 version
             }),
             _ => {
-                let status = serde_json::from_str(event.object).map_err(kube::Error::SerdeError)?;
+                let status = text.read().and_then(serde_json::from_str).map_err(kube::Error::SerdeError)?;
                 return Err(kube::Error::Api(status));
             }
         };
@@ -339,7 +398,8 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, Lines};
+    use super::{Event, Lines, Said};
+    use bytes::Bytes;
 
     #[test]
     fn an_event_is_read_however_it_is_written() {
@@ -359,17 +419,49 @@ mod tests {
         for pieces in [&["ab\ncd\n", "e"][..], &["a", "b\nc", "d", "\n\ne"], &["ab\n", "cd\n", "e"]] {
             let (mut lines, mut seen) = (Lines::default(), Vec::new());
             for piece in pieces {
-                let keep = |line: &[u8]| {
+                let keep = |said: Said<'_>| {
+                    let Said::Line(line) = said else { return Err(kube::Error::TlsRequired) };
                     seen.push(String::from_utf8_lossy(line).into_owned());
                     Ok(())
                 };
-                assert!(lines.take(piece.as_bytes(), keep).is_ok());
+                assert!(lines.take(&Bytes::from_static(piece.as_bytes()), keep).is_ok());
             }
             assert_eq!(
                 (seen, lines.rest),
                 (vec!["ab".to_owned(), "cd".to_owned()], b"e".to_vec()),
                 "{pieces:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_object_that_comes_apart_is_the_same_bytes_and_pieces_that_only_look_so_are_lines() {
+        let (head, tail) = (r#"{"type":"ADDED","object":"#, "}\n");
+        let whole = [head, "{\"a\":1}", tail].concat();
+        for (pieces, expected) in [
+            (vec![head, "{\"a\":1}", tail, &whole], vec!["apart ADDED {\"a\":1}", "line"]),
+            (vec![head, "{\"a\"", ":1}}\n"], vec!["line"]),
+            (vec![head, "{\"a\":1}", "}\n{\"type\"", ":\"X\"}\n"], vec!["line", "line"]),
+            (vec!["\n", head, "{}", tail, head, "{}", tail], vec!["apart ADDED {}"; 2]),
+        ] {
+            let (mut lines, mut seen) = (Lines::default(), Vec::new());
+            for piece in &pieces {
+                let piece = Bytes::copy_from_slice(piece.as_bytes());
+                let keep = |said: Said<'_>| {
+                    seen.push(match said {
+                        Said::Line(line) if line == &whole.as_bytes()[..whole.len() - 1] => "line".to_owned(),
+                        Said::Line(line) => format!("line {}", String::from_utf8_lossy(line)),
+                        Said::Apart(what, object) => {
+                            format!("apart {what} {}", String::from_utf8_lossy(object))
+                        }
+                    });
+                    Ok(())
+                };
+                assert!(lines.take(&piece, keep).is_ok());
+            }
+            let seen: Vec<&str> =
+                seen.iter().map(|one| one.strip_suffix(" {\"type\":\"X\"}").unwrap_or(one)).collect();
+            assert_eq!((seen, lines.rest.len(), lines.apart.len()), (expected, 0, 0), "{pieces:?}");
         }
     }
 }

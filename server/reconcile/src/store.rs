@@ -1,10 +1,11 @@
-//! The decoded copy of one kind: objects by key, indexes and subscribers. Pure of I/O.
+//! The copy of one kind: objects by key, indexes and subscribers. Pure of I/O.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::hashing::HashMap;
+use crate::held::Held;
 use crate::informer::Delta;
 use crate::key::{Key, Object};
 
@@ -12,21 +13,22 @@ type IndexFn<K> = fn(&K) -> Vec<String>;
 
 struct Index<K> {
     terms: IndexFn<K>,
-    entries: HashMap<String, HashMap<Key, Arc<K>>>,
+    /// Each object by its number.
+    entries: HashMap<String, HashMap<u64, Arc<Held<K>>>>,
 }
 
 impl<K> Index<K> {
-    fn insert(&mut self, key: &Key, object: &Arc<K>) {
+    fn insert(&mut self, held: &Arc<Held<K>>, object: &K) {
         for term in (self.terms)(object) {
-            self.entries.entry(term).or_default().insert(key.clone(), object.clone());
+            self.entries.entry(term).or_default().insert(held.number, held.clone());
         }
     }
 
-    fn remove(&mut self, key: &Key, object: &K) {
+    fn remove(&mut self, held: &Arc<Held<K>>, object: &K) {
         for term in (self.terms)(object) {
-            let Some(keys) = self.entries.get_mut(&term) else { continue };
-            keys.remove(key);
-            if keys.is_empty() {
+            let Some(there) = self.entries.get_mut(&term) else { continue };
+            there.remove(&held.number);
+            if there.is_empty() {
                 self.entries.remove(&term);
             }
         }
@@ -35,28 +37,36 @@ impl<K> Index<K> {
 
 /// Objects of one kind with their indexes; every change goes to every subscriber.
 pub(crate) struct Store<K> {
-    objects: HashMap<Key, Arc<K>>,
+    objects: HashMap<Key, Arc<Held<K>>>,
     indexes: HashMap<&'static str, Index<K>>,
     subscribers: Vec<UnboundedSender<Delta<K>>>,
+    /// The last object's number.
+    last: u64,
 }
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self { objects: HashMap::default(), indexes: HashMap::default(), subscribers: Vec::new() }
+        let (objects, indexes) = (HashMap::default(), HashMap::default());
+        Self { objects, indexes, subscribers: Vec::new(), last: 0 }
     }
 }
 
 impl<K: Object> Store<K> {
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
-        self.objects.get(key).cloned()
+        self.objects.get(key)?.get()
     }
 
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.objects.values().cloned().collect()
+        self.objects.values().filter_map(|held| held.get()).collect()
     }
 
     pub fn len(&self) -> usize {
         self.objects.len()
+    }
+
+    /// Everything, as it is held.
+    pub fn all(&self) -> Vec<Arc<Held<K>>> {
+        self.objects.values().cloned().collect()
     }
 
     pub fn add_index(&mut self, name: &'static str, terms: IndexFn<K>) {
@@ -64,21 +74,23 @@ impl<K: Object> Store<K> {
             return;
         }
         let mut index = Index { terms, entries: HashMap::default() };
-        for (key, object) in &self.objects {
-            index.insert(key, object);
+        for held in self.objects.values() {
+            if let Some(object) = held.get() {
+                index.insert(held, &object);
+            }
         }
         self.indexes.insert(name, index);
     }
 
     pub fn by_index(&self, name: &str, term: &str) -> Vec<Arc<K>> {
         let entries = self.indexes.get(name).and_then(|index| index.entries.get(term));
-        entries.map(|keys| keys.values().cloned().collect()).unwrap_or_default()
+        entries.into_iter().flat_map(HashMap::values).filter_map(|held| held.get()).collect()
     }
 
     /// Sends all present objects as additions, then every later change.
     pub fn subscribe(&mut self, sender: UnboundedSender<Delta<K>>) {
-        for (key, object) in &self.objects {
-            let delta = Delta { key: key.clone(), old: None, new: Some(object.clone()) };
+        for (key, held) in &self.objects {
+            let delta = Delta { key: key.clone(), old: None, new: held.get() };
             if sender.send(delta).is_err() {
                 return;
             }
@@ -87,36 +99,44 @@ impl<K: Object> Store<K> {
     }
 
     /// Puts `new` (or takes the object away) and tells the subscribers, unless nothing changes.
-    pub fn set(&mut self, key: Key, new: Option<Arc<K>>) {
+    pub fn set(&mut self, key: Key, new: Option<Held<K>>) {
+        self.last += 1;
+        let new = new.map(|mut held| {
+            held.number = self.last;
+            Arc::new(held)
+        });
         let old = match &new {
-            Some(object) => self.objects.insert(key.clone(), object.clone()),
+            Some(held) => self.objects.insert(key.clone(), held.clone()),
             None => self.objects.remove(&key),
         };
+        if (old.is_none() && new.is_none()) || (self.indexes.is_empty() && self.subscribers.is_empty()) {
+            return;
+        }
+        let (before, after) =
+            (old.as_ref().and_then(|old| old.get()), new.as_ref().and_then(|new| new.get()));
         for index in self.indexes.values_mut() {
-            if let Some(old) = &old {
-                index.remove(&key, old);
+            if let (Some(held), Some(object)) = (&old, &before) {
+                index.remove(held, object);
             }
-            if let Some(new) = &new {
-                index.insert(&key, new);
+            if let (Some(held), Some(object)) = (&new, &after) {
+                index.insert(held, object);
             }
         }
-        if old.is_some() || new.is_some() {
-            let delta = Delta { key, old, new };
-            self.subscribers.retain(|subscriber| subscriber.send(delta.clone()).is_ok());
-        }
+        let delta = Delta { key, old: before, new: after };
+        self.subscribers.retain(|subscriber| subscriber.send(delta.clone()).is_ok());
     }
 
     /// Makes the store equal to a fresh list; what is unchanged by resourceVersion makes no delta.
-    pub fn replace(&mut self, objects: Vec<K>) {
-        let fresh: HashMap<Key, K> = objects.into_iter().map(|object| (object.key(), object)).collect();
+    pub fn replace(&mut self, objects: Vec<(Key, Held<K>)>) {
+        let fresh: HashMap<Key, Held<K>> = objects.into_iter().collect();
         let gone: Vec<Key> = self.objects.keys().filter(|key| !fresh.contains_key(*key)).cloned().collect();
         for key in gone {
             self.set(key, None);
         }
-        for (key, object) in fresh {
-            let same = self.objects.get(&key).is_some_and(|old| old.version() == object.version());
-            if !same || object.version() == 0 {
-                self.set(key, Some(Arc::new(object)));
+        for (key, held) in fresh {
+            let same = self.objects.get(&key).is_some_and(|old| old.version() == held.version());
+            if !same || held.version() == 0 {
+                self.set(key, Some(held));
             }
         }
         self.objects.shrink_to_fit();
@@ -139,6 +159,10 @@ mod tests {
         map
     }
 
+    fn held(map: ConfigMap) -> (Key, Held<ConfigMap>) {
+        (map.key(), Held::new(map, None))
+    }
+
     fn apps(map: &ConfigMap) -> Vec<String> {
         map.metadata.labels.iter().flatten().map(|(_, v)| v.clone()).collect()
     }
@@ -147,13 +171,13 @@ mod tests {
     fn indexes_follow_changes_and_relists_tell_only_news() {
         let mut store = Store::default();
         store.add_index("app", apps);
-        store.replace(vec![map("a", 1, "x"), map("b", 2, "x"), map("c", 3, "y")]);
+        store.replace([map("a", 1, "x"), map("b", 2, "x"), map("c", 3, "y")].map(held).into());
         assert_eq!(store.by_index("app", "x").len(), 2);
         let (sender, mut deltas) = unbounded_channel();
         store.subscribe(sender);
         let first: Vec<_> = std::iter::from_fn(|| deltas.try_recv().ok()).collect();
         assert!(first.len() == 3 && first.iter().all(|d| d.old.is_none() && d.new.is_some()));
-        store.replace(vec![map("a", 1, "x"), map("b", 4, "y")]);
+        store.replace([map("a", 1, "x"), map("b", 4, "y")].map(held).into());
         let mut news: Vec<_> = std::iter::from_fn(|| deltas.try_recv().ok())
             .map(|d| (d.key.name, d.old.map(|o| o.version()), d.new.map(|n| n.version())))
             .collect();

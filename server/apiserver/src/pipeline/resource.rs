@@ -17,7 +17,7 @@ use super::{Context, body, lifecycle, respond, shape, warnings};
 use crate::registry::delete::{DeleteOptions, Deleted, success};
 use crate::registry::list::{self, ListOptions};
 use crate::registry::patch::{Patch, SUPPORTED, check_name};
-use crate::registry::watch::{self, WatchOptions};
+use crate::registry::watch::{self, InProcess, WatchOptions};
 use crate::registry::{Call, Target, WriteOptions, said};
 use crate::value::meta;
 use crate::{ApiServer, ResponseBody};
@@ -132,6 +132,7 @@ impl ApiServer {
         let shape = shape::watch(target.kind, format, context)?;
         let over = target.kind.custom.map(|_| self.customs().over(target.kind));
         let stream = watch::open(self.registry(), target.kind, &target.namespace, options, shape).await?;
+        let stream = stream.by_parts(context.head.extensions.get::<InProcess>().is_some());
         Ok(shape::stream(match over {
             Some(over) => stream.until(over.cancelled_owned()),
             None => stream,

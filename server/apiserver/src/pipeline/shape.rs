@@ -273,7 +273,7 @@ struct Protobuf {
 impl Shape for Protobuf {
     fn slot(&self) -> Option<usize> {
         let one_version = !crate::strategies::convert::many_versions(self.kind);
-        (one_version && self.shape == As::Object).then_some(2)
+        (one_version && self.shape == As::Object).then_some(1)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
         encoded(self.kind, self.shape, &in_version(entry, self.kind)).unwrap_or_else(|why| {
@@ -308,7 +308,7 @@ struct Metadata(&'static Kind);
 
 impl Shape for Metadata {
     fn slot(&self) -> Option<usize> {
-        (!crate::strategies::convert::many_versions(self.0)).then_some(1)
+        (!crate::strategies::convert::many_versions(self.0)).then_some(0)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
         metadata_only(&in_version(entry, self.0)).unwrap_or_else(|_| entry.value.clone())

@@ -1,7 +1,7 @@
 //! watch: a stream of events, from a revision on or beginning with what is there.
 //!
-//! Each event is encoded once for all watchers of the same shape (the store keeps the frames); a watcher costs
-//! a queue and a timer. Bookmarks come from a timer of the watch that asked for them, and only then.
+//! What is stored is what most watchers are sent. For others each event is encoded once for all watchers of the same shape
+//! (the store keeps the frames for a while); a watcher costs a queue and a timer. Bookmarks come from a timer of the watch that asked for them, and only then.
 //! Ported semantics: `k8s.io/apiserver/pkg/storage/cacher` and `handlers/watch.go`.
 
 use std::collections::VecDeque;
@@ -31,6 +31,10 @@ use crate::pipeline::query::Query;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// … and the last one shortly before the watch times out.
 const BEFORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A request of a component in this process, which may be answered by parts that are the store's own.
+#[derive(Clone, Copy, Debug)]
+pub struct InProcess;
+
 /// Default length of a watch: between this and twice this, upstream's `--min-request-timeout`.
 const MIN_TIMEOUT_SECONDS: u64 = 1800;
 /// Most bytes of events put into one chunk.
@@ -103,7 +107,7 @@ fn errors(query: &Query) -> Vec<FieldError> {
 
 /// How a watch's objects are written.
 pub trait Shape: Send + Unpin {
-    /// The frame's slot that watchers of this shape share; `None` if it is not shared.
+    /// The frame's slot that watchers of this shape share; `None` if it is not worth keeping.
     fn slot(&self) -> Option<usize>;
     /// The object, encoded.
     fn object(&mut self, entry: &Entry) -> Bytes;
@@ -117,6 +121,11 @@ pub trait Shape: Send + Unpin {
     fn frame(&self, event: &str, object: &[u8]) -> Bytes {
         frame(event, object)
     }
+    /// Appends an event of an object.
+    fn write(&mut self, event: &'static str, entry: &Entry, out: &mut Out) {
+        let object = self.object(entry);
+        out.text.extend_from_slice(&self.frame(event, &object));
+    }
     /// The media type of the stream.
     fn content_type(&self) -> &'static str {
         "application/json"
@@ -127,14 +136,72 @@ pub trait Shape: Send + Unpin {
 pub struct Plain(pub &'static Kind);
 
 impl Shape for Plain {
+    /// What is stored is what is sent: there is nothing to encode.
     fn slot(&self) -> Option<usize> {
-        (!crate::strategies::convert::many_versions(self.0)).then_some(0)
+        None
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
         super::in_version(entry, self.0)
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         bookmark(self.0.kind, &self.0.api_version(), revision, initial_end).into()
+    }
+    fn write(&mut self, event: &'static str, entry: &Entry, out: &mut Out) {
+        let object = self.object(entry);
+        match out.by_parts {
+            true => out.event(event, object),
+            false => write_frame(event, &object, &mut out.text),
+        }
+    }
+}
+
+/// What a watch is about to say.
+#[derive(Default)]
+pub struct Out {
+    text: BytesMut,
+    /// Said before the text.
+    parts: VecDeque<Bytes>,
+    /// Bytes of the parts.
+    length: usize,
+    /// Whether an object that is sent as it is stored is a part of its own: the same bytes, not a copy.
+    by_parts: bool,
+}
+
+impl Out {
+    fn len(&self) -> usize {
+        self.text.len() + self.length
+    }
+
+    fn event(&mut self, event: &str, object: Bytes) {
+        let head: &'static [u8] = match event {
+            "ADDED" => b"{\"type\":\"ADDED\",\"object\":",
+            "DELETED" => b"{\"type\":\"DELETED\",\"object\":",
+            _ => b"{\"type\":\"MODIFIED\",\"object\":",
+        };
+        self.flush();
+        for part in [Bytes::from_static(head), object, Bytes::from_static(b"}\n")] {
+            self.push(part);
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            let text = self.text.split().freeze();
+            self.push(text);
+        }
+    }
+
+    fn push(&mut self, part: Bytes) {
+        self.length += part.len();
+        self.parts.push_back(part);
+    }
+
+    /// The next piece of what is said.
+    fn pop(&mut self) -> Option<Bytes> {
+        self.flush();
+        let part = self.parts.pop_front()?;
+        self.length -= part.len();
+        Some(part)
     }
 }
 
@@ -251,6 +318,7 @@ pub struct WatchBody {
     shown: Option<Shown>,
     filter: Filter,
     shape: Box<dyn Shape>,
+    out: Out,
     initial: VecDeque<Arc<Entry>>,
     /// The revision of the initial state, until its end has been told.
     initial_end: Option<u64>,
@@ -319,6 +387,7 @@ pub async fn open(
         shown,
         filter: options.filter,
         shape,
+        out: Out::default(),
         initial,
         initial_end: (options.told_end && options.bookmarks).then_some(from),
         bookmarks: options.bookmarks,
@@ -389,13 +458,15 @@ fn type_name(kind: EventKind) -> &'static str {
 }
 
 fn frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 32);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(object);
-    out.extend_from_slice(b"}\n");
-    out.into()
+    let mut out = BytesMut::new();
+    write_frame(kind, object, &mut out);
+    out.freeze()
+}
+
+fn write_frame(kind: &str, object: &[u8], out: &mut BytesMut) {
+    out.reserve(object.len() + 32);
+    let parts: [&[u8]; 5] = [b"{\"type\":\"", kind.as_bytes(), b"\",\"object\":", object, b"}\n"];
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 impl WatchBody {
@@ -405,13 +476,20 @@ impl WatchBody {
         self
     }
 
+    /// Says what is said as it is stored by parts, see [`InProcess`].
+    pub fn by_parts(mut self, by_parts: bool) -> Self {
+        self.out.by_parts = by_parts;
+        self
+    }
+
     /// The media type of the stream.
     pub fn content_type(&self) -> &'static str {
         self.shape.content_type()
     }
 
-    fn event_frame(&mut self, event: &Event) -> Option<Bytes> {
-        let kind = seen(event, &self.filter)?;
+    /// Appends the event, if it is for this watch.
+    fn write_event(&mut self, event: &Event, out: &mut Out) {
+        let Some(kind) = seen(event, &self.filter) else { return };
         let left = kind == EventKind::Deleted && event.kind != EventKind::Deleted;
         let shape = &mut self.shape;
         // who leaves the selection is shown as it was last seen in it
@@ -421,14 +499,13 @@ impl WatchBody {
             .slot()
             .map(|slot| slot * 3 + kind as usize)
             .filter(|slot| *slot < sampan_store::Frames::SLOTS && !left);
-        let mut encode = || {
-            let object = shape.object(entry);
-            shape.frame(type_name(kind), &object)
-        };
-        Some(match slot {
-            Some(slot) => event.frames.get_or_init(slot, encode),
-            None => encode(),
-        })
+        match slot {
+            Some(slot) => out.text.extend_from_slice(&event.frames.get_or_init(slot, || {
+                let object = shape.object(entry);
+                shape.frame(type_name(kind), &object)
+            })),
+            None => shape.write(type_name(kind), entry, out),
+        }
     }
 
     fn bookmark_frame(&mut self, revision: u64, initial_end: bool) -> Bytes {
@@ -441,20 +518,19 @@ impl WatchBody {
     }
 
     /// Appends the initial state.
-    fn poll_initial(&mut self, out: &mut BytesMut) {
+    fn poll_initial(&mut self, out: &mut Out) {
         while out.len() < CHUNK {
             let Some(entry) = self.initial.pop_front() else {
                 if let Some(revision) = self.initial_end.take() {
-                    out.extend_from_slice(&self.bookmark_frame(revision, true));
+                    out.text.extend_from_slice(&self.bookmark_frame(revision, true));
                 }
                 return;
             };
-            let object = self.shape.object(&entry);
-            out.extend_from_slice(&self.shape.frame("ADDED", &object));
+            self.shape.write("ADDED", &entry, out);
         }
     }
 
-    fn poll_events(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
+    fn poll_events(&mut self, context: &mut Context<'_>, out: &mut Out) {
         while out.len() < CHUNK {
             let next = match &mut self.shown {
                 Some(shown) => shown.poll_event(&mut self.watch, context),
@@ -462,11 +538,7 @@ impl WatchBody {
             };
             match next {
                 Poll::Pending => return,
-                Poll::Ready(Some(Ok(event))) => {
-                    if let Some(frame) = self.event_frame(&event) {
-                        out.extend_from_slice(&frame);
-                    }
-                }
+                Poll::Ready(Some(Ok(event))) => self.write_event(&event, out),
                 Poll::Ready(Some(Err(broken))) => {
                     let error = match broken {
                         Broken::Lagged => {
@@ -475,7 +547,7 @@ impl WatchBody {
                         // etcd3's `parseError`
                         Broken::Unreadable(error) => ApiError::new(Reason::InternalError, error.message),
                     };
-                    out.extend_from_slice(&self.error_frame(&error));
+                    out.text.extend_from_slice(&self.error_frame(&error));
                     self.state = BodyState::Ended;
                     return;
                 }
@@ -487,7 +559,7 @@ impl WatchBody {
         }
     }
 
-    fn poll_bookmark(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
+    fn poll_bookmark(&mut self, context: &mut Context<'_>, out: &mut Out) {
         // a bookmark says that all before it has been told
         let behind = self.shown.as_ref().is_some_and(Shown::is_behind);
         if behind
@@ -498,7 +570,7 @@ impl WatchBody {
             return;
         }
         let revision = self.watch.caught_up_to().max(self.from);
-        out.extend_from_slice(&self.bookmark_frame(revision, false));
+        out.text.extend_from_slice(&self.bookmark_frame(revision, false));
         let now = Instant::now();
         let last = self.deadline.checked_sub(BEFORE_TIMEOUT).unwrap_or(self.deadline);
         self.last_bookmark = now >= last;
@@ -520,6 +592,9 @@ impl Body for WatchBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(piece) = this.out.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         if this.state == BodyState::Ended {
             return Poll::Ready(None);
         }
@@ -527,14 +602,15 @@ impl Body for WatchBody {
             this.state = BodyState::Ended;
             return Poll::Ready(Some(Ok(Frame::data(this.error_frame(&error)))));
         }
-        let mut out = BytesMut::new();
+        let mut out = std::mem::take(&mut this.out);
         this.poll_initial(&mut out);
         if this.initial.is_empty() && this.initial_end.is_none() {
             this.poll_events(context, &mut out);
             this.poll_bookmark(context, &mut out);
         }
-        if !out.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        this.out = out;
+        if let Some(piece) = this.out.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let over = this.over.as_mut().is_some_and(|over| over.as_mut().poll(context).is_ready());
         if over || this.state == BodyState::Ended || this.end.as_mut().poll(context).is_ready() {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 /// What a value is kept under.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,12 +114,23 @@ pub enum EventKind {
 }
 
 /// How many encodings of one event can be kept.
-const FRAMES: usize = 9;
+const FRAMES: usize = 6;
 
-/// Encodings of an event, each made once by whoever needs it first and shared by all watchers. The slots'
-/// meaning is the caller's.
+type Slots = Arc<[OnceLock<Bytes>; FRAMES]>;
+
+/// Encodings of an event, each made once by whoever needs it first and shared by all watchers, until they are forgotten. The
+/// slots' meaning is the caller's.
 #[derive(Default, Debug)]
-pub struct Frames(OnceLock<Box<[OnceLock<Bytes>; FRAMES]>>);
+pub struct Frames(RwLock<Kept>);
+
+#[derive(Default, Debug)]
+enum Kept {
+    #[default]
+    None,
+    Some(Slots),
+    /// Watchers that come late make their own.
+    Forgotten,
+}
 
 impl Frames {
     /// How many slots there are.
@@ -126,8 +138,33 @@ impl Frames {
 
     /// The encoding in `slot` (below [`Frames::SLOTS`]), made by `encode` if it is not there yet.
     pub fn get_or_init(&self, slot: usize, encode: impl FnOnce() -> Bytes) -> Bytes {
-        let slots = self.0.get_or_init(Box::default);
-        slots[slot].get_or_init(encode).clone()
+        match self.slots() {
+            Some(slots) => slots[slot].get_or_init(encode).clone(),
+            None => encode(),
+        }
+    }
+
+    fn slots(&self) -> Option<Slots> {
+        match &*self.0.read() {
+            Kept::Some(slots) => return Some(slots.clone()),
+            Kept::Forgotten => return None,
+            Kept::None => {}
+        }
+        let mut kept = self.0.write();
+        match &*kept {
+            Kept::Some(slots) => Some(slots.clone()),
+            Kept::Forgotten => None,
+            Kept::None => {
+                let slots = Slots::default();
+                *kept = Kept::Some(slots.clone());
+                Some(slots)
+            }
+        }
+    }
+
+    /// Keeps nothing from here on.
+    pub(crate) fn forget(&self) {
+        *self.0.write() = Kept::Forgotten;
     }
 }
 

@@ -3,6 +3,7 @@
 //! It sleeps until a request comes or the next thing is due: writing relaxed changes, compaction, tidying
 //! the file. Watchers are told by a task of their own, so that many of them do not hold up the next commit.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ const GARBAGE: usize = 1024;
 const UNWRITTEN: usize = 65_536;
 /// How long after the first commit the file is tidied.
 const TIDY: Duration = Duration::from_secs(60);
+
+/// The last events, whose frames are kept.
+const FRAMED: usize = 1024;
 
 /// How long the writer leaves the disk alone after a failure, unless a write comes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -70,10 +74,15 @@ pub struct Delivery {
     pub task: JoinHandle<()>,
 }
 
-/// Tells the hub what is published until there is nobody left to publish.
+/// Tells the hub what is published until there is nobody left to publish. The history keeps events for minutes, their frames
+/// only as long as watchers that keep up need them.
 pub async fn deliver(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Vec<Arc<Event>>>) {
+    let mut recent = VecDeque::new();
     while let Some(events) = events.recv().await {
         shared.hub.lock().publish(&events);
+        recent.extend(events);
+        let old = recent.len().saturating_sub(FRAMED);
+        recent.drain(..old).for_each(|event: Arc<Event>| event.frames.forget());
     }
 }
 

@@ -142,7 +142,7 @@ impl ResourceQuotas {
         if counted.changes() || !self.followed.lock().insert(path.clone()) {
             return;
         }
-        let informer = self.context.informers.metadata::<Item>(&path);
+        let informer = self.context.informers.reduced::<Item>(&path);
         let (mut deltas, quotas, tell) = (informer.subscribe(), self.quotas.clone(), self.tell.clone());
         self.context.tasks.spawn_until_drain("counted objects", async move {
             while let Some(delta) = deltas.next().await {

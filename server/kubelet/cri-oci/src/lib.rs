@@ -14,6 +14,7 @@ mod client;
 pub mod config;
 mod devices;
 mod files;
+mod heap;
 pub mod host;
 pub mod images;
 mod make;
@@ -29,5 +30,6 @@ mod users;
 mod verbs;
 
 pub use config::Config;
+pub use heap::give_back;
 pub use host::container_host_main;
 pub use runtime::EmbeddedRuntime;
