@@ -79,9 +79,7 @@ impl Sampler {
     }
 
     async fn read(&self) {
-        let names: Vec<String> =
-            self.nodes.list().iter().filter_map(|node| node.metadata.name.clone()).collect();
-        let reads = names.into_iter().map(|name| async {
+        let reads = self.nodes.keys().into_iter().map(|Key { name, .. }| async {
             let read = self.summary(&name).await;
             (name, read)
         });

@@ -372,10 +372,19 @@ impl ApiServer {
     /// A function that answers requests as `user`, without a socket.
     pub fn loopback(&self, user: UserInfo) -> LoopbackHandler {
         let (server, user) = (self.clone(), Arc::new(user));
-        Arc::new(move |mut request: Request<Bytes>| {
-            request.extensions_mut().insert(InProcess);
+        Arc::new(move |request| {
             let (server, peer) = (server.clone(), Peer::Loopback(user.clone()));
             Box::pin(async move { server.handle(request, peer).await })
+        })
+    }
+
+    /// The same for a component that watches, and may be told of objects by parts: what is before one, the stored bytes
+    /// themselves, what is behind it.
+    pub fn loopback_by_parts(&self, user: UserInfo) -> LoopbackHandler {
+        let handler = self.loopback(user);
+        Arc::new(move |mut request: Request<Bytes>| {
+            request.extensions_mut().insert(InProcess);
+            handler(request)
         })
     }
 

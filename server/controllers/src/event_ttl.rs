@@ -64,7 +64,7 @@ pub(crate) struct EventTtl {
 
 impl EventTtl {
     pub fn new(context: &Context) -> Self {
-        let events = context.informers.reduced(&Event::url_path(&(), None));
+        let events = context.informers.metadata(&Event::url_path(&(), None));
         Self { context: context.clone(), events, updated: Mutex::default() }
     }
 }

@@ -275,7 +275,7 @@ impl Controller for Namespaces {
         sources.on(&self.context.pods, move |delta| {
             let key = Key::cluster(delta.key.namespace());
             let ending = this.namespaces.get(&key).is_some_and(|ns| ns.metadata.deletion_timestamp.is_some());
-            let last = delta.new.is_none() && this.context.pods.by_index(BY_NAMESPACE, &key.name).is_empty();
+            let last = delta.new.is_none() && this.context.pods.count(BY_NAMESPACE, &key.name) == 0;
             if ending && last { vec![key] } else { Vec::new() }
         });
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use parking_lot::Mutex;
-use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Object, Sources};
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Sources};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -152,7 +152,7 @@ impl Controller for PodGc {
                 Some(_) => _ = this.missing.lock().remove(&delta.key.name),
                 None => _ = this.missing.lock().insert(delta.key.name.clone(), Instant::now()),
             }
-            this.context.pods.by_index(BY_NODE, &delta.key.name).iter().map(|pod| pod.key()).collect()
+            this.context.pods.keys_by_index(BY_NODE, &delta.key.name)
         });
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| {
@@ -161,7 +161,7 @@ impl Controller for PodGc {
             if !matches!(judge(pod, this.home(pod)), Verdict::Keep) {
                 keys.push(delta.key.clone());
             }
-            if is_terminal(pod) && this.context.pods.by_index(ENDED, "").len() > ENDED_MAX {
+            if is_terminal(pod) && this.context.pods.count(ENDED, "") > ENDED_MAX {
                 keys.push(Key::default());
             }
             keys

@@ -182,7 +182,7 @@ pub(crate) struct ServiceCidrs {
 
 impl ServiceCidrs {
     pub fn new(context: &Context) -> Self {
-        let allocations = context.informers.reduced("/apis/networking.k8s.io/v1/ipaddresses");
+        let allocations = context.informers.metadata("/apis/networking.k8s.io/v1/ipaddresses");
         Self { context: context.clone(), cidrs: context.informers.of(), allocations }
     }
 

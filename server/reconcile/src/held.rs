@@ -4,14 +4,14 @@
 //! decoded form goes when nobody has asked for it for a while, and is made again for who does. In this process the text is the
 //! store's own: it costs nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::Error as _;
 
 use crate::decode::without_managed_fields;
-use crate::key::Object;
+use crate::key::{Key, Object};
 
 /// An object's text as it comes.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +58,20 @@ impl Kept {
             Self::Shared(bytes) => Text::Shared(bytes),
         }
     }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::Own(text) => text.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// An object in both forms.
 pub(crate) struct Held<K> {
     /// Which one it is of those that a store has held.
     pub number: u64,
+    key: Key,
     version: u64,
     /// `None` for objects that stay decoded.
     text: Option<Kept>,
@@ -71,22 +79,32 @@ pub(crate) struct Held<K> {
 }
 
 struct Warm<K> {
-    object: Option<Arc<K>>,
+    form: Form<K>,
     /// Whether anybody has asked since [`Held::cool`] came by.
     asked: bool,
+}
+
+enum Form<K> {
+    Text,
+    Decoded(Arc<K>),
+    /// As long as somebody else keeps it.
+    Elsewhere(Weak<K>),
+}
+
+impl<K> Held<K> {
+    /// Namespace and name.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
 }
 
 impl<K: Object> Held<K> {
     /// An object, and the text that it was read from if that is to be kept in its place.
     pub fn new(mut object: K, text: Option<Kept>) -> Self {
         object.trim();
-        let version = object.version();
-        Self {
-            number: 0,
-            version,
-            text,
-            warm: Mutex::new(Warm { object: Some(Arc::new(object)), asked: true }),
-        }
+        let (key, version) = (object.key(), object.version());
+        let form = Form::Decoded(Arc::new(object));
+        Self { number: 0, key, version, text, warm: Mutex::new(Warm { form, asked: true }) }
     }
 
     /// The object's resourceVersion.
@@ -98,8 +116,14 @@ impl<K: Object> Held<K> {
     pub fn get(&self) -> Option<Arc<K>> {
         let mut warm = self.warm.lock();
         warm.asked = true;
-        if let Some(object) = &warm.object {
-            return Some(object.clone());
+        let there = match &warm.form {
+            Form::Text => None,
+            Form::Decoded(object) => return Some(object.clone()),
+            Form::Elsewhere(object) => object.upgrade(),
+        };
+        if let Some(object) = there {
+            warm.form = Form::Decoded(object.clone());
+            return Some(object);
         }
         let text = self.text.as_ref()?.text();
         let mut object = text
@@ -111,7 +135,7 @@ impl<K: Object> Held<K> {
             .ok()?;
         object.trim();
         let object = Arc::new(object);
-        warm.object = Some(object.clone());
+        warm.form = Form::Decoded(object.clone());
         Some(object)
     }
 
@@ -122,9 +146,16 @@ impl<K: Object> Held<K> {
         if std::mem::take(&mut warm.asked) {
             return Cooled::Later;
         }
-        match warm.object.take() {
-            Some(_) => Cooled::Now(text.text().read().map_or(0, str::len)),
-            None => Cooled::Never,
+        match &warm.form {
+            Form::Decoded(object) if Arc::strong_count(object) > 1 => {
+                warm.form = Form::Elsewhere(Arc::downgrade(object));
+                Cooled::Never
+            }
+            Form::Decoded(_) => {
+                warm.form = Form::Text;
+                Cooled::Now(text.length())
+            }
+            Form::Text | Form::Elsewhere(_) => Cooled::Never,
         }
     }
 }
@@ -154,11 +185,14 @@ mod tests {
         assert!(matches!(held.cool(), Cooled::Later));
         let first = held.get().unwrap();
         assert!(matches!(held.cool(), Cooled::Later));
-        assert!(matches!(held.cool(), Cooled::Now(bytes) if bytes > 50));
+        assert!(matches!(held.cool(), Cooled::Never), "somebody keeps it");
+        assert!(Arc::ptr_eq(&first, &held.get().unwrap()), "it is not decoded twice");
+        held.cool();
+        let first = (*first).clone();
+        held.cool();
         assert!(matches!(held.cool(), Cooled::Never));
         let second = held.get().unwrap();
-        assert!(!Arc::ptr_eq(&first, &second));
-        assert_eq!((&first, held.version()), (&second, 7));
+        assert_eq!((&first, held.version(), held.key().name.as_str()), (&*second, 7, "a"));
         assert!(first.metadata.managed_fields.is_none());
 
         let bytes = Bytes::from_static(text.as_bytes());
@@ -166,10 +200,10 @@ mod tests {
         assert!(matches!(&kept, Some(Kept::Shared(kept)) if kept.as_ptr() == bytes.as_ptr()));
         let shared = Held::new(object, kept);
         shared.cool();
-        assert!(matches!(shared.cool(), Cooled::Now(_)));
-        assert_eq!(shared.get().unwrap(), first);
+        assert!(matches!(shared.cool(), Cooled::Now(bytes) if bytes > 50));
+        assert_eq!(*shared.get().unwrap(), first);
 
-        let whole = Held::new((*first).clone(), None);
+        let whole = Held::new(first.clone(), None);
         whole.cool();
         assert!(matches!(whole.cool(), Cooled::Never));
         assert!(whole.get().is_some());

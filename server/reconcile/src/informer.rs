@@ -71,7 +71,13 @@ pub(crate) async fn cooling(copy: Arc<dyn Cools>, freed: impl Fn(usize)) {
     loop {
         copy.warmed().notified().await;
         tokio::time::sleep(REST).await;
-        freed(copy.cool());
+        let mut bytes = 0;
+        for some in copy.all() {
+            bytes += some();
+            // whoever has waited meanwhile comes first
+            tokio::task::yield_now().await;
+        }
+        freed(bytes);
     }
 }
 
@@ -79,8 +85,9 @@ pub(crate) async fn cooling(copy: Arc<dyn Cools>, freed: impl Fn(usize)) {
 pub(crate) trait Cools: Send + Sync {
     /// Told when something is decoded that may go.
     fn warmed(&self) -> &Notify;
-    /// Lets go of decoded objects that nobody has asked for since the last time; how many bytes of text they have.
-    fn cool(&self) -> usize;
+    /// Ways to let go, some objects at a time, of what nobody has asked for since the last time; each tells how many bytes of
+    /// text those have that went.
+    fn all(&self) -> Vec<Box<dyn FnOnce() -> usize + Send>>;
 }
 
 impl<K: Object> Cools for Informer<K> {
@@ -88,18 +95,15 @@ impl<K: Object> Cools for Informer<K> {
         &self.0.warmed
     }
 
-    fn cool(&self) -> usize {
+    fn all(&self) -> Vec<Box<dyn FnOnce() -> usize + Send>> {
         self.0.warm.store(false, Ordering::Relaxed);
         let all = self.0.store.read().all();
-        let mut freed = 0;
-        for held in all {
-            match held.cool() {
-                Cooled::Never => {}
-                Cooled::Later => self.warm(),
-                Cooled::Now(bytes) => freed += bytes,
-            }
-        }
-        freed
+        let some = |some: &[Arc<Held<K>>]| {
+            let (this, some) = (self.clone(), some.to_vec());
+            let cool = move || some.iter().map(|held| this.cool(held)).sum();
+            Box::new(cool) as Box<dyn FnOnce() -> usize + Send>
+        };
+        all.chunks(SOME).map(some).collect()
     }
 }
 
@@ -109,6 +113,9 @@ struct Progress {
     synced: bool,
     version: u64,
 }
+
+/// Objects that are let go of without a pause.
+const SOME: usize = 256;
 
 /// Who has not been asked for between two such moments goes.
 const REST: Duration = Duration::from_secs(10);
@@ -148,14 +155,14 @@ impl<K: Object> Informer<K> {
 
     /// The object under `key`.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
-        self.warm();
-        self.0.store.read().get(key)
+        let held = self.0.store.read().get(key);
+        self.decoded(held.into_iter()).pop()
     }
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.warm();
-        self.0.store.read().list()
+        let all = self.0.store.read().all();
+        self.decoded(all.into_iter())
     }
 
     /// How many objects there are.
@@ -170,19 +177,50 @@ impl<K: Object> Informer<K> {
 
     /// Keeps an index: `terms` names what an object is found under. The first function given for a name stays.
     pub fn add_index(&self, name: &'static str, terms: fn(&K) -> Vec<String>) {
+        self.warm_up();
         self.0.store.write().add_index(name, terms);
     }
 
     /// The objects that an index has under `term`; empty for an unknown index.
     pub fn by_index(&self, name: &str, term: &str) -> Vec<Arc<K>> {
+        let found = self.0.store.read().by_index(name, term);
+        self.decoded(found.into_iter())
+    }
+
+    /// The keys of those objects, which nobody has to decode for that.
+    pub fn keys_by_index(&self, name: &str, term: &str) -> Vec<Key> {
+        let found = self.0.store.read().by_index(name, term);
+        found.iter().map(|held| held.key().clone()).collect()
+    }
+
+    /// How many those are.
+    pub fn count(&self, name: &str, term: &str) -> usize {
+        self.0.store.read().count(name, term)
+    }
+
+    /// The keys of all objects.
+    pub fn keys(&self) -> Vec<Key> {
+        self.0.store.read().all().iter().map(|held| held.key().clone()).collect()
+    }
+
+    /// The objects, decoded while nobody waits for that, and noted as such.
+    fn decoded(&self, held: impl Iterator<Item = Arc<Held<K>>>) -> Vec<Arc<K>> {
+        let objects = held.filter_map(|held| held.get()).collect();
+        // after it: a look around that comes meanwhile finds either this or them
         self.warm();
-        self.0.store.read().by_index(name, term)
+        objects
+    }
+
+    /// Decodes everything ahead of what has to be done under a lock.
+    fn warm_up(&self) {
+        let all = self.0.store.read().all();
+        self.decoded(all.into_iter());
     }
 
     /// Additions for all that is present, then every change, without loss or bound.
     pub fn subscribe(&self) -> Deltas<K> {
         let (sender, receiver) = unbounded_channel();
-        self.warm();
+        self.warm_up();
         self.0.store.write().subscribe(sender);
         Deltas(receiver)
     }
@@ -221,21 +259,40 @@ impl<K: Object> Informer<K> {
     }
 
     pub(crate) fn replace(&self, objects: Vec<(Key, Held<K>)>, version: u64) {
-        self.warm();
         self.0.store.write().replace(objects);
+        self.warm();
         self.advance(version);
     }
 
     pub(crate) fn apply(&self, object: K, text: Option<Kept>) {
-        self.warm();
         let (key, version) = (object.key(), object.version());
-        self.0.store.write().set(key, Some(Held::new(object, text)));
+        self.set(key, Some(Held::new(object, text)));
         self.advance(version);
     }
 
     pub(crate) fn remove(&self, object: &K) {
-        self.0.store.write().set(object.key(), None);
+        self.set(object.key(), None);
         self.advance(object.version());
+    }
+
+    fn set(&self, key: Key, new: Option<Held<K>>) {
+        // what it was is asked for below
+        let before = self.get(&key);
+        self.0.store.write().set(key, new);
+        drop(before);
+        self.warm();
+    }
+
+    /// Lets go of a decoded object, or sees to it that somebody comes again.
+    fn cool(&self, held: &Held<K>) -> usize {
+        match held.cool() {
+            Cooled::Never => 0,
+            Cooled::Later => {
+                self.warm();
+                0
+            }
+            Cooled::Now(bytes) => bytes,
+        }
     }
 
     /// Something may be decoded from here on.

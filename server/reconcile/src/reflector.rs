@@ -28,11 +28,21 @@ const WATCH_SECONDS: u32 = 290;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// When the metadata alone is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Only {
+    #[default]
+    Never,
+    /// In lists. In this process what is watched is the store's own bytes, which cost less than an excerpt.
+    Listed,
+    Always,
+}
+
 /// What to list and watch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Target {
     pub path: String,
-    pub metadata_only: bool,
+    pub metadata_only: Only,
     pub labels: Option<String>,
     pub fields: Option<String>,
 }
@@ -267,7 +277,7 @@ impl Reflector {
         params.label_selector.clone_from(&self.target.labels);
         params.field_selector.clone_from(&self.target.fields);
         loop {
-            let http = if self.target.metadata_only {
+            let http = if self.target.metadata_only != Only::Never {
                 request.list_metadata(&params)
             } else {
                 request.list(&params)
@@ -312,7 +322,7 @@ impl Reflector {
         };
         let request = Request::new(&self.target.path);
         let from = version.to_string();
-        let http = match self.target.metadata_only {
+        let http = match self.target.metadata_only == Only::Always {
             true => request.watch_metadata(&params, &from),
             false => request.watch(&params, &from),
         };

@@ -51,13 +51,9 @@ impl<K> Default for Store<K> {
     }
 }
 
-impl<K: Object> Store<K> {
-    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
-        self.objects.get(key)?.get()
-    }
-
-    pub fn list(&self) -> Vec<Arc<K>> {
-        self.objects.values().filter_map(|held| held.get()).collect()
+impl<K> Store<K> {
+    pub fn get(&self, key: &Key) -> Option<Arc<Held<K>>> {
+        self.objects.get(key).cloned()
     }
 
     pub fn len(&self) -> usize {
@@ -69,6 +65,18 @@ impl<K: Object> Store<K> {
         self.objects.values().cloned().collect()
     }
 
+    /// What an index has under `term`, as it is held.
+    pub fn by_index(&self, name: &str, term: &str) -> Vec<Arc<Held<K>>> {
+        let entries = self.indexes.get(name).and_then(|index| index.entries.get(term));
+        entries.into_iter().flat_map(HashMap::values).cloned().collect()
+    }
+
+    pub fn count(&self, name: &str, term: &str) -> usize {
+        self.indexes.get(name).and_then(|index| index.entries.get(term)).map_or(0, HashMap::len)
+    }
+}
+
+impl<K: Object> Store<K> {
     pub fn add_index(&mut self, name: &'static str, terms: IndexFn<K>) {
         if self.indexes.contains_key(name) {
             return;
@@ -80,11 +88,6 @@ impl<K: Object> Store<K> {
             }
         }
         self.indexes.insert(name, index);
-    }
-
-    pub fn by_index(&self, name: &str, term: &str) -> Vec<Arc<K>> {
-        let entries = self.indexes.get(name).and_then(|index| index.entries.get(term));
-        entries.into_iter().flat_map(HashMap::values).filter_map(|held| held.get()).collect()
     }
 
     /// Sends all present objects as additions, then every later change.

@@ -26,7 +26,7 @@ fn agent(user: &str) -> HeaderValue {
 
 /// A client that is `user` with `groups`, over loopback.
 pub fn client(server: &ApiServer, user: &str, groups: &[&str]) -> kube::Client {
-    let handler = server.loopback(UserInfo::new(user, groups));
+    let handler = server.loopback_by_parts(UserInfo::new(user, groups));
     let agent = agent(user);
     let handle = move |mut request: Request<Bytes>| -> sampan_client::ResponseFuture {
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());

@@ -38,7 +38,7 @@ async fn broken_bodies(client: &Client) -> Result<()> {
         ("POST", MAPS, JSON, b"{", 400),
         ("POST", MAPS, JSON, b"\xff\xfe", 400),
         ("POST", MAPS, JSON, b"[]", 400),
-        ("POST", MAPS, JSON, b"null", 400),
+        ("POST", MAPS, JSON, b"null", 422),
         ("POST", MAPS, JSON, b"{} {}", 400),
         ("POST", MAPS, JSON, br#"{"kind":"Pod"}"#, 400),
         ("POST", MAPS, JSON, br#"{"apiVersion":"v9"}"#, 400),

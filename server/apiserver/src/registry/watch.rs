@@ -148,7 +148,8 @@ impl Shape for Plain {
     }
     fn write(&mut self, event: &'static str, entry: &Entry, out: &mut Out) {
         let object = self.object(entry);
-        match out.by_parts {
+        // some kinds are written anew in the version that is asked for
+        match out.by_parts && object.as_ptr() == entry.value.as_ptr() {
             true => out.event(event, object),
             false => write_frame(event, &object, &mut out.text),
         }
@@ -186,7 +187,8 @@ impl Out {
 
     fn flush(&mut self) {
         if !self.text.is_empty() {
-            let text = self.text.split().freeze();
+            // not a part of a buffer, which the watch would keep as long as it lives
+            let text = std::mem::take(&mut self.text).freeze();
             self.push(text);
         }
     }

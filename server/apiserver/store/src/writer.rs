@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -80,9 +80,11 @@ pub async fn deliver(shared: Arc<Shared>, mut events: mpsc::UnboundedReceiver<Ve
     let mut recent = VecDeque::new();
     while let Some(events) = events.recv().await {
         shared.hub.lock().publish(&events);
-        recent.extend(events);
+        // not those that have just come, however many they are
         let old = recent.len().saturating_sub(FRAMED);
-        recent.drain(..old).for_each(|event: Arc<Event>| event.frames.forget());
+        let old = recent.drain(..old).filter_map(|event: Weak<Event>| event.upgrade());
+        old.for_each(|event| event.frames.forget());
+        recent.extend(events.iter().map(Arc::downgrade));
     }
 }
 

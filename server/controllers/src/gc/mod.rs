@@ -81,7 +81,7 @@ impl GarbageCollector {
         let (tell, told) = unbounded();
         Arc::new_cyclic(|me| Self {
             context: context.clone(),
-            kinds: Kinds::new(|place| indexed(context.informers.reduced(&place.path(None)))),
+            kinds: Kinds::new(|place| indexed(context.informers.metadata(&place.path(None)))),
             definitions: context.informers.reduced(DEFINITIONS),
             tell,
             told: Mutex::new(Some(told)),

@@ -117,7 +117,7 @@ impl Controller for TaintEviction {
             if taints(&delta.old) == taints(&delta.new) {
                 return Vec::new();
             }
-            this.context.pods.by_index(BY_NODE, &delta.key.name).iter().map(|pod| pod.key()).collect()
+            this.context.pods.keys_by_index(BY_NODE, &delta.key.name)
         });
         let this = self.clone();
         sources.on(&self.context.pods, move |delta| {

@@ -142,7 +142,7 @@ impl ResourceQuotas {
         if counted.changes() || !self.followed.lock().insert(path.clone()) {
             return;
         }
-        let informer = self.context.informers.reduced::<Item>(&path);
+        let informer = self.context.informers.metadata::<Item>(&path);
         let (mut deltas, quotas, tell) = (informer.subscribe(), self.quotas.clone(), self.tell.clone());
         self.context.tasks.spawn_until_drain("counted objects", async move {
             while let Some(delta) = deltas.next().await {
@@ -214,7 +214,7 @@ async fn served(client: &kube::Client, group: &str, plural: &str) -> Result<Opti
 
 fn keys_in(quotas: &Informer<ResourceQuota>, namespace: Option<&str>) -> Vec<Key> {
     let Some(namespace) = namespace else { return Vec::new() };
-    quotas.by_index(BY_NAMESPACE, namespace).iter().map(|quota| quota.key()).collect()
+    quotas.keys_by_index(BY_NAMESPACE, namespace)
 }
 
 impl Controller for ResourceQuotas {

@@ -44,6 +44,25 @@ async fn an_event_is_encoded_once() {
 }
 
 #[tokio::test]
+async fn the_encodings_of_old_events_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Config { watch_queue: 4096, ..config(folder.path()) }, tasks()).await.unwrap();
+    let mut watch = store.watch("pods", "", 0).unwrap();
+    store.write(put("pods", "a", Condition::Absent, "x")).await.unwrap();
+    let first = watch.next().await.unwrap().unwrap();
+    assert_eq!(first.frames.get_or_init(0, || "made".into()), "made");
+    for _ in 0..1025 {
+        store.write(put("pods", "b", Condition::Any, "x")).await.unwrap();
+        watch.next().await.unwrap().unwrap();
+    }
+    // the writer's helper forgets after it has told the watchers
+    while first.frames.get_or_init(0, || "again".into()) == "made" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(first.frames.get_or_init(0, || "and again".into()), "and again");
+}
+
+#[tokio::test]
 async fn a_slow_watcher_is_dropped_and_the_others_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(Config { watch_queue: 10, ..config(folder.path()) }, tasks()).await.unwrap();
