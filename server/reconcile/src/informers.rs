@@ -83,12 +83,18 @@ pub struct Informers {
     tasks: Tasks,
     running: Arc<Mutex<Running>>,
     freed: Arc<Freed>,
+    streams: bool,
 }
 
 impl Informers {
     /// Informers that read through `client` and end with the drain of `tasks`.
     pub fn new(client: kube::Client, tasks: Tasks) -> Self {
-        Self { client, tasks, running: Arc::default(), freed: Arc::default() }
+        Self { client, tasks, running: Arc::default(), freed: Arc::default(), streams: false }
+    }
+
+    /// The same, which begin with a watch that tells what there is, not with a list: in this process that is the stored bytes.
+    pub fn streaming(self) -> Self {
+        Self { streams: true, ..self }
     }
 
     /// The same, which call this on a thread of its own after much memory has been let go of: what makes the allocator give
@@ -177,6 +183,8 @@ impl Informers {
             client: self.client.clone(),
             target,
             copy: Box::new(Copied { informer: informer.clone(), gathered: Vec::new() }),
+            streams: self.streams,
+            gathering: false,
         };
         let cools: Option<Arc<dyn Cools>> = T::AS_TEXT.then(|| Arc::new(informer.clone()) as _);
         let task = self.tasks.spawn_until_drain("informer", follow(reflector, cools, self.freed.clone()));

@@ -1,4 +1,5 @@
-//! Keeps an informer equal to the API: list in pages, watch with bookmarks, list again on 410.
+//! Keeps an informer equal to the API: list in pages, watch with bookmarks, list again on 410. Or, where that is cheaper, the
+//! watch begins with what there is (`sendInitialEvents`), whose end a bookmark tells, and no list is asked for.
 //!
 //! ```text
 //!          ┌──────────── 410 ─────────────┐
@@ -98,6 +99,8 @@ pub(crate) trait Kept: Send + Sync {
     fn gather(&mut self, items: &[&RawValue]) -> serde_json::Result<()>;
     /// Has exactly what was gathered, as of `version`.
     fn replace(&mut self, version: u64);
+    /// As [`Kept::gather`], of one object.
+    fn gather_one(&mut self, object: Text<'_>) -> serde_json::Result<()>;
     /// Drops what was gathered.
     fn forget(&mut self);
     /// Adds or changes an object; its resourceVersion.
@@ -117,10 +120,12 @@ pub(crate) struct Copied<K> {
 impl<K: Object> Kept for Copied<K> {
     fn gather(&mut self, items: &[&RawValue]) -> serde_json::Result<()> {
         self.gathered.reserve(items.len());
-        for item in items {
-            let (object, text) = Text::Passing(item.get()).decode::<K>()?;
-            self.gathered.push((object.key(), Held::new(object, text)));
-        }
+        items.iter().try_for_each(|item| self.gather_one(Text::Passing(item.get())))
+    }
+
+    fn gather_one(&mut self, object: Text<'_>) -> serde_json::Result<()> {
+        let (object, text) = object.decode::<K>()?;
+        self.gathered.push((object.key(), Held::new(object, text)));
         Ok(())
     }
 
@@ -237,6 +242,9 @@ impl Lines {
     }
 }
 
+/// The annotation of the bookmark behind what there is.
+const ALL_TOLD: &str = "\"k8s.io/initial-events-end\":\"true\"";
+
 /// How a watch ended.
 #[derive(Debug, PartialEq)]
 enum End {
@@ -250,6 +258,10 @@ pub(crate) struct Reflector {
     pub client: kube::Client,
     pub target: Target,
     pub copy: Box<dyn Kept>,
+    /// Whether to begin with a watch.
+    pub streams: bool,
+    /// Whether what the watch tells is what there is, not what changes.
+    pub gathering: bool,
 }
 
 impl Reflector {
@@ -257,7 +269,11 @@ impl Reflector {
     pub async fn run(mut self) {
         let mut pause = Pause::new();
         loop {
-            match self.list().await {
+            let begun = match self.streams {
+                true => self.stream().await,
+                false => self.list().await,
+            };
+            match begun {
                 Ok(version) => {
                     pause = Pause::new();
                     self.watch_from(version).await;
@@ -268,6 +284,21 @@ impl Reflector {
                 }
             }
         }
+    }
+
+    /// Watches from what there is on; the version that was reached when the watch ended.
+    async fn stream(&mut self) -> kube::Result<u64> {
+        self.copy.forget();
+        self.gathering = true;
+        let mut version = 0;
+        let ended = self.watch(&mut version).await;
+        if std::mem::take(&mut self.gathering) {
+            let early = "the watch ended before it had told what there is";
+            return ended.and_then(|_| Err(kube::Error::Service(early.into())));
+        }
+        // expired: the next watch is told so, too
+        let _ = ended.map_err(|error| self.end_of(&error));
+        Ok(version)
     }
 
     async fn list(&mut self) -> kube::Result<u64> {
@@ -297,11 +328,14 @@ impl Reflector {
     }
 
     /// Watches from `version` on, resuming as often as needed, until it has expired.
-    async fn watch_from(&self, mut version: u64) {
+    async fn watch_from(&mut self, mut version: u64) {
         let mut pause = Pause::new();
         loop {
             let before = version;
-            let end = self.watch(&mut version).await.unwrap_or_else(|error| self.end_of(&error));
+            let end = match self.watch(&mut version).await {
+                Ok(end) => end,
+                Err(error) => self.end_of(&error),
+            };
             if end == End::Expired {
                 return;
             }
@@ -312,13 +346,13 @@ impl Reflector {
         }
     }
 
-    async fn watch(&self, version: &mut u64) -> kube::Result<End> {
+    async fn watch(&mut self, version: &mut u64) -> kube::Result<End> {
         let params = WatchParams {
             label_selector: self.target.labels.clone(),
             field_selector: self.target.fields.clone(),
             timeout: Some(WATCH_SECONDS),
             bookmarks: true,
-            ..WatchParams::default()
+            send_initial_events: self.gathering,
         };
         let request = Request::new(&self.target.path);
         let from = version.to_string();
@@ -350,7 +384,7 @@ impl Reflector {
     }
 
     /// One event; `version` follows.
-    fn event(&self, said: &Said<'_>, version: &mut u64) -> kube::Result<()> {
+    fn event(&mut self, said: &Said<'_>, version: &mut u64) -> kube::Result<()> {
         let (what, text) = match said {
             Said::Apart(what, object) => (*what, Text::Shared(object)),
             Said::Line(line) => {
@@ -360,6 +394,17 @@ impl Reflector {
             }
         };
         let read = match what {
+            "ADDED" if self.gathering => self.copy.gather_one(text).map(|()| *version),
+            "BOOKMARK" if self.gathering => text.read().and_then(|bookmark| {
+                let told: Bookmark = serde_json::from_str(bookmark)?;
+                if !bookmark.contains(ALL_TOLD) {
+                    return Ok(*version);
+                }
+                let version = parse_version(told.metadata.resource_version.as_deref());
+                self.gathering = false;
+                self.copy.replace(version);
+                Ok(version)
+            }),
             "ADDED" | "MODIFIED" => self.copy.apply(text),
             "DELETED" => text.read().and_then(|text| self.copy.remove(text)),
             "BOOKMARK" => text.read().and_then(serde_json::from_str).map(|bookmark: Bookmark| {

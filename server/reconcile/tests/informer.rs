@@ -114,6 +114,43 @@ async fn an_informer_lists_watches_resumes_and_lists_again_on_410() {
     assert!(asked.iter().filter(|q| q.contains("watch")).all(|q| q.contains("allowWatchBookmarks=true")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_informer_can_begin_with_a_watch_of_what_there_is() {
+    let script = Arc::new(Script::default());
+    let (broken, nothing) = mpsc::unbounded_channel();
+    let (first, receiver) = mpsc::unbounded_channel();
+    let (second, receiver2) = mpsc::unbounded_channel();
+    script.watches.lock().extend([nothing, receiver, receiver2]);
+    let informers = informers(&script).streaming();
+    let maps: Informer<ConfigMap> = informers.of();
+    broken.send(json!({"type": "ADDED", "object": map("gone", 1)})).unwrap();
+    drop(broken);
+    for (name, version) in [("a", 3), ("b", 4)] {
+        first.send(json!({"type": "ADDED", "object": map(name, version)})).unwrap();
+    }
+    let bookmark = |version: &str, annotations: Value| {
+        json!({"type": "BOOKMARK", "object": {"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"resourceVersion": version, "annotations": annotations}}})
+    };
+    first.send(bookmark("4", Value::Null)).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!maps.has_synced() && maps.is_empty(), "not before all is told");
+    first.send(bookmark("9", json!({"k8s.io/initial-events-end": "true"}))).unwrap();
+    maps.synced().await;
+    assert_eq!((maps.len(), maps.version()), (2, 9));
+    first.send(json!({"type": "DELETED", "object": map("b", 11)})).unwrap();
+    maps.reached(11).await;
+    assert_eq!(maps.len(), 1);
+    drop(first);
+    second.send(json!({"type": "ADDED", "object": map("c", 12)})).unwrap();
+    maps.reached(12).await;
+    assert_eq!(maps.len(), 2);
+    let asked = script.asked.lock().clone();
+    let initial = |query: &&String| query.contains("sendInitialEvents=true");
+    assert_eq!((asked.len(), asked.iter().filter(initial).count()), (3, 2), "{asked:?}");
+    assert!(asked[2].contains("resourceVersion=11"), "{asked:?}");
+}
+
 struct Counter {
     maps: Informer<ConfigMap>,
     seen: mpsc::UnboundedSender<String>,

@@ -74,7 +74,8 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
 
     let reader = client(&server, "system:apiserver", &["system:masters"]);
     let informer_tasks = Tasks::new(Component::Daemon);
-    let informers = Informers::new(reader, informer_tasks.clone()).giving_back(sampan_cri_oci::give_back);
+    let informers =
+        Informers::new(reader, informer_tasks.clone()).giving_back(sampan_cri_oci::give_back).streaming();
 
     let kubelet_tasks = Tasks::new(Component::Kubelet);
     let kind = settings.container_runtime.to_string();
