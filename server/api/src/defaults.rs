@@ -16,7 +16,7 @@ mod tests;
 mod unsaid;
 
 pub use pod::{image_pull_policy, pod_spec};
-pub use unsaid::{fill_object, forget_empty};
+pub use unsaid::{fill_object, forget_empty, same, same_field, without_empty};
 
 use serde_json::{Map, Value};
 

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use crate::fields::{self, Field, FieldType, Type};
-pub use encode::{encode, encode_metadata, go_duration, list_of, watch_event};
+pub use encode::{encode, encode_metadata, list_of, watch_event};
 use wire::{Item, Reader};
 
 /// What every body begins with.

@@ -15,6 +15,7 @@
 //! Ported from `sigs.k8s.io/json`, `apimachinery/pkg/runtime/serializer/json` and
 //! `apiserver/pkg/endpoints/handlers/rest.go`.
 
+mod alias;
 mod conform;
 mod node;
 mod parse;

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::Resource;
 use kube::api::PostParams;
+use sampan_api::defaults;
 use sampan_reconcile::{Error, HashSet, Informer, Object};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use crate::claim::{self, Claim, claim};
 use crate::context::{BY_CONTROLLER, Context, candidates, index_by_owner};
 use crate::pod_control::delete_params;
-use crate::words::{Map, controller_reference, hash_of, name, namespace, resource_version, uid};
+use crate::words::{Map, POD_TEMPLATE, controller_reference, hash_of, name, namespace, resource_version, uid};
 
 /// What is done so that the present template is the newest revision.
 #[derive(Debug, PartialEq)]
@@ -33,8 +34,9 @@ enum Choice {
 /// `history` is in order of age.
 fn choose(history: &[Arc<ControllerRevision>], data: &Value) -> Choice {
     let next = history.last().map_or(1, |last| last.revision + 1);
-    let same =
-        |revision: &&Arc<ControllerRevision>| revision.data.as_ref().is_some_and(|stored| stored.0 == *data);
+    let same = |revision: &&Arc<ControllerRevision>| {
+        revision.data.as_ref().is_some_and(|stored| same_data(&stored.0, data))
+    };
     match history.iter().rfind(same) {
         Some(found) if found.revision + 1 == next => Choice::Keep(found.clone()),
         Some(found) => Choice::Renew(found.clone(), next),
@@ -45,9 +47,26 @@ fn choose(history: &[Arc<ControllerRevision>], data: &Value) -> Choice {
 /// The others that hold the same template as `present`.
 fn twins(history: &[Arc<ControllerRevision>], present: &ControllerRevision) -> Vec<Arc<ControllerRevision>> {
     let twin = |one: &&Arc<ControllerRevision>| {
-        one.metadata.name != present.metadata.name && one.data == present.data
+        one.metadata.name != present.metadata.name && same_datas(one.data.as_ref(), present.data.as_ref())
     };
     history.iter().filter(twin).cloned().collect()
+}
+
+fn same_datas(one: Option<&RawExtension>, other: Option<&RawExtension>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => same_data(&one.0, &other.0),
+        (one, other) => one == other,
+    }
+}
+
+/// Whether two revisions hold the same template. Upstream compares bytes; what is in a revision that an earlier version stored
+/// may lack what is always said since, or hold empty lists, and must not make pods anew.
+fn same_data(one: &Value, other: &Value) -> bool {
+    let template = |data: &'_ Value| data.get("spec").and_then(|spec| spec.get("template")).cloned();
+    one == other
+        || template(one)
+            .zip(template(other))
+            .is_some_and(|(one, other)| defaults::same(POD_TEMPLATE, &one, &other))
 }
 
 /// Those beyond `limit`, oldest first, that no pod is made from.
@@ -198,7 +217,7 @@ impl History {
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
                     let live = api.get(name(&revision.metadata)).await?;
                     // another owner's too: that of a predecessor is about to be an orphan, or to go; not another kind's
-                    if live.data == revision.data && !self.hash(&live).is_empty() {
+                    if same_datas(live.data.as_ref(), revision.data.as_ref()) && !self.hash(&live).is_empty() {
                         return Ok((self.seen(live).await, collisions));
                     }
                     collisions = Some(collisions.unwrap_or(0) + 1);
@@ -296,6 +315,28 @@ mod tests {
         for (image, history, expected) in cases {
             assert_eq!(choose(history, &data_of(&template(image))), expected, "{image}");
         }
+    }
+
+    #[test]
+    fn a_revision_of_before_an_upgrade_is_of_the_same_template() {
+        let container = |source: Value, drop: Value| {
+            json!({"name": "c", "env": [{"name": "E", "valueFrom": {"resourceFieldRef": source}}],
+                   "securityContext": {"capabilities": drop}})
+        };
+        let of = |template: Value| data_of(&serde_json::from_value(template).unwrap());
+        let mut stored = (*revision("one", 1)).clone();
+        let before = container(json!({"resource": "limits.cpu"}), json!({"drop": []}));
+        stored.data = Some(RawExtension(of(json!({"spec": {"containers": [before], "volumes": []}}))));
+        let stored = Arc::new(stored);
+        let after = container(json!({"resource": "limits.cpu", "divisor": "0"}), json!({}));
+        let present = of(json!({"metadata": {}, "spec": {"containers": [after]}}));
+        assert_ne!(stored.data.as_ref().unwrap().0, present);
+        let history = [stored.clone()];
+        assert_eq!(choose(&history, &present), Choice::Keep(stored.clone()));
+        let newer = ControllerRevision { data: Some(RawExtension(present)), ..(*revision("two", 2)).clone() };
+        assert_eq!(twins(&history, &newer), [stored]);
+        let other = container(json!({"resource": "limits.cpu", "divisor": "1"}), json!({}));
+        assert_eq!(choose(&history, &of(json!({"spec": {"containers": [other]}}))), Choice::Create(2));
     }
 
     #[test]

@@ -3,12 +3,22 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
+use sampan_api::defaults::same;
 
 /// Labels or annotations.
 pub(crate) type Map = BTreeMap<String, String>;
+
+pub(crate) const POD_TEMPLATE: &str = "io.k8s.api.core.v1.PodTemplateSpec";
+
+/// Whether upstream takes two templates for the same, be one of them as an earlier version stored it: without what is always
+/// said, with empty lists.
+pub(crate) fn same_template(one: &PodTemplateSpec, other: &PodTemplateSpec) -> bool {
+    let json = |template| serde_json::to_value(template).ok();
+    json(one).zip(json(other)).is_some_and(|(one, other)| same(POD_TEMPLATE, &one, &other))
+}
 
 /// Whether `labels` satisfy `selector`. An empty selector matches everything, as in upstream's
 /// `LabelSelectorAsSelector`; an unknown operator matches nothing.

@@ -33,6 +33,9 @@ mod says {
 const MOST_COPIES: u32 = 1000;
 /// Go's limit of nesting.
 const DEEPEST: usize = 1000;
+/// How many of Unicode's classes may be written: Rust's parser spells out each, for up to a tenth of a millisecond, before
+/// its compiler's limit counts. Of the larger ones that limit has room for fewer.
+const MOST_CLASSES: usize = 500;
 /// What Rust's engine is given to descend into: its compiler recurses, and a thread's stack is small. Nobody nests as deep.
 const NEST_LIMIT: u32 = 500;
 
@@ -47,7 +50,7 @@ pub fn compile(pattern: &str, size_limit: usize) -> Result<Regex, String> {
 /// `pattern` in Rust's syntax.
 fn translate(pattern: &str) -> Result<String, String> {
     let mut parser =
-        Parser { whole: pattern, flags: Flags::default(), open: vec![], branch: Branch::default() };
+        Parser { whole: pattern, flags: Flags::default(), open: vec![], branch: Branch::default(), classes: 0 };
     parser.parse()?;
     if !parser.open.is_empty() {
         return Err(wrong(says::PAREN, pattern));
@@ -107,6 +110,8 @@ struct Parser<'a> {
     flags: Flags,
     open: Vec<Open>,
     branch: Branch,
+    /// Those that are expensive.
+    classes: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -152,7 +157,7 @@ impl<'a> Parser<'a> {
             '.' => self.push(Node::atom(if self.flags.dot_all { "(?s:.)" } else { "." })),
             '[' => {
                 let (class, rest) = Class::parse(before)?;
-                self.push(Node::atom(class.write(self.flags.fold)));
+                self.class(&class)?;
                 return Ok(rest);
             }
             '\\' => return self.escape(before),
@@ -167,6 +172,15 @@ impl<'a> Parser<'a> {
 
     fn literal(&mut self, code: u32) {
         self.push(Node::atom(class::literal(code, self.flags.fold)));
+    }
+
+    fn class(&mut self, class: &Class) -> Result<(), String> {
+        self.classes += class.expensive(self.flags.fold);
+        if self.classes > MOST_CLASSES {
+            return Err(wrong(says::LARGE, self.whole));
+        }
+        self.push(Node::atom(class.write(self.flags.fold)));
+        Ok(())
     }
 
     fn begin(&mut self, captures: bool) {
@@ -276,7 +290,7 @@ impl<'a> Parser<'a> {
             return Ok(after);
         }
         if let Some((item, rest)) = Item::group(text)? {
-            self.push(Node::atom(Class::of(item).write(self.flags.fold)));
+            self.class(&Class::of(item))?;
             return Ok(rest);
         }
         let (code, rest) = class::escape(text)?;

@@ -12,6 +12,7 @@ use serde::de::{
 use serde_json::{Map, Value};
 
 use super::node::{Node, Shape};
+use super::alias::{self, Expansion};
 use super::{syntax, yaml};
 use crate::go::Quote as _;
 
@@ -28,7 +29,7 @@ pub enum Format {
 pub struct Parsed {
     /// Pruned by the schema; duplicates resolved to the last.
     pub value: Value,
-    /// `unknown field "a.b"`, `duplicate field "c"`, in document order.
+    /// `unknown field "a.b"`, `duplicate field "c"`, in document order; not more than upstream keeps.
     pub problems: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ pub fn parse<N: Node>(body: &[u8], format: Format, node: Option<N>) -> Result<Pa
 fn json<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
     let mut found = Found::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let seed = Seed { node, path: &Path::Root, found: &mut found };
+    let seed = Seed { node, path: &Path::Root, found: &mut found, keep: true };
     match seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
         Ok(value) => Ok(Parsed { value, problems: found.problems }),
         Err(error) => match (syntax::fault(body), std::str::from_utf8(body)) {
@@ -60,26 +61,41 @@ fn json<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
 
 fn yaml<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
     let text = std::str::from_utf8(body).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
+    let expansion = Expansion::of(text);
     // an alias would be passed over when it is asked where it is
-    let located = !(text.contains('&') && text.contains('*'));
-    let mut found = Found { yaml: true, located, ..Found::default() };
-    let seed = Seed { node, path: &Path::Root, found: &mut found };
-    let value = seed
-        .deserialize(serde_yaml_ng::Deserializer::from_str(text))
-        .map_err(|error| yaml::words(&error.to_string()))?;
+    let located = expansion.is_none();
+    let mut found = Found { yaml: true, located, expansion, ..Found::default() };
+    let seed = Seed { node, path: &Path::Root, found: &mut found, keep: true };
+    let read = seed.deserialize(serde_yaml_ng::Deserializer::from_str(text));
+    let value = match read {
+        Ok(value) => value,
+        Err(_) if found.excessive => return Err(alias::EXCESSIVE.to_owned()),
+        Err(error) => return Err(yaml::words(&error.to_string())),
+    };
     let mut problems = Vec::new();
     if !found.twice.is_empty() {
         problems.push(yaml::already_set(text, &found.twice));
     }
-    // upstream looks for unknown fields in the YAML turned into JSON, whose keys are sorted
-    found.problems.sort();
     problems.extend(found.problems);
     Ok(Parsed { value, problems })
 }
 
+/// How many problems upstream keeps (`saveStrictError`).
+const MOST_PROBLEMS: usize = 100;
+/// What may be written to name places: each is as long as the keys above it, and there are as many as there are keys.
+const MOST_SAID_BYTES: usize = 16 << 20;
+
 #[derive(Default)]
 struct Found {
+    /// In YAML in the order of their texts: upstream looks for unknown fields in the YAML turned into JSON, whose keys are
+    /// sorted.
     problems: Vec<String>,
+    /// What was written to name places.
+    said_bytes: usize,
+    /// What YAML's aliases may still become, if there are any.
+    expansion: Option<Expansion>,
+    /// Whether they became too much.
+    excessive: bool,
     /// Keys given twice in YAML, which upstream words by line.
     twice: Vec<Twice>,
     yaml: bool,
@@ -115,11 +131,30 @@ struct Seed<'a, N> {
     node: Option<N>,
     path: &'a Path<'a>,
     found: &'a mut Found,
+    /// Whether anybody wants the value: if not, null is as good as any.
+    keep: bool,
+}
+
+impl<N> Seed<'_, N> {
+    fn text(self, text: impl AsRef<str> + Into<Value>) -> Result<Value, TooMuch> {
+        self.found.text(text.as_ref())?;
+        Ok(if self.keep { text.into() } else { Value::Null })
+    }
+}
+
+/// More than YAML's aliases may become.
+struct TooMuch;
+
+impl TooMuch {
+    fn error<E: Error>(self) -> E {
+        E::custom(alias::EXCESSIVE)
+    }
 }
 
 impl<'de, N: Node> DeserializeSeed<'de> for Seed<'_, N> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.found.value().map_err(TooMuch::error)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -147,16 +182,17 @@ impl Key {
     }
 }
 
-struct KeySeed;
+struct KeySeed<'a>(&'a mut Found);
 
-impl<'de> DeserializeSeed<'de> for KeySeed {
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
     type Value = Key;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        self.0.value().map_err(TooMuch::error)?;
         deserializer.deserialize_any(self)
     }
 }
 
-impl Visitor<'_> for KeySeed {
+impl Visitor<'_> for KeySeed<'_> {
     type Value = Key;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
@@ -165,6 +201,7 @@ impl Visitor<'_> for KeySeed {
         self.visit_string(v.to_owned())
     }
     fn visit_string<E: Error>(self, v: String) -> Result<Key, E> {
+        self.0.text(&v).map_err(TooMuch::error)?;
         Ok(Key { text: v, was: Was::Text })
     }
     fn visit_bool<E: Error>(self, v: bool) -> Result<Key, E> {
@@ -223,10 +260,10 @@ impl<'de, N: Node> Visitor<'de> for Seed<'_, N> {
         Ok(v.into())
     }
     fn visit_str<E: Error>(self, v: &str) -> Result<Value, E> {
-        Ok(v.into())
+        self.text(v).map_err(TooMuch::error)
     }
     fn visit_string<E: Error>(self, v: String) -> Result<Value, E> {
-        Ok(v.into())
+        self.text(v).map_err(TooMuch::error)
     }
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
         Ok(Value::Null)
@@ -243,21 +280,25 @@ impl<'de, N: Node> Visitor<'de> for Seed<'_, N> {
             Some(Shape::List(item)) => Some(item),
             _ => None,
         };
-        let mut list = Vec::new();
+        let (mut list, mut length) = (Vec::new(), 0);
         loop {
-            let path = Path::Index(self.path, list.len());
-            match items.next_element_seed(Seed { node, path: &path, found: &mut *self.found })? {
-                Some(item) => list.push(item),
+            let path = Path::Index(self.path, length);
+            let item = Seed { node, path: &path, found: &mut *self.found, keep: self.keep };
+            match items.next_element_seed(item)? {
+                Some(item) if self.keep => list.push(item),
+                Some(_) => {}
                 None => return Ok(list.into()),
             }
+            length += 1;
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        let mut unknown: Vec<String> = Vec::new();
+        // what was said of this map's keys already
+        let mut told = HashSet::new();
         let mut seen = HashSet::new();
-        while let Some(key) = entries.next_key_seed(KeySeed)? {
+        while let Some(key) = entries.next_key_seed(KeySeed(&mut *self.found))? {
             let merges = self.found.yaml && key.text == "<<";
             // told of when all below it was
             let twice = (self.found.yaml && !merges && !seen.insert(key.clone()))
@@ -271,9 +312,9 @@ impl<'de, N: Node> Visitor<'de> for Seed<'_, N> {
                     None => {
                         self.found.skip::<N, A>(&mut entries, &path)?;
                         self.found.twice.extend(twice);
-                        if !unknown.contains(&key) {
-                            self.found.problems.push(format!("unknown field \"{path}\""));
-                            unknown.push(key);
+                        if !told.contains(&key) {
+                            self.found.tell("unknown", &path);
+                            told.insert(key);
                         }
                         continue;
                     }
@@ -281,12 +322,16 @@ impl<'de, N: Node> Visitor<'de> for Seed<'_, N> {
                 Some((_, Shape::Map(item))) => Some(item),
                 _ => None,
             };
-            if !self.found.yaml && map.contains_key(&key) {
-                self.found.duplicate(&path);
+            if !self.found.yaml && map.contains_key(&key) && !told.contains(&key) {
+                self.found.tell("duplicate", &path);
+                told.insert(key.clone());
             }
-            let value = entries.next_value_seed(Seed { node, path: &path, found: &mut *self.found })?;
+            let seed = Seed { node, path: &path, found: &mut *self.found, keep: self.keep };
+            let value = entries.next_value_seed(seed)?;
             self.found.twice.extend(twice);
-            map.insert(key, value);
+            if self.keep {
+                map.insert(key, value);
+            }
         }
         if self.found.yaml {
             yaml::merge_keys(&mut map);
@@ -296,10 +341,38 @@ impl<'de, N: Node> Visitor<'de> for Seed<'_, N> {
 }
 
 impl Found {
-    fn duplicate(&mut self, path: &Path<'_>) {
-        let text = format!("duplicate field \"{path}\"");
-        if !self.problems.contains(&text) {
-            self.problems.push(text);
+    /// One more value or key was met.
+    fn value(&mut self) -> Result<(), TooMuch> {
+        self.bounded(Expansion::value)
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), TooMuch> {
+        self.bounded(|expansion| expansion.text(text.len()))
+    }
+
+    fn bounded(&mut self, allows: impl FnOnce(&mut Expansion) -> bool) -> Result<(), TooMuch> {
+        if self.expansion.as_mut().is_none_or(allows) {
+            return Ok(());
+        }
+        self.excessive = true;
+        Err(TooMuch)
+    }
+
+    /// Holds a field against the document, once.
+    fn tell(&mut self, what: &str, path: &Path<'_>) {
+        let full = !self.yaml && self.problems.len() >= MOST_PROBLEMS;
+        if full || self.said_bytes >= MOST_SAID_BYTES {
+            return;
+        }
+        let text = format!("{what} field {}", path.to_string().quoted());
+        self.said_bytes += text.len();
+        if !self.yaml {
+            if !self.problems.contains(&text) {
+                self.problems.push(text);
+            }
+        } else if let Err(at) = self.problems.binary_search(&text) {
+            self.problems.insert(at, text);
+            self.problems.truncate(MOST_PROBLEMS);
         }
     }
 
@@ -310,18 +383,19 @@ impl Found {
         path: &Path<'_>,
     ) -> Result<(), A::Error> {
         if self.yaml {
-            entries.next_value_seed(Seed { node: None::<N>, path, found: self }).map(drop)
+            entries.next_value_seed(Seed { node: None::<N>, path, found: self, keep: false }).map(drop)
         } else {
             entries.next_value::<IgnoredAny>().map(drop)
         }
     }
 
     /// The line of the value that comes next.
-    fn line<'de, A: MapAccess<'de>>(&self, entries: &mut A) -> Option<usize> {
-        if !self.located {
+    fn line<'de, A: MapAccess<'de>>(&mut self, entries: &mut A) -> Option<usize> {
+        if !self.located || self.said_bytes >= MOST_SAID_BYTES {
             return None;
         }
         let said = entries.next_value_seed(Probe).err()?.to_string();
+        self.said_bytes += said.len();
         Some(yaml::line(&said).unwrap_or(1))
     }
 }

@@ -453,3 +453,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn aliases_become_no_more_than_upstream_allows() {
+    let excessive = Err("yaml: document contains excessive aliasing".to_owned());
+    let read = |body: &str| parse::<()>(body.as_bytes(), Format::Yaml, None).map(drop);
+    let list = |item: &str, count: usize| vec![item; count].join(",");
+    assert_eq!(read(&format!("x: &a [{}]\ny: [{}]\n", list("1", 10_000), list("*a", 10_000))), excessive);
+    let doubled = |levels: usize| {
+        let line = |level: usize| format!("l{level}: &l{level} [*l{}, *l{}]\n", level - 1, level - 1);
+        format!("l0: &l0 [a]\n{}", (1..levels).map(line).collect::<String>())
+    };
+    assert_eq!(read(&doubled(6)), Ok(()));
+    assert_eq!(read(&doubled(60)), excessive);
+    let text = "x".repeat(100_000);
+    assert_eq!(read(&format!("x: &a {text}\ny: [{}]\n", list("*a", 1000))), excessive, "long texts");
+    assert_eq!(read(&format!("x: &a {{a: b}}\ny: [{}]\n", list("*a", 10_000))), Ok(()));
+    // nor below what nobody wants
+    let body = format!("unknown: {{x: &a [{}], y: [{}]}}\n", list("1", 10_000), list("*a", 10_000));
+    let why = parse(body.as_bytes(), Format::Yaml, Some(Toy::of("Pod"))).map(drop);
+    assert_eq!(why, excessive);
+}
+
+#[test]
+fn problems_are_kept_up_to_upstreams_number_and_once_each() {
+    let fields = |from: usize, to: usize, format: fn(usize) -> String| -> String {
+        (from..to).map(format).collect::<Vec<_>>().join(",")
+    };
+    let unknown = fields(0, 100_000, |at| format!("\"u{at}\": 1"));
+    let twice = fields(0, 100_000, |_| "\"name\": 1".to_owned());
+    let problems = |body: &str, format| {
+        parse(body.as_bytes(), format, Some(Toy::of("Pod"))).expect("reads").problems
+    };
+    let found = problems(&format!("{{\"spec\": {{{unknown}}}}}"), Format::Json);
+    assert_eq!(found.len(), 100);
+    assert_eq!(found.last().map(String::as_str), Some("unknown field \"spec.u99\""));
+    let found = problems(&format!("{{\"spec\": {{{unknown}}}}}"), Format::Yaml);
+    assert_eq!((found.len(), found[2].as_str()), (100, "unknown field \"spec.u10\""));
+    let found = problems(&format!("{{\"metadata\": {{{twice}, \"a\\n\": 1}}}}"), Format::Json);
+    assert_eq!(found, ["duplicate field \"metadata.name\"", "unknown field \"metadata.a\\n\""]);
+    // below a long name, each of them would be as long
+    let long = "k".repeat(100_000);
+    let body = format!("{{\"metadata\": {{\"labels\": {{\"{long}\": {{{unknown}}}}}}}}}");
+    parse(body.as_bytes(), Format::Json, Some(Toy::of("Pod"))).expect("reads");
+}
+
+#[test]
+fn many_keys_given_twice_have_their_lines() {
+    let pairs: String = (0..20_000).map(|at| format!("k{at}: 1\nk{at}: 2\n")).collect();
+    for body in [pairs.clone(), format!("{pairs}a: &a 1\nb: *a\n")] {
+        let problems = parse::<()>(body.as_bytes(), Format::Yaml, None).expect("reads").problems;
+        let last = problems[0].lines().last();
+        assert_eq!(last, Some("  line 40000: key \"k19999\" already set in map"));
+    }
+}

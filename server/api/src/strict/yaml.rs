@@ -1,7 +1,10 @@
 //! What YAML has beyond JSON: merge keys, and the lines that upstream names for errors and duplicates.
 
+use std::collections::{HashMap, HashSet, VecDeque};
+
 use serde_json::{Map, Value};
 
+use super::alias;
 use super::parse::Twice;
 
 /// Resolves `<<`: the entries of the mapping (or mappings) it names, under those that are there.
@@ -35,6 +38,9 @@ const PARSERS: &[&str] = &[
 
 /// go-yaml's words for libyaml's: the line comes first, where it is not the first, and the context does not count.
 pub(super) fn words(error: &str) -> String {
+    if error.starts_with("repetition limit exceeded") {
+        return alias::EXCESSIVE.to_owned();
+    }
     let Some((problem, place)) = error.split_once(" at line ") else { return format!("yaml: {error}") };
     let digits: String = place.chars().take_while(char::is_ascii_digit).collect();
     let by_parser = PARSERS.iter().any(|begin| problem.starts_with(begin));
@@ -54,14 +60,14 @@ pub(super) fn line(said: &str) -> Option<usize> {
 /// go-yaml's words for keys given twice.
 pub(super) fn already_set(text: &str, keys: &[Twice]) -> String {
     let unknown = keys.iter().any(|twice| twice.line.is_none());
-    let mut lines = if unknown { duplicate_lines(text) } else { vec![] };
+    let mut lines: HashMap<String, VecDeque<usize>> = HashMap::new();
+    for (line, key) in if unknown { duplicate_lines(text) } else { vec![] } {
+        lines.entry(key).or_default().push_back(line);
+    }
     let mut out = "yaml: unmarshal errors:".to_owned();
     for Twice { key, line } in keys {
-        let guessed = || {
-            let at = lines.iter().position(|(_, found)| *found == key.text)?;
-            Some(lines.remove(at).0)
-        };
-        let line = line.or_else(guessed).unwrap_or(1);
+        let guessed = lines.get_mut(&key.text).and_then(VecDeque::pop_front);
+        let line = line.or(guessed).unwrap_or(1);
         out.push_str(&format!("\n  line {line}: key {} already set in map", key.shown()));
     }
     out
@@ -70,7 +76,7 @@ pub(super) fn already_set(text: &str, keys: &[Twice]) -> String {
 /// Keys of block mappings that come a second time, with their line. The parser says *that* a key is there
 /// twice, but not where if there are aliases; flow mappings and odd layouts are not followed here and fall back to line 1.
 fn duplicate_lines(text: &str) -> Vec<(usize, String)> {
-    let mut open: Vec<(usize, Vec<String>)> = Vec::new();
+    let mut open: Vec<(usize, HashSet<&str>)> = Vec::new();
     let mut found = Vec::new();
     let mut scalar: Option<usize> = None;
     for (number, line) in text.lines().enumerate() {
@@ -88,23 +94,31 @@ fn duplicate_lines(text: &str) -> Vec<(usize, String)> {
             // a new item of a list: its mapping starts afresh
             let inner = item.trim_start_matches(' ');
             indent += rest.len() - inner.len();
-            open.retain(|(at, _)| *at < indent);
+            close(&mut open, indent);
             rest = inner;
         }
         let Some((key, value)) = split_key(rest) else { continue };
-        open.retain(|(at, _)| *at <= indent);
+        close(&mut open, indent + 1);
         if value.starts_with(['|', '>']) {
             scalar = Some(indent);
         }
         match open.last_mut() {
-            Some((at, keys)) if *at == indent && keys.iter().any(|k| k == key) => {
-                found.push((number + 1, key.to_owned()));
+            Some((at, keys)) if *at == indent => {
+                if !keys.insert(key) {
+                    found.push((number + 1, key.to_owned()));
+                }
             }
-            Some((at, keys)) if *at == indent => keys.push(key.to_owned()),
-            _ => open.push((indent, vec![key.to_owned()])),
+            _ => open.push((indent, HashSet::from([key]))),
         }
     }
     found
+}
+
+/// Forgets the mappings that begin at `indent` or behind it.
+fn close<K>(open: &mut Vec<(usize, K)>, indent: usize) {
+    while open.last().is_some_and(|(at, _)| *at >= indent) {
+        open.pop();
+    }
 }
 
 fn split_key(text: &str) -> Option<(&str, &str)> {

@@ -128,11 +128,27 @@ pub(super) fn required_one_of(value: &Value, key: &str, at: &str, supported: &[&
     }
 }
 
-/// `ValidateImmutableField`: absent and null are the same.
+/// `ValidateImmutableField`: absent, null and an empty list are the same.
 pub(super) fn immutable(new: &Value, old: &Value, key: &str, at: &str, errors: &mut Errors) {
     let (after, before) = (get(new, key), get(old, key));
-    if after != before {
+    let nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    if after != before && !(nothing(after) && nothing(before)) {
         errors.push(FieldError::invalid(join(at, key), after.clone(), crate::validation::FIELD_IS_IMMUTABLE));
+    }
+}
+
+/// As [`immutable`], of a field that holds lists or maps: that of an object of this schema (`api.apps.v1.DeploymentSpec`), in
+/// which empty ones are the same as none.
+pub(super) fn immutable_in(
+    schema: &str,
+    new: &Value,
+    old: &Value,
+    key: &str,
+    at: &str,
+    errors: &mut Errors,
+) {
+    if !crate::defaults::same_field(&format!("io.k8s.{schema}"), key, new, old) {
+        immutable(new, old, key, at, errors);
     }
 }
 

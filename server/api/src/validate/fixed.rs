@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::access::*;
+use crate::defaults::same_field;
 use crate::status::FieldError;
 use crate::validation::{is_dns1123_label, validate_labels};
 
@@ -27,16 +28,17 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
             spec("volumeLifecycleModes", errors);
         }
         (STORAGE, "VolumeAttachment") | (DEVICES, "ResourceClaim" | "ResourceClaimTemplate") => {
-            immutable(new, old, "spec", "", errors);
+            let package = if group == STORAGE { "storage" } else { "resource" };
+            immutable_in(&format!("api.{package}.v1.{kind}"), new, old, "spec", "", errors);
         }
         (STORAGE, "CSINode") => super::csi::node_update(new, old, errors),
         (STORAGE, "CSIStorageCapacity") => {
-            immutable(new, old, "nodeTopology", "", errors);
+            immutable_in("api.storage.v1.CSIStorageCapacity", new, old, "nodeTopology", "", errors);
             immutable(new, old, "storageClassName", "", errors);
         }
         (STORAGE, "VolumeAttributesClass") => {
             for key in ["driverName", "parameters"] {
-                if get(new, key) != get(old, key) {
+                if !same_field("io.k8s.api.storage.v1.VolumeAttributesClass", key, new, old) {
                     errors.push(FieldError::forbidden(key, format!("updates to {key} are forbidden.")));
                 }
             }
@@ -48,7 +50,8 @@ pub(super) fn update(group: &str, kind: &str, new: &Value, old: &Value, errors: 
             spec("nodeName", errors);
         }
         (SCHEDULING, "Workload") => {
-            spec("podGroupTemplates", errors);
+            let schema = "api.scheduling.v1alpha2.WorkloadSpec";
+            immutable_in(schema, get(new, "spec"), get(old, "spec"), "podGroupTemplates", "spec", errors);
             spec("controllerRef", errors);
         }
         (SCHEDULING, "PodGroup") => {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::access::*;
 use super::job_status::indexes_in;
 use super::workload;
+use crate::defaults;
 use crate::go::Quote as _;
 use crate::selector::Selector;
 use crate::status::FieldError;
@@ -332,6 +333,8 @@ fn success_rule(rule: &Value, completions: i64, at: &str, errors: &mut Errors) {
     }
 }
 
+const SPEC: &str = "api.batch.v1.JobSpec";
+
 /// `ValidateJobSpecUpdate`: what may not change.
 pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
     let (after, before) = (get(new, "spec"), get(old, "spec"));
@@ -344,10 +347,10 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut Errors) {
         let why = "can only be modified in tandem with spec.parallelism";
         errors.push(FieldError::invalid("spec.completions", completions, why));
     }
-    immutable(after, before, "selector", "spec", errors);
+    immutable_in(SPEC, after, before, "selector", "spec", errors);
     template_update(after, before, get(old, "status"), errors);
     for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
-        immutable(after, before, key, "spec", errors);
+        immutable_in(SPEC, after, before, key, "spec", errors);
     }
 }
 
@@ -357,7 +360,7 @@ fn template_update(after: &Value, before: &Value, status: &Value, errors: &mut E
         |condition: &Value| text(condition, "type") == "Suspended" && text(condition, "status") == "True";
     let rests = list(status, "conditions").iter().any(waits) && int(status, "active").unwrap_or(0) == 0;
     if !is_true(before, "suspend") || !rests {
-        return immutable(after, before, "template", "spec", errors);
+        return immutable_in(SPEC, after, before, "template", "spec", errors);
     }
     let strip = |spec: &Value| {
         let mut pod = get(get(spec, "template"), "spec").clone();
@@ -379,7 +382,7 @@ fn template_update(after: &Value, before: &Value, status: &Value, errors: &mut E
         }
         pod
     };
-    if strip(after) != strip(before) {
+    if !defaults::same("io.k8s.api.core.v1.PodSpec", &strip(after), &strip(before)) {
         let shown = get(get(after, "template"), "spec").clone();
         errors.push(FieldError::invalid("spec.template.spec", shown, crate::validation::FIELD_IS_IMMUTABLE));
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::access::*;
 use super::{affinity, diff, iscsi, volume_sources};
+use crate::defaults::same_field;
 use crate::status::FieldError;
 use crate::validation::{
     FIELD_IS_IMMUTABLE, is_dns1123_label, is_dns1123_subdomain, is_qualified_name, validate_label_selector,
@@ -217,7 +218,9 @@ pub(super) fn volume_update(new: &Value, old: &Value, errors: &mut Errors) {
         errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
     }
     same(after, before, "volumeMode", errors);
-    if has(before, "nodeAffinity") && !same_nodes(get(after, "nodeAffinity"), get(before, "nodeAffinity"), "")
+    if has(before, "nodeAffinity")
+        && !same_field("io.k8s.api.core.v1.PersistentVolumeSpec", "nodeAffinity", after, before)
+        && !same_nodes(get(after, "nodeAffinity"), get(before, "nodeAffinity"), "")
     {
         let why = format!("{FIELD_IS_IMMUTABLE}, except for updating from beta label to GA");
         errors.push(FieldError::invalid("nodeAffinity", get(after, "nodeAffinity").clone(), why));
@@ -505,6 +508,6 @@ fn topologies(object: &Value, errors: &mut Errors) {
 
 pub(super) fn class_update(new: &Value, old: &Value, errors: &mut Errors) {
     for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-        immutable(new, old, key, "", errors);
+        immutable_in("api.storage.v1.StorageClass", new, old, key, "", errors);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::access::*;
 use super::pod::{self, Holder};
 use super::pod_annotations;
+use crate::defaults;
 use crate::selector::Selector;
 use crate::status::FieldError;
 use crate::validation::{is_percent, validate_annotations, validate_label_selector, validate_labels};
@@ -332,7 +333,9 @@ fn time_zone_error(zone: &str) -> Option<String> {
 pub(super) fn update(kind: &str, new: &Value, old: &Value, errors: &mut Errors) {
     let (after, before) = (get(new, "spec"), get(old, "spec"));
     match kind {
-        "Deployment" | "ReplicaSet" | "DaemonSet" => immutable(after, before, "selector", "spec", errors),
+        "Deployment" | "ReplicaSet" | "DaemonSet" => {
+            immutable_in("api.apps.v1.DeploymentSpec", after, before, "selector", "spec", errors);
+        }
         "Job" => super::job::update(new, old, errors),
         "StatefulSet" => stateful_set_update(after, before, errors),
         "ControllerRevision" => immutable(new, old, "data", "", errors),
@@ -353,9 +356,9 @@ fn stateful_set_update(after: &Value, before: &Value, errors: &mut Errors) {
     let strip = |spec: &Value| {
         let mut spec = spec.as_object().cloned().unwrap_or_default();
         spec.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()));
-        spec
+        Value::Object(spec)
     };
-    if strip(after) != strip(before) {
+    if !defaults::same("io.k8s.api.apps.v1.StatefulSetSpec", &strip(after), &strip(before)) {
         let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
         errors.push(FieldError::forbidden("spec", why));
     }

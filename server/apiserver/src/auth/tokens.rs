@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sampan_api::go::{Quote as _, quoted_list};
+use sampan_api::meta::deletion_timestamp;
 use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Key, Store};
 use serde_json::{Map, Value, json};
@@ -27,6 +28,8 @@ const PROJECTED_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 /// A clock that runs behind may still use a fresh token.
 const LEEWAY_SECONDS: i64 = 30;
+/// How long tokens outlive what somebody holds back by a finalizer, from the time it was to be gone (`jwt.DefaultLeeway`).
+const DELETED_SECONDS: i64 = 60;
 
 /// Makes and checks tokens.
 pub struct Tokens {
@@ -200,11 +203,11 @@ impl Tokens {
         let all: Vec<String> =
             items(at(&claims, &["aud"])).iter().filter_map(|a| a.as_str()).map(str::to_owned).collect();
         let audiences = common(&all, wanted)?;
-        let (user, objects) = self.user(&claims, token, now)?;
+        let (user, Basis { objects, end: ends, .. }) = self.user(&claims, token, now)?;
         let user = Arc::new(user);
         // each use of one that a Secret holds is looked at: see `legacy`
         if at(&claims, &["kubernetes.io", "secret"]).is_null() {
-            let known = Known { user: user.clone(), audiences: all, seconds: begin..end, objects };
+            let known = Known { user: user.clone(), audiences: all, seconds: begin..end.min(ends), objects };
             self.known.put(token, Arc::new(known));
         }
         Ok(Verified { user, audiences })
@@ -216,7 +219,7 @@ impl Tokens {
         claims: &Value,
         token: &str,
         now: Timestamp,
-    ) -> Result<(UserInfo, Vec<(Key, u64)>), String> {
+    ) -> Result<(UserInfo, Basis), String> {
         let private = at(claims, &["kubernetes.io"]);
         let namespace = text(private, &["namespace"]);
         let (name, uid) =
@@ -226,8 +229,8 @@ impl Tokens {
             return Err("token subject does not match its claims".into());
         }
         let mut user = account_user(namespace, name, uid);
-        let mut objects = Vec::new();
-        let account = self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid, &mut objects)?;
+        let mut basis = Basis { objects: Vec::new(), end: i64::MAX, now };
+        let account = self.alive("serviceaccounts", &format!("{namespace}/{name}"), uid, &mut basis)?;
         let id = format!("JTI={}", text(claims, &["jti"]));
         user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
         for (claim, bucket) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
@@ -239,7 +242,7 @@ impl Tokens {
             let key = if claim == "node" { name.to_owned() } else { format!("{namespace}/{name}") };
             // a pod's token names its node for information; only a token bound to a node dies with it
             if claim != "node" || private.get("pod").is_none() {
-                let object = self.alive(bucket, &key, uid, &mut objects)?;
+                let object = self.alive(bucket, &key, uid, &mut basis)?;
                 if claim == "secret" {
                     self.uses.shown(&object, &account, token, now)?;
                 }
@@ -253,16 +256,16 @@ impl Tokens {
                 }
             }
         }
-        Ok((user, objects))
+        Ok((user, basis))
     }
 
-    /// The object if it is the one with this uid, noted in `looked_at`.
+    /// The object if it is the one with this uid and was not to be gone long ago, noted in `basis`.
     fn alive(
         &self,
         bucket: &str,
         name: &str,
         uid: &str,
-        looked_at: &mut Vec<(Key, u64)>,
+        basis: &mut Basis,
     ) -> Result<Value, String> {
         let missing = || format!("{bucket} {name:?} of the token not found");
         let entry = self.store.get(&Key::new(bucket, name)).ok_or_else(missing)?;
@@ -270,9 +273,29 @@ impl Tokens {
         if meta(&object, "uid") != uid {
             return Err(format!("{bucket} {name:?} is another one than the token was made for"));
         }
-        looked_at.push((entry.key.clone(), entry.revision));
+        if let Some(deleted) = deletion_timestamp(&object).and_then(|time| time.parse::<Timestamp>().ok()) {
+            // times are stored in seconds: from this one on each use is looked at
+            basis.end = basis.end.min(deleted.as_second().saturating_add(DELETED_SECONDS));
+            if basis.now.duration_since(deleted) > SignedDuration::from_secs(DELETED_SECONDS) {
+                return Err(match bucket {
+                    "serviceaccounts" => format!("service account {name} has been deleted"),
+                    _ => "service account token has been invalidated".to_owned(),
+                });
+            }
+        }
+        basis.objects.push((entry.key.clone(), entry.revision));
         Ok(object)
     }
+}
+
+/// What a token rests on.
+struct Basis {
+    /// Objects, at the revisions that were looked at.
+    objects: Vec<(Key, u64)>,
+    /// The first second since 1970 at which one of them may be too long deleted.
+    end: i64,
+    /// When they are looked at.
+    now: Timestamp,
 }
 
 /// Those of a token's audiences that are `wanted`, of which there must be one.

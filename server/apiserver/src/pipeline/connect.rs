@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use sampan_api::go::Quote as _;
+use sampan_api::go;
 use sampan_api::kinds;
 use sampan_api::status::{ApiError, FieldError, Reason};
 use serde_json::{Value, json};
@@ -195,9 +195,7 @@ fn check_log_options(name: &str, query: &super::query::Query) -> Result<(), ApiE
     let mut errors = Vec::new();
     for (field, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         let Some(text) = query.get(field).filter(|text| !text.is_empty()) else { continue };
-        let number: i64 = text.parse().map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", text.quoted()))
-        })?;
+        let number = go::parse_int(text).map_err(ApiError::bad_request)?;
         if number < least {
             let why =
                 if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };

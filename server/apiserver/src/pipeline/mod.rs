@@ -44,7 +44,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
-use sampan_api::go::Quote as _;
+use sampan_api::go;
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
@@ -233,12 +233,12 @@ fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
     let streams = info.verb == "watch"
         || matches!(&*info.subresource, "attach" | "exec" | "log" | "portforward" | "proxy");
     let text = query.text("timeout");
-    if streams || text.is_empty() || sampan_api::proto::go_duration(text).is_some() {
+    if streams || text.is_empty() {
         return Ok(());
     }
-    let why =
-        format!("invalid timeout specified in the request URL - time: invalid duration {}", text.quoted());
-    Err(ApiError::bad_request(why))
+    let wrong =
+        |why| ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"));
+    go::parse_duration(text).map(drop).map_err(wrong)
 }
 
 /// The name of a request in records of it: the client's, or a new one where one is `needed`. This process's own requests

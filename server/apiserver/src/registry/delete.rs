@@ -2,7 +2,7 @@
 //! `registry/rest/delete.go` `BeforeDelete`.
 
 use bytes::Bytes;
-use sampan_api::go::Quote as _;
+use sampan_api::go;
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::{ApiError, FieldError};
@@ -117,9 +117,7 @@ impl DeleteOptions {
 fn query_options(query: &Query) -> Result<Value, ApiError> {
     let mut options = json!({});
     if let Some(grace) = query.get("gracePeriodSeconds") {
-        let seconds: i64 = grace.parse().map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", grace.quoted()))
-        })?;
+        let seconds = go::parse_int(grace).map_err(ApiError::bad_request)?;
         set(&mut options, &["gracePeriodSeconds"], seconds);
     }
     if let Some(policy) = query.get("propagationPolicy") {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sampan_api::go::Quote as _;
+use sampan_api::go::{self, Quote as _};
 use sampan_api::kinds::Kind;
 use sampan_api::selector::{FieldSelector, Selector};
 use sampan_api::status::{ApiError, FieldError};
@@ -131,13 +131,12 @@ impl ListOptions {
         }
         let limit = match query.text("limit") {
             "" => 0,
-            text => text.parse::<i64>().map_err(|_| syntax(text))?.max(0),
+            text => go::parse_int(text).map_err(ApiError::bad_request)?.max(0),
         };
         let matching = query.text("resourceVersionMatch");
         match query.text("timeoutSeconds") {
             "" => {}
-            text if text.parse::<i64>().is_ok() => {}
-            text => return Err(syntax(text)),
+            text => go::parse_int(text).map(drop).map_err(ApiError::bad_request)?,
         }
         let token = match query.text("continue") {
             "" => None,
@@ -160,10 +159,6 @@ impl ListOptions {
             token,
         })
     }
-}
-
-fn syntax(number: &str) -> ApiError {
-    ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", number.quoted()))
 }
 
 fn list_errors(query: &Query) -> Vec<FieldError> {
@@ -214,13 +209,8 @@ pub struct Page {
 
 /// Parses a resourceVersion parameter.
 pub fn parse_revision(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| {
-        let error = FieldError::invalid(
-            "resourceVersion",
-            text,
-            format!("strconv.ParseUint: parsing {}: invalid syntax", text.quoted()),
-        );
-        ApiError::invalid("", "", "", vec![error])
+    go::parse_uint(text).map_err(|why| {
+        ApiError::invalid("", "", "", vec![FieldError::invalid("resourceVersion", text, why)])
     })
 }
 

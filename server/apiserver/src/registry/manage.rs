@@ -8,10 +8,11 @@
 use sampan_api::apply::manager::{Tracker, Versions};
 use sampan_api::apply::reset::{Reset, of_kind};
 use sampan_api::apply::{Shape, scale};
+use sampan_api::defaults::{same_field, without_empty};
 use sampan_api::kinds::{self, Kind};
 use sampan_api::status::ApiError;
 use sampan_api::strict;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::update::ATTEMPTS;
 use super::{Call, Registry, Target, Written};
@@ -97,7 +98,20 @@ fn with_tracker<T>(
 fn track(call: &Call<'_>, target: &Target, old: Option<&Value>, new: &mut Value, memo: &Memo) {
     let Some(manager) = call.manager.as_deref() else { return settled(old, new) };
     strategies::write_only(target.kind, new);
-    with_tracker(target.kind, &target.subresource, memo, |tracker| tracker.update(old, new, manager));
+    let follow = |new: &mut Value| {
+        with_tracker(target.kind, &target.subresource, memo, |tracker| tracker.update(old, new, manager));
+    };
+    // what Go's JSON does not say, and is not stored, nobody owns
+    match target.kind.custom.is_none().then(|| without_empty(new, target.kind.schema)).flatten() {
+        Some(mut said) => {
+            follow(&mut said);
+            match remove(&mut said, FIELDS) {
+                Some(fields) => drop(object(new, &["metadata"]).insert("managedFields".into(), fields)),
+                None => drop(remove(new, FIELDS)),
+            }
+        }
+        None => follow(new),
+    }
 }
 
 fn settled(old: Option<&Value>, new: &mut Value) {
@@ -121,10 +135,10 @@ const FIELDS: &[&str] = &["metadata", "managedFields"];
 
 /// Takes new times of managers back where nothing else is new, so that nothing has to be written:
 /// upstream's `IgnoreManagedFieldsTimestampsTransformer`.
-pub(super) fn ignore_times(old: &Value, new: &mut Value) {
+pub(super) fn ignore_times(kind: &Kind, old: &Value, new: &mut Value) {
     let (was, is) = (at(old, FIELDS), at(new, FIELDS));
     // a time is new most often because something else is, which is told sooner
-    if is.is_null() || was == is || !same_but_fields(old, new) || !same_but_times(was, is) {
+    if is.is_null() || was == is || !same_but_fields(kind, old, new) || !same_but_times(was, is) {
         return;
     }
     keep(new, old, FIELDS);
@@ -140,22 +154,22 @@ fn same_but_times(was: &Value, is: &Value) -> bool {
         })
 }
 
-fn same_but_fields(old: &Value, new: &Value) -> bool {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return false };
-    old.len() == new.len()
-        && old.iter().all(|(key, a)| {
-            new.get(key).is_some_and(|b| if key == "metadata" { same_but_managed(a, b) } else { a == b })
-        })
+/// Whether only managed fields and the revision differ, and what upstream takes for the same in its own types.
+fn same_but_fields(kind: &Kind, old: &Value, new: &Value) -> bool {
+    let (Some(was), Some(is)) = (old.as_object(), new.as_object()) else { return false };
+    let same = |key: &String| match key.as_str() {
+        "metadata" => same_but_managed(&was["metadata"], at(new, &["metadata"])),
+        _ => was.get(key) == is.get(key) || kind.custom.is_none() && same_field(kind.schema, key, old, new),
+    };
+    was.contains_key("metadata") && was.keys().chain(is.keys()).all(same)
 }
 
 /// Metadata that say the same but for what a write says of itself.
 fn same_but_managed(was: &Value, is: &Value) -> bool {
-    let (was, is) = (was.as_object(), is.as_object());
-    let own = |(key, _): &(&String, &Value)| !matches!(key.as_str(), "managedFields" | "resourceVersion");
-    let mut fields = was.into_iter().flatten().filter(own);
-    let count =
-        |side: Option<&serde_json::Map<String, Value>>| side.into_iter().flatten().filter(own).count();
-    count(was) == count(is) && fields.all(|(key, a)| is.and_then(|is| is.get(key)) == Some(a))
+    const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    let own = |key: &&String| !matches!(key.as_str(), "managedFields" | "resourceVersion");
+    let mut keys = [was, is].into_iter().filter_map(Value::as_object).flat_map(Map::keys).filter(own);
+    keys.all(|key| same_field(META, key, was, is))
 }
 
 /// One applied configuration.

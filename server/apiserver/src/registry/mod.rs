@@ -363,8 +363,7 @@ impl Registry {
 pub fn decode(entry: &Entry, kind: &'static Kind) -> Result<Value, ApiError> {
     let mut object: Value = serde_json::from_slice(&entry.value).map_err(ApiError::internal)?;
     strategies::convert::to_version(&mut object, kind)?;
-    // earlier versions did not store what Go always says: no reason to see a change in it
-    sampan_api::defaults::fill_object(&mut object, kind.schema);
+    strategies::convert::settle_stored(&mut object, kind.schema);
     Ok(object)
 }
 

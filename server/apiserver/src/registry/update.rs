@@ -1,7 +1,7 @@
 //! update: `registry/generic/registry/store.go` `Update` and `registry/rest/update.go` `BeforeUpdate`.
 
 use bytes::Bytes;
-use sampan_api::go::Quote as _;
+use sampan_api::go;
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::ApiError;
@@ -94,7 +94,7 @@ impl Registry {
         check_preconditions(target, old, &new)?;
         let pinned = !meta(&new, "resourceVersion").is_empty();
         let mut allocation = self.prepare(call, target, old, &mut new).await?;
-        super::manage::ignore_times(old, &mut new);
+        super::manage::ignore_times(target.kind, old, &mut new);
         self.to_storage(&mut new, target.kind).await?;
         if gone(&new) {
             return self.finish_deletion(call, target, entry, new).await;
@@ -225,14 +225,10 @@ fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), 
     if asked.is_empty() || asked == meta(old, "resourceVersion") {
         return Ok(());
     }
-    match asked.parse::<u64>() {
+    match go::parse_uint(asked) {
         Ok(_) => Err(target.modified()),
-        Err(_) => {
-            let error = sampan_api::status::FieldError::invalid(
-                "metadata.resourceVersion",
-                asked,
-                format!("strconv.ParseUint: parsing {}: invalid syntax", asked.quoted()),
-            );
+        Err(why) => {
+            let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", asked, why);
             Err(target.invalid(vec![error]))
         }
     }
@@ -302,7 +298,10 @@ fn unchanged(entry: &Entry, old: &Value, new: &Value, kind: &'static Kind) -> bo
         return true;
     }
     // the same fields in another order
-    serde_json::from_slice::<Value>(stored).is_ok_and(|old| same_but_revision(&old, new))
+    serde_json::from_slice::<Value>(stored).is_ok_and(|mut old| {
+        strategies::convert::settle_as_stored(&mut old, kind);
+        same_but_revision(&old, new)
+    })
 }
 
 /// Equality of objects, whatever their revisions. Most changes are of a few fields: nothing is copied to see them.

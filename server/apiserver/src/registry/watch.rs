@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame};
-use sampan_api::go::Quote as _;
+use sampan_api::go;
 use sampan_api::kinds::{self, Kind};
 use sampan_api::status::{ApiError, FieldError, Reason};
 use sampan_store::{Entry, Event, EventKind, Watch};
@@ -61,11 +61,14 @@ impl WatchOptions {
         if !errors.is_empty() {
             return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
         }
-        let seconds = match query.text("timeoutSeconds") {
-            "" | "0" => MIN_TIMEOUT_SECONDS + rand::random::<u64>() % MIN_TIMEOUT_SECONDS,
-            text => text.parse().map_err(|_| {
-                ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", text.quoted()))
-            })?,
+        let asked = match query.text("timeoutSeconds") {
+            "" => 0,
+            text => go::parse_int(text).map_err(ApiError::bad_request)?,
+        };
+        let seconds = match asked {
+            0 => MIN_TIMEOUT_SECONDS + rand::random::<u64>() % MIN_TIMEOUT_SECONDS,
+            // what is over before it began ends at once
+            asked => u64::try_from(asked).unwrap_or(0),
         };
         let revision = query.text("resourceVersion").to_owned();
         // unset and "0" begin with what is there, as upstream's legacy watches do

@@ -47,8 +47,25 @@ pub fn to_storage(object: &mut Value, kind: &Kind) {
         convert(object, &found, &wanted);
         set(object, &["apiVersion"], wanted);
     }
-    let stored = kinds::by_kind(group, kind.storage_version, kind.kind).unwrap_or(kind);
-    defaults::forget_empty(object, stored.schema);
+    defaults::forget_empty(object, stored(kind).unwrap_or(kind).schema);
+}
+
+/// The stored version of a built-in kind.
+fn stored(kind: &Kind) -> Option<&'static Kind> {
+    let group = if kind.storage_group == "events" { "" } else { kind.group };
+    kinds::by_kind(group, kind.storage_version, kind.kind)
+}
+
+/// As [`settle_stored`], of an object in the stored version of `kind`.
+pub fn settle_as_stored(object: &mut Value, kind: &'static Kind) {
+    settle_stored(object, stored(kind).unwrap_or(kind).schema);
+}
+
+/// Makes of an object that an earlier version may have stored what this one would: with what Go always says, without what
+/// storing forgets. No change is to be seen in either.
+pub fn settle_stored(object: &mut Value, schema: &str) {
+    defaults::fill_object(object, schema);
+    defaults::forget_empty(object, schema);
 }
 
 fn convert(object: &mut Value, from: &str, to: &str) {

@@ -11,6 +11,7 @@ pub mod pod;
 pub mod rules;
 pub mod services;
 
+use sampan_api::defaults::same_field;
 use sampan_api::kinds::Kind;
 use sampan_api::meta as words;
 use sampan_api::status::FieldError;
@@ -48,11 +49,21 @@ pub fn generation_changes(kind: &Kind, old: &Value, new: &Value) -> bool {
     // the status of a custom resource without the subresource is like any other field
     let status = if kind.custom.is_none() || has_status_subresource(kind) { "status" } else { "" };
     let counts = |field: &str| !matches!(field, "metadata" | "apiVersion" | "kind") && field != status;
-    let fields =
-        |object: &'_ Value| object.as_object().into_iter().flatten().filter(|(f, _)| counts(f)).count();
-    let (Some(old_fields), count) = (old.as_object(), fields(new)) else { return old != new };
-    let same = |(field, value): (&String, &Value)| new.get(field) == Some(value);
-    fields(old) != count || !old_fields.iter().filter(|(field, _)| counts(field)).all(same)
+    let (Some(old_fields), Some(new_fields)) = (old.as_object(), new.as_object()) else { return old != new };
+    let same = |field: &String| match (old.get(field), new.get(field)) {
+        (one, other) if one == other => true,
+        _ => !tells_empty_from_nothing(kind) && same_field(kind.schema, field, old, new),
+    };
+    let mut fields = old_fields.keys().chain(new_fields.keys()).filter(|field| counts(field));
+    !fields.all(same)
+}
+
+/// Kinds in which an empty list is a change of none: their strategies ask `reflect.DeepEqual`, and those of custom resources
+/// have no types to ask.
+fn tells_empty_from_nothing(kind: &Kind) -> bool {
+    kind.custom.is_some()
+        || is(kind, "networking.k8s.io", "NetworkPolicy")
+        || (kind.group == "admissionregistration.k8s.io" && kind.kind.ends_with("WebhookConfiguration"))
 }
 
 /// Whether `/status` exists.

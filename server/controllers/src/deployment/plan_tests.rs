@@ -216,3 +216,23 @@ fn no_progress_until_the_deadline_is_said() {
     assert_eq!(sim.progressing(), ("False".into(), "ProgressDeadlineExceeded".into()));
     assert!(sim.pass().requeue.is_none());
 }
+
+#[test]
+fn what_an_earlier_version_stored_does_not_roll() {
+    let container = |source: Value, drop: Value| {
+        let value = json!([{"name": "E", "valueFrom": {"resourceFieldRef": source}}]);
+        json!({"spec": {"containers": [{"name": "c", "image": "a", "env": value, "securityContext": {"capabilities": drop}}]},
+               "metadata": {"labels": {"app": "web"}}})
+    };
+    let before = container(json!({"resource": "limits.cpu"}), json!({"drop": []}));
+    let after = container(json!({"resource": "limits.cpu", "divisor": "0"}), json!({}));
+    let mut sim = Sim::new(deployment(2, "a", json!({"template": before})));
+    sim.settle();
+    sim.d.spec = deployment(2, "a", json!({"template": after})).spec;
+    sim.settle();
+    assert_eq!(sim.sets.len(), 1);
+    let other = container(json!({"resource": "limits.cpu", "divisor": "1"}), json!({}));
+    sim.d.spec = deployment(2, "a", json!({"template": other})).spec;
+    sim.settle();
+    assert_eq!(sim.sets.len(), 2);
+}

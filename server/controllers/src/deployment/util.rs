@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::words::annotation;
+use crate::words::{annotation, same_template};
 
 pub(crate) const HASH_LABEL: &str = "pod-template-hash";
 pub(crate) const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -154,7 +154,8 @@ pub(crate) fn equal_ignoring_hash(a: &PodTemplateSpec, b: &PodTemplateSpec) -> b
         meta.creation_timestamp = None;
         template
     };
-    bare(a) == bare(b)
+    let (a, b) = (bare(a), bare(b));
+    a == b || same_template(&a, &b)
 }
 
 pub(crate) fn condition<'a>(

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::{ahead, says, wrong};
 
 const LAST: u32 = 0x10_ffff;
+/// Of so many characters a range takes long to fold.
+const WIDE: u32 = 0x400;
 /// Go knows them as characters that no text has.
 const SURROGATES: std::ops::RangeInclusive<u32> = 0xd800..=0xdfff;
 
@@ -176,6 +178,15 @@ impl Class {
             rest = after;
         }
         Ok((Self { negated, items }, rest.strip_prefix(']').unwrap_or(rest)))
+    }
+
+    /// How many parts of it are of Unicode's, or as wide and to be folded.
+    pub(super) fn expensive(&self, fold: bool) -> usize {
+        let expensive = |item: &&Item| match item {
+            Item::Named(text) => text.starts_with("\\p") || text.starts_with("\\P"),
+            Item::Range(from, to) => fold && to.saturating_sub(*from) > WIDE,
+        };
+        self.items.iter().filter(expensive).count()
     }
 
     /// In Rust's syntax.

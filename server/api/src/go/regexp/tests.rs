@@ -106,3 +106,16 @@ fn what_would_take_too_much_is_too_large() {
     let nested = format!("{}a{}", "(?:".repeat(10_000), ")".repeat(10_000));
     assert!(compile(&nested, 1 << 20).is_ok(), "groups that mean nothing are no depth");
 }
+
+#[test]
+fn many_classes_are_too_large_before_they_are_spelled_out() {
+    for pattern in [
+        format!("(?i:{})", r"\pL".repeat(10_000)),
+        format!("[{}]", r"\PL".repeat(10_000)),
+        r"(?i)[\x00-\x{10ffff}]".repeat(2000),
+    ] {
+        let why = translate(&pattern);
+        assert_eq!(why, Err(format!("error parsing regexp: expression too large: `{pattern}`")));
+    }
+    assert!(translate(&r"\d[a-z]\w".repeat(10_000)).is_ok());
+}

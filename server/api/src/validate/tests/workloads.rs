@@ -230,3 +230,51 @@ fn without_a_template_the_pods_are_those_of_an_empty_one() {
         assert_eq!(shown(create(kind(name), &object)), expected, "{name}");
     }
 }
+
+#[test]
+fn an_empty_list_sent_again_changes_nothing() {
+    let empty = |of: &str, at: &[(&str, Value)]| {
+        let mut object = valid(of);
+        for (pointer, value) in at {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            object.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        object
+    };
+    let pod = "/spec/template/spec";
+    let (drop, nodes) = (format!("{pod}/containers/0/securityContext"), format!("{pod}/nodeSelector"));
+    let (drop, nodes) = ((drop.as_str(), json!({"capabilities": {"drop": []}})), (nodes.as_str(), json!({})));
+    let job = |limit: &str| (format!("{pod}/containers/0/resources"), json!({"limits": {"cpu": limit}}));
+    let cases = [
+        ("Deployment", vec![("/spec/selector/matchExpressions", json!([]))], ""),
+        ("DaemonSet", vec![("/spec/selector/matchExpressions", json!([]))], ""),
+        ("ReplicaSet", vec![("/spec/selector/matchExpressions", json!([]))], ""),
+        ("StatefulSet", vec![("/spec/volumeClaimTemplates", json!([])), ("/spec/selector/matchExpressions", json!([]))], ""),
+        ("Job", vec![drop, nodes, ("/spec/selector/matchExpressions", json!([]))], ""),
+        // a struct that says nothing is not none
+        ("Job", vec![("/spec/template/spec/containers/0/securityContext", json!({}))], "spec.template"),
+        ("StatefulSet", vec![("/spec/serviceName", json!("other"))], "spec"),
+    ];
+    for (name, at, refused) in cases {
+        let kind = kind(name);
+        let (mut old, mut new) = (valid(name), empty(name, &at));
+        for object in [&mut old, &mut new] {
+            defaults::apply(kind.kind, kind.group, kind.version, object);
+        }
+        if refused.is_empty() {
+            // what is stored of the first
+            old = new.clone();
+            defaults::forget_empty(&mut old, kind.schema);
+            assert_ne!(old, new, "{name}");
+        }
+        let fields: Vec<_> = update(kind, &new, &old).into_iter().map(|error| error.field).collect();
+        let expected: Vec<&str> = [refused].into_iter().filter(|field| !field.is_empty()).collect();
+        assert_eq!(fields, expected, "{name} {at:?}");
+    }
+    let kind = kind("Job");
+    let [one, other] = ["1", "1000m"].map(|limit| {
+        let (at, value) = job(limit);
+        empty("Job", &[(&at, value)])
+    });
+    assert_eq!(shown(update(kind, &one, &other)), "");
+}

@@ -10,22 +10,28 @@ use crate::error::EvalError;
 use crate::eval::Budget;
 use crate::value::Value;
 
-/// Patterns are few and used again and again; when there are too many, all are forgotten.
-static KNOWN: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+/// What came of compiling each pattern: they are few and used again and again. When there are too many, all are forgotten.
+static KNOWN: LazyLock<Mutex<HashMap<String, Result<Regex, EvalError>>>> = LazyLock::new(Mutex::default);
 const MOST: usize = 256;
+/// Longer ones are not kept: what is wrong with them repeats them.
+const LONGEST: usize = 16 << 10;
 const SIZE_LIMIT: usize = 4 << 20;
 
 pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(regex) = known.get(pattern) {
-        return Ok(regex.clone());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(compiled) = known().get(pattern) {
+        return compiled.clone();
     }
-    let regex = build(pattern)?;
-    if known.len() >= MOST {
-        known.clear();
+    // others need not wait
+    let compiled = build(pattern);
+    if pattern.len() <= LONGEST {
+        let mut known = known();
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(pattern.to_owned(), compiled.clone());
     }
-    known.insert(pattern.to_owned(), regex.clone());
-    Ok(regex)
+    compiled
 }
 
 fn build(pattern: &str) -> Result<Regex, EvalError> {
@@ -60,5 +66,21 @@ pub(super) fn find<'a>(name: &str, target: &Value<'_>, values: &[Value<'_>], bud
             Ok(Value::list(all.collect()))
         }
         _ => Err(EvalError::overload()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_compile_is_remembered() {
+        let known = |pattern: &str| KNOWN.lock().is_ok_and(|known| known.contains_key(pattern));
+        let pattern = "(remembered";
+        assert_eq!(compile(pattern).map(drop), build(pattern).map(drop));
+        assert!(known(pattern));
+        let long = format!("({}", "x".repeat(LONGEST));
+        assert!(compile(&long).is_err());
+        assert!(!known(&long));
     }
 }
