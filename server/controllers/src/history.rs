@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 use crate::claim::{self, Claim, claim};
 use crate::context::{BY_CONTROLLER, Context, candidates, index_by_owner};
 use crate::pod_control::delete_params;
-use crate::words::{Map, POD_TEMPLATE, controller_reference, hash_of, name, namespace, resource_version, uid};
+use crate::words::{
+    Map, POD_TEMPLATE, controller_reference, hash_of, name, namespace, resource_version, uid,
+};
 
 /// What is done so that the present template is the newest revision.
 #[derive(Debug, PartialEq)]
@@ -217,7 +219,8 @@ impl History {
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
                     let live = api.get(name(&revision.metadata)).await?;
                     // another owner's too: that of a predecessor is about to be an orphan, or to go; not another kind's
-                    if same_datas(live.data.as_ref(), revision.data.as_ref()) && !self.hash(&live).is_empty() {
+                    if same_datas(live.data.as_ref(), revision.data.as_ref()) && !self.hash(&live).is_empty()
+                    {
                         return Ok((self.seen(live).await, collisions));
                     }
                     collisions = Some(collisions.unwrap_or(0) + 1);

@@ -276,17 +276,24 @@ mod tests {
              json!({"metadata": {}, "status": {}})),
         ];
         for (schema, before, after) in cases {
-            assert_eq!(without_empty(&before, &format!("io.k8s.{schema}")).unwrap_or(before.clone()), after, "{schema}");
+            assert_eq!(
+                without_empty(&before, &format!("io.k8s.{schema}")).unwrap_or(before.clone()),
+                after,
+                "{schema}"
+            );
             assert_eq!(run(schema, before, forget_empty), after, "{schema}");
         }
-        let settled = json!({"metadata": {}, "spec": {"volumes": [{"name": "v", "emptyDir": {}}]}, "status": {}});
+        let settled =
+            json!({"metadata": {}, "spec": {"volumes": [{"name": "v", "emptyDir": {}}]}, "status": {}});
         assert_eq!(without_empty(&settled, "io.k8s.api.core.v1.Pod"), None);
     }
 
     #[test]
     fn what_upstream_takes_for_the_same_is_the_same() {
         let spec = |spec: Value| json!({"metadata": {}, "spec": spec});
-        let from = |source: Value| spec(json!({"containers": [{"env": [{"valueFrom": {"resourceFieldRef": source}}]}]}));
+        let from = |source: Value| {
+            spec(json!({"containers": [{"env": [{"valueFrom": {"resourceFieldRef": source}}]}]}))
+        };
         #[rustfmt::skip]
         let cases = [
             (json!({}), json!({"metadata": {"labels": {}}}), true),

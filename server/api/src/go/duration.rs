@@ -46,7 +46,9 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
             Some((_, nanos)) => *nanos,
             // a number too large is invalid before its unit is looked at
             None if whole > LONGEST => return Err(invalid()),
-            None if unit.is_empty() => return Err(format!("time: missing unit in duration {}", quoted(text))),
+            None if unit.is_empty() => {
+                return Err(format!("time: missing unit in duration {}", quoted(text)));
+            }
             None => {
                 return Err(format!("time: unknown unit {} in duration {}", quoted(unit), quoted(text)));
             }

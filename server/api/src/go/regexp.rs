@@ -49,8 +49,13 @@ pub fn compile(pattern: &str, size_limit: usize) -> Result<Regex, String> {
 
 /// `pattern` in Rust's syntax.
 fn translate(pattern: &str) -> Result<String, String> {
-    let mut parser =
-        Parser { whole: pattern, flags: Flags::default(), open: vec![], branch: Branch::default(), classes: 0 };
+    let mut parser = Parser {
+        whole: pattern,
+        flags: Flags::default(),
+        open: vec![],
+        branch: Branch::default(),
+        classes: 0,
+    };
     parser.parse()?;
     if !parser.open.is_empty() {
         return Err(wrong(says::PAREN, pattern));

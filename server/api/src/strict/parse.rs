@@ -11,8 +11,8 @@ use serde::de::{
 };
 use serde_json::{Map, Value};
 
-use super::node::{Node, Shape};
 use super::alias::{self, Expansion};
+use super::node::{Node, Shape};
 use super::{syntax, yaml};
 use crate::go::Quote as _;
 

@@ -482,9 +482,8 @@ fn problems_are_kept_up_to_upstreams_number_and_once_each() {
     };
     let unknown = fields(0, 100_000, |at| format!("\"u{at}\": 1"));
     let twice = fields(0, 100_000, |_| "\"name\": 1".to_owned());
-    let problems = |body: &str, format| {
-        parse(body.as_bytes(), format, Some(Toy::of("Pod"))).expect("reads").problems
-    };
+    let problems =
+        |body: &str, format| parse(body.as_bytes(), format, Some(Toy::of("Pod"))).expect("reads").problems;
     let found = problems(&format!("{{\"spec\": {{{unknown}}}}}"), Format::Json);
     assert_eq!(found.len(), 100);
     assert_eq!(found.last().map(String::as_str), Some("unknown field \"spec.u99\""));

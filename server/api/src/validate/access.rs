@@ -139,14 +139,7 @@ pub(super) fn immutable(new: &Value, old: &Value, key: &str, at: &str, errors: &
 
 /// As [`immutable`], of a field that holds lists or maps: that of an object of this schema (`api.apps.v1.DeploymentSpec`), in
 /// which empty ones are the same as none.
-pub(super) fn immutable_in(
-    schema: &str,
-    new: &Value,
-    old: &Value,
-    key: &str,
-    at: &str,
-    errors: &mut Errors,
-) {
+pub(super) fn immutable_in(schema: &str, new: &Value, old: &Value, key: &str, at: &str, errors: &mut Errors) {
     if !crate::defaults::same_field(&format!("io.k8s.{schema}"), key, new, old) {
         immutable(new, old, key, at, errors);
     }

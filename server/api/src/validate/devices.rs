@@ -319,7 +319,14 @@ pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
         return;
     }
     if has(before, "allocation") {
-        return immutable_in("api.resource.v1.ResourceClaimStatus", after, before, "allocation", "status", errors);
+        return immutable_in(
+            "api.resource.v1.ResourceClaimStatus",
+            after,
+            before,
+            "allocation",
+            "status",
+            errors,
+        );
     }
     let claim = get(get(new, "spec"), "devices");
     let (devices, at) = (get(allocation, "devices"), "status.allocation.devices");

@@ -214,12 +214,7 @@ impl Tokens {
     }
 
     /// The user, and the objects at the revisions that were looked at.
-    fn user(
-        &self,
-        claims: &Value,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<(UserInfo, Basis), String> {
+    fn user(&self, claims: &Value, token: &str, now: Timestamp) -> Result<(UserInfo, Basis), String> {
         let private = at(claims, &["kubernetes.io"]);
         let namespace = text(private, &["namespace"]);
         let (name, uid) =
@@ -260,13 +255,7 @@ impl Tokens {
     }
 
     /// The object if it is the one with this uid and was not to be gone long ago, noted in `basis`.
-    fn alive(
-        &self,
-        bucket: &str,
-        name: &str,
-        uid: &str,
-        basis: &mut Basis,
-    ) -> Result<Value, String> {
+    fn alive(&self, bucket: &str, name: &str, uid: &str, basis: &mut Basis) -> Result<Value, String> {
         let missing = || format!("{bucket} {name:?} of the token not found");
         let entry = self.store.get(&Key::new(bucket, name)).ok_or_else(missing)?;
         let object: Value = serde_json::from_slice(&entry.value).map_err(|_| missing())?;

@@ -236,8 +236,7 @@ fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
     if streams || text.is_empty() {
         return Ok(());
     }
-    let wrong =
-        |why| ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"));
+    let wrong = |why| ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"));
     go::parse_duration(text).map(drop).map_err(wrong)
 }
 

@@ -209,9 +209,8 @@ pub struct Page {
 
 /// Parses a resourceVersion parameter.
 pub fn parse_revision(text: &str) -> Result<u64, ApiError> {
-    go::parse_uint(text).map_err(|why| {
-        ApiError::invalid("", "", "", vec![FieldError::invalid("resourceVersion", text, why)])
-    })
+    go::parse_uint(text)
+        .map_err(|why| ApiError::invalid("", "", "", vec![FieldError::invalid("resourceVersion", text, why)]))
 }
 
 /// Waits until `revision` has been published, or says that it lies in the future.

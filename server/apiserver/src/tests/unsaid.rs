@@ -84,7 +84,8 @@ const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 /// With empty lists and maps that are not stored.
 fn full_of_nothing(name: &str) -> Value {
-    let container = json!({"name": "c", "image": "i", "securityContext": {"capabilities": {"drop": []}}, "env": []});
+    let container =
+        json!({"name": "c", "image": "i", "securityContext": {"capabilities": {"drop": []}}, "env": []});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "annotations": {}},
         "spec": {

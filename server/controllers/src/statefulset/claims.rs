@@ -40,7 +40,7 @@ pub(super) fn is_named_for(claim: &str, set: &StatefulSet) -> bool {
 }
 
 /// The owners that a claim is to have, where they differ from those it has. `leaves` says whether its pod is beyond
-/// the set's size. Claims that somebody else controls, or that belong to a namesake, are left alone.
+/// the set's size. Claims that belong to a namesake are left alone; those that somebody else controls are not ours.
 pub(super) fn owners(
     claim: &ObjectMeta,
     set: &StatefulSet,
@@ -53,15 +53,19 @@ pub(super) fn owners(
     let deleted = deletes(policy.and_then(|policy| policy.when_deleted.as_ref()));
     let now = claim.owner_references.clone().unwrap_or_default();
     let (of_set, of_pod) = (controller_reference(set), controller_reference(pod));
-    let alike = |one: &OwnerReference, own: &OwnerReference| one.kind == own.kind && one.name == own.name;
-    let foreign = |one: &OwnerReference| {
-        let own = [&of_set, &of_pod].into_iter().find(|own| alike(one, own));
-        own.map_or(one.controller == Some(true), |own| own.uid != one.uid)
+    let group =
+        |one: &OwnerReference| one.api_version.split_once('/').map_or(String::new(), |(g, _)| g.to_owned());
+    let alike = |one: &OwnerReference, own: &OwnerReference| {
+        one.kind == own.kind && one.name == own.name && group(one) == group(own)
     };
-    if (scaled || deleted) && now.iter().any(foreign) {
+    let namesake = |one: &OwnerReference| [&of_set, &of_pod].into_iter().find(|own| alike(one, own));
+    if now.iter().any(|one| namesake(one).is_some_and(|own| own.uid != one.uid)) {
         return None;
     }
+    let foreign = |one: &OwnerReference| namesake(one).is_none() && one.controller == Some(true);
     let wanted = match () {
+        // who controls it says what becomes of it: not we as well
+        () if (scaled || deleted) && now.iter().any(foreign) => None,
         () if scaled && leaves => Some(of_pod.clone()),
         () if deleted => Some(of_set.clone()),
         () => None,
@@ -70,7 +74,9 @@ pub(super) fn owners(
     let kept = now.iter().filter(|one| !ours(one)).cloned();
     let (had, has): (Vec<&OwnerReference>, Vec<&OwnerReference>) =
         (now.iter().filter(|one| ours(one)).collect(), wanted.iter().collect());
-    let same = had.len() == has.len() && had.iter().zip(&has).all(|(one, own)| one.uid == own.uid);
+    let stands =
+        |(one, own): (&&OwnerReference, &&OwnerReference)| one.uid == own.uid && one.controller == Some(true);
+    let same = had.len() == has.len() && had.iter().zip(&has).all(stands);
     (!same).then(|| kept.chain(wanted.clone()).collect())
 }
 
@@ -97,7 +103,10 @@ mod tests {
     }
 
     fn claim(owners: &[(&str, &str, &str)]) -> ObjectMeta {
-        let owner = |(kind, name, uid): &(&str, &str, &str)| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": true});
+        let owner = |(kind, name, uid): &(&str, &str, &str)| {
+            let api_version = if *kind == "StatefulSet" { "apps/v1" } else { "v1" };
+            json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true})
+        };
         let owners: Vec<Value> = owners.iter().map(owner).collect();
         serde_json::from_value(json!({"name": "data-db-1", "ownerReferences": owners})).unwrap()
     }
@@ -119,12 +128,24 @@ mod tests {
             (("Delete", "Delete"), vec![of_pod], false, Some(vec!["s"])),
             (("Delete", "Delete"), vec![("Other", "x", "o")], false, None),
             (("Delete", "Delete"), vec![("StatefulSet", "db", "before")], false, None),
+            (("Retain", "Retain"), vec![("StatefulSet", "db", "before"), of_pod], false, None),
+            (("Delete", "Delete"), vec![of_set, ("Other", "x", "o")], false, Some(vec!["o"])),
         ] {
             let set = set(policy.0, policy.1);
             let owners = owners(&claim(&has), &set, &pod, leaves);
             let uids = owners.as_ref().map(|all| all.iter().map(|one| one.uid.as_str()).collect::<Vec<_>>());
             assert_eq!(uids, wanted, "{policy:?} {has:?} {leaves}");
         }
+    }
+
+    #[test]
+    fn an_owner_that_does_not_control_is_made_to_again() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "db-1", "uid": "p"}})).unwrap();
+        let mut claim = claim(&[("Other", "x", "o"), ("StatefulSet", "db", "s")]);
+        claim.owner_references.as_mut().unwrap().iter_mut().for_each(|one| one.controller = Some(false));
+        let owners = owners(&claim, &set("Delete", "Delete"), &pod, false).unwrap();
+        let seen: Vec<_> = owners.iter().map(|one| (one.uid.as_str(), one.controller)).collect();
+        assert_eq!(seen, [("o", Some(false)), ("s", Some(true))]);
     }
 
     #[test]

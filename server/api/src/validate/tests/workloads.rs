@@ -249,7 +249,11 @@ fn an_empty_list_sent_again_changes_nothing() {
         ("Deployment", vec![("/spec/selector/matchExpressions", json!([]))], ""),
         ("DaemonSet", vec![("/spec/selector/matchExpressions", json!([]))], ""),
         ("ReplicaSet", vec![("/spec/selector/matchExpressions", json!([]))], ""),
-        ("StatefulSet", vec![("/spec/volumeClaimTemplates", json!([])), ("/spec/selector/matchExpressions", json!([]))], ""),
+        (
+            "StatefulSet",
+            vec![("/spec/volumeClaimTemplates", json!([])), ("/spec/selector/matchExpressions", json!([]))],
+            "",
+        ),
         ("Job", vec![drop, nodes, ("/spec/selector/matchExpressions", json!([]))], ""),
         // a struct that says nothing is not none
         ("Job", vec![("/spec/template/spec/containers/0/securityContext", json!({}))], "spec.template"),
