@@ -76,6 +76,8 @@ pub struct Model {
 
 /// The label by which an EndpointSlice names its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label of EndpointSlices that are for DNS alone.
+const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The label of a node that says where it is.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -118,7 +120,9 @@ impl Model {
             }
             self.dirty.insert(key);
         }
-        let ours = new.filter(|slice| slice.address_type == "IPv4");
+        let headless =
+            |slice: &EndpointSlice| slice.metadata.labels.as_ref().is_some_and(|l| l.contains_key(HEADLESS));
+        let ours = new.filter(|slice| slice.address_type == "IPv4" && !headless(slice));
         if let Some((key, slice)) = ours.and_then(|slice| Some((service(slice)?, slice))) {
             self.services.entry(key.clone()).or_default().slices.insert(name(slice), slice.clone());
             self.dirty.insert(key);

@@ -337,7 +337,10 @@ impl Operation {
             value["produces"] = produces;
             value["schemes"] = json!(["https"]);
         }
-        value["parameters"] = parameters.into();
+        // upstream's field is `omitempty`
+        if !parameters.is_empty() {
+            value["parameters"] = parameters.into();
+        }
         value["responses"] = self.responses(dialect);
         value["x-kubernetes-action"] = self.action.into();
         value["x-kubernetes-group-version-kind"] = self.kind;

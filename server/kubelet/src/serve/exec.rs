@@ -1,7 +1,7 @@
 //! exec and attach over WebSocket and over SPDY.
 
 use bytes::Bytes;
-use sampan_cri::{ExecSession, RuntimeError, TerminalSize};
+use sampan_cri::{RuntimeError, TerminalSize};
 use sampan_process::BoxedIo;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -10,7 +10,7 @@ use super::spdy::{Connection, Sending, Stream};
 use super::websocket::{Message, Socket};
 
 /// Opens the session once the client is connected.
-pub type Open = futures::future::BoxFuture<'static, Result<ExecSession, RuntimeError>>;
+pub type Open = futures::future::BoxFuture<'static, Result<remote::Opened, RuntimeError>>;
 
 const WAITING: usize = 16;
 

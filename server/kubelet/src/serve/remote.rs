@@ -25,24 +25,47 @@ pub struct Wanted {
     pub tty: bool,
 }
 
+/// A session that is to be carried.
+pub struct Opened {
+    /// Its streams.
+    pub session: ExecSession,
+    /// Whether it is over when there is nothing more to be written to it: who is attached to a container that goes on reading
+    /// from the next has said all. containerd's `ContainerIO.Attach`.
+    pub ends_with_input: bool,
+}
+
+impl From<ExecSession> for Opened {
+    fn from(session: ExecSession) -> Self {
+        Self { session, ends_with_input: false }
+    }
+}
+
 /// Carries a session to its end: the exit code, or `None` when the client went away first.
 pub async fn run(
-    session: ExecSession,
+    opened: Opened,
     stdin: Receiver<Bytes>,
     resize: Receiver<TerminalSize>,
     output: Sender<Output>,
 ) -> Option<Result<i32, RuntimeError>> {
-    let ExecSession { stdin: to, stdout, stderr, resize: sizes, exit } = session;
+    let ExecSession { stdin: to, stdout, stderr, resize: sizes, exit } = opened.session;
+    let ends_with_input = opened.ends_with_input && to.is_some();
     let out = pump_out(stdout, output.clone(), Output::Stdout);
     let err = pump_out(stderr, output.clone(), Output::Stderr);
     let input = async {
-        tokio::join!(pump_in(to, stdin), pump_sizes(sizes, resize));
+        pump_in(to, stdin).await;
+        if !ends_with_input {
+            std::future::pending::<()>().await;
+        }
+    };
+    let sized = async {
+        pump_sizes(sizes, resize).await;
         std::future::pending::<()>().await
     };
     let work = async { tokio::join!(out, err, exit).2 };
     tokio::select! {
         result = work => Some(result),
-        () = input => None,
+        () = input => Some(Ok(0)),
+        () = sized => None,
         () = output.closed() => None,
     }
 }

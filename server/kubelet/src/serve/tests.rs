@@ -41,7 +41,8 @@ fn echo(code: i32) -> Open {
                 let _ = ended.await;
                 Ok(code)
             }),
-        })
+        }
+        .into())
     })
 }
 
@@ -79,7 +80,9 @@ async fn exec_over_websocket_v5_closes_stdin_and_tells_the_exit_code() {
 
 #[tokio::test]
 async fn attach_succeeds_whatever_the_container_ends_with() {
-    let open: Open = Box::pin(async { echo(4).await.map(super::upgrade::without_exit_code) });
+    let open: Open = Box::pin(async {
+        echo(4).await.map(|opened| super::upgrade::without_exit_code(opened.session).into())
+    });
     let (near, far) = duplex(4096);
     tokio::spawn(exec::websocket(Box::new(far), "v5.channel.k8s.io", BOTH, open));
     let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
@@ -88,6 +91,32 @@ async fn attach_succeeds_whatever_the_container_ends_with() {
     let status = binary(&mut client).await;
     let value: serde_json::Value = serde_json::from_slice(&status[1..]).unwrap();
     assert_eq!(value["status"], "Success");
+}
+
+#[tokio::test]
+async fn attach_to_a_container_that_goes_on_ends_with_what_there_is_to_say() {
+    let open: Open = Box::pin(async {
+        // what is written is taken, and nothing ends
+        let (near, far) = duplex(1024);
+        let (near_read, near_write) = tokio::io::split(near);
+        let exit = Box::pin(async move {
+            let _far = far;
+            std::future::pending().await
+        });
+        let (stdin, stdout): (Box<dyn tokio::io::AsyncWrite + Send + Unpin>, _) =
+            (Box::new(near_write), Some(Box::new(near_read) as _));
+        let session = ExecSession { stdin: Some(stdin), stdout, stderr: None, resize: None, exit };
+        Ok(super::remote::Opened { session, ends_with_input: true })
+    });
+    let (near, far) = duplex(4096);
+    tokio::spawn(exec::websocket(Box::new(far), "v5.channel.k8s.io", BOTH, open));
+    let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+    assert_eq!(binary(&mut client).await, [1]);
+    client.send(Message::binary(b"\0hi".to_vec())).await.unwrap();
+    client.send(Message::binary(vec![255, 0])).await.unwrap();
+    let status = binary(&mut client).await;
+    let value: serde_json::Value = serde_json::from_slice(&status[1..]).unwrap();
+    assert_eq!((status[0], &value["status"]), (3, &"Success".into()));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
+use k8s_openapi::api::core::v1::Pod;
 use sampan_api::status::{ApiError, Reason};
 use sampan_cri::{AttachRequest, ExecRequest, ExecSession};
 use sampan_process::BoxedIo;
@@ -12,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::exec::{self, Open};
 use super::forward::{self, Connect};
-use super::remote::Wanted;
+use super::remote::{Opened, Wanted};
 use super::routes::{Route, query, route, wanted};
 use super::websocket;
 use crate::Kubelet;
@@ -235,11 +236,15 @@ fn session(
         Some(command) => {
             let Wanted { stdin, stdout, stderr, tty } = wanted;
             let request = ExecRequest { command, tty, stdin, stdout, stderr };
-            Box::pin(async move { runtime.exec(&id, request).await })
+            Box::pin(async move { runtime.exec(&id, request).await.map(Opened::from) })
         }
         None => {
             let request = AttachRequest { stdin: wanted.stdin, stdout: wanted.stdout, stderr: wanted.stderr };
-            Box::pin(async move { runtime.attach(&id, request).await.map(without_exit_code) })
+            let ends_with_input = !closes_with_input(&state.desired, container);
+            Box::pin(async move {
+                let session = runtime.attach(&id, request).await.map(without_exit_code)?;
+                Ok(Opened { session, ends_with_input })
+            })
         }
     };
     match kind {
@@ -259,6 +264,16 @@ fn session(
 pub fn without_exit_code(session: ExecSession) -> ExecSession {
     let exit = session.exit;
     ExecSession { exit: Box::pin(async move { exit.await.map(|_| 0) }), ..session }
+}
+
+/// Whether a container's standard input ends with the first client's, so that the container itself is what ends.
+fn closes_with_input(pod: &Pod, container: &str) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut found = all.filter(|one| one.name == container).map(|one| (one.stdin_once, one.tty));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().filter(|one| one.name == container);
+    let found = found.next().or_else(|| ephemeral.map(|one| (one.stdin_once, one.tty)).next());
+    found.is_some_and(|(once, tty)| once == Some(true) && tty != Some(true))
 }
 
 fn port_forward(

@@ -270,7 +270,10 @@ fn empty_dir(path: &Path, memory: bool, limit: Option<i64>, group: Option<u32>) 
         mounts::tmpfs(path, options.as_deref())?;
     }
     if fresh || mounted {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+        // a tmpfs is sticky by itself, which stays as upstream leaves it: only the permissions are looked at
+        if std::fs::metadata(path)?.permissions().mode() & 0o777 != 0o777 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+        }
         // not again later: what the containers have made of it is theirs
         if let Some(group) = group {
             group::give(path, group)?;

@@ -73,6 +73,17 @@ fn what_is_not_proxied_costs_nothing() {
     check(json!({"clusterIP": "None", "ports": ports}), &slices, &[]);
     check(json!({"clusterIP": "fd00::1", "ports": ports}), &slices, &[]);
     check(json!({"clusterIP": "10.96.0.1", "ports": ports}), &slices, &["hairpin 10.244.0.5 . 10.244.0.5"]);
+    let mut for_dns = EndpointSlice::clone(&slices[0]);
+    for_dns
+        .metadata
+        .labels
+        .get_or_insert_default()
+        .insert("service.kubernetes.io/headless".into(), String::new());
+    check(
+        json!({"clusterIP": "10.96.0.20", "ports": ports}),
+        &[Arc::new(for_dns)],
+        &["cluster_ips 10.96.0.20", "unreachable 10.96.0.20 . tcp . 80 : goto refuse"],
+    );
     let mut model = model();
     let mut foreign = Service::clone(&service("s", json!({"clusterIP": "10.96.0.20", "ports": ports})));
     foreign.metadata.labels = Some([("service.kubernetes.io/service-proxy-name".into(), "x".into())].into());
