@@ -157,10 +157,13 @@ impl World {
         let mut sample = self.samples.get(&key).with_context(|| format!("no sample of {key}"))?.clone();
         let metadata = sample.as_object_mut().unwrap().entry("metadata").or_insert_with(|| json!({}));
         let virtual_ = !row.verbs.contains(&"get") && !row.resource.contains('/');
-        if metadata["name"].is_null() && !virtual_ {
-            metadata["name"] = "sample".into();
+        // what is only asked is refused with metadata
+        if !virtual_ {
+            metadata["labels"] = json!({"surface": "yes"});
+            if metadata["name"].is_null() {
+                metadata["name"] = "sample".into();
+            }
         }
-        metadata["labels"] = json!({"surface": "yes"});
         sample["apiVersion"] = row.group_version.strip_prefix("api/").unwrap_or(row.group_version).into();
         Ok(sample)
     }
