@@ -144,7 +144,8 @@ impl Informers {
     }
 
     /// The informer of the objects under an API path such as `/apis/apps/v1/deployments`, decoded as the caller's own type, which
-    /// has something of their metadata only. They are listed so (PartialObjectMetadata); changes come whole, as they are stored.
+    /// has something of their metadata only. A list of them is asked for so (PartialObjectMetadata); what a watch tells, also at its
+    /// beginning, comes whole, as it is stored.
     pub fn metadata<T: Object>(&self, path: &str) -> Informer<T> {
         self.shared(path.to_owned(), Only::Listed)
     }

@@ -1,6 +1,6 @@
 //! Keyed, level-triggered control loops over shared informers.
 //!
-//! [`Informers`] keeps one copy of each kind per process ([`Informer`]), fed by one list and one watch: decoded what is read,
+//! [`Informers`] keeps one copy of each kind per process ([`Informer`]), fed by a list and a watch, or a watch alone: decoded what is read,
 //! as text what nobody has read for a while.
 //! Whoever needs a kind reads that copy through indexes and subscribes to its deltas, which are never lost. A
 //! [`Controller`] maps deltas to keys; a [`Queue`] keeps each key once, gives it to one worker at a time and
