@@ -71,8 +71,9 @@ pub struct Config {
     pub node_labels: BTreeMap<String, String>,
     /// Health of the components of this process; shown as mirror pods if wanted.
     pub health: Health,
-    /// Whether this node shows the control plane.
-    pub mirror_control_plane: bool,
+    /// Where this node shows the control plane: the API server's port on 127.0.0.1, which is where the ports of the
+    /// mirror pods are forwarded to.
+    pub mirror_control_plane: Option<u16>,
 }
 
 /// Why a kubelet could not be made or has ended.
@@ -120,7 +121,7 @@ struct Rest {
     pod_cidr: Option<String>,
     node_labels: BTreeMap<String, String>,
     health: Health,
-    mirror: bool,
+    mirror: Option<u16>,
 }
 
 impl Kubelet {
@@ -191,7 +192,7 @@ impl Kubelet {
         node::events::enforced(&self.context);
         let background = async {
             let mirror = async {
-                if self.config.mirror {
+                if self.config.mirror.is_some() {
                     let health = self.config.health.clone();
                     mirror::run(self.context.clone(), health, self.nodes.clone(), self.informer.clone())
                         .await;

@@ -33,6 +33,16 @@ pub fn component_of(pod: &Pod) -> Option<String> {
     labels.get("component").filter(|_| mirror).cloned()
 }
 
+/// Whether upstream's component listens there, and this process answers for it at the API server's port.
+pub fn listens(component: &str, port: u16, api_server: u16) -> bool {
+    match component {
+        "kube-apiserver" => port == api_server,
+        "kube-controller-manager" => port == 10257,
+        "kube-scheduler" => port == 10259,
+        _ => false,
+    }
+}
+
 fn shown(component: Component) -> bool {
     !matches!(component, Component::Kubelet | Component::Simulator | Component::Daemon)
 }

@@ -368,7 +368,7 @@ async fn kubelet(
         cluster_domain: "cluster.local".to_owned(),
         node_labels: BTreeMap::new(),
         health: health.clone(),
-        mirror_control_plane: true,
+        mirror_control_plane: Some(server.port()),
     };
     let kubelet = Kubelet::new(config, tasks.clone()).await;
     let kubelet = kubelet.map_err(|error| Failure::new(Kind::Runtime, with_causes(&error)))?;

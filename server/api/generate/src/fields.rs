@@ -28,7 +28,6 @@ const SCALARS: &[(&str, &str)] = &[
     ("io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", "f"),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.Patch", "j"),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", "j"),
-    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus", "j"),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray", "P"),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool", "Q"),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray", "R"),

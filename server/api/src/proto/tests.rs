@@ -42,6 +42,16 @@ fn inlined_messages_maps_and_bytes() {
 }
 
 #[test]
+fn a_message_without_fields_is_an_empty_object() {
+    // spec.versions[0].subresources = {status: {}}
+    let version = field(5, &field(1, b""));
+    let schema = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+    let raw = field(2, &field(7, &version));
+    let crd = decode(&body("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw), schema).expect("decodes");
+    assert_eq!(crd["spec"]["versions"], json!([{"subresources": {"status": {}}}]));
+}
+
+#[test]
 fn zeros_that_mean_something_stay() {
     let deployment = |spec: &[u8]| {
         let schema = "io.k8s.api.apps.v1.Deployment";

@@ -29,7 +29,7 @@ struct Qualified {
 }
 
 impl ApiServer {
-    /// The page, in OpenMetrics text.
+    /// The page.
     pub(super) fn metrics(&self) -> Response<ResponseBody> {
         let mut measured = Registry::default();
         build(&mut measured);
@@ -37,7 +37,7 @@ impl ApiServer {
         self.objects(&mut measured);
         self.measure_api_services(&mut measured);
         let text = sampan_process::metrics::encode_with(&measured);
-        respond::raw(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+        respond::raw(200, sampan_process::metrics::TEXT, text)
     }
 
     fn objects(&self, registry: &mut Registry) {

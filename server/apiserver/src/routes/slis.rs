@@ -72,10 +72,7 @@ pub fn observe(endpoint: &str, checks: &[(&'static str, bool)]) {
 
 /// The page.
 pub fn page() -> Response<ResponseBody> {
-    let mut text = String::new();
-    // writing to a String cannot fail
-    let _ = prometheus_client::encoding::text::encode(&mut text, &SLIS.registry);
-    respond::raw(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    respond::raw(200, sampan_process::metrics::TEXT, sampan_process::metrics::encode_one(&SLIS.registry))
 }
 
 #[cfg(test)]

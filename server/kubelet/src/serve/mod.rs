@@ -70,7 +70,10 @@ impl Kubelet {
             Some(Route::RunningPods) => Ok(json_response(&self.running_pods())),
             Some(Route::Configz) => Ok(json_response(&self.configuration())),
             Some(Route::Files(path)) => Ok(files::show(&path, &self.context.tasks)),
-            Some(Route::Metrics) => self.metrics().await.map(text),
+            Some(Route::Metrics) => {
+                let metrics = Bytes::from(self.metrics().await?);
+                Ok(response(StatusCode::OK, sampan_process::metrics::TEXT, whole(metrics)))
+            }
             Some(Route::ResourceMetrics) => self.sample().await.map(|sample| text(stats::resource(&sample))),
             Some(Route::CadvisorMetrics) => self.sample().await.map(|sample| text(stats::cadvisor(&sample))),
             Some(Route::ProbeMetrics) => Ok(text(stats::probes(&self.context.probed.all()))),
@@ -127,7 +130,7 @@ impl Kubelet {
         }})
     }
 
-    /// The process's metrics, with what is the kubelet's alone before their end mark.
+    /// The process's metrics, after what is the kubelet's alone.
     async fn metrics(&self) -> Result<String, ApiError> {
         let containers = self.context.runtime.list_containers().await.map_err(ApiError::internal)?;
         let count = |state: ContainerState| containers.iter().filter(|one| one.state == state).count();

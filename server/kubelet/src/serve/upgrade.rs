@@ -1,14 +1,16 @@
 //! Takes a connection over: chooses the protocol, writes the head, serves.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use k8s_openapi::api::core::v1::Pod;
 use sampan_api::status::{ApiError, Reason};
-use sampan_cri::{AttachRequest, ExecRequest, ExecSession};
+use sampan_cri::{AttachRequest, ExecRequest, ExecSession, RuntimeError};
 use sampan_process::BoxedIo;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::exec::{self, Open};
@@ -276,6 +278,36 @@ fn closes_with_input(pod: &Pod, container: &str) -> bool {
     found.is_some_and(|(once, tty)| once == Some(true) && tty != Some(true))
 }
 
+fn to_pod(kubelet: &Kubelet, namespace: &str, pod: &str) -> Result<Connect, Refused> {
+    let handle = find(kubelet, namespace, pod)?;
+    let Sandbox::Ready { id, .. } = handle.state.read().sandbox.clone() else {
+        return Err(Refused::not_running(namespace, pod));
+    };
+    let runtime = kubelet.context.runtime.clone();
+    Ok(Arc::new(move |port| {
+        let (runtime, id) = (runtime.clone(), id.clone());
+        Box::pin(async move { runtime.port_forward(&id, port).await })
+    }))
+}
+
+/// All components of the control plane answer at one port: `/metrics`, `/healthz`, `/livez` and `/readyz` are there
+/// for each of them.
+fn to_component(component: String, api_server: u16) -> Connect {
+    Arc::new(move |port| {
+        let here = crate::mirror::listens(&component, port, api_server);
+        Box::pin(async move {
+            let fail = |why: String| {
+                RuntimeError::Internal(format!("failed to connect to localhost:{port}: {why}"))
+            };
+            if !here {
+                return Err(fail("connection refused".to_owned()));
+            }
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, api_server)).await;
+            Ok(Box::new(stream.map_err(|error| fail(error.to_string()))?) as BoxedIo)
+        })
+    })
+}
+
 fn port_forward(
     kubelet: &Arc<Kubelet>,
     kind: Kind,
@@ -283,15 +315,10 @@ fn port_forward(
     pod: &str,
     query: &[(String, String)],
 ) -> Result<Plan, Refused> {
-    let handle = find(kubelet, namespace, pod)?;
-    let Sandbox::Ready { id, .. } = handle.state.read().sandbox.clone() else {
-        return Err(Refused::not_running(namespace, pod));
+    let connect = match kubelet.mirrored(namespace, pod).zip(kubelet.config.mirror) {
+        Some((component, api_server)) => to_component(component, api_server),
+        None => to_pod(kubelet, namespace, pod)?,
     };
-    let runtime = kubelet.context.runtime.clone();
-    let connect: Connect = Arc::new(move |port| {
-        let (runtime, id) = (runtime.clone(), id.clone());
-        Box::pin(async move { runtime.port_forward(&id, port).await })
-    });
     match kind {
         Kind::Spdy { offered } => {
             let protocol = choose(&[forward::PROTOCOL], &offered, forward::PROTOCOL)?;
