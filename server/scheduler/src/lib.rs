@@ -18,6 +18,7 @@ mod extenders;
 pub mod filters;
 mod groups;
 mod hints;
+mod metrics;
 pub mod owners;
 pub mod plan;
 pub mod pods;

@@ -39,6 +39,28 @@ pub enum Hope {
     Time,
 }
 
+/// What was done for a pod that has no node yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Tries {
+    /// How often it was tried.
+    pub count: u32,
+    /// When it was tried first.
+    pub first: Instant,
+    /// When it was tried last.
+    pub last: Instant,
+}
+
+/// How many pods wait, and for what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// To be tried now.
+    pub active: usize,
+    /// To be tried when their back-off ends.
+    pub back_off: usize,
+    /// Until something changes.
+    pub unschedulable: usize,
+}
+
 /// All pods that wait.
 pub struct Queue {
     back_off: Duration,
@@ -51,7 +73,9 @@ pub struct Queue {
     due: BTreeSet<(Instant, String)>,
     /// Those that are tried again in any case, by when.
     refused: BTreeSet<(Instant, String)>,
+    /// How often a pod failed.
     attempts: HashMap<String, u32>,
+    tries: HashMap<String, Tries>,
 }
 
 fn order(pod: &PodInfo) -> Order {
@@ -78,6 +102,7 @@ impl Queue {
             due: BTreeSet::new(),
             refused: BTreeSet::new(),
             attempts: HashMap::default(),
+            tries: HashMap::default(),
         }
     }
 
@@ -103,6 +128,26 @@ impl Queue {
     pub fn remove(&mut self, key: &str) {
         self.take_out(key);
         self.attempts.remove(key);
+        self.tries.remove(key);
+    }
+
+    /// A pod is tried.
+    pub fn tried(&mut self, key: String, now: Instant) {
+        let tries = self.tries.entry(key).or_insert(Tries { count: 0, first: now, last: now });
+        tries.count += 1;
+        tries.last = now;
+    }
+
+    /// What was done for a pod so far.
+    pub fn tries(&self, key: &str) -> Option<Tries> {
+        self.tries.get(key).copied()
+    }
+
+    /// How many wait.
+    pub fn lengths(&self) -> Lengths {
+        let back_off = self.due.len() + self.refused.len();
+        let unschedulable = self.waiting.len().saturating_sub(back_off);
+        Lengths { active: self.active.len(), back_off, unschedulable }
     }
 
     fn take_out(&mut self, key: &str) {
@@ -213,6 +258,22 @@ mod tests {
         [pod("b", 0), pod("a", 0), pod("z", 5)].into_iter().for_each(|pod| queue.add(pod));
         let names: Vec<String> = std::iter::from_fn(|| queue.pop()).map(|pod| pod.key()).collect();
         assert_eq!(names, ["d/z", "d/a", "d/b"]);
+    }
+
+    #[test]
+    fn tries_and_lengths_are_counted() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(pod("a", 0));
+        queue.failed(pod("b", 0), Hope::Hint, now);
+        queue.failed(pod("c", 0), Hope::Time, now);
+        assert_eq!(queue.lengths(), Lengths { active: 1, back_off: 1, unschedulable: 1 });
+        queue.tried("d/b".to_owned(), now);
+        queue.tried("d/b".to_owned(), now + BACKOFF);
+        let tries = queue.tries("d/b").unwrap();
+        assert_eq!((tries.count, tries.first, tries.last), (2, now, now + BACKOFF));
+        queue.remove("d/b");
+        assert!(queue.tries("d/b").is_none());
+        assert_eq!(queue.lengths().unschedulable, 0);
     }
 
     #[test]

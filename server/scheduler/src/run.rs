@@ -9,7 +9,7 @@ mod nominate;
 mod owners;
 mod volumes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::binding::Bindings;
 use crate::config::{Configuration, Profile};
 use crate::extenders::Extender;
 use crate::hints;
+use crate::metrics::{self, Outcome};
 use crate::plan::{Decision, Planner};
 use crate::pods::{DEFAULT_SCHEDULER, PodInfo};
 use crate::queue::{Hope, Queue};
@@ -138,6 +139,8 @@ struct State {
     /// Answers that came while an extender was asked.
     late: VecDeque<Output>,
     tie: u64,
+    /// Pods whose gates are closed.
+    gated: BTreeSet<String>,
     /// Whether extenders are shown pods that are to make room, whole.
     shows_victims: bool,
 }
@@ -221,9 +224,11 @@ impl Scheduler {
             calls: FuturesUnordered::new(),
             late: VecDeque::new(),
             tie: 0,
+            gated: BTreeSet::new(),
             shows_victims: self.extenders.iter().any(|extender| extender.shows_victims()),
         };
         loop {
+            metrics::pending(state.queue.lengths(), state.held.len() + state.gated.len());
             let due = state.queue.advance(Instant::now()).into_iter().chain(state.bindings.deadline()).min();
             let input = tokio::select! {
                 biased;
@@ -277,11 +282,14 @@ impl Scheduler {
     async fn schedule_one(&self, state: &mut State) {
         let Some(pod) = state.queue.pop() else { return };
         state.tie = state.tie.wrapping_add(1);
+        let began = Instant::now();
+        state.queue.tried(pod.key(), began);
         let asked: Vec<_> = self.extenders.iter().filter(|extender| extender.is_interested(&pod)).collect();
         let (decision, hope) = match asked.is_empty() {
             true => (state.planner.schedule(&pod, &mut state.world, state.tie), Hope::Hint),
             false => extenders::decide(state, &pod, &asked).await,
         };
+        metrics::decided(began.elapsed());
         match decision {
             Decision::Bind { node, choice, grants } => {
                 devices::reserve(state, &pod, grants);
@@ -338,6 +346,10 @@ impl Scheduler {
                 let text = format!("Successfully assigned {} to {node}", pod.key());
                 let deed = Deed { kind: EventType::Normal, reason: "Scheduled", action: "Binding" };
                 self.recorder(&pod).event(&reference(&*pod.pod), None, deed, text);
+                if let Some(tries) = state.queue.tries(&pod.key()) {
+                    metrics::attempt(&pod, Outcome::Scheduled, Some(tries));
+                    metrics::scheduled(tries);
+                }
                 state.queue.remove(&pod.key());
             }
             Err(NotBound::Api(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
@@ -348,6 +360,7 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::warn!(pod = pod.key(), node, %error, "binding refused");
+                metrics::attempt(&pod, Outcome::Error, state.queue.tries(&pod.key()));
                 self.say_failed(&pod, error.to_string());
                 self.take_back(state, &pod);
                 state.world.delete_pod(&pod.key());
@@ -396,11 +409,28 @@ impl State {
 
     /// Whether a pod without a node is ours to place, now.
     fn wants_a_node(&self, pod: &Pod) -> bool {
-        let Some(spec) = &pod.spec else { return false };
-        let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-        let ours = self.profiles.contains_key(scheduler_of(pod));
-        ours && !gated && pod.metadata.deletion_timestamp.is_none() && !is_finished(pod)
+        self.is_ours(pod) && !is_gated(pod)
     }
+
+    /// Whether a pod without a node is ours to place, at some time.
+    fn is_ours(&self, pod: &Pod) -> bool {
+        let ours = self.profiles.contains_key(scheduler_of(pod)) && pod.spec.is_some();
+        ours && pod.metadata.deletion_timestamp.is_none() && !is_finished(pod)
+    }
+
+    /// Notes whether a pod waits for its gates.
+    fn count_gated(&mut self, key: &str, pod: Option<&Pod>) {
+        if pod.is_some_and(|pod| is_gated(pod) && node_of(pod).is_none() && self.is_ours(pod)) {
+            self.gated.insert(key.to_owned());
+        } else if !self.gated.is_empty() {
+            self.gated.remove(key);
+        }
+    }
+}
+
+fn is_gated(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.is_some_and(|gates| !gates.is_empty())
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {
@@ -409,6 +439,7 @@ fn node_of(pod: &Pod) -> Option<&str> {
 
 fn pod_changed(state: &mut State, delta: &Delta<Pod>) {
     let key = format!("{}/{}", delta.key.namespace(), delta.key.name);
+    state.count_gated(&key, delta.new.as_deref());
     let Some(pod) = delta.new.as_ref().filter(|pod| !is_finished(pod)) else {
         delta.old.iter().chain(&delta.new).for_each(|pod| nominate::left(state, pod));
         forget_binding(state, &key);
@@ -613,6 +644,7 @@ mod tests {
             calls,
             late: VecDeque::new(),
             tie: 0,
+            gated: BTreeSet::new(),
             shows_victims: false,
         };
         let tried = Arc::new(PodInfo::new(pod("1", None)));

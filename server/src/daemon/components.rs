@@ -135,7 +135,11 @@ pub async fn run(profile: &Profile, report: &mut Report) -> Result<(), Failure> 
     let marking = role::follow(admin.clone(), informers.of(), node.clone(), settings.container_runtime);
     control_tasks.spawn_until_drain("control plane's labels", marking);
     tokio::select! {
-        () = node_ready(&informers, &health, &node) => {}
+        () = async {
+            node_ready(&informers, &health, &node).await;
+            // who asks at once is to find what the addons serve; one that takes long is not waited for
+            let _ = tokio::time::timeout(ADDONS, addons.settled(&addon_tasks.drain())).await;
+        } => {}
         () = signals.next() => return Err(Failure::new(Kind::DaemonStart, "told to end while starting")),
     }
     health.ready(Component::Daemon);
@@ -335,6 +339,9 @@ fn scheduler(
     };
     tasks.spawn("supervise", supervise(tasks.clone(), health.clone(), start));
 }
+
+/// How long a start waits for addons after the node is Ready: usually they are there before it.
+const ADDONS: Duration = Duration::from_secs(1);
 
 /// What the kubelet is given besides the usual.
 struct KubeletParts<'a> {

@@ -15,6 +15,7 @@ use sampan_process::Drain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
+use super::counts;
 use super::hooks;
 use super::machine::{Effect, Event, looks_for_root_ca, step};
 use super::publisher::{self, Desired};
@@ -22,7 +23,7 @@ use super::resize::actuate::carry_out;
 use super::resize::checkpoint::Checkpoint;
 use super::sandbox::{create_sandbox, release_network};
 use super::start::{Start, end_of};
-use super::state::{Life, PodState, Run, Sandbox};
+use super::state::{Kind, Life, PodState, Run, Sandbox};
 use super::status::pod_status;
 use super::storage;
 use crate::context::Context;
@@ -203,8 +204,25 @@ impl Driver {
         self.checkpoint = checkpoint;
     }
 
+    /// Tells the metrics.
+    fn count(&self, event: &Event) {
+        let kind = |name: &str| self.state.read().slot(name).map_or(Kind::Main, |slot| slot.kind);
+        match event {
+            Event::SandboxReady { .. } => counts::pod_started(true),
+            Event::SandboxFailed(_) => counts::pod_started(false),
+            Event::Started(name, _) => counts::started(kind(name)),
+            Event::StartFailed(name, failure) => counts::not_started(kind(name), failure),
+            Event::Exited(id, end) => {
+                let of = self.runs.get(id).map_or(Kind::Main, |(container, _)| kind(&container.name));
+                counts::ended(of, end);
+            }
+            _ => {}
+        }
+    }
+
     /// Keeps the driver's own books on runs.
     fn note(&mut self, event: &Event) {
+        self.count(event);
         match event {
             Event::Exited(id, _) => {
                 if let Some(drain) = self.probes.remove(id) {

@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod backoff;
+mod counts;
 pub mod driver;
 mod eviction;
 mod hooks;

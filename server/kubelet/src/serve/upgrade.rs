@@ -296,9 +296,8 @@ fn to_component(component: String, api_server: u16) -> Connect {
     Arc::new(move |port| {
         let here = crate::mirror::listens(&component, port, api_server);
         Box::pin(async move {
-            let fail = |why: String| {
-                RuntimeError::Internal(format!("failed to connect to localhost:{port}: {why}"))
-            };
+            let fail =
+                |why: String| RuntimeError::Internal(format!("failed to connect to localhost:{port}: {why}"));
             if !here {
                 return Err(fail("connection refused".to_owned()));
             }

@@ -15,7 +15,7 @@ use super::{Configuration, Profile, Weights};
 use crate::pods::DEFAULT_SCHEDULER;
 
 pub(super) const VERSION: &str = "kubescheduler.config.k8s.io/v1";
-const POINTS: [&str; 12] = [
+const POINTS: [&str; 14] = [
     "preEnqueue",
     "queueSort",
     "preFilter",
@@ -28,6 +28,8 @@ const POINTS: [&str; 12] = [
     "preBind",
     "bind",
     "postBind",
+    "placementGenerate",
+    "placementScore",
 ];
 
 /// Why a configuration is not usable.

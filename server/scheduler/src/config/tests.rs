@@ -22,6 +22,8 @@ fn profile(plugins: Value, config: Value) -> Arc<Profile> {
 fn nothing_said_is_upstreams_default() {
     assert_eq!(parse(json!({})).unwrap(), Configuration::default());
     assert_eq!(*profile(json!({}), json!([])), Profile::default());
+    let points = json!({"placementGenerate": {}, "placementScore": {}, "score": {}});
+    assert_eq!(*profile(points, json!([])), Profile::default());
     let run = json!({"leaderElection": {"leaderElect": false}, "parallelism": 4, "percentageOfNodesToScore": 50,
         "clientConnection": {"kubeconfig": "/x"}, "podInitialBackoffSeconds": 2, "podMaxBackoffSeconds": 60});
     let all = parse(run).unwrap();

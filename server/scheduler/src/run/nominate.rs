@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Output, Scheduler, State, delete, patch_status};
 use crate::hints;
+use crate::metrics::{self, Outcome};
 use crate::plan::Nomination;
 use crate::pods::PodInfo;
 use crate::preempt::{Preemption, outdone};
@@ -25,6 +26,7 @@ impl Scheduler {
         hope: Hope,
     ) {
         tracing::info!(pod = pod.key(), why = message, "pod fits nowhere");
+        metrics::attempt(&pod, Outcome::Unschedulable, state.queue.tries(&pod.key()));
         self.say_failed(&pod, message.clone());
         let nominated = match nomination {
             Nomination::Kept => None,
@@ -45,6 +47,7 @@ impl Scheduler {
     /// Whether the pod fits somewhere could not be told.
     pub(super) fn failed(&self, state: &mut State, pod: Arc<PodInfo>, message: String) {
         tracing::warn!(pod = pod.key(), why = message, "not scheduled");
+        metrics::attempt(&pod, Outcome::Error, state.queue.tries(&pod.key()));
         self.say_failed(&pod, message.clone());
         let told = Told { reason: "SchedulerError", message, nominated: None };
         state.calls.push(Box::pin(tell(self.client.clone(), pod.clone(), told)));
@@ -56,6 +59,7 @@ impl Scheduler {
         let Some(node) = state.world.node(&preemption.node) else { return };
         let victims = preemption.victims.iter().filter_map(|key| node.pods.get(key)).cloned();
         let (victims, outdone): (Vec<_>, _) = (victims.collect(), outdone(pod, node, &state.world));
+        metrics::preempted(victims.len());
         for victim in victims {
             let text = format!("Preempted by pod {uid} on node {}", preemption.node);
             let deed = Deed { kind: EventType::Normal, reason: "Preempted", action: "Preempting" };
