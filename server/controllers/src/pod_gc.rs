@@ -39,7 +39,7 @@ pub(crate) enum Home {
 pub(crate) enum Verdict {
     Keep,
     Wait(Duration),
-    /// Delete at once; a reason if the pod has to be failed first.
+    /// Fail the pod and delete it at once; a reason if its condition DisruptionTarget is to say it.
     Delete(Option<&'static str>),
 }
 
@@ -49,16 +49,26 @@ pub(crate) fn judge(pod: &Pod, home: Home) -> Verdict {
         Home::None if deleting => Verdict::Delete(None),
         Home::Missing(time) if time < QUARANTINE => Verdict::Wait(QUARANTINE - time),
         Home::Missing(_) => Verdict::Delete(Some("PodGC: node no longer exists")),
-        Home::OutOfService if deleting => Verdict::Delete(Some("PodGC: node is out of service")),
+        Home::OutOfService if deleting => Verdict::Delete(None),
         Home::None | Home::Here | Home::OutOfService => Verdict::Keep,
     }
 }
 
 /// The patch that fails a pod which no kubelet will.
-fn failed(pod: &Pod, reason: &str, now: Timestamp) -> Value {
-    let condition = disruption_target(pod, Some(("DeletionByPodGC", reason)), now);
-    json!({"metadata": {"uid": uid(&pod.metadata)}, "status": {
-        "phase": "Failed", "observedGeneration": pod.metadata.generation, "conditions": [condition]}})
+fn failed(pod: &Pod, reason: Option<&str>, now: Timestamp) -> Value {
+    let mut status = json!({"phase": "Failed", "observedGeneration": pod.metadata.generation});
+    if let Some(reason) = reason {
+        status["conditions"] = json!([disruption_target(pod, Some(("DeletionByPodGC", reason)), now)]);
+    }
+    json!({"metadata": {"uid": uid(&pod.metadata)}, "status": status})
+}
+
+/// What of ended pods goes first: evicted ones, then the oldest, and then by name.
+fn rank(pod: &Pod) -> (bool, Timestamp, String) {
+    let evicted = pod.status.as_ref().is_some_and(|status| {
+        status.phase.as_deref() == Some("Failed") && status.reason.as_deref() == Some("Evicted")
+    });
+    (!evicted, created(&pod.metadata), name(&pod.metadata).to_owned())
 }
 
 fn is_out_of_service(node: &Node) -> bool {
@@ -96,7 +106,7 @@ impl PodGc {
 
     async fn delete(&self, pod: &Pod, reason: Option<&str>) -> Result<(), Error> {
         let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
-        if let Some(reason) = reason.filter(|_| !is_terminal(pod)) {
+        if !is_terminal(pod) {
             let body = failed(pod, reason, sampan_reconcile::now());
             match api
                 .patch_status(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body))
@@ -116,7 +126,7 @@ impl PodGc {
     async fn trim_ended(&self) -> Result<(), Error> {
         let mut ended = self.context.pods.by_index(ENDED, "");
         let surplus = ended.len().saturating_sub(ENDED_MAX);
-        ended.sort_by_key(|pod| created(&pod.metadata));
+        ended.sort_by_cached_key(|pod| rank(pod));
         for pod in &ended[..surplus] {
             self.delete(pod, None).await?;
         }
@@ -203,7 +213,7 @@ mod tests {
             (false, Home::Missing(seconds(10)), Verdict::Wait(seconds(30))),
             (false, Home::Missing(seconds(40)), Verdict::Delete(Some("PodGC: node no longer exists"))),
             (false, Home::OutOfService, Verdict::Keep),
-            (true, Home::OutOfService, Verdict::Delete(Some("PodGC: node is out of service"))),
+            (true, Home::OutOfService, Verdict::Delete(None)),
         ];
         for (deleting, home, expected) in cases {
             assert_eq!(judge(&pod(deleting), home), expected, "{deleting} {home:?}");
@@ -214,10 +224,29 @@ mod tests {
     fn a_pod_fails_with_the_generation_that_it_has() {
         let mut pod = Pod::default();
         pod.metadata.generation = Some(3);
-        let status = &failed(&pod, "PodGC: node no longer exists", Timestamp::UNIX_EPOCH)["status"];
+        let status = &failed(&pod, Some("PodGC: node no longer exists"), Timestamp::UNIX_EPOCH)["status"];
         assert_eq!((&status["phase"], &status["observedGeneration"]), (&json!("Failed"), &json!(3)));
         let condition = &status["conditions"][0];
         assert_eq!(condition["observedGeneration"], 3);
         assert_eq!(condition["reason"], "DeletionByPodGC");
+        let silent = &failed(&pod, None, Timestamp::UNIX_EPOCH)["status"];
+        assert_eq!(silent, &json!({"phase": "Failed", "observedGeneration": 3}));
+    }
+
+    #[test]
+    fn evicted_pods_go_first() {
+        let pod = |name: &str, second: i64, reason: Option<&str>| {
+            let mut pod = Pod::default();
+            pod.metadata.name = Some(name.to_owned());
+            pod.metadata.creation_timestamp = Timestamp::from_second(second).ok().map(Time);
+            let status = pod.status.get_or_insert_default();
+            status.phase = Some("Failed".to_owned());
+            status.reason = reason.map(str::to_owned);
+            pod
+        };
+        let mut pods =
+            [pod("c", 1, None), pod("b", 1, None), pod("old", 0, Some("x")), pod("new", 9, Some("Evicted"))];
+        pods.sort_by_cached_key(rank);
+        assert_eq!(pods.each_ref().map(|pod| name(&pod.metadata)), ["new", "old", "b", "c"]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The ReplicationController is the same controller over an adapter, as it is upstream.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,28 +145,53 @@ pub(crate) fn plan(
 /// Orders pods by how little they are missed (upstream's `ActivePodsWithRanks`), the least missed first.
 pub(crate) fn deletion_rank(pod: &Pod, related: &HashMap<String, usize>, now: Timestamp) -> impl Ord + use<> {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|node| !node.is_empty());
-    let phase = match phase(pod) {
-        "Pending" => 0,
-        "Unknown" => 1,
-        _ => 2,
-    };
     let cost = annotation(&pod.metadata, "controller.kubernetes.io/pod-deletion-cost");
     let cost: i32 = cost.and_then(|cost| cost.parse().ok()).unwrap_or(0);
     let crowd = node.as_ref().and_then(|node| related.get(node)).copied().unwrap_or(0);
     let ready_age = ready_since(pod).map_or(0, |since| logarithm(now, since));
-    let restarts = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let restarts = restarts.map(|container| container.restart_count).max().unwrap_or(0);
     (
         node.is_some(),
-        phase,
+        phase_rank(pod),
         is_ready(pod),
         cost,
-        std::cmp::Reverse(crowd),
+        Reverse(crowd),
         ready_age,
-        std::cmp::Reverse(restarts),
+        Reverse(restarts(pod)),
         logarithm(now, created(&pod.metadata)),
         pod.metadata.uid.clone(),
     )
+}
+
+/// The same for pods that nobody gives a cost (upstream's `ActivePods`): of those alike the youngest goes first.
+pub(crate) fn removal_rank(pod: &Pod) -> impl Ord + use<> {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
+    let ready = ready_since(pod).map(Reverse);
+    let made = Reverse(created(&pod.metadata));
+    (node.is_some(), phase_rank(pod), is_ready(pod), ready, Reverse(restarts(pod)), made)
+}
+
+fn phase_rank(pod: &Pod) -> u8 {
+    match phase(pod) {
+        "Pending" => 0,
+        "Unknown" => 1,
+        _ => 2,
+    }
+}
+
+/// The most restarts of a container, and of a sidecar.
+fn restarts(pod: &Pod) -> (i32, i32) {
+    let sidecars = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let sidecars: Vec<&str> = sidecars
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"))
+        .map(|container| container.name.as_str())
+        .collect();
+    let Some(status) = &pod.status else { return (0, 0) };
+    let containers = status.container_statuses.iter().flatten();
+    let initial = status.init_container_statuses.iter().flatten();
+    let initial = initial.filter(|container| sidecars.contains(&container.name.as_str()));
+    let regular = containers.map(|container| container.restart_count).max();
+    let sidecar = initial.map(|container| container.restart_count).max();
+    (regular.unwrap_or(0), sidecar.unwrap_or(0))
 }
 
 /// Ages count by their logarithm, so that among pods of about one age the choice is as good as random.
@@ -255,7 +281,9 @@ impl<K: Replicated> ReplicaSets<K> {
         let selector = rs.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
         let mut sorted =
             claim(&rs.metadata, &selector, candidates(&self.context.pods, uid(&rs.metadata), ns));
+        // what has ended or goes stays whose it is
         sorted.adopt.retain(|pod| is_active(pod));
+        sorted.release.retain(|pod| is_active(pod));
         claim::settle(&self.context, set, &self.context.pods, sorted).await
     }
 
@@ -412,6 +440,28 @@ mod tests {
         let gone = plan(&rs(0), &pods, &related, now()).delete;
         let names: Vec<_> = gone.iter().map(|pod| name(&pod.metadata)).collect();
         assert_eq!(names, ["unassigned", "pending", "unready", "crowded", "ready"]);
+    }
+
+    #[test]
+    fn of_pods_that_are_alike_the_youngest_and_those_that_restart_go_first() {
+        let made = |second: i64, restarts: i32, sidecar: i32| {
+            let mut pod = (*pod("p", "n1", "Running", true)).clone();
+            pod.metadata.creation_timestamp = Timestamp::from_second(second).ok().map(Time);
+            let count = |name: &str, count: i32| json!([{"name": name, "restartCount": count, "image": "", "imageID": "", "ready": true}]);
+            pod.spec.as_mut().unwrap().init_containers =
+                serde_json::from_value(json!([{"name": "s", "restartPolicy": "Always"}, {"name": "i"}]))
+                    .unwrap();
+            let status = pod.status.as_mut().unwrap();
+            status.container_statuses = serde_json::from_value(count("c", restarts)).unwrap();
+            status.init_container_statuses = serde_json::from_value(count("s", sidecar)).unwrap();
+            pod
+        };
+        let ranked = [made(0, 3, 0), made(0, 1, 2), made(9, 1, 1), made(5, 1, 1), made(1, 1, 1)];
+        assert!(ranked.is_sorted_by_key(removal_rank));
+        assert_eq!(restarts(&ranked[1]), (1, 2));
+        let mut pod = ranked[1].clone();
+        pod.status.as_mut().unwrap().init_container_statuses.as_mut().unwrap()[0].name = "i".to_owned();
+        assert_eq!(restarts(&pod), (1, 0), "an init container is no sidecar");
     }
 
     #[test]

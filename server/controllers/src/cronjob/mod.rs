@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
-use sampan_reconcile::{Controller, Error, Informer, Key, Recorder, Sources, reference};
+use parking_lot::Mutex;
+use sampan_reconcile::{Controller, Error, HashMap, Informer, Key, Recorder, Sources, reference};
 
 use crate::context::{BY_CONTROLLER, Context, index_by_owner, owner_keys};
 use crate::pod_control::{delete_params, is_terminating, message_of};
 use crate::words::{controller_of, name, namespace, resource_version, uid};
-use plan::{News, Plan, plan, started};
+use plan::{News, Plan, plan, plan_changed, started};
 
 /// The controller.
 pub(crate) struct CronJobs {
@@ -22,6 +23,8 @@ pub(crate) struct CronJobs {
     crons: Informer<CronJob>,
     jobs: Informer<Job>,
     recorder: Recorder,
+    /// The uid, schedule and time zone that a CronJob had in its last pass.
+    clocks: Mutex<HashMap<Key, (String, String, Option<String>)>>,
 }
 
 impl CronJobs {
@@ -29,7 +32,16 @@ impl CronJobs {
         let jobs = context.by_namespace::<Job>();
         index_by_owner(&jobs);
         let recorder = context.recorder("cronjob-controller");
-        Self { context: context.clone(), crons: context.informers.of(), jobs, recorder }
+        let (context, crons) = (context.clone(), context.informers.of());
+        Self { context, crons, jobs, recorder, clocks: Mutex::default() }
+    }
+
+    /// Whether the schedule is another one than in the last pass.
+    fn is_changed(&self, key: &Key, cron: &CronJob) -> bool {
+        let (id, spec) = (uid(&cron.metadata).to_owned(), &cron.spec);
+        let clock = (id, spec.schedule.clone(), spec.time_zone.clone());
+        let before = self.clocks.lock().insert(key.clone(), clock.clone());
+        before.is_some_and(|before| before.0 == clock.0 && before != clock)
     }
 
     fn say(&self, cron: &CronJob, news: &News) {
@@ -39,16 +51,23 @@ impl CronJobs {
 
     async fn act(&self, cron: &CronJob, plan: Plan) -> Result<(), Error> {
         plan.news.iter().for_each(|news| self.say(cron, news));
+        let (mut status, mut acted) = (plan.status, Ok(()));
         for job in &plan.delete {
-            self.delete(cron, job).await?;
+            if let Err(error) = self.delete(cron, job).await {
+                keep(&mut status, cron, job);
+                acted = Err(error);
+            }
         }
-        let mut status = plan.status;
-        if let Some((job, at)) = plan.create
-            && let Some(job) = self.create(cron, &job).await?
-        {
-            started(&mut status, reference(&job), at);
+        if let Some((job, at)) = plan.create.filter(|_| acted.is_ok()) {
+            match self.create(cron, &job).await {
+                Ok(Some(job)) => started(&mut status, reference(&job), at),
+                Ok(None) => {}
+                Err(error) => acted = Err(error),
+            }
         }
-        self.write_status(cron, status).await
+        // the status tells what there is, whether or not the step succeeds
+        self.write_status(cron, status).await?;
+        acted
     }
 
     async fn delete(&self, cron: &CronJob, job: &Job) -> Result<(), Error> {
@@ -109,6 +128,17 @@ impl CronJobs {
     }
 }
 
+/// Puts a Job back among the active ones, that was taken from them to be deleted and was not.
+fn keep(status: &mut CronJobStatus, cron: &CronJob, job: &Job) {
+    let before = cron.status.iter().flat_map(|status| status.active.iter().flatten());
+    let own = before.filter(|reference| reference.uid.as_deref() == Some(uid(&job.metadata)));
+    let active = status.active.get_or_insert_default();
+    active.extend(own.cloned());
+    if active.is_empty() {
+        status.active = None;
+    }
+}
+
 impl Controller for CronJobs {
     type Key = Key;
 
@@ -126,9 +156,13 @@ impl Controller for CronJobs {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(cron) = self.crons.get(key) else { return Ok(None) };
+        let Some(cron) = self.crons.get(key) else {
+            self.clocks.lock().remove(key);
+            return Ok(None);
+        };
         let jobs = self.jobs.by_index(BY_CONTROLLER, uid(&cron.metadata));
-        let plan = plan(&cron, &jobs, sampan_reconcile::now());
+        let decide = if self.is_changed(key, &cron) { plan_changed } else { plan };
+        let plan = decide(&cron, &jobs, sampan_reconcile::now());
         let requeue = plan.requeue;
         self.act(&cron, plan).await?;
         Ok(requeue)

@@ -56,11 +56,20 @@ fn ended(job: &Job) -> Option<&str> {
 
 /// Decides over a CronJob and the Jobs that it controls.
 pub(crate) fn plan(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
+    pass(cron, jobs, now, true)
+}
+
+/// As [`plan`], when the schedule has just changed: what it would have started before is not made up for.
+pub(crate) fn plan_changed(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
+    pass(cron, jobs, now, false)
+}
+
+fn pass(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp, starts: bool) -> Plan {
     let mut plan = Plan { status: cron.status.clone().unwrap_or_default(), ..Plan::default() };
     forget_old(&mut plan, &cron.spec, jobs);
     look_at(&mut plan, jobs);
     if cron.metadata.deletion_timestamp.is_none() {
-        start(&mut plan, cron, jobs, now);
+        start(&mut plan, cron, jobs, (now, starts));
     }
     plan.status.active = plan.status.active.take().filter(|active| !active.is_empty());
     plan
@@ -126,8 +135,8 @@ fn look_at(plan: &mut Plan, jobs: &[Arc<Job>]) {
     }
 }
 
-/// Starts a Job if it is time, else says when it will be.
-fn start(plan: &mut Plan, cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) {
+/// Starts a Job if it is time and any `starts`, else says when it will be.
+fn start(plan: &mut Plan, cron: &CronJob, jobs: &[Arc<Job>], (now, starts): (Timestamp, bool)) {
     let spec = &cron.spec;
     let (text, zone) = match clock(spec) {
         Ok(clock) => clock,
@@ -151,9 +160,13 @@ fn start(plan: &mut Plan, cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) {
         }
     };
     let times = Times { cron, schedule: &schedule, zone: &zone, now };
+    if !times.recur() {
+        let why = "time difference between two schedules is less than 1 second";
+        return plan.say(false, "InvalidSchedule", format!("invalid schedule: {} : {why}", spec.schedule));
+    }
     plan.requeue = times.until_next();
     let (due, many) = times.recent(true);
-    let Some(due) = due else { return };
+    let Some(due) = due.filter(|_| starts) else { return };
     if many {
         let message =
             "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
@@ -238,6 +251,12 @@ impl Times<'_> {
         let earliest = last.or(made).map_or(self.now, |time| time.0);
         let deadline = self.cron.spec.starting_deadline_seconds.filter(|_| with_deadline);
         deadline.map_or(earliest, |seconds| earliest.max(self.now - SignedDuration::from_secs(seconds)))
+    }
+
+    /// Whether there is a time to come, or a second after the first: there may be no such day.
+    fn recur(&self) -> bool {
+        let first = self.next(self.earliest(true));
+        first.is_some_and(|first| first > self.now || self.next(first).is_some())
     }
 
     /// The most recent time that has passed, and whether very many have (`mostRecentScheduleTime`).
@@ -336,7 +355,7 @@ mod tests {
     fn starts() {
         let running = || vec![job("j", None, 0)];
         type Case<'a> = (Value, Value, Vec<Arc<Job>>, &'a str, Option<&'a str>, &'a [&'a str]);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 10] = [
             (json!({}), json!({}), vec![], "2026-01-01T00:59:59Z", None, &[]),
             (json!({}), json!({}), vec![], "2026-01-01T01:00:00.1Z", Some("c-29453820"), &[]),
             (json!({"suspend": true}), json!({}), vec![], "2026-01-01T01:00:01Z", None, &[]),
@@ -367,6 +386,14 @@ mod tests {
                 &["UnknownTimeZone"],
             ),
             (
+                json!({"schedule": "59 23 31 2 *"}),
+                json!({}),
+                vec![],
+                "2026-01-01T05:00:01Z",
+                None,
+                &["InvalidSchedule"],
+            ),
+            (
                 json!({"schedule": "* * * * *"}),
                 json!({}),
                 vec![],
@@ -382,6 +409,16 @@ mod tests {
             let said: Vec<_> = plan.news.iter().map(|news| news.reason).collect();
             assert_eq!(said, reasons, "{spec} at {now}");
         }
+    }
+
+    #[test]
+    fn a_changed_schedule_starts_nothing_for_the_past() {
+        let cron = cron(json!({"schedule": "*/10 * * * *"}), json!({}));
+        let now = at("2026-01-01T00:15:00Z");
+        assert!(plan(&cron, &[], now).create.is_some());
+        let changed = plan_changed(&cron, &[], now);
+        assert!(changed.create.is_none());
+        assert_eq!(changed.requeue, Some(Duration::from_millis(300_100)));
     }
 
     #[test]

@@ -205,10 +205,10 @@ impl Controller for DaemonSets {
                 self.recorder.normal(&about, "SucceededDaemonPod", message);
             }
         }
-        self.control.delete(&about, &plan.delete).await?;
-        self.control
-            .create(&about, plan.create.iter().map(|node| pod_for(&ds, node, &hash)).collect())
-            .await?;
+        // the status tells what there is, whether or not the step succeeds
+        let pods_made = plan.create.iter().map(|node| pod_for(&ds, node, &hash)).collect();
+        let created = self.control.create(&about, pods_made).await;
+        let deleted = self.control.delete(&about, &plan.delete).await;
         if ds.status.as_ref() != Some(&plan.status) {
             let mut object = (*ds).clone();
             object.status = Some(plan.status);
@@ -216,6 +216,7 @@ impl Controller for DaemonSets {
             let written = api.replace_status(&key.name, &PostParams::default(), &object).await?;
             self.sets.reached(resource_version(&written.metadata)).await;
         }
+        created.and(deleted)?;
         self.trim(&ds, &pods, &revision).await?;
         let min_ready = spec.min_ready_seconds.unwrap_or(0);
         let waits =

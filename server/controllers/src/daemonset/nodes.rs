@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use super::HASH_LABEL;
 use crate::node::eviction::tolerates;
 use crate::pod_control::pod_from_template;
-use crate::words::{Map, controller_reference, matches, name, namespace};
+use crate::words::{Map, annotation, controller_reference, matches, name, namespace};
 
 /// Taints that every daemon tolerates.
 const TOLERATED: [(&str, &str); 6] = [
@@ -21,6 +21,14 @@ const TOLERATED: [(&str, &str); 6] = [
     ("node.kubernetes.io/pid-pressure", "NoSchedule"),
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
+
+/// On pods: the number of their template.
+pub(super) const GENERATION_LABEL: &str = "pod-template-generation";
+
+/// The number of the present template.
+pub(super) fn generation(ds: &DaemonSet) -> Option<i64> {
+    annotation(&ds.metadata, "deprecated.daemonset.template.generation")?.parse().ok()
+}
 
 /// Whether a new pod should run on the node, and whether an old one may stay.
 pub(super) fn fits(spec: &DaemonSetSpec, node: &Node) -> (bool, bool) {
@@ -97,7 +105,9 @@ pub(super) fn pod_for(ds: &DaemonSet, node: &str, hash: &str) -> Pod {
     let mut pod = pod_from_template(&template, &controller_reference(ds), namespace(&ds.metadata));
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
-    labels.insert("pod-template-generation".to_owned(), ds.metadata.generation.unwrap_or(1).to_string());
+    if let Some(generation) = generation(ds) {
+        labels.insert(GENERATION_LABEL.to_owned(), generation.to_string());
+    }
     let spec = pod.spec.get_or_insert_default();
     spec.tolerations = Some(tolerations(spec));
     let field = NodeSelectorRequirement {

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use sampan_reconcile::HashMap;
 
 use super::HASH_LABEL;
-use super::nodes::{fits, target};
+use super::nodes::{GENERATION_LABEL, fits, generation, target};
 use crate::deployment::resolve;
 use crate::words::{created, is_available, is_ready, is_terminal, name, phase};
 
@@ -129,8 +129,12 @@ fn bound(pod: &Pod) -> bool {
 }
 
 impl World<'_> {
+    /// Whether the pod is of the present template: its hash says so, or its number (upstream's `IsPodUpdated`).
     fn is_new(&self, pod: &Pod) -> bool {
-        pod.metadata.labels.as_ref().and_then(|labels| labels.get(HASH_LABEL)).is_some_and(|h| h == self.hash)
+        let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        let of_number =
+            || generation(self.ds).is_some_and(|n| label(GENERATION_LABEL) == Some(&n.to_string()));
+        label(HASH_LABEL).is_some_and(|hash| hash == self.hash) || of_number()
     }
 
     fn is_available(&self, pod: &Pod, spec: &DaemonSetSpec) -> bool {

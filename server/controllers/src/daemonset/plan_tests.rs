@@ -52,6 +52,31 @@ fn look(ds: &DaemonSet, nodes: &[Arc<Node>], all: &str, held: bool) -> Plan {
     plan(&World { ds, nodes, pods: &pods, hash: "new", now: Timestamp::now(), held: &|_| held })
 }
 
+#[test]
+fn a_pod_whose_template_has_the_present_number_is_up_to_date() {
+    let mut ds = set(json!({"maxUnavailable": 1}));
+    let number = |number: &str| {
+        Some([("deprecated.daemonset.template.generation".to_owned(), number.to_owned())].into())
+    };
+    ds.metadata.annotations = number("3");
+    let pods = pods(&ds, "a:old:ready");
+    for (present, gone) in [("3", vec![]), ("4", vec!["a-old"]), ("x", vec!["a-old"])] {
+        ds.metadata.annotations = number(present);
+        let nodes = [node("a", None)];
+        let world = World {
+            ds: &ds,
+            nodes: &nodes,
+            pods: &pods,
+            hash: "new",
+            now: Timestamp::now(),
+            held: &|_| false,
+        };
+        let plan = plan(&world);
+        assert_eq!(deleted(&plan), gone, "{present}");
+        assert_eq!(plan.status.updated_number_scheduled, Some(i32::from(gone.is_empty())), "{present}");
+    }
+}
+
 fn deleted(plan: &Plan) -> Vec<&str> {
     plan.delete.iter().map(|pod| name(&pod.metadata)).collect()
 }

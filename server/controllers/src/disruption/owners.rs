@@ -15,6 +15,7 @@ use sampan_reconcile::{Error, HashMap, Informer, Key, Object, Sources};
 
 use super::Work;
 use crate::context::Context;
+use crate::pod_control::message_of;
 use crate::words::{controller_of, name, namespace};
 
 /// What the owners of some pods want together.
@@ -44,6 +45,19 @@ where
     }
     let object = informer.get(&Key::namespaced(place, &owner.name))?;
     (object.meta().uid.as_deref() == Some(owner.uid.as_str())).then_some(object)
+}
+
+/// Why nobody can be asked for the scale of `owner`.
+fn unknown(owner: &OwnerReference, error: &kube::Error) -> String {
+    let missing = match error {
+        kube::Error::Discovery(_) => true,
+        kube::Error::Api(status) => status.code == 404,
+        _ => false,
+    };
+    match missing {
+        true => format!("no matches for kind {:?} in version {:?}", owner.kind, owner.api_version),
+        false => message_of(error),
+    }
 }
 
 impl Owners {
@@ -141,8 +155,9 @@ impl Owners {
     ) -> Result<Result<Option<(String, i32)>, String>, Error> {
         let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
         let kind = GroupVersionKind::gvk(group, version, &owner.kind);
-        let Ok((resource, capabilities)) = pinned_kind(&self.context.client, &kind).await else {
-            return Ok(Ok(None));
+        let (resource, capabilities) = match pinned_kind(&self.context.client, &kind).await {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(unknown(owner, &error))),
         };
         if !capabilities.subresources.iter().any(|(sub, _)| sub.plural == "scale") {
             let qualified = match group {
@@ -162,7 +177,25 @@ impl Owners {
             }
             Ok(_) => Ok(Ok(None)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(None)),
+            Err(kube::Error::Api(status)) => Ok(Err(status.message.clone())),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::error::DiscoveryError;
+
+    #[test]
+    fn a_kind_that_is_not_there_is_named() {
+        let owner = OwnerReference {
+            api_version: "example.com/v1".to_owned(),
+            kind: "Crd".to_owned(),
+            ..OwnerReference::default()
+        };
+        let error = kube::Error::Discovery(DiscoveryError::MissingKind("x".to_owned()));
+        assert_eq!(unknown(&owner, &error), r#"no matches for kind "Crd" in version "example.com/v1""#);
     }
 }

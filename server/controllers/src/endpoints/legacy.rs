@@ -42,6 +42,8 @@ pub(crate) fn plan(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoi
     let truncated = truncate(&mut subsets);
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(MANAGED_BY.to_owned(), "endpoint-controller".to_owned());
+    // says what the Service is, whatever its author labelled it
+    labels.remove(HEADLESS);
     if is_headless(service) {
         labels.insert(HEADLESS.to_owned(), String::new());
     }
@@ -251,6 +253,10 @@ mod tests {
         );
         assert!(plan(&service(json!({})), &pods, Some(&plain)).is_none());
         assert_eq!(plain.metadata.labels.as_ref().unwrap()[MANAGED_BY], "endpoint-controller");
+        let mut claims = service(json!({}));
+        claims.metadata.labels = Some([(HEADLESS.to_owned(), String::new())].into());
+        let claims = plan(&claims, &pods, None).unwrap();
+        assert!(!claims.metadata.labels.unwrap().contains_key(HEADLESS), "it has an address");
         let all = plan(&service(json!({"publishNotReadyAddresses": true})), &pods, None).unwrap();
         assert_eq!(ips(&all.subsets.unwrap()[0].addresses).len(), 3);
     }

@@ -4,6 +4,7 @@
 mod legacy;
 mod mirroring;
 mod packing;
+mod repack;
 mod slices;
 
 use std::sync::Arc;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointSlice, ForNode, ForZone,
+};
 use sampan_reconcile::{Controller, Error, Informer, Key, Sources};
 
 use super::packing::{self, Plan, Shape, Template};
@@ -17,6 +19,10 @@ use crate::words::{controller_reference, name};
 const MAX_ENDPOINTS: usize = 100;
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// Ask for hints by the share that zones have of the nodes, which take the place of `trafficDistribution`; the first
+/// that is there counts.
+const TOPOLOGY_MODES: [&str; 2] =
+    ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
 /// Index of slices by `namespace/service`.
 const BY_SERVICE: &str = "service";
 
@@ -73,7 +79,7 @@ fn endpoint(
     let address = addresses(pod).into_iter().find(|address| address.contains(':') == (family == "IPv6"))?;
     let (serving, terminating) = (is_ready(pod), pod.metadata.deletion_timestamp.is_some());
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    Some(Endpoint {
+    let mut endpoint = Endpoint {
         addresses: vec![address],
         conditions: Some(EndpointConditions {
             ready: Some(publishes_unready(service) || (serving && !terminating)),
@@ -91,7 +97,26 @@ fn endpoint(
             ..ObjectReference::default()
         }),
         ..Endpoint::default()
-    })
+    };
+    endpoint.hints = hints(service, &endpoint);
+    Some(endpoint)
+}
+
+/// Who should come to a ready endpoint: clients of its zone, and of its node if the Service says so (upstream's
+/// `endpointslice/trafficdist`).
+fn hints(service: &Service, endpoint: &Endpoint) -> Option<EndpointHints> {
+    let wish = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let annotations = service.metadata.annotations.as_ref();
+    let mode = annotations.and_then(|all| TOPOLOGY_MODES.iter().find_map(|key| all.get(*key)));
+    let by_mode = mode.is_some_and(|mode| matches!(mode.as_str(), "Auto" | "auto"));
+    let ready = endpoint.conditions.as_ref()?.ready == Some(true);
+    if by_mode || !ready || !matches!(wish, "PreferClose" | "PreferSameZone" | "PreferSameNode") {
+        return None;
+    }
+    let node = endpoint.node_name.clone().filter(|_| wish == "PreferSameNode");
+    let for_zones = endpoint.zone.clone().map(|name| vec![ForZone { name }]);
+    let for_nodes = node.map(|name| vec![ForNode { name }]);
+    (for_zones.is_some() || for_nodes.is_some()).then_some(EndpointHints { for_nodes, for_zones })
 }
 
 /// The controller.
@@ -198,6 +223,35 @@ mod tests {
         assert_eq!(slice.ports.as_ref().unwrap()[0].port, Some(8080));
         assert_eq!(slice.metadata.labels.as_ref().unwrap()[packing::SERVICE_NAME], "web");
         assert!(slice.metadata.annotations.as_ref().unwrap().contains_key(TRIGGER_TIME));
+    }
+
+    #[test]
+    fn hints_say_who_should_come() {
+        let pods = [pod("a", "10.0.0.1", true, false), pod("b", "10.0.0.2", false, false)];
+        let said = |wish: &str, annotations: &[(&str, &str)]| {
+            let mut service = service(json!({"trafficDistribution": wish}));
+            let words = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            service.metadata.annotations = Some(words.collect());
+            let plan = plan(&service, &pods, &|_| Some("z".to_owned()), &[]);
+            let mut hints: Vec<Value> = plan.create[0]
+                .endpoints
+                .iter()
+                .flatten()
+                .map(|endpoint| serde_json::to_value(&endpoint.hints).unwrap())
+                .collect();
+            assert_eq!(hints.pop(), Some(Value::Null), "not ready");
+            hints.remove(0)
+        };
+        let (zone, node) = (json!([{"name": "z"}]), json!([{"name": "n"}]));
+        assert_eq!(said("PreferClose", &[]), json!({"forZones": zone}));
+        assert_eq!(said("PreferSameZone", &[]), json!({"forZones": zone}));
+        assert_eq!(said("PreferSameNode", &[]), json!({"forZones": zone, "forNodes": node}));
+        assert_eq!(said("Other", &[]), Value::Null);
+        assert_eq!(said("PreferClose", &[("service.kubernetes.io/topology-mode", "Auto")]), Value::Null);
+        assert_eq!(
+            said("PreferClose", &[("service.kubernetes.io/topology-mode", "Off")]),
+            json!({"forZones": zone})
+        );
     }
 
     #[test]

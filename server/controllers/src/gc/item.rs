@@ -92,6 +92,13 @@ impl Item {
     pub(super) fn orphans(&self) -> bool {
         self.deleting && self.orphan
     }
+
+    /// Is to wait for its dependents, or to let them go, and was not before `old` changed: what is being deleted already
+    /// may be deleted in another way, or once more.
+    pub(super) fn begins_to_end(&self, old: Option<&Self>) -> bool {
+        let was = |test: fn(&Self) -> bool| old.is_some_and(test);
+        (self.waits() && !was(Self::waits)) || (self.orphans() && !was(Self::orphans))
+    }
 }
 
 fn owner(reference: &OwnerReference) -> Owner {
@@ -137,6 +144,23 @@ mod tests {
         assert_eq!(built_ins()[index].name, "replicasets.apps");
         let OwnerKind::Named(named) = &item.owners[1].kind else { panic!("{:?}", item.owners) };
         assert_eq!((named.term().as_str(), &*named.version), ("example.com/Thing", "v1"));
+    }
+
+    #[test]
+    fn an_object_may_be_deleted_once_more() {
+        let item = |deleting: bool, finalizers: &[&str]| -> Item {
+            let time = deleting.then_some("2026-01-01T00:00:00Z");
+            let metadata =
+                json!({"name": "p", "uid": "p", "finalizers": finalizers, "deletionTimestamp": time});
+            serde_json::from_value(json!({"metadata": metadata})).unwrap()
+        };
+        let waiting = item(true, &["x/y", FOREGROUND]);
+        assert!(waiting.begins_to_end(None));
+        assert!(waiting.begins_to_end(Some(&item(false, &["x/y"]))));
+        assert!(waiting.begins_to_end(Some(&item(true, &["x/y"]))), "deleted again");
+        assert!(waiting.begins_to_end(Some(&item(true, &[ORPHAN]))), "in another way");
+        assert!(!waiting.begins_to_end(Some(&waiting.clone())));
+        assert!(!item(false, &[ORPHAN]).begins_to_end(None));
     }
 
     #[test]

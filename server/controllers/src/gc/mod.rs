@@ -127,8 +127,7 @@ impl GarbageCollector {
                 let was = |test: fn(&Item) -> bool| old.as_ref().is_some_and(|old| test(old));
                 let owned_anew =
                     old.as_ref().is_none_or(|old| old.owners != new.owners) && !new.owners.is_empty();
-                let ends = new.deleting && (new.foreground || new.orphan);
-                if owned_anew || (ends && !was(|old| old.deleting)) {
+                if owned_anew || new.begins_to_end(old.as_deref()) {
                     nodes.push(node);
                 }
                 if new.waits() && !was(Item::waits) {

@@ -3,7 +3,8 @@
 //! A finished pod keeps a finalizer until it is counted: first its uid goes to `uncountedTerminatedPods`, then the
 //! finalizer goes, then the number moves to `succeeded` or `failed`. A crash between any two loses nothing. Pods that
 //! are not wanted any more (the Job is suspended, or wider than it may be) lose it before they are deleted: they did
-//! not fail. Back-off is read from the pods themselves, so that a restart does not forget it.
+//! not fail. Back-off is read from the pods themselves, so that a restart does not forget it, and from what is remembered of
+//! those that were taken away.
 
 mod backoff;
 mod indexes;
@@ -17,13 +18,14 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use parking_lot::Mutex;
 use sampan_reconcile::{Controller, Error, Informer, Key, Recorder, Sources, reference};
 use serde_json::json;
 
 use crate::claim::{self, claim};
-use crate::context::{Context, candidates, index_by_owner, owner_keys, suitors};
+use crate::context::{BY_CONTROLLER, Context, candidates, index_by_owner, owner_keys, suitors};
 use crate::pod_control::PodControl;
-use crate::words::{controller_reference, is_active, matches, name, namespace, resource_version, uid};
+use crate::words::{controller_of, controller_reference, matches, name, namespace, resource_version, uid};
 
 use plan::{Plan, plan};
 use pod::{FINALIZER, tracked};
@@ -44,6 +46,29 @@ pub(crate) struct Jobs {
     jobs: Informer<Job>,
     control: PodControl,
     recorder: Recorder,
+    failures: Mutex<backoff::Memory>,
+}
+
+/// Index of the pods that hang on our finalizer, by the name of their Job; those of nobody are under no name.
+const TRACKED: &str = "tracked-by-job";
+
+fn tracker(namespace: &str, job: &str) -> String {
+    format!("{namespace}/{job}")
+}
+
+fn trackers(pod: &Pod) -> Vec<String> {
+    let job = match controller_of(&pod.metadata) {
+        None => "",
+        Some(owner) if owner.kind == "Job" => owner.name.as_str(),
+        Some(_) => return Vec::new(),
+    };
+    if tracked(pod) { vec![tracker(namespace(&pod.metadata), job)] } else { Vec::new() }
+}
+
+/// Whether the pod's Job is not the one that has its name by now.
+fn is_left(pod: &Pod, live: Option<&Job>) -> bool {
+    let owner = controller_of(&pod.metadata).map(|owner| owner.uid.as_str());
+    live.is_none_or(|job| owner != Some(uid(&job.metadata)))
 }
 
 impl Jobs {
@@ -51,11 +76,21 @@ impl Jobs {
         let jobs = context.by_namespace::<Job>();
         index_by_owner(&jobs);
         let recorder = context.recorder("job-controller");
-        Self { context: context.clone(), jobs, control: PodControl::new(context, &recorder), recorder }
+        context.pods.add_index(TRACKED, trackers);
+        let control = PodControl::new(context, &recorder);
+        Self { context: context.clone(), jobs, control, recorder, failures: Mutex::default() }
     }
 
-    async fn act(&self, job: &Job, plan: Plan) -> Result<(), Error> {
+    async fn act(&self, job: &Job, mut plan: Plan) -> Result<(), Error> {
         let about = reference(job);
+        let ends = plan.ends();
+        // how a Job ends is written before its pods are taken away, or they might be taken for failures
+        let acted = if ends { Ok(()) } else { self.resize(job, &plan).await };
+        if acted.is_err() {
+            // the status tells what there is, not what was wanted
+            let own = self.context.pods.by_index(BY_CONTROLLER, uid(&job.metadata));
+            plan.recount(&own);
+        }
         // the count is written before any finalizer goes
         if job.status.as_ref() != Some(&plan.status) {
             let mut object = job.clone();
@@ -67,23 +102,36 @@ impl Jobs {
         for (kind, reason, message) in plan.events {
             self.recorder.event(&about, kind, &reason, message);
         }
+        if ends {
+            self.control.delete(&about, &plan.delete).await?;
+        }
         self.strip(&plan.strip).await?;
-        self.control.delete(&about, &plan.delete).await?;
+        acted
+    }
+
+    /// Makes pods that are missing and takes away those that are not wanted.
+    async fn resize(&self, job: &Job, plan: &Plan) -> Result<(), Error> {
+        let about = reference(job);
         let spec = job.spec.clone().unwrap_or_default();
-        let pods = plan.create.into_iter().map(|new| pod::pod_of(job, &spec, &new)).collect();
-        self.control.create(&about, pods).await
+        let pods = plan.create.iter().map(|new| pod::pod_of(job, &spec, new)).collect();
+        self.control.create(&about, pods).await?;
+        for pod in &plan.unwanted {
+            // one that has succeeded meanwhile is to be counted
+            self.strip_one(pod, pod.metadata.resource_version.as_deref()).await?;
+        }
+        self.control.delete(&about, &plan.delete).await
     }
 
     /// The Job's pods, after adoption and release.
     async fn pods(&self, job: &Job) -> Result<Vec<Arc<Pod>>, Error> {
         let place = namespace(&job.metadata);
         let Some(selector) = job.spec.as_ref().and_then(|spec| spec.selector.clone()) else {
-            return Ok(self.context.pods.by_index(crate::context::BY_CONTROLLER, uid(&job.metadata)));
+            return Ok(self.context.pods.by_index(BY_CONTROLLER, uid(&job.metadata)));
         };
         let sorted =
             claim(&job.metadata, &selector, candidates(&self.context.pods, uid(&job.metadata), place));
         let mut pods = sorted.owned;
-        let adopt: Vec<_> = sorted.adopt.into_iter().filter(|pod| is_active(pod)).collect();
+        let adopt = sorted.adopt;
         let api = self.context.namespaced::<Pod>(place);
         if !adopt.is_empty() {
             claim::still_there(&self.context, job).await?;
@@ -99,18 +147,25 @@ impl Jobs {
         Ok(pods)
     }
 
+    /// Takes our finalizer from pods, whatever else of them has changed.
     async fn strip(&self, pods: &[Arc<Pod>]) -> Result<(), Error> {
         for pod in pods {
-            let mut finalizers = pod.metadata.finalizers.clone().unwrap_or_default();
-            finalizers.retain(|finalizer| finalizer != FINALIZER);
-            let body = json!({"metadata": {
-                "resourceVersion": pod.metadata.resource_version, "uid": pod.metadata.uid, "finalizers": finalizers}});
-            let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
-            match api.patch(name(&pod.metadata), &PatchParams::default(), &Patch::Merge(body)).await {
-                Ok(pod) => self.context.pods.reached(resource_version(&pod.metadata)).await,
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.strip_one(pod, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes our finalizer from a pod; with a `version` only if the pod is still as it was seen.
+    async fn strip_one(&self, pod: &Pod, version: Option<&str>) -> Result<(), Error> {
+        let mut body = json!({"metadata": {"uid": pod.metadata.uid, "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+        if let Some(version) = version {
+            body["metadata"]["resourceVersion"] = version.into();
+        }
+        let api = self.context.namespaced::<Pod>(namespace(&pod.metadata));
+        match api.patch(name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(body)).await {
+            Ok(pod) => self.context.pods.reached(resource_version(&pod.metadata)).await,
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
@@ -146,14 +201,14 @@ impl Jobs {
         }
     }
 
-    /// The Job is gone or going: its pods must not hang on our finalizer.
-    async fn release(&self, key: &Key) -> Result<(), Error> {
-        let all = self.context.pods.by_index(crate::context::BY_NAMESPACE, key.namespace());
-        let ours = |pod: &Arc<Pod>| {
-            let owner = crate::words::controller_of(&pod.metadata);
-            tracked(pod) && owner.is_none_or(|owner| owner.kind == "Job" && owner.name == key.name)
-        };
-        let pods: Vec<_> = all.into_iter().filter(ours).collect();
+    /// Pods whose Job is gone must not hang on our finalizer; `live` is another one of its name.
+    async fn release(&self, key: &Key, live: Option<&Job>) -> Result<(), Error> {
+        let named = |job: &str| self.context.pods.by_index(TRACKED, &tracker(key.namespace(), job));
+        let mut pods = named(&key.name);
+        if live.is_none() {
+            pods.extend(named(""));
+        }
+        pods.retain(|pod| is_left(pod, live));
         self.strip(&pods).await
     }
 }
@@ -183,17 +238,56 @@ impl Controller for Jobs {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(job) = self.jobs.get(key) else { return self.release(key).await.map(|()| None) };
-        if job.metadata.deletion_timestamp.is_some() {
-            return self.release(key).await.map(|()| None);
-        }
+        let job = self.jobs.get(key);
+        self.release(key, job.as_deref()).await?;
+        let Some(job) = job else {
+            self.failures.lock().forget(key);
+            return Ok(None);
+        };
         if !is_managed(&job) {
             return Ok(None);
         }
         let pods = self.pods(&job).await?;
-        let plan = plan(&job, &pods, sampan_reconcile::now());
+        let failures = match &job.spec {
+            Some(spec) if !is_finished(&job) => self.failures.lock().look(key, &job, spec, &pods),
+            _ => Vec::new(),
+        };
+        let plan = plan(&job, &pods, &failures, sampan_reconcile::now());
         let requeue = plan.requeue;
         self.act(&job, plan).await?;
+        if is_finished(&job) {
+            self.failures.lock().forget(key);
+        }
         if is_finished(&job) { self.expire(&job).await } else { Ok(requeue) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pods_are_left_when_another_job_has_the_name() {
+        let pod = |kind: &str, owner: &str, finalizers: &[&str]| -> Pod {
+            let owner = json!({"apiVersion": "batch/v1", "kind": kind, "name": "j", "uid": owner, "controller": true});
+            let owners = if kind.is_empty() { json!([]) } else { json!([owner]) };
+            let meta =
+                json!({"name": "p", "namespace": "a", "finalizers": finalizers, "ownerReferences": owners});
+            serde_json::from_value(json!({"metadata": meta})).unwrap()
+        };
+        let live: Job = serde_json::from_value(json!({"metadata": {"name": "j", "uid": "new"}})).unwrap();
+        for (kind, owner, finalizers, index, left) in [
+            ("Job", "new", vec![FINALIZER], vec!["a/j"], false),
+            ("Job", "old", vec![FINALIZER], vec!["a/j"], true),
+            ("Job", "old", vec!["example.com/x"], vec![], true),
+            ("ReplicaSet", "old", vec![FINALIZER], vec![], true),
+            ("", "", vec![FINALIZER], vec!["a/"], true),
+        ] {
+            let pod = pod(kind, owner, &finalizers);
+            assert_eq!(trackers(&pod), index, "{kind} {owner} {finalizers:?}");
+            assert_eq!(is_left(&pod, Some(&live)), left, "{kind} {owner} {finalizers:?}");
+            assert!(is_left(&pod, None), "{kind} {owner} {finalizers:?}");
+        }
     }
 }

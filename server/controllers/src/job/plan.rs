@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sampan_reconcile::{EventType, HashMap};
+use sampan_reconcile::EventType;
 
 use super::indexes::{self, Indexes};
 use super::pod::{
@@ -16,7 +16,7 @@ use super::pod::{
     waits_for_failure,
 };
 use super::{backoff, policy};
-use crate::replicaset::deletion_rank;
+use crate::replicaset::removal_rank;
 use crate::words::{is_active, is_ready, is_terminal, phase, uid};
 
 /// Most pods created or deleted in one pass.
@@ -29,13 +29,29 @@ pub(super) struct Plan {
     pub status: JobStatus,
     pub create: Vec<New>,
     pub delete: Vec<Arc<Pod>>,
-    /// Pods that may lose their finalizer: counted ones, and those that are not to be.
+    /// Those of `delete` that lose their finalizer before, so that they do not count.
+    pub unwanted: Vec<Arc<Pod>>,
+    /// Pods that may lose their finalizer once the status is written.
     pub strip: Vec<Arc<Pod>>,
     pub events: Vec<(EventType, String, String)>,
     pub requeue: Option<Duration>,
 }
 
 impl Plan {
+    /// Takes the numbers of pods from those that there are, when not all could be made or deleted.
+    pub fn recount(&mut self, pods: &[Arc<Pod>]) {
+        let active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).collect();
+        let ready = active.iter().filter(|pod| is_ready(pod)).count();
+        self.status.active = Some(number(active.len())).filter(|count| *count > 0);
+        self.status.ready = Some(number(ready));
+        self.status.terminating = Some(number(pods.iter().filter(|pod| is_leaving(pod)).count()));
+    }
+
+    /// Whether the Job is ending.
+    pub fn ends(&self) -> bool {
+        Ending::of(&self.status).is_some()
+    }
+
     fn again_in(&mut self, wait: Duration) {
         self.requeue = Some(self.requeue.map_or(wait, |other| other.min(wait)));
     }
@@ -68,6 +84,8 @@ struct View<'a> {
     pods: &'a [Arc<Pod>],
     active: Vec<Arc<Pod>>,
     now: Timestamp,
+    /// When pods failed since the last success.
+    failures: &'a [Timestamp],
     /// How many ended well and badly, counted or about to be.
     good: i32,
     bad: i32,
@@ -108,7 +126,7 @@ fn is_leaving(pod: &Pod) -> bool {
 }
 
 /// One pass over a Job that is not finished yet, or has pods left to let go.
-pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &[Timestamp], now: Timestamp) -> Plan {
     let spec = job.spec.clone().unwrap_or_default();
     let mut plan = Plan { status: job.status.clone().unwrap_or_default(), ..Plan::default() };
     if is_finished(job) {
@@ -116,14 +134,17 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         return plan;
     }
     flush(&mut plan.status, pods);
-    let view = View::new(&plan.status, &spec, pods, now);
+    let view = View { failures, ..View::new(&plan.status, &spec, pods, now) };
     let suspended = spec.suspend == Some(true);
+    // of a Job that is on its way out pods are counted and let go, and none is made
+    let leaves = job.metadata.deletion_timestamp.is_some();
     if !suspended && plan.status.start_time.is_none() {
         plan.status.start_time = Some(Time(now));
     }
     let ending = decide(&mut plan, &view);
     match ending {
         Some(_) => plan.delete = view.active.clone(),
+        None if leaves => {}
         None => {
             suspend(&mut plan, suspended, now);
             if suspended {
@@ -133,7 +154,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
             }
         }
     }
-    let all_counted = count(&mut plan, &view, ending);
+    let all_counted = count(&mut plan, &view, ending, leaves);
     tally(&mut plan, &view);
     if let Some(ending) = ending.filter(|_| all_counted) {
         finish(&mut plan, &spec, ending, now);
@@ -175,6 +196,7 @@ impl<'a> View<'a> {
             pods,
             active,
             now,
+            failures: &[],
             good: status.succeeded.unwrap_or(0) + number(good.len()) + fresh(&succeeds),
             bad: status.failed.unwrap_or(0) + number(bad.len()) + fresh(&fails),
             succeeded: Indexes::new(),
@@ -321,7 +343,7 @@ fn suspend(plan: &mut Plan, suspended: bool, now: Timestamp) {
 
 /// Deletes pods that are not wanted any more: they are let go first, so that they do not count as failed.
 fn remove(plan: &mut Plan, pods: Vec<Arc<Pod>>) {
-    plan.strip.extend(pods.iter().filter(|pod| tracked(pod)).cloned());
+    plan.unwanted = pods.iter().filter(|pod| tracked(pod)).cloned().collect();
     plan.delete = pods;
 }
 
@@ -343,7 +365,7 @@ fn size(plan: &mut Plan, view: &View<'_>) {
     if missing == 0 {
         return;
     }
-    let wait = backoff::of_job(view.pods, view.spec, view.now);
+    let wait = backoff::of_job(view.failures, view.now);
     if let Some(wait) = wait.filter(|_| view.failed.is_none()) {
         return plan.again_in(wait);
     }
@@ -356,7 +378,7 @@ fn size(plan: &mut Plan, view: &View<'_>) {
 /// At least so many active pods that are missed least; of an index's pods all but one, and those of no index.
 fn surplus(view: &View<'_>, at_least: usize) -> Vec<Arc<Pod>> {
     let mut left = view.active.clone();
-    left.sort_by_key(|pod| deletion_rank(pod, &HashMap::default(), view.now));
+    left.sort_by_key(|pod| removal_rank(pod));
     let mut surplus = Vec::new();
     if is_indexed(view.spec) {
         // the pod that is missed most comes first here, and keeps its index
@@ -393,9 +415,9 @@ fn new_indexes(plan: &mut Plan, view: &View<'_>, missing: usize) -> Vec<New> {
     new
 }
 
-/// Notes finished pods in `uncountedTerminatedPods` or `completedIndexes`, and says which may be let go. Whether
-/// nothing is left to be counted.
-fn count(plan: &mut Plan, view: &View<'_>, ending: Option<Ending>) -> bool {
+/// Notes finished pods in `uncountedTerminatedPods` or `completedIndexes`, and says which may be let go: all of them, if
+/// the Job ends or `leaves`. Whether nothing is left to be counted.
+fn count(plan: &mut Plan, view: &View<'_>, ending: Option<Ending>, leaves: bool) -> bool {
     let mut uncounted = plan.status.uncounted_terminated_pods.take().unwrap_or_default();
     let mut good = uncounted.succeeded.take().unwrap_or_default();
     let mut bad = uncounted.failed.take().unwrap_or_default();
@@ -404,7 +426,8 @@ fn count(plan: &mut Plan, view: &View<'_>, ending: Option<Ending>) -> bool {
     let mut all = true;
     for pod in view.pods.iter().filter(|pod| tracked(pod)) {
         let (succeeded, has_failed) = (phase(pod) == "Succeeded", failed(pod, view.spec));
-        if ending.is_none() && !succeeded && (!has_failed || held(pod)) {
+        let stays = !succeeded && (!has_failed || held(pod));
+        if stays && ending.is_none() && !leaves {
             continue;
         }
         if good.len() + bad.len() >= UNCOUNTED_MAX {

@@ -11,6 +11,13 @@ fn job(spec: &Value) -> Job {
     serde_json::from_value(job).unwrap()
 }
 
+/// A pass that remembers nothing.
+fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+    let (key, spec) = (sampan_reconcile::Key::namespaced("a", "j"), job.spec.clone().unwrap());
+    let failures = backoff::Memory::default().look(&key, job, &spec, pods);
+    super::plan(job, pods, &failures, now)
+}
+
 fn now() -> Timestamp {
     "2026-01-01T01:00:00Z".parse().unwrap()
 }
@@ -128,7 +135,8 @@ fn pods_that_are_not_wanted_do_not_fail() {
     let suspended = json!({"completions": 3, "parallelism": 2, "suspend": true});
     for (spec, deleted) in [(narrow, 1), (suspended, 2)] {
         let plan = plan(&job(&spec), &pods(&["Running", "Running"]), now());
-        assert_eq!((plan.delete.len(), plan.strip.len()), (deleted, deleted), "let go first: {spec}");
+        assert_eq!((plan.delete.len(), plan.unwanted.len()), (deleted, deleted), "let go first: {spec}");
+        assert!(plan.strip.is_empty(), "{spec}");
         assert_eq!(plan.status.uncounted_terminated_pods.unwrap().failed, None, "{spec}");
         assert_eq!(plan.status.terminating, Some(i32::try_from(deleted).unwrap()));
     }
@@ -282,4 +290,28 @@ fn pods_are_numbered() {
     assert_eq!(field.field_path, "metadata.labels['batch.kubernetes.io/job-completion-index']");
     assert_eq!(made.metadata.labels.unwrap()["batch.kubernetes.io/job-completion-index"], "2");
     assert_eq!(made.metadata.finalizers.unwrap(), [FINALIZER]);
+}
+
+#[test]
+fn a_job_that_is_on_its_way_out_counts_its_pods_and_lets_them_go() {
+    let mut job = job(&json!({"completions": 5, "parallelism": 3}));
+    job.metadata.deletion_timestamp = Some(Time(now()));
+    let plan = plan(&job, &pods(&["Running", "Succeeded", "-Running"]), now());
+    assert!(plan.create.is_empty() && plan.delete.is_empty());
+    let let_go: Vec<_> = plan.strip.iter().map(|pod| uid(&pod.metadata)).collect();
+    assert_eq!(let_go, ["p0", "p1", "p2"]);
+    let uncounted = plan.status.uncounted_terminated_pods.unwrap();
+    assert_eq!(uncounted.succeeded.unwrap(), ["p1"]);
+    assert_eq!(uncounted.failed.unwrap(), ["p2"]);
+    assert_eq!((plan.status.active, plan.status.terminating), (Some(1), Some(1)));
+}
+
+#[test]
+fn pods_that_could_not_be_made_are_not_active() {
+    let mut plan = plan(&job(&json!({"completions": 5, "parallelism": 3})), &pods(&["Running"]), now());
+    assert_eq!((plan.create.len(), plan.status.active), (2, Some(3)));
+    plan.recount(&pods(&["Running", "-Running", "Failed"]));
+    assert_eq!((plan.status.active, plan.status.terminating), (Some(1), Some(1)));
+    plan.recount(&[]);
+    assert_eq!((plan.status.active, plan.status.ready), (None, Some(0)));
 }

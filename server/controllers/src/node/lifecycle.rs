@@ -76,10 +76,9 @@ pub(crate) fn plan(node: &Node, silent: Duration, now: Timestamp) -> Plan {
         state = "Unknown".to_owned();
     }
     let old = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    // a node that never reported keeps the taints it registered with until it does
-    if condition(node, "Ready").is_some() || silent >= grace {
-        plan.taints = Some(taints(node, &state, &old, now)).filter(|new| *new != old);
-    }
+    // of a node that never reported only what it says is known: it may be scheduled to, as with upstream
+    let is_known = condition(node, "Ready").is_some() || silent >= grace;
+    plan.taints = Some(taints(node, is_known.then_some(&*state), &old, now)).filter(|new| *new != old);
     plan
 }
 
@@ -132,10 +131,10 @@ fn is_emptied(taints: &[Taint]) -> bool {
 }
 
 /// The taints that a node's state asks for, beside those that are somebody else's. A node that is being emptied goes on
-/// to be, for what is the reason now; to begin with it is the zone's matter.
-fn taints(node: &Node, state: &str, old: &[Taint], now: Timestamp) -> Vec<Taint> {
+/// to be, for what is the reason now; to begin with it is the zone's matter. While the state is not known, that is left.
+fn taints(node: &Node, state: Option<&str>, old: &[Taint], now: Timestamp) -> Vec<Taint> {
     let mut wanted: Vec<(&str, &str)> = Vec::new();
-    let key = key_of(state);
+    let key = state.and_then(key_of);
     wanted.extend(key.map(|key| (key, "NoSchedule")));
     wanted.extend(key.filter(|_| is_emptied(old)).map(|key| (key, "NoExecute")));
     let pressed = |kind: &str| condition(node, kind).is_some_and(|condition| condition.status == "True");
@@ -147,7 +146,8 @@ fn taints(node: &Node, state: &str, old: &[Taint], now: Timestamp) -> Vec<Taint>
         let key = taint.key.as_str();
         let managed = [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&key)
             || PRESSURES.iter().any(|(_, k)| *k == key);
-        managed && (taint.effect == "NoSchedule" || (taint.effect == "NoExecute" && key != UNSCHEDULABLE))
+        let empties = taint.effect == "NoExecute" && key != UNSCHEDULABLE && state.is_some();
+        managed && (taint.effect == "NoSchedule" || empties)
     };
     let is_wanted = |taint: &Taint| wanted.contains(&(taint.key.as_str(), taint.effect.as_str()));
     let mut result: Vec<Taint> =
@@ -424,7 +424,7 @@ mod tests {
         let (soon, late) = (Duration::from_secs(1), Duration::from_secs(51));
         let both = [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")];
         let lost = [(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")];
-        let cases: [(Node, Duration, Option<&[&str]>); 10] = [
+        let cases: [(Node, Duration, Option<&[&str]>); 11] = [
             (node(Some("True"), &[], false), soon, None),
             (node(Some("True"), &both, false), soon, Some(&[])),
             (node(Some("True"), &[("mine", "NoSchedule"), both[0]], false), soon, Some(&["mine:NoSchedule"])),
@@ -439,7 +439,9 @@ mod tests {
             ),
             (node(Some("False"), &lost, false), soon, Some(&["not-ready:NoSchedule", "not-ready:NoExecute"])),
             (node(Some("False"), &both, false), soon, None),
-            (node(None, &both[..1], false), soon, None),
+            // one that never said anything
+            (node(None, &both[..1], false), soon, Some(&[])),
+            (node(None, &both, true), soon, Some(&["not-ready:NoExecute", "unschedulable:NoSchedule"])),
         ];
         for (node, silent, expected) in cases {
             let plan = plan(&node, silent, Timestamp::now());

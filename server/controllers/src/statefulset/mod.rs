@@ -15,7 +15,6 @@ use serde_json::json;
 use self::claims::claims_of;
 use crate::claim::{self, claim_members};
 use crate::context::{BY_NAMESPACE, Context, candidates, index_by_owner, owner_keys, suitors};
-use crate::deployment::util::resolve;
 use crate::history::{History, template_of};
 use crate::pod_control::{PodControl, is_terminating, message_of, pod_from_template};
 use crate::words::{
@@ -34,6 +33,8 @@ const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 pub(crate) struct Plan {
     /// The ordinals that get a pod.
     pub create: Vec<i32>,
+    /// The ordinals whose pods have not started yet: claims of theirs that went are made anew.
+    pub claims: Vec<i32>,
     pub delete: Vec<Arc<Pod>>,
     pub status: StatefulSetStatus,
 }
@@ -69,6 +70,14 @@ fn range_of(spec: &StatefulSetSpec) -> std::ops::Range<i32> {
     start..start + spec.replicas.unwrap_or(1)
 }
 
+fn leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+fn runs(pod: &Pod) -> bool {
+    phase(pod) == "Running"
+}
+
 fn revision(pod: &Pod) -> Option<&str> {
     pod.metadata.labels.as_ref()?.get(HASH_LABEL).map(String::as_str)
 }
@@ -81,14 +90,17 @@ pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Time
         pods.iter().filter_map(|pod| Some((ordinal(set, pod)?, pod.clone()))).collect();
     pods.sort_by_key(|(ordinal, pod)| (*ordinal, created(&pod.metadata)));
     let mut plan = Plan { status: status(set, &spec, &pods, update, now), ..Plan::default() };
+    if set.metadata.deletion_timestamp.is_some() {
+        return plan;
+    }
     let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     for ordinal in range.clone() {
         let pod = pods.iter().find(|(at, _)| *at == ordinal).map(|(_, pod)| pod);
         match pod {
             None => plan.create.push(ordinal),
             Some(pod) if is_terminal(pod) && !leaving(pod) => plan.delete.push(pod.clone()),
+            Some(pod) if phase(pod) == "Pending" => plan.claims.push(ordinal),
             Some(pod) if !leaving(pod) && is_available(pod, min_ready, now) => continue,
             Some(_) => {}
         }
@@ -115,34 +127,23 @@ pub(crate) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], update: &str, now: Time
     plan
 }
 
-/// Replaces old pods from the highest ordinal down to the partition, as many as may be away at once: one, unless
-/// `maxUnavailable` says otherwise. One that is away already costs nothing: here upstream waits (since it knows
-/// `maxUnavailable`) for a pod that its own update is to mend.
+/// Replaces an old pod: the one of the highest ordinal, down to the partition. What was replaced has to be available again
+/// before the next goes; one below that is away holds nobody up. `maxUnavailable` is for a gate that is off in v1.36.
 fn roll(plan: &mut Plan, spec: &StatefulSetSpec, pods: &[(i32, Arc<Pod>)], update: &str, now: Timestamp) {
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     if strategy.type_.as_deref() == Some("OnDelete") {
         return;
     }
-    let rolling = strategy.rolling_update.unwrap_or_default();
-    let away = |pod: &Pod| !is_available(pod, spec.min_ready_seconds.unwrap_or(0), now);
-    let most = resolve(rolling.max_unavailable.as_ref(), "1", spec.replicas.unwrap_or(1), false).max(1);
-    let most = usize::try_from(most).unwrap_or(1);
+    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or(0);
     let range = range_of(spec);
-    let pods: Vec<_> = pods.iter().filter(|(ordinal, _)| range.contains(ordinal)).collect();
-    let mut left = most.saturating_sub(pods.iter().filter(|(_, pod)| away(pod)).count());
-    for (ordinal, pod) in pods.into_iter().rev() {
-        if *ordinal < range.start.saturating_add(rolling.partition.unwrap_or(0)) || plan.delete.len() == most
-        {
+    let range = range.start.saturating_add(partition)..range.end;
+    for (_, pod) in pods.iter().rev().filter(|(ordinal, _)| range.contains(ordinal)) {
+        if revision(pod) != Some(update) && !leaving(pod) {
+            return plan.delete.push(pod.clone());
+        }
+        if leaving(pod) || !is_available(pod, spec.min_ready_seconds.unwrap_or(0), now) {
             return;
         }
-        if revision(pod) == Some(update) || pod.metadata.deletion_timestamp.is_some() {
-            continue;
-        }
-        if !away(pod) {
-            let Some(fewer) = left.checked_sub(1) else { return };
-            left = fewer;
-        }
-        plan.delete.push(pod.clone());
     }
 }
 
@@ -154,12 +155,12 @@ fn status(
     now: Timestamp,
 ) -> StatefulSetStatus {
     let old = set.status.clone().unwrap_or_default();
-    let leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     let count = |test: &dyn Fn(&Pod) -> bool| {
         i32::try_from(pods.iter().filter(|(_, pod)| test(pod)).count()).unwrap_or(0)
     };
     let of = |name: &str| count(&|pod| revision(pod) == Some(name) && !leaving(pod));
-    let (all, updated, ready) = (count(&|_| true), of(update), count(&is_ready));
+    let (all, updated) = (count(&|_| true), of(update));
+    let ready = count(&|pod| runs(pod) && is_ready(pod));
     let rolls = spec.update_strategy.as_ref().and_then(|s| s.type_.as_deref()) != Some("OnDelete");
     let wanted = spec.replicas.unwrap_or(1);
     let settled = rolls && [updated, ready, all] == [wanted; 3];
@@ -169,7 +170,7 @@ fn status(
         observed_generation: set.metadata.generation,
         replicas: all,
         ready_replicas: Some(ready),
-        available_replicas: Some(count(&|pod| is_available(pod, min_ready, now))),
+        available_replicas: Some(count(&|pod| runs(pod) && is_available(pod, min_ready, now))),
         current_replicas: Some(of(&current)),
         updated_replicas: Some(updated),
         current_revision: Some(current),
@@ -252,7 +253,7 @@ impl StatefulSets {
         let is_member = |pod: &Pod| number(set, pod).is_some();
         let sorted = claim_members(&set.metadata, &spec.selector, found, is_member);
         let mut pods = claim::settle(&self.context, set, &self.context.pods, sorted).await?;
-        for pod in &mut pods {
+        for pod in pods.iter_mut().filter(|_| set.metadata.deletion_timestamp.is_none()) {
             if let Some(labels) = missing_identity(set, pod) {
                 *pod = Arc::new(self.identify(set, pod, &labels).await?);
             }
@@ -284,7 +285,6 @@ impl StatefulSets {
 
     /// Makes the claims of an ordinal; whether its pod may use them.
     async fn make_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<bool, Error> {
-        let api = self.context.namespaced::<PersistentVolumeClaim>(namespace(&set.metadata));
         let pod = format!("{}-{ordinal}", name(&set.metadata));
         let about = reference(set);
         for (_, claim) in claims_of(set, ordinal) {
@@ -301,26 +301,49 @@ impl StatefulSets {
                 }
                 continue;
             }
-            let (own, of) = (name(&claim.metadata), name(&set.metadata));
-            match api.create(&PostParams::default(), &claim).await {
-                Ok(_) => {
-                    let message = format!("Create Claim {own} Pod {pod} in StatefulSet {of} success");
-                    self.recorder.normal(&about, "SuccessfulCreate", message);
-                }
-                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                Err(error) => {
-                    if !is_terminating(&error) {
-                        let why = message_of(&error);
-                        let message = format!(
-                            "Create Claim {own} for Pod {pod} in StatefulSet {of} failed error: {why}"
-                        );
-                        self.recorder.warning(&about, "FailedCreate", message);
-                    }
-                    return Err(error.into());
-                }
-            }
+            self.make_claim(set, &claim, &pod).await?;
         }
         Ok(true)
+    }
+
+    /// Makes a claim of `pod`, with upstream's events.
+    async fn make_claim(
+        &self,
+        set: &StatefulSet,
+        claim: &PersistentVolumeClaim,
+        pod: &str,
+    ) -> Result<(), Error> {
+        let api = self.context.namespaced::<PersistentVolumeClaim>(namespace(&set.metadata));
+        let about = reference(set);
+        let (own, of) = (name(&claim.metadata), name(&set.metadata));
+        match api.create(&PostParams::default(), claim).await {
+            Ok(_) => {
+                let message = format!("Create Claim {own} Pod {pod} in StatefulSet {of} success");
+                self.recorder.normal(&about, "SuccessfulCreate", message);
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => {
+                if !is_terminating(&error) {
+                    let why = message_of(&error);
+                    let message =
+                        format!("Create Claim {own} for Pod {pod} in StatefulSet {of} failed error: {why}");
+                    self.recorder.warning(&about, "FailedCreate", message);
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes those claims of a waiting pod that somebody deleted. One that is still going tells when it is gone.
+    async fn make_missing_claims(&self, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
+        let pod = format!("{}-{ordinal}", name(&set.metadata));
+        for (_, claim) in claims_of(set, ordinal) {
+            if self.claim(&claim).is_none() {
+                self.make_claim(set, &claim, &pod).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Has the claims of the pods that there are go with what the retention policy says.
@@ -363,6 +386,9 @@ impl StatefulSets {
             }
         }
         self.control.create(&about, create).await?;
+        for ordinal in &plan.claims {
+            self.make_missing_claims(set, *ordinal).await?;
+        }
         for pod in plan.delete.iter().filter(|pod| is_terminal(pod)) {
             let (failed, pod) = (phase(pod) == "Failed", name(&pod.metadata));
             let of =
@@ -454,20 +480,36 @@ impl Controller for StatefulSets {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(set) = self.sets.get(key).filter(|set| set.metadata.deletion_timestamp.is_none()) else {
-            return Ok(None);
-        };
+        let Some(set) = self.sets.get(key) else { return Ok(None) };
         let spec = set.spec.clone().unwrap_or_default();
-        self.history.adopt(&*set, &spec.selector).await?;
+        let old = set.status.clone().unwrap_or_default();
+        // of a set that is on its way out only the status is kept
+        let leaves = set.metadata.deletion_timestamp.is_some();
+        if leaves && old.update_revision.is_none() {
+            return Ok(None);
+        }
+        if !leaves {
+            self.history.adopt(&*set, &spec.selector).await?;
+        }
         let pods = self.pods(&set, &spec).await?;
-        let collisions = set.status.as_ref().and_then(|status| status.collision_count);
-        let (revision, collisions) = self.history.present(&*set, &spec.template, collisions).await?;
+        let (update, collisions) = match old.update_revision.filter(|_| leaves) {
+            Some(update) => (update, old.collision_count),
+            None => {
+                let present = self.history.present(&*set, &spec.template, old.collision_count).await?;
+                (name(&present.0.metadata).to_owned(), present.1)
+            }
+        };
         let now = sampan_reconcile::now();
-        let mut plan = plan(&set, &pods, name(&revision.metadata), now);
+        let mut plan = plan(&set, &pods, &update, now);
         plan.status.collision_count = Some(collisions.unwrap_or(0));
         // the status tells what there is, whether or not the step succeeds
-        let acted = self.act(&set, &spec, &pods, &plan).await;
-        self.trim(&set, &pods, &plan.status).await?;
+        let acted = match leaves {
+            true => Ok(()),
+            false => self.act(&set, &spec, &pods, &plan).await,
+        };
+        if !leaves {
+            self.trim(&set, &pods, &plan.status).await?;
+        }
         if set.status.as_ref() != Some(&plan.status) {
             let mut object = (*set).clone();
             object.status = Some(plan.status);
@@ -538,6 +580,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_waits_may_lack_claims_and_a_set_that_leaves_does_nothing() {
+        let mut three = set(3, "OrderedReady");
+        let mut waiting = (*pod(&three, 0, "h", false)).clone();
+        waiting.status.as_mut().unwrap().phase = Some("Pending".to_owned());
+        let pods = [Arc::new(waiting), pod(&three, 2, "h", true)];
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(plan(&three, &pods, "h", now).claims, [0]);
+        assert!(plan(&three, &pods[1..], "h", now).claims.is_empty());
+        three.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        let last = plan(&three, &pods, "h", now);
+        assert!(last.create.is_empty() && last.claims.is_empty() && last.delete.is_empty());
+        assert_eq!((last.status.replicas, last.status.ready_replicas), (2, Some(1)));
+    }
+
+    #[test]
     fn one_step_at_a_time_in_order() {
         let (three, one) = (set(3, "OrderedReady"), set(1, "OrderedReady"));
         let p = |ordinal, hash, ready| pod(&three, ordinal, hash, ready);
@@ -573,48 +631,45 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_replaced_at_once_as_may_be_away() {
+    fn one_after_the_other_is_replaced_from_the_end() {
         let mut four = set(4, "OrderedReady");
         let of = |set: &StatefulSet, hashes: &str, ready: &str| {
             let both = hashes.chars().zip(ready.chars()).enumerate();
             let pods = both.map(|(n, (hash, ready))| pod(set, n as i32, &hash.to_string(), ready == '+'));
             steps(set, &pods.collect::<Vec<_>>(), "n").1
         };
-        for (most, partition, hashes, ready, gone) in [
-            (json!(null), 0, "oooo", "++++", vec!["db-3"]),
-            (json!(2), 0, "oooo", "++++", vec!["db-3", "db-2"]),
-            (json!("50%"), 0, "ooon", "++++", vec!["db-2", "db-1"]),
-            (json!("10%"), 0, "ooon", "++++", vec!["db-2"]),
-            (json!(9), 2, "oooo", "++++", vec!["db-3", "db-2"]),
+        let rolling = |partition: i32| {
+            let rolling = json!({"partition": partition, "maxUnavailable": 2});
+            serde_json::from_value(json!({"type": "RollingUpdate", "rollingUpdate": rolling})).unwrap()
+        };
+        for (policy, partition, hashes, ready, gone) in [
+            ("OrderedReady", 0, "oooo", "++++", vec!["db-3"]),
+            ("OrderedReady", 0, "ooon", "++++", vec!["db-2"]),
+            ("OrderedReady", 2, "oooo", "++++", vec!["db-3"]),
+            ("OrderedReady", 2, "oonn", "++++", vec![]),
+            ("OrderedReady", 0, "oooo", "+++-", vec![]),
+            // without an order an old one that is away is replaced, and only updated ones are waited for
+            ("Parallel", 0, "oooo", "+++-", vec!["db-3"]),
+            ("Parallel", 0, "oooo", "+-++", vec!["db-3"]),
+            ("Parallel", 0, "ooon", "+++-", vec![]),
+            ("Parallel", 0, "oonn", "-+++", vec!["db-1"]),
         ] {
-            four.spec.as_mut().unwrap().update_strategy =
-                serde_json::from_value(json!({"type": "RollingUpdate",
-                "rollingUpdate": {"partition": partition, "maxUnavailable": most}}))
-                .unwrap();
-            assert_eq!(of(&four, hashes, ready), gone, "{most} {partition} {hashes} {ready}");
+            let spec = four.spec.as_mut().unwrap();
+            spec.pod_management_policy = Some(policy.to_owned());
+            spec.update_strategy = rolling(partition);
+            assert_eq!(of(&four, hashes, ready), gone, "{policy} {partition} {hashes} {ready}");
         }
         let mut later = set(3, "OrderedReady");
         let spec = later.spec.as_mut().unwrap();
         spec.ordinals = serde_json::from_value(json!({"start": 5})).unwrap();
-        spec.update_strategy = serde_json::from_value(json!({"type": "RollingUpdate",
-            "rollingUpdate": {"partition": 2, "maxUnavailable": 3}}))
-        .unwrap();
-        let all: Vec<_> = (5..8).map(|ordinal| pod(&later, ordinal, "o", true)).collect();
-        assert_eq!(steps(&later, &all, "n").1, ["db-7"], "the partition counts from the first ordinal");
-        // an order waits for each; without one, who is away already is replaced at no cost
-        four.spec.as_mut().unwrap().pod_management_policy = Some("Parallel".to_owned());
-        for (most, hashes, ready, gone) in [
-            (1, "oooo", "+++-", vec!["db-3"]),
-            (1, "ooon", "+++-", vec![]),
-            (2, "ooon", "+++-", vec!["db-2"]),
-            (2, "oooo", "+-++", vec!["db-3"]),
-        ] {
-            four.spec.as_mut().unwrap().update_strategy =
-                serde_json::from_value(json!({"type": "RollingUpdate",
-                "rollingUpdate": {"maxUnavailable": most}}))
-                .unwrap();
-            assert_eq!(of(&four, hashes, ready), gone, "{most} {hashes} {ready}");
-        }
+        spec.update_strategy = rolling(2);
+        let of = |updated: i32| {
+            let hash = |ordinal: i32| if ordinal >= updated { "n" } else { "o" };
+            let all: Vec<_> = (5..8).map(|ordinal| pod(&later, ordinal, hash(ordinal), true)).collect();
+            steps(&later, &all, "n").1
+        };
+        assert_eq!(of(8), ["db-7"]);
+        assert!(of(7).is_empty(), "the partition counts from the first ordinal");
     }
 
     #[test]
