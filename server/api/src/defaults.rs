@@ -77,6 +77,24 @@ fn items<'a>(object: &'a mut Object, key: &str) -> impl Iterator<Item = &'a mut 
     object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
+/// An older field for one of several says the same as the first of the newer one, and counts where they differ, as
+/// upstream's conversions have it. The items are texts, or have one under `key`.
+fn agree(object: &mut Object, one: &str, many: &str, key: Option<&str>) {
+    let item = object.get(many).and_then(|list| list.get(0));
+    let item = key.map_or(item, |key| item.and_then(|item| item.get(key)));
+    let first = item.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let said = text(object, one).to_owned();
+    if said.is_empty() && !first.is_empty() {
+        object.insert(one.to_owned(), first.into());
+    } else if said != first {
+        let item = match key {
+            Some(key) => Value::Object(Map::from_iter([(key.to_owned(), said.into())])),
+            None => said.into(),
+        };
+        object.insert(many.to_owned(), vec![item].into());
+    }
+}
+
 fn text<'a>(object: &'a Object, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }

@@ -102,8 +102,9 @@ pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
 
 /// As [`api_resource_list`], of kinds that may be custom resources; `None` without any.
 pub fn resource_list<'a>(group: &str, version: &str, kinds: impl Iterator<Item = &'a Kind>) -> Option<Value> {
-    let mut resources: Vec<(String, Value)> = Vec::new();
+    let (mut resources, mut custom) = (Vec::<(String, Value)>::new(), false);
     for kind in kinds {
+        custom |= kind.custom.is_some();
         resources.push((kind.plural.to_owned(), resource(kind)));
         for sub in kind.subresources {
             let name = format!("{}/{}", kind.plural, sub.name);
@@ -113,7 +114,9 @@ pub fn resource_list<'a>(group: &str, version: &str, kinds: impl Iterator<Item =
     if resources.is_empty() {
         return None;
     }
-    resources.sort_by(|a, b| a.0.cmp(&b.0));
+    // of a custom resource the status comes before the scale
+    let own = |name: &str| if custom { name.split('/').next().unwrap_or_default() } else { name }.to_owned();
+    resources.sort_by_cached_key(|(name, _)| own(name));
     let resources: Vec<Value> = resources.into_iter().map(|(_, value)| value).collect();
     let mut list = Map::new();
     list.insert("kind".into(), "APIResourceList".into());

@@ -5,7 +5,9 @@
 //! Documents are built on request, one schema at a time, and never kept: who serves them may keep compressed
 //! bytes under [`hash`].
 
+mod block;
 mod custom;
+mod discovery;
 mod gnostic;
 mod gnostic3;
 mod parameters;
@@ -59,7 +61,24 @@ pub fn v3_index() -> Value {
             paths.insert(v3_path(group.name, version), json!({"serverRelativeURL": url}));
         }
     }
+    for place in others() {
+        let url = format!("/openapi/v3/{}?hash={hash}", place.document());
+        paths.insert(place.document().to_owned(), json!({"serverRelativeURL": url}));
+    }
     json!({"paths": paths})
+}
+
+/// What has a document of its own, and is of no version.
+fn others() -> impl Iterator<Item = discovery::Place> {
+    kinds::groups().iter().map(|group| discovery::of_group(group.name)).chain(discovery::of_server())
+}
+
+/// A document that is of no group and version: `api`, `apis/apps`, `version`.
+pub fn v3_other(path: &str, server_version: &str) -> Option<String> {
+    let place = others().find(|place| place.document() == path)?;
+    let item = place.item(Dialect::V3);
+    let roots: Vec<&'static Type> = place.schema.iter().filter_map(|name| fields::type_of(name)).collect();
+    Some(v3_text([(place.path, item)].into_iter(), &roots, &[], server_version))
 }
 
 /// The document of one group and version as JSON text; `server_version` is what `/version` says.
@@ -70,25 +89,35 @@ pub fn v3(group: &str, version: &str, server_version: &str) -> Option<String> {
 
 /// As [`v3`], for kinds of one group and version that may be custom resources; `None` without any.
 pub fn v3_of(kinds: &[&'static Kind], server_version: &str) -> Option<String> {
-    if kinds.is_empty() {
-        return None;
-    }
+    let first = kinds.first()?;
+    let own = first.custom.is_none().then(|| discovery::of_version(first.group, first.version));
+    let own = own.map(|place| (place.path.clone(), place.item(Dialect::V3)));
+    let paths = own.into_iter().chain(paths::of_kinds(kinds, Dialect::V3));
+    Some(v3_text(paths, &roots(kinds), kinds, server_version))
+}
+
+fn v3_text(
+    paths: impl Iterator<Item = (String, Value)>,
+    roots: &[&'static Type],
+    kinds: &[&'static Kind],
+    server_version: &str,
+) -> String {
     let mut writer = Writer::default();
     let info = json!({"title": "Kubernetes", "version": server_version});
     writer.text.push_str(&format!(r#"{{"openapi":"3.0.0","info":{info},"paths":{{"#));
-    for (path, item) in paths::of_kinds(kinds, Dialect::V3) {
+    for (path, item) in paths {
         writer.member(&path, &item);
     }
     writer.text.push_str(r#"},"components":{"schemas":{"#);
     writer.open();
     let mut schemas = Schemas::new(Dialect::V3);
-    for ty in schemas::reachable(&roots(kinds)) {
+    for ty in schemas::reachable(roots) {
         writer.member(ty.name, &schemas.definition(ty));
     }
     custom_definitions(kinds, Dialect::V3, |name, definition| writer.member(name, &definition));
     let bearer = json!({"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"});
     writer.text.push_str(&format!(r#"}},"securitySchemes":{{"BearerToken":{bearer}}}}}}}"#));
-    Some(writer.text)
+    writer.text
 }
 
 /// A document of [`v3`] as gnostic's protobuf, package `openapi.v3`; `None` if it is no JSON object.
@@ -107,13 +136,13 @@ pub fn v2_with(custom: &[&'static Kind], server_version: &str) -> String {
     let info = json!({"title": "Kubernetes", "version": server_version});
     writer.text.push_str(&format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#));
     let kinds = all_kinds(custom);
-    for (path, item) in paths::of_kinds(&kinds, Dialect::V2) {
+    for (path, item) in v2_paths(&kinds) {
         writer.member(&path, &item);
     }
     writer.text.push_str(r#"},"definitions":{"#);
     writer.open();
     let mut schemas = Schemas::new(Dialect::V2);
-    for ty in schemas::reachable(&roots(&kinds)) {
+    for ty in schemas::reachable(&v2_roots(&kinds)) {
         writer.member(ty.name, &schemas.definition(ty));
     }
     custom_definitions(custom, Dialect::V2, |name, definition| writer.member(name, &definition));
@@ -134,11 +163,11 @@ pub fn v2_proto(server_version: &str) -> Vec<u8> {
 pub fn v2_proto_with(custom: &[&'static Kind], server_version: &str) -> Vec<u8> {
     let kinds = all_kinds(custom);
     let mut document = gnostic::Document::new("Kubernetes", server_version);
-    for (path, item) in paths::of_kinds(&kinds, Dialect::V2) {
+    for (path, item) in v2_paths(&kinds) {
         document.path(&path, &item);
     }
     let mut schemas = Schemas::new(Dialect::V2);
-    for ty in schemas::reachable(&roots(&kinds)) {
+    for ty in schemas::reachable(&v2_roots(&kinds)) {
         document.definition(ty.name, &schemas.definition(ty));
     }
     custom_definitions(custom, Dialect::V2, |name, definition| document.definition(name, &definition));
@@ -154,6 +183,18 @@ pub fn v2_proto_addition<'a>(
     paths.for_each(|(path, item)| document.path(path, item));
     definitions.for_each(|(name, definition)| document.definition(name, definition));
     document.finish()
+}
+
+fn v2_paths<'a>(kinds: &'a [&'a Kind]) -> impl Iterator<Item = (String, Value)> + 'a {
+    let places = discovery::all(kinds::groups());
+    let places = places.into_iter().map(|place| (place.path.clone(), place.item(Dialect::V2)));
+    places.chain(paths::of_kinds(kinds, Dialect::V2))
+}
+
+fn v2_roots(kinds: &[&Kind]) -> Vec<&'static Type> {
+    let places = discovery::all(kinds::groups());
+    let named = places.iter().filter_map(|place| fields::type_of(place.schema.as_deref()?));
+    roots(kinds).into_iter().chain(named).collect()
 }
 
 fn all_kinds(custom: &[&'static Kind]) -> Vec<&'static Kind> {
@@ -172,6 +213,9 @@ fn custom_definitions(kinds: &[&'static Kind], dialect: Dialect, mut write: impl
 fn roots(kinds: &[&Kind]) -> Vec<&'static Type> {
     let mut names: Vec<String> =
         ["DeleteOptions", "Status", "Patch", "WatchEvent"].map(|name| format!("{META}.{name}")).into();
+    if kinds.iter().any(|kind| kind.custom.is_none()) {
+        names.push(format!("{META}.APIResourceList"));
+    }
     if kinds.iter().any(|kind| kind.custom.is_some()) {
         names.extend(["ObjectMeta", "ListMeta"].map(|name| format!("{META}.{name}")));
     }

@@ -16,8 +16,9 @@ pub use strategic::{Error as StrategicError, strategic};
 
 use serde_json::Value;
 
+use crate::apply::plain;
 use crate::status::{ApiError, FieldError, Reason};
-use crate::strict::{Decoded, Expected, FieldValidation, Format, Node, conform, json_type, parse};
+use crate::strict::{Decoded, Expected, FieldValidation, Format, Node, conform, json_type, misfit, parse};
 
 /// The patch's media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,15 @@ pub fn apply<N: Node>(
             (value, parsed.problems)
         }
     };
-    finish(value, body, node, expected, mode, problems)
+    // what upstream shows of it: the map that it merged, or what came out
+    let shown = || match patch_type {
+        PatchType::Strategic => parse::<()>(body, Format::Json, None).map(|patch| plain(&patch.value)),
+        _ => raw(patch_type, body, object, mode)
+            .map(|(value, _)| value.to_string())
+            .map_err(|error| error.message),
+    };
+    let shown = || shown().unwrap_or_default();
+    finish(value, patch_type, shown, node, expected, mode, problems)
 }
 
 /// `object` with a JSON or merge patch applied, as it came out, and the patch's duplicate fields. What needs types is
@@ -106,7 +115,9 @@ pub(crate) fn raw(
         // the library's own words come before those of the decoder
         PatchType::Json => {
             let all = parsed.problems.into_iter().chain(json::unknown_fields(&parsed.value));
-            all.map(|problem| format!("json patch {problem}")).collect()
+            let mut all: Vec<String> = all.collect();
+            all.sort_by_key(|problem| json::operation(problem));
+            all.into_iter().map(|problem| format!("json patch {problem}")).collect()
         }
         _ => parsed.problems,
     };
@@ -120,20 +131,28 @@ fn no_map(value: &Value) -> String {
 
 fn finish<N: Node>(
     mut value: Value,
-    body: &[u8],
+    patch_type: PatchType,
+    shown: impl Fn() -> String,
     node: N,
     expected: Expected<'_>,
     mode: FieldValidation,
     mut problems: Vec<String>,
 ) -> Result<Decoded, ApiError> {
-    let refused = |why: String| {
-        let shown = String::from_utf8_lossy(body).into_owned();
-        ApiError::invalid("", "", "", vec![FieldError::invalid("patch", shown, why)])
-    };
+    let refused =
+        |why: String| ApiError::invalid("", "", "", vec![FieldError::invalid("patch", shown(), why)]);
     if !value.is_object() {
         return Err(refused(format!("{} is not an object", value)));
     }
-    problems.extend(conform(&mut value, node).map_err(refused)?);
+    let strategic = patch_type == PatchType::Strategic;
+    let mut unknown = match conform(&mut value, node) {
+        Ok(unknown) => unknown,
+        Err(why) if strategic => return Err(refused(misfit(&value, node).unwrap_or(why))),
+        Err(why) => return Err(refused(why)),
+    };
+    if strategic {
+        unknown.sort();
+    }
+    problems.extend(unknown);
     problems.dedup();
     if value["kind"] != expected.kind {
         return Err(ApiError::bad_request(format!(

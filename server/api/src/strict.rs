@@ -17,8 +17,10 @@
 
 mod alias;
 mod conform;
+mod depth;
 mod node;
 mod parse;
+mod restore;
 mod syntax;
 mod table;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod yaml;
 pub use conform::{conform, conform_object, json_type};
 pub use node::{Merge, Node, Shape};
 pub use parse::{Format, Parsed, parse};
+pub use restore::misfit;
 pub use syntax::fault;
 pub use table::Spot;
 
@@ -124,7 +127,7 @@ pub fn decode<N: Node>(
         FieldValidation::Strict if !parsed.problems.is_empty() => {
             Err(strict_error(expected, &parsed.problems))
         }
-        FieldValidation::Warn => Ok(Decoded { value, warnings: parsed.problems }),
+        FieldValidation::Warn => Ok(Decoded { value, warnings: warnings(parsed.problems) }),
         _ => Ok(Decoded { value, warnings: Vec::new() }),
     }
 }
@@ -139,6 +142,15 @@ pub fn settle<N: Node>(mut value: Value, node: N, expected: Expected<'_>) -> Res
 /// `… strict decoding error: unknown field "a", duplicate field "b"`.
 pub fn strict_error(expected: Expected<'_>, problems: &[String]) -> ApiError {
     expected.unfit(format_args!("strict decoding error: {}", problems.join(", ")))
+}
+
+/// What is warned of: a line for each of the problems that YAML's decoder tells in one.
+pub fn warnings(problems: Vec<String>) -> Vec<String> {
+    let lines = |problem: String| match problem.strip_prefix("yaml: unmarshal errors:\n") {
+        Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![problem],
+    };
+    problems.into_iter().flat_map(lines).collect()
 }
 
 /// Upstream's `transformDecodeError` for a body that cannot be read.
@@ -230,7 +242,9 @@ fn identify(value: &mut Value, expected: Expected<'_>) -> Result<(), ApiError> {
         return Err(of_another_kind(api_version.as_deref(), other, expected));
     }
     let right = expected.api_version();
-    match api_version.filter(|found| *found != right) {
+    // Go parses it: `/v1` is `v1`
+    let wanted = (expected.group, expected.version);
+    match api_version.filter(|found| crate::meta::group_version(found) != wanted) {
         Some(found) if expected.group.is_empty() => {
             let (_, version) = crate::meta::group_version(&found);
             let why = not_registered(&found, expected.kind);

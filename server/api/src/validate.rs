@@ -13,6 +13,7 @@ mod container;
 mod core;
 mod csi;
 mod device_slices;
+mod device_status;
 mod devices;
 mod diff;
 mod dns;
@@ -64,7 +65,10 @@ use crate::validation::{object_meta, object_meta_update, own_finalizers, rule_fo
 /// What is wrong with a new object of `kind`.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     if let Some(custom) = kind.custom {
-        return custom.version().map_or(Vec::new(), |v| crate::crd::create_errors(kind, v.schema(), object));
+        let Some(version) = custom.version() else { return Vec::new() };
+        let mut errors = crate::crd::create_errors(kind, version.schema(), object);
+        errors.extend(crate::crd::scale_errors(version.about(), object));
+        return errors;
     }
     if is_definition(kind) {
         return crate::crd::definition_errors(object);
@@ -127,7 +131,10 @@ pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
 
 fn changed(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     if let Some(custom) = kind.custom {
-        return custom.version().map_or(Vec::new(), |v| crate::crd::update_errors(v.schema(), new, old));
+        let Some(version) = custom.version() else { return Vec::new() };
+        let mut errors = crate::crd::update_errors(version.schema(), new, old);
+        errors.extend(crate::crd::scale_errors(version.about(), new));
+        return errors;
     }
     let mut errors = changed_metadata(kind, new, old);
     if is_definition(kind) {
@@ -182,7 +189,10 @@ fn is_event(kind: &Kind) -> bool {
 /// What is wrong with `new` as a change of the `status` subresource.
 pub fn update_status(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     if let Some(custom) = kind.custom {
-        return custom.version().map_or(Vec::new(), |v| crate::crd::status_errors(v.schema(), new, old));
+        let Some(version) = custom.version() else { return Vec::new() };
+        let mut errors = crate::crd::status_errors(version.schema(), new, old);
+        errors.extend(crate::crd::scale_status_errors(version.about(), new));
+        return errors;
     }
     let mut errors = changed_metadata(kind, new, old);
     match (kind.group, kind.kind) {

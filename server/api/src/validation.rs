@@ -12,7 +12,8 @@ mod tests;
 mod text;
 
 pub use address::{
-    is_canonical_cidr, is_canonical_ip, is_cidr, is_ip, is_ipv6, is_non_special_ip, is_strict_subset,
+    is_canonical_cidr, is_canonical_ip, is_cidr, is_interface_address, is_ip, is_ipv6, is_non_special_ip,
+    is_strict_subset,
 };
 pub use meta::{
     label_requirement_errors, object_meta, object_meta_update, own_finalizers, validate_annotations,

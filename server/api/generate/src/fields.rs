@@ -84,15 +84,19 @@ pub fn generate(mut definitions: Map<String, Value>, kinds: &[(String, bool)]) -
 
 /// The schema of a list, as upstream words it.
 fn list_of(schema: &str) -> Value {
-    let kind = schema.rsplit('.').next().unwrap_or_default();
+    let list = format!("{schema}List");
+    let row = include_str!("../lists.tsv").lines().find(|line| line.split('\t').next() == Some(list.as_str()));
+    let mut words = row.unwrap_or_default().split('\t').skip(1);
+    let mut next = || words.next().unwrap_or_default();
+    let (itself, items, metadata) = (next(), next(), next());
     serde_json::json!({
-        "description": format!("{kind}List is a list of {kind} objects."),
+        "description": itself,
         "properties": {
             "apiVersion": {"type": "string", "description": API_VERSION},
-            "items": {"type": "array", "description": format!("items is the list of {kind} objects."),
+            "items": {"type": "array", "description": items,
                 "items": {"$ref": format!("#/$defs/{schema}")}},
             "kind": {"type": "string", "description": KIND},
-            "metadata": {"$ref": format!("#/$defs/{META}.ListMeta"), "description": "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"},
+            "metadata": {"$ref": format!("#/$defs/{META}.ListMeta"), "description": metadata},
         },
         "required": ["items"],
         "type": "object",

@@ -49,3 +49,4 @@ pub use set::Set;
 pub use shape::Shape;
 pub use to_set::to_set;
 pub use validate::validate;
+pub(crate) use value::plain;

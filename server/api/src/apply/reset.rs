@@ -83,14 +83,17 @@ fn taken_back(group: &str, kind: &str, subresource: &str) -> &'static [&'static 
         ("apps", "Deployment", "status") => &[&["spec"], &["metadata", "labels"]],
         (
             "admissionregistration.k8s.io"
-            | "apiextensions.k8s.io"
             | "apiregistration.k8s.io"
             | "flowcontrol.apiserver.k8s.io"
+            | "internal.apiserver.k8s.io"
             | "resource.k8s.io"
-            | "storage.k8s.io",
+            | "scheduling.k8s.io"
+            | "storage.k8s.io"
+            | "storagemigration.k8s.io",
             _,
             "status",
-        ) => &[&["metadata"], &["spec"]],
+        )
+        | ("networking.k8s.io", "ServiceCIDR", "status") => &[&["metadata"], &["spec"]],
         (_, _, "status") => SPEC,
         ("", "Namespace", "finalize") | (_, _, "") => STATUS,
         _ => &[],

@@ -107,7 +107,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Go's `%v` of what JSON decodes to.
-pub(super) fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

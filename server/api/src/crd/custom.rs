@@ -129,7 +129,15 @@ impl Version {
     /// What to warn of who uses a deprecated version.
     pub fn deprecation(&self, kind: &Kind) -> Option<String> {
         let about = self.about();
-        let plain = || format!("{} {} is deprecated", kind.api_version(), kind.kind);
+        let plain = || {
+            let newer =
+                self.head.spec.versions.iter().filter(|version| version.served && !version.deprecated);
+            let newest = newer.min_by(|a, b| super::compare_versions(&a.name, &b.name));
+            let instead = newest.filter(|newest| super::compare_versions(&newest.name, &about.name).is_lt());
+            let instead = instead.map(|newest| format!("; use {}/{} {}", kind.group, newest.name, kind.kind));
+            let instead = instead.unwrap_or_default();
+            format!("{} {} is deprecated{instead}", kind.api_version(), kind.kind)
+        };
         about.deprecated.then(|| about.deprecation_warning.clone().unwrap_or_else(plain))
     }
 
@@ -188,7 +196,11 @@ impl Version {
 
     /// The schema, compiled when first asked for.
     pub fn schema(&self) -> &Schema {
-        self.schema.get_or_init(|| Arc::new(Schema::read(self.json())))
+        self.schema.get_or_init(|| {
+            let mut schema = Schema::read(self.json());
+            super::default::prune_defaults(&mut schema);
+            Arc::new(schema)
+        })
     }
 
     /// What a server compiles of the schema, made when first asked for and kept beside it. There is one such thing: none

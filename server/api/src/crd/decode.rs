@@ -5,15 +5,14 @@
 
 use serde_json::Value;
 
+use super::coerce::coerce;
 use super::prune::prune;
 use super::schema::{Additional, Schema, Type};
 use crate::patch::{self, PatchType};
 use crate::status::{ApiError, FieldError};
-use crate::strict::{
-    self, Decoded, Expected, FieldValidation, Format, Merge, Node, Shape, Spot, conform_object, parse,
-};
+use crate::strict::{self, Decoded, Expected, FieldValidation, Format, Merge, Node, Shape, Spot, parse};
 
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// A place in a custom resource.
 #[derive(Clone, Copy)]
@@ -99,17 +98,56 @@ pub fn decode(
 ) -> Result<Decoded, ApiError> {
     let parsed = parse(body, format, Some(At::Resource(schema)))
         .map_err(|why| strict::unreadable(body, format, expected, &why))?;
-    let mut value = parsed.value;
+    let (mut value, mut problems) = (parsed.value, parsed.problems);
     strict::interpret(&value, body, format, expected)?;
     identify(&value, body, expected)?;
     metadata(&mut value, schema, expected)?;
+    if format == Format::Json && problems.iter().any(|problem| problem.starts_with(UNKNOWN)) {
+        // upstream decodes into no type first: to that, nothing is unknown, and what is given twice is everywhere
+        let twice = parse::<()>(body, format, None).map(|parsed| parsed.problems).unwrap_or_default();
+        problems.retain(|problem| problem.starts_with(UNKNOWN));
+        problems.splice(..0, twice);
+    }
+    problems.sort_by_cached_key(|problem| place(problem, schema));
     match mode {
-        FieldValidation::Strict if !parsed.problems.is_empty() => {
-            Err(strict::strict_error(expected, &parsed.problems))
-        }
-        FieldValidation::Warn => Ok(Decoded { value, warnings: parsed.problems }),
+        FieldValidation::Strict if !problems.is_empty() => Err(strict::strict_error(expected, &problems)),
+        FieldValidation::Warn => Ok(Decoded { value, warnings: strict::warnings(problems) }),
         _ => Ok(Decoded { value, warnings: Vec::new() }),
     }
+}
+
+const UNKNOWN: &str = "unknown field \"";
+
+/// Where upstream tells a problem: what the decoder finds as it comes, then unknown fields of the metadata, those that
+/// pruning finds and those of embedded metadata, each by their names.
+fn place(problem: &str, schema: &Schema) -> (u8, String) {
+    let unknown = problem.strip_prefix(UNKNOWN).and_then(|rest| rest.strip_suffix('"'));
+    let Some(path) = unknown else { return (0, String::new()) };
+    let pass = match path.starts_with("metadata.") {
+        true => 1,
+        false if in_embedded_metadata(path, schema) => 3,
+        false => 2,
+    };
+    (pass, path.to_owned())
+}
+
+fn in_embedded_metadata(path: &str, schema: &Schema) -> bool {
+    let (mut here, mut steps) = (schema, path.split('.'));
+    while let Some(step) = steps.next() {
+        let (name, indices) = step.split_once('[').unwrap_or((step, ""));
+        let Some(mut next) = here.field(name) else { return false };
+        for _ in indices.split('[').filter(|index| !index.is_empty()) {
+            match &next.items {
+                Some(items) => next = items,
+                None => return false,
+            }
+        }
+        if next.embedded && steps.clone().next() == Some("metadata") {
+            return true;
+        }
+        here = next;
+    }
+    false
 }
 
 /// Custom resources say what they are, nothing is filled in: without a kind nothing is decoded, another version is refused
@@ -129,7 +167,7 @@ fn identify(value: &Value, body: &[u8], expected: Expected<'_>) -> Result<(), Ap
     }
     let wrong = FieldError::invalid("kind", kind, format!("must be {}", expected.kind));
     let name = value.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str);
-    Err(ApiError::invalid(expected.group, expected.kind, name.unwrap_or_default(), vec![wrong]))
+    Err(ApiError::invalid(expected.group, kind, name.unwrap_or_default(), vec![wrong]))
 }
 
 /// Makes an object that no decoder made conform: its metadata, and that of embedded resources.
@@ -139,40 +177,17 @@ pub fn conform(value: &mut Value, schema: &Schema, expected: Expected<'_>) -> Re
 
 /// Makes the metadata of an object and of embedded resources conform.
 fn metadata(value: &mut Value, schema: &Schema, expected: Expected<'_>) -> Result<(), ApiError> {
+    own_metadata(value).map_err(|(_, why)| expected.unfit(why))?;
+    coerce(value, schema).map_err(|wrong| expected.unfit(wrong))
+}
+
+/// That of one object: what it says, and why it cannot be.
+pub(super) fn own_metadata(value: &mut Value) -> Result<(), (Value, String)> {
     if let (Some(metadata), Some(spot)) = (value.get_mut("metadata"), Spot::root(META)) {
         if metadata.is_null() {
             *metadata = Value::Object(Default::default());
         }
-        conform_object(metadata, spot, expected)?;
-    }
-    embedded(value, schema, &mut |resource, of| metadata(resource, of, expected))
-}
-
-fn embedded(
-    value: &mut Value,
-    schema: &Schema,
-    visit: &mut dyn FnMut(&mut Value, &Schema) -> Result<(), ApiError>,
-) -> Result<(), ApiError> {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map.iter_mut() {
-                let Some(field) = schema.field(key) else { continue };
-                match field.embedded && value.is_object() {
-                    true => visit(value, field)?,
-                    false => embedded(value, field, visit)?,
-                }
-            }
-        }
-        Value::Array(list) => {
-            let Some(items) = &schema.items else { return Ok(()) };
-            for item in list {
-                match items.embedded && item.is_object() {
-                    true => visit(item, items)?,
-                    false => embedded(item, items, visit)?,
-                }
-            }
-        }
-        _ => {}
+        strict::conform(metadata, spot).map_err(|why| (metadata.clone(), why))?;
     }
     Ok(())
 }
@@ -200,7 +215,7 @@ pub fn patch(
         problems.extend(unknown.into_iter().map(|text| text.replacen("field \"", "field \"metadata.", 1)));
     }
     problems.extend(prune(&mut value, schema));
-    embedded(&mut value, schema, &mut |resource, of| metadata(resource, of, expected))?;
+    coerce(&mut value, schema).map_err(|wrong| expected.unfit(wrong))?;
     match mode {
         FieldValidation::Strict if !problems.is_empty() => {
             Err(refused(format!("strict decoding error: {}", problems.join(", "))))

@@ -33,7 +33,7 @@ pub(super) fn errors(schema: &Value, at: &str, status: bool, errors: &mut Errors
     }
     let found = structural::errors(schema, at);
     if found.is_empty() {
-        defaults(schema, &Schema::read(schema), at, errors);
+        defaults(schema, &Schema::read(schema), at, Within::Resource, errors);
     }
     errors.extend(found);
     walk(schema, at, Place { root: true, ..Place::default() }, errors);
@@ -341,15 +341,25 @@ fn rules(schema: &Value, at: &str, errors: &mut Errors) {
     }
 }
 
+/// Where a schema is.
+#[derive(Clone, Copy, PartialEq)]
+enum Within {
+    /// Of something with metadata.
+    Resource,
+    /// Of metadata, or within: what is unknown there is taken out of defaults when they are set.
+    Metadata,
+    Else,
+}
+
 /// Defaults have to be pruned and valid (`schema/defaulting/validation.go`).
-fn defaults(json: &Value, schema: &Schema, at: &str, errors: &mut Errors) {
+fn defaults(json: &Value, schema: &Schema, at: &str, place: Within, errors: &mut Errors) {
     if !schema.has_defaults {
         return;
     }
     if let Some(default) = &schema.default {
         let here = format!("{at}.default");
         let mut pruned = default.clone();
-        if !prune::prune_inside(&mut pruned, schema).is_empty() {
+        if place != Within::Metadata && !prune::prune_inside(&mut pruned, schema).is_empty() {
             errors.push(FieldError::invalid(&here, default.clone(), "must not have unknown fields"));
         } else {
             let mut found = Vec::new();
@@ -366,14 +376,29 @@ fn defaults(json: &Value, schema: &Schema, at: &str, errors: &mut Errors) {
     }
     for (name, field) in &schema.properties {
         let Some(below) = json.get("properties").and_then(|p| p.get(name)) else { continue };
-        defaults(below, field, &format!("{at}.properties[{name}]"), errors);
+        let inside = match place {
+            Within::Metadata => Within::Metadata,
+            Within::Resource if name == "metadata" => Within::Metadata,
+            _ => below_of(field),
+        };
+        defaults(below, field, &format!("{at}.properties[{name}]"), inside, errors);
     }
     if let (Some(items), Some(below)) = (&schema.items, json.get("items")) {
-        defaults(below, items, &format!("{at}.items"), errors);
+        defaults(below, items, &format!("{at}.items"), inside_of(place, items), errors);
     }
     if let (Some(super::schema::Additional::Of(of)), Some(below)) =
         (&schema.additional, json.get("additionalProperties"))
     {
-        defaults(below, of, &format!("{at}.additionalProperties"), errors);
+        defaults(below, of, &format!("{at}.additionalProperties"), inside_of(place, of), errors);
     }
+}
+
+/// The place of a schema that is not metadata itself.
+fn below_of(schema: &Schema) -> Within {
+    if schema.embedded { Within::Resource } else { Within::Else }
+}
+
+/// The place of what a list or map within holds.
+fn inside_of(place: Within, schema: &Schema) -> Within {
+    if place == Within::Metadata { place } else { below_of(schema) }
 }

@@ -8,12 +8,14 @@
 
 mod apply;
 mod approval;
+mod coerce;
 mod columns;
 mod custom;
 mod decode;
 mod default;
 mod definition;
 mod definition_schema;
+mod embedded;
 mod field_path;
 mod formats;
 mod head;
@@ -22,6 +24,7 @@ mod names;
 pub mod path;
 mod places;
 mod prune;
+mod scale;
 mod schema;
 mod structural;
 mod uri;
@@ -32,6 +35,7 @@ mod tests;
 
 pub use apply::Root;
 pub use approval::condition as approval_condition;
+pub use coerce::{coerce, tidy};
 pub use columns::{cells, column_definitions, scale_cells, scale_column_definitions};
 pub use custom::{Custom, Version};
 pub use decode::{conform, decode, patch};
@@ -45,8 +49,9 @@ pub use head::{
 pub use names::{compare_versions, conditions as name_conditions};
 pub use places::as_upstream as placed_errors;
 pub use prune::prune;
+pub use scale::{scale_errors, scale_status_errors};
 pub use schema::{Additional, ListType, Schema, Type};
-pub use validate::{create_errors, status_errors, update_errors};
+pub use validate::{create_errors, status_errors, unchanged, update_errors};
 
 /// The finalizer that keeps a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";

@@ -235,7 +235,7 @@ impl Schema {
     }
 
     /// The schemas of fields, values and items.
-    fn below(&self) -> impl Iterator<Item = &Schema> {
+    pub(super) fn below(&self) -> impl Iterator<Item = &Schema> {
         let additional = match &self.additional {
             Some(Additional::Of(schema)) => Some(&**schema),
             _ => None,

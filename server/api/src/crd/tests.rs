@@ -162,6 +162,26 @@ fn what_was_wrong_before_is_let_pass() {
 }
 
 #[test]
+fn what_nothing_is_said_of_is_never_as_it_was_before() {
+    let schema = Schema::read(&json!({"type": "object", "properties": {
+        "apiVersion": {"type": "string", "pattern": "^a/v1$"},
+        "free": {"type": "object", "maxProperties": 1, "x-kubernetes-preserve-unknown-fields": true},
+        "spec": {"type": "object", "properties": {"apiVersion": {"type": "string", "maxLength": 1}}}}}));
+    let object = |api_version: &str, free: Value| {
+        json!({"apiVersion": api_version, "free": free, "spec": {"apiVersion": "long"},
+            "metadata": {"name": "n", "resourceVersion": "1"}})
+    };
+    for (object, count) in [
+        (object("a/v1", json!({})), 0),
+        (object("a/v2", json!({})), 1),
+        (object("a/v1", json!({"x": 1, "y": 2})), 1),
+    ] {
+        let errors = update_errors(&schema, &object, &object);
+        assert_eq!(errors.len(), count, "{errors:?}");
+    }
+}
+
+#[test]
 fn items_are_what_they_were_before_only_in_maps_or_with_the_whole_list() {
     let short = json!({"type": "string", "maxLength": 1});
     let list = |kind: &str| json!({"type": "array", "x-kubernetes-list-type": kind, "items": short});

@@ -31,27 +31,55 @@ pub fn update_errors(schema: &Schema, new: &Value, old: &Value) -> Errors {
     errors
 }
 
-/// What is wrong with a change of the status: what was wrong before and is the same is let pass.
+/// What is wrong with a change of the status: what was wrong before and is the same is let pass. Only the status is looked
+/// at, and in the texts of what is wrong it is the object.
 pub fn status_errors(schema: &Schema, new: &Value, old: &Value) -> Errors {
-    update_errors(schema, new, old)
+    let mut errors = object_meta_update(&metadata(new), &metadata(old));
+    let status = |object: &'_ Value| object.get("status").cloned();
+    if let (Some(schema), Some(status), before) = (schema.field("status"), status(new), status(old)) {
+        let mut found = Vec::new();
+        value(&status, schema, &Path::Root, false, &mut found);
+        if let Some(before) = before {
+            found.retain(|error| match error.field == ROOT {
+                true => status != before,
+                false => changed(error, schema, &status, &before),
+            });
+        }
+        errors.extend(found.into_iter().map(|error| FieldError {
+            field: match error.field.as_str() {
+                ROOT => "status".to_owned(),
+                below => format!("status.{below}"),
+            },
+            ..error
+        }));
+    }
+    twice(schema, new, Some(old), &mut errors);
+    errors
+}
+
+/// Items of sets and maps that are there twice; of a change, if none were before.
+fn twice(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let mut found = Vec::new();
+    lists::errors(new, schema, &Path::Root, &mut found);
+    if let (Some(old), false) = (old, found.is_empty()) {
+        let mut before = Vec::new();
+        lists::errors(old, schema, &Path::Root, &mut before);
+        found.retain(|_| before.is_empty());
+    }
+    errors.extend(found);
 }
 
 /// The object against its schema. Of a change, what is wrong within a value that is as it was before is let pass
 /// (`CRDValidationRatcheting`), and items that are there twice if some were before.
 fn body(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let (mut found, mut twice) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     value(new, schema, &Path::Root, true, &mut found);
-    lists::errors(new, schema, &Path::Root, &mut twice);
     if let Some(old) = old {
         found.retain(|error| changed(error, schema, new, old));
-        if !twice.is_empty() {
-            let mut before = Vec::new();
-            lists::errors(old, schema, &Path::Root, &mut before);
-            twice.retain(|_| before.is_empty());
-        }
     }
     errors.extend(found);
-    errors.extend(twice);
+    twice(schema, new, old, errors);
+    super::embedded::errors(new, schema, &Path::Root, errors);
 }
 
 /// Whether none of the values around what an error is about, nor that itself, is as it was before. A missing field is its
@@ -65,11 +93,13 @@ fn changed(error: &FieldError, schema: &Schema, new: &Value, old: &Value) -> boo
         way.pop();
     }
     let (mut new, mut old, mut schema) = (new, old, Some(schema));
-    for step in way {
-        if new == old {
+    for (depth, step) in way.into_iter().enumerate() {
+        if unchanged(new, old, schema) {
             return false;
         }
         let within = match step {
+            // old and new are of one version, whatever was sent
+            Step::Key("apiVersion" | "kind") if depth == 0 => None,
             Step::Key(key) => {
                 let within = new.get(key).zip(old.get(key));
                 schema = schema.and_then(|s| s.field(key));
@@ -85,7 +115,30 @@ fn changed(error: &FieldError, schema: &Schema, new: &Value, old: &Value) -> boo
         let Some(within) = within else { return true };
         (new, old) = within;
     }
-    new != old
+    !unchanged(new, old, schema)
+}
+
+/// Whether two values are known to be the same, items of maps in any order: no field is that the schema does not name.
+pub fn unchanged(new: &Value, old: &Value, schema: Option<&Schema>) -> bool {
+    match (new, old) {
+        (Value::Array(items), Value::Array(before)) => {
+            let Some(map) = schema.filter(|schema| schema.list_type == ListType::Map) else {
+                return new == old;
+            };
+            let of = map.items.as_deref();
+            let same = |item| same_item(item, old, schema).is_some_and(|before| unchanged(item, before, of));
+            items.len() == before.len() && items.iter().all(same)
+        }
+        (Value::Object(map), Value::Object(before)) => {
+            let same = |(key, value): (&String, &Value)| {
+                let field = schema.and_then(|schema| schema.field(key));
+                let known = before.get(key).filter(|_| field.is_some());
+                known.is_some_and(|before| unchanged(value, before, field))
+            };
+            map.len() == before.len() && map.iter().all(same)
+        }
+        (new, old) => new == old,
+    }
 }
 
 /// The old item that an item correlates with: of maps the one with the same keys, of other lists none.
@@ -150,7 +203,7 @@ fn fits(value: &Value, ty: Type) -> bool {
     }
 }
 
-/// `value` against `schema`; the root's apiVersion, kind and metadata are not the schema's business.
+/// `value` against `schema`; the root's apiVersion, kind and metadata are the schema's business only as far as it names them.
 pub(super) fn value(value: &Value, schema: &Schema, at: &Path<'_>, root: bool, errors: &mut Errors) {
     if value.is_null() && schema.nullable {
         return;
@@ -181,9 +234,7 @@ pub(super) fn value(value: &Value, schema: &Schema, at: &Path<'_>, root: bool, e
                 let here = at.key(key);
                 match (schema.properties.get(key), &schema.additional) {
                     // of metadata only the name can be restricted
-                    (Some(field), _) if !meta || key == "metadata" => {
-                        self::value(value, field, &here, false, errors)
-                    }
+                    (Some(field), _) => self::value(value, field, &here, false, errors),
                     (None, Some(Additional::Of(of))) if !meta => self::value(value, of, &here, false, errors),
                     _ => {}
                 }

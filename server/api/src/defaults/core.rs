@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::pod::{pod, remote_volume, template, template_labels};
-use super::{Object, child, is_empty, items, made, set, set_pointer, text};
+use super::{Object, agree, child, is_empty, items, made, set, set_pointer, text};
 
 pub(super) fn apply(kind: &str, object: &mut Object) {
     match kind {
@@ -115,6 +115,9 @@ fn namespace(object: &mut Object) {
 }
 
 fn node(object: &mut Object) {
+    if let Some(spec) = child(object, "spec") {
+        agree(spec, "podCIDR", "podCIDRs", None);
+    }
     let Some(status) = child(object, "status") else { return };
     let Some(capacity) = status.get("capacity").cloned() else { return };
     set_pointer(status, "allocatable", capacity);

@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{Object, child, is_empty, items, made, set, set_pointer, text};
+use super::{Object, agree, child, is_empty, items, made, set, set_pointer, text};
 
 /// `SetDefaults_Pod`: what a pod gets that a template does not, then the spec's.
 pub(super) fn pod(object: &mut Object) {
+    if let Some(status) = child(object, "status") {
+        agree(status, "podIP", "podIPs", Some("ip"));
+    }
     let Some(spec) = made(object, "spec") else { return };
     for list in ["containers", "initContainers"] {
         items(spec, list).for_each(requests_from_limits);

@@ -216,6 +216,22 @@ fn each_kind_is_filled_in() {
 }
 
 #[test]
+fn the_older_field_for_one_of_several_counts() {
+    let ips = |status: Value| {
+        let pod = filled("Pod", "", "v1", json!({"spec": {"containers": []}, "status": status}));
+        json!([pod["status"]["podIP"], pod["status"]["podIPs"]])
+    };
+    let of = |ip: &str| json!([{ "ip": ip }]);
+    assert_eq!(ips(json!({"podIPs": of("1.1.1.1")})), json!(["1.1.1.1", of("1.1.1.1")]));
+    assert_eq!(ips(json!({"podIP": "1.1.1.1"})), json!(["1.1.1.1", of("1.1.1.1")]));
+    assert_eq!(ips(json!({"podIP": "1.1.1.1", "podIPs": of("2.2.2.2")})), json!(["1.1.1.1", of("1.1.1.1")]));
+    let two = json!([{"ip": "1.1.1.1"}, {"ip": "::1"}]);
+    assert_eq!(ips(json!({"podIP": "1.1.1.1", "podIPs": two})), json!(["1.1.1.1", two]));
+    let node = filled("Node", "", "v1", json!({"spec": {"podCIDR": "10.0.0.0/24"}}));
+    assert_eq!(node["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
+}
+
+#[test]
 fn controllers_take_labels_from_their_template() {
     let before = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
     let after = filled("ReplicationController", "", "v1", before);

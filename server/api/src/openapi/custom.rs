@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::META;
 use super::schemas::{Dialect, gvk};
+use crate::crd::SelectableField;
 use crate::kinds::Kind;
 
 const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
@@ -51,6 +52,11 @@ pub(super) fn definition(kind: &Kind, dialect: Dialect) -> Value {
         }
     };
     schema["x-kubernetes-group-version-kind"] = json!([gvk(kind.group, kind.version, kind.kind)]);
+    let selectable = version.as_ref().map(|version| version.selectable()).unwrap_or_default();
+    if !selectable.is_empty() {
+        let path = |field: &SelectableField| json!({"fieldPath": field.json_path.trim_start_matches('.')});
+        schema["x-kubernetes-selectable-fields"] = selectable.iter().map(path).collect();
+    }
     schema
 }
 
@@ -126,7 +132,8 @@ fn each_below(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
 fn to_v2(schema: &mut Value) {
     let (nullable, preserves) = (is(schema, "nullable"), is(schema, PRESERVES));
     let Value::Object(object) = schema else { return };
-    let mut gone = vec!["allOf", "anyOf", "oneOf", "not"];
+    // of defaults upstream rids every document in v2
+    let mut gone = vec!["allOf", "anyOf", "oneOf", "not", "default"];
     // kubectl refuses null for what has a type, and what is not declared where anything is
     if nullable {
         gone.extend(["nullable", "type", "items", "properties"]);
@@ -174,7 +181,7 @@ mod tests {
         let table = [
             (
                 json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "nullable": true}, "b": {"type": "string", "default": "x"}}}),
-                json!({"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string", "default": "x"}}}),
+                json!({"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string"}}}),
             ),
             (
                 json!({"type": "object", "required": ["a"], "additionalProperties": {"type": "string", "nullable": true}}),

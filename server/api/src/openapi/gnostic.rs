@@ -1,9 +1,11 @@
 //! OpenAPI v2 as protobuf: gnostic's `OpenAPIv2.proto`, the only form that kubectl before 1.27 and Helm 3 read.
 //!
-//! A writer for what our own document uses, not for all of OpenAPI. Vendor extensions are YAML in a string
-//! there; JSON is YAML.
+//! A writer for what our own document uses, not for all of OpenAPI. Vendor extensions are YAML in a
+//! string there.
 
 use serde_json::{Map, Value};
+
+use super::block;
 
 /// A protobuf message being written.
 #[derive(Default)]
@@ -85,7 +87,7 @@ impl Message {
 
     /// gnostic's `Any`: YAML text.
     pub(super) fn any(&mut self, tag: u64, value: &Value) {
-        self.message(tag, |any| any.string(2, &format!("{value}\n")));
+        self.message(tag, |any| any.string(2, &block::document(value)));
     }
 
     fn extensions(&mut self, tag: u64, object: &Map<String, Value>) {

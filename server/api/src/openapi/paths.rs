@@ -48,9 +48,9 @@ fn of_kind(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
     };
     let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{scope}/{}", kind.plural);
-    let tag = tag(kind);
+    let tag = tag(kind.group, kind.version);
     let patches: &[&str] = if kind.custom.is_some() { &CUSTOM_PATCH_TYPES } else { &PATCH_TYPES };
-    let face = Face { dialect, tag: &tag, patches };
+    let face = Face { dialect, tag: &tag, patches, custom: kind.custom.is_some() };
     let item = |operations: Vec<Operation>, parameters: &[&str]| render(face, operations, parameters);
     let (outer, inner): (&[&str], &[&str]) = match kind.namespaced {
         true => (&["namespace"], &["name", "namespace"]),
@@ -71,26 +71,87 @@ fn of_kind(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
     }
     if kind.namespaced && kind.allows("list") {
         let mut everywhere = list(kind);
-        everywhere.id = format!("list{}{}ForAllNamespaces", camel(kind), kind.kind);
+        everywhere.id = format!("list{}{}{ALL}", camel_of(kind), kind.kind);
         paths.push((format!("{root}/{}", kind.plural), item(vec![everywhere], &[])));
+    }
+    if kind.custom.is_none() && kind.allows("watch") {
+        let watched = format!("{root}/watch{scope}/{}", kind.plural);
+        paths.push((watched.clone(), item(vec![watch_list(kind, "")], outer)));
+        paths.push((format!("{watched}/{{name}}"), item(vec![watch(kind)], inner)));
+        if kind.namespaced {
+            paths.push((format!("{root}/watch/{}", kind.plural), item(vec![watch_list(kind, ALL)], &[])));
+        }
     }
     paths
 }
 
-/// `CoreV1`, `RbacAuthorizationV1`: how operation ids spell a group and version.
-fn camel(kind: &Kind) -> String {
-    let group = if kind.group.is_empty() { "core" } else { kind.group.trim_end_matches(".k8s.io") };
-    let words = group.split('.').chain([kind.version]);
-    words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..])).collect()
+/// What identifiers of operations on all namespaces end with.
+const ALL: &str = "ForAllNamespaces";
+
+/// The older way to watch a list.
+fn watch_list(kind: &Kind, everywhere: &str) -> Operation {
+    let scoped = if everywhere.is_empty() { scoped(kind) } else { kind.kind.to_owned() };
+    Operation {
+        id: format!("watch{}{scoped}List{everywhere}", camel_of(kind)),
+        action: "watchlist",
+        description: format!(
+            "watch individual changes to a list of {}. deprecated: use the 'watch' parameter with a list operation instead.",
+            kind.kind
+        ),
+        answer: Some(format!("{META}.WatchEvent")),
+        ..list(kind)
+    }
 }
 
-/// `core_v1`, `rbacAuthorization_v1`.
-fn tag(kind: &Kind) -> String {
-    let group = if kind.group.is_empty() { "core" } else { kind.group.trim_end_matches(".k8s.io") };
-    let mut words = group.split('.');
+/// The older way to watch one object.
+fn watch(kind: &Kind) -> Operation {
+    Operation {
+        id: format!("watch{}{}", camel_of(kind), scoped(kind)),
+        action: "watch",
+        description: format!(
+            "watch changes to an object of kind {}. deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter.",
+            kind.kind
+        ),
+        ..watch_list(kind, "")
+    }
+}
+
+/// The words of a group's name in identifiers: `core`, `rbac` and `authorization`.
+fn words(group: &str) -> impl Iterator<Item = &str> {
+    let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
+    group.split('.')
+}
+
+fn capital(word: &str) -> String {
+    word.chars()
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(word.chars().skip(1)).collect())
+}
+
+/// `CoreV1`, `RbacAuthorizationV1`: how operation ids spell a group and version.
+pub(super) fn camel(group: &str, version: &str) -> String {
+    words(group).chain([version]).map(capital).collect()
+}
+
+fn camel_of(kind: &Kind) -> String {
+    camel(kind.group, kind.version)
+}
+
+/// `core_v1`, `rbacAuthorization_v1`; without a version that of the group.
+pub(super) fn tag(group: &str, version: &str) -> String {
+    let mut words = words(group);
     let first = words.next().unwrap_or_default().to_owned();
-    let rest = words.map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]));
-    format!("{first}{}_{}", rest.collect::<String>(), kind.version)
+    let name = first + &words.map(capital).collect::<String>();
+    if version.is_empty() { name } else { format!("{name}_{version}") }
+}
+
+/// `a Pod`, `an Ingress`, and plurals as they are.
+fn article(kind: &str) -> String {
+    if kind.ends_with('s') && !kind.ends_with("ss") {
+        return kind.to_owned();
+    }
+    let vowel = kind.starts_with(['A', 'E', 'I', 'O', 'U']);
+    format!("{} {kind}", if vowel { "an" } else { "a" })
 }
 
 fn scoped(kind: &Kind) -> String {
@@ -104,10 +165,13 @@ fn own(kind: &Kind) -> Value {
 fn list(kind: &Kind) -> Operation {
     Operation {
         method: "get",
-        id: format!("list{}{}", camel(kind), scoped(kind)),
+        id: format!("list{}{}", camel_of(kind), scoped(kind)),
         action: "list",
         kind: own(kind),
-        description: format!("list or watch objects of kind {}", kind.kind),
+        description: match kind.allows("watch") {
+            true => format!("list or watch objects of kind {}", kind.kind),
+            false => format!("list objects of kind {}", kind.kind),
+        },
         query: LIST.to_vec(),
         body: None,
         answer: Some(format!("{}List", kind.schema)),
@@ -121,17 +185,19 @@ fn of_collection(kind: &Kind) -> Vec<Operation> {
         operations.push(list(kind));
     }
     if kind.allows("create") {
-        let id = format!("create{}{}", camel(kind), scoped(kind));
-        operations.push(write("post", id, own(kind), kind.schema, kind.kind));
+        let id = format!("create{}{}", camel_of(kind), scoped(kind));
+        let what = article(kind.kind);
+        operations.push(write("post", id, own(kind), kind.schema, &what));
     }
     if kind.allows("deletecollection") {
         let mut query = [&LIST[..], &DELETE[..]].concat();
         query.sort_unstable();
         operations.push(Operation {
-            id: format!("delete{}Collection{}", camel(kind), scoped(kind)),
+            id: format!("delete{}Collection{}", camel_of(kind), scoped(kind)),
             action: "deletecollection",
             description: format!("delete collection of {}", kind.kind),
             query,
+            codes: &["200"],
             ..delete(kind)
         });
     }
@@ -141,10 +207,10 @@ fn of_collection(kind: &Kind) -> Vec<Operation> {
 fn delete(kind: &Kind) -> Operation {
     Operation {
         method: "delete",
-        id: format!("delete{}{}", camel(kind), scoped(kind)),
+        id: format!("delete{}{}", camel_of(kind), scoped(kind)),
         action: "delete",
         kind: own(kind),
-        description: format!("delete a {}", kind.kind),
+        description: format!("delete {}", article(kind.kind)),
         query: DELETE.to_vec(),
         body: Some(format!("{META}.DeleteOptions")),
         answer: Some(format!("{META}.Status")),
@@ -153,16 +219,17 @@ fn delete(kind: &Kind) -> Operation {
 }
 
 fn of_object(kind: &Kind) -> Vec<Operation> {
-    let id = |verb: &str| format!("{verb}{}{}", camel(kind), scoped(kind));
+    let id = |verb: &str| format!("{verb}{}{}", camel_of(kind), scoped(kind));
+    let what = format!("the specified {}", kind.kind);
     let mut operations = Vec::new();
     if kind.allows("get") {
-        operations.push(read(id("read"), own(kind), kind.schema, kind.kind));
+        operations.push(read(id("read"), own(kind), kind.schema, &what));
     }
     if kind.allows("update") {
-        operations.push(write("put", id("replace"), own(kind), kind.schema, kind.kind));
+        operations.push(write("put", id("replace"), own(kind), kind.schema, &what));
     }
     if kind.allows("patch") {
-        operations.push(write("patch", id("patch"), own(kind), kind.schema, kind.kind));
+        operations.push(write("patch", id("patch"), own(kind), kind.schema, &what));
     }
     if kind.allows("delete") {
         operations.push(delete(kind));
@@ -176,7 +243,7 @@ fn read(id: String, kind: Value, schema: &str, name: &str) -> Operation {
         id,
         action: "get",
         kind,
-        description: format!("read the specified {name}"),
+        description: format!("read {name}"),
         query: Vec::new(),
         body: None,
         answer: Some(schema.to_owned()),
@@ -186,9 +253,9 @@ fn read(id: String, kind: Value, schema: &str, name: &str) -> Operation {
 
 fn write(method: &'static str, id: String, kind: Value, schema: &str, name: &str) -> Operation {
     let (verb, codes): (_, &[&str]) = match method {
-        "post" => ("create a", &["200", "201", "202"]),
-        "patch" => ("partially update the specified", &["200", "201"]),
-        _ => ("replace the specified", &["200", "201"]),
+        "post" => ("create", &["200", "201", "202"]),
+        "patch" => ("partially update", &["200", "201"]),
+        _ => ("replace", &["200", "201"]),
     };
     let mut query = WRITE.to_vec();
     if method == "patch" {
@@ -215,7 +282,7 @@ fn of_subresource(kind: &Kind, sub: &Subresource, with_path: bool) -> Vec<Operat
         let suffix = if with_path { format!("{suffix}WithPath") } else { suffix };
         return connects(kind, sub, &suffix, &target);
     }
-    let id = |verb: &str| format!("{verb}{}{}{suffix}", camel(kind), scoped(kind));
+    let id = |verb: &str| format!("{verb}{}{}{suffix}", camel_of(kind), scoped(kind));
     let mut operations = Vec::new();
     let what = format!("{} of the specified {}", sub.name, kind.kind);
     for verb in sub.verbs {
@@ -228,7 +295,10 @@ fn of_subresource(kind: &Kind, sub: &Subresource, with_path: bool) -> Vec<Operat
             "get" => read(id("read"), target.clone(), sub.schema, &what),
             "update" => write("put", id("replace"), target.clone(), sub.schema, &what),
             "patch" => write("patch", id("patch"), target.clone(), sub.schema, &what),
-            _ => write("post", id("create"), target.clone(), sub.schema, &what),
+            _ => {
+                let what = format!("{} of {}", sub.name, article(kind.kind));
+                write("post", id("create"), target.clone(), sub.schema, &what)
+            }
         });
     }
     operations
@@ -251,7 +321,7 @@ fn connects(kind: &Kind, sub: &Subresource, suffix: &str, target: &Value) -> Vec
         };
         Operation {
             method,
-            id: format!("connect{}{name}{}{suffix}", camel(kind), scoped(kind)),
+            id: format!("connect{}{name}{}{suffix}", camel_of(kind), scoped(kind)),
             action: "connect",
             kind: target.clone(),
             description: format!("connect {} requests to {} of {}", name.to_uppercase(), sub.name, kind.kind),
@@ -271,6 +341,8 @@ struct Face<'a> {
     tag: &'a str,
     /// The media types of a patch.
     patches: &'a [&'a str],
+    /// A custom resource has no protobuf.
+    custom: bool,
 }
 
 fn render(face: Face<'_>, operations: Vec<Operation>, path_parameters: &[&str]) -> Value {
@@ -320,10 +392,7 @@ impl Operation {
             self.query.iter().map(|parameter| query_parameter(dialect, parameter)).collect();
         let mut value = json!({"description": self.description, "operationId": self.id, "tags": [face.tag]});
         let media: &[&str] = if self.action == "patch" { face.patches } else { &["*/*"] };
-        let produces = match self.answer {
-            Some(_) => json!(["application/json", "application/yaml"]),
-            None => json!(["*/*"]),
-        };
+        let produces = self.produces(face.custom);
         match (dialect, &self.body) {
             (Dialect::V2, Some(body)) => {
                 let required = self.method != "delete";
@@ -334,20 +403,42 @@ impl Operation {
         }
         if dialect == Dialect::V2 {
             value["consumes"] = json!(media);
-            value["produces"] = produces;
+            value["produces"] = json!(produces);
             value["schemes"] = json!(["https"]);
         }
         // upstream's field is `omitempty`
         if !parameters.is_empty() {
             value["parameters"] = parameters.into();
         }
-        value["responses"] = self.responses(dialect);
+        value["responses"] = self.responses(dialect, &produces);
         value["x-kubernetes-action"] = self.action.into();
         value["x-kubernetes-group-version-kind"] = self.kind;
         value
     }
 
-    fn responses(&self, dialect: Dialect) -> Value {
+    /// The media types of the answer.
+    fn produces(&self, custom: bool) -> Vec<&'static str> {
+        if self.action == "connect" {
+            return vec!["*/*"];
+        }
+        let mut types = vec!["application/json", "application/yaml"];
+        if custom {
+            return types;
+        }
+        types.push("application/vnd.kubernetes.protobuf");
+        if matches!(self.action, "list" | "watch" | "watchlist") {
+            types.extend([
+                "application/json;stream=watch",
+                "application/vnd.kubernetes.protobuf;stream=watch",
+            ]);
+        }
+        if self.answer.is_none() {
+            types.insert(0, "text/plain");
+        }
+        types
+    }
+
+    fn responses(&self, dialect: Dialect, types: &[&str]) -> Value {
         let mut responses = Map::new();
         for code in self.codes {
             let description = match *code {
@@ -357,13 +448,13 @@ impl Operation {
             };
             let schema =
                 self.answer.as_ref().map_or(json!({"type": "string"}), |name| dialect.reference(name));
-            let response = match (dialect, &self.answer) {
-                (Dialect::V2, _) => json!({"description": description, "schema": schema}),
-                (Dialect::V3, Some(_)) => json!({"description": description, "content": {
-                    "application/json": {"schema": schema.clone()}, "application/yaml": {"schema": schema}}}),
-                (Dialect::V3, None) => {
-                    json!({"description": description, "content": {"*/*": {"schema": schema}}})
-                }
+            let content = || {
+                let types = types.iter().map(|ty| ((*ty).to_owned(), json!({"schema": schema})));
+                types.collect::<Map<String, Value>>()
+            };
+            let response = match dialect {
+                Dialect::V2 => json!({"description": description, "schema": schema}),
+                Dialect::V3 => json!({"description": description, "content": content()}),
             };
             responses.insert((*code).to_owned(), response);
         }

@@ -137,7 +137,9 @@ impl Schemas {
             if !description.is_empty() {
                 object.insert("description".into(), description.into());
             }
-            if let Some(default) = field.default.and_then(|text| serde_json::from_str(text).ok()) {
+            // upstream prunes them from v2
+            let default = field.default.filter(|_| self.dialect == Dialect::V3);
+            if let Some(default) = default.and_then(|text| serde_json::from_str(text).ok()) {
                 object.insert("default".into(), default);
             }
             extensions(object, field);
@@ -236,6 +238,8 @@ fn kinds_by_schema() -> HashMap<String, Vec<Value>> {
             add(format!("{META}.{common}"), gvk(kind.group, kind.version, common));
         }
     }
-    add(format!("{META}.Status"), gvk("", "v1", "Status"));
+    for plain in ["APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status"] {
+        add(format!("{META}.{plain}"), gvk("", "v1", plain));
+    }
     found
 }

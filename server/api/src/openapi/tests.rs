@@ -63,6 +63,11 @@ fn schemas_carry_upstreams_extensions() {
         json!([{"group": "", "kind": "Pod", "version": "v1"}])
     );
     assert_eq!(schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"], "TCP");
+    let list = &schemas["io.k8s.api.core.v1.ServiceList"]["properties"];
+    assert_eq!(list["items"]["description"], "List of services");
+    let v2: Value = serde_json::from_str(&v2(VERSION)).expect("JSON");
+    let port = &v2["definitions"]["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"];
+    assert!(port.is_object() && port.get("default").is_none(), "upstream prunes defaults from v2");
     let quantity = &schemas["io.k8s.apimachinery.pkg.api.resource.Quantity"];
     assert_eq!(quantity["oneOf"].as_array().map(Vec::len), Some(2));
     assert!(schemas["io.k8s.api.policy.v1.Eviction"].is_object());
@@ -152,7 +157,7 @@ fn the_protobuf_reads_back() {
     let extensions = fields_of(fields_of(containers, 2)[0], 31);
     let strategy = extensions.iter().find(|entry| fields_of(entry, 1) == [b"x-kubernetes-patch-strategy"]);
     let yaml = fields_of(fields_of(strategy.expect("a strategy"), 2)[0], 2)[0];
-    assert_eq!(yaml, b"\"merge\"\n");
+    assert_eq!(yaml, b"merge\n");
     let paths = fields_of(fields_of(&bytes, 8)[0], 2);
     assert!(paths.iter().any(|entry| fields_of(entry, 1) == [b"/api/v1/namespaces/{namespace}/pods/{name}"]));
 }

@@ -46,6 +46,12 @@ pub(super) fn unknown_fields(patch: &Value) -> Vec<String> {
     unknown.map(|(at, key)| format!("unknown field \"[{at}].{key}\"")).collect()
 }
 
+/// The operation that a problem is in: upstream tells of one after the other.
+pub(super) fn operation(problem: &str) -> usize {
+    let at = problem.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    at.and_then(|(at, _)| at.parse().ok()).unwrap_or(0)
+}
+
 /// Whether Go could decode it. Strict decoding, which warnings need too, goes into the handler's own type before the
 /// library's.
 fn well_formed(patch: &Value, mode: FieldValidation) -> Result<(), ApiError> {

@@ -159,11 +159,21 @@ fn answers_to_wrong_patches() {
     ] {
         assert_eq!(full(patch_type, patch, FieldValidation::Ignore).unwrap_err().code, code, "{patch}");
     }
-    let error = full(PatchType::Merge, r#"{"spec": {"x": 1}}"#, FieldValidation::Strict).unwrap_err();
-    assert_eq!(
-        error.message,
-        " \"\" is invalid: patch: Invalid value: \"{\\\"spec\\\": {\\\"x\\\": 1}}\": strict decoding error: unknown field \"spec.x\""
-    );
+    let object = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"a"}],"x":1}}"#;
+    let unknown = "strict decoding error: unknown field \"spec.x\"";
+    for (patch_type, patch, shown, why) in [
+        (PatchType::Merge, r#"{"spec": {"x": 1}}"#, object, unknown),
+        (PatchType::Strategic, r#"{"spec": {"x": 1}}"#, "map[spec:map[x:1]]", unknown),
+        (
+            PatchType::Strategic,
+            r#"{"metadata": {"labels": "x"}}"#,
+            "map[metadata:map[labels:x]]",
+            "cannot restore map from string",
+        ),
+    ] {
+        let error = full(patch_type, patch, FieldValidation::Strict).unwrap_err();
+        assert_eq!(error.message, format!(" \"\" is invalid: patch: Invalid value: {shown:?}: {why}"));
+    }
 }
 
 #[test]

@@ -26,11 +26,11 @@ pub fn encode(json: &[u8], schema: &str, api_version: &str, kind: &str) -> Resul
     Ok(envelope(api_version, kind, &raw.0))
 }
 
-/// `PartialObjectMetadata`: of an object's JSON its `metadata` alone.
-pub fn encode_metadata(json: &[u8]) -> Result<Vec<u8>, String> {
+/// `PartialObjectMetadata`, of a version of `meta.k8s.io`: of an object's JSON its `metadata` alone.
+pub fn encode_metadata(json: &[u8], api_version: &str) -> Result<Vec<u8>, String> {
     let mut raw = Writer::with_capacity(1024);
     run_metadata(json, &mut raw)?;
-    Ok(envelope("meta.k8s.io/v1", "PartialObjectMetadata", &raw.0))
+    Ok(envelope(api_version, "PartialObjectMetadata", &raw.0))
 }
 
 /// A list of which the items lie apart: `metadata` is ListMeta's JSON. Items of `PartialObjectMetadataList` have no

@@ -47,7 +47,8 @@ fn a_message_without_fields_is_an_empty_object() {
     let version = field(5, &field(1, b""));
     let schema = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
     let raw = field(2, &field(7, &version));
-    let crd = decode(&body("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw), schema).expect("decodes");
+    let crd =
+        decode(&body("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw), schema).expect("decodes");
     assert_eq!(crd["spec"]["versions"], json!([{"subresources": {"status": {}}}]));
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::alias::{self, Expansion};
 use super::node::{Node, Shape};
-use super::{syntax, yaml};
+use super::{depth, syntax, yaml};
 use crate::go::Quote as _;
 
 /// How the body is written.
@@ -61,6 +61,9 @@ fn json<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
 
 fn yaml<N: Node>(body: &[u8], node: Option<N>) -> Result<Parsed, String> {
     let text = std::str::from_utf8(body).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
+    if let Some(fault) = depth::fault(text) {
+        return Err(fault);
+    }
     let expansion = Expansion::of(text);
     // an alias would be passed over when it is asked where it is
     let located = expansion.is_none();

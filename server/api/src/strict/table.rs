@@ -102,6 +102,8 @@ impl Node for Spot {
         self.field.is_some_and(|field| match field.ty {
             _ if field.required || field.zero().is_some() => false,
             FieldType::Map(_) => true,
+            // an empty list of these asks for fields to be followed no more
+            FieldType::List(_) if field.json == "managedFields" => false,
             // of other types some tell an empty list from none: an autoscaler's policies, a slice's devices
             FieldType::List(_) => {
                 matches!(owner, "ObjectMeta" | "PodSpec" | "Container" | "EphemeralContainer")

@@ -290,7 +290,7 @@ pub(super) fn pool_name(name: &str, at: &str, errors: &mut Errors) {
     }
 }
 
-/// `validateResourceClaimStatusUpdate`, but for what drivers say of their devices.
+/// `validateResourceClaimStatusUpdate`.
 pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
     let (after, before) = (get(new, "status"), get(old, "status"));
     let users = few(after, "reservedFor", MOST_USERS, "status", errors);
@@ -300,6 +300,7 @@ pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
         }
     }
     unique(&users, |user| text(user, "uid").into(), errors);
+    super::device_status::devices(after, errors);
     let allocation = get(after, "allocation");
     if !list(after, "reservedFor").is_empty() {
         let is_new = |user: &&Value| !list(before, "reservedFor").contains(user);

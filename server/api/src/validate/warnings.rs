@@ -25,9 +25,22 @@ pub fn warnings(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String>
         ("networking.k8s.io", "Ingress") => ingress(object),
         ("", "PersistentVolume") => volume(object),
         ("", "Node") => node(object),
+        ("", "ServiceAccount") => account(object, old),
         ("storage.k8s.io", "StorageClass") => class(object),
         _ => Vec::new(),
     }
+}
+
+/// Only who begins to have the annotation is told.
+fn account(object: &Value, old: Option<&Value>) -> Vec<String> {
+    const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+    let has = |object: &Value| object["metadata"]["annotations"].get(ENFORCE).is_some();
+    if !has(object) || old.is_some_and(has) {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.annotations[{ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+    )]
 }
 
 /// What whoever asks for objects of the kind is told, whatever the request.

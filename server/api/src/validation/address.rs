@@ -101,6 +101,18 @@ pub fn is_canonical_cidr(value: &str) -> Vec<String> {
     }
 }
 
+/// `IsValidInterfaceAddress`: an address, with the length of its network's prefix.
+pub fn is_interface_address(value: &str) -> Vec<String> {
+    let Some((address, bits, _)) = block(value) else {
+        let why = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+        return vec![why.to_owned()];
+    };
+    let address = address.to_canonical();
+    let bits = if address.is_ipv4() && bits > 32 { bits.saturating_sub(96) } else { bits };
+    let form = format!("{address}/{bits}");
+    if form == value { vec![] } else { vec![canonical(&form)] }
+}
+
 /// Whether `inner` lies within `outer` and is smaller; `None` if one of them is no block.
 pub fn is_strict_subset(inner: &str, outer: &str) -> Option<bool> {
     let ((_, inner_bits, inner_first), (_, outer_bits, outer_first)) = (block(inner)?, block(outer)?);

@@ -11,6 +11,7 @@ mod ingress_class;
 mod kept;
 mod lifecycle;
 mod limit_ranger;
+mod mountable;
 pub(crate) mod node_audience;
 mod node_features;
 pub(crate) mod node_restriction;
@@ -39,6 +40,7 @@ pub(crate) fn plugins(auth: Arc<Auth>, customs: crate::crd::Customs) -> Vec<Admi
         certificates::ClusterTrustBundles.into(),
         lifecycle::NamespaceLifecycle.into(),
         limit_ranger::LimitRanger.into(),
+        Admission::Waiting(Arc::new(service_account::DefaultAccount)),
         service_account::ServiceAccount.into(),
         node_restriction::NodeRestriction.into(),
         tolerations::TaintNodesByCondition.into(),

@@ -45,7 +45,9 @@ impl Plugin for NodeRestriction {
                 sub.quoted()
             )),
             ("", "nodes", _) => self_node(node, review, object),
-            ("", "serviceaccounts", "token") => token(node, review.store, review.namespace, object),
+            ("", "serviceaccounts", "token") => {
+                return token(node, review.store, (review.namespace, review.name), object);
+            }
             ("coordination.k8s.io", "leases", _) => named(node, review, object, "kube-node-lease", "lease"),
             ("storage.k8s.io", "csinodes", _) => named(node, review, object, "", "CSINode"),
             ("certificates.k8s.io", "certificatesigningrequests", "") => certificate(review, object),
@@ -223,26 +225,31 @@ fn allowed_label(key: &str) -> bool {
 }
 
 /// A kubelet gets tokens for its own pods only. Also called where a TokenRequest is answered.
-pub(crate) fn token(node: &str, store: &Store, namespace: &str, request: &Value) -> Verdict {
+pub(crate) fn token(
+    node: &str,
+    store: &Store,
+    (namespace, account): (&str, &str),
+    request: &Value,
+) -> Result<(), ApiError> {
+    let refused = |why: &str| Err(ApiError::forbidden("", "serviceaccounts", account, why));
     let bound = at(request, &["spec", "boundObjectRef"]);
-    if text(bound, &["kind"]) != "Pod" {
-        return Err("node requested token not bound to a pod".into());
-    }
     let (name, uid) = (text(bound, &["name"]), text(bound, &["uid"]));
-    if uid.is_empty() {
-        return Err("node requested token with a pod binding without a uid".into());
+    if (text(bound, &["apiVersion"]), text(bound, &["kind"])) != ("v1", "Pod") || name.is_empty() {
+        return refused("node requested token not bound to a pod");
     }
-    let Some(pod) = stored(store, "pods", namespace, name) else {
-        return Err(format!("pod {} not found", name.quoted()));
-    };
+    if uid.is_empty() {
+        return refused("node requested token with a pod binding without a uid");
+    }
+    // the words of upstream's lister
+    let pod = stored(store, "pods", namespace, name).ok_or_else(|| ApiError::not_found("", "pod", name))?;
     if meta(&pod, "uid") != uid {
-        return Err(format!(
+        return refused(&format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         ));
     }
     match text(&pod, &["spec", "nodeName"]) == node {
         true => Ok(()),
-        false => Err("node requested token bound to a pod scheduled on a different node".into()),
+        false => refused("node requested token bound to a pod scheduled on a different node"),
     }
 }
 

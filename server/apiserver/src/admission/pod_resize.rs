@@ -13,6 +13,9 @@ use crate::value::{at, text};
 
 pub(super) struct PodResizeValidator;
 
+/// The reason of a cause, and why.
+type Refusal = (&'static str, String);
+
 impl Plugin for PodResizeValidator {
     fn validate(&self, review: &Review<'_>, pod: &Value) -> Result<(), ApiError> {
         let name = text(pod, &["spec", "nodeName"]);
@@ -24,26 +27,24 @@ impl Plugin for PodResizeValidator {
         let Some(node) = look_up(review.store, "nodes", name) else {
             return Err(forbidden(&format!("node {} not found", name.quoted())));
         };
-        let refused = match (too_much(pod, &node), text(&node, &["metadata", "labels", "kubernetes.io/os"])) {
-            (Some(why), _) => ("NodeCapacity", why),
-            (None, "linux") => return Ok(()),
-            (None, os) => {
-                let why = format!(
-                    "pod resize is only supported on linux nodes, node {} is {}",
-                    name.quoted(),
-                    os.quoted()
-                );
-                ("UnsupportedPlatform", why)
-            }
-        };
+        let Some(refused) = wrong_system(&node, name).or_else(|| too_much(pod, &node)) else { return Ok(()) };
         let mut error = forbidden(&refused.1);
         error.causes.push((refused.0.to_owned(), String::new(), String::new()));
         Err(error)
     }
 }
 
+/// A node that does not run Linux; one that does not say is taken to.
+fn wrong_system(node: &Value, name: &str) -> Option<Refusal> {
+    let system =
+        at(node, &["metadata", "labels", "kubernetes.io/os"]).as_str().filter(|os| *os != "linux")?;
+    let why =
+        format!("pod resize is only supported on linux nodes, node {} is {}", name.quoted(), system.quoted());
+    Some(("UnsupportedPlatform", why))
+}
+
 /// What the pod asks for that the node does not have.
-fn too_much(pod: &Value, node: &Value) -> Option<String> {
+fn too_much(pod: &Value, node: &Value) -> Option<Refusal> {
     let spec = at(pod, &["spec"]);
     // what was given to it until now does not count
     let asked = quota::pod_amounts(&json!({ "spec": spec }), "requests");
@@ -57,8 +58,8 @@ fn too_much(pod: &Value, node: &Value) -> Option<String> {
             .then(|| format!("{name}, requested: {requested}, allocatable: {allocatable}"))
     });
     let short: Vec<String> = short.collect();
-    (!short.is_empty())
-        .then(|| format!("node didn't have enough allocatable resources: {}", short.join("; ")))
+    let why = || format!("node didn't have enough allocatable resources: {}", short.join("; "));
+    (!short.is_empty()).then(|| ("NodeCapacity", why()))
 }
 
 #[cfg(test)]
@@ -86,7 +87,17 @@ mod tests {
         ];
         for (pod, why) in cases {
             let why = why.map(|why| format!("node didn't have enough allocatable resources: {why}"));
-            assert_eq!(too_much(&pod, &node), why, "{pod}");
+            assert_eq!(too_much(&pod, &node).map(|(_, why)| why), why, "{pod}");
         }
+    }
+
+    #[test]
+    fn a_node_that_does_not_say_its_system_is_linux() {
+        let node = |labels: Value| json!({"metadata": {"name": "n", "labels": labels}});
+        assert_eq!(wrong_system(&json!({}), "n"), None);
+        assert_eq!(wrong_system(&node(json!({"kubernetes.io/os": "linux"})), "n"), None);
+        let (reason, why) = wrong_system(&node(json!({"kubernetes.io/os": "windows"})), "n").unwrap();
+        assert_eq!(reason, "UnsupportedPlatform");
+        assert_eq!(why, "pod resize is only supported on linux nodes, node \"n\" is \"windows\"");
     }
 }

@@ -6,7 +6,7 @@ use sampan_store::Key;
 use serde_json::Value;
 
 use crate::registry::{Operation, Plugin, Review};
-use crate::value::{at, set, text};
+use crate::value::{set, text};
 
 const LABELS: &[&str] = &["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
@@ -34,13 +34,10 @@ impl Plugin for PodTopologyLabels {
     }
 }
 
-/// Labels that are there stay.
+/// The node's word counts, whatever the labels say already.
 fn take_over(object: &mut Value, node: &[(Box<str>, Box<str>)]) {
     for (label, value) in node.iter().filter(|(label, _)| LABELS.contains(&&**label)) {
-        let path = &["metadata", "labels", &**label];
-        if at(object, path).is_null() {
-            set(object, path, &**value);
-        }
+        set(object, &["metadata", "labels", &**label], &**value);
     }
 }
 
@@ -51,15 +48,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zone_and_region_are_taken_over_unless_they_are_there() {
+    fn zone_and_region_are_taken_over() {
         let node = [
             ("topology.kubernetes.io/zone".into(), "z".into()),
             ("topology.kubernetes.io/region".into(), "r".into()),
             ("kubernetes.io/os".into(), "linux".into()),
         ];
-        let mut pod = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "mine"}}});
+        let mut pod = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "mine", "a": "b"}}});
         take_over(&mut pod, &node);
-        let want = json!({"topology.kubernetes.io/zone": "mine", "topology.kubernetes.io/region": "r"});
+        let want =
+            json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "a": "b"});
         assert_eq!(pod["metadata"]["labels"], want);
     }
 }

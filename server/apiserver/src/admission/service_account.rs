@@ -1,12 +1,16 @@
 //! `ServiceAccount`: every pod runs as one, with its token mounted; `plugin/pkg/admission/serviceaccount`.
 
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use rand::RngExt;
 use sampan_api::go::Quote as _;
-use sampan_api::status::ApiError;
+use sampan_api::status::{ApiError, Reason};
+use sampan_store::Key;
 use serde_json::{Map, Value, json};
 
-use super::{creates_pod, kept, push};
-use crate::registry::{Plugin, Review};
+use super::{creates_pod, kept, mountable, push};
+use crate::registry::{Operation, Plugin, Review, WaitingPlugin};
 use crate::value::{at, items, meta, set, text};
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -17,6 +21,50 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// `k8s.io/apimachinery/pkg/util/rand`: no vowels, nothing that reads as something else.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// How long a pod waits for its namespace's default account: upstream looks ten times, 100 to 200 ms apart.
+const PATIENCE_MS: std::ops::Range<u64> = 900..1800;
+
+/// The first pod of a new namespace may come before the account that a controller makes there.
+pub(super) struct DefaultAccount;
+
+impl WaitingPlugin for DefaultAccount {
+    fn admit<'a>(
+        &'a self,
+        review: &'a Review<'a>,
+        pod: &'a mut Value,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        let pod = &*pod;
+        let names = ["serviceAccountName", "serviceAccount"].map(|field| text(pod, &["spec", field]));
+        let name = names.into_iter().find(|name| !name.is_empty());
+        let mirror = !at(pod, &["metadata", "annotations", MIRROR]).is_null();
+        let concerned = creates_pod(review) && !mirror && name.is_none_or(|name| name == "default");
+        Box::pin(async move {
+            if concerned {
+                default_account(review).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Resolves when the account is there, or it is not worth waiting any longer.
+async fn default_account(review: &Review<'_>) {
+    let name = format!("{}/default", review.namespace);
+    let key = Key::new("serviceaccounts", name.as_str());
+    let before = review.store.revision();
+    if review.store.get(&key).is_some() {
+        return;
+    }
+    let Ok(mut changes) = review.store.watch("serviceaccounts", &name, before) else { return };
+    let patience = rand::rng().random_range(PATIENCE_MS);
+    let made = async {
+        while review.store.get(&key).is_none() {
+            let Some(Ok(_)) = changes.next().await else { return };
+        }
+    };
+    _ = tokio::time::timeout(Duration::from_millis(patience), made).await;
+}
+
 pub(super) struct ServiceAccount;
 
 impl Plugin for ServiceAccount {
@@ -25,7 +73,7 @@ impl Plugin for ServiceAccount {
             return Ok(());
         }
         if !at(pod, &["metadata", "annotations", MIRROR]).is_null() {
-            return mirror(pod);
+            return Ok(());
         }
         if text(pod, &["spec", "serviceAccountName"]).is_empty() {
             let old = text(pod, &["spec", "serviceAccount"]);
@@ -52,6 +100,33 @@ impl Plugin for ServiceAccount {
         }
         Ok(())
     }
+
+    fn validate(&self, review: &Review<'_>, pod: &Value) -> Result<(), ApiError> {
+        let ephemeral = adds_ephemeral(review);
+        if !ephemeral && !creates_pod(review) {
+            return Ok(());
+        }
+        if !ephemeral && !at(pod, &["metadata", "annotations", MIRROR]).is_null() {
+            return mirror(pod);
+        }
+        let name = text(pod, &["spec", "serviceAccountName"]);
+        let account = kept::look_up(review.store, "serviceaccounts", &format!("{}/{name}", review.namespace));
+        match account.filter(|account| mountable::limits(account)) {
+            // upstream's refusal of an ephemeral container has no status of its own
+            Some(account) if ephemeral => {
+                mountable::containers(&account, pod, "ephemeralContainers", "ephemeral container")
+                    .map_err(|why| ApiError::new(Reason::Unknown, why))
+            }
+            Some(account) => mountable::check(&account, pod)
+                .map_err(|why| ApiError::forbidden("", "pods", meta(pod, "name"), &why)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn adds_ephemeral(review: &Review<'_>) -> bool {
+    let pod = review.kind.group.is_empty() && review.kind.plural == "pods";
+    pod && review.operation == Operation::Update && review.subresource == "ephemeralcontainers"
 }
 
 /// A mirror pod stands for what a node runs by itself: it has no rights in the cluster.

@@ -62,10 +62,11 @@ async fn a_plain_pod_gets_its_account_token_priority_and_tolerations() {
     let world = world().await;
     let user = UserInfo::new("eve", &[]);
     let mut plain = pod(json!({"containers": [{"name": "c"}]}));
-    let error = admit(&world, &user, Operation::Create, "pods", &mut plain.clone(), None).unwrap_err();
+    let mut robot = pod(json!({"serviceAccountName": "robot", "containers": [{"name": "c"}]}));
+    let error = admit(&world, &user, Operation::Create, "pods", &mut robot, None).unwrap_err();
     assert_eq!(
         error.message,
-        r#"pods "p" is forbidden: error looking up service account default/default: serviceaccount "default" not found"#
+        r#"pods "p" is forbidden: error looking up service account default/robot: serviceaccount "robot" not found"#
     );
     let account = json!({"metadata": {"name": "default", "namespace": "default", "uid": "1"}, "imagePullSecrets": [{"name": "pull"}]});
     world.put("serviceaccounts", "default/default", account).await;
@@ -216,4 +217,35 @@ async fn a_kubelet_changes_itself_and_its_own_pods_only() {
     let mut system = json!({"metadata": {"name": "kube-system"}});
     let error = admit(&world, &admin, Operation::Delete, "namespaces", &mut system, None).unwrap_err();
     assert_eq!(error.message, r#"namespaces "kube-system" is forbidden: this namespace may not be deleted"#);
+}
+
+#[tokio::test]
+async fn the_first_pod_of_a_namespace_waits_for_its_account() {
+    let world = world().await;
+    let user = UserInfo::new("eve", &[]);
+    let warnings = Default::default();
+    let review = Review {
+        operation: Operation::Create,
+        kind: sampan_api::kinds::by_resource("", "v1", "pods").unwrap(),
+        subresource: "",
+        namespace: "default",
+        name: "p",
+        user: &user,
+        old: None,
+        dry_run: false,
+        said: &Default::default(),
+        store: &world.store,
+        converter: &Default::default(),
+        warnings: &warnings,
+        notes: Default::default(),
+    };
+    let waiting = Admission::Waiting(Arc::new(service_account::DefaultAccount));
+    let mut other = pod(json!({"serviceAccountName": "robot"}));
+    waiting.admit(&review, &mut other).now_or_never().unwrap().unwrap();
+    let mut first = pod(json!({"containers": [{"name": "c"}]}));
+    let mut admitted = Box::pin(waiting.admit(&review, &mut first));
+    assert!(admitted.as_mut().now_or_never().is_none());
+    let account = json!({"metadata": {"name": "default", "namespace": "default", "uid": "1"}});
+    world.put("serviceaccounts", "default/default", account).await;
+    admitted.as_mut().now_or_never().unwrap().unwrap();
 }

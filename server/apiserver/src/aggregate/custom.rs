@@ -141,7 +141,7 @@ async fn settle(store: &Store, wanted: &Wanted, open: BTreeSet<Place>) -> BTreeS
         | Err(WriteError::Exists(_) | WriteError::Missing | WriteError::Changed(_) | WriteError::Closed) => {
             None
         }
-        Err(error @ (WriteError::Full(_) | WriteError::Failed(_))) => {
+        Err(error @ (WriteError::TooLarge | WriteError::Full(_) | WriteError::Failed(_))) => {
             tracing::warn!(%error, api_service = name_of(&place.0, &place.1), "cannot be written yet");
             Some(place)
         }

@@ -59,10 +59,13 @@ impl Gate for Auth {
         body: Value,
     ) -> BoxFuture<'a, Result<Value, ApiError>> {
         if let Some(node) = user.node_name() {
-            let verdict = node_restriction::token(node, &self.store, &account.namespace, &body)
-                .and_then(|()| node_audience::audience(self, &self.store, user, account, &body));
-            if let Err(why) = verdict {
-                return ready(Err(ApiError::forbidden("", "serviceaccounts", &account.name, &why))).boxed();
+            let of = (&*account.namespace, &*account.name);
+            let refused = |why: String| ApiError::forbidden("", "serviceaccounts", &account.name, &why);
+            let verdict = node_restriction::token(node, &self.store, of, &body).and_then(|()| {
+                node_audience::audience(self, &self.store, user, account, &body).map_err(refused)
+            });
+            if let Err(error) = verdict {
+                return ready(Err(error)).boxed();
             }
         }
         ready(self.tokens.request(&account.namespace, &account.name, body, Timestamp::now())).boxed()

@@ -143,13 +143,17 @@ fn url_matches(pattern: &str, path: &str) -> bool {
     }
 }
 
+/// A review may name a resource as `pods/resize` at once: the two halves are compared as one word.
 fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
-    match pattern.split_once('/') {
-        _ if pattern == "*" => true,
-        Some((name, sub)) => {
-            sub == subresource && (name == resource || name == "*") && !subresource.is_empty()
-        }
-        None => subresource.is_empty() && pattern == resource,
+    if pattern == "*" {
+        return true;
+    }
+    if subresource.is_empty() {
+        return pattern == resource;
+    }
+    match pattern.rsplit_once('/') {
+        Some((name, sub)) => sub == subresource && (name == resource || name == "*"),
+        None => false,
     }
 }
 
@@ -210,6 +214,21 @@ mod tests {
         ];
         for (rule, request, want) in cases {
             assert_eq!(rule.allows(&request), want, "{rule:?} {request:?}");
+        }
+    }
+
+    #[test]
+    fn both_halves_of_a_resource_may_be_asked_for_as_one_word() {
+        for (pattern, resource, subresource, want) in [
+            ("pods/log", "pods/log", "", true),
+            ("pods/log", "pods", "log", true),
+            ("pods", "pods/log", "", false),
+            ("*/log", "pods/log", "", false),
+            ("*/log", "pods", "log", true),
+            ("pods/*", "pods", "log", false),
+            ("*", "pods/log", "", true),
+        ] {
+            assert_eq!(resource_matches(pattern, resource, subresource), want, "{pattern} {resource}");
         }
     }
 

@@ -268,7 +268,7 @@ async fn tokens_live_as_long_as_what_they_are_bound_to() {
         (json!({"boundObjectRef": {"kind": "Pod", "name": "none"}}), r#"pods "none" not found"#),
         (
             json!({"boundObjectRef": {"kind": "Job", "apiVersion": "v1", "name": "j"}}),
-            "cannot bind token to object of type v1, Kind=Job",
+            "cannot bind token to object of type /v1, Kind=Job",
         ),
     ];
     for (spec, want) in cases {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sampan_api::go::{Quote as _, quoted_list};
-use sampan_api::meta::deletion_timestamp;
+use sampan_api::meta::{deletion_timestamp, group_version};
 use sampan_api::status::{ApiError, FieldError};
 use sampan_store::{Key, Store};
 use serde_json::{Map, Value, json};
@@ -96,8 +96,9 @@ impl Tokens {
         let account = self
             .object("serviceaccounts", &format!("{namespace}/{name}"))
             .ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
+        check_identity(&request, namespace, name, meta(&account, "uid"))?;
         let seconds = at(&request, &["spec", "expirationSeconds"]).as_i64().unwrap_or(DEFAULT_SECONDS);
-        check_lifetime(name, seconds)?;
+        check_lifetime(seconds)?;
         let mut audiences = strings(at(&request, &["spec", "audiences"]));
         if audiences.is_empty() {
             audiences = self.api_audiences();
@@ -122,6 +123,7 @@ impl Tokens {
         set(&mut request, &["apiVersion"], "authentication.k8s.io/v1");
         set(&mut request, &["metadata", "name"], name);
         set(&mut request, &["metadata", "namespace"], namespace);
+        set(&mut request, &["metadata", "uid"], meta(&account, "uid"));
         set(&mut request, &["metadata", "creationTimestamp"], now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         set(&mut request, &["spec", "audiences"], audiences);
         set(&mut request, &["spec", "expirationSeconds"], seconds);
@@ -145,14 +147,14 @@ impl Tokens {
         }
         let (kind, name, uid) =
             (text(reference, &["kind"]), text(reference, &["name"]), text(reference, &["uid"]));
-        let (bucket, key) = match kind {
-            "Pod" => ("pods", format!("{namespace}/{name}")),
-            "Secret" => ("secrets", format!("{namespace}/{name}")),
-            "Node" => ("nodes", name.to_owned()),
+        let (group, version) = group_version(text(reference, &["apiVersion"]));
+        let (bucket, key) = match (group, kind) {
+            ("", "Pod") => ("pods", format!("{namespace}/{name}")),
+            ("", "Secret") => ("secrets", format!("{namespace}/{name}")),
+            ("", "Node") => ("nodes", name.to_owned()),
             _ => {
-                let version = text(reference, &["apiVersion"]);
                 return Err(ApiError::bad_request(format!(
-                    "cannot bind token to object of type {version}, Kind={kind}"
+                    "cannot bind token to object of type {group}/{version}, Kind={kind}"
                 )));
             }
         };
@@ -163,7 +165,7 @@ impl Tokens {
                 "the UID in the bound object reference ({uid}) does not match the UID in record. \
                  The object might have been deleted and then recreated"
             );
-            return Err(ApiError::conflict("", bucket, name, &why));
+            return Err(ApiError::conflict("", kind, name, &why));
         }
         if kind == "Pod" {
             if text(&object, &["spec", "serviceAccountName"]) != account {
@@ -300,14 +302,36 @@ fn common(audiences: &[String], wanted: &[String]) -> Result<Vec<String>, String
     }
 }
 
-fn check_lifetime(name: &str, seconds: i64) -> Result<(), ApiError> {
+/// A request that says for which account it is has to say so of the one in its path.
+fn check_identity(request: &Value, namespace: &str, name: &str, uid: &str) -> Result<(), ApiError> {
+    let asked =
+        |field: &str, is: &str| Some(meta(request, field)).filter(|said| !said.is_empty() && *said != is);
+    for (field, is) in [("name", name), ("namespace", namespace)] {
+        if let Some(said) = asked(field, is) {
+            let why = format!("must match the service account {field} if specified");
+            let error = FieldError::invalid(format!("metadata.{field}"), said, why);
+            return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", name, vec![error]));
+        }
+    }
+    match asked("uid", uid) {
+        Some(said) => {
+            let why = format!(
+                "the UID in the token request ({said}) does not match the UID of the service account ({uid})"
+            );
+            Err(ApiError::conflict("authentication.k8s.io", "TokenRequest", name, &why))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_lifetime(seconds: i64) -> Result<(), ApiError> {
     let why = match seconds {
         s if s < MIN_SECONDS => "may not specify a duration less than 10 minutes",
         s if s > MAX_SECONDS => "may not specify a duration larger than 2^32 seconds",
         _ => return Ok(()),
     };
     let error = FieldError::invalid("spec.expirationSeconds", seconds, why);
-    Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", name, vec![error]))
+    Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", "", vec![error]))
 }
 
 /// A service account as a user.

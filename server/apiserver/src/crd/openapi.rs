@@ -1,7 +1,7 @@
 //! OpenAPI of custom resources: documents made when asked for, kept as long as nothing that is served changes.
 
 use bytes::Bytes;
-use sampan_api::kinds::Kind;
+use sampan_api::kinds::{self, Kind};
 use sampan_api::openapi;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -52,12 +52,14 @@ impl Customs {
         self.document("v2 protobuf", || Some(openapi::v2_proto_with(&self.all()?, VERSION).into()))
     }
 
+    /// All that are served, but for those in whose place a kind of the registry is.
     fn all(&self) -> Option<Vec<&'static Kind>> {
         let all: Vec<_> = self
             .groups()
             .into_iter()
             .flat_map(|(_, versions)| versions)
             .flat_map(|(_, kinds)| kinds)
+            .filter(|kind| !kinds::of_version(kind.group, kind.version).any(|own| own.plural == kind.plural))
             .collect();
         (!all.is_empty()).then_some(all)
     }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use parking_lot::Mutex;
 use sampan_api::crd::{Custom, Names};
+use sampan_api::fields;
 use sampan_api::kinds::{self, Kind, Subresource};
 use sha2::{Digest, Sha256};
 
@@ -114,11 +115,16 @@ fn bucket(group: &str, plural: &str) -> String {
     }
 }
 
-/// `com.example.v1.CronTab`: the group's words backwards.
+/// `com.example.v1.CronTab`: the group's words backwards. One that is a type's of the registry is told from it as
+/// kube-openapi tells the second of two that differ.
 fn schema_name(group: &str, version: &str, kind: &str) -> String {
     let mut words: Vec<&str> = group.split('.').collect();
     words.reverse();
-    format!("{}.{version}.{kind}", words.join("."))
+    let name = format!("{}.{version}.{kind}", words.join("."));
+    match fields::type_of(&name).is_some() || fields::type_of(&format!("{name}List")).is_some() {
+        true => format!("{name}_v2"),
+        false => name,
+    }
 }
 
 /// `discovery.StorageVersionHash`.

@@ -54,8 +54,7 @@ pub(crate) fn to_version(object: &mut Value, kind: &'static Kind, custom: &Custo
             "an object of {found} is asked for as {wanted} before it was converted"
         )));
     }
-    renamed(object, &wanted, &version);
-    Ok(())
+    renamed(object, &wanted, &version)
 }
 
 /// What a field selector sees of a field: texts as they are, numbers and booleans printed, nothing as the empty text.

@@ -90,7 +90,8 @@ impl Place {
 
     fn target(&self, timeout: Duration) -> String {
         let mark = if self.path.contains('?') { '&' } else { '?' };
-        format!("{}{mark}timeout={}s", self.path, timeout.as_secs())
+        // a part of a second is told as a whole one
+        format!("{}{mark}timeout={}s", self.path, timeout.as_millis().div_ceil(1000))
     }
 }
 

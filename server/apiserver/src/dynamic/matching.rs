@@ -109,6 +109,15 @@ pub(super) fn is_exempt(kind: &Kind) -> bool {
     kind.group == "admissionregistration.k8s.io"
 }
 
+/// Policies are not subject to each other, nor are questions about who may what: upstream's `exclusion`.
+pub(super) fn is_exempt_from_policies(kind: &Kind) -> bool {
+    match kind.group {
+        "admissionregistration.k8s.io" => kind.kind.contains("AdmissionPolicy"),
+        "authentication.k8s.io" | "authorization.k8s.io" => true,
+        _ => false,
+    }
+}
+
 /// Rules and selectors: of a webhook, or `matchConstraints` and `matchResources` of policies and bindings.
 #[derive(Debug)]
 pub(super) struct Matcher {

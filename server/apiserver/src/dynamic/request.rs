@@ -156,7 +156,7 @@ pub(super) fn patched(patch: &[u8], object: &Value, kind: &'static Kind) -> Resu
 }
 
 /// What only the system writes, and what the object is known by.
-const SYSTEM: [&str; 8] = [
+const SYSTEM: [&str; 7] = [
     "uid",
     "creationTimestamp",
     "deletionTimestamp",
@@ -164,7 +164,6 @@ const SYSTEM: [&str; 8] = [
     "generation",
     "resourceVersion",
     "selfLink",
-    "managedFields",
 ];
 
 /// A changed object with its defaults, still known by what it was.

@@ -71,7 +71,11 @@ impl ApiServer {
         let config = config(context, &call)?;
         let manager = context.manager();
         let applied = Applied { config: &config, manager: &manager, force: context.query.flag("force") };
-        let may_create = self.may_create(context);
+        let gone = target.kind.custom.is_some() && !target.kind.allows("create");
+        let may_create = match gone {
+            true => Err(super::resource::terminating("create")),
+            false => self.may_create(context),
+        };
         let written = self.registry().apply(&call, target, applied, &may_create).await?;
         shape::object(if written.created { 201 } else { 200 }, target.kind, written.json, format, context)
     }

@@ -50,7 +50,9 @@ impl ApiServer {
             return Err(ApiError::invalid("", "Binding", &name, errors));
         }
         let pod = Target { subresource: "binding".into(), ..Target::new(pods()?, &target.namespace, &name) };
-        self.registry().admit_creation(&call, &pod, &mut binding).await?;
+        // a Binding that is posted by itself is below no pod
+        let alone = target.subresource.is_empty().then(|| Target::new(target.kind, &target.namespace, &name));
+        self.registry().admit_creation(&call, alone.as_ref().unwrap_or(&pod), &mut binding).await?;
         let node = text(&binding, &["target", "name"]);
         self.registry().modify(&call, &pod, |old| bound(&pod, old, &binding, node)).await?;
         Ok(respond::value(201, &created(), format, &context.head.headers))
@@ -82,12 +84,10 @@ fn bound(target: &Target, old: &Value, binding: &Value, node: &str) -> Result<Va
     set(&mut new, &["spec", "nodeName"], node);
     // ClearingNominatedNodeNameAfterBinding
     crate::value::remove(&mut new, &["status", "nominatedNodeName"]);
-    for (key, value) in at(binding, &["metadata", "annotations"]).as_object().into_iter().flatten() {
-        object(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
-    }
-    // labels that the pod has stay
-    for (key, value) in at(binding, &["metadata", "labels"]).as_object().into_iter().flatten() {
-        object(&mut new, &["metadata", "labels"]).entry(key.clone()).or_insert_with(|| value.clone());
+    for words in ["annotations", "labels"] {
+        for (key, value) in at(binding, &["metadata", words]).as_object().into_iter().flatten() {
+            object(&mut new, &["metadata", words]).insert(key.clone(), value.clone());
+        }
     }
     condition(&mut new, "PodScheduled", "True", "", "");
     Ok(new)

@@ -7,6 +7,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use sampan_api::go;
 use sampan_api::kinds;
+use sampan_api::selector::Selector;
 use sampan_api::status::{ApiError, FieldError, Reason};
 use serde_json::{Value, json};
 
@@ -169,7 +170,11 @@ impl ApiServer {
             json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]})
         };
         let names = ["controller-manager", "scheduler", "etcd-0"];
+        let wrong = |why: String| ApiError::bad_request(why);
+        let selector = Selector::parse(context.query.text("labelSelector")).map_err(wrong)?;
         let objects: Vec<Value> = match target.name.as_str() {
+            // they have no labels
+            "" if !selector.matches(&Value::Null) => Vec::new(),
             "" => names.map(one).into(),
             name if names.contains(&name) => vec![one(name)],
             _ => return Err(target.not_found()),
@@ -177,7 +182,8 @@ impl ApiServer {
         let body = match (format.shape, objects.as_slice()) {
             (As::Table, objects) => {
                 let objects = objects.iter().map(|object| object.to_string().into());
-                shape::table(target.kind, objects, &json!({}), shape::include(context)?, true)?
+                let rows = shape::Rows { include: shape::include(context)?, meta: format.meta };
+                shape::table(target.kind, objects, &json!({}), rows, true)?
             }
             (_, [object]) if !target.name.is_empty() => object.to_string().into(),
             (_, items) => {

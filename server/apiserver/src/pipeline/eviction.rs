@@ -150,12 +150,25 @@ fn delete_options(context: &Context, eviction: &Value, dry_run: bool) -> Result<
     Ok(options)
 }
 
+/// The body. The older version says the same, and upstream takes both.
+fn decoded(context: &Context, call: &Call<'_>) -> Result<Value, ApiError> {
+    let decode = |version| {
+        let expected = Expected { group: "policy", version, kind: "Eviction" };
+        decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, call)
+    };
+    let mut eviction = match decode("v1") {
+        Err(error) if error.message.contains("(policy/v1beta1)") => decode("v1beta1")?,
+        decoded => decoded?,
+    };
+    set(&mut eviction, &["apiVersion"], "policy/v1");
+    Ok(eviction)
+}
+
 impl ApiServer {
     pub(super) async fn evict(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::OBJECT)?;
         let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
-        let expected = Expected { group: "policy", version: "v1", kind: "Eviction" };
-        let mut eviction = decode_as(context, "io.k8s.api.policy.v1.Eviction", expected, &call)?;
+        let mut eviction = decoded(context, &call)?;
         if meta(&eviction, "name") != target.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }

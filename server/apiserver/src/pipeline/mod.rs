@@ -3,6 +3,7 @@
 //! Whatever happens inside, the caller gets an answer: an [`ApiError`] becomes its `Status`, a panic a 500.
 
 pub mod body;
+pub(crate) mod deadline;
 mod gate;
 pub(crate) mod held;
 pub mod info;
@@ -44,7 +45,6 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
-use sampan_api::go;
 use sampan_api::status::ApiError;
 
 use crate::auth::{self, Attributes, Decision};
@@ -112,7 +112,7 @@ impl ApiServer {
             dry_run: metrics::dry_run(&query),
         };
         let (form, mut ticket) = (FailureForm::wanted(&head.headers), None);
-        let answer = self.caught(Asked { head, body, query, info, peer }, form, &mut ticket);
+        let answer = self.in_time(Asked { head, body, query, info, peer }, form, &mut ticket);
         let answered = async {
             match self.auditor() {
                 None => answer.await,
@@ -139,6 +139,23 @@ impl ApiServer {
         }
         metrics::record(&seen, kind, manner, &outcome);
         response
+    }
+
+    /// The answer, or that it takes too long.
+    async fn in_time(
+        &self,
+        asked: Asked,
+        form: FailureForm,
+        ticket: &mut Option<Ticket>,
+    ) -> Response<ResponseBody> {
+        let (info, within) = (asked.info.clone(), deadline::within(&asked.info, &asked.query));
+        match deadline::keep(within, self.caught(asked, form, ticket)).await {
+            Some(response) => response,
+            None => {
+                metrics::terminated(&info, self.kind_of(&info), 504);
+                deadline::late()
+            }
+        }
     }
 
     /// The answer, whatever happens.
@@ -171,7 +188,7 @@ impl ApiServer {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let Asked { head, body, query, info, peer } = asked;
         body::check_size(&body)?;
-        check_timeout(&info, &query)?;
+        deadline::check(&info, &query)?;
         if let Some(preparing) = self.gate().prepare(&head, &peer) {
             preparing.await;
         }
@@ -200,7 +217,9 @@ impl ApiServer {
         }
         if context.info.is_resource {
             let socket = messages::Socket::wanted(&context.head.headers, &context.info)?;
-            let response = Box::pin(self.resource(context)).await?;
+            let writes = matches!(context.info.verb.as_str(), "create" | "update" | "patch" | "delete");
+            let answer = Box::pin(self.resource(context));
+            let response = if writes { deadline::write(answer).await? } else { answer.await? };
             return Ok(match socket {
                 Some(socket) => socket.carry(response),
                 None => response,
@@ -226,18 +245,6 @@ impl ApiServer {
             Decision::Deny(why) => Err(auth::forbidden(&context.user, attributes, &why)),
         }
     }
-}
-
-/// `timeout` has to be a duration where upstream has a deadline; what is asked is done at once here.
-fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
-    let streams = info.verb == "watch"
-        || matches!(&*info.subresource, "attach" | "exec" | "log" | "portforward" | "proxy");
-    let text = query.text("timeout");
-    if streams || text.is_empty() {
-        return Ok(());
-    }
-    let wrong = |why| ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"));
-    go::parse_duration(text).map(drop).map_err(wrong)
 }
 
 /// The name of a request in records of it: the client's, or a new one where one is `needed`. This process's own requests

@@ -1,7 +1,7 @@
 //! Which representation a client wants: `Accept`, as
 //! `k8s.io/apiserver/pkg/endpoints/handlers/negotiation` reads it.
 //!
-//! Protobuf is there for built-in types only: Tables and custom resources are JSON or YAML.
+//! Protobuf is there for built-in types, and for the metadata of all: Tables and custom resources are JSON or YAML.
 
 use sampan_api::fields;
 use sampan_api::kinds::Kind;
@@ -31,6 +31,26 @@ pub enum As {
     MetadataList,
 }
 
+/// The version of `meta.k8s.io` that Tables and metadata are said to be of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Meta {
+    /// `v1`.
+    #[default]
+    V1,
+    /// `v1beta1`, which is the same but for its name.
+    V1Beta1,
+}
+
+impl Meta {
+    /// As `apiVersion`.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
 /// The outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
@@ -38,26 +58,33 @@ pub struct Format {
     pub encoding: Encoding,
     /// Shape.
     pub shape: As,
+    /// Of which version, if it is a shape of its own.
+    pub meta: Meta,
     /// Indented.
     pub pretty: bool,
 }
 
 impl Format {
     /// Plain JSON.
-    pub const JSON: Format = Format { encoding: Encoding::Json, shape: As::Object, pretty: false };
+    pub const JSON: Format =
+        Format { encoding: Encoding::Json, shape: As::Object, meta: Meta::V1, pretty: false };
 }
 
 /// The media type of protobuf.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-/// The media types in a 406, the last of them for built-in types only.
+/// The media types in a 406, the last of them where there is protobuf of something.
 const SUPPORTED: &[&str] = &["application/json", "application/yaml", PROTOBUF];
+
+/// The same of a watch: YAML cannot be cut into events.
+pub const STREAMED: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// What can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Tables and metadata alone.
     pub shapes: bool,
-    /// Protobuf.
+    /// Protobuf of the objects themselves.
     pub protobuf: bool,
 }
 
@@ -114,18 +141,21 @@ pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Format, Api
         return Ok(Format { pretty, ..Format::JSON });
     }
     let found = list.iter().find_map(|c| {
-        let encoding = encoding(c.media, offer)?;
-        Some(Format { encoding, shape: shape(c, offer, encoding)?, pretty })
+        let encoding = encoding(c.media)?;
+        let shape = shape(c, offer, encoding)?;
+        let given = offer.protobuf || encoding != Encoding::Protobuf || shape != As::Object;
+        let meta = if c.param("v") == "v1beta1" { Meta::V1Beta1 } else { Meta::V1 };
+        given.then_some(Format { encoding, shape, meta, pretty })
     });
-    let supported = &SUPPORTED[..SUPPORTED.len() - usize::from(!offer.protobuf)];
+    let supported = &SUPPORTED[..SUPPORTED.len() - usize::from(!offer.protobuf && !offer.shapes)];
     found.ok_or_else(|| ApiError::not_acceptable(supported))
 }
 
-fn encoding(media: &str, offer: Offer) -> Option<Encoding> {
+fn encoding(media: &str) -> Option<Encoding> {
     match media {
         "*/*" | "application/*" | "application/json" => Some(Encoding::Json),
         "application/yaml" => Some(Encoding::Yaml),
-        PROTOBUF if offer.protobuf => Some(Encoding::Protobuf),
+        PROTOBUF => Some(Encoding::Protobuf),
         _ => None,
     }
 }
@@ -176,6 +206,14 @@ mod tests {
         let got = negotiate("application/vnd.kubernetes.protobuf, */*", custom, false).map(|f| f.encoding);
         assert_eq!(got.ok(), Some(Encoding::Json));
         let refused = negotiate(PROTOBUF, custom, false).expect_err("no protobuf").message;
-        assert!(refused.ends_with("application/json, application/yaml"), "{refused}");
+        assert!(
+            refused.ends_with("application/json, application/yaml, application/vnd.kubernetes.protobuf"),
+            "{refused}"
+        );
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let got = negotiate(metadata, custom, false).map(|f| (f.encoding, f.shape));
+        assert_eq!(got.ok(), Some((Encoding::Protobuf, As::MetadataList)));
+        let older = negotiate("application/json;as=Table;v=v1beta1;g=meta.k8s.io", custom, false);
+        assert_eq!(older.ok().map(|format| format.meta.api_version()), Some("meta.k8s.io/v1beta1"));
     }
 }

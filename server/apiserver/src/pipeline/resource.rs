@@ -108,6 +108,10 @@ impl ApiServer {
     /// GET, of the object or its status.
     pub(super) async fn get(&self, context: &Context, target: &Target) -> Answer {
         let format = context.format(Offer::of(target.kind))?;
+        if context.query.flag("export") {
+            let why = "the export parameter, deprecated since v1.14, is no longer supported";
+            return Err(ApiError::bad_request(why));
+        }
         let asked = context.query.text("resourceVersion");
         if !matches!(asked, "" | "0") {
             list::not_older(&self.registry().store, list::parse_revision(asked)?).await?;
@@ -184,7 +188,10 @@ impl ApiServer {
         let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() })
             .saying(options.said());
         match self.registry().delete(&call, target, &options).await? {
-            Deleted::Waiting(json) => shape::object(200, target.kind, json, format, context),
+            Deleted::Waiting(json) => {
+                let code = if options.orphans == Some(false) { 202 } else { 200 };
+                shape::object(code, target.kind, json, format, context)
+            }
             Deleted::Gone(json, _) if returns_deleted(target.kind) => {
                 shape::object(200, target.kind, json, format, context)
             }
@@ -200,6 +207,7 @@ impl ApiServer {
         let options = DeleteOptions::parse(&context.query, body.as_ref())?;
         let call = Call::new(&context.user, WriteOptions { dry_run: options.dry_run, ..Default::default() })
             .saying(options.said());
+        let call = Call { of_many: true, ..call };
         let list_options = ListOptions::parse(target.kind, &context.query)?;
         let page = list::page(self.registry(), target.kind, &target.namespace, &list_options).await?;
         for entry in &page.entries {
@@ -230,7 +238,7 @@ fn returns_deleted(kind: &Kind) -> bool {
 }
 
 /// 405 for a custom resource whose definition is being deleted.
-fn terminating(verb: &str) -> ApiError {
+pub(super) fn terminating(verb: &str) -> ApiError {
     let why = format!("{verb} not allowed while custom resource definition is terminating");
     ApiError::new(Reason::MethodNotAllowed, why)
 }
@@ -355,6 +363,16 @@ pub(crate) fn check_namespace(target: &Target, body: &Value) -> Result<(), ApiEr
     Err(ApiError::bad_request(
         "the namespace of the provided object does not match the namespace sent on the request",
     ))
+}
+
+/// As [`patch_type`], of a kind that may have no strategies to merge by.
+pub(crate) fn patch_type_of(context: &Context, kind: &Kind) -> Result<PatchType, ApiError> {
+    match patch_type(context)? {
+        PatchType::Strategic if kind.custom.is_some() => {
+            Err(ApiError::unsupported_media_type(&[SUPPORTED[0], SUPPORTED[1], SUPPORTED[3]]))
+        }
+        patch_type => Ok(patch_type),
+    }
 }
 
 pub(crate) fn patch_type(context: &Context) -> Result<PatchType, ApiError> {

@@ -8,7 +8,7 @@ use sampan_api::strict::Expected;
 use serde_json::{Value, json};
 
 use super::negotiate::Offer;
-use super::resource::{Answer, decode_as, not_allowed, patch_type};
+use super::resource::{Answer, decode_as, not_allowed, patch_type_of};
 use super::{Context, shape};
 use crate::ApiServer;
 use crate::registry::manage::{Applied, ToScale, rescale};
@@ -47,7 +47,7 @@ impl ApiServer {
             "update" => Wanted::Whole(decode_as(context, SCHEMA, EXPECTED, &call)?),
             _ if apply => Wanted::Applied(super::apply::config(context, &call)?),
             _ => Wanted::Patch(Patch {
-                kind: patch_type(context)?,
+                kind: patch_type_of(context, target.kind)?,
                 body: &context.body,
                 mode: options.field_validation,
             }),

@@ -11,7 +11,7 @@ use sampan_api::{proto, strict};
 use sampan_store::Entry;
 use serde_json::{Value, json};
 
-use super::negotiate::{As, Encoding, Format, PROTOBUF};
+use super::negotiate::{As, Encoding, Format, Meta, PROTOBUF, STREAMED};
 use super::{Context, respond};
 use crate::ResponseBody;
 use crate::registry::in_version;
@@ -27,15 +27,21 @@ pub fn object(code: u16, kind: &'static Kind, json: Bytes, format: Format, conte
     let shaped = match format.shape {
         As::MetadataList => return Err(mismatch(kind, false)),
         As::Object | As::Metadata if format.encoding == Encoding::Protobuf => {
-            let body = encoded(kind, format.shape, &json).map_err(ApiError::internal)?;
+            let body = encoded(kind, format.shape, format.meta, &json).map_err(ApiError::internal)?;
             return Ok(respond::compressed(code, PROTOBUF, body, headers));
         }
         As::Object => json,
-        As::Metadata => metadata_only(&json)?,
+        As::Metadata => metadata_only(&json, format.meta)?,
         As::Table => {
             let revision = Parts::of(&["metadata.resourceVersion"]).read(&json).unwrap_or_default();
             let list_meta = json!({"resourceVersion": meta(&revision, "resourceVersion")});
-            table(kind, std::iter::once(json), &list_meta, include(context)?, true)?
+            table(
+                kind,
+                std::iter::once(json),
+                &list_meta,
+                Rows { include: include(context)?, meta: format.meta },
+                true,
+            )?
         }
     };
     Ok(respond::encoded(code, shaped, format, headers))
@@ -48,10 +54,11 @@ pub fn scale(kind: &'static Kind, scale: &Value, format: Format, context: &Conte
     let shaped = match format.shape {
         As::Object => json(),
         As::Metadata if format.encoding == Encoding::Protobuf => {
-            let body = proto::encode_metadata(&json()).map_err(ApiError::internal)?;
+            let body =
+                proto::encode_metadata(&json(), format.meta.api_version()).map_err(ApiError::internal)?;
             return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
         }
-        As::Metadata => metadata(scale).to_string().into(),
+        As::Metadata => metadata(scale, format.meta).to_string().into(),
         As::MetadataList => {
             let package = if kind.custom.is_some() { "v1" } else { "autoscaling" };
             return Err(mismatch_of(&format!("{package}.Scale"), false));
@@ -60,11 +67,11 @@ pub fn scale(kind: &'static Kind, scale: &Value, format: Format, context: &Conte
             let row = crate::strategies::columns::scale_row(kind, scale, jiff::Timestamp::now());
             let object = match include(context)? {
                 Include::None => Value::Null,
-                Include::Metadata => metadata(scale),
+                Include::Metadata => metadata(scale, format.meta),
                 Include::Object => scale.clone(),
             };
             let table = json!({
-                "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+                "kind": "Table", "apiVersion": format.meta.api_version(),
                 "metadata": {"resourceVersion": meta(scale, "resourceVersion")},
                 "columnDefinitions": crate::strategies::columns::scale_definitions(kind),
                 "rows": [{"cells": row, "object": object}],
@@ -82,20 +89,24 @@ pub fn list(kind: &'static Kind, page: &Page, format: Format, context: &Context)
     let shaped = match format.shape {
         As::Metadata => return Err(mismatch(kind, true)),
         As::Object | As::MetadataList if format.encoding == Encoding::Protobuf => {
-            let body = protobuf_list(kind, format.shape, page).map_err(ApiError::internal)?;
+            let body = protobuf_list(kind, format, page).map_err(ApiError::internal)?;
             return Ok(respond::compressed(200, PROTOBUF, body.into(), headers));
         }
         As::Object => list::encode(kind, page),
         As::MetadataList => {
-            let mut out = format!("{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{},\"items\":[", list::list_meta(page)).into_bytes();
+            let version = format.meta.api_version();
+            let mut out = format!("{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"{version}\",\"metadata\":{},\"items\":[", list::list_meta(page)).into_bytes();
             separated(&mut out, objects, |out, json| {
-                put_metadata(out, stored(parts::metadata(&json))?);
+                put_metadata(out, stored(parts::metadata(&json))?, format.meta);
                 Ok(())
             })?;
             out.extend_from_slice(b"]}");
             out.into()
         }
-        As::Table => table(kind, objects, &list::list_meta(page), include(context)?, true)?,
+        As::Table => {
+            let rows = Rows { include: include(context)?, meta: format.meta };
+            table(kind, objects, &list::list_meta(page), rows, true)?
+        }
     };
     Ok(respond::encoded(200, shaped, format, headers))
 }
@@ -121,21 +132,22 @@ fn mismatch_of(ty: &str, list: bool) -> ApiError {
 }
 
 /// One object's protobuf.
-fn encoded(kind: &Kind, shape: As, json: &[u8]) -> Result<Bytes, String> {
+fn encoded(kind: &Kind, shape: As, meta: Meta, json: &[u8]) -> Result<Bytes, String> {
     let body = match shape {
-        As::Metadata | As::MetadataList => proto::encode_metadata(json),
+        As::Metadata | As::MetadataList => proto::encode_metadata(json, meta.api_version()),
         _ => proto::encode(json, kind.schema, &kind.api_version(), kind.kind),
     };
     body.map(Bytes::from)
 }
 
 /// A page's protobuf, straight from the stored bytes.
-fn protobuf_list(kind: &'static Kind, shape: As, page: &Page) -> Result<Vec<u8>, String> {
+fn protobuf_list(kind: &'static Kind, format: Format, page: &Page) -> Result<Vec<u8>, String> {
     let objects: Vec<Bytes> = page.entries.iter().map(|entry| in_version(entry, kind)).collect();
     let (items, meta) = (objects.iter().map(|object| &**object), list::list_meta(page).to_string());
-    match shape {
+    match format.shape {
         As::MetadataList => {
-            proto::list_of(items, meta.as_bytes(), None, "meta.k8s.io/v1", "PartialObjectMetadataList")
+            let version = format.meta.api_version();
+            proto::list_of(items, meta.as_bytes(), None, version, "PartialObjectMetadataList")
         }
         _ => {
             let (version, list_kind) = (kind.api_version(), kind.list_kind());
@@ -165,17 +177,17 @@ fn separated(
 }
 
 /// `PartialObjectMetadata`, from metadata as it is stored.
-fn put_metadata(out: &mut Vec<u8>, metadata: &str) {
-    out.extend_from_slice(
-        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":",
-    );
+fn put_metadata(out: &mut Vec<u8>, metadata: &str, meta: Meta) {
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"");
+    out.extend_from_slice(meta.api_version().as_bytes());
+    out.extend_from_slice(b"\",\"metadata\":");
     out.extend_from_slice(if metadata.is_empty() { "{}" } else { metadata }.as_bytes());
     out.push(b'}');
 }
 
-fn metadata_only(json: &[u8]) -> Result<Bytes, ApiError> {
+fn metadata_only(json: &[u8], meta: Meta) -> Result<Bytes, ApiError> {
     let mut out = Vec::new();
-    put_metadata(&mut out, stored(parts::metadata(json))?);
+    put_metadata(&mut out, stored(parts::metadata(json))?, meta);
     Ok(out.into())
 }
 
@@ -185,6 +197,15 @@ pub enum Include {
     None,
     Metadata,
     Object,
+}
+
+/// How rows are to be written.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// What each carries.
+    pub include: Include,
+    /// The version of the Table and of the metadata in it.
+    pub meta: Meta,
 }
 
 pub fn include(context: &Context) -> Result<Include, ApiError> {
@@ -205,13 +226,14 @@ pub fn table(
     kind: &'static Kind,
     objects: impl Iterator<Item = Bytes>,
     list_meta: &Value,
-    include: Include,
+    rows: Rows,
     columns: bool,
 ) -> Result<Bytes, ApiError> {
     let now = jiff::Timestamp::now();
     let definitions = if columns { crate::strategies::columns::definitions(kind) } else { Value::Null };
-    let mut out = format!("{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{list_meta},\"columnDefinitions\":{definitions},\"rows\":[").into_bytes();
-    separated(&mut out, objects, |out, json| put_row(out, kind, &json, include, now))?;
+    let version = rows.meta.api_version();
+    let mut out = format!("{{\"kind\":\"Table\",\"apiVersion\":\"{version}\",\"metadata\":{list_meta},\"columnDefinitions\":{definitions},\"rows\":[").into_bytes();
+    separated(&mut out, objects, |out, json| put_row(out, kind, &json, rows, now))?;
     out.extend_from_slice(b"]}");
     Ok(out.into())
 }
@@ -220,7 +242,7 @@ fn put_row(
     out: &mut Vec<u8>,
     kind: &'static Kind,
     json: &[u8],
-    include: Include,
+    rows: Rows,
     now: jiff::Timestamp,
 ) -> Result<(), ApiError> {
     let whole = Parts::default();
@@ -234,9 +256,9 @@ fn put_row(
         serde_json::to_writer(&mut *out, &conditions).map_err(ApiError::internal)?;
     }
     out.extend_from_slice(b",\"object\":");
-    match include {
+    match rows.include {
         Include::None => out.extend_from_slice(b"null"),
-        Include::Metadata => put_metadata(out, metadata),
+        Include::Metadata => put_metadata(out, metadata, rows.meta),
         Include::Object => out.extend_from_slice(json),
     }
     out.push(b'}');
@@ -244,23 +266,31 @@ fn put_row(
 }
 
 /// `PartialObjectMetadata`.
-fn metadata(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": at(object, &["metadata"])})
+fn metadata(object: &Value, meta: Meta) -> Value {
+    let version = meta.api_version();
+    json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": at(object, &["metadata"])})
 }
 
 /// The shape of a watch.
 pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Result<Box<dyn Shape>, ApiError> {
+    if format.encoding == Encoding::Yaml {
+        return Err(ApiError::not_acceptable(STREAMED));
+    }
     Ok(match format.shape {
         // no event has a list: upstream says so in its log and sends what there is
         As::Object | As::MetadataList if format.encoding == Encoding::Protobuf => {
-            Box::new(Protobuf { kind, shape: As::Object })
+            let shape = if kind.custom.is_some() { As::Metadata } else { As::Object };
+            Box::new(Protobuf { kind, shape, meta: format.meta })
         }
         As::Metadata if format.encoding == Encoding::Protobuf => {
-            Box::new(Protobuf { kind, shape: As::Metadata })
+            Box::new(Protobuf { kind, shape: As::Metadata, meta: format.meta })
         }
         As::Object | As::MetadataList => Box::new(Plain(kind)),
-        As::Metadata => Box::new(Metadata(kind)),
-        As::Table => Box::new(Table { kind, include: include(context)?, first: true }),
+        As::Metadata => Box::new(Metadata(kind, format.meta)),
+        As::Table => {
+            let rows = Rows { include: include(context)?, meta: format.meta };
+            Box::new(Table { kind, rows, first: true })
+        }
     })
 }
 
@@ -268,6 +298,7 @@ pub fn watch(kind: &'static Kind, format: Format, context: &Context) -> Result<B
 struct Protobuf {
     kind: &'static Kind,
     shape: As,
+    meta: Meta,
 }
 
 impl Shape for Protobuf {
@@ -276,14 +307,14 @@ impl Shape for Protobuf {
         (one_version && self.shape == As::Object).then_some(1)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        encoded(self.kind, self.shape, &in_version(entry, self.kind)).unwrap_or_else(|why| {
+        encoded(self.kind, self.shape, self.meta, &in_version(entry, self.kind)).unwrap_or_else(|why| {
             tracing::error!(why, key = %entry.key, "an object has no protobuf");
             Bytes::new()
         })
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         let object = bookmark(self.kind.kind, &self.kind.api_version(), revision, initial_end);
-        encoded(self.kind, self.shape, object.as_bytes()).unwrap_or_default()
+        encoded(self.kind, self.shape, self.meta, object.as_bytes()).unwrap_or_default()
     }
     fn failure(&self, error: &ApiError) -> Bytes {
         let status = error.to_value().to_string();
@@ -304,24 +335,24 @@ impl Shape for Protobuf {
     }
 }
 
-struct Metadata(&'static Kind);
+struct Metadata(&'static Kind, Meta);
 
 impl Shape for Metadata {
     fn slot(&self) -> Option<usize> {
-        (!crate::strategies::convert::many_versions(self.0)).then_some(0)
+        (self.1 == Meta::V1 && !crate::strategies::convert::many_versions(self.0)).then_some(0)
     }
     fn object(&mut self, entry: &Entry) -> Bytes {
-        metadata_only(&in_version(entry, self.0)).unwrap_or_else(|_| entry.value.clone())
+        metadata_only(&in_version(entry, self.0), self.1).unwrap_or_else(|_| entry.value.clone())
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
-        bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end).into()
+        bookmark("PartialObjectMetadata", self.1.api_version(), revision, initial_end).into()
     }
 }
 
 /// Only the first Table of a watch names its columns.
 struct Table {
     kind: &'static Kind,
-    include: Include,
+    rows: Rows,
     first: bool,
 }
 
@@ -333,7 +364,7 @@ impl Shape for Table {
         let columns = std::mem::take(&mut self.first);
         let list_meta = json!({"resourceVersion": entry.revision.to_string()});
         let object = std::iter::once(in_version(entry, self.kind));
-        table(self.kind, object, &list_meta, self.include, columns).unwrap_or_else(|_| entry.value.clone())
+        table(self.kind, object, &list_meta, self.rows, columns).unwrap_or_else(|_| entry.value.clone())
     }
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         // upstream's bookmark of a Table watch is a Table with one row of no cells
@@ -344,9 +375,10 @@ impl Shape for Table {
         } else {
             Value::Null
         };
-        let object = if self.include == Include::Object { object } else { metadata(&object) };
+        let Rows { include, meta } = self.rows;
+        let object = if include == Include::Object { object } else { metadata(&object, meta) };
         let rows = json!([{"cells": [], "object": object}]);
-        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
+        json!({"kind": "Table", "apiVersion": meta.api_version(), "metadata": {"resourceVersion": revision.to_string()},
             "columnDefinitions": columns, "rows": rows}).to_string().into()
     }
 }

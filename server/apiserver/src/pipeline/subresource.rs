@@ -51,7 +51,8 @@ impl ApiServer {
             }
             (_, "create") => {
                 let call = Call::new(&context.user, WriteOptions::parse(&context.query, "CreateOptions")?);
-                let body = super::resource::decode(&context, &target, &call)?;
+                let mut body = super::resource::decode(&context, &target, &call)?;
+                self.registry().admit_creation(&call, &target, &mut body).await?;
                 let gate = self.gate();
                 let mut answer = gate.review(&context.user, target.kind, &target.namespace, body).await?;
                 fill_object(&mut answer, target.kind.schema);

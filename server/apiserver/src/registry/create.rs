@@ -43,9 +43,10 @@ impl Registry {
     ) -> Result<Written, ApiError> {
         let kind = target.kind;
         // upstream's storage says this, after admission
-        let has_version = !meta(&new, "resourceVersion").is_empty();
+        let has_version = meta(&new, "resourceVersion").parse::<u64>().is_ok_and(|version| version != 0);
         self.stamp(target, &mut new);
         self.require_namespace(target, meta(&new, "name"))?;
+        super::owners::dedup(&mut new, false);
         strategies::rules::defaults(kind, &mut new);
         self.track(call, target, None, &mut new).await;
         let target = &Target { name: meta(&new, "name").to_owned(), ..target.clone() };
@@ -53,11 +54,13 @@ impl Registry {
         strategies::rules::defaults(kind, &mut new);
         let review = call.review(self, target, Operation::Create, None);
         self.admit(&review, &mut new).await?;
+        super::owners::dedup(&mut new, true);
         strategies::prepare_admitted(kind, &target.subresource, None, &mut new);
         strategies::rules::defaults(kind, &mut new);
         let dry_run = call.options.dry_run;
         let mut allocation = self.services.begin(&self.store, target, None, &mut new, dry_run)?;
-        let errors = strategies::rules::create_errors(kind, &new);
+        let mut errors = strategies::admin_access::errors(&self.store, target, None, &new);
+        errors.extend(strategies::rules::create_errors(kind, &new));
         if !errors.is_empty() {
             return Err(target.invalid(errors));
         }
@@ -79,7 +82,7 @@ impl Registry {
                 }
                 Err(error) => error,
             };
-            if quota::is_race(&error, charged) {
+            if quota::is_race(&error, charged) || super::manage::drop_if_too_large(call, &error, &mut new) {
                 continue;
             }
             let WriteError::Exists(other) = &error else { return Err(write_error(target, error)) };

@@ -32,6 +32,8 @@ pub struct DeleteOptions {
     pub grace_seconds: Option<i64>,
     /// `propagationPolicy`, or what `orphanDependents` means.
     pub propagation: Option<Propagation>,
+    /// `orphanDependents`.
+    pub orphans: Option<bool>,
     /// `preconditions.uid`.
     pub uid: Option<String>,
     /// `preconditions.resourceVersion`.
@@ -84,6 +86,7 @@ impl DeleteOptions {
         Ok(Self {
             grace_seconds: at(options, &["gracePeriodSeconds"]).as_i64(),
             propagation,
+            orphans: orphan,
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
             dry_run: !dry.is_empty(),

@@ -5,6 +5,7 @@
 //! decoded and defaulted, before admission and the strategy touch it, so that what these change belongs to
 //! nobody.
 
+use sampan_api::apply::managed::Managed;
 use sampan_api::apply::manager::{Tracker, Versions};
 use sampan_api::apply::reset::{Reset, of_kind};
 use sampan_api::apply::{Shape, scale};
@@ -12,13 +13,15 @@ use sampan_api::defaults::{same_field, without_empty};
 use sampan_api::kinds::{self, Kind};
 use sampan_api::status::ApiError;
 use sampan_api::strict;
+use sampan_store::WriteError;
 use serde_json::{Map, Value};
 
 use super::update::ATTEMPTS;
-use super::{Call, Registry, Target, Written};
+use super::{Call, Registry, Review, Target, Written};
 use crate::crd::CustomVersions;
 use crate::crd::convert::Memo;
 use crate::pipeline::body::spot;
+use crate::pipeline::warnings;
 use crate::strategies;
 use crate::value::{at, keep, meta, now, object, remove};
 
@@ -104,6 +107,10 @@ fn track(call: &Call<'_>, target: &Target, old: Option<&Value>, new: &mut Value,
     // what Go's JSON does not say, and is not stored, nobody owns
     match target.kind.custom.is_none().then(|| without_empty(new, target.kind.schema)).flatten() {
         Some(mut said) => {
+            // an empty list asks for fields to be followed no more
+            if at(new, FIELDS).as_array().is_some_and(Vec::is_empty) {
+                object(&mut said, &["metadata"]).insert("managedFields".into(), Value::Array(Vec::new()));
+            }
             follow(&mut said);
             match remove(&mut said, FIELDS) {
                 Some(fields) => drop(object(new, &["metadata"]).insert("managedFields".into(), fields)),
@@ -121,6 +128,20 @@ fn settled(old: Option<&Value>, new: &mut Value) {
         (None, Some(old)) => keep(new, old, FIELDS),
         _ => {}
     }
+}
+
+/// Gives an admitted object the managed fields back that it had, if webhooks or policies left what cannot be read:
+/// upstream's `NewManagedFieldsValidatingAdmissionController`.
+pub(super) fn check_admitted(review: &Review<'_>, admitted: &mut Value) {
+    let Some(before) = review.notes.fields_before() else { return };
+    let Err(why) = Managed::check(at(admitted, FIELDS)).map(drop) else { return };
+    match before {
+        Value::Null => drop(remove(admitted, FIELDS)),
+        before => drop(object(admitted, &["metadata"]).insert("managedFields".into(), before)),
+    }
+    warnings::tell(format!(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}"
+    ));
 }
 
 /// Marks an object that the API server makes without a request as its own.
@@ -142,6 +163,11 @@ pub(super) fn ignore_times(kind: &Kind, old: &Value, new: &mut Value) {
         return;
     }
     keep(new, old, FIELDS);
+}
+
+/// An object that is too large with its managed fields does without them, unless they are what an apply is about.
+pub(super) fn drop_if_too_large(call: &Call<'_>, error: &WriteError, new: &mut Value) -> bool {
+    matches!(error, WriteError::TooLarge) && call.manager.is_some() && remove(new, FIELDS).is_some()
 }
 
 fn same_but_times(was: &Value, is: &Value) -> bool {

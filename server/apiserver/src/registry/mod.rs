@@ -13,6 +13,7 @@ pub mod manage;
 mod metrics;
 mod notes;
 mod options;
+mod owners;
 pub mod patch;
 mod quota;
 mod token;
@@ -39,6 +40,9 @@ use crate::{NodeConnector, UserInfo, strategies};
 
 /// Most rounds of conversions that one change of managed fields takes: some for each version that a manager wrote in.
 const CONVERSIONS: usize = 256;
+
+/// Most bytes of an object: etcd's `--max-request-bytes`, which upstream's clients know.
+const LARGEST: usize = 3 << 19;
 
 /// All objects, and the rules of changing them. Cheap to clone.
 #[derive(Clone)]
@@ -265,6 +269,9 @@ impl Registry {
         if admitted.is_ok() && review.notes.begin_second_round() {
             admitted = self.round(review, object).await;
         }
+        if admitted.is_ok() {
+            manage::check_admitted(review, object);
+        }
         metrics::admitted("admit", review.operation, began.elapsed(), admitted.is_err());
         admitted
     }
@@ -314,7 +321,11 @@ impl Registry {
         if dry_run {
             return self.pretend(target, object, condition);
         }
-        let action = Action::Put(encoded(object));
+        let value = encoded(object);
+        if is_too_large(target.kind, &value.bytes) {
+            return Err(WriteError::TooLarge);
+        }
+        let action = Action::Put(value);
         self.write(Write { key: target.key(), condition, action }, beside).await
     }
 
@@ -385,6 +396,15 @@ pub(crate) fn encoded(object: &Value) -> sampan_store::Value {
     sampan_store::Value { bytes, at }
 }
 
+/// Whether upstream would not store an object of this JSON: it stores what is built in as protobuf, which is smaller.
+fn is_too_large(kind: &Kind, json: &[u8]) -> bool {
+    if json.len() <= LARGEST {
+        return false;
+    }
+    let short = || sampan_api::proto::encode(json, kind.schema, &kind.api_version(), kind.kind).ok();
+    kind.custom.is_some() || short().is_none_or(|bytes| bytes.len() > LARGEST)
+}
+
 /// Takes the empty revision out of an encoded object that has never been stored; `at` is between its quotes.
 fn without_revision(bytes: &mut Vec<u8>, at: usize) {
     let (start, end) = (at - "\"resourceVersion\":\"".len(), at + 1);
@@ -405,6 +425,7 @@ fn write_error(target: &Target, error: WriteError) -> ApiError {
         }
         WriteError::Missing => target.not_found(),
         WriteError::Changed(_) => target.modified(),
+        WriteError::TooLarge => ApiError::new(Reason::Unknown, "etcdserver: request is too large"),
         WriteError::Full(why) => {
             ApiError::insufficient_storage(format!("no space left to store the object: {why}"))
         }
@@ -433,12 +454,15 @@ pub struct Call<'a> {
     pub through: &'static str,
     /// The fields of its options that its author gave, for admission.
     pub said: Map<String, Value>,
+    /// Whether it is about each of a list: admission is then told no name.
+    pub of_many: bool,
 }
 
 impl<'a> Call<'a> {
     /// A call of `user`.
     pub fn new(user: &'a UserInfo, options: WriteOptions) -> Self {
-        Self { user, options, warnings: Default::default(), through: "", manager: None, said: Map::new() }
+        let (warnings, said) = (Default::default(), Map::new());
+        Self { user, options, warnings, through: "", manager: None, said, of_many: false }
     }
     /// As one of those options.
     pub fn saying(self, said: Map<String, Value>) -> Self {
@@ -460,7 +484,7 @@ impl<'a> Call<'a> {
             kind: target.kind,
             subresource: &target.subresource,
             namespace: &target.namespace,
-            name: &target.name,
+            name: if self.of_many { "" } else { &target.name },
             user: self.user,
             old,
             dry_run: self.options.dry_run,

@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::crd::convert::Memo;
+use crate::value::at;
+
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
 
 /// Kept with a review.
 #[derive(Default)]
@@ -14,6 +17,8 @@ pub struct Notes {
     through: &'static str,
     annotations: Mutex<BTreeMap<String, String>>,
     rounds: Mutex<Rounds>,
+    /// The managed fields before somebody else wrote them.
+    fields: Mutex<Option<Value>>,
     /// What webhooks and policies were shown of custom resources.
     pub(crate) conversions: Memo,
 }
@@ -98,6 +103,19 @@ impl Notes {
         if repeatable {
             invoked.asked.insert(one.to_owned());
         }
+    }
+
+    /// Somebody else made `after` out of `before`: whether its managed fields can still be read is to be seen at the end.
+    pub fn changed(&self, before: &Value, after: &Value) {
+        let (was, is) = (at(before, MANAGED_FIELDS), at(after, MANAGED_FIELDS));
+        if was != is {
+            self.fields.lock().get_or_insert_with(|| was.clone());
+        }
+    }
+
+    /// The managed fields before somebody else wrote them, if somebody did.
+    pub fn fields_before(&self) -> Option<Value> {
+        self.fields.lock().clone()
     }
 
     /// A plugin has ended.

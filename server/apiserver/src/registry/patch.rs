@@ -1,7 +1,7 @@
 //! patch: `k8s.io/apiserver/pkg/endpoints/handlers/patch.go`. The patches themselves are `sampan-api`'s.
 
 use sampan_api::patch::{PatchType, apply};
-use sampan_api::status::ApiError;
+use sampan_api::status::{ApiError, FieldError};
 use sampan_api::strict::{Expected, FieldValidation};
 use serde_json::Value;
 
@@ -48,6 +48,7 @@ impl Registry {
             };
             *call.warnings.lock() = warnings;
             check_name(target, &new)?;
+            check_uid(target, old, &new)?;
             Ok(new)
         })
         .await
@@ -68,6 +69,15 @@ pub fn patched(
         remove(&mut new, &["metadata", "resourceVersion"]);
     }
     Ok((new, decoded.warnings))
+}
+
+/// A patch names no precondition with a uid, as an update does: it may not change it.
+fn check_uid(target: &Target, old: &Value, new: &Value) -> Result<(), ApiError> {
+    let (said, uid) = (meta(new, "uid"), meta(old, "uid"));
+    if said.is_empty() || said == uid {
+        return Ok(());
+    }
+    Err(target.invalid(vec![FieldError::invalid("metadata.uid", said, "field is immutable")]))
 }
 
 /// The name in the object has to stay the URL's: `rest.go` `checkName`.

@@ -14,8 +14,9 @@ use crate::strategies;
 use crate::strategies::services::Allocation;
 use crate::value::{at, keep, meta, set};
 
-/// Attempts at a write whose author named no revision.
-pub(super) const ATTEMPTS: usize = 16;
+/// Attempts at a write whose author named no revision: as long as somebody else is faster, something is done. Upstream tries
+/// until the request times out.
+pub(super) const ATTEMPTS: usize = 4096;
 
 impl Registry {
     /// Replaces the object (or one of its subresources) by `body`. Objects of some kinds are created if they are not
@@ -24,7 +25,7 @@ impl Registry {
         &self,
         call: &Call<'_>,
         target: &Target,
-        body: Value,
+        mut body: Value,
         may_create: impl FnOnce() -> Result<(), ApiError>,
     ) -> Result<Written, ApiError> {
         if self.store.get(&target.key()).is_none() {
@@ -34,15 +35,10 @@ impl Registry {
             }
             return Err(target.not_found());
         }
-        if meta(&body, "resourceVersion").is_empty() && !strategies::unconditional_update(target.kind) {
-            let error = sampan_api::status::FieldError::invalid(
-                "metadata.resourceVersion",
-                0,
-                "must be specified for an update",
-            );
-            // the resource is named as if it were the kind
-            return Err(ApiError::invalid(target.kind.group, target.kind.plural, &target.name, vec![error]));
+        if !pinned(&body) && !strategies::unconditional_update(target.kind) {
+            return Err(unpinned(target));
         }
+        super::owners::dedup(&mut body, false);
         self.modify(call, target, |_| Ok(body.clone())).await
     }
 
@@ -92,7 +88,7 @@ impl Registry {
         mut new: Value,
     ) -> Result<Option<Written>, ApiError> {
         check_preconditions(target, old, &new)?;
-        let pinned = !meta(&new, "resourceVersion").is_empty();
+        let pinned = pinned(&new);
         let mut allocation = self.prepare(call, target, old, &mut new).await?;
         super::manage::ignore_times(target.kind, old, &mut new);
         self.to_storage(&mut new, target.kind).await?;
@@ -120,6 +116,9 @@ impl Registry {
                 }
                 Err(error) => error,
             };
+            if super::manage::drop_if_too_large(call, &error, &mut new) {
+                continue;
+            }
             match &error {
                 WriteError::Changed(other) if !pinned || other.key != entry.key => return Ok(None),
                 // what was to go with it was gone already
@@ -141,18 +140,29 @@ impl Registry {
         new: &mut Value,
     ) -> Result<Allocation, ApiError> {
         let kind = target.kind;
+        // a custom resource has its defaults when it is decoded: what a write to its status keeps gets no others
+        let decoded = kind.custom.is_some() && target.subresource == "status";
+        if decoded {
+            strategies::rules::defaults(kind, new);
+        }
         carry_over(target, old, new);
-        strategies::rules::defaults(kind, new);
+        if !decoded {
+            strategies::rules::defaults(kind, new);
+        }
         self.track(call, target, Some(old), new).await;
         strategies::prepare_update(kind, &target.subresource, old, new);
-        strategies::rules::defaults(kind, new);
+        if !decoded {
+            strategies::rules::defaults(kind, new);
+        }
         let review = call.review(self, target, Operation::Update, Some(old));
         self.admit(&review, new).await?;
+        super::owners::dedup(new, true);
         strategies::prepare_admitted(kind, &target.subresource, Some(old), new);
         let allocation = self.services.begin(&self.store, target, Some(old), new, call.options.dry_run)?;
         bump_generation(target, old, new);
         let mut warnings = Vec::new();
         let mut errors = strategies::rules::finalizer_errors(new);
+        errors.extend(strategies::admin_access::errors(&self.store, target, Some(old), new));
         errors.extend(match target.subresource.as_str() {
             "" => strategies::rules::update_errors(kind, new, old, &mut warnings),
             // a scale of no type of its own: it is the object that changes
@@ -209,6 +219,20 @@ impl Registry {
     }
 }
 
+/// Whether the author names the revision that the object was made from: 0 is none.
+fn pinned(new: &Value) -> bool {
+    let asked = meta(new, "resourceVersion");
+    !asked.is_empty() && go::parse_uint(asked) != Ok(0)
+}
+
+/// What an object without a revision is told where the kind wants one.
+fn unpinned(target: &Target) -> ApiError {
+    let why = "must be specified for an update";
+    let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", 0, why);
+    // the resource is named as if it were the kind
+    ApiError::invalid(target.kind.group, target.kind.plural, &target.name, vec![error])
+}
+
 /// The author's UID and revision, if given, have to be the object's.
 fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), ApiError> {
     let (asked, is) = (meta(new, "uid"), meta(old, "uid"));
@@ -226,6 +250,8 @@ fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), 
         return Ok(());
     }
     match go::parse_uint(asked) {
+        Ok(0) if strategies::unconditional_update(target.kind) => Ok(()),
+        Ok(0) => Err(unpinned(target)),
         Ok(_) => Err(target.modified()),
         Err(why) => {
             let error = sampan_api::status::FieldError::invalid("metadata.resourceVersion", asked, why);

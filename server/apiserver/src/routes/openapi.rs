@@ -44,6 +44,7 @@ pub(super) fn serve(
         ["v3"] => Ok(with_etag(index(customs).to_string().into(), JSON, headers)),
         ["v3", "api", version] => v3("", version, customs, context),
         ["v3", "apis", group, version] => v3(group, version, customs, context),
+        ["v3", rest @ ..] => v3_other(&rest.join("/"), context),
         _ => Err(ApiError::unknown_resource()),
     }
 }
@@ -126,6 +127,17 @@ fn moved(place: &str) -> Response<ResponseBody> {
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
+}
+
+/// The document of a path that is of no group and version.
+fn v3_other(path: &str, context: &Context) -> Result<Response<ResponseBody>, ApiError> {
+    let Some(media) = form(context.accept(), &[V3_PROTO, V3_PROTO_OLD]) else { return Ok(not_acceptable()) };
+    let text = openapi::v3_other(path, VERSION).ok_or_else(ApiError::unknown_resource)?;
+    let (body, media) = match media {
+        JSON => (text.into(), JSON),
+        _ => (Bytes::from(openapi::v3_proto(text.as_bytes()).unwrap_or_default()), V3_PROTO),
+    };
+    Ok(with_etag(body, media, &context.head.headers))
 }
 
 fn v3(

@@ -3,9 +3,11 @@
 //! The registry asks; each answer here is a function of the kind and plain values. Defaults and validation are
 //! `sampan-api`'s. Ported from the `strategy.go` files below `pkg/registry`.
 
+pub mod admin_access;
 mod claims;
 pub mod columns;
 pub mod convert;
+mod daemonset;
 mod gates;
 pub mod pod;
 pub mod rules;
@@ -126,6 +128,10 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
             set(new, &["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": since}));
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::crd::prepare_create(new),
+        ("apps", "DaemonSet") => {
+            empty_status(new);
+            daemonset::prepare_create(new);
+        }
         ("batch", "Job") => {
             empty_status(new);
             job_selector(new);
@@ -150,6 +156,9 @@ pub fn prepare_admitted(kind: &Kind, subresource: &str, old: Option<&Value>, new
 pub fn write_only(kind: &Kind, new: &mut Value) {
     if is(kind, "", "Secret") {
         string_data(new);
+    }
+    if is(kind, "apps", "DaemonSet") {
+        daemonset::decoded(new);
     }
 }
 
@@ -218,6 +227,7 @@ pub fn prepare_update(kind: &Kind, subresource: &str, old: &Value, new: &mut Val
         ("", "PersistentVolume", "status") => phase_time(old, new),
         ("", "ServiceAccount", _) => {}
         ("apiextensions.k8s.io", "CustomResourceDefinition", "") => crate::crd::prepare_update(new),
+        ("apps", "DaemonSet", _) => daemonset::prepare_update(old, new),
         _ => {}
     }
 }
@@ -241,10 +251,28 @@ pub fn before_delete(kind: &Kind, new: &mut Value) {
     }
 }
 
-/// A write to `/status` changes the status (and harmless metadata) only.
+/// Kinds whose metadata stays when their status is written (`ResetObjectMetaForStatus`).
+fn keeps_metadata(kind: &Kind) -> bool {
+    match kind.group {
+        "apiregistration.k8s.io"
+        | "flowcontrol.apiserver.k8s.io"
+        | "internal.apiserver.k8s.io"
+        | "resource.k8s.io"
+        | "storagemigration.k8s.io" => true,
+        "admissionregistration.k8s.io" => kind.kind == "ValidatingAdmissionPolicy",
+        "certificates.k8s.io" => kind.kind == "PodCertificateRequest",
+        "networking.k8s.io" => kind.kind == "ServiceCIDR",
+        "scheduling.k8s.io" => kind.kind == "PodGroup",
+        "storage.k8s.io" => kind.kind == "VolumeAttachment",
+        _ => false,
+    }
+}
+
+/// A write to `/status` changes the status (and, of some kinds, metadata) only.
 pub fn keep_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
-    // of a custom resource the metadata stays too
+    // of a custom resource the metadata stays too, but for who manages what: an apply has said that already
     let written: &[&str] = if kind.custom.is_some() { &["status"] } else { &["metadata", "status"] };
+    let managed = at(new, &["metadata"]).get("managedFields").cloned();
     let mut kept = Map::new();
     for (field, value) in old.as_object().into_iter().flatten() {
         let value = match written.contains(&field.as_str()) {
@@ -261,10 +289,21 @@ pub fn keep_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
         kept.extend(value.map(|value| ((*field).to_owned(), value)));
     }
     let mut kept = Value::Object(kept);
-    if kind.group == "apps" {
-        keep(&mut kept, old, &["metadata", "labels"]);
+    let fields: &[&str] = if keeps_metadata(kind) {
+        &["labels", "annotations", "finalizers", "ownerReferences"]
+    } else if is(kind, "apps", "Deployment") {
+        &["labels"]
+    } else if is(kind, "", "Pod") {
+        &["ownerReferences"]
+    } else {
+        &[]
+    };
+    for field in fields {
+        keep(&mut kept, old, &["metadata", field]);
     }
-    keep(&mut kept, old, &["metadata", "ownerReferences"]);
+    if let Some(managed) = managed.filter(|_| kind.custom.is_some()) {
+        set(&mut kept, &["metadata", "managedFields"], managed);
+    }
     *new = kept;
 }
 

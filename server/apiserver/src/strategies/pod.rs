@@ -48,8 +48,6 @@ pub fn prepare_update(subresource: &str, old: &Value, new: &mut Value) {
         "binding" => {}
         _ => {
             keep(new, old, &["status"]);
-            // ephemeral containers are changed through their subresource only
-            keep(new, old, &["spec", "ephemeralContainers"]);
         }
     }
 }

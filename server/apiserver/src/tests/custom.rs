@@ -196,12 +196,14 @@ async fn objects_are_defaulted_pruned_and_validated() {
     let strategic = world.call("PATCH", &uri, "application/strategic-merge-patch+json", "{}").await;
     assert_eq!((strategic.code, &strategic.body["reason"]), (415, &json!("UnsupportedMediaType")));
     let mut unpinned = patched.body.clone();
-    unpinned["metadata"].as_object_mut().unwrap().remove("resourceVersion");
-    let refused = world.put(&uri, &unpinned).await;
-    assert_eq!(
-        refused.body["details"]["causes"][0]["message"],
-        "Invalid value: 0: must be specified for an update"
-    );
+    for revision in [Value::Null, "0".into()] {
+        unpinned["metadata"]["resourceVersion"] = revision;
+        let refused = world.put(&uri, &unpinned).await;
+        assert_eq!(
+            refused.body["details"]["causes"][0]["message"],
+            "Invalid value: 0: must be specified for an update"
+        );
+    }
 }
 
 #[tokio::test]

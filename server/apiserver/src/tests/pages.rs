@@ -108,6 +108,16 @@ async fn metadata_is_of_an_object_or_of_a_list() {
 }
 
 #[tokio::test]
+async fn watches_are_not_yaml() {
+    let w = world().await;
+    let (code, _, text) = w.page("GET", &format!("{MAPS}?watch=true"), "application/yaml").await;
+    assert_eq!(code, 406, "{text}");
+    let streamed = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+    assert!(text.contains(&format!("only the following media types are accepted: {streamed}")), "{text}");
+    assert!(text.contains("reason: NotAcceptable"), "{text}");
+}
+
+#[tokio::test]
 async fn what_upstream_has_no_route_for_is_refused() {
     let w = world().await;
     for (method, uri, code) in [

@@ -155,6 +155,63 @@ async fn a_mutating_policy_applies_and_patches() {
 }
 
 #[tokio::test]
+async fn a_patch_whose_test_fails_is_left_out() {
+    let w = secured().await;
+    let patches = ["{op: 'test', path: '/data/a', value: 'x'}", "{op: 'add', path: '/data/b', value: 'y'}"];
+    let [test, add] = patches.map(|patch| format!("JSONPatch{patch}"));
+    let spec = json!({"failurePolicy": "Fail", "reinvocationPolicy": "Never", "mutations": [
+        {"patchType": "JSONPatch", "jsonPatch": {"expression": format!("[{test}, {add}]")}},
+        {"patchType": "JSONPatch", "jsonPatch": {"expression": format!("[{}]", add.replace("/b", "/c"))}},
+    ]});
+    w.policy("mutating", spec, json!({})).await;
+    let made = w.config("a", json!({"a": "z"})).await;
+    assert_eq!(made.body["data"], json!({"a": "z", "c": "y"}), "{}", made.body);
+    let made = w.config("b", json!({"a": "x"})).await;
+    assert_eq!(made.body["data"], json!({"a": "x", "b": "y", "c": "y"}), "{}", made.body);
+}
+
+#[tokio::test]
+async fn what_policies_are_for_is_wider_than_what_webhooks_are_for() {
+    let w = secured().await;
+    w.policy(
+        "validating",
+        json!({"validations": [{"expression": "false"}]}),
+        json!({"validationActions": ["Deny"]}),
+    )
+    .await;
+    let rules = json!({"spec": {"matchConstraints": {"resourceRules": [
+        {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]}}});
+    assert_eq!(w.merge(&format!("{GROUP}/validatingadmissionpolicies/p"), rules).await.code, 200);
+    for (of, code) in [
+        (format!("{GROUP}/validatingwebhookconfigurations"), 422),
+        (format!("{GROUP}/validatingadmissionpolicybindings"), 201),
+    ] {
+        let spec = json!({"policyName": "other", "validationActions": ["Deny"]});
+        let made = w.post(&of, json!({"metadata": {"name": "a"}, "spec": spec})).await;
+        assert_eq!(made.code, code, "{of}: {}", made.body);
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_with_many_has_no_name() {
+    let w = secured().await;
+    assert_eq!(w.config("a", json!({})).await.code, 201);
+    w.policy(
+        "validating",
+        json!({"validations": [{"expression": "has(request.name)"}]}),
+        json!({"validationActions": ["Deny"]}),
+    )
+    .await;
+    let rules = json!({"spec": {"matchConstraints": {"resourceRules": [
+        {"operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]}}});
+    assert_eq!(w.merge(&format!("{GROUP}/validatingadmissionpolicies/p"), rules).await.code, 200);
+    let refused = w.delete(MAPS).await;
+    let message = refused.body["message"].as_str().unwrap();
+    assert!(message.starts_with("configmaps is forbidden: ValidatingAdmissionPolicy 'p'"), "{message}");
+    assert_eq!(w.delete(&format!("{MAPS}/a")).await.code, 200);
+}
+
+#[tokio::test]
 async fn a_mutation_that_cannot_be_made_refuses() {
     let w = secured().await;
     let spec = json!({"failurePolicy": "Fail", "reinvocationPolicy": "Never", "mutations": [

@@ -473,3 +473,28 @@ async fn a_dry_run_asks_only_those_without_side_effects() {
         (1, &json!(true), &json!(["All"]))
     );
 }
+
+#[tokio::test]
+async fn who_waits_no_longer_ends_the_asking() {
+    let w = World::secured().await;
+    let (hangs, next) = (hook(|_| Reply::Never).await, hook(|_| allow()).await);
+    let ignored = json!({"timeoutSeconds": 5, "failurePolicy": "Ignore"});
+    let both = vec![hangs.entry("a.x.io", ignored.clone()), next.entry("b.x.io", ignored)];
+    w.configure("mutating", "m", both).await;
+    let late = w.post(&format!("{MAPS}?timeout=1s"), json!({"metadata": {"name": "a"}})).await;
+    assert_eq!((late.code, &late.body["reason"]), (504, &json!("Timeout")));
+    assert_eq!((hangs.seen().len(), next.seen().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn managed_fields_that_nobody_can_read_are_taken_back() {
+    let w = World::secured().await;
+    let change = json!([{"op": "remove", "path": "/metadata/managedFields/0/apiVersion"}]);
+    let breaks = hook(move |_| patch(change.clone())).await;
+    w.configure("mutating", "m", vec![breaks.entry("a.x.io", json!({}))]).await;
+    let made = w.map("a").await;
+    assert_eq!((made.code, &made.body["metadata"]["managedFields"][0]["apiVersion"]), (201, &json!("v1")));
+    let warned = made.headers["warning"].to_str().unwrap();
+    assert!(warned.contains("managedFields was in an invalid state after admission"), "{warned}");
+    assert!(warned.ends_with("please fix your requests: apiVersion must not be empty\""), "{warned}");
+}

@@ -73,6 +73,9 @@ pub enum WriteError {
     /// The key is at another revision than the condition named.
     #[error("the key has changed; it is at revision {}", .0.revision)]
     Changed(Arc<Entry>),
+    /// The value is larger than whoever writes here lets it be.
+    #[error("the value is too large")]
+    TooLarge,
     /// No space is left on the disk. The next write tries again.
     #[error("no space left on the disk of the database: {0}")]
     Full(String),

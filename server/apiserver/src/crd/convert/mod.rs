@@ -65,6 +65,7 @@ pub(super) fn settle(object: &mut Value, version: &Arc<Version>) -> Result<(), S
     let found = version.named(name).filter(|_| group == version.head.spec.group);
     let found = found.ok_or_else(|| format!("request to convert CR from an invalid group/version: {own}"))?;
     crd::prune(object, found.schema());
+    crd::tidy(object, found.schema());
     crd::default(object, found.schema());
     Ok(())
 }
@@ -203,7 +204,7 @@ impl Converter {
             (0..objects.len()).filter(|index| at(&objects[*index], &["apiVersion"]) != wanted).collect();
         if version.head.converter().is_none() {
             for index in due {
-                renamed(&mut objects[index], wanted, &target);
+                renamed(&mut objects[index], wanted, &target)?;
             }
             return Ok(objects);
         }
@@ -213,7 +214,7 @@ impl Converter {
             let asked: Vec<Value> = batch.iter().map(|index| objects[*index].clone()).collect();
             let answered = self.ask(store, version, &asked, wanted).await.map_err(failure)?;
             for (index, mut object) in batch.iter().zip(answered) {
-                crd::prune(&mut object, target.schema());
+                pruned(&mut object, &target)?;
                 objects[*index] = object;
             }
             rest = after;
@@ -259,9 +260,15 @@ fn as_it_is(kind: &'static Kind, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
 }
 
 /// An object that nobody converts, in another version.
-pub(super) fn renamed(object: &mut Value, wanted: &str, target: &Version) {
+pub(super) fn renamed(object: &mut Value, wanted: &str, target: &Version) -> Result<(), ApiError> {
     set(object, &["apiVersion"], wanted);
+    pruned(object, target)
+}
+
+/// What was converted, as its schema says.
+fn pruned(object: &mut Value, target: &Version) -> Result<(), ApiError> {
     crd::prune(object, target.schema());
+    crd::coerce(object, target.schema()).map_err(|wrong| failure(wrong.to_string()))
 }
 
 /// How many of `due` are asked for at once.

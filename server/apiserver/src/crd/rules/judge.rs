@@ -1,5 +1,6 @@
 //! What an object comes to under its rules (`cel/validation.go`).
 
+use sampan_api::crd::{Schema, unchanged};
 use sampan_api::go::Quote as _;
 use sampan_api::status::{Cause, FieldError};
 use sampan_cel::{Budget, EvalError, Type, Value as Cel, Vars};
@@ -21,8 +22,8 @@ pub(super) struct Found {
 }
 
 /// A new object, or with `old` a change.
-pub(super) fn object(node: &Node, new: &Value, old: Option<&Value>) -> Found {
-    let same = Same { here: old.map(|old| (new, old)), above: None };
+pub(super) fn object(node: &Node, schema: &Schema, new: &Value, old: Option<&Value>) -> Found {
+    let same = Same { here: old.map(|old| Pair { new, old, schema: Some(schema) }), above: None };
     at(node, "", new, old, same, Budget::default())
 }
 
@@ -47,30 +48,36 @@ pub(super) fn at(
 /// The old value that a place corresponds to for ratcheting, and that of the nearest place above that has one.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Same<'a> {
-    here: Option<(&'a Value, &'a Value)>,
-    above: Option<(&'a Value, &'a Value)>,
+    here: Option<Pair<'a>>,
+    above: Option<Pair<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    new: &'a Value,
+    old: &'a Value,
+    schema: Option<&'a Schema>,
 }
 
 impl<'a> Same<'a> {
     fn holds(self) -> bool {
-        self.here.or(self.above).is_some_and(|(new, old)| new == old)
+        self.here.or(self.above).is_some_and(|pair| unchanged(pair.new, pair.old, pair.schema))
     }
 
     fn key(self, key: &str) -> Self {
-        let Some((new, old)) = self.here else { return self };
+        let Some(Pair { new, old, schema }) = self.here else { return self };
         if self.above.is_none() && matches!(key, "apiVersion" | "kind") {
             return Self::default();
         }
-        let here =
-            new.as_object().and_then(|new| new.get(key)).zip(old.as_object().and_then(|old| old.get(key)));
-        Self { here, above: self.here }
+        let field = schema.and_then(|schema| schema.field(key));
+        let values = new.get(key).zip(old.get(key)).filter(|_| field.is_some());
+        Self { here: values.map(|(new, old)| Pair { new, old, schema: field }), above: self.here }
     }
 
     fn item(self, new: &'a Value, old: Option<&'a Value>) -> Self {
-        if self.here.is_none() {
-            return self;
-        }
-        Self { here: old.map(|old| (new, old)), above: self.here }
+        let Some(Pair { schema, .. }) = self.here else { return self };
+        let schema = schema.and_then(|schema| schema.items.as_deref());
+        Self { here: old.map(|old| Pair { new, old, schema }), above: self.here }
     }
 }
 

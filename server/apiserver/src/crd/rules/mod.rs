@@ -41,7 +41,7 @@ pub(crate) fn check(
         return;
     }
     let Some(node) = version.beside(|| Node::root(version.json(), version.schema())) else { return };
-    let found = judge::object(&node, new, old);
+    let found = judge::object(&node, version.schema(), new, old);
     errors.extend(found.errors);
     warnings.extend(found.warnings);
 }

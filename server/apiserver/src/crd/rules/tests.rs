@@ -16,8 +16,9 @@ fn schema(spec: Value) -> Value {
 }
 
 fn judged(schema: &Value, new: Value, old: Option<Value>) -> judge::Found {
-    let node = Node::root(schema, &Schema::read(schema));
-    judge::object(&node, &new, old.as_ref())
+    let read = Schema::read(schema);
+    let node = Node::root(schema, &read);
+    judge::object(&node, &read, &new, old.as_ref())
 }
 
 fn errors(schema: &Value, new: Value, old: Option<Value>) -> Vec<String> {
@@ -151,6 +152,8 @@ fn what_was_wrong_before_is_let_pass_with_a_warning() {
         "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
             "items": {"type": "object", "properties": {"k": {"type": "string"},
                 "v": {"type": "integer", "x-kubernetes-validations": small}}}},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "x-kubernetes-validations": [{"rule": "false"}]},
     }}));
     for (old, new, wrong, warned) in [
         (json!({"a": 9}), json!({"a": 9, "other": "x"}), 0, 1),
@@ -164,6 +167,8 @@ fn what_was_wrong_before_is_let_pass_with_a_warning() {
             1,
         ),
         (json!({"keyed": [{"k": "x", "v": 9}]}), json!({"keyed": [{"k": "y", "v": 9}]}), 1, 0),
+        (json!({"free": {}}), json!({"free": {}}), 0, 1),
+        (json!({"free": {"x": 1}}), json!({"free": {"x": 1}}), 1, 0),
     ] {
         let found = judged(&of, spec(new.clone()), Some(spec(old)));
         assert_eq!((found.errors.len(), found.warnings.len()), (wrong, warned), "{new} {found:?}");

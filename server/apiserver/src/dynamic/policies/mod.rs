@@ -28,7 +28,7 @@ pub(super) use mutation::{configuration, json_patch};
 pub(super) use policy::Envs;
 
 use super::expressions::{Judge, Scene};
-use super::matching::{is_exempt, name, namespace};
+use super::matching::{is_exempt_from_policies, name, namespace};
 use super::request;
 use super::shelf::Shelf;
 use crate::auth::Auth;
@@ -107,7 +107,7 @@ impl Policies {
     async fn meet(&self, review: &Review<'_>, object: &Value) -> (Vec<Met>, Vec<Misfit>) {
         let (mut met, mut misfits) = (Vec::new(), Vec::new());
         let policies = self.policies.now(review.store);
-        if policies.is_empty() || is_exempt(review.kind) {
+        if policies.is_empty() || is_exempt_from_policies(review.kind) {
             return (met, misfits);
         }
         let bindings = self.bindings.now(review.store);
@@ -257,6 +257,7 @@ impl Mutating {
             let failed = match self.mutated(one, review, object, review.notes.is_due(MUTATING, &key)).await? {
                 Ok(Some(changed)) => {
                     review.notes.asked(MUTATING, &key, one.policy.repeatable, changed != *object);
+                    review.notes.changed(object, &changed);
                     *object = changed;
                     None
                 }

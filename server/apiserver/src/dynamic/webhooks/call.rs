@@ -12,7 +12,7 @@ use super::answer::{self, Refusal};
 use super::hook::Hook;
 use crate::dynamic::client::{Caller, LONGEST, Nothing};
 use crate::dynamic::request::{describe, restored, shown};
-use crate::pipeline::latency;
+use crate::pipeline::{deadline, latency};
 use crate::registry::Review;
 
 impl Caller {
@@ -42,7 +42,8 @@ impl Caller {
         let old = shown(review, review.old.unwrap_or(&Value::Null), kind).await.map_err(unreadable)?;
         let body = self::review(version, &uid, review, kind, &seen, old);
         let began = Instant::now();
-        let told = self.ask_for(review.store, place, body, hook.timeout, LONGEST).await;
+        let timeout = deadline::left().map_or(hook.timeout, |left| left.min(hook.timeout));
+        let told = self.ask_for(review.store, place, body, timeout, LONGEST).await;
         latency::waited(mutating, began.elapsed());
         let told = told.map_err(|Nothing { why, code }| {
             Refusal::failed(code, format!("failed to call webhook: {why}"))

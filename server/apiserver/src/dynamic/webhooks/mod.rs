@@ -10,7 +10,7 @@ mod hook;
 mod metrics;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, join_all};
 use sampan_api::go::Quote as _;
@@ -24,6 +24,7 @@ use super::matching::{is_exempt, name};
 use super::request;
 use super::shelf::Shelf;
 use crate::auth::Auth;
+use crate::pipeline::deadline;
 use crate::registry::{Review, WaitingPlugin};
 use answer::Refusal;
 use hook::Hook;
@@ -127,7 +128,10 @@ impl Hooks {
             review.notes.asked(MUTATING, &hook.uid, hook.repeatable, changed);
             hook.note_mutation(review, round, index, changed);
             match outcome {
-                Ok(Some(patched)) => *object = patched,
+                Ok(Some(patched)) => {
+                    review.notes.changed(object, &patched);
+                    *object = patched;
+                }
                 Ok(None) => {}
                 Err(refusal) => self.failed(hook, review, refusal, Some((round, index)))?,
             }
@@ -172,7 +176,11 @@ impl Hooks {
             Refusal::Failed { why, .. } => {
                 tracing::warn!(webhook = hook.name, %why, "failed calling webhook, failing open");
                 hook.note_failure(review, place);
-                Ok(())
+                // with the request's time everybody else's is over, too
+                match deadline::left() {
+                    Some(Duration::ZERO) => Err(deadline::timed_out("")),
+                    _ => Ok(()),
+                }
             }
         }
     }

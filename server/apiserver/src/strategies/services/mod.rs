@@ -134,6 +134,7 @@ impl Services {
         if let Some(old) = old {
             drop_dependent(old, new);
         }
+        drop_policy(new);
         let freed = old.filter(|_| kind(new) == "ExternalName").map(addresses::held).unwrap_or_default();
         Ok(Allocation { ports, choice, freed })
     }
@@ -222,7 +223,7 @@ fn patch_allocated(old: &Value, new: &mut Value) {
             keep(new, old, &["spec", "clusterIPs"]);
         }
     }
-    if needs_node_ports(old) && needs_node_ports(new) {
+    if allocates_node_ports(old) && allocates_node_ports(new) {
         keep_node_ports(items(at(old, &["spec", "ports"])), new);
     }
     let unsaid = at(new, &["spec", "healthCheckNodePort"]).as_i64().unwrap_or(0) == 0;
@@ -283,10 +284,30 @@ fn drop_dependent(old: &Value, new: &mut Value) {
     }
 }
 
+/// Upstream accepts `internalTrafficPolicy` of a Service without traffic and never shows it
+/// (`defaultOnReadInternalTrafficPolicy`). A word that is none stays, to be refused.
+fn drop_policy(new: &mut Value) {
+    let path = ["spec", "internalTrafficPolicy"];
+    if kind(new) == "ExternalName" && matches!(text(new, &path), "Cluster" | "Local") {
+        remove(new, &path);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_name_has_no_internal_traffic() {
+        for (kind, policy, stays) in
+            [("ExternalName", "Cluster", false), ("ExternalName", "x", true), ("ClusterIP", "Local", true)]
+        {
+            let mut service = json!({"spec": {"type": kind, "internalTrafficPolicy": policy}});
+            drop_policy(&mut service);
+            assert_eq!(service["spec"].get("internalTrafficPolicy").is_some(), stays, "{kind} {policy}");
+        }
+    }
 
     #[test]
     fn an_update_keeps_what_it_leaves_out() {
@@ -302,6 +323,10 @@ mod tests {
             "ports": [{"name": "a", "port": 80}, {"name": "x", "port": 82, "nodePort": 30001}]}});
         patch_allocated(&old, &mut taken);
         assert_eq!(node_port(&taken["spec"]["ports"][0]), None);
+        let mut quiet = json!({"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
+            "ports": [{"name": "a", "port": 80}]}});
+        patch_allocated(&old, &mut quiet);
+        assert_eq!(node_port(&quiet["spec"]["ports"][0]), None, "given up");
     }
 
     #[test]
