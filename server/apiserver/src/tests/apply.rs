@@ -89,6 +89,7 @@ async fn every_write_says_who_made_it() {
                 ".": {}, "f:lastProbeTime": {}, "f:lastTransitionTime": {}, "f:status": {}, "f:type": {},
             }},
             "f:podIP": {},
+            "f:podIPs": {".": {}, "k:{\"ip\":\"10.0.0.9\"}": {".": {}, "f:ip": {}}},
         }})
     );
     assert_eq!(managers(&got.body).len(), 2);

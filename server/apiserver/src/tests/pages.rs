@@ -112,6 +112,7 @@ async fn watches_are_not_yaml() {
     let w = world().await;
     let (code, _, text) = w.page("GET", &format!("{MAPS}?watch=true"), "application/yaml").await;
     assert_eq!(code, 406, "{text}");
+    let text = text.replace("\n  ", " ");
     let streamed = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
     assert!(text.contains(&format!("only the following media types are accepted: {streamed}")), "{text}");
     assert!(text.contains("reason: NotAcceptable"), "{text}");
@@ -192,18 +193,18 @@ async fn what_dashboards_read_is_there() {
     drop(w.raw("GET", &format!("{MAPS}?watch=1"), "", "", "").await);
     let (_, _, text) = w.page("GET", "/metrics", "").await;
     for family in [
-        "apiserver_request counter",
+        "apiserver_request_total counter",
         "apiserver_request_duration_seconds histogram",
         "apiserver_request_sli_duration_seconds histogram",
         "apiserver_response_sizes histogram",
         "apiserver_longrunning_requests gauge",
         "apiserver_admission_step_admission_duration_seconds histogram",
         "etcd_request_duration_seconds histogram",
-        "process_cpu_seconds counter",
+        "process_cpu_seconds_total counter",
         "process_resident_memory_bytes gauge",
         "process_start_time_seconds gauge",
         "process_open_fds gauge",
-        "kubernetes_build info",
+        "kubernetes_build_info gauge",
     ] {
         assert_eq!(text.matches(&format!("# TYPE {family}\n")).count(), 1, "{family}: {text}");
     }

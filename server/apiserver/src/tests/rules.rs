@@ -79,7 +79,8 @@ async fn rules_are_asked_of_objects_their_changes_status_and_scale() {
     let refused = w.merge(&format!("{uri}/status"), json!({"status": {"speed": -1}})).await;
     assert_eq!(
         refused.body["message"],
-        "Boat.boats.example.com \"a\" is invalid: status.speed: Invalid value: -1: failed rule: self >= 0"
+        "Boat.boats.example.com \"a\" is invalid: [.status.speed: Invalid value: -1: should be a non-negative integer, \
+         status.speed: Invalid value: -1: failed rule: self >= 0]"
     );
     assert_eq!(w.merge(&format!("{uri}/status"), json!({"status": {"speed": 1}})).await.code, 200);
     let refused = w.merge(&format!("{uri}/scale"), json!({"spec": {"replicas": 3}})).await;

@@ -41,6 +41,7 @@ pub fn word(outcome: &Result<std::sync::Arc<sampan_store::Entry>, WriteError>) -
         Err(WriteError::Missing) => "missing",
         Err(WriteError::Changed(_)) => "changed",
         Err(WriteError::Full(_)) => "full",
+        Err(WriteError::TooLarge) => "too large",
         Err(WriteError::Closed) => "closed",
         Err(WriteError::Failed(_)) => "failed",
     }
