@@ -181,7 +181,7 @@ fn the_protobuf_of_v3_reads_back() {
     let reference: &[u8] = b"#/components/schemas/io.k8s.api.core.v1.Container";
     assert_eq!(fields_of(fields_of(&items, 2)[0], 1), [reference]);
     let strategy = named(&containers, 36, "x-kubernetes-patch-strategy");
-    assert_eq!(fields_of(&strategy, 2), [b"\"merge\"\n"]);
+    assert_eq!(fields_of(&strategy, 2), [b"merge\n"]);
     let path = named(fields_of(&bytes, 4)[0], 1, "/api/v1/namespaces/{namespace}/pods/{name}");
     let get = fields_of(&path, 4)[0].to_vec();
     assert_eq!(fields_of(&get, 5), [b"readCoreV1NamespacedPod"]);
